@@ -1,0 +1,64 @@
+"""circuitgraph: compile a transformer into a graph, discover circuits in it, test what they compute.
+
+The names below are the public surface. They are loaded on first use, so that ``import circuitgraph`` (and
+``circuitgraph --help``) load neither jax nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from circuitgraph.api import discover as discover
+    from circuitgraph.api import evaluate as evaluate
+    from circuitgraph.api import load_task as load_task
+    from circuitgraph.catalog.files import load_circuit as load_circuit
+    from circuitgraph.catalog.files import save_circuit as save_circuit
+    from circuitgraph.discovery.base import Algorithm as Algorithm
+    from circuitgraph.discovery.base import algorithm as algorithm
+    from circuitgraph.engine.ablation import ablation as ablation
+    from circuitgraph.engine.experiment import Experiment as Experiment
+    from circuitgraph.errors import CircuitGraphError as CircuitGraphError
+    from circuitgraph.graph.circuit import Circuit as Circuit
+    from circuitgraph.graph.graph import Graph as Graph
+    from circuitgraph.models.families import family as family
+    from circuitgraph.models.loading import load_model as load_model
+    from circuitgraph.render.dot import render as render
+    from circuitgraph.tasks.base import task as task
+    from circuitgraph.tasks.metrics import metric as metric
+
+_HOMES = {
+    "discover": "api",
+    "evaluate": "api",
+    "load_task": "api",
+    "load_model": "models.loading",
+    "render": "render.dot",
+    "load_circuit": "catalog.files",
+    "save_circuit": "catalog.files",
+    "Graph": "graph.graph",
+    "Circuit": "graph.circuit",
+    "Experiment": "engine.experiment",
+    "Algorithm": "discovery.base",
+    "CircuitGraphError": "errors",
+    "algorithm": "discovery.base",
+    "ablation": "engine.ablation",
+    "metric": "tasks.metrics",
+    "task": "tasks.base",
+    "family": "models.families",
+}
+
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds ``name`` now, at its first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'circuitgraph' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"circuitgraph.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

@@ -1,0 +1,132 @@
+"""The record of a circuit: what ``circuit.json`` holds and ``discover --json`` prints.
+
+Fields are only ever added; a change of meaning raises `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base of all records: nothing unknown is accepted, and no value is quietly converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelRecord(Record):
+    """Which model: hashes are of the loaded weights and of the tokenizer's rules."""
+
+    name: str
+    family: str
+    revision: str | None
+    weights_sha256: str
+    tokenizer_sha256: str | None
+    n_parameters: int
+
+
+class TaskRecord(Record):
+    """Which prompts the search saw: drawing ``n_prompts`` with this seed and these arguments gives them again."""
+
+    name: str
+    arguments: dict[str, Any]
+    seed: int
+    split: str
+    n_prompts: int
+    prompts_sha256: str
+
+
+class AlgorithmRecord(Record):
+    """Which search, with all its settings, and what it did."""
+
+    name: str
+    arguments: dict[str, Any]
+    n_tested: int
+    close_calls: list[str] = Field(description="decisions nearer to the threshold than numerical noise")
+    seconds: float
+
+
+class GraphRecord(Record):
+    """Which graph: enough to build it again, with its counts to check against."""
+
+    convention: str
+    n_layers: int
+    n_heads: int
+    mlp: bool
+    direct: bool
+    n_writers: int
+    n_readers: int
+    n_edges: int
+
+
+class EdgeRecord(Record):
+    """One kept edge. ``effect``: what removing it added to the mean loss when it was tested, if it was."""
+
+    edge: str
+    effect: float | None
+
+
+class Interval(Record):
+    """A mean over prompts (or circuits) with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class EvaluationRecord(Record):
+    """How good a circuit is on prompts that its search did not see.
+
+    ``full``, ``empty`` and ``circuit`` are mean metrics; faithfulness is (circuit - empty) / (full - empty)
+    (Mueller et al. 2025), None where full and empty do not differ. ``random_faithfulness``: mean over
+    ``n_random`` circuits of equal size, with the range that holds 95 % of them.
+    """
+
+    metric: str
+    ablation: str
+    split: str
+    seed: int
+    n_prompts: int
+    prompts_sha256: str
+    full: Interval
+    empty: Interval
+    circuit: Interval
+    faithfulness: Interval | None
+    random_faithfulness: Interval | None
+    n_random: int
+
+
+class Environment(Record):
+    """What else could change a digit: versions, backend, precision."""
+
+    precision: str
+    backend: str
+    versions: dict[str, str]
+
+
+class CircuitRecord(Record):
+    """The whole of ``circuit.json``. A circuit made by hand has no model, task or algorithm."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelRecord | None = None
+    task: TaskRecord | None = None
+    metric: str | None = None
+    ablation: str | None = None
+    algorithm: AlgorithmRecord | None = None
+    environment: Environment | None = None
+    graph: GraphRecord
+    edges: list[EdgeRecord]
+    evaluation: EvaluationRecord | None = None
+
+    def to_json(self) -> str:
+        """JSON made to be read and compared in git: sorted keys, one edge a line."""
+        content = self.model_dump(mode="json")
+        edges = ",\n".join(f"    {json.dumps(edge, sort_keys=True)}" for edge in content["edges"])
+        content["edges"] = []
+        text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
+        return text.replace('"edges": []', f'"edges": [\n{edges}\n  ]' if edges else '"edges": []') + "\n"

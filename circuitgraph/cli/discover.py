@@ -1,0 +1,210 @@
+"""``circuitgraph discover``: from a model and a behaviour to a drawn, judged, stored circuit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from circuitgraph.cli import options
+from circuitgraph.cli.options import memory_bytes
+from circuitgraph.cli.output import Output
+from circuitgraph.cli.shared import judgement, keep_compiled_programs, load
+from circuitgraph.errors import ArgumentError, OutputError
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.records import EvaluationRecord
+    from circuitgraph.graph.circuit import Circuit
+    from circuitgraph.models.loading import LanguageModel
+    from circuitgraph.tasks.base import Task
+
+_ROWS = 25
+
+
+def discover(
+    task: Annotated[str | None, typer.Argument(help="A task; see `circuitgraph list tasks`.")] = None,
+    task_option: Annotated[str | None, typer.Option("--task", help="The same, as an option.")] = None,
+    model: options.ModelOption = None,
+    data: options.DataOption = None,
+    metric: options.MetricOption = None,
+    algorithm: Annotated[str, typer.Option("--algorithm", help="See `circuitgraph list algorithms`.")] = "acdc",
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="ACDC removes an edge that costs less than this, in the metric's unit."),
+    ] = None,
+    absolute: Annotated[
+        bool, typer.Option("--absolute", help="ACDC compares the size of an edge's effect, not its sign.")
+    ] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="The ACDC reference's graph, with direct q/k/v edges.")
+    ] = False,
+    ablation: options.AblationOption = "resample",
+    limit: Annotated[int | None, typer.Option("--limit", help="Number of discovery prompts. [default: 50]")] = None,
+    seed: options.SeedOption = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="New folder for the results. [default: runs/TASK]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the circuit in that folder.")] = False,
+    memory: options.MemoryOption = None,
+    config: options.ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print size, memory and number of evaluations.")
+    ] = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Find, judge, draw and store the circuit of a task.
+
+    Writes circuit.json, scores.safetensors, circuit.dot and (where Graphviz is installed) circuit.svg.
+
+    Examples:
+
+    - `circuitgraph discover induction`
+
+    - `circuitgraph discover induction --threshold 0.5 --metric kl --out runs/strict`
+
+    - `circuitgraph discover --model ./my-model --data pairs.jsonl --metric logit_difference`
+    """
+    from circuitgraph import api
+
+    del config
+    output = Output(as_json, quiet)
+    target = _target(out, task or task_option, data, overwrite)
+    settings = _settings(threshold, absolute, direct)
+    _check_settings(algorithm, settings)
+    keep_compiled_programs()
+    with output.waiting("loading the model"):
+        loaded, chosen = load(model, _one_task(task, task_option), data, seed)
+    if dry_run:
+        _forecast(output, loaded, chosen, algorithm, settings, limit, memory_bytes(memory))
+        return
+    from circuitgraph.catalog.files import new_folder
+
+    with new_folder(target, overwrite=overwrite) as inside:
+        circuit = api.discover(
+            loaded,
+            chosen,
+            algorithm=algorithm,
+            metric=metric,
+            ablation=ablation or "resample",
+            n_prompts=limit,
+            memory=memory_bytes(memory),
+            bar=output.shows_bars,
+            **settings,
+        )
+        with output.waiting("judging it on unseen prompts"):
+            evaluation = api.evaluate(loaded, chosen, circuit, memory=memory_bytes(memory))
+        drawn = _write(inside, circuit, evaluation)
+    _report(output, circuit, evaluation, target, drawn)
+
+
+def _one_task(argument: str | None, option: str | None) -> str | None:
+    if argument is not None and option is not None and argument != option:
+        raise ArgumentError(f"Two tasks were given, {argument!r} and --task {option!r}: give one.")
+    return argument or option
+
+
+def _settings(threshold: float | None, absolute: bool, direct: bool) -> dict[str, Any]:
+    """The algorithm's settings that were given; what was not given is left to its own defaults."""
+    given = {"threshold": threshold, "absolute": absolute or None, "direct": direct or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_settings(algorithm: str, settings: dict[str, Any]) -> None:
+    """Refuse bad settings before a model is loaded."""
+    from circuitgraph.discovery.base import make_algorithm
+
+    make_algorithm(algorithm, **settings)
+
+
+def _target(out: Path | None, task: str | None, data: Path | None, overwrite: bool) -> Path:
+    """The folder to write: as asked for, or the first free one named after the task."""
+    if out is not None:
+        if out.exists() and not overwrite:
+            raise OutputError(f"{str(out)!r} exists already. Choose another --out, or add --overwrite.")
+        return out
+    name = task or (data.stem if data else "circuit")
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+    folder, number = Path("runs") / name, 2
+    while folder.exists() and not overwrite:
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def _forecast(
+    output: Output,
+    model: LanguageModel,
+    task: Task,
+    algorithm: str,
+    settings: dict[str, Any],
+    limit: int | None,
+    memory: int | None,
+) -> None:
+    from circuitgraph.api import N_DISCOVERY, draw
+    from circuitgraph.discovery.base import make_algorithm
+    from circuitgraph.engine.memory import plan
+
+    chosen = make_algorithm(algorithm, **settings)
+    prompts, graph = draw(task, "discovery", limit, N_DISCOVERY), model.graph(direct=chosen.direct)
+    n_prompts, n_pos = prompts.mask.shape
+    cut = plan(model.spec, graph, n_prompts, n_pos, memory)
+    facts = {
+        "model": model.name,
+        "parameters": model.n_parameters,
+        "writers": len(graph.writers),
+        "readers": len(graph.readers),
+        "edges": graph.n_edges,
+        "prompts": len(prompts),
+        "longest_prompt_tokens": prompts.mask.shape[1],
+        "evaluations_at_most": chosen.evaluations(graph),
+        "prompts_per_launch": cut.prompts,
+        "memory_mib": round((cut.bytes_needed + 4 * model.n_parameters) / 2**20, 1),
+    }
+    table = Table(box=None, show_header=False)
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    output.result(json.dumps(facts, indent=2), table)
+
+
+def _write(inside: Path, circuit: Circuit, evaluation: EvaluationRecord) -> str:
+    """All files of a run; returns the name of the picture."""
+    from circuitgraph.catalog.files import write_circuit
+    from circuitgraph.render.dot import render
+
+    write_circuit(circuit, inside, evaluation)
+    render(circuit, inside / "circuit.dot")
+    return render(circuit, inside / "circuit.svg").name
+
+
+def _report(output: Output, circuit: Circuit, evaluation: EvaluationRecord, target: Path, drawn: str) -> None:
+    from circuitgraph.catalog.files import record_of
+    from circuitgraph.render.dot import INSTALL_HINT
+
+    record = record_of(circuit, evaluation)
+    close = record.algorithm.close_calls if record.algorithm else []
+    output.result(record.to_json(), _edges(circuit), "", judgement(evaluation), "", f"Written to {target}/")
+    if close:
+        output.say(f"{len(close)} decisions are nearer to the threshold than rounding: {', '.join(close[:5])} ...")
+    if drawn.endswith(".dot"):
+        output.say(INSTALL_HINT.format(where=target))
+
+
+def _edges(circuit: Circuit) -> Table:
+    """The strongest edges of a circuit as a table."""
+    scores = circuit.scores if circuit.scores is not None else circuit.mask.astype(float)
+    strongest = sorted(circuit.mask.nonzero()[0], key=lambda i: -abs(scores[i]))
+    title = f"{len(circuit)} of {circuit.graph.n_edges} edges, {len(circuit.nodes)} nodes"
+    on_path = len(circuit.pruned())
+    if on_path < len(circuit):
+        title += f" ({on_path} edges on a path from embed to logits)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("edge")
+    table.add_column("effect", justify="right")
+    for i in strongest[:_ROWS]:
+        table.add_row(circuit.graph.edges[i], f"{scores[i]:.4f}")
+    if len(strongest) > _ROWS:
+        table.add_row(f"... and {len(strongest) - _ROWS} weaker ones", "")
+    return table

@@ -1,0 +1,57 @@
+"""The command ``circuitgraph``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from circuitgraph import __version__
+from circuitgraph.cli import discover, evaluate, listing, render
+from circuitgraph.errors import CircuitGraphError
+
+app = typer.Typer(
+    name="circuitgraph",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Compile a transformer into a graph, find the circuit behind a behaviour, judge and draw it.",
+    epilog="Start with: `circuitgraph discover induction`",
+)
+app.command("discover")(discover.discover)
+app.command("evaluate")(evaluate.evaluate)
+app.command("render")(render.render)
+app.command("list")(listing.list_names)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"circuitgraph {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; an error with a message for the user ends with that message and status 2."""
+    try:
+        app()
+    except CircuitGraphError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

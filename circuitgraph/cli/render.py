@@ -1,0 +1,39 @@
+"""``circuitgraph render``: draw a stored circuit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuitgraph.cli.options import QuietOption
+from circuitgraph.cli.output import Output
+
+
+def render(
+    circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Picture: .svg, .pdf, .png or .dot. [default: circuit.svg]"),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Draw only what lies on a path to the logits.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw a circuit that `discover` wrote.
+
+    Example: `circuitgraph render runs/induction -o induction.pdf`
+    """
+    from circuitgraph.catalog.files import load_circuit
+    from circuitgraph.render.dot import INSTALL_HINT
+    from circuitgraph.render.dot import render as draw
+
+    loaded = load_circuit(circuit)
+    folder = circuit if circuit.is_dir() else circuit.parent
+    wanted = out or folder / "circuit.svg"
+    written = draw(loaded.pruned() if prune else loaded, wanted)
+    output = Output(as_json=False, quiet=quiet)
+    if written != wanted:
+        output.say(INSTALL_HINT.format(where=circuit))
+    if not quiet:
+        typer.echo(str(written))

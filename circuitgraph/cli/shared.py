@@ -1,0 +1,68 @@
+"""What ``discover`` and ``evaluate`` have in common: finding the model and the task, and showing a judgement."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from circuitgraph.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.records import EvaluationRecord, Interval
+    from circuitgraph.models.loading import LanguageModel
+    from circuitgraph.tasks.base import Task
+
+
+def keep_compiled_programs() -> None:
+    """Let jax keep compiled programs between runs, so that a second run starts warm."""
+    import jax
+
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(Path(home) / "circuitgraph" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def load(model: str | None, task: str | None, data: Path | None, seed: int) -> tuple[LanguageModel, Task]:
+    """The model and the task that a command line names, each given by itself or through the other."""
+    from circuitgraph.api import load_task
+    from circuitgraph.models.loading import load_model
+    from circuitgraph.tasks.base import tasks
+
+    if (task is None) == (data is None):
+        known = ", ".join(tasks.names())
+        raise ArgumentError(f"Give either a task ({known}) or --data FILE.jsonl, and not both.")
+    if data is not None and model is None:
+        raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
+    if task is not None:
+        model = model or tasks[task].model
+    if model is None:
+        raise ArgumentError(f"No model is shipped for task {task!r}: name one with --model.")
+    loaded = load_model(model)
+    return loaded, load_task(data if data is not None else task or "", loaded, seed=seed)
+
+
+def judgement(evaluation: EvaluationRecord) -> Table:
+    """An evaluation as a table: the metric of model, circuit and nothing, and the faithfulness."""
+    title = f"{evaluation.metric}, {evaluation.ablation} ablation, {evaluation.n_prompts} unseen prompts"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("", "mean", "95 % interval"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    rows = {
+        "full model": evaluation.full,
+        "circuit": evaluation.circuit,
+        "empty circuit": evaluation.empty,
+        "faithfulness of the circuit": evaluation.faithfulness,
+        f"faithfulness of {evaluation.n_random} random circuits of its size": evaluation.random_faithfulness,
+    }
+    for name, interval in rows.items():
+        table.add_row(name, *_shown(interval))
+    return table
+
+
+def _shown(interval: Interval | None) -> tuple[str, str]:
+    if interval is None:
+        return "undefined", "full model and empty circuit do not differ"
+    return f"{interval.mean:.3f}", f"{interval.low:.3f} .. {interval.high:.3f}"

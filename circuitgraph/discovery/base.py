@@ -1,0 +1,97 @@
+"""The one loop that every search runs in.
+
+An algorithm is a frozen dataclass of its settings, with an immutable state: `init` makes the first one, `step`
+makes the next from what the experiment answers, `progress` says how far it is, `circuit` reads the result off.
+What has been decided lies in the state alone, so that a search can be stopped and taken up between any two steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+from tqdm.auto import tqdm
+
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import unknown_name
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
+from circuitgraph.registry import Registry
+
+State = TypeVar("State")
+
+
+class Algorithm(ABC, Generic[State]):
+    """A search for the edges that carry a behaviour.
+
+    Subclasses are frozen dataclasses whose fields are the search's settings, with defaults.
+    """
+
+    name: ClassVar[str]
+    direct: bool  # whether it searches the graph with the reference's direct edges
+
+    @abstractmethod
+    def init(self, experiment: Experiment) -> State:
+        """The state before the first step. Raises `ArgumentError` for settings that make no sense."""
+
+    @abstractmethod
+    def step(self, experiment: Experiment, state: State) -> State:
+        """The state after one more question to the experiment."""
+
+    @abstractmethod
+    def progress(self, state: State) -> tuple[int, int]:
+        """How many units of work are done, and how many there are. The search ends when they are equal."""
+
+    @abstractmethod
+    def circuit(self, experiment: Experiment, state: State) -> Circuit:
+        """The circuit that a final state stands for."""
+
+    @abstractmethod
+    def evaluations(self, graph: Graph) -> int:
+        """The most edges (or masks) that a search over this graph can ask about."""
+
+
+algorithms: Registry[type[Algorithm[Any]]] = Registry("algorithm", "circuitgraph.discovery")
+
+
+def algorithm(name: str) -> Callable[[type[Algorithm[Any]]], type[Algorithm[Any]]]:
+    """Register a subclass of `Algorithm` under the name that ``--algorithm`` takes."""
+
+    def decorate(cls: type[Algorithm[Any]]) -> type[Algorithm[Any]]:
+        cls.name = name
+        return algorithms.add(name, cls)
+
+    return decorate
+
+
+def make_algorithm(name: str, **settings: Any) -> Algorithm[Any]:
+    """The algorithm of that name with these settings.
+
+    Raises:
+        UnknownNameError: no such algorithm, or it has no such setting.
+    """
+    cls = algorithms[name]
+    known = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    for setting in settings:
+        if setting not in known:
+            raise unknown_name(f"setting of algorithm {name!r}", setting, known)
+    return cls(**settings)
+
+
+def search(algorithm: Algorithm[State], experiment: Experiment, *, bar: bool = False) -> Circuit:
+    """Run a search to its end.
+
+    Args:
+        bar: show progress and time left on standard error.
+    """
+    state = algorithm.init(experiment)
+    done, total = algorithm.progress(state)
+    with tqdm(total=total, initial=done, desc=algorithm.name, unit="edge", disable=not bar) as shown:
+        while done < total:
+            state = algorithm.step(experiment, state)
+            now, total = algorithm.progress(state)
+            shown.update(now - done)
+            done = now
+    return algorithm.circuit(experiment, state)

@@ -1,0 +1,72 @@
+"""How much fits: the memory of one evaluation, and how many of them to run at a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import jax
+
+from circuitgraph.errors import ArgumentError
+from circuitgraph.graph.graph import Graph
+from circuitgraph.models.spec import Spec
+
+_FLOAT = 4
+_CPU_TARGET = 2**30  # a bigger launch gains nothing on a CPU once its work outgrows the caches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Chunk sizes that respect a memory limit.
+
+    Attributes:
+        prompts: prompts in one chunk.
+        masks: masks that one launch takes, at most.
+        lanes: masks computed side by side within a launch; groups of lanes follow each other. One on a CPU,
+            whose cores a single mask keeps busy, many on an accelerator.
+        bytes_needed: estimated peak of one launch, parameters left out.
+    """
+
+    prompts: int
+    masks: int
+    lanes: int
+    bytes_needed: int
+
+
+def bytes_per_row(spec: Spec, graph: Graph, n_pos: int) -> int:
+    """Memory of one mask on one prompt: writers' values twice (kept and updated), and one layer's insides."""
+    values = 2 * len(graph.writers) * n_pos * spec.d_model
+    inputs = 6 * spec.n_heads * n_pos * spec.d_model
+    attention = spec.n_heads * n_pos * (3 * spec.d_head + 2 * n_pos)
+    mlp = 2 * n_pos * (spec.d_mlp or 0)
+    return _FLOAT * (values + inputs + attention + mlp + 2 * spec.d_vocab + len(graph.readers) * len(graph.writers))
+
+
+def memory_limit() -> int:
+    """Bytes that one launch may take by default: most of an accelerator, a modest part of a computer's memory."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return int(0.6 * (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30))
+    names = os.sysconf_names if hasattr(os, "sysconf") else {}
+    pages = os.sysconf("SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in names else "SC_PHYS_PAGES")
+    return min(pages * os.sysconf("SC_PAGE_SIZE") // 2, 4 * _CPU_TARGET)
+
+
+def plan(spec: Spec, graph: Graph, n_prompts: int, n_pos: int, limit: int | None = None) -> Plan:
+    """Chunk sizes for that many prompts of that many positions.
+
+    Raises:
+        ArgumentError: one mask on one prompt does not fit.
+    """
+    limit = memory_limit() if limit is None else limit
+    row = bytes_per_row(spec, graph, n_pos)
+    if row > limit:
+        raise ArgumentError(
+            f"One evaluation of one prompt of {n_pos} tokens needs about {row / 2**20:.0f} MiB, but the limit is "
+            f"{limit / 2**20:.0f} MiB. Use shorter prompts or a higher limit."
+        )
+    on_cpu = jax.devices()[0].platform == "cpu"
+    prompts = max(1, min(n_prompts, (min(limit, _CPU_TARGET) if on_cpu else limit) // row))
+    lanes = 1 if on_cpu else max(1, min(256, limit // (row * prompts)))
+    masks = 64 if on_cpu else 4 * lanes
+    return Plan(prompts, masks, lanes, row * prompts * lanes)

@@ -1,0 +1,60 @@
+"""Which kept edges lie on a path from the embedding to the logits, and which readers are still of use."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+from jaxtyping import Bool
+
+from circuitgraph.graph.graph import Graph
+
+
+def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+    """The kept edges that a path from the embedding to the logits runs through.
+
+    A path enters a head by its q, k or v (in the direct convention only where that direct edge is kept) and
+    an MLP by its input.
+    """
+    flow = _flow(graph, mask)
+    forward = nx.descendants(flow, ("w", 0)) | {("w", 0)}
+    last = ("r", len(graph.readers) - 1)
+    backward = nx.ancestors(flow, last) | {last}
+    useful = forward & backward
+    dst, src = graph.ends
+    reader_ok = np.array([("r", i) in useful for i in range(len(graph.readers))])
+    writer_ok = np.array([("w", i) in useful for i in range(len(graph.writers))])
+    return mask & reader_ok[dst] & np.where(src >= 0, writer_ok[src], True)
+
+
+def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
+    """Writers -> readers along kept edges, readers -> the writer they feed."""
+    dst, src = graph.ends
+    kept = mask & (src >= 0)
+    flow = nx.DiGraph()
+    flow.add_nodes_from(("w", i) for i in range(len(graph.writers)))
+    flow.add_nodes_from(("r", i) for i in range(len(graph.readers)))
+    flow.add_edges_from((("w", s), ("r", d)) for d, s in zip(dst[kept].tolist(), src[kept].tolist(), strict=True))
+    cut = set(dst[(src < 0) & ~mask].tolist())
+    flow.add_edges_from(
+        (("r", i), ("w", r.feeds)) for i, r in enumerate(graph.readers) if r.feeds >= 0 and i not in cut
+    )
+    return flow
+
+
+def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+    """Edges whose reader's node still feeds something: the others are dead, and ACDC removes them untested.
+
+    A q, k or v counts as dead too when its direct edge is gone (algorithms.md 2.2, "Disconnected nodes").
+    """
+    dst, src = graph.ends
+    ordinary = src >= 0
+    feeding = np.zeros(len(graph.writers) + 1, bool)
+    feeding[src[mask & ordinary]] = True
+    feeding[-1] = True  # index -1: the logits, which are always of use
+    feeds = np.array([r.feeds for r in graph.readers])
+    node_live = feeding[feeds]
+    reader_live = node_live.copy()
+    reader_live[dst[~ordinary & ~mask]] = False
+    if not graph.direct:
+        return reader_live[dst]
+    return np.where(ordinary, reader_live[dst], node_live[dst])

@@ -1,0 +1,141 @@
+"""One file per Hugging Face family: it reads a configuration, refuses what it does not know, maps the weights.
+
+A family is a class with the decorator ``@family("model_type")`` and the two methods of `Family`. To add one,
+copy ``gpt2.py``; no list has to be edited.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from circuitgraph.errors import ModelError, list_problems
+from circuitgraph.models.spec import Activation, Spec
+from circuitgraph.models.transformer import Transformer
+from circuitgraph.registry import Registry
+
+Config = Mapping[str, Any]
+Weights = Mapping[str, np.ndarray]
+
+
+class Family(ABC):
+    """What a family's file must say.
+
+    Attributes:
+        handled: config fields that `spec` reads.
+        irrelevant: config fields that do not change the logits of a forward pass in evaluation mode.
+        required: config fields that must have the given value, because nothing else is implemented.
+    """
+
+    handled: frozenset[str]
+    irrelevant: frozenset[str]
+    required: Mapping[str, Any]
+
+    @abstractmethod
+    def spec(self, config: Config) -> Spec:
+        """The spec of a model with this configuration. Raises `ModelError` on values it cannot express."""
+
+    @abstractmethod
+    def transformer(self, spec: Spec, weights: Weights) -> Transformer:
+        """The network, from the state dict that transformers' own model class has after loading."""
+
+    def prunable(self, spec: Spec, weights: Weights) -> Spec:
+        """The spec with parts left out that these weights make exactly inert. By default nothing is."""
+        del weights
+        return spec
+
+    def check(self, config: Config) -> None:
+        """Raise `ModelError` listing every config field that is neither handled, irrelevant nor as required."""
+        known = self.handled | self.irrelevant | COMMON_IRRELEVANT
+        problems = []
+        for name, value in config.items():
+            if name in self.required:
+                if value != self.required[name]:
+                    problems.append(f"{name} = {value!r}; only {self.required[name]!r} is implemented")
+            elif name not in known:
+                problems.append(f"{name} = {value!r}; a field that {type(self).__module__} does not know")
+        if problems:
+            kind = config.get("model_type", "?")
+            raise ModelError(
+                list_problems(
+                    f"This {kind} configuration has settings that would change the computation in ways "
+                    "circuitgraph cannot reproduce, so it is refused:",
+                    problems,
+                )
+            )
+
+
+families: Registry[Family] = Registry("model family", __name__)
+
+
+def family(model_type: str) -> Callable[[type[Family]], type[Family]]:
+    """Register a subclass of `Family` for checkpoints whose config says this ``model_type``."""
+
+    def decorate(cls: type[Family]) -> type[Family]:
+        families.add(model_type, cls())
+        return cls
+
+    return decorate
+
+
+# transformers' names of activations -> ours. gelu_fast and gelu_accurate are the tanh form (architectures.md 2.4).
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "relu2": "relu2",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+    "linear": "identity",
+}
+
+
+def activation_named(name: str) -> Activation:
+    """Our name of a transformers activation; raises `ModelError` for one that is not implemented."""
+    if name not in _ACTIVATIONS:
+        raise ModelError(f"Activation {name!r} is not implemented. Known: {', '.join(_ACTIVATIONS)}.")
+    return _ACTIVATIONS[name]
+
+
+# Fields that transformers writes into every configuration: names, training, generation, output format.
+COMMON_IRRELEVANT = frozenset(
+    {
+        "_attn_implementation_autoset",
+        "_attn_implementation_internal",
+        "_commit_hash",
+        "_experts_implementation_internal",
+        "_name_or_path",
+        "_output_attentions",
+        "architectures",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "dtype",
+        "eos_token_id",
+        "finetuning_task",
+        "gradient_checkpointing",
+        "id2label",
+        "initializer_range",
+        "label2id",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "problem_type",
+        "return_dict",
+        "task_specific_params",
+        "tokenizer_class",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+    }
+)

@@ -1,0 +1,1 @@
+"""Floor 3: what a model is asked. Prompt grammars, pairs from files, and metrics."""

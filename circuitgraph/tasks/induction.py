@@ -1,0 +1,65 @@
+"""Induction: a word that came before comes again; what followed it then should follow it now."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.tasks.base import Draw, Pair, TokenizerLike, task
+
+
+@task("induction", metric="logit_difference", model="induction-2l")
+def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16) -> Draw:
+    """Random different words, one of them (A, followed by B) once more at the end: ``.. A B .. A`` -> B.
+
+    The place of A is random, so position alone never gives the answer. The corrupted prompt is another one of
+    the same length and of other words, whose answer is the distractor: what the words are changes everywhere,
+    and only the pattern stays.
+    """
+    if not 3 <= min_words <= max_words:
+        raise ArgumentError(
+            f"min_words = {min_words} and max_words = {max_words}: expected 3 <= min_words <= max_words."
+        )
+    words = single_token_words(tokenizer)
+    needed = 2 * (max_words - 1)
+    if len(words) < needed:
+        raise DataError(
+            f"Prompts of {max_words} words need {needed} different words, but the tokenizer has only "
+            f"{len(words)} that are one token: choose max_words of at most {len(words) // 2 + 1}."
+        )
+
+    def one(rng: np.random.Generator, distinct: list[str]) -> tuple[list[str], int]:
+        first = int(rng.integers(len(distinct) - 1))
+        return [*distinct, distinct[first]], first
+
+    def draw(rng: np.random.Generator) -> Pair:
+        n = int(rng.integers(min_words, max_words + 1))
+        chosen = [words[i] for i in rng.choice(len(words), 2 * (n - 1), replace=False)]
+        clean, first = one(rng, chosen[: n - 1])
+        corrupted, other = one(rng, chosen[n - 1 :])
+        return Pair(
+            clean="".join(clean),
+            corrupted="".join(corrupted),
+            answer=clean[first + 1],
+            distractor=corrupted[other + 1],
+            roles={"A1": first, "B1": first + 1, "A2": n - 1},
+        )
+
+    return draw
+
+
+def single_token_words(tokenizer: TokenizerLike, limit: int = 2000) -> list[str]:
+    """Lower-case words that the tokenizer writes as one token after a space, the first ``limit`` of its list.
+
+    Each is returned with that space, so that they can be joined into a prompt.
+    """
+    ids = tokenizer.vocabulary()
+    found: list[str] = []
+    for start in range(0, len(ids), 4096):
+        texts = [tokenizer.decode([i]).strip() for i in ids[start : start + 4096]]
+        spaced = [f" {text}" for text in texts if len(text) > 1 and text.isalpha() and text.islower()]
+        tokens = tokenizer.encode_all(spaced) if spaced else []
+        found += [text for text, t in zip(spaced, tokens, strict=True) if len(t) == 1]
+        if len(found) >= limit:
+            break
+    return list(dict.fromkeys(found))[:limit]

@@ -1,0 +1,129 @@
+"""Metrics: from the logits at the scored position to one number per example.
+
+Each is one function with a decorator. Searches minimise, so a metric that is better when higher enters them
+with its sign turned (`Metric.loss`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from circuitgraph.registry import Registry
+
+
+class Targets(NamedTuple):
+    """What logits are compared with. ``full_logits``: those of the whole model on the clean prompt."""
+
+    answer: Int[Array, " batch"]
+    distractor: Int[Array, " batch"] | None
+    full_logits: Float[Array, "batch vocab"]
+
+
+Logits = Float[Array, "batch vocab"]
+Values = Float[Array, " batch"]
+MetricFunction = Callable[[Logits, Targets], Values]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric and what is better: higher or lower."""
+
+    name: str
+    function: MetricFunction
+    higher_is_better: bool
+    needs_distractor: bool
+
+    @property
+    def description(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def loss(self, logits: Logits, targets: Targets) -> Values:
+        """The metric turned so that lower is better."""
+        values = self.function(logits, targets)
+        return -values if self.higher_is_better else values
+
+
+metrics: Registry[Metric] = Registry("metric", "circuitgraph.tasks")
+
+
+def metric(
+    name: str, *, higher_is_better: bool, needs_distractor: bool = False
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Register a function from logits and targets to one value per example as a metric."""
+
+    def decorate(function: MetricFunction) -> MetricFunction:
+        metrics.add(name, Metric(name, function, higher_is_better, needs_distractor))
+        return function
+
+    return decorate
+
+
+def _of_answer(values: Logits, targets: Targets) -> Values:
+    return jnp.take_along_axis(values, targets.answer[:, None], axis=-1)[:, 0]
+
+
+@metric("logit", higher_is_better=True)
+def logit(logits: Logits, targets: Targets) -> Values:
+    """Logit of the answer."""
+    return _of_answer(logits, targets)
+
+
+@metric("logit_difference", higher_is_better=True, needs_distractor=True)
+def logit_difference(logits: Logits, targets: Targets) -> Values:
+    """Logit of the answer minus logit of the distractor (Wang et al. 2022)."""
+    if targets.distractor is None:
+        raise ValueError("logit_difference needs distractors")
+    wrong = jnp.take_along_axis(logits, targets.distractor[:, None], axis=-1)[:, 0]
+    return _of_answer(logits, targets) - wrong
+
+
+@metric("log_probability", higher_is_better=True)
+def log_probability(logits: Logits, targets: Targets) -> Values:
+    """Natural logarithm of the answer's probability."""
+    return _of_answer(jax.nn.log_softmax(logits), targets)
+
+
+@metric("probability", higher_is_better=True)
+def probability(logits: Logits, targets: Targets) -> Values:
+    """Probability of the answer."""
+    return _of_answer(jax.nn.softmax(logits), targets)
+
+
+@metric("cross_entropy", higher_is_better=False)
+def cross_entropy(logits: Logits, targets: Targets) -> Values:
+    """Cross-entropy of the answer, in nats: minus its log-probability."""
+    return -log_probability(logits, targets)
+
+
+@metric("kl", higher_is_better=False)
+def kl(logits: Logits, targets: Targets) -> Values:
+    """KL(full model || circuit) in nats, summed over the vocabulary (Conmy et al. 2023)."""
+    full, circuit = jax.nn.log_softmax(targets.full_logits), jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(full) * (full - circuit), axis=-1)
+
+
+@metric("accuracy", higher_is_better=True)
+def accuracy(logits: Logits, targets: Targets) -> Values:
+    """1 where no other token has a higher logit than the answer, else 0."""
+    return (rank(logits, targets) == 0).astype(logits.dtype)
+
+
+@metric("rank", higher_is_better=False)
+def rank(logits: Logits, targets: Targets) -> Values:
+    """Number of tokens with a higher logit than the answer; 0 is best."""
+    return jnp.sum(logits > _of_answer(logits, targets)[:, None], axis=-1).astype(logits.dtype)
+
+
+@metric("reciprocal_rank", higher_is_better=True)
+def reciprocal_rank(logits: Logits, targets: Targets) -> Values:
+    """1 / (rank + 1); 1 is best."""
+    return 1.0 / (rank(logits, targets) + 1.0)

@@ -1,0 +1,31 @@
+"""A strict environment: shapes are checked, warnings are errors, hypothesis waits for compilers."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import jaxtyping
+
+# Before the first import of circuitgraph, so that every annotated shape is checked on every call.
+jaxtyping.install_import_hook("circuitgraph", "beartype.beartype")
+
+import hypothesis
+import jax
+import pytest
+import torch
+
+jax.config.update("jax_numpy_rank_promotion", "allow")
+torch.set_num_threads(1)  # the tests themselves run side by side
+hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ours")
+
+from tests.checkpoints import Tiny, save_tiny  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A random GPT-2 with every field away from its default, loaded by us and by transformers."""
+    return save_tiny(tmp_path_factory.mktemp("tiny"))

@@ -1,0 +1,8 @@
+"""A deliberately plain torch oracle for GPT-2 circuits, sharing no code with what it judges."""
+
+from .acdc import Decision, oracle_acdc
+from .eap import explicit_eap
+from .names import edge_names
+from .run import OracleRun
+
+__all__ = ["Decision", "OracleRun", "edge_names", "explicit_eap", "oracle_acdc"]

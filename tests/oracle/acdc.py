@@ -1,0 +1,110 @@
+"""The reference's greedy search, one full forward pass per tested edge (reference/algorithms.md, 2.2)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from transformers import GPT2Config
+
+from .names import edge_names, head_names
+from .run import OracleRun
+
+Loss = Callable[[Tensor], Tensor]
+HeadOrder = Literal["descending", "ascending"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about one edge; those into dead nodes are not tested, their effect is 0 by rule."""
+
+    edge: str
+    effect: float
+    kept: bool
+    tested: bool
+
+
+def oracle_acdc(
+    run: OracleRun,
+    loss: Loss,
+    threshold: float,
+    *,
+    absolute: bool = False,
+    direct: bool = False,
+    heads: HeadOrder = "descending",
+    mlp: bool = True,
+) -> list[Decision]:
+    """Decide every edge once, from the output backwards; `heads` is the order of senders within a layer."""
+    if heads not in ("descending", "ascending"):
+        raise ValueError(f"heads must be 'descending' or 'ascending', not {heads!r}")
+    if not mlp:
+        _check_mlps_are_silent(run)
+    kept = set(edge_names(run.config, direct, mlp))
+    current = _mean_loss(run, loss, kept, direct)
+    decisions = []
+    for reader, senders in visits(run.config, direct=direct, heads=heads, mlp=mlp):
+        dead = _is_dead(reader, kept, direct)
+        for sender in senders:
+            edge = f"{sender}->{reader}"
+            if dead:
+                kept.remove(edge)
+                decisions.append(Decision(edge, effect=0.0, kept=False, tested=False))
+                continue
+            without = _mean_loss(run, loss, kept - {edge}, direct)
+            effect = without - current
+            removed = (abs(effect) if absolute else effect) < threshold
+            if removed:
+                kept.remove(edge)
+                current = without
+            decisions.append(Decision(edge, effect, kept=not removed, tested=True))
+    return decisions
+
+
+def visits(
+    config: GPT2Config, *, direct: bool = False, heads: HeadOrder = "descending", mlp: bool = True
+) -> Iterator[tuple[str, list[str]]]:
+    """Receivers in the order of visits, each with its senders in the order of tests.
+
+    The receiver of a direct edge is the head itself; it comes up three times, once each for v, k and q.
+    """
+    yield "logits", _senders(config, config.n_layer, heads, mlp)
+    for layer in reversed(range(config.n_layer)):
+        before = _senders(config, layer, heads, mlp)
+        own_heads = head_names(config, layer)
+        if mlp:
+            yield f"m{layer}", (own_heads[::-1] if heads == "descending" else own_heads) + before
+        if direct:
+            yield from ((head, [f"{head}<{letter}>"]) for letter in "vkq" for head in reversed(own_heads))
+        yield from ((f"{head}<{letter}>", before) for letter in "vkq" for head in reversed(own_heads))
+
+
+def _senders(config: GPT2Config, layer: int, heads: HeadOrder, mlp: bool) -> list[str]:
+    """Writers before the attention of `layer`: last layer first, MLP before heads, the embedding last."""
+    senders = []
+    for earlier in reversed(range(layer)):
+        senders += [f"m{earlier}"] if mlp else []
+        own_heads = head_names(config, earlier)
+        senders += own_heads[::-1] if heads == "descending" else own_heads
+    return [*senders, "embed"]
+
+
+def _is_dead(reader: str, kept: set[str], direct: bool) -> bool:
+    """Whether nothing that is kept carries this receiver's value any further."""
+    if reader == "logits":
+        return False
+    node, bracket, _ = reader.partition("<")
+    if direct and bracket and f"{reader}->{node}" not in kept:
+        return True
+    return not any(edge.startswith(f"{node}->") for edge in kept)
+
+
+def _mean_loss(run: OracleRun, loss: Loss, kept: set[str], direct: bool) -> float:
+    return loss(run.run(kept, direct)).double().mean().item()
+
+
+def _check_mlps_are_silent(run: OracleRun) -> None:
+    """Without MLP nodes the search treats MLPs as absent, which is true only if they write nothing."""
+    mlps = [name for name in run.clean if name.startswith("m")]
+    loud = [name for name in mlps if run.clean[name].any() or run.corrupted[name].any()]
+    if loud:
+        raise ValueError(f"mlp=False, but these MLPs write to the residual stream: {loud}")
