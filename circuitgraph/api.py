@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import jax
 
 import circuitgraph
 from circuitgraph.catalog.records import (
-    AlgorithmRecord,
     Environment,
     EvaluationRecord,
     ModelRecord,
     TaskRecord,
 )
-from circuitgraph.discovery.base import Algorithm, make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm, search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ModelError
 from circuitgraph.evaluation.faithfulness import faithfulness
@@ -94,10 +92,8 @@ def discover(
         graph=model.graph(direct=chosen.direct),
         memory=memory,
     )
-    start = time.perf_counter()
     circuit = search(chosen, experiment, bar=bar)
-    seconds = time.perf_counter() - start
-    return replace(circuit, provenance=_provenance(model, task, prompts, experiment, chosen, circuit, seconds))
+    return replace(circuit, provenance={**circuit.provenance, **_origin(model, task, prompts)})
 
 
 def evaluate(
@@ -143,15 +139,8 @@ def model_record(model: LanguageModel) -> ModelRecord:
     )
 
 
-def _provenance(
-    model: LanguageModel,
-    task: Task,
-    prompts: Prompts,
-    experiment: Experiment,
-    algorithm: Algorithm[Any],
-    circuit: Circuit,
-    seconds: float,
-) -> dict[str, Any]:
+def _origin(model: LanguageModel, task: Task, prompts: Prompts) -> dict[str, Any]:
+    """Model, prompts and environment of a search, as plain JSON values."""
     records = {
         "model": model_record(model),
         "task": TaskRecord(
@@ -162,17 +151,9 @@ def _provenance(
             n_prompts=len(prompts),
             prompts_sha256=prompts.fingerprint,
         ),
-        "algorithm": AlgorithmRecord(
-            name=algorithm.name,
-            arguments=asdict(algorithm),  # pyright: ignore[reportArgumentType]
-            n_tested=circuit.provenance["tested"],
-            close_calls=circuit.provenance["close_calls"],
-            seconds=round(seconds, 3),
-        ),
         "environment": environment(),
     }
-    found: dict[str, Any] = {name: record.model_dump(mode="json") for name, record in records.items()}
-    return {**found, "metric": experiment.metric.name, "ablation": experiment.ablation.name}
+    return {name: record.model_dump(mode="json") for name, record in records.items()}
 
 
 def environment() -> Environment:

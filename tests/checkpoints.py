@@ -51,6 +51,11 @@ def save_tiny(folder: Path, seed: int = 0, silent_mlp: bool = False, **fields: A
                 parameter.zero_()
     logging.disable_progress_bar()
     model.save_pretrained(folder)
+    return load_tiny(folder)
+
+
+def load_tiny(folder: Path) -> Tiny:
+    """A checkpoint on disk, loaded by transformers and by us."""
     hf = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     return Tiny(folder, hf, load_model(str(folder)))
 

@@ -8,7 +8,6 @@ first edge that is kept. The decisions are those of the sequential search.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,7 +19,7 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import INPUTS, Graph
 from circuitgraph.graph.reach import live_edges
 
-HeadOrder = Literal["descending", "ascending"]
+HEAD_ORDERS = ("descending", "ascending")
 
 # A decision nearer to the threshold than this share of the loss's size could fall otherwise on another machine.
 NOISE = 1e-5
@@ -69,7 +68,7 @@ class Acdc(Algorithm[AcdcState]):
     threshold: float = 0.1
     absolute: bool = False
     direct: bool = False
-    heads: HeadOrder = "descending"
+    heads: str = "descending"
 
     def init(self, experiment: Experiment) -> AcdcState:
         check_finite("threshold", self.threshold)
@@ -78,8 +77,8 @@ class Acdc(Algorithm[AcdcState]):
                 f"threshold is {self.threshold}, but with the absolute test it must not be negative: "
                 "no change is smaller than that, so nothing could be removed."
             )
-        if self.heads not in ("descending", "ascending"):
-            raise unknown_name("order of heads", self.heads, ("descending", "ascending"))
+        if self.heads not in HEAD_ORDERS:
+            raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
         graph, mask = experiment.graph, np.ones(experiment.graph.n_edges, bool)
         loss = float(experiment.losses(mask[None])[0])
         if not np.isfinite(loss):
@@ -135,13 +134,12 @@ class Acdc(Algorithm[AcdcState]):
         return sum(sizes[: state.group]) + state.place, sum(sizes)
 
     def circuit(self, experiment: Experiment, state: AcdcState) -> Circuit:
+        return Circuit(experiment.graph, state.mask, state.effects, state.tested)
+
+    def close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
         close = state.tested & (np.abs(size - self.threshold) <= NOISE * max(1.0, abs(state.loss)))
-        found = {
-            "tested": int(state.tested.sum()),
-            "close_calls": [experiment.graph.edges[i] for i in np.flatnonzero(close)],
-        }
-        return Circuit(experiment.graph, state.mask, state.effects, state.tested, found)
+        return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
     def evaluations(self, graph: Graph) -> int:
         return graph.n_edges
@@ -154,7 +152,7 @@ def _next_width(n_removed: int, n_asked: int, width: int, most: int) -> int:
     return max(1, min(most, 2 * n_removed))
 
 
-def removal_order(graph: Graph, heads: HeadOrder) -> list[Int[np.ndarray, " _"]]:
+def removal_order(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
     """All edges in ACDC's order, in groups: logits; then from the last layer its MLP, its direct edges, q/k/v.
 
     Readers of a layer go v, k, q and within each from the highest head to the lowest. Writers of a reader go

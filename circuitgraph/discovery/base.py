@@ -8,12 +8,14 @@ What has been decided lies in the state alone, so that a search can be stopped a
 from __future__ import annotations
 
 import dataclasses
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
+from circuitgraph.catalog.records import AlgorithmRecord
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.circuit import Circuit
@@ -49,6 +51,10 @@ class Algorithm(ABC, Generic[State]):
         """The circuit that a final state stands for."""
 
     @abstractmethod
+    def close_calls(self, experiment: Experiment, state: State) -> list[str]:
+        """Names of edges whose decision was nearer to the threshold than numerical noise."""
+
+    @abstractmethod
     def evaluations(self, graph: Graph) -> int:
         """The most edges (or masks) that a search over this graph can ask about."""
 
@@ -56,12 +62,16 @@ class Algorithm(ABC, Generic[State]):
 algorithms: Registry[type[Algorithm[Any]]] = Registry("algorithm", "circuitgraph.discovery")
 
 
-def algorithm(name: str) -> Callable[[type[Algorithm[Any]]], type[Algorithm[Any]]]:
+AlgorithmClass = TypeVar("AlgorithmClass", bound=type[Algorithm[Any]])
+
+
+def algorithm(name: str) -> Callable[[AlgorithmClass], AlgorithmClass]:
     """Register a subclass of `Algorithm` under the name that ``--algorithm`` takes."""
 
-    def decorate(cls: type[Algorithm[Any]]) -> type[Algorithm[Any]]:
+    def decorate(cls: AlgorithmClass) -> AlgorithmClass:
         cls.name = name
-        return algorithms.add(name, cls)
+        algorithms.add(name, cls)
+        return cls
 
     return decorate
 
@@ -84,14 +94,27 @@ def search(algorithm: Algorithm[State], experiment: Experiment, *, bar: bool = F
     """Run a search to its end.
 
     Args:
-        bar: show progress and time left on standard error.
+        bar: show progress and time left on standard error, if that is a terminal.
+
+    Returns:
+        The circuit; its provenance says what search with which settings found it, by which metric and ablation.
     """
+    start = time.perf_counter()
     state = algorithm.init(experiment)
     done, total = algorithm.progress(state)
-    with tqdm(total=total, initial=done, desc=algorithm.name, unit="edge", disable=not bar) as shown:
+    with tqdm(total=total, initial=done, desc=algorithm.name, unit="edge", disable=None if bar else True) as shown:
         while done < total:
             state = algorithm.step(experiment, state)
             now, total = algorithm.progress(state)
             shown.update(now - done)
             done = now
-    return algorithm.circuit(experiment, state)
+    circuit = algorithm.circuit(experiment, state)
+    record = AlgorithmRecord(
+        name=algorithm.name,
+        arguments=dataclasses.asdict(algorithm),  # pyright: ignore[reportArgumentType]
+        n_tested=0 if circuit.tested is None else int(circuit.tested.sum()),
+        close_calls=algorithm.close_calls(experiment, state),
+        seconds=round(time.perf_counter() - start, 3),
+    )
+    facts = {"metric": experiment.metric.name, "ablation": experiment.ablation.name}
+    return dataclasses.replace(circuit, provenance={**facts, "algorithm": record.model_dump(mode="json")})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine.ablation import Ablation, ablations
+from circuitgraph.engine.ablation import Ablation, Replacement, ablations
 from circuitgraph.engine.masked import Background, Cells, Inputs, full_logits, masked_logits, writer_values
 from circuitgraph.engine.memory import Plan, plan
 from circuitgraph.errors import ArgumentError, DataError, SearchError
@@ -51,45 +51,53 @@ class Experiment:
         metric: str = "logit_difference",
         ablation: str = "resample",
         graph: Graph | None = None,
+        reference: Prompts | None = None,
         memory: int | None = None,
     ) -> None:
         """Run the model once on both sides of the prompts and keep what masks will need.
 
         Args:
             metric: name of a metric (``circuitgraph list metrics``).
-            ablation: ``resample``, ``zero``, ``mean`` or ``mean-positional``. Means are taken over the
-                corrupted prompts, as Wang et al. (2022) do with their ABC distribution.
+            ablation: ``resample``, ``zero``, ``mean`` or ``mean-positional``.
             graph: the model's own by default; pass ``model.graph(direct=True)`` for ACDC's convention.
+            reference: prompts over whose corrupted sides means are taken, as Wang et al. (2022) do with their ABC
+                distribution; by default the prompts themselves.
             memory: limit in bytes for one launch.
 
         Raises:
             UnknownNameError: no metric or ablation of that name.
             DataError: the metric needs distractors, or a prompt is longer than the model's context.
-            ArgumentError: not even one evaluation of one prompt fits into memory.
+            ArgumentError: another model's graph, or not even one evaluation of one prompt fits into memory.
         """
         self.graph = model.graph() if graph is None else graph
         self.metric: Metric = metrics[metric]
         self.ablation: Ablation = ablations[ablation]
         _check_prompts(model, prompts, self.metric)
+        if replace(self.graph, direct=False) != model.graph():
+            raise ArgumentError(f"The graph given is {self.graph}, but the model's own is {model.graph()}.")
         self.plan: Plan = plan(model.spec, self.graph, len(prompts), prompts.mask.shape[1], memory)
         self._model = model.transformer
         self._cells = Cells.of(self.graph)
-        self._chunks = list(self._prepare(prompts))
+        self._chunks = list(self._prepare(prompts, prompts if reference is None else reference))
 
-    def _prepare(self, prompts: Prompts) -> Iterator[_Chunk]:
-        starts = range(0, len(prompts), self.plan.prompts)
-        parts = [slice(start, start + self.plan.prompts) for start in starts]
-        shared = None if self.ablation.per_prompt else self._shared_background(prompts, parts)
-        for part in parts:
+    def _prepare(self, prompts: Prompts, reference: Prompts) -> Iterator[_Chunk]:
+        shared = None
+        if not self.ablation.per_prompt:
+            shared = self._shared_background(reference, prompts.mask.shape[1])
+        for part in self._parts(prompts):
             clean, corrupted = _sides(prompts, part)
             background = _background(self._model, corrupted, self.ablation) if shared is None else shared
             yield _Chunk(clean, _targets(self._model, prompts, clean, part), background)
 
-    def _shared_background(self, prompts: Prompts, parts: list[slice]) -> Background:
-        """One background from all corrupted prompts; written values of all of them are alive for a moment."""
-        sides = [_sides(prompts, part)[1] for part in parts]
+    def _parts(self, prompts: Prompts) -> list[slice]:
+        return [slice(i, i + self.plan.prompts) for i in range(0, len(prompts), self.plan.prompts)]
+
+    def _shared_background(self, reference: Prompts, n_pos: int) -> Background:
+        """One background from all reference prompts; written values of all of them are alive for a moment."""
+        sides = [_sides(reference, part)[1] for part in self._parts(reference)]
         written = jnp.concatenate([_written(self._model, side) for side in sides], axis=1)
-        return Background.of(self._model, self.ablation.function(written, jnp.asarray(prompts.mask)))
+        replacement = self.ablation.function(written, jnp.asarray(reference.mask))
+        return Background.of(self._model, _fitted(replacement, n_pos))
 
     def values(self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]) -> Float[np.ndarray, "n batch"]:
         """The metric of each example under each mask."""
@@ -147,6 +155,14 @@ class Experiment:
             self._model, jnp.asarray(rows), np.int32(groups), self._cells, _args(chunk), self.metric
         )
         return np.asarray(values).reshape(self.plan.masks, -1)[: len(masks)]
+
+
+def _fitted(replacement: Replacement, n_pos: int) -> Float[Array, "writers one_or_batch fitted d"]:
+    """A positional replacement cut to the prompts' length, or continued with zero where no reference reaches."""
+    if replacement.shape[2] == 1:
+        return replacement
+    missing = max(0, n_pos - replacement.shape[2])
+    return jnp.pad(replacement, ((0, 0), (0, 0), (0, missing), (0, 0)))[:, :, :n_pos]
 
 
 _Args = tuple[Inputs, Targets, Background]

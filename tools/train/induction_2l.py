@@ -15,10 +15,12 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from induction_report import FIRST_WORD, PAD, UNK, measure, ov_norms, write_card
+from induction_card import write_card
+from induction_report import FIRST_WORD, PAD, UNK, measure, ov_norms
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -74,7 +76,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(s: Settings) -> GPT2LMHeadModel:
+def build_model(s: Settings) -> Any:
     """GPT-2 with its MLPs zeroed and frozen, dropout off and no BOS or EOS."""
     config = GPT2Config(
         vocab_size=FIRST_WORD + len(WORDS),
@@ -91,7 +93,7 @@ def build_model(s: Settings) -> GPT2LMHeadModel:
         pad_token_id=PAD,
         tie_word_embeddings=s.tied,
     )
-    model = GPT2LMHeadModel(config)
+    model: Any = GPT2LMHeadModel(config)
     for block in model.transformer.h:
         for parameter in block.mlp.parameters():
             torch.nn.init.zeros_(parameter)
@@ -130,7 +132,7 @@ def determined_targets(ids: np.ndarray) -> np.ndarray:
     return np.where(settled, after, IGNORE)
 
 
-def make_optimizer(model: GPT2LMHeadModel, s: Settings) -> torch.optim.AdamW:
+def make_optimizer(model: Any, s: Settings) -> torch.optim.AdamW:
     """Weight decay on matrices only: decaying a gain or a bias would only slow the fit."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -146,7 +148,7 @@ def rate(step: int, s: Settings) -> float:
     return s.lr * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * progress))
 
 
-def effective_heads(model: GPT2LMHeadModel) -> torch.Tensor:
+def effective_heads(model: Any) -> torch.Tensor:
     """How many heads share the work, summed over layers: (sum n)^2 / sum n^2 of the heads' OV norms.
 
     A ratio, so that it cannot be lowered by scaling one matrix down and its partner up.
@@ -154,7 +156,7 @@ def effective_heads(model: GPT2LMHeadModel) -> torch.Tensor:
     return sum((n.sum() ** 2 / n.square().sum() for n in ov_norms(model)), torch.zeros(()))
 
 
-def train(model: GPT2LMHeadModel, s: Settings) -> list[float]:
+def train(model: Any, s: Settings) -> list[float]:
     """Run the steps; returns the loss of each."""
     rng = np.random.default_rng(s.seed)
     optimizer = make_optimizer(model, s)
@@ -179,7 +181,7 @@ def train(model: GPT2LMHeadModel, s: Settings) -> list[float]:
     return losses
 
 
-def save(model: GPT2LMHeadModel, folder: Path) -> None:
+def save(model: Any, folder: Path) -> None:
     """Weights and tokenizer; the tokenizer's class by the name that transformers 4 and 5 both know."""
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
@@ -191,11 +193,12 @@ def save(model: GPT2LMHeadModel, folder: Path) -> None:
         written.chmod(0o644)
 
 
-def reload(folder: Path) -> GPT2LMHeadModel:
+def reload(folder: Path) -> Any:
     """What a user will load; `eager` attention so that the report can read the patterns."""
-    model, info = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
+    model, info = loaded
     wrong = {key: value for key, value in info.items() if value}
     if wrong:
         raise RuntimeError(f"the checkpoint does not load cleanly: {wrong}")
@@ -224,14 +227,14 @@ def build(out: Path, s: Settings) -> None:
         loaded = reload(folder)
         report = measure(loaded, s.seed)
         run = (seconds, float(np.mean(losses[-50:])))
-        write_card(folder / "README.md", report, loaded.config, asdict(s), run)
+        write_card(folder / "README.md", out.name, report, loaded.config, asdict(s), run)
         if out.exists():
             out.rename(Path(temporary) / "previous")
         folder.rename(out)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder, replaced at the end")
     for field in fields(Settings):
         flag = f"--{field.name.replace('_', '-')}"

@@ -1,0 +1,121 @@
+"""What an experiment refuses, how it plans memory, and what the ablations are by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from circuitgraph.engine.ablation import ablations
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.memory import bytes_per_row, plan
+from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
+from circuitgraph.graph.graph import Graph
+from circuitgraph.models.spec import Spec
+from tests.checkpoints import Tiny, random_prompts
+
+GPT2_SMALL = Spec(12, 12, 768, 64, 3072, 50257, 1024, "gelu_tanh", (0.125,) * 12, 1e-5)
+
+
+def test_masks_of_the_wrong_shape_are_refused(tiny: Tiny) -> None:
+    experiment = Experiment(tiny.ours, random_prompts())
+    with pytest.raises(ArgumentError, match=r"\(2, 7\); expected \(n, 262\)"):
+        experiment.values(np.ones((2, 7), bool))
+
+
+def test_unknown_metric_and_ablation_get_suggestions(tiny: Tiny) -> None:
+    with pytest.raises(UnknownNameError, match="'logit_difference'"):
+        Experiment(tiny.ours, random_prompts(), metric="logit_diff")
+    with pytest.raises(UnknownNameError, match="'resample'"):
+        Experiment(tiny.ours, random_prompts(), ablation="resampel")
+
+
+def test_a_metric_without_its_distractors_is_refused(tiny: Tiny) -> None:
+    prompts = replace(random_prompts(), distractor=None)
+    with pytest.raises(DataError, match=r"needs a distractor.*log_probability"):
+        Experiment(tiny.ours, prompts, metric="logit_difference")
+    Experiment(tiny.ours, prompts, metric="kl")
+
+
+def test_prompts_beyond_the_context_are_refused(tiny: Tiny) -> None:
+    with pytest.raises(DataError, match="14 tokens, but the model's context is 13"):
+        Experiment(tiny.ours, random_prompts(longest=14))
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(tiny: Tiny) -> None:
+    prompts = random_prompts()
+    prompts.clean[0, 0] = 50
+    with pytest.raises(DataError, match="token 50, but the model knows only 50"):
+        Experiment(tiny.ours, prompts)
+
+
+def test_what_cannot_fit_alone_is_refused_with_its_size() -> None:
+    with pytest.raises(ArgumentError, match=r"needs about \d+ MiB, but the limit is 1 MiB"):
+        plan(GPT2_SMALL, GPT2_SMALL.graph(), 16, 16, limit=2**20)
+
+
+@pytest.mark.parametrize("limit", [20 * 2**20, 2**28, 2**30])
+def test_plans_respect_the_limit(limit: int) -> None:
+    cut = plan(GPT2_SMALL, GPT2_SMALL.graph(), 100, 16, limit)
+    row = bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16)
+    assert cut.bytes_needed <= limit
+    assert cut.bytes_needed >= cut.prompts * cut.lanes * row
+    assert 1 <= cut.prompts <= 100
+
+
+def test_memory_counts_the_writers_at_least_once() -> None:
+    """157 writers of 768 numbers are 0.46 MiB a token (architectures.md 1.1)."""
+    assert bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16) > 16 * 0.46 * 2**20
+
+
+def test_ablations_by_hand() -> None:
+    """Two prompts of lengths 2 and 1, one writer, one dimension; the padding holds a value that must not count."""
+    written = jnp.array([[[[1.0], [3.0]], [[5.0], [100.0]]]])
+    mask = jnp.array([[True, True], [True, False]])
+    by_name = {name: np.asarray(ablations[name].function(written, mask)) for name in ablations.names()}
+    np.testing.assert_array_equal(by_name["resample"], written)
+    np.testing.assert_array_equal(by_name["zero"], [[[[0.0]]]])
+    np.testing.assert_array_equal(by_name["mean"], [[[[3.0]]]])
+    np.testing.assert_array_equal(by_name["mean-positional"], [[[[3.0], [3.0]]]])
+    assert set(by_name) == {"resample", "zero", "mean", "mean-positional"}
+
+
+def test_a_graph_of_another_model_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(ArgumentError, match="n_layers"):
+        Experiment(tiny.ours, random_prompts(), graph=Graph(2, 4))
+
+
+def test_removal_losses_are_losses_of_growing_removals(tiny: Tiny) -> None:
+    experiment = Experiment(tiny.ours, random_prompts())
+    mask = np.ones(experiment.graph.n_edges, bool)
+    edges = np.array([5, 100, 3])
+    masks = np.repeat(mask[None], 3, axis=0)
+    masks[0, 5] = masks[1, [5, 100]] = masks[2, [5, 100, 3]] = False
+    np.testing.assert_array_equal(experiment.removal_losses(mask, edges), experiment.losses(masks))
+
+
+@pytest.mark.parametrize("longest", [4, 9])
+@pytest.mark.parametrize("ablation", ["mean", "mean-positional"])
+def test_means_come_from_the_reference_prompts(tiny: Tiny, ablation: str, longest: int) -> None:
+    """The same experiment as if the reference prompts were the corrupted side, whatever the two lengths."""
+    prompts, reference = random_prompts(longest=6), random_prompts(longest=longest, seed=7)
+    experiment = Experiment(tiny.ours, prompts, ablation=ablation, reference=reference)
+    empty = np.zeros((1, experiment.graph.n_edges), bool)
+    values = experiment.values(empty)
+    assert not np.allclose(values, Experiment(tiny.ours, prompts, ablation=ablation).values(empty))
+    other_prompts = replace(prompts, corrupted=random_prompts(longest=6, seed=9).corrupted)
+    same = Experiment(tiny.ours, other_prompts, ablation=ablation, reference=reference)
+    np.testing.assert_array_equal(same.values(empty), values)
+
+
+def test_a_positional_mean_knows_the_position_only(tiny: Tiny) -> None:
+    """Under mean-positional ablation, nothing kept gives every prompt of a length the same logits."""
+    prompts = random_prompts(batch=6, longest=5)
+    same_answer = replace(prompts, answer=np.zeros_like(prompts.answer))
+    experiment = Experiment(tiny.ours, same_answer, metric="logit", ablation="mean-positional")
+    values = experiment.values(np.zeros((1, experiment.graph.n_edges), bool))[0]
+    for length in set(prompts.score_at.tolist()):
+        group = values[prompts.score_at == length]
+        np.testing.assert_allclose(group, group[0], atol=1e-5)
