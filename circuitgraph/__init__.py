@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.files import save_circuit as save_circuit
     from circuitgraph.discovery.base import Algorithm as Algorithm
     from circuitgraph.discovery.base import algorithm as algorithm
+    from circuitgraph.drawing.dot import render as render
     from circuitgraph.engine.ablation import ablation as ablation
     from circuitgraph.engine.experiment import Experiment as Experiment
     from circuitgraph.errors import CircuitGraphError as CircuitGraphError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from circuitgraph.graph.graph import Graph as Graph
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
-    from circuitgraph.render.dot import render as render
     from circuitgraph.tasks.base import task as task
     from circuitgraph.tasks.metrics import metric as metric
 
@@ -35,7 +35,7 @@ _HOMES = {
     "evaluate": "api",
     "load_task": "api",
     "load_model": "models.loading",
-    "render": "render.dot",
+    "render": "drawing.dot",
     "load_circuit": "catalog.files",
     "save_circuit": "catalog.files",
     "Graph": "graph.graph",

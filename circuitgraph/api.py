@@ -83,17 +83,28 @@ def discover(
         CircuitGraphError: an unknown name, a value that makes no sense, or prompts that cannot be used.
     """
     chosen = make_algorithm(algorithm, **settings)
-    prompts = draw(task, "discovery", n_prompts, N_DISCOVERY)
-    experiment = Experiment(
-        model,
-        prompts,
-        metric=metric or task.metric,
-        ablation=ablation,
-        graph=model.graph(direct=chosen.direct),
-        memory=memory,
+    experiment, prompts = prepare(
+        model, task, direct=chosen.direct, metric=metric, ablation=ablation, n_prompts=n_prompts, memory=memory
     )
     circuit = search(chosen, experiment, bar=bar)
     return replace(circuit, provenance={**circuit.provenance, **_origin(model, task, prompts)})
+
+
+def prepare(
+    model: LanguageModel,
+    task: Task,
+    *,
+    direct: bool = False,
+    metric: str | None = None,
+    ablation: str = "resample",
+    n_prompts: int | None = None,
+    memory: int | None = None,
+) -> tuple[Experiment, Prompts]:
+    """The experiment that `discover` searches in, and its prompts; arguments as there."""
+    prompts = draw(task, "discovery", n_prompts, N_DISCOVERY)
+    graph = model.graph(direct=direct)
+    experiment = Experiment(model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory)
+    return experiment, prompts
 
 
 def evaluate(

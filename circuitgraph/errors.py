@@ -78,3 +78,10 @@ def check_at_least(name: str, value: int, minimum: int) -> int:
     if value < minimum:
         raise ArgumentError(f"{name} is {value}, but must be at least {minimum}.")
     return value
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in one line without its full stop; two where the first ends in a colon."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    shown = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+    return shown.removesuffix(".")

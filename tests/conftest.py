@@ -13,19 +13,24 @@ import jaxtyping
 jaxtyping.install_import_hook("circuitgraph", "beartype.beartype")
 
 import hypothesis
-import jax
 import pytest
 import torch
 
-jax.config.update("jax_numpy_rank_promotion", "allow")
 torch.set_num_threads(1)  # the tests themselves run side by side
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ours")
 
-from tests.checkpoints import Tiny, save_tiny  # noqa: E402
+from circuitgraph.models.loading import LanguageModel, load_model
+from tests.checkpoints import Tiny, save_tiny
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A random GPT-2 with every field away from its default, loaded by us and by transformers."""
     return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def shipped() -> LanguageModel:
+    """The trained model that comes with circuitgraph, with its tokenizer."""
+    return load_model("induction-2l")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from circuitgraph.catalog.records import (
     EvaluationRecord,
     GraphRecord,
 )
-from circuitgraph.errors import DataError, OutputError, list_problems
+from circuitgraph.errors import CircuitGraphError, DataError, OutputError, list_problems
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
@@ -34,28 +34,40 @@ _CONVENTIONS = {
 
 
 def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> CircuitRecord:
-    """The record of a circuit: its edges, graph and provenance, and an evaluation if there is one."""
+    """The record of a circuit: its edges, graph and provenance, and an evaluation if there is one.
+
+    Raises:
+        DataError: a score is not finite, or the provenance is not as `CircuitRecord` says.
+    """
     graph = circuit.graph
     edges = []
     for i in np.flatnonzero(circuit.mask):
         measured = circuit.scores is not None and (circuit.tested is None or circuit.tested[i])
         effect = float(circuit.scores[i]) if measured and circuit.scores is not None else None
+        if effect is not None and not np.isfinite(effect):
+            raise DataError(f"The score of {graph.edges[i]} is {effect}, but must be a finite number to be stored.")
         edges.append(EdgeRecord(edge=graph.edges[i], effect=effect))
-    return CircuitRecord(
-        **dict(circuit.provenance),
-        graph=GraphRecord(
-            convention=_CONVENTIONS[graph.direct],
-            n_layers=graph.n_layers,
-            n_heads=graph.n_heads,
-            mlp=graph.mlp,
-            direct=graph.direct,
-            n_writers=len(graph.writers),
-            n_readers=len(graph.readers),
-            n_edges=graph.n_edges,
-        ),
-        edges=edges,
-        evaluation=evaluation,
+    try:
+        return CircuitRecord(**dict(circuit.provenance), graph=_graph_record(graph), edges=edges, evaluation=evaluation)
+    except ValidationError as error:
+        raise DataError(list_problems("The provenance of this circuit cannot be stored:", _problems(error))) from error
+
+
+def _graph_record(graph: Graph) -> GraphRecord:
+    return GraphRecord(
+        convention=_CONVENTIONS[graph.direct],
+        n_layers=graph.n_layers,
+        n_heads=graph.n_heads,
+        mlp=graph.mlp,
+        direct=graph.direct,
+        n_writers=len(graph.writers),
+        n_readers=len(graph.readers),
+        n_edges=graph.n_edges,
     )
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
 
 
 def save_circuit(
@@ -85,6 +97,7 @@ def write_circuit(circuit: Circuit, inside: Path, evaluation: EvaluationRecord |
         arrays["tested"] = circuit.tested.astype(np.uint8)
     order = "one value per edge of the graph in circuit.json: reader by reader, writer by writer, direct edges last"
     save_file(arrays, inside / SCORES_FILE, metadata={"order": order})
+    (inside / SCORES_FILE).chmod((inside / CIRCUIT_FILE).stat().st_mode)  # safetensors lets only the owner read
 
 
 def load_record(path: str | Path) -> CircuitRecord:
@@ -106,8 +119,8 @@ def load_record(path: str | Path) -> CircuitRecord:
     try:
         return CircuitRecord.model_validate(content)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
-        raise DataError(list_problems(f"{str(file)!r} is not the record of a circuit:", problems)) from error
+        title = f"{str(file)!r} is not the record of a circuit:"
+        raise DataError(list_problems(title, _problems(error))) from error
 
 
 def load_circuit(path: str | Path) -> Circuit:
@@ -117,23 +130,19 @@ def load_circuit(path: str | Path) -> Circuit:
         DataError: a file is damaged, or the two disagree.
     """
     record, file = load_record(path), _file(path)
-    described = record.graph
-    graph = Graph(described.n_layers, described.n_heads, described.mlp, described.direct)
-    if graph.n_edges != described.n_edges:
-        raise DataError(f"{str(file)!r} speaks of {described.n_edges} edges, but such a graph has {graph.n_edges}.")
-    circuit = Circuit.of(graph, [edge.edge for edge in record.edges])
-    arrays = _read_scores(file.parent / SCORES_FILE)
-    if "mask" in arrays and not np.array_equal(arrays["mask"].astype(bool), circuit.mask):
-        raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} in {str(file.parent)!r} keep different edges.")
-    tested = arrays.get("tested")
+    try:
+        described = record.graph
+        graph = Graph(described.n_layers, described.n_heads, described.mlp, described.direct)
+        if _graph_record(graph) != described:
+            counts = f"{len(graph.writers)} writers, {len(graph.readers)} readers and {graph.n_edges} edges"
+            raise DataError(f"a graph such as it describes has {counts}, which is not what it says")
+        mask = Circuit.of(graph, [edge.edge for edge in record.edges]).mask
+        scores, tested = _scores(file.parent / SCORES_FILE, graph, mask, record.edges)
+    except CircuitGraphError as error:
+        raise DataError(f"{str(file)!r} is damaged: {error}") from error
     left_out = {"graph", "edges", "evaluation"}
-    return Circuit(
-        graph,
-        circuit.mask,
-        arrays.get("effect"),
-        None if tested is None else tested.astype(bool),
-        {k: v for k, v in record.model_dump(mode="json").items() if k not in left_out},
-    )
+    provenance = {k: v for k, v in record.model_dump(mode="json").items() if k not in left_out}
+    return Circuit(graph, mask, scores, tested, provenance)
 
 
 def _file(path: str | Path) -> Path:
@@ -144,13 +153,28 @@ def _file(path: str | Path) -> Path:
     return file
 
 
-def _read_scores(file: Path) -> dict[str, np.ndarray]:
+def _scores(
+    file: Path, graph: Graph, mask: np.ndarray, edges: Sequence[EdgeRecord]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Scores and what was tested: of every edge if the scores' file is there, else of the kept edges."""
+    known = {graph.edge_index(edge.edge): edge.effect for edge in edges if edge.effect is not None}
     if not file.is_file():
-        return {}
+        scores, tested = np.zeros(graph.n_edges), np.zeros(graph.n_edges, bool)
+        scores[list(known)], tested[list(known)] = list(known.values()), True
+        return (scores, tested) if known else (None, None)
     try:
-        return load_file(file)
+        arrays = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{str(file)!r} is damaged: {error}") from error
+        raise DataError(f"{SCORES_FILE} cannot be read: {error}") from error
+    for name, array in arrays.items():
+        if array.shape != mask.shape:
+            raise DataError(f"{SCORES_FILE} has {name!r} of shape {array.shape}, but the graph {mask.shape[0]} edges")
+    scores, tested = arrays.get("effect"), arrays.get("tested")
+    if not np.array_equal(arrays.get("mask", mask).astype(bool), mask):
+        raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} keep different edges")
+    if known and (scores is None or any(scores[i] != effect for i, effect in known.items())):
+        raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} give different effects")
+    return scores, None if tested is None else tested.astype(bool)
 
 
 @contextmanager
@@ -160,30 +184,58 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     Raises:
         OutputError: taken (and not to be overwritten), read-only or full.
     """
-    target = Path(folder)
+    made: list[Path] = []
     try:
-        if target.exists() and not overwrite:
-            raise OutputError(f"{str(target)!r} exists already. Choose another name, or say to overwrite it.")
-        if target.exists() and any(target.iterdir()) and not (target / CIRCUIT_FILE).is_file():
-            raise OutputError(f"{str(target)!r} holds other things than a circuit and is not overwritten.")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(folder).resolve()
+        _check_free(target, folder, overwrite)
+        missing = [parent for parent in target.parents if not parent.exists()]
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            made.append(parent)
         inside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise _output_error(target, error) from error
+        _remove(made)
+        raise _output_error(folder, error) from error
     try:
         yield inside
         inside.chmod(0o755)
+        old = inside.with_name(f"{inside.name}-old")
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(old)
         inside.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise _output_error(target, error) from error
+        raise _output_error(folder, error) from error
     finally:
         shutil.rmtree(inside, ignore_errors=True)
+        if not target.exists():
+            _remove(made)
 
 
-def _output_error(target: Path, error: Exception) -> OutputError:
-    if isinstance(error, OutputError):
+def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
+    """Overwriting replaces a circuit and its pictures, never anything else."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{str(folder)!r} exists already. Choose another name, or say to overwrite it.")
+    others = [p.name for p in sorted(target.iterdir()) if p.stem != "circuit" and p.name != SCORES_FILE]
+    if others:
+        raise OutputError(
+            f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is not overwritten. "
+            "Choose another folder."
+        )
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove folders that were made in vain, unless something else has come into them."""
+    for folder in reversed(folders):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _output_error(folder: str | Path, error: Exception) -> OutputError:
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    if isinstance(error, OutputError) and not isinstance(cause, OSError):
         return error
-    reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(f"Nothing was written to {str(target)!r}: {reason}. Choose another folder.")
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return OutputError(f"Nothing was written to {str(folder)!r}: {reason}. Choose another folder.")

@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 
 class Record(BaseModel):
-    """Base of all records: nothing unknown is accepted, and no value is quietly converted."""
+    """Base of all records: nothing unknown is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -129,4 +129,5 @@ class CircuitRecord(Record):
         edges = ",\n".join(f"    {json.dumps(edge, sort_keys=True)}" for edge in content["edges"])
         content["edges"] = []
         text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
-        return text.replace('"edges": []', f'"edges": [\n{edges}\n  ]' if edges else '"edges": []') + "\n"
+        empty = '\n  "edges": []'  # with the indent of the top level, where alone the edges go
+        return text.replace(empty, f'\n  "edges": [\n{edges}\n  ]' if edges else empty) + "\n"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from circuitgraph.cli import options
-from circuitgraph.cli.options import memory_bytes
+from circuitgraph.cli.options import check_counts, memory_bytes, prompts_typed
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import judgement, keep_compiled_programs, load
+from circuitgraph.cli.shared import check_names, choose_model, judgement, keep_compiled_programs, load
 from circuitgraph.errors import ArgumentError, OutputError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import EvaluationRecord
+    from circuitgraph.discovery.base import Algorithm
     from circuitgraph.graph.circuit import Circuit
     from circuitgraph.models.loading import LanguageModel
     from circuitgraph.tasks.base import Task
@@ -25,8 +28,12 @@ _ROWS = 25
 
 
 def discover(
-    task: Annotated[str | None, typer.Argument(help="A task; see `circuitgraph list tasks`.")] = None,
-    task_option: Annotated[str | None, typer.Option("--task", help="The same, as an option.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(callback=prompts_typed, help="A task; see `circuitgraph list tasks`.")
+    ] = None,
+    task_option: Annotated[
+        str | None, typer.Option("--task", callback=prompts_typed, help="The same, as an option.")
+    ] = None,
     model: options.ModelOption = None,
     data: options.DataOption = None,
     metric: options.MetricOption = None,
@@ -41,6 +48,10 @@ def discover(
     direct: Annotated[
         bool, typer.Option("--direct", help="The ACDC reference's graph, with direct q/k/v edges.")
     ] = False,
+    heads: Annotated[
+        str | None,
+        typer.Option("--heads", help="ACDC's order of a layer's heads: ascending or descending. [default: descending]"),
+    ] = None,
     ablation: options.AblationOption = "resample",
     limit: Annotated[int | None, typer.Option("--limit", help="Number of discovery prompts. [default: 50]")] = None,
     seed: options.SeedOption = 0,
@@ -69,36 +80,34 @@ def discover(
     - `circuitgraph discover --model ./my-model --data pairs.jsonl --metric logit_difference`
     """
     from circuitgraph import api
+    from circuitgraph.catalog.files import new_folder
+    from circuitgraph.discovery.base import make_algorithm
 
     del config
     output = Output(as_json, quiet)
-    target = _target(out, task or task_option, data, overwrite)
-    settings = _settings(threshold, absolute, direct)
-    _check_settings(algorithm, settings)
+    name = _one_task(task, task_option)
+    # What can be refused is refused now: before the model is loaded, and before a folder is made.
+    settings, room = _settings(threshold, absolute, direct, heads), memory_bytes(memory)
+    make_algorithm(algorithm, **settings)
+    check_names(metric, ablation)
+    check_counts(limit, 1, seed)
+    model = choose_model(model, name, data)
+    target = _target(out, name, data, overwrite)
     keep_compiled_programs()
-    with output.waiting("loading the model"):
-        loaded, chosen = load(model, _one_task(task, task_option), data, seed)
+    question = {"metric": metric, "ablation": ablation or "resample", "n_prompts": limit, "memory": room}
     if dry_run:
-        _forecast(output, loaded, chosen, algorithm, settings, limit, memory_bytes(memory))
+        with output.waiting("loading the model"):
+            loaded, chosen = load(model, name, data, seed)
+        _forecast(output, loaded, chosen, make_algorithm(algorithm, **settings), question)
         return
-    from circuitgraph.catalog.files import new_folder
-
     with new_folder(target, overwrite=overwrite) as inside:
-        circuit = api.discover(
-            loaded,
-            chosen,
-            algorithm=algorithm,
-            metric=metric,
-            ablation=ablation or "resample",
-            n_prompts=limit,
-            memory=memory_bytes(memory),
-            bar=output.shows_bars,
-            **settings,
-        )
+        with output.waiting("loading the model"):
+            loaded, chosen = load(model, name, data, seed)
+        circuit = api.discover(loaded, chosen, algorithm=algorithm, bar=output.shows_bars, **question, **settings)
         with output.waiting("judging it on unseen prompts"):
-            evaluation = api.evaluate(loaded, chosen, circuit, memory=memory_bytes(memory))
-        drawn = _write(inside, circuit, evaluation)
-    _report(output, circuit, evaluation, target, drawn)
+            evaluation = api.evaluate(loaded, chosen, circuit, memory=room)
+        picture = _write(inside, circuit, evaluation)
+    _report(output, circuit, evaluation, target, picture)
 
 
 def _one_task(argument: str | None, option: str | None) -> str | None:
@@ -107,23 +116,16 @@ def _one_task(argument: str | None, option: str | None) -> str | None:
     return argument or option
 
 
-def _settings(threshold: float | None, absolute: bool, direct: bool) -> dict[str, Any]:
+def _settings(threshold: float | None, absolute: bool, direct: bool, heads: str | None) -> dict[str, Any]:
     """The algorithm's settings that were given; what was not given is left to its own defaults."""
-    given = {"threshold": threshold, "absolute": absolute or None, "direct": direct or None}
+    given = {"threshold": threshold, "absolute": absolute or None, "direct": direct or None, "heads": heads}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _check_settings(algorithm: str, settings: dict[str, Any]) -> None:
-    """Refuse bad settings before a model is loaded."""
-    from circuitgraph.discovery.base import make_algorithm
-
-    make_algorithm(algorithm, **settings)
 
 
 def _target(out: Path | None, task: str | None, data: Path | None, overwrite: bool) -> Path:
     """The folder to write: as asked for, or the first free one named after the task."""
     if out is not None:
-        if out.exists() and not overwrite:
+        if os.path.exists(out) and not overwrite:
             raise OutputError(f"{str(out)!r} exists already. Choose another --out, or add --overwrite.")
         return out
     name = task or (data.stem if data else "circuit")
@@ -135,22 +137,14 @@ def _target(out: Path | None, task: str | None, data: Path | None, overwrite: bo
 
 
 def _forecast(
-    output: Output,
-    model: LanguageModel,
-    task: Task,
-    algorithm: str,
-    settings: dict[str, Any],
-    limit: int | None,
-    memory: int | None,
+    output: Output, model: LanguageModel, task: Task, algorithm: Algorithm[Any], question: dict[str, Any]
 ) -> None:
-    from circuitgraph.api import N_DISCOVERY, draw
-    from circuitgraph.discovery.base import make_algorithm
-    from circuitgraph.engine.memory import plan
+    """What a search would take: sizes from the shapes, time from one evaluation of the whole model."""
+    from circuitgraph.api import prepare
 
-    chosen = make_algorithm(algorithm, **settings)
-    prompts, graph = draw(task, "discovery", limit, N_DISCOVERY), model.graph(direct=chosen.direct)
-    n_prompts, n_pos = prompts.mask.shape
-    cut = plan(model.spec, graph, n_prompts, n_pos, memory)
+    experiment, prompts = prepare(model, task, direct=algorithm.direct, **question)
+    seconds = experiment.seconds_per_evaluation()
+    graph, most = experiment.graph, algorithm.evaluations(experiment.graph)
     facts = {
         "model": model.name,
         "parameters": model.n_parameters,
@@ -159,9 +153,11 @@ def _forecast(
         "edges": graph.n_edges,
         "prompts": len(prompts),
         "longest_prompt_tokens": prompts.mask.shape[1],
-        "evaluations_at_most": chosen.evaluations(graph),
-        "prompts_per_launch": cut.prompts,
-        "memory_mib": round((cut.bytes_needed + 4 * model.n_parameters) / 2**20, 1),
+        "prompts_per_launch": experiment.plan.prompts,
+        "memory_mib": round((experiment.plan.bytes_needed + 4 * model.n_parameters) / 2**20, 1),
+        "evaluations_at_most": most,
+        "seconds_per_evaluation": round(seconds, 4),
+        "minutes_at_most": round(most * seconds / 60, 1),
     }
     table = Table(box=None, show_header=False)
     for name, value in facts.items():
@@ -169,38 +165,47 @@ def _forecast(
     output.result(json.dumps(facts, indent=2), table)
 
 
-def _write(inside: Path, circuit: Circuit, evaluation: EvaluationRecord) -> str:
-    """All files of a run; returns the name of the picture."""
+def _write(inside: Path, circuit: Circuit, evaluation: EvaluationRecord) -> str | None:
+    """All files of a run; returns what to say if there is no picture."""
     from circuitgraph.catalog.files import write_circuit
-    from circuitgraph.render.dot import render
+    from circuitgraph.drawing.dot import INSTALL_HINT, LayoutError, render
 
     write_circuit(circuit, inside, evaluation)
     render(circuit, inside / "circuit.dot")
-    return render(circuit, inside / "circuit.svg").name
+    try:
+        picture = render(circuit, inside / "circuit.svg")
+    except LayoutError as error:
+        return f"There is no picture, but all else. {error}"
+    return None if picture.suffix == ".svg" else INSTALL_HINT
 
 
-def _report(output: Output, circuit: Circuit, evaluation: EvaluationRecord, target: Path, drawn: str) -> None:
+def _report(output: Output, circuit: Circuit, evaluation: EvaluationRecord, target: Path, picture: str | None) -> None:
     from circuitgraph.catalog.files import record_of
-    from circuitgraph.render.dot import INSTALL_HINT
 
     record = record_of(circuit, evaluation)
     close = record.algorithm.close_calls if record.algorithm else []
-    output.result(record.to_json(), _edges(circuit), "", judgement(evaluation), "", f"Written to {target}/")
+    output.result(
+        record.to_json(), _headline(circuit), _edges(circuit), "", judgement(evaluation), "", f"Written to {target}/"
+    )
     if close:
-        output.say(f"{len(close)} decisions are nearer to the threshold than rounding: {', '.join(close[:5])} ...")
-    if drawn.endswith(".dot"):
-        output.say(INSTALL_HINT.format(where=target))
+        shown = ", ".join(close[:5]) + (" ..." if len(close) > 5 else "")
+        output.say(f"Decisions nearer to the threshold than rounding: {len(close)} ({shown})")
+    if picture:
+        output.say(picture.replace("{where}", str(target)))
+
+
+def _headline(circuit: Circuit) -> Text:
+    """Size of a circuit, and how much of it hangs together."""
+    line = f"{len(circuit)} of {circuit.graph.n_edges} edges, {len(circuit.nodes)} nodes"
+    on_path = len(circuit.pruned())
+    return Text(line if on_path == len(circuit) else f"{line}; {on_path} edges on a path from embed to logits", "bold")
 
 
 def _edges(circuit: Circuit) -> Table:
     """The strongest edges of a circuit as a table."""
     scores = circuit.scores if circuit.scores is not None else circuit.mask.astype(float)
     strongest = sorted(circuit.mask.nonzero()[0], key=lambda i: -abs(scores[i]))
-    title = f"{len(circuit)} of {circuit.graph.n_edges} edges, {len(circuit.nodes)} nodes"
-    on_path = len(circuit.pruned())
-    if on_path < len(circuit):
-        title += f" ({on_path} edges on a path from embed to logits)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("edge")
     table.add_column("effect", justify="right")
     for i in strongest[:_ROWS]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from circuitgraph.cli import options
-from circuitgraph.cli.options import memory_bytes
+from circuitgraph.cli.options import check_counts, memory_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import judgement, keep_compiled_programs, load
-from circuitgraph.errors import ArgumentError, ModelError
+from circuitgraph.cli.shared import check_names, choose_model, judgement, keep_compiled_programs, load
+from circuitgraph.errors import ArgumentError, DataError, ModelError
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.records import CircuitRecord
+    from circuitgraph.models.loading import LanguageModel
+    from circuitgraph.tasks.base import Task
 
 
 def evaluate(
@@ -22,7 +27,7 @@ def evaluate(
     metric: options.MetricOption = None,
     ablation: options.AblationOption = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Number of prompts. [default: 200]")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the prompts. [default: the run's]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the prompts. [default: the run's]")] = None,
     memory: options.MemoryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -34,24 +39,26 @@ def evaluate(
     from circuitgraph import api
     from circuitgraph.catalog.files import load_circuit, load_record
 
-    output = Output(as_json, quiet)
+    output, room = Output(as_json, quiet), memory_bytes(memory)
+    check_names(metric, ablation)
+    check_counts(limit, 2, seed)
     record, stored = load_record(circuit), load_circuit(circuit)
-    if record.task is None and task is None and data is None:
+    own_task, arguments = task is None and data is None, {}
+    if own_task and record.task is None:
         raise ArgumentError("This circuit names no task: give one with --task or --data.")
-    if task is None and data is None and record.task is not None:
-        file = record.task.arguments.get("data")
-        task, data = (None, Path(file)) if file else (record.task.name, None)
+    if own_task and record.task is not None:
+        file, arguments = record.task.arguments.get("data"), record.task.arguments
+        task, data, arguments = (None, Path(file), {}) if file else (record.task.name, None, arguments)
     if seed is None:
         seed = record.task.seed if record.task else 0
+    name = choose_model(model or (record.model.name if record.model else None), task, data)
     keep_compiled_programs()
     with output.waiting("loading the model"):
-        loaded, chosen = load(model or (record.model.name if record.model else None), task, data, seed)
-    if record.model and model is None and loaded.fingerprint != record.model.weights_sha256:
-        raise ModelError(
-            f"The weights of {record.model.name!r} are not those that the circuit was found in "
-            f"(SHA-256 {loaded.fingerprint[:12]}, not {record.model.weights_sha256[:12]}). To judge it all the "
-            "same, name the model with --model."
-        )
+        loaded, chosen = load(name, task, data, seed, arguments)
+    if model is None:
+        _check_model(record, loaded)
+    if own_task:
+        _check_data(record, chosen)
     with output.waiting("judging"):
         found = api.evaluate(
             loaded,
@@ -60,6 +67,30 @@ def evaluate(
             metric=metric,
             ablation=ablation,
             n_prompts=limit,
-            memory=memory_bytes(memory),
+            memory=room,
         )
     output.result(found.model_dump_json(indent=2), judgement(found))
+
+
+def _check_model(record: CircuitRecord, model: LanguageModel) -> None:
+    """Refuse to judge a circuit, without being asked to, in another model than it was found in."""
+    then, now = record.model, model.tokenizer.fingerprint if model.tokenizer else None
+    if then is None:
+        return
+    found = {"weights": (model.fingerprint, then.weights_sha256), "tokenizer": (now, then.tokenizer_sha256)}
+    for part, (is_now, was) in found.items():
+        if is_now != was:
+            raise ModelError(
+                f"The {part} of {then.name!r} changed since the circuit was found in it (SHA-256 {str(is_now)[:12]}, "
+                f"not {str(was)[:12]}). To judge it all the same, name the model with --model."
+            )
+
+
+def _check_data(record: CircuitRecord, task: Task) -> None:
+    """Refuse a data file that changed: which of its prompts the search saw is not known any more."""
+    then, now = (record.task.arguments if record.task else {}).get("sha256"), task.arguments.get("sha256")
+    if then is not None and now != then:
+        raise DataError(
+            f"The data file {task.arguments['data']!r} changed since the circuit was found, so that the prompts it was "
+            "searched with may be among those to judge it on. To judge it all the same, name the file with --data."
+        )

@@ -26,10 +26,11 @@ app.command("render")(render.render)
 app.command("list")(listing.list_names)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"circuitgraph {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

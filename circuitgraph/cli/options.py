@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from circuitgraph.errors import ArgumentError, list_problems, unknown_name
+from circuitgraph.errors import ArgumentError, check_at_least, list_problems, unknown_name
 
 
-def read_config(context: typer.Context, path: Path | None) -> Path | None:
+def read_config(context: Any, path: Path | None) -> Path | None:
     """Take defaults of this command's options from a TOML file; the command line still goes first."""
     if path is None:
         return None
@@ -19,14 +20,47 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ArgumentError(f"The config file {str(path)!r} cannot be read: {error}") from error
-    known = {p.name: p for p in context.command.params if p.name not in ("config", "help")}
-    given: dict[str, Any] = {key.replace("-", "_"): value for key, value in content.items()}
-    problems = [str(unknown_name("option", key, filter(None, known))) for key in given if key not in known]
-    problems += [f"{key}: expected one value, not a table" for key, value in given.items() if isinstance(value, dict)]
+    known = {_option(p): p for p in context.command.params if p.name not in ("config", "help")}
+    given: dict[str, Any] = {key.replace("_", "-"): value for key, value in content.items()}
+    problems = [str(unknown_name("option", key, known)) for key in given if key not in known]
+    types = get_type_hints(context.command.callback)
+    for key in set(given) & set(known):
+        hint = types[known[key].name]
+        wanted, allowed = _EXPECTED[(get_args(hint) or (hint,))[0]]
+        if type(given[key]) not in allowed:
+            problems.append(f"{key} = {given[key]!r}: expected {wanted}")
     if problems:
-        raise ArgumentError(list_problems(f"The config file {str(path)!r} cannot be used:", problems))
-    context.default_map = {**(context.default_map or {}), **given}
+        raise ArgumentError(list_problems(f"The config file {str(path)!r} cannot be used:", sorted(problems)))
+    names = {str(known[key].name): value for key, value in given.items()}
+    context.default_map = {**(context.default_map or {}), **names}
     return path
+
+
+# What TOML must give for an option of that type.
+_EXPECTED: dict[type, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    str: ("a text in quotes", (str,)),
+    Path: ("a text in quotes", (str,)),
+}
+
+
+def _option(parameter: Any) -> str:
+    """How a parameter is called on the command line, without its dashes."""
+    return max(parameter.opts, key=len).lstrip("-")
+
+
+def prompts_typed(context: Any, parameter: Any, value: Any) -> Any:
+    """A task or data file that the command line names replaces both that a config file names.
+
+    What is typed is processed before what is not, so that the latter can still be taken back.
+    """
+    source = context.get_parameter_source(parameter.name)
+    if source is not None and source.name == "COMMANDLINE" and context.default_map:
+        for name in ("task", "task_option", "data"):
+            context.default_map.pop(name, None)
+    return value
 
 
 ModelOption = Annotated[
@@ -35,7 +69,11 @@ ModelOption = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="JSONL file of pairs: clean, corrupted, answer, distractor. Instead of a task."),
+    typer.Option(
+        "--data",
+        callback=prompts_typed,
+        help="JSONL file of pairs: clean, corrupted, answer, distractor. Instead of a task.",
+    ),
 ]
 MetricOption = Annotated[
     str | None, typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the task's]")
@@ -44,7 +82,7 @@ AblationOption = Annotated[
     str | None,
     typer.Option("--ablation", help="What an absent edge carries: resample, mean, mean-positional or zero."),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the prompts.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
 MemoryOption = Annotated[
     float | None, typer.Option("--memory", help="Limit for one launch, in GiB. [default: by the machine]")
 ]
@@ -61,10 +99,18 @@ ConfigOption = Annotated[
 ]
 
 
+def check_counts(limit: int | None, least: int, seed: int | None) -> None:
+    """Refuse a number of prompts below ``least``, and a negative seed."""
+    if limit is not None:
+        check_at_least("--limit", limit, least)
+    if seed is not None:
+        check_at_least("--seed", seed, 0)
+
+
 def memory_bytes(gibibytes: float | None) -> int | None:
     """The memory option in bytes."""
     if gibibytes is None:
         return None
-    if not gibibytes > 0:
+    if not 0 < gibibytes < math.inf:
         raise ArgumentError(f"--memory is {gibibytes}, but must be a positive number of GiB.")
     return int(gibibytes * 2**30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,13 +22,13 @@ class Output:
 
     as_json: bool
     quiet: bool
-    out: Console = field(default_factory=lambda: Console(soft_wrap=False))
-    err: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
+    out: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, markup=False, emoji=False))
 
     @property
     def shows_bars(self) -> bool:
         """Whether progress is wanted; it also stays away where stderr is not a terminal."""
-        return not self.quiet
+        return not self.quiet and self.err.is_terminal
 
     def result(self, json_text: str, *shown: Any) -> None:
         """Print a result: as JSON, as something to look at, or not at all."""
@@ -35,16 +36,18 @@ class Output:
             typer.echo(json_text.rstrip("\n"))
         elif not self.quiet:
             for part in shown:
-                self.out.print(part)
+                self.out.print(part, soft_wrap=isinstance(part, str))
 
     def say(self, message: str) -> None:
         """A message to the person at the terminal."""
         if not self.quiet:
-            self.err.print(message, highlight=False, markup=False)
+            self.err.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
         """A spinner while something without a known length is going on."""
+        if self.quiet:
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the hub's library is imported
         if self.quiet or not self.err.is_terminal:
             yield
         else:

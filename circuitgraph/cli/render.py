@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from circuitgraph.cli.options import QuietOption
+from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 
 
@@ -18,6 +19,7 @@ def render(
         typer.Option("--out", "-o", help="Picture: .svg, .pdf, .png or .dot. [default: circuit.svg]"),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Draw only what lies on a path to the logits.")] = False,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw a circuit that `discover` wrote.
@@ -25,15 +27,14 @@ def render(
     Example: `circuitgraph render runs/induction -o induction.pdf`
     """
     from circuitgraph.catalog.files import load_circuit
-    from circuitgraph.render.dot import INSTALL_HINT
-    from circuitgraph.render.dot import render as draw
+    from circuitgraph.drawing.dot import INSTALL_HINT
+    from circuitgraph.drawing.dot import render as draw
 
     loaded = load_circuit(circuit)
     folder = circuit if circuit.is_dir() else circuit.parent
     wanted = out or folder / "circuit.svg"
     written = draw(loaded.pruned() if prune else loaded, wanted)
-    output = Output(as_json=False, quiet=quiet)
+    output = Output(as_json, quiet)
     if written != wanted:
-        output.say(INSTALL_HINT.format(where=circuit))
-    if not quiet:
-        typer.echo(str(written))
+        output.say(INSTALL_HINT.replace("{where}", str(circuit)))
+    output.result(json.dumps({"picture": str(written)}), str(written))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from circuitgraph.errors import ArgumentError
+from circuitgraph.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import EvaluationRecord, Interval
@@ -20,28 +21,55 @@ def keep_compiled_programs() -> None:
     """Let jax keep compiled programs between runs, so that a second run starts warm."""
     import jax
 
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(Path(home) / "circuitgraph" / "jax"))
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "circuitgraph" / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # no home, or one that cannot be written: every run compiles anew
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def load(model: str | None, task: str | None, data: Path | None, seed: int) -> tuple[LanguageModel, Task]:
-    """The model and the task that a command line names, each given by itself or through the other."""
-    from circuitgraph.api import load_task
-    from circuitgraph.models.loading import load_model
+def check_names(metric: str | None, ablation: str | None) -> None:
+    """Refuse unknown names before a model is loaded."""
+    from circuitgraph.engine.ablation import ablations
+    from circuitgraph.tasks.metrics import metrics
+
+    for name, registry in ((metric, metrics), (ablation, ablations)):
+        if name is not None:
+            registry[name]
+
+
+def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
+    """The model's name, given by itself or through the task; refuses what can be refused without loading it."""
     from circuitgraph.tasks.base import tasks
 
     if (task is None) == (data is None):
         known = ", ".join(tasks.names())
         raise ArgumentError(f"Give either a task ({known}) or --data FILE.jsonl, and not both.")
+    if data is not None and not data.exists():
+        raise DataError(f"There is no data file {str(data)!r}.")
     if data is not None and model is None:
         raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
+    if task is not None and task not in tasks and task.endswith(".jsonl"):
+        raise ArgumentError(f"{task!r} is a file, not a task: give it with --data.")
     if task is not None:
-        model = model or tasks[task].model
+        shipped = tasks[task].model
+        model = model or shipped
     if model is None:
         raise ArgumentError(f"No model is shipped for task {task!r}: name one with --model.")
+    return model
+
+
+def load(
+    model: str, task: str | None, data: Path | None, seed: int, arguments: Mapping[str, Any] | None = None
+) -> tuple[LanguageModel, Task]:
+    """The model, and the task (with its arguments) or data file for it."""
+    from circuitgraph.api import load_task
+    from circuitgraph.models.loading import load_model
+
     loaded = load_model(model)
-    return loaded, load_task(data if data is not None else task or "", loaded, seed=seed)
+    return loaded, load_task(data if data is not None else task or "", loaded, seed=seed, **(arguments or {}))
 
 
 def judgement(evaluation: EvaluationRecord) -> Table:

@@ -70,7 +70,7 @@ class Acdc(Algorithm[AcdcState]):
     direct: bool = False
     heads: str = "descending"
 
-    def init(self, experiment: Experiment) -> AcdcState:
+    def __post_init__(self) -> None:
         check_finite("threshold", self.threshold)
         if self.absolute and self.threshold < 0:
             raise ArgumentError(
@@ -79,6 +79,8 @@ class Acdc(Algorithm[AcdcState]):
             )
         if self.heads not in HEAD_ORDERS:
             raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
+
+    def init(self, experiment: Experiment) -> AcdcState:
         graph, mask = experiment.graph, np.ones(experiment.graph.n_edges, bool)
         loss = float(experiment.losses(mask[None])[0])
         if not np.isfinite(loss):

@@ -28,7 +28,8 @@ State = TypeVar("State")
 class Algorithm(ABC, Generic[State]):
     """A search for the edges that carry a behaviour.
 
-    Subclasses are frozen dataclasses whose fields are the search's settings, with defaults.
+    Subclasses are frozen dataclasses whose fields are the search's settings, with defaults. Settings that make no
+    sense are refused when one is made, before any model is loaded.
     """
 
     name: ClassVar[str]
@@ -36,7 +37,7 @@ class Algorithm(ABC, Generic[State]):
 
     @abstractmethod
     def init(self, experiment: Experiment) -> State:
-        """The state before the first step. Raises `ArgumentError` for settings that make no sense."""
+        """The state before the first step."""
 
     @abstractmethod
     def step(self, experiment: Experiment, state: State) -> State:
@@ -81,6 +82,7 @@ def make_algorithm(name: str, **settings: Any) -> Algorithm[Any]:
 
     Raises:
         UnknownNameError: no such algorithm, or it has no such setting.
+        ArgumentError: a setting that makes no sense.
     """
     cls = algorithms[name]
     known = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -114,6 +115,14 @@ class Experiment:
         means = self.values(masks).astype(np.float64).mean(axis=1)
         return -means if self.metric.higher_is_better else means
 
+    def seconds_per_evaluation(self) -> float:
+        """How long one mask takes, compilation left out: the second of two evaluations of the full mask."""
+        full = np.ones((1, self.graph.n_edges), bool)
+        self.values(full)
+        start = time.perf_counter()
+        self.values(full)
+        return time.perf_counter() - start
+
     def removal_losses(self, mask: Bool[np.ndarray, " edges"], edges: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """The mean loss after removing the first one, two, ... n of ``edges`` from ``mask``.
 
@@ -176,13 +185,19 @@ def _args(chunk: _Chunk) -> _Args:
 def _check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:
     longest = prompts.mask.shape[1]
     if longest > model.spec.n_ctx:
-        raise DataError(f"A prompt has {longest} tokens, but the model's context is {model.spec.n_ctx}.")
+        raise DataError(
+            f"A prompt has {longest} tokens, but the model's context is {model.spec.n_ctx}: use shorter prompts."
+        )
     if metric.needs_distractor and prompts.distractor is None:
         others = ", ".join(n for n in metrics.names() if not metrics[n].needs_distractor)
         raise DataError(f"Metric {metric.name!r} needs a distractor for every pair. Without one, use: {others}.")
-    highest = max(prompts.clean.max(), prompts.corrupted.max(), prompts.answer.max())
+    tokens = (prompts.clean, prompts.corrupted, prompts.answer, prompts.distractor)
+    highest = max(ids.max() for ids in tokens if ids is not None)
     if highest >= model.spec.d_vocab:
-        raise DataError(f"The tokenizer gave token {highest}, but the model knows only {model.spec.d_vocab}.")
+        raise DataError(
+            f"The tokenizer gave token {highest}, but the model knows only {model.spec.d_vocab}: the tokenizer is "
+            "another model's."
+        )
 
 
 def _sides(prompts: Prompts, part: slice) -> tuple[Inputs, Inputs]:

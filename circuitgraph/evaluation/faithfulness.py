@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float
 
 from circuitgraph.catalog.records import EvaluationRecord, Interval
 from circuitgraph.engine.experiment import Experiment
@@ -55,13 +56,13 @@ def faithfulness(
     )
 
 
-def _ratio(circuit: np.ndarray, empty: np.ndarray, full: np.ndarray, axis: int = -1) -> np.ndarray:
+def _ratio(circuit: np.ndarray, empty: np.ndarray, full: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
     """The ratio of means; a resample without any difference between the ends counts as NaN, not as an error."""
     base = empty.mean(axis=axis, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (circuit.mean(axis=axis, dtype=np.float64) - base) / (full.mean(axis=axis, dtype=np.float64) - base)
 
 
-def _spread(values: list[Float[np.ndarray, ""]]) -> Interval:
+def _spread(values: Sequence[np.ndarray | np.floating]) -> Interval:
     low, high = np.quantile(values, [0.025, 0.975])
     return Interval(mean=float(np.mean(values)), low=float(low), high=float(high))

@@ -32,7 +32,7 @@ class Circuit:
         provenance: what produced it, as plain JSON values.
 
     Raises:
-        GraphError: an array whose length is not the number of the graph's edges.
+        GraphError: an array whose length is not the number of the graph's edges, or a mask that is not Boolean.
     """
 
     graph: Graph
@@ -44,11 +44,10 @@ class Circuit:
     def __post_init__(self) -> None:
         for name in ("mask", "scores", "tested"):
             values = getattr(self, name)
-            if values is not None and values.shape != (self.graph.n_edges,):
-                raise GraphError(
-                    f"{name} has shape {values.shape}, but the graph has {self.graph.n_edges} edges: "
-                    f"expected shape ({self.graph.n_edges},)."
-                )
+            if values is not None:
+                self.graph.check_per_edge(name, values)
+        if self.mask.dtype != bool:
+            raise GraphError(f"mask has the type {self.mask.dtype}, but must be bool: True where an edge is kept.")
 
     # Making one
 
@@ -81,7 +80,7 @@ class Circuit:
     def top(cls, graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True) -> Circuit:
         """The ``n`` edges of highest (absolute) score; ties go to the edge numbered first."""
         _check_size(graph, n)
-        ranked = np.argsort(-_strength(scores, absolute), kind="stable")
+        ranked = np.argsort(-_strength(graph, scores, absolute), kind="stable")
         mask = np.zeros(graph.n_edges, bool)
         mask[ranked[:n]] = True
         return cls(graph, mask, scores)
@@ -92,7 +91,7 @@ class Circuit:
     ) -> Circuit:
         """The edges whose (absolute) score is at least ``threshold``."""
         check_finite("threshold", threshold)
-        return cls(graph, _strength(scores, absolute) >= threshold, scores)
+        return cls(graph, _strength(graph, scores, absolute) >= threshold, scores)
 
     # Looking at it
 
@@ -174,7 +173,8 @@ class Circuit:
         return replace(self, mask=on_a_path(self.graph, self.mask))
 
 
-def _strength(scores: Float[np.ndarray, " edges"], absolute: bool) -> Float[np.ndarray, " edges"]:
+def _strength(graph: Graph, scores: Float[np.ndarray, " edges"], absolute: bool) -> Float[np.ndarray, " edges"]:
+    graph.check_per_edge("scores", scores)
     if np.isnan(scores).any():
         raise ArgumentError(f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN: nothing to rank.")
     return np.abs(scores) if absolute else scores

@@ -178,6 +178,7 @@ class Graph:
 
     def matrix(self, values: Shaped[np.ndarray, " edges"]) -> Shaped[np.ndarray, "readers writers"]:
         """One value per ordinary edge as a matrix (direct edges left out); zero where there is no edge."""
+        self.check_per_edge("values", values)
         dst, src = self.ends
         ordinary = src >= 0
         dense = np.zeros(self.legal.shape, values.dtype)
@@ -186,8 +187,18 @@ class Graph:
 
     def from_matrix(self, dense: Float[np.ndarray, "readers writers"]) -> Float[np.ndarray, " edges"]:
         """One value per edge, read off a matrix; direct edges get zero."""
+        if dense.shape != self.legal.shape:
+            raise GraphError(f"The matrix has shape {dense.shape}, but readers x writers are {self.legal.shape}.")
         dst, src = self.ends
         return np.where(src >= 0, dense[dst, src], 0.0)
+
+    def check_per_edge(self, name: str, values: Shaped[np.ndarray, "..."]) -> None:
+        """Raise `GraphError` unless ``values``, called ``name`` in the message, has one entry per edge."""
+        if values.shape != (self.n_edges,):
+            raise GraphError(
+                f"{name} has shape {values.shape}, but the graph has {self.n_edges} edges: "
+                f"expected shape ({self.n_edges},)."
+            )
 
     def to_networkx(self) -> nx.DiGraph:
         """The graph with one node per writer or logits, and an edge attribute ``inputs`` (such as ``"qv"``)."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,21 +20,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from circuitgraph.errors import ModelError, list_problems, unknown_name
+from circuitgraph.errors import ModelError, first_line, list_problems, unknown_name
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.families import Weights, families
 from circuitgraph.models.spec import Spec
-from circuitgraph.models.tokenizer import Tokenizer
+from circuitgraph.models.tokenizer import Tokenizer, read_tokenizer
 from circuitgraph.models.transformer import Transformer
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "vocab.txt")
 _WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_GIVE = "Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub name."
+_AGAIN = "Download or save the checkpoint again."
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class LanguageModel:
     @property
     def n_parameters(self) -> int:
         """Number of weights that the forward pass uses."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.transformer))
+        arrays = sum(leaf.size for leaf in jax.tree.leaves(self.transformer))
+        return arrays - self.transformer.blocks.attention.scale.size  # which is set, not learned
 
 
 def shipped_models() -> dict[str, Path]:
@@ -75,7 +80,7 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))} if root else {}
 
 
-def load_model(name: str, *, revision: str | None = None, local_only: bool = False) -> LanguageModel:
+def load_model(name: str | Path, *, revision: str | None = None, local_only: bool = False) -> LanguageModel:
     """Load a model in float32.
 
     Args:
@@ -87,6 +92,7 @@ def load_model(name: str, *, revision: str | None = None, local_only: bool = Fal
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced exactly.
             Nothing is guessed: a missing tensor or an unknown config field is named and refused.
     """
+    name = str(name)
     where = _locate(name)
     options: dict[str, Any] = {
         "local_files_only": local_only or where != name,
@@ -98,13 +104,14 @@ def load_model(name: str, *, revision: str | None = None, local_only: bool = Fal
         family = _family(name, settings["model_type"])
         family.check(settings)
         spec = family.spec(settings)
-        weights = _read_weights(name, where, config, options)
-        tokenizer = _read_tokenizer(where, options)
+        weights = _read_weights(name, where, config, family.buffers, options)
+        tokenizer = read_tokenizer(where, options)
+        commit = _commit(where, options)
     spec = family.prunable(spec, weights)
     return LanguageModel(
         name=name,
         family=settings["model_type"],
-        revision=getattr(config, "_commit_hash", None),
+        revision=commit,
         transformer=family.transformer(spec, weights),
         tokenizer=tokenizer,
         fingerprint=_fingerprint(spec, weights),
@@ -114,20 +121,25 @@ def load_model(name: str, *, revision: str | None = None, local_only: bool = Fal
 def _locate(name: str) -> str:
     """The folder of a local or shipped model, or ``name`` itself for the hub."""
     if not name.strip():
-        raise ModelError("The model's name is empty. Give a folder, a shipped model or a hub name.")
-    path, shipped = Path(name).expanduser(), shipped_models()
-    if path.is_dir():
+        raise ModelError(f"The model's name is empty. {_GIVE}")
+    shipped = shipped_models()
+    try:
+        path = Path(name).expanduser()
+        exists, is_folder = path.exists(), path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, somebody's home that is not here
+        raise ModelError(f"{name!r} cannot be looked up: {first_line(error)}. {_GIVE}") from error
+    if is_folder:
         if not (path / "config.json").is_file():
-            raise ModelError(f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint.")
+            raise ModelError(f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint. {_GIVE}")
         if not any((path / file).is_file() for file in _WEIGHT_FILES):
             raise ModelError(f"The folder {name!r} has no weights. Expected one of {', '.join(_WEIGHT_FILES)}.")
         return str(path)
     if name in shipped:
         return str(shipped[name])
-    if path.exists():
-        raise ModelError(f"{name!r} is a file. Expected the folder of a Hugging Face checkpoint.")
+    if exists:
+        raise ModelError(f"{name!r} is a file. Give the folder that holds it, if that is a Hugging Face checkpoint.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"There is no folder {name!r}.")
+        raise ModelError(f"There is no folder {name!r}. {_GIVE}")
     return name
 
 
@@ -140,8 +152,8 @@ def _read_config(name: str, where: str, options: dict[str, Any]) -> Any:
         return AutoConfig.from_pretrained(where, **options)
     except Exception as error:
         if Path(where).is_dir():
-            raise ModelError(f"The configuration of {name!r} cannot be read: {_first_line(error)}") from error
-        hint = f"It is no folder here, and the hub did not provide it: {_first_line(error)}"
+            raise ModelError(f"The config.json of {name!r} cannot be used: {first_line(error)}") from error
+        hint = f"It is no folder here, and the hub did not provide it: {first_line(error)}. {_GIVE}"
         raise ModelError(str(unknown_name("model", name, shipped_models(), hint))) from error
 
 
@@ -150,68 +162,90 @@ def _check_model_type(name: str, folder: Path) -> None:
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"The config.json of {name!r} is not readable JSON: {_first_line(error)}") from error
+        raise ModelError(f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {_AGAIN}") from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        raise ModelError(f"The config.json of {name!r} has no 'model_type'.")
+        raise ModelError(f"The config.json of {name!r} has no 'model_type'. {_AGAIN}")
     _family(name, settings["model_type"])
 
 
-def _family(name: str, model_type: str) -> Any:
-    if model_type not in families:
+def _family(name: str, model_type: Any) -> Any:
+    if not isinstance(model_type, str) or model_type not in families:
         known = ", ".join(families.names())
         raise ModelError(f"{name!r} is of the architecture {model_type!r}, which is not supported. Supported: {known}.")
     return families[model_type]
 
 
-def _read_weights(name: str, where: str, config: Any, options: dict[str, Any]) -> Weights:
-    """The state dict as transformers' own class holds it, as numpy arrays without a copy."""
+def _read_weights(name: str, where: str, config: Any, buffers: str, options: dict[str, Any]) -> Weights:
+    """The state dict as transformers' own class holds it, as numpy arrays without a copy.
+
+    ``buffers`` is a pattern of names that a checkpoint may hold beyond the model's own. Sizes that do not match
+    are let through to us, because transformers lists them in a log only.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            where, config=config, dtype=torch.float32, output_loading_info=True, **options
+            where,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
         )
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"The weights of {name!r} are a pickle that is broken or would run code when read, so it is refused. "
+            "Save them as safetensors where they come from."
+        ) from error
     except Exception as error:
-        raise ModelError(f"The weights of {name!r} cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"The weights of {name!r} cannot be read: {first_line(error)}. {_AGAIN}") from error
     model, info = loaded
     problems = [f"missing: {key}" for key in sorted(info["missing_keys"])]
-    problems += [f"unexpected: {key}" for key in sorted(info["unexpected_keys"])]
-    problems += [f"wrong shape: {key}" for key in sorted(map(str, info["mismatched_keys"]))]
+    problems += [f"unexpected: {key}" for key in sorted(info["unexpected_keys"]) if not re.search(buffers, key)]
+    problems += [
+        f"wrong shape: {key} has {list(found)}, but config.json asks for {list(expected)}"
+        for key, found, expected in sorted(info["mismatched_keys"])
+    ]
     problems += [str(message) for message in info.get("error_msgs") or []]
     weights = {key: tensor.numpy(force=True) for key, tensor in model.state_dict().items()}
     problems += [f"not finite: {key}" for key, value in weights.items() if not np.isfinite(value).all()]
     if problems:
-        raise ModelError(list_problems(f"The checkpoint {name!r} does not hold the model it describes:", problems))
+        title = f"The weights of {name!r} are not what its config.json describes. Correct either:"
+        raise ModelError(list_problems(title, problems))
     return weights
 
 
-def _read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
-    from transformers import AutoTokenizer
+def _commit(where: str, options: dict[str, Any]) -> str | None:
+    """The hub's commit that was read; None for a folder."""
+    from transformers.utils.hub import cached_file, extract_commit_hash
 
-    folder = Path(where)
-    if folder.is_dir() and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
-        return None
-    try:
-        return Tokenizer(AutoTokenizer.from_pretrained(where, **options))
-    except Exception as error:
-        raise ModelError(f"The tokenizer of {where!r} cannot be read: {_first_line(error)}") from error
+    return None if Path(where).is_dir() else extract_commit_hash(cached_file(where, "config.json", **options), None)
 
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Our own checks replace transformers' warnings and bars for the time of loading."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+    verbosity, bars, no_hub_bars = (
+        logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+        are_progress_bars_disabled(),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()  # which disables the hub's too: downloads are long, so they keep theirs
+        (disable_progress_bars if no_hub_bars else enable_progress_bars)()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+            (disable_progress_bars if no_hub_bars else enable_progress_bars)()
 
 
 def _fingerprint(spec: Spec, weights: Weights) -> str:
@@ -220,8 +254,3 @@ def _fingerprint(spec: Spec, weights: Weights) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(weights[name]).data)
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

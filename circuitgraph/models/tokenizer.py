@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Any
+
+from circuitgraph.errors import ModelError, first_line
+
+_OLDER_FILES = ("vocab.json", "tokenizer.model", "vocab.txt")
 
 
 class Tokenizer:
     """A transformers tokenizer with the special-token magic switched off.
 
     Token ids are the interface: `encode` returns exactly the tokens of the text, no BOS, no EOS.
+
+    Attributes:
+        unknown_id: what stands for text that has no token; None where every text has tokens.
+        special_ids: tokens that are not text.
     """
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self.unknown_id: int | None = inner.unk_token_id
-        self.special_ids: frozenset[int] = frozenset(inner.all_special_ids)
+        inner.model_max_length = sys.maxsize  # how long a prompt may be is for the model to say, not for a log
+        self.unknown_id: int | None = _unknown_id(inner)
+        marked = {i for i, token in inner.added_tokens_decoder.items() if token.special}
+        self.special_ids: frozenset[int] = frozenset(inner.all_special_ids) | marked
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -43,3 +54,39 @@ class Tokenizer:
         backend = getattr(self._inner, "backend_tokenizer", None)
         text = backend.to_str() if backend is not None else repr(sorted(self._inner.get_vocab().items()))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unknown_id(inner: Any) -> int | None:
+    """The splitting rules know best. Beyond them the special tokens are asked, but GPT-2's call its end of text
+    unknown as well, although no text ever becomes it but its own name."""
+    rules = getattr(getattr(inner, "backend_tokenizer", None), "model", None)
+    if token := getattr(rules, "unk_token", None):
+        return inner.backend_tokenizer.token_to_id(token)
+    return None if inner.unk_token_id in {inner.bos_token_id, inner.eos_token_id} else inner.unk_token_id
+
+
+def read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
+    """The tokenizer of a folder or hub name; None if there is none. A tokenizer.json is taken as it is.
+
+    AutoTokenizer would keep its vocabulary only and split text the way the model's family usually does.
+
+    Raises:
+        ModelError: there are files, but they cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.utils.hub import cached_file
+
+    def has(file: str) -> bool:
+        return cached_file(where, file, _raise_exceptions_for_missing_entries=False, **options) is not None
+
+    try:
+        if has("tokenizer.json"):
+            return Tokenizer(PreTrainedTokenizerFast.from_pretrained(where, **options))
+        if any(has(file) for file in _OLDER_FILES):
+            return Tokenizer(AutoTokenizer.from_pretrained(where, **options))
+    except Exception as error:
+        raise ModelError(
+            f"The tokenizer of {where!r} cannot be read: {first_line(error)}. Save it again, or remove its files: "
+            "a model runs without one."
+        ) from error
+    return None

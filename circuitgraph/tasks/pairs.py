@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from circuitgraph.errors import DataError, list_problems
+from circuitgraph.errors import DataError, check_at_least, list_problems
 from circuitgraph.tasks.base import SPLITS, Pair, Split, Task, TokenizerLike, problems_of
 
 
@@ -23,7 +23,11 @@ class _Line(BaseModel):
 
 
 class PairsTask(Task):
-    """The pairs of a file, split in halves by a seeded shuffle; pairs of one clean prompt stay together."""
+    """The pairs of a file, split in halves; pairs of one clean prompt stay together.
+
+    The halves depend on the prompts only. The seed decides the order in which they are handed out, so that no
+    seed ever judges a circuit on prompts that it was searched with.
+    """
 
     def __init__(self, path: str | Path, tokenizer: TokenizerLike, n_ctx: int, seed: int = 0) -> None:
         """Read and check the whole file.
@@ -38,11 +42,12 @@ class PairsTask(Task):
             seed,
             tokenizer,
         )
+        check_at_least("seed", seed, 0)
         content = _read(self.path)
         self._pairs = _parse(self.path, content, tokenizer, n_ctx)
         if self._pairs[0].distractor is None:
             self.metric = "log_probability"
-        self.arguments = {"data": str(self.path), "sha256": hashlib.sha256(content.encode()).hexdigest()}
+        self.arguments = {"data": str(self.path), "sha256": _digest(content).hex()}
 
     def supply(self, split: Split) -> int | None:
         return len(self.available(split))
@@ -58,15 +63,19 @@ class PairsTask(Task):
 
     def available(self, split: Split) -> list[Pair]:
         """All pairs of that split, in the order in which they are handed out."""
-        prompts = list(dict.fromkeys(pair.clean for pair in self._pairs))
+        prompts = sorted({pair.clean for pair in self._pairs}, key=_digest)[SPLITS.index(split) :: 2]
         order = np.random.default_rng([self.seed, len(prompts)]).permutation(len(prompts))
-        mine = {prompts[i]: place for place, i in enumerate(order[SPLITS.index(split) :: 2])}
+        mine = {prompts[i]: place for place, i in enumerate(order)}
         return sorted((p for p in self._pairs if p.clean in mine), key=lambda pair: mine[pair.clean])
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The data file {str(path)!r} cannot be read: {error}") from error
 
@@ -74,7 +83,7 @@ def _read(path: Path) -> str:
 def _parse(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> list[Pair]:
     pairs: list[Pair] = []
     problems: list[str] = []
-    lines = [(i, line) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
+    lines = [(i, line) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
     for number, line in lines:
         try:
             pair = Pair(**_Line.model_validate_json(line).model_dump())
@@ -87,8 +96,8 @@ def _parse(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> li
         problems = ["some lines have a distractor and some have none; give all or none"]
     if not lines:
         problems = ["the file is empty"]
-    elif not problems and len({pair.clean for pair in pairs}) < 2:
-        problems = ["only one clean prompt: discovery and evaluation need one each"]
+    elif not problems and (n := len({pair.clean for pair in pairs})) < 4:
+        problems = [f"{n} different clean prompts: discovery and evaluation need two each"]
     if problems:
         fields = '{"clean": "...", "corrupted": "...", "answer": " one-token", "distractor": " one-token"}'
         title = f"The data file {str(path)!r} cannot be used. Expected one object a line, such as {fields}."

@@ -18,7 +18,7 @@ TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"
 def script() -> Iterator[ModuleType]:
     sys.path.insert(0, str(TRAIN))
     try:
-        import induction_2l
+        import induction_2l  # pyright: ignore[reportMissingImports]  (found through sys.path)
 
         yield induction_2l
     finally:

@@ -31,8 +31,8 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.loading import shipped_models
 from circuitgraph.tasks.base import Prompts
 from tests import oracle
-from tests.oracle.losses import negative_logit_difference
 from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
+from tests.oracle.losses import negative_logit_difference
 
 PLAIN = {
     "activation_function": "gelu_new",
@@ -56,9 +56,7 @@ def whole_search(tiny: Tiny, prompts: Prompts, threshold: float) -> list[str]:
     _, compiling = timed(lambda: experiment.losses(np.ones((1, experiment.graph.n_edges), bool)))
     circuit, ours = timed(lambda: search(Acdc(threshold=threshold), experiment))
     run = oracle_run(tiny, prompts, "resample")
-    loss = negative_logit_difference(
-        torch.tensor(prompts.answer).long(), torch.tensor(prompts.distractor).long()
-    )
+    loss = negative_logit_difference(torch.tensor(prompts.answer).long(), torch.tensor(prompts.distractor).long())
     mlp = tiny.ours.spec.d_mlp is not None
     decisions, theirs = timed(lambda: oracle.oracle_acdc(run, loss, threshold, mlp=mlp))
     if {d.edge for d in decisions if d.kept} != set(circuit.edges):

@@ -28,11 +28,13 @@ class Family(ABC):
         handled: config fields that `spec` reads.
         irrelevant: config fields that do not change the logits of a forward pass in evaluation mode.
         required: config fields that must have the given value, because nothing else is implemented.
+        buffers: regular expression of tensor names that old checkpoints hold and no forward pass reads any more.
     """
 
     handled: frozenset[str]
     irrelevant: frozenset[str]
     required: Mapping[str, Any]
+    buffers: str = "^$"
 
     @abstractmethod
     def spec(self, config: Config) -> Spec:
@@ -61,8 +63,9 @@ class Family(ABC):
             kind = config.get("model_type", "?")
             raise ModelError(
                 list_problems(
-                    f"This {kind} configuration has settings that would change the computation in ways "
-                    "circuitgraph cannot reproduce, so it is refused:",
+                    f"This {kind} configuration has settings that would or might change the computation in ways that "
+                    "circuitgraph cannot reproduce, so it is refused. A field that changes nothing can be "
+                    "deleted from config.json.",
                     problems,
                 )
             )
@@ -100,6 +103,13 @@ _ACTIVATIONS: Mapping[str, Activation] = {
 }
 
 
+def check_sizes(config: Config, *names: str) -> None:
+    """Raise `ModelError` listing every named config field that is not a positive number."""
+    problems = [f"{name} = {config[name]!r}" for name in names if config[name] < 1]
+    if problems:
+        raise ModelError(list_problems("Sizes in config.json must be at least 1:", problems))
+
+
 def activation_named(name: str) -> Activation:
     """Our name of a transformers activation; raises `ModelError` for one that is not implemented."""
     if name not in _ACTIVATIONS:
@@ -115,6 +125,7 @@ COMMON_IRRELEVANT = frozenset(
         "_commit_hash",
         "_experts_implementation_internal",
         "_name_or_path",
+        "_num_labels",
         "_output_attentions",
         "architectures",
         "bos_token_id",
@@ -130,12 +141,17 @@ COMMON_IRRELEVANT = frozenset(
         "output_attentions",
         "output_hidden_states",
         "pad_token_id",
+        "prefix",
         "problem_type",
         "return_dict",
+        "sep_token_id",
         "task_specific_params",
+        "tf_legacy_loss",
         "tokenizer_class",
         "torch_dtype",
+        "torchscript",
         "transformers_version",
+        "use_bfloat16",
         "use_cache",
     }
 )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from circuitgraph.errors import ModelError
-from circuitgraph.models.families import Config, Family, Weights, activation_named, family
+from circuitgraph.models.families import Config, Family, Weights, activation_named, check_sizes, family
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import MLP, Attention, Block, LayerNorm, Transformer
 
@@ -47,6 +47,7 @@ class GPT2(Family):
             "summary_type",
             "summary_use_proj",
             # found in old checkpoints only
+            "is_decoder",  # the model attends causally, whatever it says
             "n_ctx",
             "n_special",
             "num_labels",
@@ -54,9 +55,19 @@ class GPT2(Family):
             "predict_special_tokens",
         }
     )
-    required = {"add_cross_attention": False, "is_encoder_decoder": False}  # noqa: RUF012
+    required = {  # noqa: RUF012
+        "add_cross_attention": False,
+        "cross_attention_hidden_size": None,
+        "is_encoder_decoder": False,
+        "pruned_heads": {},
+        "tie_encoder_decoder": False,
+    }
+    buffers = r"\.attn\.masked_bias$"  # what masked scores once were; transformers itself passes over attn.bias
 
     def spec(self, config: Config) -> Spec:
+        check_sizes(config, "n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
+        if config["n_inner"] is not None:
+            check_sizes(config, "n_inner")
         n_layers, n_heads, d_model = config["n_layer"], config["n_head"], config["n_embd"]
         if d_model % n_heads:
             raise ModelError(f"n_embd = {d_model} is not a multiple of n_head = {n_heads}.")

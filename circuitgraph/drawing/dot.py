@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import subprocess
@@ -26,6 +27,11 @@ INSTALL_HINT = (
 _COLOURS = {"q": "#4477AA", "k": "#EE6677", "v": "#228833", "mlp": "#444444", "logits": "#444444"}
 _FILLS = {"embed": "#EEEEEE", "head": "#FFFFFF", "mlp": "#FFF3D6", "logits": "#EEEEEE"}
 _LABELLED = 40  # above that many edges, numbers on them hide more than they show
+_PATIENCE = 60  # seconds that a layout may take
+
+
+class LayoutError(OutputError):
+    """Graphviz is there, but could not draw this circuit. Write ``.dot`` instead, or draw fewer edges."""
 
 
 def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
@@ -35,13 +41,16 @@ def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
     end at its q, k or v; dashed edges are those whose removal lowered the loss.
     """
     dot = graphviz.Digraph("circuit")
-    dot.attr(rankdir="BT", ranksep="0.7", nodesep="0.35", bgcolor="white", fontname="Helvetica", labelloc="t")
-    dot.attr("node", fontname="Helvetica", fontsize="14", shape="box", style="filled,rounded", color="#666666")
+    # Many edges make a drawing wide: keep them close together, and names large in proportion.
+    crowded = int(circuit.mask.sum()) > _LABELLED
+    nodesep, ranksep, size = ("0.05", "1.2", 24) if crowded else ("0.35", "0.7", 14)
+    dot.attr(rankdir="BT", ranksep=ranksep, nodesep=nodesep, bgcolor="white", fontname="Helvetica", labelloc="t")
+    dot.attr("node", fontname="Helvetica", fontsize=str(size), shape="box", style="filled,rounded", color="#666666")
     dot.attr("edge", fontname="Helvetica", fontsize="10", arrowsize="0.6")
-    dot.attr(label=f"<{_title(circuit, title)}>", fontsize="16")
+    dot.attr(label=f"<{_title(circuit, title, size - 3)}>", fontsize=str(size + 2))
     _add_nodes(dot, circuit)
     _add_edges(dot, circuit)
-    _add_legend(dot, circuit)
+    _add_legend(dot, circuit, size - 4)
     return dot
 
 
@@ -53,9 +62,10 @@ def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path
 
     Raises:
         ArgumentError: another ending. OutputError: the file cannot be written.
+        LayoutError: Graphviz failed, or needed more than a minute.
     """
     path = Path(path)
-    kind = path.suffix.removeprefix(".")
+    kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise ArgumentError(str(unknown_name("picture format", kind, FORMATS)))
     dot = to_dot(circuit, title)
@@ -73,10 +83,20 @@ def graphviz_installed() -> bool:
 
 
 def _layout(dot: graphviz.Digraph, kind: str) -> bytes:
+    remedy = "Draw fewer edges (a higher threshold, or --prune), or write a .dot file."
     try:
-        return dot.pipe(format=kind)
+        done = subprocess.run(  # noqa: S603
+            ["dot", f"-T{kind}"],  # noqa: S607
+            input=dot.source.encode(),
+            capture_output=True,
+            check=True,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LayoutError(f"Graphviz found no layout within {_PATIENCE} s. {remedy}") from error
     except subprocess.CalledProcessError as error:
-        raise OutputError(f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}") from error
+        raise LayoutError(f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}") from error
+    return done.stdout
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -86,8 +106,11 @@ def _write(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
         partial.rename(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OutputError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another file."
+        ) from error
 
 
 # Parts of the drawing
@@ -157,10 +180,11 @@ def _drawn(circuit: Circuit) -> Iterable[tuple[Reader, str, float | None]]:
 def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
     drawn = list(_drawn(circuit))
     largest = max((abs(effect) for _, _, effect in drawn if effect is not None), default=0.0)
+    labelled = len(drawn) <= _LABELLED
+    side = "" if labelled else ":s"  # entering from below only is neater, but puts labels on top of each other
     for reader, writer, effect in drawn:
-        is_split = reader.kind in INPUTS
-        target = f"{reader.name[:-3]}:{reader.kind}:s" if is_split else reader.name
-        dot.edge(writer, target, **_edge_style(reader, writer, effect, largest, len(drawn) <= _LABELLED))
+        target = f"{reader.name[:-3]}:{reader.kind}{side}" if reader.kind in INPUTS else reader.name
+        dot.edge(writer, target, **_edge_style(reader, writer, effect, largest, labelled))
 
 
 def _edge_style(reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool) -> dict[str, str]:
@@ -177,7 +201,7 @@ def _edge_style(reader: Reader, writer: str, effect: float | None, largest: floa
     return style
 
 
-def _add_legend(dot: graphviz.Digraph, circuit: Circuit) -> None:
+def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
     """A small table in a corner; its rank is that of the embedding, so that it does not push layers apart."""
     swatches = "".join(
         f'<TR><TD BGCOLOR="{_COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
@@ -190,10 +214,10 @@ def _add_legend(dot: graphviz.Digraph, circuit: Circuit) -> None:
         '<TABLE BORDER="1" COLOR="#CCCCCC" CELLBORDER="0" CELLSPACING="2" CELLPADDING="2">'
         f'<TR><TD COLSPAN="2" ALIGN="LEFT"><B>Edges</B></TD></TR>{swatches}{rows}</TABLE>'
     )
-    dot.node("legend", f"<{table}>", shape="plain", style="", fontsize="10")
+    dot.node("legend", f"<{table}>", shape="plain", style="", fontsize=str(size))
 
 
-def _title(circuit: Circuit, title: str | None) -> str:
+def _title(circuit: Circuit, title: str | None, small: int) -> str:
     facts: Mapping[str, Any] = circuit.provenance
     if title is None:
         names = [(facts.get(part) or {}).get("name") for part in ("task", "model")]
@@ -204,4 +228,5 @@ def _title(circuit: Circuit, title: str | None) -> str:
     how = [algorithm.get("name"), f"threshold {threshold:g}" if threshold is not None else None]
     how += [facts.get("metric"), f"{facts['ablation']} ablation" if facts.get("ablation") else None]
     below = ", ".join([size, *(str(part) for part in how if part)])
-    return f'<B>{escape(title)}</B><BR/><FONT POINT-SIZE="11" COLOR="#666666">{escape(below)}</FONT><BR/> '
+    shown = escape(title).replace("\n", "<BR/>")
+    return f'<B>{shown}</B><BR/><FONT POINT-SIZE="{small}" COLOR="#666666">{escape(below)}</FONT><BR/> '

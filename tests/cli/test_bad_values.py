@@ -1,0 +1,98 @@
+"""Values that make no sense: one clear message, exit 2, refused before a model is loaded, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ran, files_below
+
+EARLY = {
+    "negative threshold, absolute test": (
+        "discover induction --absolute --threshold=-0.1",
+        ["threshold is -0.1", "absolute", "must not be negative"],
+    ),
+    "task": ("discover inductoin", ["Unknown task 'inductoin'", "Did you mean 'induction'?"]),
+    "task beside a model": ("discover inductoin --model induction-2l", ["Unknown task 'inductoin'"]),
+    "task that is a path": ("discover ../../etc/passwd", ["Unknown task '../../etc/passwd'", "induction"]),
+    "task that is a data file": ("discover pairs.jsonl", ["'pairs.jsonl' is a file", "--data"]),
+    "metric": ("discover induction --metric acuracy", ["Unknown metric 'acuracy'", "'accuracy'"]),
+    "metric like nothing": (
+        "discover induction --metric zzzz",
+        ["Unknown metric 'zzzz'", "Known: ", "logit_difference"],
+    ),
+    "algorithm": ("discover induction --algorithm acdcc", ["Unknown algorithm 'acdcc'", "'acdc'"]),
+    "ablation": ("discover induction --ablation resampel", ["Unknown ablation 'resampel'", "'resample'"]),
+    "threshold nan": ("discover induction --threshold nan", ["threshold is nan", "finite"]),
+    "threshold inf": ("discover induction --threshold inf", ["threshold is inf", "finite"]),
+    "threshold -inf": ("discover induction --threshold=-inf", ["threshold is -inf", "finite"]),
+    "threshold a word": ("discover induction --threshold low", ["Invalid value for '--threshold'"]),
+    "limit zero": ("discover induction --limit 0", ["--limit is 0", "at least 1"]),
+    "limit negative": ("discover induction --limit=-3", ["--limit is -3", "at least 1"]),
+    "limit a fraction": ("discover induction --limit 2.5", ["Invalid value for '--limit'"]),
+    "seed negative": ("discover induction --seed=-1", ["--seed is -1", "at least 0"]),
+    "memory zero": ("discover induction --memory 0", ["--memory is 0", "positive number of GiB"]),
+    "memory infinite": ("discover induction --memory inf", ["--memory is inf", "positive number of GiB"]),
+    "memory nan": ("discover induction --memory nan", ["--memory is nan", "positive number of GiB"]),
+    "neither task nor data": ("discover", ["Give either a task (induction) or --data", "not both"]),
+    "both task and data": ("discover induction --data there.txt", ["Give either a task", "not both"]),
+    "two tasks": ("discover induction --task other", ["Two tasks were given", "'induction'", "'other'"]),
+    "data without a model": ("discover --data there.txt", ["--data needs --model", "hub name"]),
+    "data that is not there": ("discover --data gone.jsonl --model induction-2l", ["no data file 'gone.jsonl'"]),
+    "unknown option": ("discover induction --treshold 1", ["No such option: --treshold", "--threshold"]),
+    "unknown command": ("discovr induction", ["No such command 'discovr'"]),
+    "dry run, too": ("discover induction --dry-run --metric acuracy", ["Unknown metric 'acuracy'"]),
+    "out that exists": ("discover induction --out there.txt", ["'there.txt' exists already", "--overwrite"]),
+    "list of what": ("list metric", ["Unknown kind of list 'metric'", "'metrics'"]),
+    "evaluate: metric": ("evaluate nowhere --metric acuracy", ["Unknown metric 'acuracy'"]),
+    "evaluate: ablation": ("evaluate nowhere --ablation none", ["Unknown ablation 'none'", "zero"]),
+    "evaluate: one prompt": ("evaluate nowhere --limit 1", ["--limit is 1", "at least 2"]),
+    "evaluate: no circuit": ("evaluate nowhere", ["no circuit at 'nowhere'", "circuit.json"]),
+    "render: no circuit": ("render nowhere", ["no circuit at 'nowhere'", "circuit.json"]),
+}
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading any model fails the test."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError("a model was loaded before the command line was checked")
+
+    monkeypatch.setattr("circuitgraph.models.loading.load_model", fail)
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("case", EARLY)
+def test_bad_value_is_refused_before_a_model_is_loaded(run: Callable[..., Ran], tmp_path: Path, case: str) -> None:
+    (tmp_path / "there.txt").write_text("")
+    line, phrases = EARLY[case]
+    ran = run(*line.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert [phrase for phrase in phrases if phrase not in ran.err] == [], ran.err
+    assert files_below(tmp_path) == {"there.txt"}
+
+
+LATE = {
+    "memory too small": ("discover induction --memory 1e-6", ["One evaluation of one prompt", "limit"]),
+    "model that is nowhere": (
+        "discover induction --model induction-2",
+        ["'induction-2'", "Did you mean 'induction-2l'"],
+    ),
+    "model folder that is not there": ("discover induction --model ./gone", ["no folder './gone'"]),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_bad_value_is_refused_and_nothing_is_left(run: Callable[..., Ran], tmp_path: Path, case: str) -> None:
+    line, phrases = LATE[case]
+    ran = run(*line.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert [phrase for phrase in phrases if phrase not in ran.err] == [], ran.err
+    assert files_below(tmp_path) == set()
+
+
+def test_negative_threshold_makes_sense_where_the_sign_counts(run: Callable[..., Ran]) -> None:
+    assert run("discover", "induction", "--threshold=-0.1", "--dry-run", "--quiet").code == 0
