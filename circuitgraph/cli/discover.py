@@ -62,7 +62,7 @@ def discover(
     memory: options.MemoryOption = None,
     config: options.ConfigOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print size, memory and number of evaluations.")
+        bool, typer.Option("--dry-run", help="Only print size, memory, number of evaluations and time.")
     ] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
