@@ -93,4 +93,5 @@ def judgement(evaluation: EvaluationRecord) -> Table:
 def _shown(interval: Interval | None) -> tuple[str, str]:
     if interval is None:
         return "undefined", "full model and empty circuit do not differ"
-    return f"{interval.mean:.3f}", f"{interval.low:.3f} .. {interval.high:.3f}"
+    mean, low, high = (f"{round(x, 3) + 0.0:.3f}" for x in (interval.mean, interval.low, interval.high))  # no "-0.000"
+    return mean, f"{low} .. {high}"
