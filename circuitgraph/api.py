@@ -19,7 +19,7 @@ from circuitgraph.catalog.records import (
 )
 from circuitgraph.discovery.base import make_algorithm, search
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ModelError
+from circuitgraph.errors import ArgumentError, ModelError
 from circuitgraph.evaluation.faithfulness import faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.loading import LanguageModel
@@ -44,6 +44,8 @@ def load_task(name: str | Path, model: LanguageModel, *, seed: int = 0, **argume
             "to its folder."
         )
     if isinstance(name, Path) or str(name).endswith(".jsonl"):
+        if arguments:
+            raise ArgumentError(f"A file of pairs takes no arguments, but {', '.join(arguments)} was given.")
         return PairsTask(name, model.tokenizer, model.spec.n_ctx, seed)
     return GrammarTask(tasks[name], model.tokenizer, seed, arguments)
 

@@ -202,7 +202,12 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
         old = inside.with_name(f"{inside.name}-old")
         if target.exists():
             target.rename(old)
-        inside.rename(target)
+        try:
+            inside.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise _output_error(folder, error) from error
@@ -218,7 +223,8 @@ def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{str(folder)!r} exists already. Choose another name, or say to overwrite it.")
-    others = [p.name for p in sorted(target.iterdir()) if p.stem != "circuit" and p.name != SCORES_FILE]
+    ours = {CIRCUIT_FILE, SCORES_FILE, "circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
+    others = [p.name for p in sorted(target.iterdir()) if p.name not in ours or not p.is_file()]
     if others:
         raise OutputError(
             f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is not overwritten. "

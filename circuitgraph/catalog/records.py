@@ -117,6 +117,7 @@ class CircuitRecord(Record):
     task: TaskRecord | None = None
     metric: str | None = None
     ablation: str | None = None
+    reference_sha256: str | None = Field(None, description="of the prompts of means, where not the task's own")
     algorithm: AlgorithmRecord | None = None
     environment: Environment | None = None
     graph: GraphRecord

@@ -155,9 +155,9 @@ def _forecast(
         "longest_prompt_tokens": prompts.mask.shape[1],
         "prompts_per_launch": experiment.plan.prompts,
         "memory_mib": round((experiment.plan.bytes_needed + 4 * model.n_parameters) / 2**20, 1),
-        "evaluations_at_most": most,
+        "edges_to_decide": most,
         "seconds_per_evaluation": round(seconds, 4),
-        "minutes_at_most": round(most * seconds / 60, 1),
+        "minutes_about": round(most * seconds / 60, 1),
     }
     table = Table(box=None, show_header=False)
     for name, value in facts.items():

@@ -11,12 +11,11 @@ from circuitgraph.cli import options
 from circuitgraph.cli.options import check_counts, memory_bytes
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.shared import check_names, choose_model, judgement, keep_compiled_programs, load
-from circuitgraph.errors import ArgumentError, DataError, ModelError
+from circuitgraph.errors import ArgumentError, ModelError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
     from circuitgraph.models.loading import LanguageModel
-    from circuitgraph.tasks.base import Task
 
 
 def evaluate(
@@ -57,8 +56,6 @@ def evaluate(
         loaded, chosen = load(name, task, data, seed, arguments)
     if model is None:
         _check_model(record, loaded)
-    if own_task:
-        _check_data(record, chosen)
     with output.waiting("judging"):
         found = api.evaluate(
             loaded,
@@ -84,13 +81,3 @@ def _check_model(record: CircuitRecord, model: LanguageModel) -> None:
                 f"The {part} of {then.name!r} changed since the circuit was found in it (SHA-256 {str(is_now)[:12]}, "
                 f"not {str(was)[:12]}). To judge it all the same, name the model with --model."
             )
-
-
-def _check_data(record: CircuitRecord, task: Task) -> None:
-    """Refuse a data file that changed: which of its prompts the search saw is not known any more."""
-    then, now = (record.task.arguments if record.task else {}).get("sha256"), task.arguments.get("sha256")
-    if then is not None and now != then:
-        raise DataError(
-            f"The data file {task.arguments['data']!r} changed since the circuit was found, so that the prompts it was "
-            "searched with may be among those to judge it on. To judge it all the same, name the file with --data."
-        )

@@ -1,6 +1,6 @@
 """ACDC: walk the graph from the output backwards, remove each edge whose removal costs less than a threshold.
 
-Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides (algorithms.md 2.2), batched
+Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides, batched
 by speculation: row i of a batch assumes that the edges before it were all removed, and rows count up to the
 first edge that is kept. The decisions are those of the sequential search.
 """
@@ -21,8 +21,9 @@ from circuitgraph.graph.reach import live_edges
 
 HEAD_ORDERS = ("descending", "ascending")
 
-# A decision nearer to the threshold than this share of the loss's size could fall otherwise on another machine.
-NOISE = 1e-5
+# A decision nearer to the threshold than this share of the loss's size (about eight roundings of float32) could fall
+# otherwise on another machine.
+NOISE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class AcdcState:
         loss: mean loss of ``mask``.
         effects: loss added by removing each edge when it was tested; zero where it was not.
         tested: edges tested so far.
+        scale: size of the loss at each test, by which rounding is judged.
         width: number of edges to ask about in the next step.
     """
 
@@ -47,6 +49,7 @@ class AcdcState:
     loss: float
     effects: Float[np.ndarray, " edges"]
     tested: Bool[np.ndarray, " edges"]
+    scale: Float[np.ndarray, " edges"]
     width: int
 
 
@@ -87,7 +90,7 @@ class Acdc(Algorithm[AcdcState]):
             raise SearchError(f"The mean {experiment.metric.name} of the whole model is {loss}: nothing to search.")
         order = tuple(removal_order(graph, self.heads))
         nothing = np.zeros(graph.n_edges)
-        return AcdcState(order, 0, 0, mask, loss, nothing, nothing.astype(bool), width=4)
+        return AcdcState(order, 0, 0, mask, loss, nothing, nothing.astype(bool), nothing, width=4)
 
     def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
         rest = state.order[state.group][state.place :]
@@ -108,7 +111,7 @@ class Acdc(Algorithm[AcdcState]):
         """Ask about the next live edges of the group; dead ones among them go untested."""
         asked = np.flatnonzero(live)[: state.width]
         dead = rest[~live]
-        mask, effects, tested = state.mask.copy(), state.effects.copy(), state.tested.copy()
+        mask, effects, tested, scale = (a.copy() for a in (state.mask, state.effects, state.tested, state.scale))
         mask[dead] = False  # carries nothing to the output, so that it cannot matter when it goes
         losses = experiment.removal_losses(mask, rest[asked])
         deltas = np.diff(losses, prepend=state.loss)
@@ -117,6 +120,7 @@ class Acdc(Algorithm[AcdcState]):
         decided = asked[: n_removed + 1]  # all of them, or up to and including the first that is kept
         effects[rest[decided]] = deltas[: len(decided)]
         tested[rest[decided]] = True
+        scale[rest[decided]] = np.abs(losses[: len(decided)])
         mask[rest[asked[:n_removed]]] = False
         place = state.place + int(decided[-1]) + 1
         ended = place == len(state.order[state.group])
@@ -128,6 +132,7 @@ class Acdc(Algorithm[AcdcState]):
             loss=float(losses[n_removed - 1]) if n_removed else state.loss,
             effects=effects,
             tested=tested,
+            scale=scale,
             width=_next_width(n_removed, len(asked), state.width, experiment.plan.masks),
         )
 
@@ -140,7 +145,7 @@ class Acdc(Algorithm[AcdcState]):
 
     def close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
-        close = state.tested & (np.abs(size - self.threshold) <= NOISE * max(1.0, abs(state.loss)))
+        close = state.tested & (np.abs(size - self.threshold) <= NOISE * np.maximum(1.0, state.scale))
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
     def evaluations(self, graph: Graph) -> int:

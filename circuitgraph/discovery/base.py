@@ -118,5 +118,9 @@ def search(algorithm: Algorithm[State], experiment: Experiment, *, bar: bool = F
         close_calls=algorithm.close_calls(experiment, state),
         seconds=round(time.perf_counter() - start, 3),
     )
-    facts = {"metric": experiment.metric.name, "ablation": experiment.ablation.name}
+    facts = {
+        "metric": experiment.metric.name,
+        "ablation": experiment.ablation.name,
+        "reference_sha256": experiment.reference_sha256,
+    }
     return dataclasses.replace(circuit, provenance={**facts, "algorithm": record.model_dump(mode="json")})

@@ -1,4 +1,4 @@
-"""The masked forward pass (DESIGN.md section 3), as pure functions of parameters, mask and prompts.
+"""The masked forward pass, as pure functions of parameters, mask and prompts.
 
 A reader's input is ``sum of all replacements + constants + sum over kept edges (writer now - its replacement)``.
 The first two terms are the `Background`; ``moved`` below holds each writer's difference to its replacement.

@@ -24,12 +24,14 @@ class Plan:
         masks: masks that one launch takes, at most.
         lanes: masks computed side by side within a launch; groups of lanes follow each other. One on a CPU,
             whose cores a single mask keeps busy, many on an accelerator.
-        bytes_needed: estimated peak of one launch, parameters left out.
+        keeps: whether the replacements of all prompts are kept; else they are made anew for each launch.
+        bytes_needed: estimated peak, parameters left out.
     """
 
     prompts: int
     masks: int
     lanes: int
+    keeps: bool
     bytes_needed: int
 
 
@@ -42,14 +44,22 @@ def bytes_per_row(spec: Spec, graph: Graph, n_pos: int) -> int:
     return _FLOAT * (values + inputs + attention + mlp + 2 * spec.d_vocab + len(graph.readers) * len(graph.writers))
 
 
+def bytes_held(spec: Spec, graph: Graph, n_prompts: int, n_pos: int) -> int:
+    """Memory of every writer's replacement on every prompt, and of what it adds up to at each layer."""
+    return _FLOAT * (len(graph.writers) + 2 * spec.n_layers + 1) * n_prompts * n_pos * spec.d_model
+
+
 def memory_limit() -> int:
-    """Bytes that one launch may take by default: most of an accelerator, a modest part of a computer's memory."""
+    """Bytes to take by default: most of an accelerator, a modest part of a computer's memory.
+
+    It depends on what is built in, not on what is free just now, so that the same search is cut the same way.
+    """
     device = jax.devices()[0]
     if device.platform != "cpu":
         return int(0.6 * (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30))
-    names = os.sysconf_names if hasattr(os, "sysconf") else {}
-    pages = os.sysconf("SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in names else "SC_PHYS_PAGES")
-    return min(pages * os.sysconf("SC_PAGE_SIZE") // 2, 4 * _CPU_TARGET)
+    if not hasattr(os, "sysconf"):  # Windows
+        return 2 * _CPU_TARGET
+    return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, 4 * _CPU_TARGET)
 
 
 def plan(spec: Spec, graph: Graph, n_prompts: int, n_pos: int, limit: int | None = None) -> Plan:
@@ -59,14 +69,17 @@ def plan(spec: Spec, graph: Graph, n_prompts: int, n_pos: int, limit: int | None
         ArgumentError: one mask on one prompt does not fit.
     """
     limit = memory_limit() if limit is None else limit
-    row = bytes_per_row(spec, graph, n_pos)
-    if row > limit:
+    row, held = bytes_per_row(spec, graph, n_pos), bytes_held(spec, graph, 1, n_pos)
+    if row + held > limit:
         raise ArgumentError(
-            f"One evaluation of one prompt of {n_pos} tokens needs about {row / 2**20:.0f} MiB, but the limit is "
-            f"{limit / 2**20:.0f} MiB. Use shorter prompts or a higher limit."
+            f"One evaluation of one prompt of {n_pos} tokens needs about {(row + held) / 2**20:.0f} MiB, but the limit "
+            f"is {limit / 2**20:.0f} MiB. Use shorter prompts or a higher limit."
         )
     on_cpu = jax.devices()[0].platform == "cpu"
-    prompts = max(1, min(n_prompts, (min(limit, _CPU_TARGET) if on_cpu else limit) // row))
-    lanes = 1 if on_cpu else max(1, min(256, limit // (row * prompts)))
+    keeps = held * n_prompts <= min(limit // 2, limit - row)
+    room = limit - held * n_prompts if keeps else limit
+    target = min(room, _CPU_TARGET) if on_cpu else room
+    prompts = min(n_prompts, max(1, target // (row if keeps else row + held)))
+    lanes = 1 if on_cpu else max(1, min(256, (room - (0 if keeps else held * prompts)) // (row * prompts)))
     masks = 64 if on_cpu else 4 * lanes
-    return Plan(prompts, masks, lanes, row * prompts * lanes)
+    return Plan(prompts, masks, lanes, keeps, row * prompts * lanes + held * (n_prompts if keeps else prompts))

@@ -21,7 +21,7 @@ def faithfulness(
 ) -> EvaluationRecord:
     """(m(circuit) - m(empty)) / (m(full) - m(empty)) with intervals, beside random circuits of equal size.
 
-    m is the mean metric, as MIB defines it (Mueller et al. 2025; algorithms.md 2.5). The ratio of means is
+    m is the mean metric, as MIB defines it (Mueller et al. 2025). The ratio of means is
     bootstrapped over prompts.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import networkx as nx
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from circuitgraph.errors import GraphError, check_at_least, unknown_name
 from circuitgraph.graph.names import canonical_edge, canonical_node, edge_name, head_name, mlp_name
@@ -175,22 +175,6 @@ class Graph:
     @cached_property
     def _edge_indices(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.edges)}
-
-    def matrix(self, values: Shaped[np.ndarray, " edges"]) -> Shaped[np.ndarray, "readers writers"]:
-        """One value per ordinary edge as a matrix (direct edges left out); zero where there is no edge."""
-        self.check_per_edge("values", values)
-        dst, src = self.ends
-        ordinary = src >= 0
-        dense = np.zeros(self.legal.shape, values.dtype)
-        dense[dst[ordinary], src[ordinary]] = values[ordinary]
-        return dense
-
-    def from_matrix(self, dense: Float[np.ndarray, "readers writers"]) -> Float[np.ndarray, " edges"]:
-        """One value per edge, read off a matrix; direct edges get zero."""
-        if dense.shape != self.legal.shape:
-            raise GraphError(f"The matrix has shape {dense.shape}, but readers x writers are {self.legal.shape}.")
-        dst, src = self.ends
-        return np.where(src >= 0, dense[dst, src], 0.0)
 
     def check_per_edge(self, name: str, values: Shaped[np.ndarray, "..."]) -> None:
         """Raise `GraphError` unless ``values``, called ``name`` in the message, has one entry per edge."""

@@ -44,7 +44,7 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
 def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """Edges whose reader's node still feeds something: the others are dead, and ACDC removes them untested.
 
-    A q, k or v counts as dead too when its direct edge is gone (algorithms.md 2.2, "Disconnected nodes").
+    A q, k or v counts as dead too when its direct edge is gone, as in the reference implementation of ACDC.
     """
     dst, src = graph.ends
     ordinary = src >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,9 @@ class Tokenizer:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+        if backend := getattr(inner, "backend_tokenizer", None):
+            backend.no_truncation()  # the text is the prompt, all of it and nothing else
+            backend.no_padding()
         inner.model_max_length = sys.maxsize  # how long a prompt may be is for the model to say, not for a log
         self.unknown_id: int | None = _unknown_id(inner)
         marked = {i for i, token in inner.added_tokens_decoder.items() if token.special}
@@ -52,8 +56,12 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides how text is split."""
         backend = getattr(self._inner, "backend_tokenizer", None)
-        text = backend.to_str() if backend is not None else repr(sorted(self._inner.get_vocab().items()))
-        return hashlib.sha256(text.encode()).hexdigest()
+        if backend is None:
+            rules: Any = sorted(self._inner.get_vocab().items())
+        else:
+            content = json.loads(backend.to_str())
+            rules = {part: content.get(part) for part in ("normalizer", "pre_tokenizer", "model", "added_tokens")}
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
 def _unknown_id(inner: Any) -> int | None:

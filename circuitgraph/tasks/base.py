@@ -46,7 +46,7 @@ class Pair:
     corrupted: str
     answer: str
     distractor: str | None = None
-    roles: Mapping[str, int] = field(default_factory=dict)
+    roles: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Task(ABC):
 
 
 class GrammarTask(Task):
-    """Pairs drawn from a grammar. A hash of the clean prompt decides its split, whatever the seed."""
+    """Pairs drawn from a grammar; `split_of` decides the split of each, whatever the seed."""
 
     def __init__(self, kind: TaskKind, tokenizer: TokenizerLike, seed: int, arguments: Mapping[str, Any]) -> None:
         self.name, self.metric, self.seed, self.tokenizer = kind.name, kind.metric, seed, tokenizer
@@ -129,11 +129,12 @@ class GrammarTask(Task):
 
     def pairs(self, n: int, split: Split) -> list[Pair]:
         rng = np.random.default_rng([check_at_least("seed", self.seed, 0), SPLITS.index(split)])
-        found: dict[str, Pair] = {}
+        found: dict[tuple[int, ...], Pair] = {}
         for _ in range(100 + 20 * n):
             pair = self._draw(rng)
-            if split_of(pair.clean) == split:
-                found.setdefault(pair.clean, pair)
+            tokens = tuple(self.tokenizer.encode(pair.clean))
+            if split_of(tokens) == split:
+                found.setdefault(tokens, pair)
             if len(found) == n:
                 return list(found.values())
         raise DataError(
@@ -142,9 +143,12 @@ class GrammarTask(Task):
         )
 
 
-def split_of(text: str) -> Split:
-    """The split that a clean prompt belongs to: a coin that depends on the text only."""
-    return SPLITS[hashlib.sha256(text.encode()).digest()[0] % 2]
+def split_of(tokens: Sequence[int]) -> Split:
+    """The split that a clean prompt belongs to: a coin that depends on its tokens only.
+
+    So no seed, no longer file and no other source ever judges a circuit on prompts that it was searched with.
+    """
+    return SPLITS[hashlib.sha256(np.asarray(tokens, np.int64).tobytes()).digest()[0] % 2]
 
 
 Draw = Callable[[np.random.Generator], Pair]

@@ -114,13 +114,15 @@ def kl(logits: Logits, targets: Targets) -> Values:
 @metric("accuracy", higher_is_better=True)
 def accuracy(logits: Logits, targets: Targets) -> Values:
     """1 where no other token has a higher logit than the answer, else 0."""
-    return (rank(logits, targets) == 0).astype(logits.dtype)
+    ranks = rank(logits, targets)
+    return jnp.where(jnp.isnan(ranks), ranks, ranks == 0)
 
 
 @metric("rank", higher_is_better=False)
 def rank(logits: Logits, targets: Targets) -> Values:
     """Number of tokens with a higher logit than the answer; 0 is best."""
-    return jnp.sum(logits > _of_answer(logits, targets)[:, None], axis=-1).astype(logits.dtype)
+    above = jnp.sum(logits > _of_answer(logits, targets)[:, None], axis=-1).astype(logits.dtype)
+    return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, above)  # nothing is above NaN, but that is no success
 
 
 @metric("reciprocal_rank", higher_is_better=True)

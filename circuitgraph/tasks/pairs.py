@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from circuitgraph.errors import DataError, check_at_least, list_problems
-from circuitgraph.tasks.base import SPLITS, Pair, Split, Task, TokenizerLike, problems_of
+from circuitgraph.tasks.base import SPLITS, Pair, Split, Task, TokenizerLike, problems_of, split_of
 
 
 class _Line(BaseModel):
@@ -23,10 +23,9 @@ class _Line(BaseModel):
 
 
 class PairsTask(Task):
-    """The pairs of a file, split in halves; pairs of one clean prompt stay together.
+    """The pairs of a file; `split_of` decides the split of each clean prompt, the seed only their order.
 
-    The halves depend on the prompts only. The seed decides the order in which they are handed out, so that no
-    seed ever judges a circuit on prompts that it was searched with.
+    A pair that the file holds twice counts once.
     """
 
     def __init__(self, path: str | Path, tokenizer: TokenizerLike, n_ctx: int, seed: int = 0) -> None:
@@ -44,10 +43,11 @@ class PairsTask(Task):
         )
         check_at_least("seed", seed, 0)
         content = _read(self.path)
-        self._pairs = _parse(self.path, content, tokenizer, n_ctx)
+        self._pairs = list(dict.fromkeys(_parse(self.path, content, tokenizer, n_ctx)))
+        self._check_supply()
         if self._pairs[0].distractor is None:
             self.metric = "log_probability"
-        self.arguments = {"data": str(self.path), "sha256": _digest(content).hex()}
+        self.arguments = {"data": str(self.path), "sha256": hashlib.sha256(content.encode()).hexdigest()}
 
     def supply(self, split: Split) -> int | None:
         return len(self.available(split))
@@ -63,14 +63,17 @@ class PairsTask(Task):
 
     def available(self, split: Split) -> list[Pair]:
         """All pairs of that split, in the order in which they are handed out."""
-        prompts = sorted({pair.clean for pair in self._pairs}, key=_digest)[SPLITS.index(split) :: 2]
-        order = np.random.default_rng([self.seed, len(prompts)]).permutation(len(prompts))
-        mine = {prompts[i]: place for place, i in enumerate(order)}
-        return sorted((p for p in self._pairs if p.clean in mine), key=lambda pair: mine[pair.clean])
+        mine = [pair for pair in self._pairs if split_of(self.tokenizer.encode(pair.clean)) == split]
+        return [mine[i] for i in np.random.default_rng([self.seed, len(mine)]).permutation(len(mine))]
 
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    def _check_supply(self) -> None:
+        counts = {split: len({pair.clean for pair in self.available(split)}) for split in SPLITS}
+        if min(counts.values()) < 2:
+            shares = " and ".join(f"{n} to {split}" for split, n in counts.items())
+            raise DataError(
+                f"The data file {str(self.path)!r} is too small. Each clean prompt goes to discovery or to evaluation, "
+                f"as by a coin; here {shares}, but each needs two different ones. Add lines: about ten will do."
+            )
 
 
 def _read(path: Path) -> str:
@@ -96,8 +99,6 @@ def _parse(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> li
         problems = ["some lines have a distractor and some have none; give all or none"]
     if not lines:
         problems = ["the file is empty"]
-    elif not problems and (n := len({pair.clean for pair in pairs})) < 4:
-        problems = [f"{n} different clean prompts: discovery and evaluation need two each"]
     if problems:
         fields = '{"clean": "...", "corrupted": "...", "answer": " one-token", "distractor": " one-token"}'
         title = f"The data file {str(path)!r} cannot be used. Expected one object a line, such as {fields}."

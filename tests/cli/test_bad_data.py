@@ -71,8 +71,7 @@ def test_all_problems_are_reported_together_by_line_number(run: Callable[..., Ra
         ("", "the file is empty"),
         ("\n \n", "the file is empty"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (pair() + "\n" + pair(), "1 different clean prompts: discovery and evaluation need two each"),
-        ("\n".join(pair(clean=f" dog chair {w} dog") for w in ("moon", "lake", "fish")), "3 different clean prompts"),
+        (pair() + "\n" + pair(), "is too small"),
         ("\n".join([pair(), pair(distractor=None)]), "some lines have a distractor and some have none"),
     ],
 )
@@ -93,12 +92,13 @@ def test_many_problems_are_cut_short(run: Callable[..., Ran], tmp_path: Path) ->
     assert "and 30 more" in err
 
 
-def four_pairs(**changes: Any) -> str:
-    return "\n".join(pair(clean=f" dog chair {w} dog", **changes) for w in ("moon", "lake", "fish", "bread"))
+def some_pairs(**changes: Any) -> str:
+    words = ("moon", "lake", "fish", "bread", "apple", "door", "ship", "milk", "king", "hat", "cow", "bus")
+    return "\n".join(pair(clean=f" dog chair {word} dog", **changes) for word in words)
 
 
 def test_metric_without_its_distractors(run: Callable[..., Ran], tmp_path: Path) -> None:
-    (tmp_path / "pairs.jsonl").write_text(four_pairs(distractor=None))
+    (tmp_path / "pairs.jsonl").write_text(some_pairs(distractor=None))
     args = ("--data", "pairs.jsonl", "--model", "induction-2l", "--metric", "logit_difference")
     ran = run("discover", *args)
     assert ran.code == 2
@@ -108,16 +108,17 @@ def test_metric_without_its_distractors(run: Callable[..., Ran], tmp_path: Path)
 
 
 def test_more_prompts_than_the_file_has(run: Callable[..., Ran], tmp_path: Path) -> None:
-    (tmp_path / "pairs.jsonl").write_text(four_pairs())
-    ran = run("discover", "--data", "pairs.jsonl", "--model", "induction-2l", "--limit", 3)
+    (tmp_path / "pairs.jsonl").write_text(some_pairs())
+    ran = run("discover", "--data", "pairs.jsonl", "--model", "induction-2l", "--limit", 12)
     assert ran.code == 2
-    assert "has 4 pairs, 2 of them for discovery, but 3 were asked for" in ran.err
+    assert "has 12 pairs, " in ran.err
+    assert " of them for discovery, but 12 were asked for" in ran.err
     assert files_below(tmp_path) == {"pairs.jsonl"}
 
 
-def test_four_pairs_are_enough_and_a_folder_is_named_after_the_file(run: Callable[..., Ran], tmp_path: Path) -> None:
-    (tmp_path / "my pairs [v1].jsonl").write_text("\ufeff" + four_pairs())
+def test_a_dozen_pairs_are_enough_and_a_folder_is_named_after_the_file(run: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "my pairs [v1].jsonl").write_text("\ufeff" + some_pairs())
     ran = run("discover", "--data", "my pairs [v1].jsonl", "--model", "induction-2l", "--threshold", 30)
-    assert (ran.code, ran.err) == (0, "")
+    assert ran.code == 0, ran.err
     assert (tmp_path / "runs" / "my-pairs--v1-" / "circuit.json").is_file()
     assert "Written to runs/my-pairs--v1-/" in ran.out

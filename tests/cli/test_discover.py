@@ -66,14 +66,14 @@ def test_dry_run_writes_nothing(run: Callable[..., Ran], tmp_path: Path, task: t
     ran = run("discover", *task, "--dry-run", "--json")
     assert (ran.code, ran.err) == (0, "")
     facts = json.loads(ran.out)
-    assert (facts["edges"], facts["evaluations_at_most"], facts["prompts"]) == (257, 257, 50)
+    assert (facts["edges"], facts["edges_to_decide"], facts["prompts"]) == (257, 257, 50)
     assert facts["memory_mib"] > 0
     assert files_below(tmp_path) == set()
 
 
 def test_dry_run_as_a_table(run: Callable[..., Ran]) -> None:
     ran = run("discover", "induction", "--dry-run", "--direct")
-    assert [word in ran.out for word in ("evaluations at most", "memory mib", "edges", "305")] == [True] * 4
+    assert [word in ran.out for word in ("edges to decide", "memory mib", "edges", "305")] == [True] * 4
 
 
 @pytest.mark.usefixtures("canned")

@@ -12,7 +12,7 @@ import pytest
 
 from circuitgraph.models.loading import shipped_models
 from tests.cli.conftest import Ran
-from tests.cli.test_bad_data import pair
+from tests.cli.test_bad_data import pair, some_pairs
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -88,11 +88,9 @@ def test_circuit_without_a_task(run: Callable[..., Ran], stored: Path) -> None:
 @pytest.fixture
 def of_data(stored: Path, tmp_path: Path, run: Callable[..., Ran]) -> tuple[Path, Path]:
     """A stored run whose prompts came from a file, and that file."""
-    words = ("moon", "lake", "fish", "bread", "apple", "door")
     data = tmp_path / "pairs.jsonl"
-    data.write_text("\n".join(pair(clean=f" dog chair {word} dog") for word in words))
-    found = json.loads(run("evaluate", stored, "--data", data, "--model", "induction-2l", "--json").out)
-    assert found["n_prompts"] == 3
+    data.write_text(some_pairs())
+    assert run("evaluate", stored, "--data", data, "--model", "induction-2l", "--json").code == 0
     from circuitgraph.api import load_task
     from circuitgraph.models.loading import load_model
 
@@ -101,19 +99,15 @@ def of_data(stored: Path, tmp_path: Path, run: Callable[..., Ran]) -> tuple[Path
     return stored, data
 
 
-def test_data_file_is_found_again(run: Callable[..., Ran], of_data: tuple[Path, Path]) -> None:
-    ran = run("evaluate", of_data[0], "--json")
-    assert ran.code == 0, ran.err
-    assert json.loads(ran.out)["n_prompts"] == 3
-
-
-def test_changed_data_file_is_refused_unless_it_is_named(run: Callable[..., Ran], of_data: tuple[Path, Path]) -> None:
+def test_data_file_is_found_again_and_may_have_grown(run: Callable[..., Ran], of_data: tuple[Path, Path]) -> None:
+    """Added lines cannot bring a prompt that was searched with among those to judge by."""
     stored, data = of_data
-    data.write_text(data.read_text() + "\n" + pair(clean=" dog chair house dog") + "\n" + pair())
-    ran = run("evaluate", stored)
-    assert (ran.code, ran.out) == (2, "")
-    assert f"The data file {str(data)!r} changed" in ran.err
-    assert run("evaluate", stored, "--data", data).code == 0
+    before = run("evaluate", stored, "--json")
+    assert before.code == 0, before.err
+    data.write_text(data.read_text() + "\n" + "\n".join(pair(clean=f" dog {w} moon dog") for w in ("ring", "egg")))
+    after = run("evaluate", stored, "--json")
+    assert after.code == 0, after.err
+    assert json.loads(after.out)["n_prompts"] >= json.loads(before.out)["n_prompts"]
 
 
 def test_lost_data_file(run: Callable[..., Ran], of_data: tuple[Path, Path]) -> None:

@@ -53,7 +53,7 @@ def test_failed_overwrite_keeps_the_old_circuit(
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "mine")
     before = files_below(tmp_path), (tmp_path / "mine" / "circuit.json").read_bytes()
-    fill_disk(monkeypatch, "circuit.svg")
+    fill_disk(monkeypatch, "circuit.dot")
     assert run(*QUICK, "--out", "mine", "--overwrite").code == 2
     assert (files_below(tmp_path), (tmp_path / "mine" / "circuit.json").read_bytes()) == before
 

@@ -173,17 +173,18 @@ def test_settings_that_make_no_sense_are_refused(experiment: Experiment, setting
 def test_a_metric_that_is_not_finite_stops_the_search_and_names_the_edge(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = experiment.losses
+    honest = experiment._launch
 
-    def broken(masks: np.ndarray) -> np.ndarray:
-        values = honest(masks)
-        return np.where(masks.all(axis=1), values, np.nan)
+    def broken(masks: np.ndarray, chunk: object) -> np.ndarray:
+        values = honest(masks, chunk).copy()  # pyright: ignore[reportArgumentType]
+        values[~masks.all(axis=1), 2] = np.nan
+        return values
 
-    monkeypatch.setattr(experiment, "losses", broken)
+    monkeypatch.setattr(experiment, "_launch", broken)
     first = np.concatenate(removal_order(experiment.graph, "descending"))[0]
-    with pytest.raises(SearchError, match="nan") as error:
+    with pytest.raises(SearchError, match="kl of prompt 3 is nan") as error:
         search(Acdc(), experiment)
-    assert experiment.graph.edges[first] in str(error.value)
+    assert f"Removing {experiment.graph.edges[first]}:" in str(error.value)
 
 
 def test_unknown_algorithms_and_settings_get_suggestions() -> None:

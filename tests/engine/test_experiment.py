@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.memory import bytes_per_row, plan
-from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
+from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 from tests.checkpoints import Tiny, random_prompts
@@ -56,7 +57,7 @@ def test_what_cannot_fit_alone_is_refused_with_its_size() -> None:
         plan(GPT2_SMALL, GPT2_SMALL.graph(), 16, 16, limit=2**20)
 
 
-@pytest.mark.parametrize("limit", [20 * 2**20, 2**28, 2**30])
+@pytest.mark.parametrize("limit", [30 * 2**20, 2**28, 2**30, 2**33])
 def test_plans_respect_the_limit(limit: int) -> None:
     cut = plan(GPT2_SMALL, GPT2_SMALL.graph(), 100, 16, limit)
     row = bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16)
@@ -66,7 +67,7 @@ def test_plans_respect_the_limit(limit: int) -> None:
 
 
 def test_memory_counts_the_writers_at_least_once() -> None:
-    """157 writers of 768 numbers are 0.46 MiB a token (architectures.md 1.1)."""
+    """157 writers of 768 numbers are 0.46 MiB a token."""
     assert bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16) > 16 * 0.46 * 2**20
 
 
@@ -96,7 +97,7 @@ def test_removal_losses_are_losses_of_growing_removals(tiny: Tiny) -> None:
     np.testing.assert_array_equal(experiment.removal_losses(mask, edges), experiment.losses(masks))
 
 
-@pytest.mark.parametrize("longest", [4, 9])
+@pytest.mark.parametrize("longest", [6, 9])
 @pytest.mark.parametrize("ablation", ["mean", "mean-positional"])
 def test_means_come_from_the_reference_prompts(tiny: Tiny, ablation: str, longest: int) -> None:
     """The same experiment as if the reference prompts were the corrupted side, whatever the two lengths."""
@@ -119,3 +120,43 @@ def test_a_positional_mean_knows_the_position_only(tiny: Tiny) -> None:
     for length in set(prompts.score_at.tolist()):
         group = values[prompts.score_at == length]
         np.testing.assert_allclose(group, group[0], atol=1e-5)
+
+
+def test_a_reference_too_short_for_positional_means_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(DataError, match="at most 4 tokens, the prompts up to 6"):
+        Experiment(
+            tiny.ours,
+            random_prompts(longest=6),
+            ablation="mean-positional",
+            reference=random_prompts(longest=4),
+        )
+
+
+def test_reference_prompts_are_checked_as_prompts_are(tiny: Tiny) -> None:
+    with pytest.raises(DataError, match="14 tokens, but the model's context is 13"):
+        Experiment(tiny.ours, random_prompts(), ablation="mean", reference=random_prompts(longest=14))
+
+
+def test_other_reference_prompts_are_on_record(tiny: Tiny) -> None:
+    reference = random_prompts(seed=3)
+    experiment = Experiment(tiny.ours, random_prompts(), ablation="mean", reference=reference)
+    assert experiment.reference_sha256 == reference.fingerprint
+    assert Experiment(tiny.ours, random_prompts(), ablation="mean").reference_sha256 is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "rank", "reciprocal_rank", "kl", "logit_difference"])
+def test_a_model_that_computes_nan_is_no_success(tiny: Tiny, metric: str) -> None:
+    """Nothing is greater than NaN, so that a careless rank would be the best there is."""
+    network = eqx.tree_at(lambda m: m.final_norm.weight, tiny.ours.transformer, jnp.full(24, jnp.nan))
+    experiment = Experiment(replace(tiny.ours, transformer=network), random_prompts(), metric=metric)
+    with pytest.raises(SearchError, match=f"{metric} of prompt 1 is nan"):
+        experiment.losses(np.ones((1, experiment.graph.n_edges), bool))
+
+
+def test_what_is_not_kept_is_made_anew_with_the_same_values(tiny: Tiny) -> None:
+    prompts = random_prompts(batch=8)
+    roomy = Experiment(tiny.ours, prompts)
+    tight = Experiment(tiny.ours, prompts, memory=bytes_per_row(tiny.ours.spec, roomy.graph, 9) * 3 // 2)
+    assert (roomy.plan.keeps, tight.plan.keeps) == (True, False)
+    masks = np.random.default_rng(0).random((3, roomy.graph.n_edges)) < 0.7
+    np.testing.assert_allclose(tight.values(masks), roomy.values(masks), atol=1e-5)

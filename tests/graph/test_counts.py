@@ -40,7 +40,7 @@ def test_gpt2_small_has_157_writers_and_445_readers() -> None:
 
 @given(graphs(layers=7, heads=6))
 def test_closed_formula(graph: Graph) -> None:
-    """algorithms.md 2.1, with one embedding writer."""
+    """The closed formula, with one embedding writer."""
     layers, heads, mlps = range(graph.n_layers), graph.n_heads, int(graph.mlp)
     before = [1 + (heads + mlps) * layer for layer in layers]
     expected = 3 * heads * sum(before) + mlps * sum(b + heads for b in before) + 1 + (heads + mlps) * graph.n_layers

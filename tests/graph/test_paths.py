@@ -101,7 +101,7 @@ def test_a_path_enters_a_head_only_where_its_direct_edge_is_kept() -> None:
 
 @given(drawn())
 def test_an_edge_lives_while_the_node_it_enters_feeds_something(sample: Drawn) -> None:
-    """algorithms.md 2.2: a head without outgoing edges loses its direct edges, then its q, k and v inputs."""
+    """A head without outgoing edges loses its direct edges, then its q, k and v inputs."""
     circuit = sample.circuit()
     kept = [edge.split("->") for edge in circuit]
     feeding = {src for src, _ in kept}

@@ -16,7 +16,6 @@ from hypothesis.extra import numpy as arrays
 from circuitgraph.errors import ArgumentError, GraphError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from tests.graph.strategies import graphs
 
 GRAPH = Graph(1, 2)  # 13 edges
 N = GRAPH.n_edges
@@ -90,42 +89,16 @@ def test_random_circuits_have_the_size_asked_for_and_use_every_edge() -> None:
     assert Circuit.random(GRAPH, N, rng) == Circuit.full(GRAPH)
 
 
-@given(graphs(), st.integers(0, 2**32 - 1))
-def test_matrix_and_back_keeps_every_ordinary_edge(graph: Graph, seed: int) -> None:
-    values = np.random.default_rng(seed).uniform(1, 2, graph.n_edges)
-    dense, (dst, src) = graph.matrix(values), graph.ends
-    assert dense.shape == graph.legal.shape
-    np.testing.assert_array_equal(dense != 0, graph.legal)
-    for d, s, value in zip(dst, src, values, strict=True):
-        assert s < 0 or dense[d, s] == value
-    np.testing.assert_array_equal(graph.from_matrix(dense), np.where(src >= 0, values, 0))
-
-
-def test_matrix_keeps_the_type() -> None:
-    assert GRAPH.matrix(np.ones(N, bool)).dtype == bool
-    assert GRAPH.from_matrix(np.ones(GRAPH.legal.shape, np.float32)).dtype == np.float32
-
-
 @pytest.mark.parametrize("n", [0, 1, N - 1, N + 1])
 @pytest.mark.parametrize("graph", [GRAPH, DIRECT], ids=["plain", "direct"])
 def test_vectors_of_a_wrong_length_are_refused(graph: Graph, n: int) -> None:
     expected = re.escape(f"has shape ({n},), but the graph has {graph.n_edges} edges")
-    with pytest.raises(GraphError, match=f"values {expected}"):
-        graph.matrix(np.ones(n))
     with pytest.raises(GraphError, match=f"scores {expected}"):
         Circuit.top(graph, np.ones(n), 1)
     with pytest.raises(GraphError, match=f"scores {expected}"):
         Circuit.above(graph, np.ones(n), 0.5)
     with pytest.raises(GraphError, match=f"mask {expected}"):
         Circuit(graph, np.ones(n, bool))
-
-
-@pytest.mark.parametrize("shape", [(7, 4), (9, 4), (8, 3), (8, 5), (4, 8)])
-def test_matrices_of_a_wrong_shape_are_refused(shape: tuple[int, int]) -> None:
-    """A larger one would be read without complaint."""
-    assert GRAPH.legal.shape == (8, 4)
-    with pytest.raises(GraphError, match=re.escape(f"has shape {shape}, but readers x writers are (8, 4)")):
-        GRAPH.from_matrix(np.ones(shape))
 
 
 WITHOUT_SHAPE_CHECKS = """

@@ -1,4 +1,4 @@
-"""The reference's greedy search, one full forward pass per tested edge (reference/algorithms.md, 2.2)."""
+"""The reference's greedy search, one full forward pass per tested edge."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def test_discovery_and_evaluation_never_share_a_prompt(words: Words, one: int, o
     judged = {pair.clean for pair in induction(words, other, min_words=3, max_words=4).pairs(60, "evaluation")}
     assert len(seen) == len(judged) == 60
     assert seen.isdisjoint(judged)
-    assert {split_of(text) for text in seen} == {"discovery"}
+    assert {split_of(words.encode(text)) for text in seen} == {"discovery"}
 
 
 @given(seed=seeds)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from circuitgraph.api import draw, load_task
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.loading import LanguageModel
+from circuitgraph.tasks.base import SPLITS, split_of
 from circuitgraph.tasks.pairs import PairsTask
 from tests.tasks.conftest import Words
 
@@ -35,18 +36,24 @@ def prompts_of(n: int) -> list[str]:
 
 
 @settings(max_examples=40)
-@given(n=st.integers(4, 60), one=st.integers(0, 99), other=st.integers(0, 99))
-def test_halves_are_disjoint_whatever_the_seeds(
-    tmp_path_factory: pytest.TempPathFactory, n: int, one: int, other: int
+@given(n=st.integers(12, 60), more=st.integers(0, 60), one=st.integers(0, 99), other=st.integers(0, 99))
+def test_no_seed_and_no_added_line_moves_a_prompt_to_the_other_split(
+    tmp_path_factory: pytest.TempPathFactory, n: int, more: int, one: int, other: int
 ) -> None:
-    file = write(tmp_path_factory.mktemp("pairs"), prompts_of(n))
-    first, second = PairsTask(file, WORDS, 8, one), PairsTask(file, WORDS, 8, other)
-    seen = {pair.clean for pair in first.available("discovery")}
-    judged = {pair.clean for pair in second.available("evaluation")}
+    folder = tmp_path_factory.mktemp("pairs")
+    seen = {pair.clean for pair in PairsTask(write(folder, prompts_of(n)), WORDS, 8, one).available("discovery")}
+    grown = PairsTask(write(folder, prompts_of(n + more)), WORDS, 8, other)
+    judged = {pair.clean for pair in grown.available("evaluation")}
     assert seen.isdisjoint(judged)
-    assert seen | judged == set(prompts_of(n))
-    assert abs(len(seen) - len(judged)) <= 1
-    assert (first.supply("discovery"), second.supply("evaluation")) == (len(seen), len(judged))
+    assert seen <= {pair.clean for pair in grown.available("discovery")}
+    assert (grown.supply("discovery") or 0) + len(judged) == n + more
+
+
+def test_texts_of_the_same_tokens_are_in_the_same_split(tmp_path: Path) -> None:
+    """A leading space more or less is no other prompt to a tokenizer that drops it."""
+    task = PairsTask(write(tmp_path, [*prompts_of(20), *(p.strip() for p in prompts_of(20))]), WORDS, 8)
+    seen, judged = ({pair.clean.strip() for pair in task.available(split)} for split in SPLITS)
+    assert seen.isdisjoint(judged)
 
 
 def test_seed_decides_the_order_only(tmp_path: Path) -> None:
@@ -56,35 +63,43 @@ def test_seed_decides_the_order_only(tmp_path: Path) -> None:
     assert sorted(orders[0]) == sorted(orders[2])
 
 
-def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
-    task = PairsTask(write(tmp_path, prompts_of(20)), WORDS, 8)
-    before = task.pairs(10, "discovery")
-    assert PairsTask(write(tmp_path, prompts_of(20)[::-1]), WORDS, 8).pairs(10, "discovery") == before
-
-
-def test_pairs_of_one_prompt_stay_together(tmp_path: Path) -> None:
-    task = PairsTask(write(tmp_path, prompts_of(10) * 3), WORDS, 8)
-    assert task.supply("discovery") == task.supply("evaluation") == 15
-    seen = {pair.clean for pair in task.available("discovery")}
-    judged = {pair.clean for pair in task.available("evaluation")}
-    assert seen.isdisjoint(judged)
+def test_a_pair_that_stands_twice_counts_once(tmp_path: Path) -> None:
+    once, thrice = (PairsTask(write(tmp_path, prompts_of(20) * times), WORDS, 8) for times in (1, 3))
+    for split in SPLITS:
+        assert thrice.pairs(2, split) == once.pairs(2, split)
+        assert thrice.supply(split) == once.supply(split)
 
 
 def test_asking_for_too_many(tmp_path: Path) -> None:
-    task = PairsTask(write(tmp_path, prompts_of(9)), WORDS, 8)
-    assert len(task.pairs(5, "discovery")) == 5
-    with pytest.raises(DataError, match="has 9 pairs, 4 of them for evaluation, but 5 were asked for"):
-        task.prompts(5, "evaluation")
+    task = PairsTask(write(tmp_path, prompts_of(20)), WORDS, 8)
+    supply = task.supply("evaluation") or 0
+    assert len(task.pairs(supply, "evaluation")) == supply
+    with pytest.raises(
+        DataError, match=f"has 20 pairs, {supply} of them for evaluation, but {supply + 1} were asked for"
+    ):
+        task.prompts(supply + 1, "evaluation")
 
 
-@pytest.mark.parametrize(("n", "expected"), [(None, 5), (2, 2)])
-def test_default_number_is_what_there_is(tmp_path: Path, n: int | None, expected: int) -> None:
-    assert len(draw(PairsTask(write(tmp_path, prompts_of(9)), WORDS, 8), "discovery", n, 50)) == expected
+def test_default_number_is_what_there_is(tmp_path: Path) -> None:
+    task = PairsTask(write(tmp_path, prompts_of(20)), WORDS, 8)
+    assert len(draw(task, "discovery", None, 50)) == task.supply("discovery")
+    assert len(draw(task, "discovery", 2, 50)) == 2
+
+
+def test_too_few_on_one_side(tmp_path: Path) -> None:
+    prompts = [prompt for prompt in prompts_of(40) if split_of(WORDS.encode(prompt)) == "discovery"]
+    with pytest.raises(DataError, match=r"too small.*5 to discovery and 0 to evaluation.*Add lines"):
+        PairsTask(write(tmp_path, prompts[:5]), WORDS, 8)
+
+
+def test_a_file_takes_no_arguments(tmp_path: Path, shipped: LanguageModel) -> None:
+    with pytest.raises(ArgumentError, match="takes no arguments, but min_words was given"):
+        load_task(tmp_path / FILE, shipped, min_words=3)
 
 
 @pytest.mark.parametrize(("distractor", "metric"), [(" wb", "logit_difference"), (None, "log_probability")])
 def test_default_metric_is_one_that_the_pairs_allow(tmp_path: Path, distractor: str | None, metric: str) -> None:
-    task = PairsTask(write(tmp_path, prompts_of(4), distractor), WORDS, 8)
+    task = PairsTask(write(tmp_path, prompts_of(12), distractor), WORDS, 8)
     assert task.metric == metric
     assert (task.prompts(2).distractor is None) == (distractor is None)
 
@@ -99,20 +114,22 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, space: str) -> None:
     """Such characters may stand in JSON text as they are, and str.splitlines() takes them for line ends."""
     lines = [
         json.dumps({"clean": f" wa{space}w{c}", "corrupted": " wb wb", "answer": " wa"}, ensure_ascii=False)
-        for c in "abcd"
+        for c in "abcdefghijklmnop"
     ]
     (tmp_path / FILE).write_text("\r\n".join(lines), encoding="utf-8", newline="")
-    assert PairsTask(tmp_path / FILE, WORDS, 8).supply("discovery") == 2
+    task = PairsTask(tmp_path / FILE, WORDS, 8)
+    assert (task.supply("discovery") or 0) + (task.supply("evaluation") or 0) == 16
 
 
 def test_load_task_takes_a_path_or_its_text(tmp_path: Path, shipped: LanguageModel) -> None:
     (tmp_path / FILE).write_text(
         "\n".join(
             json.dumps({"clean": f" dog {word}", "corrupted": " cat fish", "answer": " lake"})
-            for word in ("moon", "chair", "door", "bread")
+            for word in ("moon", "chair", "door", "bread", "star", "ship", "milk", "king", "hat", "cow", "bus", "bed")
         )
     )
     for name in (tmp_path / FILE, str(tmp_path / FILE)):
         task = load_task(name, shipped)
-        assert (task.name, task.supply("discovery")) == ("pairs", 2)
+        assert task.name == "pairs"
+        assert (task.supply("discovery") or 0) + (task.supply("evaluation") or 0) == 12
         assert task.arguments["data"] == str(tmp_path / FILE)

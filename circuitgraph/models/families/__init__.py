@@ -84,7 +84,7 @@ def family(model_type: str) -> Callable[[type[Family]], type[Family]]:
     return decorate
 
 
-# transformers' names of activations -> ours. gelu_fast and gelu_accurate are the tanh form (architectures.md 2.4).
+# transformers' names of activations -> ours. gelu_fast and gelu_accurate are the tanh form.
 _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",

@@ -1,4 +1,4 @@
-"""GPT-2: learned positions, LayerNorm, plain MLP, biases everywhere, tied head (architectures.md 2.5, row 1)."""
+"""GPT-2: learned positions, LayerNorm, plain MLP, biases everywhere, usually a tied head."""
 
 from __future__ import annotations
 
