@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.discovery.base import Algorithm, algorithm
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, SearchError, check_finite, unknown_name
+from circuitgraph.errors import ArgumentError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import INPUTS, Graph
 from circuitgraph.graph.reach import live_edges
@@ -86,8 +86,6 @@ class Acdc(Algorithm[AcdcState]):
     def init(self, experiment: Experiment) -> AcdcState:
         graph, mask = experiment.graph, np.ones(experiment.graph.n_edges, bool)
         loss = float(experiment.losses(mask[None])[0])
-        if not np.isfinite(loss):
-            raise SearchError(f"The mean {experiment.metric.name} of the whole model is {loss}: nothing to search.")
         order = tuple(removal_order(graph, self.heads))
         nothing = np.zeros(graph.n_edges)
         return AcdcState(order, 0, 0, mask, loss, nothing, nothing.astype(bool), nothing, width=4)

@@ -57,7 +57,7 @@ class Algorithm(ABC, Generic[State]):
 
     @abstractmethod
     def evaluations(self, graph: Graph) -> int:
-        """The most edges (or masks) that a search over this graph can ask about."""
+        """How many edges a search over this graph has to decide; each takes one mask or a few."""
 
 
 algorithms: Registry[type[Algorithm[Any]]] = Registry("algorithm", "circuitgraph.discovery")
