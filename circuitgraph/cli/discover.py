@@ -96,18 +96,21 @@ def discover(
     keep_compiled_programs()
     question = {"metric": metric, "ablation": ablation or "resample", "n_prompts": limit, "memory": room}
     if dry_run:
-        with output.waiting("loading the model"):
-            loaded, chosen = load(model, name, data, seed)
+        loaded, chosen = _load(output, model, name, data, seed)
         _forecast(output, loaded, chosen, make_algorithm(algorithm, **settings), question)
         return
     with new_folder(target, overwrite=overwrite) as inside:
-        with output.waiting("loading the model"):
-            loaded, chosen = load(model, name, data, seed)
+        loaded, chosen = _load(output, model, name, data, seed)
         circuit = api.discover(loaded, chosen, algorithm=algorithm, bar=output.shows_bars, **question, **settings)
         with output.waiting("judging it on unseen prompts"):
             evaluation = api.evaluate(loaded, chosen, circuit, memory=room)
         picture = _write(inside, circuit, evaluation)
     _report(output, circuit, evaluation, target, picture)
+
+
+def _load(output: Output, model: str, task: str | None, data: Path | None, seed: int) -> tuple[LanguageModel, Task]:
+    with output.waiting("loading the model"):
+        return load(model, task, data, seed)
 
 
 def _one_task(argument: str | None, option: str | None) -> str | None:

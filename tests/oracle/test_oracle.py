@@ -1,4 +1,7 @@
-"""The oracle, proved against Hugging Face itself: by patched modules and by circuits run with hooks alone."""
+"""The oracle, proved against Hugging Face itself: by patched modules and by circuits run with hooks alone.
+
+Longer than other files, because all of it turns around one tiny case and the helpers that patch it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
