@@ -44,6 +44,8 @@ class PairsTask(Task):
         check_at_least("seed", seed, 0)
         content = _read(self.path)
         self._pairs = list(dict.fromkeys(_parse(self.path, content, tokenizer, n_ctx)))
+        tokens = tokenizer.encode_all([pair.clean for pair in self._pairs])
+        self._splits = [split_of(ids) for ids in tokens]
         self._check_supply()
         if self._pairs[0].distractor is None:
             self.metric = "log_probability"
@@ -63,7 +65,7 @@ class PairsTask(Task):
 
     def available(self, split: Split) -> list[Pair]:
         """All pairs of that split, in the order in which they are handed out."""
-        mine = [pair for pair in self._pairs if split_of(self.tokenizer.encode(pair.clean)) == split]
+        mine = [pair for pair, its in zip(self._pairs, self._splits, strict=True) if its == split]
         return [mine[i] for i in np.random.default_rng([self.seed, len(mine)]).permutation(len(mine))]
 
     def _check_supply(self) -> None:
