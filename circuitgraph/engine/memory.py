@@ -80,6 +80,7 @@ def plan(spec: Spec, graph: Graph, n_prompts: int, n_pos: int, limit: int | None
     room = limit - held * n_prompts if keeps else limit
     target = min(room, _CPU_TARGET) if on_cpu else room
     prompts = min(n_prompts, max(1, target // (row if keeps else row + held)))
-    lanes = 1 if on_cpu else max(1, min(256, (room - (0 if keeps else held * prompts)) // (row * prompts)))
+    all_held = held * (n_prompts if keeps else prompts)
+    lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * prompts)))
     masks = 64 if on_cpu else 4 * lanes
-    return Plan(prompts, masks, lanes, keeps, row * prompts * lanes + held * (n_prompts if keeps else prompts))
+    return Plan(prompts, masks, lanes, keeps, row * prompts * lanes + all_held)
