@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuitgraph.engine.ablation import ablation as ablation
     from circuitgraph.engine.experiment import Experiment as Experiment
     from circuitgraph.errors import CircuitGraphError as CircuitGraphError
+    from circuitgraph.evaluation.parity import verify as verify
     from circuitgraph.graph.circuit import Circuit as Circuit
     from circuitgraph.graph.graph import Graph as Graph
     from circuitgraph.models.families import family as family
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluate": "api",
     "load_task": "api",
     "load_model": "models.loading",
+    "verify": "evaluation.parity",
     "render": "drawing.dot",
     "load_circuit": "catalog.files",
     "save_circuit": "catalog.files",

@@ -22,7 +22,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, ModelError
 from circuitgraph.evaluation.faithfulness import faithfulness
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.models.loading import LanguageModel
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import GrammarTask, Prompts, Split, Task, tasks
 from circuitgraph.tasks.pairs import PairsTask
 
@@ -63,6 +63,7 @@ def discover(
     algorithm: str = "acdc",
     metric: str | None = None,
     ablation: str = "resample",
+    grouped: bool = False,
     n_prompts: int | None = None,
     memory: int | None = None,
     bar: bool = False,
@@ -74,6 +75,7 @@ def discover(
         algorithm: name of the search; ``settings`` are its own, such as ``threshold=0.05`` for ACDC.
         metric: what the behaviour is measured by; the task's default if None.
         ablation: what an absent edge carries.
+        grouped: one k and one v reader for each key-value head, not for each query head.
         n_prompts: number of discovery prompts (50 by default, or fewer if a file has fewer).
         memory: limit in bytes for one launch.
         bar: show progress and time left.
@@ -86,7 +88,14 @@ def discover(
     """
     chosen = make_algorithm(algorithm, **settings)
     experiment, prompts = prepare(
-        model, task, direct=chosen.direct, metric=metric, ablation=ablation, n_prompts=n_prompts, memory=memory
+        model,
+        task,
+        direct=chosen.direct,
+        grouped=grouped,
+        metric=metric,
+        ablation=ablation,
+        n_prompts=n_prompts,
+        memory=memory,
     )
     circuit = search(chosen, experiment, bar=bar)
     return replace(circuit, provenance={**circuit.provenance, **_origin(model, task, prompts)})
@@ -97,6 +106,7 @@ def prepare(
     task: Task,
     *,
     direct: bool = False,
+    grouped: bool = False,
     metric: str | None = None,
     ablation: str = "resample",
     n_prompts: int | None = None,
@@ -104,7 +114,7 @@ def prepare(
 ) -> tuple[Experiment, Prompts]:
     """The experiment that `discover` searches in, and its prompts; arguments as there."""
     prompts = draw(task, "discovery", n_prompts, N_DISCOVERY)
-    graph = model.graph(direct=direct)
+    graph = model.graph(direct=direct, grouped=grouped)
     experiment = Experiment(model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory)
     return experiment, prompts
 
@@ -134,7 +144,7 @@ def evaluate(
         prompts,
         metric=metric or circuit.provenance.get("metric") or task.metric,
         ablation=ablation or circuit.provenance.get("ablation") or "resample",
-        graph=model.graph(direct=circuit.graph.direct),
+        graph=model.graph(direct=circuit.graph.direct, grouped=circuit.graph.n_kv_heads is not None),
         memory=memory,
     )
     return faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from circuitgraph.models.loading import LanguageModel, load_model
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import Pair, Prompts
 from tests import oracle
 
@@ -56,7 +57,7 @@ def save_tiny(folder: Path, seed: int = 0, silent_mlp: bool = False, **fields: A
 
 def load_tiny(folder: Path) -> Tiny:
     """A checkpoint on disk, loaded by transformers and by us."""
-    hf = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    hf: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     return Tiny(folder, hf, load_model(str(folder)))
 
 
@@ -74,7 +75,9 @@ def random_prompts(vocab: int = 50, batch: int = 5, longest: int = 9, seed: int 
 
 def oracle_run(tiny: Tiny, prompts: Prompts, ablation: str, *, double: bool = False) -> oracle.OracleRun:
     """The oracle on the same checkpoint and prompts."""
-    hf = GPT2LMHeadModel.from_pretrained(tiny.folder, attn_implementation="eager").double() if double else tiny.hf
+    hf: Any = tiny.hf
+    if double:
+        hf = AutoModelForCausalLM.from_pretrained(tiny.folder, attn_implementation="eager").double()
     return oracle.OracleRun(
         hf.eval(),
         torch.tensor(prompts.clean).long(),

@@ -20,7 +20,8 @@ torch.set_num_threads(1)  # the tests themselves run side by side
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ours")
 
-from circuitgraph.models.loading import LanguageModel, load_model
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.loading import load_model
 from tests.checkpoints import Tiny, save_tiny
 
 

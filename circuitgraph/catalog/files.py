@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,6 @@ from circuitgraph.graph.graph import Graph
 
 CIRCUIT_FILE = "circuit.json"
 SCORES_FILE = "scores.safetensors"
-_CONVENTIONS = {
-    False: "one embedding writer",
-    True: "one embedding writer, direct q/k/v edges (ACDC reference)",
-}
 
 
 def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> CircuitRecord:
@@ -48,18 +45,24 @@ def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> C
             raise DataError(f"The score of {graph.edges[i]} is {effect}, but must be a finite number to be stored.")
         edges.append(EdgeRecord(edge=graph.edges[i], effect=effect))
     try:
-        return CircuitRecord(**dict(circuit.provenance), graph=_graph_record(graph), edges=edges, evaluation=evaluation)
+        return CircuitRecord(**dict(circuit.provenance), graph=graph_record(graph), edges=edges, evaluation=evaluation)
     except ValidationError as error:
         raise DataError(list_problems("The provenance of this circuit cannot be stored:", _problems(error))) from error
 
 
-def _graph_record(graph: Graph) -> GraphRecord:
+def graph_record(graph: Graph) -> GraphRecord:
+    """What is written down of a graph."""
+    parts = ["one embedding writer"]
+    parts += ["direct q/k/v edges (ACDC reference)"] * graph.direct
+    parts += ["k and v of each key-value head"] * (graph.n_kv_heads is not None)
     return GraphRecord(
-        convention=_CONVENTIONS[graph.direct],
+        convention=", ".join(parts),
         n_layers=graph.n_layers,
         n_heads=graph.n_heads,
         mlp=graph.mlp,
         direct=graph.direct,
+        parallel=graph.parallel,
+        n_kv_heads=graph.n_kv_heads,
         n_writers=len(graph.writers),
         n_readers=len(graph.readers),
         n_edges=graph.n_edges,
@@ -132,8 +135,9 @@ def load_circuit(path: str | Path) -> Circuit:
     record, file = load_record(path), _file(path)
     try:
         described = record.graph
-        graph = Graph(described.n_layers, described.n_heads, described.mlp, described.direct)
-        if _graph_record(graph) != described:
+        shape = {field.name: getattr(described, field.name) for field in fields(Graph)}
+        graph = Graph(**shape)
+        if graph_record(graph) != described:
             counts = f"{len(graph.writers)} writers, {len(graph.readers)} readers and {graph.n_edges} edges"
             raise DataError(f"a graph such as it describes has {counts}, which is not what it says")
         mask = Circuit.of(graph, [edge.edge for edge in record.edges]).mask

@@ -59,6 +59,8 @@ class GraphRecord(Record):
     n_heads: int
     mlp: bool
     direct: bool
+    parallel: bool = False
+    n_kv_heads: int | None = Field(None, description="given where k and v are one reader for each key-value head")
     n_writers: int
     n_readers: int
     n_edges: int
@@ -107,6 +109,73 @@ class Environment(Record):
     precision: str
     backend: str
     versions: dict[str, str]
+
+
+class TokenizerRecord(Record):
+    """How text becomes tokens: exactly these, nothing added.
+
+    ``default_adds``: tokens that the tokenizer would put around a text if it were left to its defaults.
+    """
+
+    n_tokens: int
+    bos: str | None
+    default_adds: list[str]
+    example: str
+    example_tokens: list[str]
+
+
+class MemoryRecord(Record):
+    """What a search over masks needs beside the weights, at this number of prompts and tokens."""
+
+    n_prompts: int
+    n_tokens: int
+    bytes_weights: int
+    bytes_needed: int
+    prompts_per_launch: int
+
+
+class ParityRecord(Record):
+    """How near our forward pass comes to transformers' own, on random prompts of full length.
+
+    ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative`` is the root mean
+    square of the difference over that of the logits. ``argmax_agreement``: share of positions with the same most likely
+    token. ``residual``: for each layer, and after the last, the largest difference between their residual stream and
+    the sum of our writers, relative to the stream's largest number. ``held``: float32 and float64 need
+    difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit precisions relative <= 2e-2.
+    """
+
+    reference: str
+    precision: str
+    seed: int
+    n_prompts: int
+    n_tokens: int
+    difference: float
+    prompt: int
+    position: int
+    token: int
+    largest_logit: float
+    relative: float
+    argmax_agreement: float
+    residual: list[float]
+    held: bool
+
+
+class CompileRecord(Record):
+    """A compiled model: what it is, its graph, what searching it needs, and whether it is the model it claims to be."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    family: str
+    revision: str | None
+    weights_sha256: str | None = Field(description="computed with --verify only: hashing takes time")
+    precision: str
+    n_parameters: int
+    sizes: dict[str, int]
+    settings: list[str] = Field(description="what the forward pass has beyond plain attention and MLPs")
+    graph: GraphRecord
+    tokenizer: TokenizerRecord | None
+    memory: MemoryRecord
+    parity: ParityRecord | None
 
 
 class CircuitRecord(Record):

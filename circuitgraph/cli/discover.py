@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.records import EvaluationRecord
     from circuitgraph.discovery.base import Algorithm
     from circuitgraph.graph.circuit import Circuit
-    from circuitgraph.models.loading import LanguageModel
+    from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
 
 _ROWS = 25
@@ -52,6 +52,7 @@ def discover(
         str | None,
         typer.Option("--heads", help="ACDC's order of a layer's heads: ascending or descending. [default: descending]"),
     ] = None,
+    grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
     limit: Annotated[int | None, typer.Option("--limit", help="Number of discovery prompts. [default: 50]")] = None,
     seed: options.SeedOption = 0,
@@ -94,7 +95,8 @@ def discover(
     model = choose_model(model, name, data)
     target = _target(out, name, data, overwrite)
     keep_compiled_programs()
-    question = {"metric": metric, "ablation": ablation or "resample", "n_prompts": limit, "memory": room}
+    question: dict[str, Any] = {"metric": metric, "ablation": ablation or "resample", "grouped": grouped}
+    question |= {"n_prompts": limit, "memory": room}
     if dry_run:
         loaded, chosen = _load(output, model, name, data, seed)
         _forecast(output, loaded, chosen, make_algorithm(algorithm, **settings), question)

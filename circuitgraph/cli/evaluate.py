@@ -15,7 +15,7 @@ from circuitgraph.errors import ArgumentError, ModelError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
-    from circuitgraph.models.loading import LanguageModel
+    from circuitgraph.models.language_model import LanguageModel
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from circuitgraph import __version__
+from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import discover, evaluate, listing, render
 from circuitgraph.errors import CircuitGraphError
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Compile a transformer into a graph, find the circuit behind a behaviour, judge and draw it.",
     epilog="Start with: `circuitgraph discover induction`",
 )
+app.command("compile")(compiling.compile_model)
 app.command("discover")(discover.discover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)

@@ -82,6 +82,9 @@ AblationOption = Annotated[
     str | None,
     typer.Option("--ablation", help="What an absent edge carries: resample, mean, mean-positional or zero."),
 ]
+GroupedOption = Annotated[
+    bool, typer.Option("--grouped", help="One k and one v reader for each key-value head, not for each query head.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
 MemoryOption = Annotated[
     float | None, typer.Option("--memory", help="Limit for one launch, in GiB. [default: by the machine]")

@@ -13,7 +13,7 @@ from circuitgraph.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import EvaluationRecord, Interval
-    from circuitgraph.models.loading import LanguageModel
+    from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
 
 

@@ -163,7 +163,8 @@ def _inputs_used(circuit: Circuit) -> dict[str, set[str]]:
     used: dict[str, set[str]] = {}
     for reader, writer, _ in _drawn(circuit):
         if reader.kind in INPUTS:
-            used.setdefault(reader.name[:-3], set()).add(reader.kind)
+            for head in _targets(circuit, reader):
+                used.setdefault(head, set()).add(reader.kind)
         used.setdefault(writer, set())
     return used
 
@@ -183,8 +184,14 @@ def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
     labelled = len(drawn) <= _LABELLED
     side = "" if labelled else ":s"  # entering from below only is neater, but puts labels on top of each other
     for reader, writer, effect in drawn:
-        target = f"{reader.name[:-3]}:{reader.kind}{side}" if reader.kind in INPUTS else reader.name
-        dot.edge(writer, target, **_edge_style(reader, writer, effect, largest, labelled))
+        style = _edge_style(reader, writer, effect, largest, labelled)
+        for target in _targets(circuit, reader):
+            dot.edge(writer, f"{target}:{reader.kind}{side}" if reader.kind in INPUTS else target, **style)
+
+
+def _targets(circuit: Circuit, reader: Reader) -> list[str]:
+    """The nodes that a reader stands for: itself, its head, or all heads of a group that share it."""
+    return [circuit.graph.writers[fed].name for fed in reader.feeds] or [reader.name]
 
 
 def _edge_style(reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from circuitgraph.engine.memory import Plan, plan
 from circuitgraph.engine.programs import Batch, run_background, run_full, run_gradient, run_masks, run_writers
 from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.graph import Graph
-from circuitgraph.models.loading import LanguageModel
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.base import Prompts
@@ -91,7 +91,7 @@ class Experiment:
         self.metric: Metric = metrics[metric]
         self.ablation: Ablation = ablations[ablation]
         _check_prompts(model, prompts, self.metric)
-        if replace(self.graph, direct=False) != model.graph():
+        if self.graph != model.graph(direct=self.graph.direct, grouped=self.graph.n_kv_heads is not None):
             raise ArgumentError(f"The graph given is {self.graph}, but the model's own is {model.graph()}.")
         self.plan: Plan = plan(model.spec, self.graph, len(prompts), prompts.mask.shape[1], memory)
         self._model = model.transformer

@@ -15,7 +15,8 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.graph.graph import Graph
-from circuitgraph.models.transformer import Transformer, causal
+from circuitgraph.models.positions import Settings
+from circuitgraph.models.transformer import Transformer
 
 
 class Inputs(NamedTuple):
@@ -33,10 +34,15 @@ class Cells(NamedTuple):
     Attributes:
         edge: number of the edge of that cell, n_edges where there is none.
         direct: number of a reader's direct edge, n_edges + 1 where it has none.
+        q, k, v, mlp: which readers these are, layer by layer. ``kv_heads`` are heads, or key-value heads.
     """
 
     edge: Int[Array, "readers writers"]
     direct: Int[Array, " readers"]
+    q: Int[Array, "layers heads"]
+    k: Int[Array, "layers kv_heads"]
+    v: Int[Array, "layers kv_heads"]
+    mlp: Int[Array, "layers none_or_one"]
 
     @classmethod
     def of(cls, graph: Graph) -> Cells:
@@ -47,7 +53,9 @@ class Cells(NamedTuple):
         edge[dst[ordinary], src[ordinary]] = numbers[ordinary]
         direct = np.full(len(graph.readers), graph.n_edges + 1, np.int32)
         direct[dst[~ordinary]] = numbers[~ordinary]
-        return cls(jnp.asarray(edge), jnp.asarray(direct))
+        kinds = np.array([reader.kind for reader in graph.readers])
+        rows = (np.flatnonzero(kinds == kind).reshape(graph.n_layers, -1) for kind in ("q", "k", "v", "mlp"))
+        return cls(jnp.asarray(edge), jnp.asarray(direct), *(jnp.asarray(part, jnp.int32) for part in rows))
 
     def matrix(self, mask: Float[Array, " edges"]) -> Float[Array, "readers writers"]:
         """The mask as a matrix; differentiable.
@@ -73,18 +81,19 @@ def full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab
 
 def writer_values(model: Transformer, inputs: Inputs) -> Float[Array, "writers batch pos d"]:
     """What every writer adds to the residual stream in an untouched run, in the order of `Graph.writers`."""
-    visible = causal(inputs.mask)
+    where = model.place(inputs.tokens, inputs.mask, inputs.positions)
 
-    def layer(x: Float[Array, "batch pos d"], block: Any) -> tuple[Float[Array, "batch pos d"], Array]:
-        written = block.attention(x[None], x[None], x[None], visible)
-        x = x + written.sum(0) + block.attention.b_o
+    def layer(x: Float[Array, "batch pos d"], xs: tuple[Any, Settings]) -> tuple[Float[Array, "batch pos d"], Array]:
+        block, own = xs
+        written = block.attention.contributions(block.attention.mix(x[None], x[None], x[None], where, own))
+        after = x + written.sum(0) + block.attention.constant
         if block.mlp is not None:
-            mlp = block.mlp(x)
-            x, written = x + mlp, jnp.concatenate([written, mlp[None]])
-        return x, written
+            mlp = block.mlp(x if model.spec.parallel else after)
+            after, written = after + mlp, jnp.concatenate([written, mlp[None]])
+        return after, written
 
     embed = model.embed(inputs.tokens, inputs.positions)
-    _, written = jax.lax.scan(layer, embed, model.blocks)
+    _, written = jax.lax.scan(layer, embed, model.layers())
     return jnp.concatenate([embed[None], written.reshape(-1, *embed.shape)])
 
 
@@ -107,14 +116,15 @@ class Background(NamedTuple):
         """The background that these replacements of all writers make."""
         n_layers, n_heads = model.spec.n_layers, model.spec.n_heads
         by_layer = replacement[1:].reshape(n_layers, -1, *replacement.shape[1:])
-        from_heads = by_layer[:, :n_heads].sum(1) + model.blocks.attention.b_o[:, None, None, :]
+        from_heads = by_layer[:, :n_heads].sum(1) + model.blocks.attention.constant[:, None, None, :]
         after = replacement[0] + jnp.cumsum(from_heads + by_layer[:, n_heads:].sum(1), axis=0)
         into_heads = jnp.concatenate([replacement[:1], after[:-1]])
-        return cls(replacement, into_heads, into_heads + from_heads, after[-1])
+        into_mlp = into_heads if model.spec.parallel else into_heads + from_heads
+        return cls(replacement, into_heads, into_mlp, after[-1])
 
 
 def masked_logits(
-    model: Transformer, mask: Float[Array, "readers writers"], background: Background, inputs: Inputs
+    model: Transformer, mask: Float[Array, " edges"], cells: Cells, background: Background, inputs: Inputs
 ) -> Float[Array, "batch vocab"]:
     """Logits at the scored positions when only the edges in ``mask`` carry what their writer says now.
 
@@ -124,29 +134,28 @@ def masked_logits(
         inputs: the clean prompts.
     """
     n_layers, n_heads = model.spec.n_layers, model.spec.n_heads
-    by_layer = mask[:-1].reshape(n_layers, -1, mask.shape[-1])
-    heads_masks = by_layer[:, : 3 * n_heads].reshape(n_layers, n_heads, 3, -1)
-    mlp_masks = by_layer[:, 3 * n_heads :]
+    embed = model.embed(inputs.tokens, inputs.positions)
+    matrix = cells.matrix(mask.astype(embed.dtype))
     replaced = background.writers[1:].reshape(n_layers, -1, *background.writers.shape[1:])
-    visible = causal(inputs.mask)
+    where = model.place(inputs.tokens, inputs.mask, inputs.positions)
 
     def layer(carry: tuple[Array, Array], xs: Any) -> tuple[tuple[Array, Array], None]:
         moved, place = carry
-        block, heads_mask, mlp_mask, old, into_heads, into_mlp = xs
-        x_q, x_k, x_v = (into_heads + mixed(heads_mask[:, i], moved) for i in range(3))
-        heads = block.attention(x_q, x_k, x_v, visible) - old[:n_heads]
+        (block, own), readers, old, into_heads, into_mlp = xs
+        x_q, x_k, x_v = (into_heads + mixed(matrix[rows], moved) for rows in readers[:3])
+        heads = block.attention.contributions(block.attention.mix(x_q, x_k, x_v, where, own)) - old[:n_heads]
         moved = jax.lax.dynamic_update_slice_in_dim(moved, heads, place, axis=0)
         if block.mlp is not None:
-            written = block.mlp(into_mlp + mixed(mlp_mask, moved)[0]) - old[n_heads]
+            written = block.mlp(into_mlp + mixed(matrix[readers[3]], moved)[0]) - old[n_heads]
             moved = jax.lax.dynamic_update_slice_in_dim(moved, written[None], place + n_heads, axis=0)
         return (moved, place + len(old)), None
 
-    embed = model.embed(inputs.tokens, inputs.positions)
-    moved = jnp.zeros((mask.shape[-1], *embed.shape), embed.dtype).at[0].set(embed - background.writers[0])
-    by_layer = (model.blocks, heads_masks, mlp_masks, replaced, background.into_heads, background.into_mlp)
+    moved = jnp.zeros((matrix.shape[-1], *embed.shape), embed.dtype).at[0].set(embed - background.writers[0])
+    readers = (cells.q, cells.k, cells.v, cells.mlp)
+    by_layer = (model.layers(), readers, replaced, background.into_heads, background.into_mlp)
     (moved, _), _ = jax.lax.scan(layer, (moved, jnp.int32(1)), by_layer)
     final = scored(jnp.broadcast_to(background.final, embed.shape), inputs.score_at)
-    return model.logits(final + mixed(mask[-1:], scored(moved, inputs.score_at))[0])
+    return model.logits(final + mixed(matrix[-1:], scored(moved, inputs.score_at))[0])
 
 
 def mixed(mask: Float[Array, "readers writers"], moved: Float[Array, "writers *axes"]) -> Float[Array, "readers *axes"]:

@@ -24,6 +24,12 @@ def run_full(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab"]:
 
 
 @eqx.filter_jit
+def run_everywhere(model: Transformer, inputs: Inputs) -> Float[Array, "batch pos vocab"]:
+    with jax.default_matmul_precision("highest"):
+        return model(inputs.tokens, inputs.mask, inputs.positions)
+
+
+@eqx.filter_jit
 def run_writers(model: Transformer, inputs: Inputs) -> Float[Array, "writers batch pos d"]:
     with jax.default_matmul_precision("highest"):
         return writer_values(model, inputs)
@@ -48,7 +54,7 @@ def run_masks(
     inputs, targets, background = chunk
 
     def one(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
-        return metric.function(masked_logits(model, cells.matrix(mask), background, inputs), targets)
+        return metric.function(masked_logits(model, mask, cells, background, inputs), targets)
 
     def group(i: Int[Array, ""], found: Float[Array, "groups lanes batch"]) -> Float[Array, "groups lanes batch"]:
         return found.at[i].set(jax.vmap(one)(masks[i]))
@@ -65,7 +71,7 @@ def run_gradient(
     inputs, targets, background = chunk
 
     def total(mask: Float[Array, " edges"]) -> Float[Array, ""]:
-        return metric.loss(masked_logits(model, cells.matrix(mask), background, inputs), targets).sum()
+        return metric.loss(masked_logits(model, mask, cells, background, inputs), targets).sum()
 
     with jax.default_matmul_precision("highest"):
         return jax.grad(total)(mask)

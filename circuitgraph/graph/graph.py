@@ -10,8 +10,8 @@ import networkx as nx
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from circuitgraph.errors import GraphError, check_at_least, unknown_name
-from circuitgraph.graph.names import canonical_edge, canonical_node, edge_name, head_name, mlp_name
+from circuitgraph.errors import ArgumentError, GraphError, check_at_least, unknown_name
+from circuitgraph.graph.names import canonical_edge, canonical_node, edge_name, head_name, kv_name, mlp_name
 
 INPUTS = ("q", "k", "v")
 
@@ -34,7 +34,8 @@ class Writer:
 class Reader:
     """An input that reads the residual stream, before its norm; it sees writers of ``stage`` or earlier.
 
-    ``feeds`` is the index of the writer that is computed from this input, -1 for the logits.
+    ``feeds`` are the indices of the writers that are computed from this input: one head or MLP, all heads of a group
+    where its key-value head is one reader, nothing for the logits. ``head`` is the key-value head's index there.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Reader:
     layer: int
     head: int
     stage: int
-    feeds: int
+    feeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,34 @@ class Graph:
         direct: the convention of the ACDC reference implementation, which has one more edge for each q, k and
             v of each head, from the reader to its own head. Without such an edge the head uses the replaced
             q (k, v). They are numbered last.
+        parallel: the MLP of a layer does not see the heads of that layer.
+        n_kv_heads: if given, k and v are one reader for each key-value head (``a5.kv1<k>``, after all q of its layer),
+            which feeds a group of query heads; if None they are one for each query head, as EAP-IG and MIB count.
 
     Raises:
-        ArgumentError: a count below one.
+        ArgumentError: a count below one, heads that cannot be grouped so, or ``direct`` with ``n_kv_heads``.
     """
 
     n_layers: int
     n_heads: int
     mlp: bool = True
     direct: bool = False
+    parallel: bool = False
+    n_kv_heads: int | None = None
 
     def __post_init__(self) -> None:
         check_at_least("n_layers", self.n_layers, 1)
         check_at_least("n_heads", self.n_heads, 1)
+        if self.n_kv_heads is None:
+            return
+        check_at_least("n_kv_heads", self.n_kv_heads, 1)
+        if self.n_heads % self.n_kv_heads:
+            raise ArgumentError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key-value heads evenly.")
+        if self.direct:
+            raise ArgumentError(
+                "The reference's direct edges lead from a q, k or v to its one head. Where a key-value head is one "
+                "reader for several heads there are none: use one or the other."
+            )
 
     @cached_property
     def writers(self) -> tuple[Writer, ...]:
@@ -81,7 +97,7 @@ class Graph:
             stage = layer * self._sublayers
             found += [Writer(head_name(layer, h), "head", layer, h, stage + 1) for h in range(self.n_heads)]
             if self.mlp:
-                found.append(Writer(mlp_name(layer), "mlp", layer, -1, stage + 2))
+                found.append(Writer(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers))
         return tuple(found)
 
     @cached_property
@@ -90,20 +106,31 @@ class Graph:
         found: list[Reader] = []
         for layer in range(self.n_layers):
             stage = layer * self._sublayers
-            for h in range(self.n_heads):
-                name, feeds = head_name(layer, h), self.writer_index(head_name(layer, h))
-                found += [Reader(f"{name}<{i}>", i, layer, h, stage, feeds) for i in INPUTS]
+            found += self._attention_readers(layer, stage)
             if self.mlp:
-                feeds = self.writer_index(mlp_name(layer))
-                found.append(Reader(mlp_name(layer), "mlp", layer, -1, stage + 1, feeds))
+                feeds = (self.writer_index(mlp_name(layer)),)
+                found.append(Reader(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers - 1, feeds))
         return (
             *found,
-            Reader("logits", "logits", self.n_layers, -1, self.n_layers * self._sublayers, -1),
+            Reader("logits", "logits", self.n_layers, -1, self.n_layers * self._sublayers, ()),
         )
+
+    def _attention_readers(self, layer: int, stage: int) -> list[Reader]:
+        heads = [self.writer_index(head_name(layer, h)) for h in range(self.n_heads)]
+        if self.n_kv_heads is None:
+            named = ((h, head_name(layer, h)) for h in range(self.n_heads))
+            return [Reader(f"{name}<{i}>", i, layer, h, stage, (heads[h],)) for h, name in named for i in INPUTS]
+        found = [Reader(f"{head_name(layer, h)}<q>", "q", layer, h, stage, (heads[h],)) for h in range(self.n_heads)]
+        size = self.n_heads // self.n_kv_heads
+        for g in range(self.n_kv_heads):
+            group = tuple(heads[g * size : (g + 1) * size])
+            found += [Reader(f"{kv_name(layer, g)}<{i}>", i, layer, g, stage, group) for i in ("k", "v")]
+        return found
 
     @property
     def _sublayers(self) -> int:
-        return 2 if self.mlp else 1
+        """How many times the stream grows in one layer."""
+        return 2 if self.mlp and not self.parallel else 1
 
     @cached_property
     def legal(self) -> Bool[np.ndarray, "readers writers"]:
@@ -196,10 +223,10 @@ def networkx_of(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     found.add_node("logits", kind="logits", layer=graph.n_layers)
     for edge in np.flatnonzero(mask & (graph.ends[1] >= 0)):
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
-        target = graph.writers[reader.feeds].name if reader.feeds >= 0 else "logits"
         letter = reader.kind if reader.kind in INPUTS else ""
-        if found.has_edge(writer.name, target):
-            found.edges[writer.name, target]["inputs"] += letter
-        else:
-            found.add_edge(writer.name, target, inputs=letter)
+        for target in [graph.writers[fed].name for fed in reader.feeds] or ["logits"]:
+            if found.has_edge(writer.name, target):
+                found.edges[writer.name, target]["inputs"] += letter
+            else:
+                found.add_edge(writer.name, target, inputs=letter)
     return found

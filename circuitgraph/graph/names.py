@@ -1,7 +1,7 @@
 """Names of nodes and edges: one canonical form is printed, the forms of papers and other tools are understood.
 
 Canonical: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; a head's inputs ``a5.h1<q>``,
-``<k>``, ``<v>``; an edge ``a5.h1->a7.h3<q>``. Aliases: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
+``<k>``, ``<v>``; those of a key-value head that is one reader for a group of heads ``a5.kv1<k>``, ``<v>``; an edge ``a5.h1->a7.h3<q>``. Aliases: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
 ``blocks.5.attn.hook_result[1]``, ``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ... (TransformerLens).
 """
 
@@ -21,6 +21,7 @@ _HEAD_FORMS = [
     r"blocks\.(?P<layer>\d+)\.attn\.hook_(?:result|z)(?:\[(?:[:,\s]*)(?P<head>\d+)\]|\.(?P<head_dot>\d+))",
     r"blocks\.(?P<layer>\d+)\.hook_(?P<input>[qkv])_input(?:\[(?:[:,\s]*)(?P<head>\d+)\]|\.(?P<head_dot>\d+))",
 ]
+_KV_FORM = r"a(?P<layer>\d+)\.kv(?P<head>\d+)<(?P<input>[kv])>"
 _MLP_FORMS = [
     r"m(?P<layer>\d+)",
     r"mlp[ _.]?(?P<layer>\d+)",
@@ -35,6 +36,11 @@ _FIXED = {
 def head_name(layer: int, head: int) -> str:
     """``a5.h1`` for head 1 of layer 5."""
     return f"a{layer}.h{head}"
+
+
+def kv_name(layer: int, kv_head: int) -> str:
+    """``a5.kv1`` for key-value head 1 of layer 5."""
+    return f"a{layer}.kv{kv_head}"
 
 
 def mlp_name(layer: int) -> str:
@@ -64,6 +70,8 @@ def canonical_node(text: str) -> str:
             head = parts.get("head") or parts.get("head_dot")
             which = parts.get("input") or parts.get("input_dot")
             return head_name(int(parts["layer"]), int(head or 0)) + (f"<{which}>" if which else "")
+    if match := re.fullmatch(_KV_FORM, wanted):
+        return f"{kv_name(int(match['layer']), int(match['head']))}<{match['input']}>"
     for form in _MLP_FORMS:
         if match := re.fullmatch(form, wanted):
             return mlp_name(int(match["layer"]))

@@ -35,9 +35,7 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     flow.add_nodes_from(("r", i) for i in range(len(graph.readers)))
     flow.add_edges_from((("w", s), ("r", d)) for d, s in zip(dst[kept].tolist(), src[kept].tolist(), strict=True))
     cut = set(dst[(src < 0) & ~mask].tolist())
-    flow.add_edges_from(
-        (("r", i), ("w", r.feeds)) for i, r in enumerate(graph.readers) if r.feeds >= 0 and i not in cut
-    )
+    flow.add_edges_from((("r", i), ("w", fed)) for i, r in enumerate(graph.readers) if i not in cut for fed in r.feeds)
     return flow
 
 
@@ -48,11 +46,10 @@ def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarra
     """
     dst, src = graph.ends
     ordinary = src >= 0
-    feeding = np.zeros(len(graph.writers) + 1, bool)
+    feeding = np.zeros(len(graph.writers), bool)
     feeding[src[mask & ordinary]] = True
-    feeding[-1] = True  # index -1: the logits, which are always of use
-    feeds = np.array([r.feeds for r in graph.readers])
-    node_live = feeding[feeds]
+    # the logits feed nothing and are always of use
+    node_live = np.array([feeding[list(r.feeds)].any() if r.feeds else True for r in graph.readers])
     reader_live = node_live.copy()
     reader_live[dst[~ordinary & ~mask]] = False
     if not graph.direct:

@@ -1,76 +1,28 @@
 """From a name to a running model: a local folder, a shipped model, or a name on the Hugging Face hub.
 
-All three are ordinary Hugging Face checkpoints and take the same way: transformers reads the configuration and
-the weights, the family's file refuses or maps them, torch is dropped.
+All three are ordinary Hugging Face checkpoints and take the same way: transformers reads the configuration, the
+family's file refuses or understands it and says where the tensors are, and they go to jax one by one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
-import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from circuitgraph.errors import ModelError, first_line, list_problems, unknown_name
-from circuitgraph.graph.graph import Graph
-from circuitgraph.models.families import Weights, families
-from circuitgraph.models.spec import Spec
-from circuitgraph.models.tokenizer import Tokenizer, read_tokenizer
-from circuitgraph.models.transformer import Transformer
+from circuitgraph.errors import ModelError, first_line, unknown_name
+from circuitgraph.models.assemble import assemble, check_dtype
+from circuitgraph.models.checkpoint import AGAIN, WEIGHT_FILES, open_checkpoint, shards
+from circuitgraph.models.families import families
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.lens import is_state_dict, load_transformer_lens
+from circuitgraph.models.tokenizer import read_tokenizer
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 _GIVE = "Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub name."
-_AGAIN = "Download or save the checkpoint again."
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A loaded model: what runs, and what says where it came from.
-
-    Attributes:
-        name: as given by the user, or the folder.
-        family: the Hugging Face ``model_type``.
-        revision: the hub's commit, if it came from there.
-        fingerprint: SHA-256 of spec and weights; equal for equal models, however they are stored.
-        tokenizer: None if the checkpoint has none.
-    """
-
-    name: str
-    family: str
-    revision: str | None
-    transformer: Transformer
-    tokenizer: Tokenizer | None
-    fingerprint: str
-
-    @property
-    def spec(self) -> Spec:
-        """Sizes and switches."""
-        return self.transformer.spec
-
-    def graph(self, *, direct: bool = False) -> Graph:
-        """The model's graph; ``direct`` as in `Graph`."""
-        return self.spec.graph(direct=direct)
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights that the forward pass uses."""
-        arrays = sum(leaf.size for leaf in jax.tree.leaves(self.transformer))
-        return arrays - self.transformer.blocks.attention.scale.size  # which is set, not learned
 
 
 def shipped_models() -> dict[str, Path]:
@@ -80,41 +32,53 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))} if root else {}
 
 
-def load_model(name: str | Path, *, revision: str | None = None, local_only: bool = False) -> LanguageModel:
-    """Load a model in float32.
+def load_model(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    config: str | Path | Mapping[str, Any] | None = None,
+    local_only: bool = False,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Load a model.
 
     Args:
-        name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``) or a hub name.
+        name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub name, or the
+            state dict of a TransformerLens model (``.pt``, ``.pth``, ``.safetensors``).
         revision: branch, tag or commit on the hub.
+        dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.
+        config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON beside the weights.
         local_only: use what the hub's cache holds, without asking the network.
+        trust_remote_code: let the checkpoint's own Python code read its configuration and tokenizer. What runs the
+            model is always ours.
 
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced exactly.
             Nothing is guessed: a missing tensor or an unknown config field is named and refused.
     """
     name = str(name)
+    check_dtype(dtype)
+    if config is not None or is_state_dict(Path(name)):
+        return load_transformer_lens(name, config, dtype=dtype)
     where = _locate(name)
-    options: dict[str, Any] = {
-        "local_files_only": local_only or where != name,
-        "revision": revision or "main",
-    }
-    with _quiet_transformers():
-        config = _read_config(name, where, options)
-        settings = config.to_dict()
+    options: dict[str, Any] = {"local_files_only": local_only or where != name, "revision": revision or "main"}
+    with quiet_transformers():
+        settings = _read_config(name, where, options | {"trust_remote_code": trust_remote_code}).to_dict()
         family = _family(name, settings["model_type"])
         family.check(settings)
+        family = family.configured(settings)
         spec = family.spec(settings)
-        weights = _read_weights(name, where, config, family.buffers, options)
-        tokenizer = read_tokenizer(where, options)
+        checkpoint = open_checkpoint(name, _weight_files(name, where, options))
+        tokenizer = read_tokenizer(where, options | {"trust_remote_code": trust_remote_code})
         commit = _commit(where, options)
-    spec = family.prunable(spec, weights)
     return LanguageModel(
         name=name,
         family=settings["model_type"],
+        location=where,
         revision=commit,
-        transformer=family.transformer(spec, weights),
+        transformer=assemble(spec, family, checkpoint, dtype),
         tokenizer=tokenizer,
-        fingerprint=_fingerprint(spec, weights),
     )
 
 
@@ -131,11 +95,17 @@ def _locate(name: str) -> str:
     if is_folder:
         if not (path / "config.json").is_file():
             raise ModelError(f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint. {_GIVE}")
-        if not any((path / file).is_file() for file in _WEIGHT_FILES):
-            raise ModelError(f"The folder {name!r} has no weights. Expected one of {', '.join(_WEIGHT_FILES)}.")
+        if not any((path / file).is_file() for file in WEIGHT_FILES):
+            found = sorted(file.name for file in path.glob("*.gguf"))
+            quantised = f" {found[0]} is a GGUF file, which holds rounded weights and is not read." if found else ""
+            raise ModelError(
+                f"The folder {name!r} has no weights. Expected one of {', '.join(WEIGHT_FILES)}.{quantised}"
+            )
         return str(path)
     if name in shipped:
         return str(shipped[name])
+    if path.suffix == ".gguf":
+        raise ModelError(f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_GIVE}")
     if exists:
         raise ModelError(f"{name!r} is a file. Give the folder that holds it, if that is a Hugging Face checkpoint.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -162,9 +132,9 @@ def _check_model_type(name: str, folder: Path) -> None:
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {_AGAIN}") from error
+        raise ModelError(f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {AGAIN}") from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        raise ModelError(f"The config.json of {name!r} has no 'model_type'. {_AGAIN}")
+        raise ModelError(f"The config.json of {name!r} has no 'model_type'. {AGAIN}")
     _family(name, settings["model_type"])
 
 
@@ -175,45 +145,21 @@ def _family(name: str, model_type: Any) -> Any:
     return families[model_type]
 
 
-def _read_weights(name: str, where: str, config: Any, buffers: str, options: dict[str, Any]) -> Weights:
-    """The state dict as transformers' own class holds it, as numpy arrays without a copy.
+def _weight_files(name: str, where: str, options: dict[str, Any]) -> list[Path]:
+    """The files that hold the weights: one, or the shards that an index names; fetched from the hub if need be."""
+    from transformers.utils.hub import cached_file
 
-    ``buffers`` is a pattern of names that a checkpoint may hold beyond the model's own. Sizes that do not match
-    are let through to us, because transformers lists them in a log only.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            where,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,
-        )
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"The weights of {name!r} are a pickle that is broken or would run code when read, so it is refused. "
-            "Save them as safetensors where they come from."
-        ) from error
-    except Exception as error:
-        raise ModelError(f"The weights of {name!r} cannot be read: {first_line(error)}. {_AGAIN}") from error
-    model, info = loaded
-    problems = [f"missing: {key}" for key in sorted(info["missing_keys"])]
-    problems += [f"unexpected: {key}" for key in sorted(info["unexpected_keys"]) if not re.search(buffers, key)]
-    problems += [
-        f"wrong shape: {key} has {list(found)}, but config.json asks for {list(expected)}"
-        for key, found, expected in sorted(info["mismatched_keys"])
-    ]
-    problems += [str(message) for message in info.get("error_msgs") or []]
-    weights = {key: tensor.numpy(force=True) for key, tensor in model.state_dict().items()}
-    problems += [f"not finite: {key}" for key, value in weights.items() if not np.isfinite(value).all()]
-    if problems:
-        title = f"The weights of {name!r} are not what its config.json describes. Correct either:"
-        raise ModelError(list_problems(title, problems))
-    return weights
+    for file in WEIGHT_FILES:
+        found = cached_file(where, file, _raise_exceptions_for_missing_entries=False, **options)
+        if found is None:
+            continue
+        if not file.endswith(".index.json"):
+            return [Path(found)]
+        listed = shards(name, Path(found))
+        if Path(where).is_dir():
+            return listed
+        return [Path(str(cached_file(where, path.name, **options))) for path in listed]
+    raise ModelError(f"{name!r} has no weights. Expected one of {', '.join(WEIGHT_FILES)}.")
 
 
 def _commit(where: str, options: dict[str, Any]) -> str | None:
@@ -224,7 +170,7 @@ def _commit(where: str, options: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Our own checks replace transformers' warnings and bars for the time of loading."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging
@@ -246,11 +192,3 @@ def _quiet_transformers() -> Iterator[None]:
             if bars:
                 logging.enable_progress_bar()
             (disable_progress_bars if no_hub_bars else enable_progress_bars)()
-
-
-def _fingerprint(spec: Spec, weights: Weights) -> str:
-    digest = hashlib.sha256(repr(spec).encode())
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(weights[name]).data)
-    return digest.hexdigest()

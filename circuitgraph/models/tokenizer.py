@@ -48,6 +48,21 @@ class Tokenizer:
         """The text of these tokens."""
         return self._inner.decode(list(ids), clean_up_tokenization_spaces=False)
 
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each token by itself, as text."""
+        return [self.decode([i]) for i in ids]
+
+    @property
+    def bos(self) -> str | None:
+        """The token that begins a text, by name; it is never added."""
+        return self._inner.bos_token
+
+    def default_adds(self) -> list[str]:
+        """What the tokenizer itself would put around a text."""
+        text = "a"
+        plain, default = self.encode(text), self._inner.encode(text)
+        return self.tokens([i for i in default if i not in plain])
+
     def vocabulary(self) -> list[int]:
         """Ids of all tokens that are not special, in order."""
         return sorted(set(self._inner.get_vocab().values()) - self.special_ids)

@@ -14,10 +14,23 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.memory import bytes_per_row, plan
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.graph import Graph
-from circuitgraph.models.spec import Spec
+from circuitgraph.models.spec import NormSpec, Spec
 from tests.checkpoints import Tiny, random_prompts
 
-GPT2_SMALL = Spec(12, 12, 768, 64, 3072, 50257, 1024, "gelu_tanh", (0.125,) * 12, 1e-5)
+GPT2_SMALL = Spec(
+    n_layers=12,
+    n_heads=12,
+    n_kv_heads=12,
+    d_model=768,
+    d_head=64,
+    d_mlp=3072,
+    d_vocab=50257,
+    d_vocab_out=50257,
+    n_ctx=1024,
+    norm=NormSpec("layer", 1e-5, bias=True),
+    final_norm=NormSpec("layer", 1e-5, bias=True),
+    attn_scales=(0.125,) * 12,
+)
 
 
 def test_masks_of_the_wrong_shape_are_refused(tiny: Tiny) -> None:

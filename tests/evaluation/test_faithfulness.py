@@ -14,7 +14,7 @@ from circuitgraph.errors import ArgumentError, GraphError
 from circuitgraph.evaluation.faithfulness import faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.models.loading import LanguageModel
+from circuitgraph.models.language_model import LanguageModel
 from tests.checkpoints import Tiny, random_prompts
 
 PROMPTS = random_prompts(batch=5)

@@ -12,14 +12,25 @@ from circuitgraph.graph.graph import Graph
 
 
 def graphs(layers: int = 4, heads: int = 4) -> st.SearchStrategy[Graph]:
-    """Graphs of up to that many layers and heads, with and without MLPs, of both conventions."""
-    return st.builds(
-        Graph,
-        n_layers=st.integers(1, layers),
-        n_heads=st.integers(1, heads),
-        mlp=st.booleans(),
-        direct=st.booleans(),
-    )
+    """Graphs of up to that many layers and heads, with and without MLPs, parallel or not, of all conventions."""
+    shapes = st.tuples(st.integers(1, heads), st.booleans(), st.booleans(), st.integers(1, heads))
+
+    def build(n_layers: int, mlp: bool, parallel: bool, shape: tuple[int, bool, bool, int]) -> Graph:
+        n_heads, direct, grouped, wanted = shape
+        if not grouped:
+            return Graph(n_layers, n_heads, mlp, direct, parallel)
+        n_kv_heads = max(n for n in range(1, wanted + 1) if n_heads % n == 0)
+        return Graph(n_layers, n_heads, mlp, parallel=parallel, n_kv_heads=n_kv_heads)
+
+    return st.builds(build, st.integers(1, layers), st.booleans(), st.booleans(), shapes)
+
+
+def fed_by(graph: Graph, node: str) -> set[str]:
+    """The node itself, or the heads that share a key-value head."""
+    if ".kv" not in node or graph.n_kv_heads is None:
+        return {node}
+    layer, kv_head = node.split(".kv")
+    return {f"{layer}.h{h}" for h in range(graph.n_heads) if h * graph.n_kv_heads // graph.n_heads == int(kv_head)}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ GPT2_SMALL = Graph(12, 12)
         (Graph(4, 8, mlp=False, direct=True), 1_377),
         (Graph(1, 1, mlp=False), 5),
         (Graph(1, 1), 8),
+        (Graph(24, 16), 231_877),  # gpt2-medium
+        (Graph(48, 25), 2_235_025),  # gpt2-xl
+        (Graph(12, 12, parallel=True), 32_347),  # pythia-160m
+        (Graph(16, 8, parallel=True), 27_545),  # pythia-1b
+        (Graph(24, 14, n_kv_heads=2), 79_813),  # Qwen2.5-0.5B
+        (Graph(16, 32, n_kv_heads=8), 195_865),  # Llama-3.2-1B
+        (Graph(26, 8, n_kv_heads=4), 50_610),  # gemma-2-2b
+        (Graph(32, 32, n_kv_heads=8), 805_681),  # Llama-3.1-8B
     ],
     ids=str,
 )
@@ -43,23 +51,28 @@ def test_closed_formula(graph: Graph) -> None:
     """The closed formula, with one embedding writer."""
     layers, heads, mlps = range(graph.n_layers), graph.n_heads, int(graph.mlp)
     before = [1 + (heads + mlps) * layer for layer in layers]
-    expected = 3 * heads * sum(before) + mlps * sum(b + heads for b in before) + 1 + (heads + mlps) * graph.n_layers
+    inputs = 3 * heads if graph.n_kv_heads is None else heads + 2 * graph.n_kv_heads
+    own = 0 if graph.parallel else heads
+    expected = inputs * sum(before) + mlps * sum(b + own for b in before) + 1 + (heads + mlps) * graph.n_layers
     expected += 3 * heads * graph.n_layers * graph.direct
     assert graph.n_edges == expected
 
 
-def sees(reader: Reader, writer: Writer) -> bool:
-    """The forward pass in words: attention reads what earlier layers wrote, an MLP its own layer's heads too."""
+def sees(reader: Reader, writer: Writer, parallel: bool) -> bool:
+    """The forward pass in words: attention reads what earlier layers wrote, an MLP its own layer's heads too.
+
+    Where the two run in parallel, neither sees the other.
+    """
     if writer.kind == "embed" or reader.kind == "logits":
         return True
-    if reader.kind == "mlp" and writer.kind == "head":
+    if reader.kind == "mlp" and writer.kind == "head" and not parallel:
         return writer.layer <= reader.layer
     return writer.layer < reader.layer
 
 
 @given(graphs())
 def test_legality(graph: Graph) -> None:
-    expected = [[sees(reader, writer) for writer in graph.writers] for reader in graph.readers]
+    expected = [[sees(reader, writer, graph.parallel) for writer in graph.writers] for reader in graph.readers]
     np.testing.assert_array_equal(graph.legal, expected)
 
 
@@ -70,24 +83,29 @@ def test_edges_are_numbered_reader_by_reader_and_named_after_their_ends(graph: G
         (d, s)
         for d in range(len(graph.readers))
         for s in range(len(graph.writers))
-        if sees(graph.readers[d], graph.writers[s])
+        if sees(graph.readers[d], graph.writers[s], graph.parallel)
     ]
     split = [(d, -1) for d, reader in enumerate(graph.readers) if reader.kind in ("q", "k", "v")]
     assert list(zip(dst.tolist(), src.tolist(), strict=True)) == ordinary + (split if graph.direct else [])
     for name, d, s in zip(graph.edges, dst, src, strict=True):
         reader = graph.readers[d]
-        expected = (graph.writers[s].name, reader.name) if s >= 0 else (reader.name, graph.writers[reader.feeds].name)
+        expected = (
+            (graph.writers[s].name, reader.name) if s >= 0 else (reader.name, graph.writers[reader.feeds[0]].name)
+        )
         assert tuple(name.split("->")) == expected
 
 
 @given(graphs())
 def test_readers_feed_the_writer_of_their_own_layer_and_head(graph: Graph) -> None:
+    group = graph.n_heads // (graph.n_kv_heads or graph.n_heads)
     for reader in graph.readers[:-1]:
-        writer = graph.writers[reader.feeds]
-        assert (writer.layer, writer.head) == (reader.layer, reader.head)
-        assert writer.kind == ("mlp" if reader.kind == "mlp" else "head")
+        shared = reader.kind in ("k", "v") and graph.n_kv_heads is not None
+        heads = range(reader.head * group, (reader.head + 1) * group) if shared else [reader.head]
+        writers = [graph.writers[fed] for fed in reader.feeds]
+        assert [(writer.layer, writer.head) for writer in writers] == [(reader.layer, head) for head in heads]
+        assert {writer.kind for writer in writers} == {"mlp" if reader.kind == "mlp" else "head"}
     assert graph.readers[-1].name == "logits"
-    assert graph.readers[-1].feeds == -1
+    assert graph.readers[-1].feeds == ()
 
 
 def test_networkx_of_gpt2_small_merges_q_k_and_v() -> None:
@@ -108,7 +126,8 @@ def test_networkx_holds_every_ordinary_edge_once(graph: Graph) -> None:
     assert list(found.predecessors("embed")) == []
     assert list(found.successors("logits")) == []
     inputs = nx.get_edge_attributes(found, "inputs").values()
-    assert sum(len(letters) or 1 for letters in inputs) == (graph.ends[1] >= 0).sum()
+    dst, src = graph.ends
+    assert sum(len(letters) or 1 for letters in inputs) == sum(len(graph.readers[d].feeds) or 1 for d in dst[src >= 0])
     assert set(inputs) <= {"qkv", ""}
 
 
@@ -116,3 +135,10 @@ def test_networkx_holds_every_ordinary_edge_once(graph: Graph) -> None:
 def test_empty_shapes_are_refused(layers: int, heads: int, named: str) -> None:
     with pytest.raises(ArgumentError, match=f"{named} is {min(layers, heads)}, but must be at least 1"):
         Graph(layers, heads)
+
+
+def test_heads_that_cannot_be_grouped_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="4 heads cannot share 3 key-value heads"):
+        Graph(1, 4, n_kv_heads=3)
+    with pytest.raises(ArgumentError, match="direct edges"):
+        Graph(1, 4, n_kv_heads=2, direct=True)

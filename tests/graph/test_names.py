@@ -42,6 +42,8 @@ def reader_forms(reader: Reader) -> list[str]:
         return ["logits", "output", "resid_post"]
     if kind == "mlp":
         return [f"m{layer}", f"MLP {layer}", f"blocks.{layer}.hook_mlp_in"]
+    if ".kv" in reader.name:
+        return [reader.name, reader.name.upper()]
     return [
         f"a{layer}.h{head}<{kind}>",
         f"L{layer}H{head}<{kind}>",
@@ -72,7 +74,7 @@ def test_every_form_of_an_edge_leads_back_to_it(graph: Graph, data: st.DataObjec
     if s >= 0:
         forms = [f"{w}->{r}" for w in writer_forms(graph.writers[s]) for r in reader_forms(reader)]
     else:
-        forms = [f"{r} -> {w}" for r in reader_forms(reader) for w in writer_forms(graph.writers[reader.feeds])]
+        forms = [f"{r} -> {w}" for r in reader_forms(reader) for w in writer_forms(graph.writers[reader.feeds[0]])]
     assert {graph.edge_index(form) for form in [*forms, graph.edges[index]]} == {index}
 
 

@@ -1,8 +1,6 @@
 """Law 6: engine and search agree with the oracle, edge by edge and decision by decision.
 
-The oracle (``tests/oracle``) is plain torch and shares no code with the package. Thresholds are placed in the
-middle of gaps between the effects that the oracle measures, so that a decision is a matter of being right and not
-of the last bit.
+The oracle (``tests/oracle``) is plain torch and shares no code with the package.
 """
 
 from __future__ import annotations
@@ -11,24 +9,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from circuitgraph.api import load_task
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.base import search
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.names import canonical_node
 from circuitgraph.models.loading import shipped_models
-from circuitgraph.tasks.base import Prompts
-from tests import oracle
-from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
-from tests.oracle import losses
-
-ABLATIONS = ["resample", "mean", "mean-positional", "zero"]
+from tests.checkpoints import Tiny, load_tiny, random_prompts, save_tiny
+from tests.laws.agreement import ABLATIONS, assert_same_logits, compare
 
 
 @pytest.fixture(scope="module")
@@ -46,81 +37,11 @@ def trained() -> Tiny:
     return load_tiny(shipped_models()["induction-2l"])
 
 
-def loss_of(name: str, prompts: Prompts, run: oracle.OracleRun) -> losses.Loss:
-    answer, distractor = torch.tensor(prompts.answer).long(), torch.tensor(prompts.distractor).long()
-    full = run.at_scored(run.clean_logits)
-    return {
-        "logit_difference": losses.negative_logit_difference(answer, distractor),
-        "log_probability": losses.negative_log_probability(answer),
-        "kl": losses.kl_divergence(full),
-    }[name]
-
-
-def gap_threshold(effects: list[float], share: float) -> float:
-    """The middle of the widest gap between effects near the given quantile."""
-    ordered = np.sort(effects)
-    centre = int(share * (len(ordered) - 1))
-    near = range(max(0, centre - 8), min(len(ordered) - 1, centre + 8))
-    widest = max(near, key=lambda i: ordered[i + 1] - ordered[i])
-    return float((ordered[widest] + ordered[widest + 1]) / 2)
-
-
-def assert_same_decisions(circuit: Circuit, decisions: list[oracle.Decision]) -> None:
-    graph = circuit.graph
-    assert len(decisions) == graph.n_edges
-    theirs = {d.edge: d for d in decisions}
-    assert circuit.scores is not None
-    assert circuit.tested is not None
-    largest = max(abs(d.effect) for d in decisions)
-    for i, edge in enumerate(graph.edges):
-        decision = theirs[edge]
-        assert circuit.mask[i] == decision.kept, (edge, decision)
-        assert circuit.tested[i] == decision.tested, (edge, decision)
-        assert circuit.scores[i] == pytest.approx(decision.effect, abs=1e-5 * max(1.0, largest)), edge
-
-
-def compare(
-    tiny: Tiny, prompts: Prompts, metric: str, ablation: str, threshold: float | None = None, **settings: Any
-) -> Circuit:
-    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our circuit."""
-    mlp = tiny.ours.spec.d_mlp is not None
-    run = oracle_run(tiny, prompts, ablation)
-    loss = loss_of(metric, prompts, run)
-    if threshold is None:
-        threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp), share=0.75)
-    threshold = abs(threshold) if settings.get("absolute") else threshold
-    decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, **settings)
-    graph = tiny.ours.graph(direct=settings.get("direct", False))
-    experiment = Experiment(tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph)
-    circuit = search(Acdc(threshold=threshold, **settings), experiment)
-    assert_same_decisions(circuit, decisions)
-    return circuit
-
-
-def _effects_of_single_removals(run: oracle.OracleRun, loss: losses.Loss, mlp: bool) -> list[float]:
-    """What each edge costs when it alone is removed: where effects lie, to place thresholds by."""
-    edges = oracle.edge_names(run.config, mlp=mlp)
-    everything = set(edges)
-    full = float(loss(run.run(everything)).double().mean())
-    some = edges[:: max(1, len(edges) // 60)]
-    return [float(loss(run.run(everything - {edge})).double().mean()) - full for edge in some]
-
-
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_random_circuits_have_the_oracles_logits(tiny: Tiny, ablation: str, direct: bool) -> None:
-    """Values of random masks agree to 1e-5 relative, on every ablation and both edge conventions."""
-    prompts = random_prompts()
-    graph = tiny.ours.graph(direct=direct)
-    run = oracle_run(tiny, prompts, ablation)
-    experiment = Experiment(tiny.ours, prompts, metric="logit", ablation=ablation, graph=graph)
-    rng = np.random.default_rng(5)
-    masks = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.3, 0.6, 0.9, 0.99)])
-    ours = experiment.values(masks)
-    for mask, values in zip(masks, ours, strict=True):
-        logits = run.run(set(Circuit(graph, mask).edges), direct=direct)
-        theirs = logits[torch.arange(len(prompts)), torch.tensor(prompts.answer).long()].numpy()
-        np.testing.assert_allclose(values, theirs, atol=1e-5 * float(logits.abs().max()))
+    """On every ablation and both edge conventions."""
+    assert_same_logits(tiny, random_prompts(), ablation, direct=direct)
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)

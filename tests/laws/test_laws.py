@@ -73,7 +73,7 @@ def test_law_1_contributions_add_up_to_the_residual_stream(model: Tiny) -> None:
     prompts = random_prompts()
     network, graph = model.ours.transformer, model.ours.graph()
     written = np.asarray(run_writers(network, inputs_of(prompts.clean, prompts.mask)))
-    constants = np.cumsum(np.asarray(network.blocks.attention.b_o), axis=0)
+    constants = np.cumsum(np.asarray(network.blocks.attention.constant), axis=0)
     with torch.no_grad():
         tokens = torch.tensor(prompts.clean).long()
         streams = list(model.hf.transformer(tokens, output_hidden_states=True).hidden_states[:-1])
@@ -104,10 +104,9 @@ def test_law_3_ends_at_every_position(model: Tiny) -> None:
     background = run_background(network, run_writers(network, inputs_of(prompts.corrupted, prompts.mask)))
     for mask, tokens in ((Circuit.full(graph).mask, prompts.clean), (Circuit.empty(graph).mask, prompts.corrupted)):
         theirs = hf_logits(model, tokens, prompts.mask)
-        matrix = cells.matrix(jnp.asarray(mask, jnp.float32))
         for position in range(prompts.mask.shape[1]):
             here = inputs._replace(score_at=jnp.full(len(prompts), position))
-            ours = np.asarray(run_masked(network, matrix, background, here))
+            ours = np.asarray(run_masked(network, jnp.asarray(mask, jnp.float32), cells, background, here))
             real = prompts.mask[:, position]
             assert np.abs(ours - theirs[:, position])[real].max() <= gate(theirs)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from transformers import GPT2Config
+from transformers import PreTrainedConfig
 
-from .names import edge_names, head_names
+from .names import edge_names, head_names, kv_head_names, nodes_fed, refuse_direct_with_kv, sizes
 from .run import OracleRun
 
 Loss = Callable[[Tensor], Tensor]
@@ -33,24 +33,28 @@ def oracle_acdc(
     direct: bool = False,
     heads: HeadOrder = "descending",
     mlp: bool = True,
+    kv: bool = False,
 ) -> list[Decision]:
-    """Decide every edge once, from the output backwards; `heads` is the order of senders within a layer."""
+    """Decide every edge once, from the output backwards; `heads` is the order of senders within a layer.
+
+    With `kv` key and value inputs belong to key-value heads.
+    """
     if heads not in ("descending", "ascending"):
         raise ValueError(f"heads must be 'descending' or 'ascending', not {heads!r}")
     if not mlp:
         _check_mlps_are_silent(run)
-    kept = set(edge_names(run.config, direct, mlp))
-    current = _mean_loss(run, loss, kept, direct)
+    kept = set(edge_names(run.config, direct, mlp, kv))
+    current = _mean_loss(run, loss, kept, direct, kv)
     decisions = []
-    for reader, senders in visits(run.config, direct=direct, heads=heads, mlp=mlp):
-        dead = _is_dead(reader, kept, direct)
+    for reader, senders in visits(run.config, direct=direct, heads=heads, mlp=mlp, kv=kv):
+        dead = _is_dead(run.config, reader, kept, direct)
         for sender in senders:
             edge = f"{sender}->{reader}"
             if dead:
                 kept.remove(edge)
                 decisions.append(Decision(edge, effect=0.0, kept=False, tested=False))
                 continue
-            without = _mean_loss(run, loss, kept - {edge}, direct)
+            without = _mean_loss(run, loss, kept - {edge}, direct, kv)
             effect = without - current
             removed = (abs(effect) if absolute else effect) < threshold
             if removed:
@@ -61,45 +65,58 @@ def oracle_acdc(
 
 
 def visits(
-    config: GPT2Config, *, direct: bool = False, heads: HeadOrder = "descending", mlp: bool = True
+    config: PreTrainedConfig,
+    *,
+    direct: bool = False,
+    heads: HeadOrder = "descending",
+    mlp: bool = True,
+    kv: bool = False,
 ) -> Iterator[tuple[str, list[str]]]:
     """Receivers in the order of visits, each with its senders in the order of tests.
 
     The receiver of a direct edge is the head itself; it comes up three times, once each for v, k and q.
     """
-    yield "logits", _senders(config, config.n_layer, heads, mlp)
-    for layer in reversed(range(config.n_layer)):
+    refuse_direct_with_kv(direct, kv)
+    size = sizes(config)
+    yield "logits", _senders(config, size.layers, heads, mlp)
+    for layer in reversed(range(size.layers)):
         before = _senders(config, layer, heads, mlp)
         own_heads = head_names(config, layer)
         if mlp:
-            yield f"m{layer}", (own_heads[::-1] if heads == "descending" else own_heads) + before
+            yield f"m{layer}", ([] if size.parallel else _in_order(own_heads, heads)) + before
         if direct:
             yield from ((head, [f"{head}<{letter}>"]) for letter in "vkq" for head in reversed(own_heads))
-        yield from ((f"{head}<{letter}>", before) for letter in "vkq" for head in reversed(own_heads))
+        for letter in "vkq":
+            owners = kv_head_names(config, layer) if kv and letter != "q" else own_heads
+            yield from ((f"{owner}<{letter}>", before) for owner in reversed(owners))
 
 
-def _senders(config: GPT2Config, layer: int, heads: HeadOrder, mlp: bool) -> list[str]:
+def _senders(config: PreTrainedConfig, layer: int, heads: HeadOrder, mlp: bool) -> list[str]:
     """Writers before the attention of `layer`: last layer first, MLP before heads, the embedding last."""
     senders = []
     for earlier in reversed(range(layer)):
         senders += [f"m{earlier}"] if mlp else []
-        own_heads = head_names(config, earlier)
-        senders += own_heads[::-1] if heads == "descending" else own_heads
+        senders += _in_order(head_names(config, earlier), heads)
     return [*senders, "embed"]
 
 
-def _is_dead(reader: str, kept: set[str], direct: bool) -> bool:
+def _in_order(names: list[str], heads: HeadOrder) -> list[str]:
+    return names[::-1] if heads == "descending" else names
+
+
+def _is_dead(config: PreTrainedConfig, reader: str, kept: set[str], direct: bool) -> bool:
     """Whether nothing that is kept carries this receiver's value any further."""
     if reader == "logits":
         return False
     node, bracket, _ = reader.partition("<")
     if direct and bracket and f"{reader}->{node}" not in kept:
         return True
-    return not any(edge.startswith(f"{node}->") for edge in kept)
+    starts = tuple(f"{fed}->" for fed in nodes_fed(config, reader))
+    return not any(edge.startswith(starts) for edge in kept)
 
 
-def _mean_loss(run: OracleRun, loss: Loss, kept: set[str], direct: bool) -> float:
-    return loss(run.run(kept, direct)).double().mean().item()
+def _mean_loss(run: OracleRun, loss: Loss, kept: set[str], direct: bool, kv: bool) -> float:
+    return loss(run.run(kept, direct, kv)).double().mean().item()
 
 
 def _check_mlps_are_silent(run: OracleRun) -> None:

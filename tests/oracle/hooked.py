@@ -1,25 +1,26 @@
 """The same circuit, run by hooks inside Hugging Face's own forward pass: what the oracle is itself judged by.
 
-Nothing of attention, residual stream or unembedding is written out here. Hooks note what writers add, and
-overwrite what readers see. The replacements are handed in, so this shares no arithmetic with `run.py` either.
+Nothing of attention, residual stream, norms or unembedding is written out here; `places.py` says where in a
+family's modules to look. Hooks note what writers add, and overwrite what readers see. The replacements are handed
+in, so this shares no arithmetic with `run.py` either.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.utils.hooks import RemovableHandle
-from transformers import GPT2LMHeadModel
+
+from .places import Places, Projection, final_norm, places, ungrouped
 
 
 @dataclass
 class Trace:
-    """One Hugging Face forward pass: writers' values, the residual at each norm's input, all logits."""
+    """One Hugging Face forward pass: writers' values, the residual at each reading place, all logits."""
 
     writers: dict[str, Tensor] = field(default_factory=dict)
     residual: dict[str, Tensor] = field(default_factory=dict)
@@ -35,48 +36,70 @@ def installed(*handles: RemovableHandle) -> Iterator[None]:
         yield
 
 
-def split_heads(model: GPT2LMHeadModel, layer: int, mixed: Tensor) -> dict[str, Tensor]:
-    """What each head adds to the residual, from the input of c_proj."""
-    heads = model.config.n_head
-    block: Any = model.transformer.h[layer]  # torch types no sub-modules
-    parts, weights = mixed.chunk(heads, dim=-1), block.attn.c_proj.weight.chunk(heads)
-    return {f"a{layer}.h{head}": parts[head] @ weights[head] for head in range(heads)}
+def split_heads(layer: int, place: Places, mixed: Tensor) -> dict[str, Tensor]:
+    """What each head adds to the output of `mix_out`, found by silencing the others at its input."""
+    width = mixed.shape[-1] // place.heads
+    silence = place.mix_out.forward(torch.zeros_like(mixed))  # .forward: past the hooks
+    shares = {}
+    for head in range(place.heads):
+        columns = slice(head * width, (head + 1) * width)
+        alone = torch.zeros_like(mixed)
+        alone[..., columns] = mixed[..., columns]
+        shares[f"a{layer}.h{head}"] = place.multiplier * (place.mix_out.forward(alone) - silence)
+    return shares
 
 
-def watch_writers(model: GPT2LMHeadModel, writers: dict[str, Tensor]) -> list[RemovableHandle]:
-    """Hooks that note every writer's value of the pass under way."""
-    gpt: Any = model.transformer
-    handles = [gpt.drop.register_forward_hook(lambda _module, _args, out: writers.update(embed=out))]
-    for layer, block in enumerate(gpt.h):
+def watch_writers(model: Any, writers: dict[str, Tensor]) -> list[RemovableHandle]:
+    """Hooks that note every writer's value of the pass under way, as soon as it is in the residual stream."""
+    handles = []
+    for layer, place in enumerate(places(model)):
+        shares: dict[str, Tensor] = {}
 
-        def note_heads(_, args: tuple[Tensor], layer: int = layer) -> None:
-            writers.update(split_heads(model, layer, args[0]))
+        def note_embedding(_, args: tuple[Tensor, ...]) -> None:
+            writers.update(embed=args[0])
 
-        def note_mlp(_, args: tuple[Tensor], out: Tensor, layer: int = layer) -> None:
-            writers[f"m{layer}"] = out
+        def note_shares(
+            _, args: tuple[Tensor], shares: dict[str, Tensor] = shares, layer: int = layer, place: Places = place
+        ) -> None:
+            shares.update(split_heads(layer, place, args[0]))
+
+        def note_heads(
+            module: Module,
+            args: tuple[Tensor],
+            out: Tensor,
+            shares: dict[str, Tensor] = shares,
+            place: Places = place,
+        ) -> None:
+            factor = out / args[0] if module is place.post_norm else 1  # an RMS norm multiplies, whatever by
+            writers.update({name: share * factor for name, share in shares.items()})
+
+        def note_mlp(_, args: tuple[Tensor, ...], out: Tensor, layer: int = layer, place: Places = place) -> None:
+            writers[f"m{layer}"] = place.multiplier * (out - args[1] if place.mlp_adds_residual else out)
 
         handles += [
-            block.attn.c_proj.register_forward_pre_hook(note_heads),
-            block.mlp.register_forward_hook(note_mlp),
+            place.mix_out.register_forward_pre_hook(note_shares),
+            place.heads_done.register_forward_hook(note_heads),
+            place.mlp_out.register_forward_hook(note_mlp),
         ]
+        if layer == 0:
+            handles.append(place.block.register_forward_pre_hook(note_embedding))
     return handles
 
 
 @torch.no_grad()
-def trace(model: GPT2LMHeadModel, tokens: Tensor, mask: Tensor) -> Trace:
+def trace(model: Any, tokens: Tensor, mask: Tensor) -> Trace:
     """An untouched forward pass, watched."""
     seen = Trace()
-    gpt: Any = model.transformer
-    norms = {"logits": gpt.ln_f}
-    for layer, block in enumerate(gpt.h):
-        norms |= {f"a{layer}": block.ln_1, f"m{layer}": block.ln_2}
+    readers = {"logits": final_norm(model)}
+    for layer, place in enumerate(places(model)):
+        readers |= {f"a{layer}": place.attention_in, f"m{layer}": place.mlp_in}
     handles = watch_writers(model, seen.writers)
-    for site, norm in norms.items():
+    for site, module in readers.items():
 
-        def note(_, args: tuple[Tensor], site: str = site) -> None:
+        def note(_, args: tuple[Tensor, ...], site: str = site) -> None:
             seen.residual[site] = args[0]
 
-        handles.append(norm.register_forward_pre_hook(note))
+        handles.append(module.register_forward_pre_hook(note))
     with installed(*handles):
         seen.logits = model(tokens, attention_mask=mask, use_cache=False).logits
     return seen
@@ -84,16 +107,18 @@ def trace(model: GPT2LMHeadModel, tokens: Tensor, mask: Tensor) -> Trace:
 
 @torch.no_grad()
 def hooked_logits(
-    model: GPT2LMHeadModel,
+    model: Any,
     clean: Tensor,
     mask: Tensor,
     corrupted: Trace,
     replacement: dict[str, Tensor],
     kept: set[str],
     direct: bool = False,
+    kv: bool = False,
 ) -> Tensor:
     """Logits [batch, position, vocab] of the circuit `kept`, by hooks alone."""
-    gpt: Any = model.transformer
+    if not kv:
+        model = ungrouped(model)
     now: dict[str, Tensor] = {}
 
     def base(site: str) -> Tensor:
@@ -108,23 +133,25 @@ def hooked_logits(
         return base(site) + sum(now[writer] - replacement[writer] for writer in present)
 
     handles = watch_writers(model, now)
-    for layer, block in enumerate(gpt.h):
+    for layer, place in enumerate(places(model)):
+        for projection in place.projections:
 
-        def overwrite_qkv(module: Module, args: tuple[Tensor], out: Tensor, layer: int = layer) -> Tensor:
-            parts = []
-            for index, (letter, head) in enumerate(product("qkv", range(model.config.n_head))):
-                residual = seen_by(f"a{layer}.h{head}<{letter}>", f"a{layer}")
-                projected = module.forward(gpt.h[layer].ln_1(residual))  # .forward: past this very hook
-                parts.append(projected.chunk(3 * model.config.n_head, dim=-1)[index])
-            return torch.cat(parts, dim=-1)
+            def overwrite_outputs(
+                _, args: tuple[Tensor], out: Tensor, layer: int = layer, projection: Projection = projection
+            ) -> Tensor:
+                parts = []
+                for index, (letter, head) in enumerate(projection.outputs):
+                    node = f"a{layer}.kv{head}" if kv and letter != "q" else f"a{layer}.h{head}"
+                    projected = projection.compute(seen_by(f"{node}<{letter}>", f"a{layer}"))
+                    parts.append(projected.chunk(len(projection.outputs), dim=-1)[index])
+                return torch.cat(parts, dim=-1)
 
-        def overwrite_mlp(_, args: tuple[Tensor], layer: int = layer) -> Tensor:
-            return seen_by(f"m{layer}", f"m{layer}")
+            handles.append(projection.module.register_forward_hook(overwrite_outputs))
 
-        handles += [
-            block.attn.c_attn.register_forward_hook(overwrite_qkv),
-            block.ln_2.register_forward_pre_hook(overwrite_mlp),
-        ]
-    handles.append(gpt.ln_f.register_forward_pre_hook(lambda _module, _args: seen_by("logits", "logits")))
+        def overwrite_mlp(_, args: tuple[Tensor, ...], layer: int = layer) -> tuple[Tensor, ...]:
+            return seen_by(f"m{layer}", f"m{layer}"), *args[1:]
+
+        handles.append(place.mlp_in.register_forward_pre_hook(overwrite_mlp))
+    handles.append(final_norm(model).register_forward_pre_hook(lambda _module, _args: seen_by("logits", "logits")))
     with installed(*handles):
         return model(clean, attention_mask=mask, use_cache=False).logits

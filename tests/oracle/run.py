@@ -1,13 +1,14 @@
-"""One circuit, one forward pass: GPT-2 written out head by head around Hugging Face's own weights."""
+"""One circuit, one forward pass: a transformer written out head by head around Hugging Face's own weights."""
 
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
-from .names import edge_names
+from .families import take_apart
+from .names import attention_readers, edge_names, head_names, input_names, refuse_direct_with_kv
 
 Ablation = Literal["resample", "mean", "mean-positional", "zero"]
 Values = dict[str, Tensor]
@@ -29,7 +30,7 @@ class OracleRun:
 
     def __init__(
         self,
-        model: GPT2LMHeadModel,
+        model: PreTrainedModel,
         clean: Tensor,
         corrupted: Tensor,
         attention_mask: Tensor,
@@ -38,28 +39,31 @@ class OracleRun:
     ) -> None:
         _check_batch(model, clean, corrupted, attention_mask, score_at)
         self.model: Any = model  # torch types no sub-modules
-        self.config = model.config
+        self.config = self.model.config
+        self.family = take_apart(model)
         self.clean_tokens, self.corrupted_tokens = clean, corrupted
         self.mask, self.score_at = attention_mask.bool(), score_at
-        self._edges = set(edge_names(self.config, direct=True))
+        self._edges = {kv: set(edge_names(self.config, direct=not kv, kv=kv)) for kv in (False, True)}
         with torch.no_grad():
             self.clean, self.clean_logits = self.forward(clean, read_everything)
             self.corrupted, self.corrupted_logits = self.forward(corrupted, read_everything)
             self.replacement = {w: self._replace(value, ablation) for w, value in self.corrupted.items()}
             self.base = self._base_inputs()
 
-    def run(self, kept: set[str], direct: bool = False) -> Tensor:
+    def run(self, kept: set[str], direct: bool = False, kv: bool = False) -> Tensor:
         """Logits [batch, vocab] at the scored positions when only the edges in `kept` carry current values.
 
         With `direct` the direct edges are part of the graph, so one that is not in `kept` is removed; without
-        it they do not exist, and `kept` says nothing about them.
+        it they do not exist, and `kept` says nothing about them. With `kv` key and value inputs belong to
+        key-value heads.
         """
-        return self.at_scored(self.run_all_positions(kept, direct))
+        return self.at_scored(self.run_all_positions(kept, direct, kv))
 
     @torch.no_grad()
-    def run_all_positions(self, kept: set[str], direct: bool = False) -> Tensor:
+    def run_all_positions(self, kept: set[str], direct: bool = False, kv: bool = False) -> Tensor:
         """As `run`, logits [batch, position, vocab]; those at padded positions mean nothing."""
-        if unknown := kept - self._edges:
+        refuse_direct_with_kv(direct, kv)
+        if unknown := kept - self._edges[kv]:
             raise ValueError(f"not edges of this model: {sorted(unknown)[:5]}")
 
         def read(reader: str, values: Values, constant: Tensor) -> Tensor:
@@ -72,49 +76,33 @@ class OracleRun:
                     total = total + (value - self.replacement[writer])
             return total
 
-        return self.forward(self.clean_tokens, read)[1]
+        return self.forward(self.clean_tokens, read, kv)[1]
 
     def at_scored(self, logits: Tensor) -> Tensor:
         """[batch, position, vocab] -> [batch, vocab]."""
         return logits[torch.arange(len(logits)), self.score_at]
 
-    def forward(self, tokens: Tensor, read: Read) -> tuple[Values, Tensor]:
+    def forward(self, tokens: Tensor, read: Read, kv: bool = False) -> tuple[Values, Tensor]:
         """The whole model, `read` deciding what each reader sees; returns writers' values and all logits."""
-        gpt = self.model.transformer
-        values = {"embed": gpt.wte(tokens) + gpt.wpe(torch.arange(tokens.shape[1]))}
-        constant = torch.zeros_like(gpt.ln_f.weight)
-        for layer, block in enumerate(gpt.h):
-            before = dict(values)  # the heads of one layer do not see each other
-            for head in range(self.config.n_head):
-                name = f"a{layer}.h{head}"
-                q, k, v = (
-                    self._project(layer, head, letter, read(f"{name}<{letter}>", before, constant)) for letter in "qkv"
-                )
-                values[name] = self._attend(layer, q, k, v) @ block.attn.c_proj.weight[self._slice(head)]
-            constant = constant + block.attn.c_proj.bias
-            values[f"m{layer}"] = block.mlp(block.ln_2(read(f"m{layer}", values, constant)))
-        return values, self.model.lm_head(gpt.ln_f(read("logits", values, constant)))
+        family = self.family
+        values = {"embed": family.embed(tokens)}
+        constant = torch.zeros_like(values["embed"][0, 0])
+        for layer in range(family.sizes.layers):
+            before = dict(values), constant  # the heads of one layer do not see each other
+            values |= self._attention(layer, *before, read, kv)
+            constant = constant + family.constant(layer)
+            seen = before if family.sizes.parallel else (values, constant)
+            values[f"m{layer}"] = family.mlp(layer, read(f"m{layer}", *seen))
+        return values, family.logits(read("logits", values, constant))
 
-    def _slice(self, head: int) -> slice:
-        width = self.config.n_embd // self.config.n_head
-        return slice(head * width, (head + 1) * width)
-
-    def _project(self, layer: int, head: int, letter: str, residual: Tensor) -> Tensor:
-        """The query, key or value of one head; c_attn holds all queries, then all keys, then all values."""
-        block, third = self.model.transformer.h[layer], "qkv".index(letter)
-        weight = block.attn.c_attn.weight.split(self.config.n_embd, dim=1)[third][:, self._slice(head)]
-        bias = block.attn.c_attn.bias.split(self.config.n_embd)[third][self._slice(head)]
-        return block.ln_1(residual) @ weight + bias
-
-    def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scale = 1.0
-        if self.config.scale_attn_weights:
-            scale /= q.shape[-1] ** 0.5
-        if self.config.scale_attn_by_inverse_layer_idx:
-            scale /= layer + 1
-        visible = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).tril() & self.mask[:, None, :]
-        scores = (q @ k.transpose(1, 2) * scale).masked_fill(~visible, -torch.inf)
-        return scores.softmax(-1) @ v
+    def _attention(self, layer: int, before: Values, constant: Tensor, read: Read, kv: bool) -> Values:
+        """The values of one layer's heads."""
+        inputs = {reader: read(reader, before, constant) for reader in attention_readers(self.config, layer, kv)}
+        shares = {}
+        for head, name in enumerate(head_names(self.config, layer)):
+            x_q, x_k, x_v = (inputs[reader] for reader in input_names(self.config, layer, head, kv))
+            shares[name] = self.family.head(layer, head, x_q, x_k, x_v, self.mask)
+        return self.family.finish(layer, shares)
 
     def _replace(self, corrupted: Tensor, ablation: Ablation) -> Tensor:
         """The value [batch, position, d] that a writer's removed edges carry."""
@@ -148,7 +136,7 @@ def _site(reader: str) -> str:
     return reader.partition(".")[0]
 
 
-def _check_batch(model: GPT2LMHeadModel, clean: Tensor, corrupted: Tensor, mask: Tensor, score_at: Tensor) -> None:
+def _check_batch(model: PreTrainedModel, clean: Tensor, corrupted: Tensor, mask: Tensor, score_at: Tensor) -> None:
     """Refuse what would make the oracle silently wrong."""
     if model.training:
         raise ValueError("the model is in training mode (dropout): call model.eval() first")

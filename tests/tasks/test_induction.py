@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
-from circuitgraph.models.loading import LanguageModel
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import GrammarTask, split_of, tasks
 from circuitgraph.tasks.induction import single_token_words
 from tests.tasks.conftest import Words

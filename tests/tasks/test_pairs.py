@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from circuitgraph.api import draw, load_task
 from circuitgraph.errors import ArgumentError, DataError
-from circuitgraph.models.loading import LanguageModel
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import SPLITS, split_of
 from circuitgraph.tasks.pairs import PairsTask
 from tests.tasks.conftest import Words

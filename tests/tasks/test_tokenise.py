@@ -6,7 +6,7 @@ import pytest
 
 from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, ModelError
-from circuitgraph.models.loading import LanguageModel
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Pair, TokenizerLike, problems_of, tokenise
 from tests.checkpoints import Tiny
 from tests.tasks.conftest import Words

@@ -1,24 +1,23 @@
 """One file per Hugging Face family: it reads a configuration, refuses what it does not know, maps the weights.
 
-A family is a class with the decorator ``@family("model_type")`` and the two methods of `Family`. To add one,
-copy ``gpt2.py``; no list has to be edited.
+A family is a class with the decorator ``@family("model_type")``: the fields of its configuration, what they mean as a
+`Spec`, and the names of its tensors. To add one, copy the file of a family like it; no list has to be edited.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from circuitgraph.errors import ModelError, list_problems
+from circuitgraph.models.parameters import Layout, Names, Rows
 from circuitgraph.models.spec import Activation, Spec
-from circuitgraph.models.transformer import Transformer
 from circuitgraph.registry import Registry
 
 Config = Mapping[str, Any]
-Weights = Mapping[str, np.ndarray]
 
 
 class Family(ABC):
@@ -28,35 +27,48 @@ class Family(ABC):
         handled: config fields that `spec` reads.
         irrelevant: config fields that do not change the logits of a forward pass in evaluation mode.
         required: config fields that must have the given value, because nothing else is implemented.
-        buffers: regular expression of tensor names that old checkpoints hold and no forward pass reads any more.
+        names: where checkpoints keep each part; see `parameters` for our names.
+        prefixes: what a tensor's name may begin with, before what `names` says.
+        layout: how matrices lie in the files.
+        reference_attention: transformers' implementation that ours is compared with.
+        buffers: regular expression of tensor names that checkpoints hold and no forward pass reads.
     """
 
     handled: frozenset[str]
-    irrelevant: frozenset[str]
-    required: Mapping[str, Any]
-    buffers: str = "^$"
+    irrelevant: frozenset[str] = frozenset()
+    required: Mapping[str, Any] = MappingProxyType({})
+    names: Names
+    prefixes: tuple[str, ...] = ("model.",)
+    layout: Layout = "linear"
+    reference_attention: str = "eager"
+    buffers: str = r"rotary_emb\.inv_freq$"
 
     @abstractmethod
     def spec(self, config: Config) -> Spec:
         """The spec of a model with this configuration. Raises `ModelError` on values it cannot express."""
 
-    @abstractmethod
-    def transformer(self, spec: Spec, weights: Weights) -> Transformer:
-        """The network, from the state dict that transformers' own model class has after loading."""
+    def configured(self, config: Config) -> Family:
+        """This family with what depends on the configuration, such as names."""
+        del config
+        return self
 
-    def prunable(self, spec: Spec, weights: Weights) -> Spec:
-        """The spec with parts left out that these weights make exactly inert. By default nothing is."""
-        del weights
-        return spec
+    def stored_as(self, key: str) -> str | Rows:
+        """Where checkpoints keep a parameter, ``.weight`` or ``.bias`` included."""
+        if key in self.names:
+            return self.names[key]
+        site, part = key.rsplit(".", 1)
+        source = self.names[site]
+        return replace(source, name=f"{source.name}.{part}") if isinstance(source, Rows) else f"{source}.{part}"
 
     def check(self, config: Config) -> None:
         """Raise `ModelError` listing every config field that is neither handled, irrelevant nor as required."""
         known = self.handled | self.irrelevant | COMMON_IRRELEVANT
+        required = {**COMMON_REQUIRED, **self.required}
         problems = []
         for name, value in config.items():
-            if name in self.required:
-                if value != self.required[name]:
-                    problems.append(f"{name} = {value!r}; only {self.required[name]!r} is implemented")
+            if name in required:
+                if value != required[name]:
+                    problems.append(f"{name} = {value!r}; only {required[name]!r} is implemented")
             elif name not in known:
                 problems.append(f"{name} = {value!r}; a field that {type(self).__module__} does not know")
         if problems:
@@ -117,6 +129,18 @@ def activation_named(name: str) -> Activation:
     return _ACTIVATIONS[name]
 
 
+# Fields that any configuration may have, and what they must be.
+COMMON_REQUIRED: Mapping[str, Any] = MappingProxyType(
+    {
+        "add_cross_attention": False,
+        "cross_attention_hidden_size": None,
+        "is_causal": True,
+        "is_encoder_decoder": False,
+        "pruned_heads": {},
+        "tie_encoder_decoder": False,
+    }
+)
+
 # Fields that transformers writes into every configuration: names, training, generation, output format.
 COMMON_IRRELEVANT = frozenset(
     {
@@ -128,6 +152,7 @@ COMMON_IRRELEVANT = frozenset(
         "_num_labels",
         "_output_attentions",
         "architectures",
+        "auto_map",
         "bos_token_id",
         "chunk_size_feed_forward",
         "dtype",

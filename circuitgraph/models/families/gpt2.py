@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
-import jax.numpy as jnp
-import numpy as np
-
 from circuitgraph.errors import ModelError
-from circuitgraph.models.families import Config, Family, Weights, activation_named, check_sizes, family
-from circuitgraph.models.spec import Spec
-from circuitgraph.models.transformer import MLP, Attention, Block, LayerNorm, Transformer
-
-Stack = Callable[[str], np.ndarray]  # a tensor of every layer, by its name inside a layer
+from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
+from circuitgraph.models.parameters import qkv_blocks
+from circuitgraph.models.spec import NormSpec, Spec
 
 
 @family("gpt2")
@@ -55,14 +47,21 @@ class GPT2(Family):
             "predict_special_tokens",
         }
     )
-    required = {  # noqa: RUF012
-        "add_cross_attention": False,
-        "cross_attention_hidden_size": None,
-        "is_encoder_decoder": False,
-        "pruned_heads": {},
-        "tie_encoder_decoder": False,
+    prefixes = ("transformer.",)
+    layout = "conv1d"
+    buffers = r"\.attn\.(masked_)?bias$"  # the causal mask and what masked scores once were
+    names = {  # noqa: RUF012
+        "embedding": "wte",
+        "positional": "wpe",
+        "attention.norm": "h.{i}.ln_1",
+        **qkv_blocks("h.{i}.attn.c_attn"),
+        "attention.o": "h.{i}.attn.c_proj",
+        "mlp.norm": "h.{i}.ln_2",
+        "mlp.in": "h.{i}.mlp.c_fc",
+        "mlp.out": "h.{i}.mlp.c_proj",
+        "final_norm": "ln_f",
+        "unembedding": "lm_head",
     }
-    buffers = r"\.attn\.masked_bias$"  # what masked scores once were; transformers itself passes over attn.bias
 
     def spec(self, config: Config) -> Spec:
         check_sizes(config, "n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
@@ -74,72 +73,24 @@ class GPT2(Family):
         d_head = d_model // n_heads
         scale = d_head**-0.5 if config["scale_attn_weights"] else 1.0
         by_layer = config["scale_attn_by_inverse_layer_idx"]
+        norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
         return Spec(
             n_layers=n_layers,
             n_heads=n_heads,
+            n_kv_heads=n_heads,
             d_model=d_model,
             d_head=d_head,
             d_mlp=4 * d_model if config["n_inner"] is None else config["n_inner"],
             d_vocab=config["vocab_size"],
+            d_vocab_out=config["vocab_size"],
             n_ctx=config["n_positions"],
-            activation=activation_named(config["activation_function"]),
-            attn_scales=tuple(scale / (layer + 1 if by_layer else 1) for layer in range(n_layers)),
-            norm_eps=config["layer_norm_epsilon"],
-        )
-
-    def prunable(self, spec: Spec, weights: Weights) -> Spec:
-        """Without MLPs, where every MLP's output projection is exactly zero: it could never write anything."""
-        names = [f"transformer.h.{i}.mlp.c_proj.{part}" for i in range(spec.n_layers) for part in ("weight", "bias")]
-        inert = not any(np.any(weights[name]) for name in names)
-        return replace(spec, d_mlp=None) if inert else spec
-
-    def transformer(self, spec: Spec, weights: Weights) -> Transformer:
-        def stack(name: str) -> np.ndarray:
-            return np.stack([weights[f"transformer.h.{i}.{name}"] for i in range(spec.n_layers)])
-
-        def norm(name: str) -> LayerNorm:
-            return LayerNorm(jnp.asarray(stack(f"{name}.weight")), jnp.asarray(stack(f"{name}.bias")), spec.norm_eps)
-
-        final_weight, final_bias = (jnp.asarray(weights[f"transformer.ln_f.{part}"]) for part in ("weight", "bias"))
-        embedding, head = weights["transformer.wte.weight"], weights["lm_head.weight"]
-        tied = head is embedding or np.shares_memory(head, embedding) or np.array_equal(head, embedding)
-        return Transformer(
-            embedding=jnp.asarray(embedding),
-            positional=jnp.asarray(weights["transformer.wpe.weight"]),
-            blocks=Block(self._attention(spec, stack, norm("ln_1")), self._mlp(spec, stack, norm)),
-            final_norm=LayerNorm(final_weight, final_bias, spec.norm_eps),
-            unembedding=None if tied else jnp.asarray(head.T),
-            spec=spec,
-        )
-
-    @staticmethod
-    def _attention(spec: Spec, stack: Stack, norm: LayerNorm) -> Attention:
-        layers, heads, d, e = spec.n_layers, spec.n_heads, spec.d_model, spec.d_head
-        # [layers, d, 3 * heads * d_head] -> q, k, v of [layers, heads, d, d_head]
-        w = stack("attn.c_attn.weight").reshape(layers, d, 3, heads, e).transpose(2, 0, 3, 1, 4)
-        b = stack("attn.c_attn.bias").reshape(layers, 3, heads, e).transpose(1, 0, 2, 3)
-        return Attention(
             norm=norm,
-            w_q=jnp.asarray(w[0]),
-            w_k=jnp.asarray(w[1]),
-            w_v=jnp.asarray(w[2]),
-            b_q=jnp.asarray(b[0]),
-            b_k=jnp.asarray(b[1]),
-            b_v=jnp.asarray(b[2]),
-            w_o=jnp.asarray(stack("attn.c_proj.weight").reshape(layers, heads, e, d)),
-            b_o=jnp.asarray(stack("attn.c_proj.bias")),
-            scale=jnp.asarray(spec.attn_scales, jnp.float32),
-        )
-
-    @staticmethod
-    def _mlp(spec: Spec, stack: Stack, norm: Callable[[str], LayerNorm]) -> MLP | None:
-        if spec.d_mlp is None:
-            return None
-        return MLP(
-            norm=norm("ln_2"),
-            w_in=jnp.asarray(stack("mlp.c_fc.weight")),
-            b_in=jnp.asarray(stack("mlp.c_fc.bias")),
-            w_out=jnp.asarray(stack("mlp.c_proj.weight")),
-            b_out=jnp.asarray(stack("mlp.c_proj.bias")),
-            activation=spec.activation,
+            final_norm=norm,
+            learned_positions=True,
+            attn_scales=tuple(scale / (layer + 1 if by_layer else 1) for layer in range(n_layers)),
+            qkv_bias=True,
+            o_bias=True,
+            mlp_bias=True,
+            activation=activation_named(config["activation_function"]),
+            tied=config["tie_word_embeddings"],
         )

@@ -1,0 +1,151 @@
+"""``circuitgraph compile``: a model as a graph, and proof that the graph is the model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from circuitgraph.cli import options
+from circuitgraph.cli.output import Output
+from circuitgraph.cli.shared import keep_compiled_programs
+from circuitgraph.errors import check_at_least
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.records import CompileRecord, ParityRecord
+
+
+def compile_model(
+    model: Annotated[
+        str, typer.Argument(help="Folder, shipped model or hub name; or a TransformerLens state dict (.pt).")
+    ],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare logits and residual stream with transformers' own model.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Precision: float32, bfloat16, float16 or float64.")
+    ] = "float32",
+    grouped: options.GroupedOption = False,
+    prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the search whose memory is estimated.")] = 16,
+    length: Annotated[
+        int | None,
+        typer.Option("--length", help="Tokens of its prompts, and of those of --verify. [default: 16 and 32]"),
+    ] = None,
+    seed: options.SeedOption = 0,
+    config: Annotated[
+        Path | None, typer.Option("--model-config", help="JSON with a TransformerLens checkpoint's configuration.")
+    ] = None,
+    local_only: Annotated[bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Let the checkpoint's own Python read its configuration and tokens."),
+    ] = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Compile a model into its graph: sizes, edges, memory, tokens, and with --verify the proof.
+
+    The exit status is 1 if --verify finds that the graph is not the model.
+
+    Examples:
+
+    - `circuitgraph compile gpt2`
+
+    - `circuitgraph compile EleutherAI/pythia-160m --verify --length 128`
+
+    - `circuitgraph compile toy.pt --model-config toy.json --json`
+    """
+    output = Output(as_json, quiet)
+    check_at_least("--prompts", prompts, 1)
+    check_at_least("--seed", seed, 0)
+    if length is not None:
+        check_at_least("--length", length, 1)
+    if dtype == "float64":
+        os.environ.setdefault("JAX_ENABLE_X64", "1")  # read when jax is imported, which has not happened yet
+
+    from circuitgraph.evaluation.compiled import compile_record
+    from circuitgraph.evaluation.parity import verify as compare
+    from circuitgraph.models.loading import load_model
+
+    keep_compiled_programs()
+    with output.waiting("loading the model"):
+        loaded = load_model(
+            model,
+            revision=revision,
+            dtype=dtype,
+            config=config,
+            local_only=local_only,
+            trust_remote_code=trust_remote_code,
+        )
+    context = loaded.spec.n_ctx
+    parity = None
+    if verify:
+        with output.waiting("comparing it with transformers"):
+            parity = compare(loaded, n_tokens=length or min(32, context), seed=seed)
+    record = compile_record(
+        loaded, grouped=grouped, n_prompts=prompts, n_tokens=length or min(16, context), parity=parity
+    )
+    parts = [_facts(record)] if parity is None else [_facts(record), "", _proof(parity)]
+    output.result(record.model_dump_json(indent=2), *parts)
+    if parity is not None and not parity.held:
+        raise typer.Exit(1)
+
+
+def _facts(record: CompileRecord) -> Table:
+    sizes, graph, memory = record.sizes, record.graph, record.memory
+    kv = sizes["n_kv_heads"]
+    heads = f"{sizes['n_heads']} heads" + (f" ({kv} key-value)" if kv < sizes["n_heads"] else "")
+    rows = {
+        "model": f"{record.name} ({record.family})" + (f", {record.revision[:12]}" if record.revision else ""),
+        "layers": f"{sizes['n_layers']} of {heads} of size {sizes['d_head']}"
+        + (f", MLP {sizes['d_mlp']}" if "d_mlp" in sizes else ", no MLPs"),
+        "stream": f"d_model {sizes['d_model']}, vocabulary {sizes['d_vocab']:,}, context {sizes['n_ctx']:,}",
+        "with": ", ".join(record.settings),
+        "parameters": f"{record.n_parameters:,}, {record.precision}, {_gib(memory.bytes_weights)}",
+        "graph": f"{graph.n_writers:,} writers, {graph.n_readers:,} readers, {graph.n_edges:,} edges",
+        "search": f"{memory.n_prompts} prompts of {memory.n_tokens} tokens need {_gib(memory.bytes_needed)} beside the "
+        f"weights, {memory.prompts_per_launch} prompts at a time",
+        "tokens": _tokens(record),
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _tokens(record: CompileRecord) -> str:
+    if record.tokenizer is None:
+        return "no tokenizer: prompts cannot be written as text"
+    shown = " ".join(repr(token) for token in record.tokenizer.example_tokens)
+    adds = record.tokenizer.default_adds
+    if adds:
+        note = f"nothing is added, although the tokenizer by itself would add {' '.join(map(repr, adds))}"
+    else:
+        note = "nothing is added"
+    return f"{shown}; {note}"
+
+
+def _proof(parity: ParityRecord) -> Table:
+    """The comparison as a table, ending with its verdict."""
+    title = f"against {parity.reference}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    worst = max(range(len(parity.residual)), key=parity.residual.__getitem__)
+    rows = {
+        "largest difference of a logit": f"{parity.difference:.2e} (of {parity.largest_logit:.1f}) at prompt "
+        f"{parity.prompt}, position {parity.position}, token {parity.token}",
+        "root mean square, relative": f"{parity.relative:.2e}",
+        "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
+        "sum of writers = residual stream": f"to {parity.residual[worst]:.1e}, worst before layer {worst}",
+        "the graph is the model": "yes" if parity.held else "NO",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

@@ -1,0 +1,104 @@
+"""What a compiled model is, as a record: sizes, graph, tokenizer, and the memory that a search needs."""
+
+from __future__ import annotations
+
+import jax
+
+from circuitgraph.catalog.files import graph_record
+from circuitgraph.catalog.records import CompileRecord, MemoryRecord, ParityRecord, TokenizerRecord
+from circuitgraph.engine.memory import plan
+from circuitgraph.errors import DataError
+from circuitgraph.graph.graph import Graph
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.spec import Spec
+from circuitgraph.models.tokenizer import Tokenizer
+
+EXAMPLE = "The keys to the cabinet"
+SIZES = ("n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "d_mlp", "d_vocab", "d_vocab_out", "n_ctx")
+
+
+def compile_record(
+    model: LanguageModel,
+    *,
+    grouped: bool = False,
+    n_prompts: int = 16,
+    n_tokens: int = 16,
+    parity: ParityRecord | None = None,
+) -> CompileRecord:
+    """Describe a model.
+
+    Args:
+        grouped: count one k and one v reader for each key-value head.
+        n_prompts, n_tokens: of the search whose memory is estimated.
+        parity: the result of a comparison with transformers, to go with it.
+
+    Raises:
+        DataError: the model has no room for prompts of that many tokens.
+        ArgumentError: not even one evaluation fits into memory.
+    """
+    if n_tokens > model.spec.n_ctx:
+        raise DataError(f"Prompts of {n_tokens} tokens do not fit into the model's context of {model.spec.n_ctx}.")
+    graph = model.graph(grouped=grouped)
+    return CompileRecord(
+        name=model.name,
+        family=model.family,
+        revision=model.revision,
+        weights_sha256=model.fingerprint if parity else None,
+        precision=model.dtype,
+        n_parameters=model.n_parameters,
+        sizes={name: size for name in SIZES if (size := getattr(model.spec, name)) is not None},
+        settings=settings(model.spec),
+        graph=graph_record(graph),
+        tokenizer=tokenizer_record(model.tokenizer) if model.tokenizer else None,
+        memory=memory_record(model, graph, n_prompts, n_tokens),
+        parity=parity,
+    )
+
+
+def memory_record(model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: int) -> MemoryRecord:
+    """What a search needs; raises `ArgumentError` if not even one evaluation fits."""
+    found = plan(model.spec, graph, n_prompts, n_tokens)
+    return MemoryRecord(
+        n_prompts=n_prompts,
+        n_tokens=n_tokens,
+        bytes_weights=sum(leaf.nbytes for leaf in jax.tree.leaves(model.transformer)),
+        bytes_needed=found.bytes_needed,
+        prompts_per_launch=found.prompts,
+    )
+
+
+def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
+    """How text becomes tokens, shown on an example."""
+    return TokenizerRecord(
+        n_tokens=len(tokenizer),
+        bos=tokenizer.bos,
+        default_adds=tokenizer.default_adds(),
+        example=EXAMPLE,
+        example_tokens=tokenizer.tokens(tokenizer.encode(EXAMPLE)),
+    )
+
+
+def settings(spec: Spec) -> list[str]:
+    """What this model has beyond plain attention and MLPs, in words of the field."""
+    windows = sorted({w for w in spec.windows if w is not None})
+    norm = {None: "no pre-norm", "layer": "LayerNorm", "rms": "RMSNorm"}[spec.norm.kind if spec.norm else None]
+    facts = {
+        norm: True,
+        "post-norm": spec.post_norm is not None,
+        "parallel attention and MLP": spec.parallel,
+        f"grouped-query attention, {spec.n_heads // spec.n_kv_heads} heads to a group": spec.n_kv_heads < spec.n_heads,
+        "learned positions": spec.learned_positions,
+        "rotary positions": bool(spec.ropes),
+        "ALiBi": spec.alibi is not None,
+        f"windows of {', '.join(map(str, windows))} tokens in "
+        f"{sum(w is not None for w in spec.windows)} of {spec.n_layers} layers": bool(windows),
+        f"q/k norm over {spec.qk_norm_over.replace('_', ' ')}": spec.qk_norm is not None,
+        f"scores capped at {spec.attn_softcap}": spec.attn_softcap is not None,
+        f"logits capped at {spec.logit_softcap}": spec.logit_softcap is not None,
+        "bidirectional attention": not spec.causal,
+        f"{spec.activation} MLP": spec.d_mlp is not None,
+        "gated MLP": spec.gated and spec.d_mlp is not None,
+        f"{spec.experts.n_active} of {spec.experts.n_experts} experts" if spec.experts else "": bool(spec.experts),
+        "tied unembedding": spec.tied,
+    }
+    return [fact for fact, true in facts.items() if true]

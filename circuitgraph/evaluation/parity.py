@@ -1,0 +1,90 @@
+"""Is the compiled model the model? Its logits and residual stream beside those of transformers' own code."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from circuitgraph.catalog.records import ParityRecord
+from circuitgraph.engine.masked import Inputs
+from circuitgraph.engine.programs import run_everywhere, run_writers
+from circuitgraph.errors import ArgumentError, check_at_least
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.reference import run_reference
+
+REDUCED = ("bfloat16", "float16")
+
+
+def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed: int = 0) -> ParityRecord:
+    """Run random prompts through both and compare; loads the checkpoint once more, with transformers.
+
+    Windows and original contexts longer than ``n_tokens`` are not put to the test: ask for longer prompts.
+
+    Raises:
+        ArgumentError: prompts longer than the model's context.
+    """
+    check_at_least("the number of prompts", n_prompts, 1)
+    check_at_least("the number of tokens", n_tokens, 1)
+    if n_tokens > model.spec.n_ctx:
+        raise ArgumentError(f"Prompts of {n_tokens} tokens do not fit into the model's context of {model.spec.n_ctx}.")
+    tokens = np.random.default_rng(seed).integers(0, model.spec.d_vocab, (n_prompts, n_tokens))
+    theirs = run_reference(model, tokens)
+    inputs = full_length(tokens)
+    logits = _wide(run_everywhere(model.transformer, inputs))
+    difference = np.abs(logits - theirs.logits)
+    prompt, position, token = (int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
+    largest, worst = float(np.abs(theirs.logits).max()), float(difference.max())
+    relative = float(np.sqrt(np.mean(difference**2) / np.mean(theirs.logits**2)))
+    residual = residual_errors(model, inputs, theirs.streams)
+    if model.dtype in REDUCED:
+        held = relative <= 2e-2
+    else:
+        held = worst <= max(1e-4, 1e-5 * largest) and max(residual) <= 1e-5
+    return ParityRecord(
+        reference=f"transformers {metadata.version('transformers')}, eager",
+        precision=model.dtype,
+        seed=seed,
+        n_prompts=n_prompts,
+        n_tokens=n_tokens,
+        difference=worst,
+        prompt=prompt,
+        position=position,
+        token=token,
+        largest_logit=largest,
+        relative=relative,
+        argmax_agreement=float((logits.argmax(-1) == theirs.logits.argmax(-1)).mean()),
+        residual=residual,
+        held=held,
+    )
+
+
+def full_length(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
+    """Prompts without padding."""
+    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+    last = np.full(len(tokens), tokens.shape[1] - 1, np.int32)
+    return Inputs(
+        jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool), jnp.asarray(positions), jnp.asarray(last)
+    )
+
+
+def residual_errors(
+    model: LanguageModel, inputs: Inputs, streams: Float[np.ndarray, "layers_and_one batch pos d"]
+) -> list[float]:
+    """Law 1: embedding + writers + constants so far against another implementation's residual stream, per layer."""
+    written = _wide(run_writers(model.transformer, inputs))
+    constants = np.cumsum(_wide(model.transformer.blocks.attention.constant), axis=0)
+    layers = np.array([writer.layer for writer in model.graph().writers])
+    errors, total = [], np.zeros_like(streams[0])
+    for layer, stream in enumerate(streams):
+        total = total + written[layers == layer - 1].sum(0)
+        ours = total + (constants[layer - 1] if layer else 0.0)
+        errors.append(float(np.abs(ours - stream).max() / np.abs(stream).max()))
+    return errors
+
+
+def _wide(array: object) -> np.ndarray:
+    x = jnp.asarray(array)
+    return np.asarray(x.astype(jnp.promote_types(x.dtype, jnp.float32)))

@@ -1,0 +1,131 @@
+"""Attention, kept apart by head from its inputs to what it adds to the residual stream.
+
+Weights lie as torch's Linear has them, outputs before inputs, so that loading is copying; the heads have an axis
+of their own.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from circuitgraph.models.norms import Norm, normed, precise
+from circuitgraph.models.positions import Place, Settings, alibi_bias, turned
+from circuitgraph.models.spec import Spec
+
+
+class Attention(eqx.Module):
+    """Multi-head attention with grouped keys and values, in three steps: `mix`, then `contributions` or `output`."""
+
+    norm: Norm | None
+    w_q: Float[Array, "*layers heads d_head d"]
+    w_k: Float[Array, "*layers kv_heads d_head d"]
+    w_v: Float[Array, "*layers kv_heads d_head d"]
+    b_q: Float[Array, "*layers heads d_head"] | None
+    b_k: Float[Array, "*layers kv_heads d_head"] | None
+    b_v: Float[Array, "*layers kv_heads d_head"] | None
+    q_norm: Norm | None
+    k_norm: Norm | None
+    w_o: Float[Array, "*layers heads d d_head"]
+    b_o: Float[Array, "*layers d"] | None
+    post_norm: Norm | None
+    spec: Spec = eqx.field(static=True)
+
+    def mix(
+        self,
+        x_q: Float[Array, "one_or_heads batch pos d"],
+        x_k: Float[Array, "one_or_any_heads batch pos d"],
+        x_v: Float[Array, "one_or_any_heads batch pos d"],
+        where: Place,
+        own: Settings,
+    ) -> Float[Array, "heads batch pos d_head"]:
+        """Each head's mixture of values, given its (un-normed) inputs.
+
+        An input's first axis is 1 where all heads read the same stream; otherwise there is one for each query head,
+        or, of keys and values, one for each key-value head.
+        """
+        q = turned(self._projected(x_q, self.w_q, self.b_q, self.q_norm), where, own, self.spec)
+        k = turned(self._projected(x_k, self.w_k, self.b_k, self.k_norm), where, own, self.spec)
+        v = self._projected(x_v, self.w_v, self.b_v, None)
+        k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
+        return jnp.einsum("hbqk,hbke->hbqe", self._pattern(q, k, where, own), v)
+
+    def contributions(self, mixed: Float[Array, "heads batch pos d_head"]) -> Float[Array, "heads batch pos d"]:
+        """What each head adds to the residual stream; after a post-norm, its share of that norm's output."""
+        each = jnp.einsum("hbpe,hde->hbpd", mixed, self.w_o)
+        if self.post_norm is not None:
+            each = self.post_norm.share(each, each.sum(0))
+        return each * self.spec.residual_scale
+
+    @property
+    def constant(self) -> Float[Array, "*layers d"]:
+        """What the attention adds to the residual stream whatever its heads do: its output bias, if it has one."""
+        if self.b_o is None:
+            return jnp.zeros((*self.w_o.shape[:-3], self.w_o.shape[-2]), self.w_o.dtype)
+        return self.b_o * self.spec.residual_scale
+
+    def output(self, mixed: Float[Array, "heads batch pos d_head"]) -> Float[Array, "batch pos d"]:
+        """What all heads and the constant add to the residual stream."""
+        total = jnp.einsum("hbpe,hde->bpd", mixed, self.w_o)
+        if self.post_norm is not None:
+            total = self.post_norm(total)
+        return total * self.spec.residual_scale + self.constant
+
+    def _projected(
+        self,
+        x: Float[Array, "one_or_any_heads batch pos d"],
+        w: Float[Array, "heads d_head d"],
+        b: Float[Array, "heads d_head"] | None,
+        norm: Norm | None,
+    ) -> Float[Array, "any_heads batch pos d_head"]:
+        """Queries, keys or values of each head, or of each input if there are more of those."""
+        over_width = norm is not None and self.spec.qk_norm_over == "width"
+
+        def finish(y: Array, b: Array | None, norm: Norm | None) -> Array:
+            y = y if b is None else y + b[:, None, None, :]
+            if self.spec.clip_qkv is not None:
+                y = jnp.clip(y, -self.spec.clip_qkv, self.spec.clip_qkv)
+            return y if norm is None else norm(y, over=(0, -1) if over_width else -1)
+
+        if norm is not None and self.spec.qk_norm_over != "head":
+            norm = jax.tree.map(lambda weight: weight[:, None, None, :], norm)
+        x = normed(self.norm, x)
+        if len(x) == 1:
+            return finish(jnp.einsum("bpd,hed->hbpe", x[0], w), b, norm)
+        if over_width:  # an input's queries of all heads make the divisor of its own head's queries
+
+            def one(args: tuple[Array, Array]) -> Array:
+                return finish(jnp.einsum("bpd,hed->hbpe", args[0], w), b, norm)[args[1]]
+
+            return jax.lax.map(one, (x, jnp.arange(len(x)) // (len(x) // len(w))))
+        each = (jax.tree.map(lambda a: jnp.repeat(a, len(x) // len(w), axis=0), part) for part in (w, b))
+        w, b = each
+        if self.spec.qk_norm_over == "each_head":
+            norm = jax.tree.map(lambda weight: jnp.repeat(weight, len(x) // len(weight), axis=0), norm)
+        return finish(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
+
+    def _pattern(
+        self,
+        q: Float[Array, "heads batch pos d_head"],
+        k: Float[Array, "heads batch pos d_head"],
+        where: Place,
+        own: Settings,
+    ) -> Float[Array, "heads batch pos pos"]:
+        """Where each query looks; the softmax is taken in float32 at least."""
+        scores = jnp.einsum("hbqe,hbke->hbqk", q, k) * own.scale.astype(q.dtype)
+        if self.spec.attn_softcap is not None:
+            scores = jnp.tanh(scores / self.spec.attn_softcap) * self.spec.attn_softcap
+        scores = precise(scores)
+        if self.spec.alibi is not None:
+            scores = scores + alibi_bias(self.spec.alibi, where.positions).astype(scores.dtype)
+        visible = where.visible & self._near(q.shape[-2], own)
+        pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
+        return jnp.where(visible, pattern, 0.0).astype(q.dtype)  # a query that sees nothing gets nothing
+
+    def _near(self, n: int, own: Settings) -> Bool[Array, "pos pos"]:
+        """Keys no further back than the layer's window."""
+        index = jnp.arange(n)
+        return index[:, None] - index[None, :] < own.window

@@ -1,0 +1,131 @@
+"""A checkpoint's tensors, read one at a time: safetensors or torch's .bin, in one file or in shards."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from circuitgraph.errors import ModelError, first_line, list_problems
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+AGAIN = "Download or save the checkpoint again."
+
+
+@dataclass
+class Checkpoint:
+    """Where each tensor of a checkpoint lies, and how large it is.
+
+    Attributes:
+        shapes: of each tensor, by the name it has in the files.
+        dtypes: of each tensor, as torch calls them.
+    """
+
+    name: str
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    _files: dict[str, Path]
+    _opened: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+
+    def read(self, tensor: str) -> Any:
+        """One tensor, as torch has it.
+
+        A safetensors file is opened anew each time: closing it unmaps what was read, so that pages of the file do
+        not pile up in memory beside what was made of them.
+        """
+        path = self._files[tensor]
+        if path.suffix != ".safetensors":
+            return self._opened[path][tensor]
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(tensor)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the files."""
+        return sum(path.stat().st_size for path in set(self._files.values()))
+
+
+def open_checkpoint(name: str, files: Iterable[Path]) -> Checkpoint:
+    """The tensors of these files.
+
+    Raises:
+        ModelError: a file is truncated, is no such file at all, or would run code when read; names the file.
+    """
+    found = Checkpoint(name, {}, {}, {})
+    for path in files:
+        if not path.is_file():
+            raise ModelError(f"The weights of {name!r} are incomplete: there is no file {path.name}. {AGAIN}")
+        tensors = _safetensors(name, path) if path.suffix == ".safetensors" else _torch_file(name, path)
+        if path.suffix != ".safetensors":
+            found._opened[path] = tensors
+        for tensor, header in tensors.items():
+            shape = header.get_shape() if hasattr(header, "get_shape") else header.shape
+            dtype = header.get_dtype() if hasattr(header, "get_dtype") else header.dtype
+            found.shapes[tensor], found.dtypes[tensor] = tuple(shape), _dtype_name(str(dtype))
+            found._files[tensor] = path
+    return found
+
+
+def _safetensors(name: str, path: Path) -> Mapping[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {tensor: file.get_slice(tensor) for tensor in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"The file {path.name} of {name!r} is truncated or is no safetensors file: {first_line(error)}. {AGAIN}"
+        ) from error
+
+
+def _torch_file(name: str, path: Path) -> Mapping[str, Any]:
+    """The state dict in a file that torch saved; read weights-only, so that nothing in it can run."""
+    import torch
+
+    try:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (RuntimeError, ValueError):  # files of before torch 1.6 cannot be mapped
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"The file {path.name} of {name!r} is a pickle that is broken or would run code when read, so it is "
+            "refused. Save them as safetensors where they come from."
+        ) from error
+    except Exception as error:
+        raise ModelError(f"The file {path.name} of {name!r} cannot be read: {first_line(error)}. {AGAIN}") from error
+    if not isinstance(content, Mapping):
+        raise ModelError(f"The file {path.name} of {name!r} holds a {type(content).__name__}, not a state dict.")
+    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+_SAFE_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def _dtype_name(name: str) -> str:
+    return _SAFE_DTYPES.get(name, name.removeprefix("torch."))
+
+
+def shards(name: str, index: Path) -> list[Path]:
+    """The files that an index names, all in its folder.
+
+    Raises:
+        ModelError: the index is not readable, or names a file outside its folder.
+    """
+    try:
+        listed = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}.") from error
+    if bad := [file for file in listed if not isinstance(file, str) or Path(file).name != file]:
+        raise ModelError(list_problems(f"The file {index.name} of {name!r} names files that are no shards:", bad))
+    return [index.parent / file for file in listed]

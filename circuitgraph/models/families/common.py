@@ -1,0 +1,116 @@
+"""What families built like Llama have in common: names of fields and tensors, sizes, rotation, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from circuitgraph.errors import ModelError
+from circuitgraph.models.families import Config, check_sizes
+from circuitgraph.models.families.rope import rope_of
+from circuitgraph.models.parameters import Rows
+
+# Config fields that most families of this kind have.
+SIZES = frozenset(
+    {
+        *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads"),
+        *("head_dim", "vocab_size", "tie_word_embeddings"),
+    }
+)
+
+# Where most families of this kind keep their tensors.
+NAMES: dict[str, str | Rows] = {
+    "embedding": "embed_tokens",
+    "attention.norm": "layers.{i}.input_layernorm",
+    "attention.q": "layers.{i}.self_attn.q_proj",
+    "attention.k": "layers.{i}.self_attn.k_proj",
+    "attention.v": "layers.{i}.self_attn.v_proj",
+    "attention.o": "layers.{i}.self_attn.o_proj",
+    "mlp.norm": "layers.{i}.post_attention_layernorm",
+    "mlp.gate": "layers.{i}.mlp.gate_proj",
+    "mlp.in": "layers.{i}.mlp.up_proj",
+    "mlp.out": "layers.{i}.mlp.down_proj",
+    "final_norm": "norm",
+    "unembedding": "lm_head",
+}
+
+
+def sizes(config: Config) -> dict[str, Any]:
+    """The sizes that a `Spec` needs, from the names that most families give them. Raises `ModelError`."""
+    check_sizes(
+        config,
+        *("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings"),
+        *(name for name in ("intermediate_size", "num_key_value_heads", "head_dim") if config.get(name) is not None),
+    )
+    heads, d_model = config["num_attention_heads"], config["hidden_size"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    if heads % kv_heads:
+        raise ModelError(f"num_attention_heads = {heads} is not a multiple of num_key_value_heads = {kv_heads}.")
+    if config.get("head_dim") is None and d_model % heads:
+        raise ModelError(f"hidden_size = {d_model} is not a multiple of num_attention_heads = {heads}.")
+    return {
+        "n_layers": config["num_hidden_layers"],
+        "n_heads": heads,
+        "n_kv_heads": kv_heads,
+        "d_model": d_model,
+        "d_head": config.get("head_dim") or d_model // heads,
+        "d_mlp": config.get("intermediate_size"),
+        "d_vocab": config["vocab_size"],
+        "d_vocab_out": config["vocab_size"],
+        "n_ctx": config["max_position_embeddings"],
+    }
+
+
+def rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
+    """The same rotary embedding in every layer."""
+    return {"ropes": (rope_of(config, size["d_head"]),), "rope_of_layer": (0,) * size["n_layers"]}
+
+
+def scales(size: Mapping[str, Any], scale: float | None = None) -> tuple[float, ...]:
+    """The same factor of the scores in every layer; 1 / sqrt(d_head) if none is given."""
+    return (size["d_head"] ** -0.5 if scale is None else scale,) * size["n_layers"]
+
+
+def same_window(config: Config, size: Mapping[str, Any]) -> tuple[int, ...]:
+    """The sliding window in every layer, if the model has one."""
+    if config["sliding_window"] is None:
+        return ()
+    check_sizes(config, "sliding_window")
+    return (config["sliding_window"],) * size["n_layers"]
+
+
+def whole_rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
+    """The same rotary embedding in every layer, of all dimensions of a head.
+
+    transformers ignores ``partial_rotary_factor`` in these families, or fails over it; whoever wrote it meant something
+    else.
+    """
+    found = rotary(config, size)
+    rotated = 2 * len(found["ropes"][0].frequencies)
+    if rotated != size["d_head"]:
+        raise ModelError(
+            f"partial_rotary_factor: {rotated} of {size['d_head']} dimensions of each head would be rotated, but "
+            f"{config['model_type']} models rotate all of them."
+        )
+    return found
+
+
+# From these transformers makes ``sliding_window`` and ``layer_types``, which say it all; the models read only those.
+WINDOW_SOURCES = frozenset({"max_window_layers", "use_sliding_window"})
+
+
+def windows_by_type(config: Config) -> tuple[int | None, ...]:
+    """The sliding window of each layer that is listed as sliding."""
+    types, window = config["layer_types"], config["sliding_window"]
+    if unknown := sorted(set(types) - {"full_attention", "sliding_attention"}):
+        raise ModelError(f"layer_types: {', '.join(unknown)} is not implemented; full and sliding attention are.")
+    if len(types) != config["num_hidden_layers"]:
+        raise ModelError(
+            f"layer_types lists {len(types)} layers, but num_hidden_layers = {config['num_hidden_layers']}."
+        )
+    if "sliding_attention" not in types:
+        return ()
+    if window is None:
+        raise ModelError("layer_types has sliding layers, but there is no sliding_window, or it is not to be used.")
+    check_sizes(config, "sliding_window")
+    return tuple(window if kind == "sliding_attention" else None for kind in types)

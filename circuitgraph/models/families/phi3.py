@@ -1,0 +1,50 @@
+"""Phi 3, 3.5, 4 and 4-mini: Llama with fused projections, LongRoPE, and optionally one window and partial rotation."""
+
+from __future__ import annotations
+
+from circuitgraph.models.families import Config, Family, activation_named, family
+from circuitgraph.models.families.common import NAMES, SIZES, rotary, same_window, scales, sizes
+from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
+from circuitgraph.models.parameters import Rows, block, qkv_blocks
+from circuitgraph.models.spec import NormSpec, Spec
+
+
+def _gate_up(part: int) -> Rows:
+    return block("layers.{i}.mlp.gate_up_proj", part, lambda s: (s.d_mlp or 0, s.d_mlp or 0))
+
+
+@family("phi3")
+class Phi3(Family):
+    """Phi3ForCausalLM."""
+
+    handled = SIZES | ROPE_FIELDS | {"hidden_act", "rms_norm_eps", "sliding_window"}
+    irrelevant = frozenset({"attention_dropout", "embd_pdrop", "resid_pdrop"})
+    # Fields of checkpoints with code of their own, which transformers' model does not read.
+    required = {  # noqa: RUF012
+        "attention_bias": False,
+        "full_attn_mod": 1,
+        "interpolate_factor": 1,
+        "lm_head_bias": False,
+        "mlp_bias": False,
+    }
+    names = {  # noqa: RUF012
+        **NAMES,
+        **qkv_blocks("layers.{i}.self_attn.qkv_proj"),
+        "mlp.gate": _gate_up(0),
+        "mlp.in": _gate_up(1),
+    }
+
+    def spec(self, config: Config) -> Spec:
+        size = sizes(config)
+        norm = NormSpec("rms", config["rms_norm_eps"], cast_first=True)
+        return Spec(
+            **size,
+            **rotary(config, size),
+            norm=norm,
+            final_norm=norm,
+            attn_scales=scales(size),
+            windows=same_window(config, size),
+            activation=activation_named(config["hidden_act"]),
+            gated=True,
+            tied=config["tie_word_embeddings"],
+        )

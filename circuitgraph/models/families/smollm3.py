@@ -1,0 +1,67 @@
+"""SmolLM 3: Llama in which every fourth layer has no rotary positions, and only such layers may have a window."""
+
+from __future__ import annotations
+
+from circuitgraph.errors import ModelError
+from circuitgraph.models.families import Config, Family, activation_named, family
+from circuitgraph.models.families.common import NAMES, SIZES, scales, sizes, whole_rotary, windows_by_type
+from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
+from circuitgraph.models.spec import NormSpec, Spec
+
+
+@family("smollm3")
+class SmolLM3(Family):
+    """SmolLM3ForCausalLM."""
+
+    handled = (
+        SIZES
+        | ROPE_FIELDS
+        | {"attention_bias", "hidden_act", "layer_types", "mlp_bias", "no_rope_layers", "rms_norm_eps"}
+        | {"sliding_window", "use_sliding_window"}
+    )
+    irrelevant = frozenset(
+        {
+            *("attention_dropout", "pretraining_tp"),
+            "max_window_layers",  # nobody reads it
+            "no_rope_layer_interval",  # transformers makes no_rope_layers of it
+        }
+    )
+    names = NAMES
+
+    def spec(self, config: Config) -> Spec:
+        size = sizes(config)
+        norm = NormSpec("rms", config["rms_norm_eps"], cast_first=True)
+        return Spec(
+            **size,
+            ropes=whole_rotary(config, size)["ropes"],
+            rope_of_layer=_rope_of_layer(config),
+            norm=norm,
+            final_norm=norm,
+            attn_scales=scales(size),
+            windows=_windows(config),
+            qkv_bias=config["attention_bias"],
+            o_bias=config["attention_bias"],
+            activation=activation_named(config["hidden_act"]),
+            gated=True,
+            mlp_bias=config["mlp_bias"],
+            tied=config["tie_word_embeddings"],
+        )
+
+
+def _rope_of_layer(config: Config) -> tuple[int | None, ...]:
+    """1 in ``no_rope_layers`` means that a layer does rotate; there may be more entries than layers."""
+    listed, n_layers = config["no_rope_layers"], config["num_hidden_layers"]
+    if len(listed) < n_layers:
+        raise ModelError(f"no_rope_layers lists {len(listed)} layers, but num_hidden_layers = {n_layers}.")
+    return tuple(0 if rotates else None for rotates in listed[:n_layers])
+
+
+def _windows(config: Config) -> tuple[int | None, ...]:
+    """As `windows_by_type`, but ``sliding_window`` counts only if it is to be used."""
+    windows = windows_by_type(config)
+    if windows and not config["use_sliding_window"]:
+        raise ModelError(
+            "layer_types has sliding layers, but use_sliding_window is false: transformers lets them slide in some of "
+            "its implementations of attention and not in others."
+        )
+    return windows

@@ -1,0 +1,96 @@
+"""The MLP of a layer: plain, gated, or a mixture of experts. One node of the graph, from stream to stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from circuitgraph.models.norms import Norm, normed, precise
+from circuitgraph.models.spec import Activation, Experts, Spec
+
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+    "silu": jax.nn.silu,
+    "solu": lambda x: x * jax.nn.softmax(x, axis=-1),
+    "tanh": jnp.tanh,
+    "identity": lambda x: x,
+}
+
+
+class MLP(eqx.Module):
+    """Norm, up-projection, activation, down-projection; biases and multipliers are part of what it writes.
+
+    With experts every weight but the norms' has an axis of them before the last two, and ``router`` chooses.
+    """
+
+    norm: Norm | None
+    w_in: Float[Array, "*layers_experts d_mlp d"]
+    b_in: Float[Array, "*layers_experts d_mlp"] | None
+    w_gate: Float[Array, "*layers_experts d_mlp d"] | None
+    b_gate: Float[Array, "*layers_experts d_mlp"] | None
+    hidden_norm: Norm | None
+    w_out: Float[Array, "*layers_experts d d_mlp"]
+    b_out: Float[Array, "*layers_experts d"] | None
+    post_norm: Norm | None
+    router: Float[Array, "*layers experts d"] | None
+    spec: Spec = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        x = normed(self.norm, x)
+        experts = self.spec.experts
+        if self.router is None or experts is None:
+            written = self._dense(x)
+        else:
+            written = self._routed(x, routes(x, self.router, experts))
+        return normed(self.post_norm, written) * self.spec.residual_scale
+
+    def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        hidden = _linear(x, self.w_in, self.b_in)
+        activation = ACTIVATIONS[self.spec.activation]
+        if self.w_gate is None:
+            hidden = activation(hidden)
+        else:
+            hidden = activation(_linear(x, self.w_gate, self.b_gate)) * hidden
+        return _linear(normed(self.hidden_norm, hidden), self.w_out, self.b_out)
+
+    def _routed(self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]) -> Float[Array, "*axes d"]:
+        """Every expert sees every token and counts by the router's weight, zero for most: plain, exact, not cheap."""
+
+        def add(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
+            mlp, weight = expert
+            return total + precise(mlp._dense(x)) * weight[..., None], None
+
+        experts = eqx.tree_at(lambda m: (m.norm, m.post_norm, m.router), self, (None, None, None), is_leaf=_is_none)
+        total, _ = jax.lax.scan(add, jnp.zeros_like(precise(x)), (experts, jnp.moveaxis(weights, -1, 0)))
+        return total.astype(x.dtype)
+
+
+def routes(
+    x: Float[Array, "*axes d"], router: Float[Array, "experts d"], experts: Experts
+) -> Float[Array, "*axes experts"]:
+    """The weight of each expert: the router's softmax in float32, all but the largest set to zero."""
+    shares = jax.nn.softmax(precise(_linear(x, router, None)), axis=-1)
+    best, which = jax.lax.top_k(shares, experts.n_active)
+    if experts.renormalise:
+        best = best / best.sum(-1, keepdims=True)
+    return (jax.nn.one_hot(which, experts.n_experts, dtype=best.dtype) * best[..., None]).sum(-2)
+
+
+def _linear(
+    x: Float[Array, "*axes d_in"], w: Float[Array, "d_out d_in"], b: Float[Array, " d_out"] | None
+) -> Float[Array, "*axes d_out"]:
+    y = jnp.einsum("...i,oi->...o", x, w)
+    return y if b is None else y + b
+
+
+def _is_none(x: object) -> bool:
+    return x is None

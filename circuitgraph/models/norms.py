@@ -1,0 +1,54 @@
+"""Norms, and the share that a part of a vector has in the norm of the whole."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from circuitgraph.models.spec import NormSpec
+
+Axes = int | tuple[int, ...]
+
+
+def precise(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+    """``x`` in float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Norm(eqx.Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias``, or the same without a mean; as `NormSpec` says."""
+
+    weight: Float[Array, "*layers d"] | None
+    bias: Float[Array, "*layers d"] | None
+    spec: NormSpec = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "*axes d"], over: Axes = -1) -> Float[Array, "*axes d"]:
+        return self._finished(self._normed(x, x, over), self.bias, x.dtype)
+
+    def share(self, part: Float[Array, "*axes d"], whole: Float[Array, "*other d"]) -> Float[Array, "*axes d"]:
+        """What ``part`` contributes to the norm of ``whole``: exact, given the divisor of the whole; no bias."""
+        return self._finished(self._normed(part, whole, -1), None, part.dtype)
+
+    def _normed(self, part: Array, whole: Array, over: Axes) -> Array:
+        part, whole = precise(part), precise(whole)
+        if self.spec.kind == "layer":
+            part, whole = (x - x.mean(over, keepdims=True) for x in (part, whole))
+        return part * jax.lax.rsqrt(jnp.square(whole).mean(over, keepdims=True) + self.spec.eps)
+
+    def _finished(self, x: Array, bias: Array | None, dtype: DTypeLike) -> Array:
+        if self.spec.cast_first:
+            x = x.astype(dtype)
+        if self.weight is not None:
+            x = x * (self.weight.astype(x.dtype) + self.spec.offset)
+        if bias is not None:
+            x = x + bias.astype(x.dtype)
+        return x.astype(dtype)
+
+
+def normed(norm: Norm | None, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+    """The norm of ``x``, or ``x`` where there is none."""
+    return x if norm is None else norm(x)

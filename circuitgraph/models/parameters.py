@@ -1,0 +1,171 @@
+"""Every parameter of a spec's transformer, by our name, and how checkpoints store it.
+
+A family says under which name a checkpoint keeps each part; this file knows the rest: shapes, biases, and how one
+tensor holds several matrices.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from circuitgraph.models.spec import NormSpec, Spec
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a tensor in which several matrices lie together.
+
+    Attributes:
+        name: of the tensor, as in `Names`.
+        index: of the rows, and how many the tensor has.
+    """
+
+    name: str
+    index: Callable[[Spec], tuple[np.ndarray, int]]
+
+
+def block(name: str, part: int, sizes: Callable[[Spec], tuple[int, ...]]) -> Rows:
+    """Matrices one after the other, of these numbers of rows."""
+
+    def index(spec: Spec) -> tuple[np.ndarray, int]:
+        ends = np.cumsum((0, *sizes(spec)))
+        return np.arange(ends[part], ends[part + 1]), int(ends[-1])
+
+    return Rows(name, index)
+
+
+def qkv_blocks(name: str) -> dict[str, str | Rows]:
+    """All queries, then all keys, then all values."""
+
+    def sizes(s: Spec) -> tuple[int, ...]:
+        return s.n_heads * s.d_head, s.n_kv_heads * s.d_head, s.n_kv_heads * s.d_head
+
+    return {f"attention.{letter}": block(name, part, sizes) for part, letter in enumerate("qkv")}
+
+
+def qkv_by_group(name: str) -> dict[str, str | Rows]:
+    """For each key-value head the queries that read it, then its key, then its value."""
+
+    def rows(letter: str) -> Rows:
+        def index(s: Spec) -> tuple[np.ndarray, int]:
+            per_group = s.n_heads // s.n_kv_heads
+            pick = {"q": slice(per_group), "k": slice(-2, -1), "v": slice(-1, None)}[letter]
+            n = s.n_kv_heads * (per_group + 2) * s.d_head
+            return np.arange(n).reshape(s.n_kv_heads, per_group + 2, s.d_head)[:, pick].ravel(), n
+
+        return Rows(name, index)
+
+    return {f"attention.{letter}": rows(letter) for letter in "qkv"}
+
+
+Names = Mapping[str, str | Rows]
+"""Our name of a part -> the checkpoint's, both without ``.weight`` and ``.bias``, or both with it.
+
+``{i}``, ``{h}`` and ``{e}`` stand for the layer, the head and the expert.
+"""
+
+Layout = Literal["linear", "conv1d", "lens"]
+"""How matrices lie in the files: torch's Linear [out, in], Conv1D [in, out], or TransformerLens's by head."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array of the transformer.
+
+    Attributes:
+        shape: of one layer (one expert).
+        leading: axes before that.
+        flat: stored as one axis.
+    """
+
+    key: str
+    leading: Shape
+    shape: Shape
+    flat: bool = False
+
+
+def parameters(spec: Spec) -> list[Parameter]:
+    """Every parameter that a model of this spec has."""
+    d, h, kv, e, m = spec.d_model, spec.n_heads, spec.n_kv_heads, spec.d_head, spec.d_mlp
+    found: list[Parameter] = []
+
+    def add(name: str, shape: Shape, bias: Shape | None = None, leading: Shape = ()) -> None:
+        found.append(Parameter(f"{name}.weight", leading, shape))
+        if bias is not None:
+            found.append(Parameter(f"{name}.bias", leading, bias))
+
+    def add_norm(name: str, norm: NormSpec | None, shape: Shape, leading: Shape = (), flat: bool = False) -> None:
+        parts = () if norm is None else (("weight", norm.weight), ("bias", norm.bias))
+        found.extend(Parameter(f"{name}.{part}", leading, shape, flat) for part, exists in parts if exists)
+
+    layers = (spec.n_layers,)
+    add("embedding", (spec.d_vocab, d))
+    if spec.learned_positions:
+        add("positional", (spec.n_ctx, d))
+    add_norm("embed_norm", spec.embed_norm, (d,))
+    add_norm("attention.norm", spec.norm, (d,), layers)
+    for name, heads in (("q", h), ("k", kv), ("v", kv)):
+        bias = (heads, e) if spec.qkv_bias else None
+        add(f"attention.{name}", (heads, e, d), bias=bias, leading=layers)
+        if name != "v":
+            shape = (e,) if spec.qk_norm_over == "head" else (heads, e)
+            add_norm(f"attention.{name}_norm", spec.qk_norm, shape, layers, flat=spec.qk_norm_over == "width")
+    add("attention.o", (h, d, e), bias=(d,) if spec.o_bias else None, leading=layers)
+    add_norm("attention.post_norm", spec.post_norm, (d,), layers)
+    if m is not None:
+        experts = (spec.experts.n_experts,) if spec.experts else ()
+        add_norm("mlp.norm", spec.norm, (d,), layers)
+        for name in ("in", "gate") if spec.gated else ("in",):
+            add(f"mlp.{name}", (m, d), bias=(m,) if spec.mlp_bias else None, leading=layers + experts)
+        add_norm("mlp.hidden_norm", spec.hidden_norm, (m,), layers)
+        add("mlp.out", (d, m), bias=(d,) if spec.mlp_bias else None, leading=layers + experts)
+        add_norm("mlp.post_norm", spec.post_norm, (d,), layers)
+        if spec.experts:
+            add("mlp.router", (spec.experts.n_experts, d), leading=layers)
+    add_norm("final_norm", spec.final_norm, (d,))
+    if not spec.tied:
+        add("unembedding", (spec.d_vocab_out, d))
+    if spec.unembed_bias:
+        found.append(Parameter("unembedding.bias", (), (spec.d_vocab_out,)))
+    return found
+
+
+def stored_shape(parameter: Parameter, layout: Layout) -> Shape:
+    """The shape that one layer's tensor of this parameter has in a file."""
+    key, shape = parameter.key, parameter.shape
+    if parameter.flat:
+        return (math.prod(shape),)
+    if layout == "lens":
+        return (*shape[:-2], shape[-1], shape[-2]) if _is_matrix(parameter) else shape
+    if key == "attention.o.weight":
+        heads, d, d_head = shape
+        shape = (d, heads * d_head)
+    elif re.fullmatch(r"attention\.[qkv]\.(weight|bias)", key):
+        shape = (shape[0] * shape[1], *shape[2:])
+    return shape[::-1] if layout == "conv1d" and _is_matrix(parameter) and parameter.leading else shape
+
+
+def converted(tensor: Any, parameter: Parameter, layout: Layout) -> Any:
+    """A stored tensor (of torch) as a view of our shape."""
+    if layout == "lens":
+        return tensor.transpose(-1, -2) if _is_matrix(parameter) else tensor
+    if layout == "conv1d" and _is_matrix(parameter) and parameter.leading:
+        tensor = tensor.T
+    if parameter.key == "attention.o.weight":
+        heads, d, d_head = parameter.shape
+        return tensor.reshape(d, heads, d_head).transpose(0, 1)
+    return tensor.reshape(parameter.shape)
+
+
+def _is_matrix(parameter: Parameter) -> bool:
+    """Whether it multiplies vectors; tables and norms do not."""
+    table = parameter.key in ("embedding.weight", "positional.weight")
+    return len(parameter.shape) >= 2 and parameter.key.endswith(".weight") and not table and "norm" not in parameter.key

@@ -1,0 +1,116 @@
+"""Where tokens stand: who sees whom, and how queries and keys are turned."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from circuitgraph.models.spec import Alibi, Rope, Spec
+
+FOREVER = 2**30  # a window wider than any prompt
+
+
+class Place(NamedTuple):
+    """What all layers know of a batch's positions, made once per run.
+
+    Attributes:
+        positions: of each token.
+        visible: which key (last axis) each query sees, windows apart.
+        cos, sin: turns of every rotary embedding of the model, and of one that does not turn; None without any.
+    """
+
+    positions: Int[Array, "batch pos"]
+    visible: Bool[Array, "batch pos pos"]
+    cos: Float[Array, "ropes batch pos half"] | None
+    sin: Float[Array, "ropes batch pos half"] | None
+
+
+class Settings(NamedTuple):
+    """What differs from layer to layer beside the weights.
+
+    Attributes:
+        scale: of the query-key products.
+        window: positions that a query sees.
+        rope: index into the turns of `Place`.
+    """
+
+    scale: Float[Array, "*layers"]
+    window: Int[Array, "*layers"]
+    rope: Int[Array, "*layers"]
+
+
+def settings(spec: Spec) -> Settings:
+    """Of all layers, stacked."""
+    windows = [FOREVER if w is None else w for w in spec.windows or [None] * spec.n_layers]
+    still = len(spec.ropes)  # the turns that do not turn come last
+    ropes = [still if r is None else r for r in spec.rope_of_layer or [None] * spec.n_layers]
+    return Settings(jnp.array(spec.attn_scales), jnp.array(windows), jnp.array(ropes))
+
+
+def place(
+    spec: Spec,
+    tokens: Int[Array, "batch pos"],
+    mask: Bool[Array, "batch pos"],
+    positions: Int[Array, "batch pos"],
+) -> Place:
+    """The place of right-padded prompts; ``mask`` is True on real tokens."""
+    n = mask.shape[-1]
+    seen = mask if spec.unseen_token is None else mask & (tokens != spec.unseen_token)
+    visible = jnp.broadcast_to(seen[:, None, :], (len(mask), n, n))
+    if spec.causal:
+        visible = visible & jnp.tril(jnp.ones((n, n), bool))
+    if not spec.ropes:
+        return Place(positions, visible, None, None)
+    lengths = mask.sum(-1)
+    turns = [_turns(rope, positions, lengths) for rope in spec.ropes]
+    still = jnp.ones_like(turns[0][0]), jnp.zeros_like(turns[0][1])
+    cos, sin = (jnp.stack(part) for part in zip(*turns, still, strict=True))
+    return Place(positions, visible, cos, sin)
+
+
+def _turns(
+    rope: Rope, positions: Int[Array, "batch pos"], lengths: Int[Array, " batch"]
+) -> tuple[Float[Array, "batch pos half"], Float[Array, "batch pos half"]]:
+    """Cosine and sine of each position's turn; in float32, as everybody computes them."""
+    frequencies = jnp.broadcast_to(jnp.array(rope.frequencies, jnp.float32), (len(lengths), len(rope.frequencies)))
+    beyond = (lengths > (rope.context or FOREVER))[:, None]
+    if rope.longer is not None:
+        frequencies = jnp.where(beyond, jnp.array(rope.longer, jnp.float32), frequencies)
+    if rope.base is not None and rope.stretch is not None and rope.context is not None:
+        dims = 2 * len(rope.frequencies)
+        growth = rope.stretch * lengths.astype(jnp.float32) / rope.context - (rope.stretch - 1)
+        base = rope.base * growth ** (dims / (dims - 2))
+        exponents = jnp.arange(0, dims, 2, dtype=jnp.float32) / dims
+        frequencies = jnp.where(beyond, 1.0 / base[:, None] ** exponents, frequencies)
+    angles = positions[..., None].astype(jnp.float32) * frequencies[:, None, :]
+    return jnp.cos(angles) * rope.factor, jnp.sin(angles) * rope.factor
+
+
+def turned(x: Float[Array, "heads batch pos d_head"], where: Place, own: Settings, spec: Spec) -> Array:
+    """Queries or keys, their first dimensions turned by position."""
+    if where.cos is None or where.sin is None:
+        return x
+    cos, sin = (t[own.rope].astype(x.dtype) for t in (where.cos, where.sin))
+    half = cos.shape[-1]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    if spec.rope_pairs == "neighbours":
+        first, second = x[..., 0 : 2 * half : 2], x[..., 1 : 2 * half : 2]
+    first, second = first * cos - second * sin, second * cos + first * sin
+    if spec.rope_pairs == "neighbours":
+        return jnp.concatenate([jnp.stack([first, second], -1).reshape(*x.shape[:-1], 2 * half), rest], -1)
+    return jnp.concatenate([first, second, rest], -1)
+
+
+def alibi_bias(alibi: Alibi, positions: Int[Array, "batch pos"]) -> Float[Array, "heads batch one pos"]:
+    """ALiBi's bias by the key's position; the query's would fall out of the softmax."""
+
+    def rounded(x: Array) -> Array:  # XLA may drop a conversion to bfloat16 and back, but not this
+        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7) if alibi.rounded else x
+
+    slopes = rounded(jnp.array(alibi.slopes, jnp.float32))
+    keys = rounded(positions[None, :, None, :].astype(jnp.float32))
+    return rounded(slopes[:, None, None, None] * keys) * alibi.scale

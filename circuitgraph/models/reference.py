@@ -1,0 +1,100 @@
+"""The same checkpoint run by transformers: what ours is compared with."""
+
+from __future__ import annotations
+
+from inspect import signature
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from circuitgraph.errors import ModelError
+from circuitgraph.models.families import families
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.loading import quiet_transformers
+
+
+class Reference(NamedTuple):
+    """One forward pass of transformers' own model, in float32 whatever it ran in.
+
+    Attributes:
+        streams: the residual stream before each layer, and after the last.
+    """
+
+    logits: Float[np.ndarray, "batch pos vocab"]
+    streams: Float[np.ndarray, "layers_and_one batch pos d"]
+
+
+def run_reference(model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *, dtype: str | None = None) -> Reference:
+    """Run transformers' eager model of the same checkpoint on full-length prompts with explicit positions.
+
+    Args:
+        dtype: precision; the model's own if None.
+    """
+    import torch
+
+    with quiet_transformers():
+        theirs = load_reference(model, dtype or model.dtype)
+        streams: list[Any] = []
+        layers = _decoder_layers(theirs, model.spec.n_layers)
+        hooks = [layer.register_forward_pre_hook(_note_input(streams), with_kwargs=True) for layer in layers]
+        hooks.append(layers[-1].register_forward_hook(lambda _module, _args, out: streams.append(_first(out))))
+        with torch.no_grad():
+            positions = torch.arange(tokens.shape[1]).expand(*tokens.shape)
+            given = {"input_ids": torch.tensor(np.asarray(tokens)).long(), "use_cache": False, "return_dict": True}
+            if "position_ids" in signature(theirs.forward).parameters:  # BLOOM goes by the attention mask
+                given["position_ids"] = positions
+            logits = theirs(**given).logits
+        for hook in hooks:
+            hook.remove()
+    return Reference(_numpy(logits), np.stack([_numpy(stream) for stream in streams]))
+
+
+def load_reference(model: LanguageModel, dtype: str) -> Any:
+    """Transformers' own model, with plain eager attention where that is right.
+
+    Raises:
+        ModelError: the model is no checkpoint in Hugging Face layout.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if model.family not in families or (not Path(model.location).is_dir() and model.revision is None):
+        raise ModelError(
+            f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, so there is nothing "
+            "to compare with."
+        )
+    config = AutoConfig.from_pretrained(model.location, revision=model.revision or "main", local_files_only=True)
+    return AutoModelForCausalLM.from_pretrained(
+        model.location,
+        revision=model.revision or "main",
+        local_files_only=True,
+        attn_implementation=families[model.family].configured(config.to_dict()).reference_attention,
+        dtype=getattr(torch, dtype),
+    ).eval()
+
+
+def _decoder_layers(theirs: Any, n_layers: int) -> Any:
+    """The list of layers: the first list of that many modules in the decoder."""
+    from torch.nn import ModuleList
+
+    decoder = theirs.get_decoder()
+    return next(m for m in decoder.modules() if isinstance(m, ModuleList) and len(m) == n_layers)
+
+
+def _note_input(streams: list[Any]) -> Any:
+    def note(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        streams.append(args[0] if args else kwargs["hidden_states"])
+
+    return note
+
+
+def _first(out: Any) -> Any:
+    return out[0] if isinstance(out, tuple) else out
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    import torch
+
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32)).numpy(force=True)

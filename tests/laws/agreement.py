@@ -1,0 +1,104 @@
+"""How engine and search are held against the oracle.
+
+Thresholds are placed in the middle of gaps between the effects that the oracle measures, so that a decision is a
+matter of being right and not of the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from circuitgraph.discovery.acdc import Acdc
+from circuitgraph.discovery.base import search
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.tasks.base import Prompts
+from tests import oracle
+from tests.checkpoints import Tiny, oracle_run
+from tests.oracle import losses
+
+ABLATIONS = ["resample", "mean", "mean-positional", "zero"]
+
+
+def loss_of(name: str, prompts: Prompts, run: oracle.OracleRun) -> losses.Loss:
+    answer, distractor = torch.tensor(prompts.answer).long(), torch.tensor(prompts.distractor).long()
+    full = run.at_scored(run.clean_logits)
+    return {
+        "logit_difference": losses.negative_logit_difference(answer, distractor),
+        "log_probability": losses.negative_log_probability(answer),
+        "kl": losses.kl_divergence(full),
+    }[name]
+
+
+def gap_threshold(effects: list[float], share: float) -> float:
+    """The middle of the widest gap between effects near the given quantile."""
+    ordered = np.sort(effects)
+    centre = int(share * (len(ordered) - 1))
+    near = range(max(0, centre - 8), min(len(ordered) - 1, centre + 8))
+    widest = max(near, key=lambda i: ordered[i + 1] - ordered[i])
+    return float((ordered[widest] + ordered[widest + 1]) / 2)
+
+
+def assert_same_decisions(circuit: Circuit, decisions: list[oracle.Decision]) -> None:
+    graph = circuit.graph
+    assert len(decisions) == graph.n_edges
+    theirs = {d.edge: d for d in decisions}
+    assert circuit.scores is not None
+    assert circuit.tested is not None
+    largest = max(abs(d.effect) for d in decisions)
+    for i, edge in enumerate(graph.edges):
+        decision = theirs[edge]
+        assert circuit.mask[i] == decision.kept, (edge, decision)
+        assert circuit.tested[i] == decision.tested, (edge, decision)
+        assert circuit.scores[i] == pytest.approx(decision.effect, abs=1e-5 * max(1.0, largest)), edge
+
+
+def compare(
+    tiny: Tiny,
+    prompts: Prompts,
+    metric: str,
+    ablation: str,
+    threshold: float | None = None,
+    *,
+    grouped: bool = False,
+    **settings: Any,
+) -> Circuit:
+    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our circuit."""
+    mlp = tiny.ours.spec.d_mlp is not None
+    run = oracle_run(tiny, prompts, ablation)
+    loss = loss_of(metric, prompts, run)
+    if threshold is None:
+        threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share=0.75)
+    threshold = abs(threshold) if settings.get("absolute") else threshold
+    decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
+    graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
+    experiment = Experiment(tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph)
+    circuit = search(Acdc(threshold=threshold, **settings), experiment)
+    assert_same_decisions(circuit, decisions)
+    return circuit
+
+
+def _effects_of_single_removals(run: oracle.OracleRun, loss: losses.Loss, mlp: bool, kv: bool) -> list[float]:
+    """What each edge costs when it alone is removed: where effects lie, to place thresholds by."""
+    edges = oracle.edge_names(run.config, mlp=mlp, kv=kv)
+    everything = set(edges)
+    full = float(loss(run.run(everything, kv=kv)).double().mean())
+    some = edges[:: max(1, len(edges) // 60)]
+    return [float(loss(run.run(everything - {edge}, kv=kv)).double().mean()) - full for edge in some]
+
+
+def assert_same_logits(tiny: Tiny, prompts: Prompts, ablation: str, *, direct: bool = False, kv: bool = False) -> None:
+    """Values of random masks agree to 1e-5 of the largest logit."""
+    graph = tiny.ours.graph(direct=direct, grouped=kv)
+    run = oracle_run(tiny, prompts, ablation)
+    experiment = Experiment(tiny.ours, prompts, metric="logit", ablation=ablation, graph=graph)
+    rng = np.random.default_rng(5)
+    masks = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.3, 0.6, 0.9, 0.99)])
+    for mask, values in zip(masks, experiment.values(masks), strict=True):
+        logits = run.run(set(Circuit(graph, mask).edges), direct=direct, kv=kv)
+        theirs = logits[torch.arange(len(prompts)), torch.tensor(prompts.answer).long()].numpy()
+        np.testing.assert_allclose(values, theirs, atol=1e-5 * float(logits.abs().max()))

@@ -1,0 +1,41 @@
+"""Law 6 on families that differ in structure: grouped queries, parallel blocks, post-norms, soft caps, ALiBi."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.checkpoints import Tiny, load_tiny, random_prompts
+from tests.laws.agreement import ABLATIONS, assert_same_logits, compare
+from tests.parity.cases import CASES
+from tests.parity.harness import save_random
+
+FAMILIES = ["llama", "gpt_neox", "gemma2", "bloom", "olmo2", "granite"]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return load_tiny(save_random(tmp_path_factory.mktemp("m"), request.param, **CASES[request.param]))
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_random_circuits_have_the_oracles_logits(model: Tiny, ablation: str) -> None:
+    assert_same_logits(model, random_prompts(longest=8), ablation)
+
+
+def test_random_circuits_of_key_value_heads_have_the_oracles_logits(model: Tiny) -> None:
+    assert_same_logits(model, random_prompts(longest=8), "resample", kv=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ablation", ["resample", "mean"])
+def test_acdc_decides_as_the_oracle(model: Tiny, ablation: str) -> None:
+    circuit = compare(model, random_prompts(batch=4, longest=7), "kl", ablation)
+    assert 0 < len(circuit) < circuit.graph.n_edges
+
+
+@pytest.mark.slow
+def test_acdc_over_key_value_heads_decides_as_the_oracle(model: Tiny) -> None:
+    if model.ours.spec.n_kv_heads == model.ours.spec.n_heads:
+        pytest.skip("no grouped heads")
+    circuit = compare(model, random_prompts(batch=4, longest=7), "logit_difference", "resample", grouped=True)
+    assert 0 < len(circuit) < circuit.graph.n_edges

@@ -1,0 +1,28 @@
+"""The families, over Hugging Face's own weights: what one head, one MLP and the two ends compute."""
+
+from transformers import PreTrainedModel
+
+from ..names import sizes
+from .base import Family
+from .bloom import Bloom
+from .gpt2 import GPT2
+from .gpt_neox import GPTNeoX
+from .llama import Granite, Llama
+from .post_norm import Gemma2, Olmo2
+
+__all__ = ["Family", "take_apart"]
+
+_CLASSES: dict[str, type[Family]] = {
+    "gpt2": GPT2,
+    "llama": Llama,
+    "gpt_neox": GPTNeoX,
+    "gemma2": Gemma2,
+    "bloom": Bloom,
+    "olmo2": Olmo2,
+    "granite": Granite,
+}
+
+
+def take_apart(model: PreTrainedModel) -> Family:
+    sizes(model.config)  # refuses unknown families by name
+    return _CLASSES[model.config.model_type](model)
