@@ -174,14 +174,14 @@ def _origin(model: LanguageModel, task: Task, prompts: Prompts) -> dict[str, Any
             n_prompts=len(prompts),
             prompts_sha256=prompts.fingerprint,
         ),
-        "environment": environment(),
+        "environment": environment(model.dtype),
     }
     return {name: record.model_dump(mode="json") for name, record in records.items()}
 
 
-def environment() -> Environment:
-    """Versions, backend and precision of this process."""
+def environment(precision: str) -> Environment:
+    """Versions and backend of this process, and the precision that a model ran in."""
     packages = ("jax", "jaxlib", "equinox", "numpy", "torch", "transformers")
     versions = {name: metadata.version(name) for name in packages}
     versions |= {"circuitgraph": circuitgraph.__version__, "python": platform.python_version()}
-    return Environment(precision="float32", backend=jax.default_backend(), versions=versions)
+    return Environment(precision=precision, backend=jax.default_backend(), versions=versions)

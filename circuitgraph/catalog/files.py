@@ -62,6 +62,7 @@ def graph_record(graph: Graph) -> GraphRecord:
         mlp=graph.mlp,
         direct=graph.direct,
         parallel=graph.parallel,
+        coupled=graph.coupled,
         n_kv_heads=graph.n_kv_heads,
         n_writers=len(graph.writers),
         n_readers=len(graph.readers),

@@ -60,6 +60,7 @@ class GraphRecord(Record):
     mlp: bool
     direct: bool
     parallel: bool = False
+    coupled: bool = False
     n_kv_heads: int | None = Field(None, description="given where k and v are one reader for each key-value head")
     n_writers: int
     n_readers: int

@@ -122,11 +122,9 @@ def _tokens(record: CompileRecord) -> str:
         return "no tokenizer: prompts cannot be written as text"
     shown = " ".join(repr(token) for token in record.tokenizer.example_tokens)
     adds = record.tokenizer.default_adds
-    if adds:
-        note = f"nothing is added, although the tokenizer by itself would add {' '.join(map(repr, adds))}"
-    else:
-        note = "nothing is added"
-    return f"{shown}; {note}"
+    note = f", although the tokenizer by itself would add {' '.join(map(repr, adds))}" if adds else ""
+    bos = f"BOS is {record.tokenizer.bos!r}" if record.tokenizer.bos else "there is no BOS"
+    return f"{shown}; nothing is added{note}; {bos}"
 
 
 def _proof(parity: ParityRecord) -> Table:

@@ -11,7 +11,7 @@ from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 
-_FLOAT = 4
+_FLOAT = 4  # in reduced precisions as well: what is compared and summed is wider, and an estimate may be too high
 _CPU_TARGET = 2**30  # a bigger launch gains nothing on a CPU once its work outgrows the caches
 
 
@@ -40,8 +40,13 @@ def bytes_per_row(spec: Spec, graph: Graph, n_pos: int) -> int:
     values = 2 * len(graph.writers) * n_pos * spec.d_model
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
     attention = spec.n_heads * n_pos * (3 * spec.d_head + 2 * n_pos)
-    mlp = 2 * n_pos * (spec.d_mlp or 0)
-    return _FLOAT * (values + inputs + attention + mlp + 2 * spec.d_vocab + len(graph.readers) * len(graph.writers))
+    if (
+        spec.qk_norm_over == "width" and spec.qk_norm is not None
+    ):  # an input's queries of all heads, one input at a time
+        attention += 2 * spec.n_heads * n_pos * spec.d_head
+    mlp = (3 if spec.gated else 2) * n_pos * (spec.d_mlp or 0)
+    masks = len(graph.readers) * len(graph.writers)
+    return _FLOAT * (values + inputs + attention + mlp + 2 * spec.d_vocab_out + masks)
 
 
 def bytes_held(spec: Spec, graph: Graph, n_prompts: int, n_pos: int) -> int:

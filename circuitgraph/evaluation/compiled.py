@@ -69,12 +69,15 @@ def memory_record(model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: 
 
 def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     """How text becomes tokens, shown on an example."""
+    example = EXAMPLE
+    if tokenizer.unknown_id in tokenizer.encode(example):  # a toy's vocabulary: words that it does have
+        example = tokenizer.decode(tokenizer.vocabulary()[:5])
     return TokenizerRecord(
         n_tokens=len(tokenizer),
         bos=tokenizer.bos,
         default_adds=tokenizer.default_adds(),
-        example=EXAMPLE,
-        example_tokens=tokenizer.tokens(tokenizer.encode(EXAMPLE)),
+        example=example,
+        example_tokens=tokenizer.tokens(tokenizer.encode(example)),
     )
 
 

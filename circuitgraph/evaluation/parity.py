@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 from circuitgraph.catalog.records import ParityRecord
 from circuitgraph.engine.masked import Inputs
 from circuitgraph.engine.programs import run_everywhere, run_writers
-from circuitgraph.errors import ArgumentError, check_at_least
+from circuitgraph.errors import ArgumentError, ModelError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.reference import run_reference
 
 REDUCED = ("bfloat16", "float16")
+_LEAST = float(np.finfo(np.float32).tiny)  # nothing is divided by less
 
 
 def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed: int = 0) -> ParityRecord:
@@ -25,6 +26,7 @@ def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed
 
     Raises:
         ArgumentError: prompts longer than the model's context.
+        ModelError: transformers cannot run it, or numbers leave the range of the precision on the way.
     """
     check_at_least("the number of prompts", n_prompts, 1)
     check_at_least("the number of tokens", n_tokens, 1)
@@ -34,11 +36,13 @@ def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed
     theirs = run_reference(model, tokens)
     inputs = full_length(tokens)
     logits = _wide(run_everywhere(model.transformer, inputs))
+    compared = {"our logits": logits, "transformers' logits": theirs.logits, "its residual stream": theirs.streams}
+    _check_finite(model, compared)
+    residual = residual_errors(model, inputs, theirs.streams)
     difference = np.abs(logits - theirs.logits)
     prompt, position, token = (int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
     largest, worst = float(np.abs(theirs.logits).max()), float(difference.max())
-    relative = float(np.sqrt(np.mean(difference**2) / np.mean(theirs.logits**2)))
-    residual = residual_errors(model, inputs, theirs.streams)
+    relative = float(np.sqrt(np.mean(difference**2) / max(np.mean(theirs.logits**2), _LEAST)))
     if model.dtype in REDUCED:
         held = relative <= 2e-2
     else:
@@ -61,6 +65,15 @@ def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed
     )
 
 
+def _check_finite(model: LanguageModel, found: dict[str, np.ndarray]) -> None:
+    """Numbers that are not finite cannot be compared, and no record holds them."""
+    if bad := [name for name, numbers in found.items() if not np.isfinite(numbers).all()]:
+        raise ModelError(
+            f"Nothing can be compared: in {model.dtype} {' and '.join(bad)} of {model.name!r} are not finite. Choose a "
+            "precision of larger range: bfloat16, float32 or float64."
+        )
+
+
 def full_length(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
     """Prompts without padding."""
     positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
@@ -81,7 +94,7 @@ def residual_errors(
     for layer, stream in enumerate(streams):
         total = total + written[layers == layer - 1].sum(0)
         ours = total + (constants[layer - 1] if layer else 0.0)
-        errors.append(float(np.abs(ours - stream).max() / np.abs(stream).max()))
+        errors.append(float(np.abs(ours - stream).max() / max(np.abs(stream).max(), _LEAST)))
     return errors
 
 

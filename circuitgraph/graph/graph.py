@@ -61,6 +61,8 @@ class Graph:
             v of each head, from the reader to its own head. Without such an edge the head uses the replaced
             q (k, v). They are numbered last.
         parallel: the MLP of a layer does not see the heads of that layer.
+        coupled: the heads of a layer share a post-norm, so that what goes into one of them changes, through the norm's
+            divisor, what all of them write.
         n_kv_heads: if given, k and v are one reader for each key-value head (``a5.kv1<k>``, after all q of its layer),
             which feeds a group of query heads; if None they are one for each query head, as EAP-IG and MIB count.
 
@@ -73,6 +75,7 @@ class Graph:
     mlp: bool = True
     direct: bool = False
     parallel: bool = False
+    coupled: bool = False
     n_kv_heads: int | None = None
 
     def __post_init__(self) -> None:
@@ -126,6 +129,13 @@ class Graph:
             group = tuple(heads[g * size : (g + 1) * size])
             found += [Reader(f"{kv_name(layer, g)}<{i}>", i, layer, g, stage, group) for i in ("k", "v")]
         return found
+
+    def moved_by(self, reader: Reader) -> tuple[int, ...]:
+        """The writers whose value can change with this reader's input; none for the logits."""
+        if not self.coupled or reader.kind not in INPUTS:
+            return reader.feeds
+        first = self.writer_index(head_name(reader.layer, 0))
+        return tuple(range(first, first + self.n_heads))
 
     @property
     def _sublayers(self) -> int:

@@ -1,8 +1,9 @@
 """Names of nodes and edges: one canonical form is printed, the forms of papers and other tools are understood.
 
 Canonical: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; a head's inputs ``a5.h1<q>``,
-``<k>``, ``<v>``; those of a key-value head that is one reader for a group of heads ``a5.kv1<k>``, ``<v>``; an edge ``a5.h1->a7.h3<q>``. Aliases: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
-``blocks.5.attn.hook_result[1]``, ``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ... (TransformerLens).
+``<k>``, ``<v>``; those of a key-value head that is one reader for a group of heads ``a5.kv1<k>``, ``<v>``; an edge
+``a5.h1->a7.h3<q>``. Aliases: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG), ``blocks.5.attn.hook_result[1]``,
+``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ... (TransformerLens).
 """
 
 from __future__ import annotations

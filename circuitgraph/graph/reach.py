@@ -12,8 +12,8 @@ from circuitgraph.graph.graph import Graph
 def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """The kept edges that a path from the embedding to the logits runs through.
 
-    A path enters a head by its q, k or v (in the direct convention only where that direct edge is kept) and
-    an MLP by its input.
+    A path enters a head by its q, k or v (in the direct convention only where that direct edge is kept) and an MLP
+    by its input. Under a post-norm what enters one head enters all heads of its layer.
     """
     flow = _flow(graph, mask)
     forward = nx.descendants(flow, ("w", 0)) | {("w", 0)}
@@ -35,13 +35,16 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     flow.add_nodes_from(("r", i) for i in range(len(graph.readers)))
     flow.add_edges_from((("w", s), ("r", d)) for d, s in zip(dst[kept].tolist(), src[kept].tolist(), strict=True))
     cut = set(dst[(src < 0) & ~mask].tolist())
-    flow.add_edges_from((("r", i), ("w", fed)) for i, r in enumerate(graph.readers) if i not in cut for fed in r.feeds)
+    flow.add_edges_from(
+        (("r", i), ("w", moved)) for i, r in enumerate(graph.readers) if i not in cut for moved in graph.moved_by(r)
+    )
     return flow
 
 
 def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """Edges whose reader's node still feeds something: the others are dead, and ACDC removes them untested.
 
+    Under a post-norm a head lives as long as any head of its layer feeds something: it is part of their divisor.
     A q, k or v counts as dead too when its direct edge is gone, as in the reference implementation of ACDC.
     """
     dst, src = graph.ends
@@ -49,7 +52,8 @@ def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarra
     feeding = np.zeros(len(graph.writers), bool)
     feeding[src[mask & ordinary]] = True
     # the logits feed nothing and are always of use
-    node_live = np.array([feeding[list(r.feeds)].any() if r.feeds else True for r in graph.readers])
+    moved = (list(graph.moved_by(reader)) for reader in graph.readers)
+    node_live = np.array([feeding[writers].any() if writers else True for writers in moved])
     reader_live = node_live.copy()
     reader_live[dst[~ordinary & ~mask]] = False
     if not graph.direct:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ from circuitgraph.models.transformer import Block, Transformer
 if TYPE_CHECKING:
     from circuitgraph.models.families import Family
 
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+_THREADS = 4
+DTYPES = ("float32", "bfloat16", "float16", "float64")  # to run in, and of tensors in files
 
 
 def check_dtype(dtype: str) -> None:
@@ -51,122 +53,135 @@ class _Slot:
     rows: Any  # indices of the rows that count, None for all
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A family's checkpoint.
+
+    Attributes:
+        stored: the name in the files of each tensor, by its name without the prefix of transformers' wrapper classes.
+        prefix: what most names in the files begin with.
+    """
+
+    family: Family
+    checkpoint: Checkpoint
+    stored: Mapping[str, str]
+    prefix: str
+
+    @classmethod
+    def of(cls, family: Family, checkpoint: Checkpoint) -> _Source:
+        """Names without their prefixes."""
+        prefixes = {name: next((p for p in family.prefixes if name.startswith(p)), "") for name in checkpoint.shapes}
+        stored = {name.removeprefix(prefix): name for name, prefix in prefixes.items()}
+        return cls(family, checkpoint, stored, next(filter(None, prefixes.values()), ""))
+
+    def slots(self, parameter: Parameter, spec: Spec) -> Iterator[_Slot]:
+        """The tensors that one parameter is made of."""
+        name = self.family.stored_as(parameter.key)
+        rows, shape = None, stored_shape(parameter, self.family.layout)
+        if isinstance(name, Rows):
+            rows, n_rows = name.index(spec)
+            shape = (*shape[:-1], n_rows) if self.family.layout == "conv1d" else (n_rows, *shape[1:])
+            name = name.name
+        by_head = "{h}" in name
+        lead = (*parameter.leading, parameter.shape[0]) if by_head else parameter.leading
+        for place in product(*(range(n) for n in lead)):
+            layer, last = place[0] if place else 0, place[-1] if place else 0
+            yield _Slot(name.format(i=layer, h=last, e=last), place, shape[1:] if by_head else shape, rows)
+
+    def read(self, slot: _Slot, parameter: Parameter) -> Any:
+        """One tensor as torch has it, in our shape; a view where that can be."""
+        import torch
+
+        raw, layout = self.checkpoint.read(self.stored[slot.tensor]), self.family.layout
+        if slot.rows is not None:
+            raw = raw.index_select(-1 if layout == "conv1d" else 0, torch.from_numpy(slot.rows))
+        by_head = len(slot.place) > len(parameter.leading)
+        return raw if by_head else converted(raw, parameter, layout)
+
+    @property
+    def head(self) -> str:
+        """The tensor of the unembedding, which has no prefix."""
+        return str(self.family.stored_as("unembedding.weight"))
+
+    def really_tied(self, spec: Spec) -> Spec:
+        """As transformers: where the configuration ties but the files hold two different tables, both are used."""
+        names = [str(self.family.stored_as("embedding.weight")), self.head]
+        if not spec.tied or any(name not in self.stored for name in names):
+            return spec
+        embedding, head = (self.stored[name] for name in names)
+        if self.checkpoint.shapes[embedding] != self.checkpoint.shapes[head]:
+            return replace(spec, tied=False)
+        same = bool((self.checkpoint.read(embedding) == self.checkpoint.read(head)).all())
+        return replace(spec, tied=same)
+
+    def problems(self, plan: Mapping[Parameter, list[_Slot]], spec: Spec) -> list[str]:
+        """What is missing, of another shape than the configuration asks for, not in floating point, or left over."""
+        found, used = [], set()
+        for slot in (slot for slots in plan.values() for slot in slots):
+            if slot.tensor in used:
+                continue
+            used.add(slot.tensor)
+            if slot.tensor not in self.stored:
+                outside = slot.tensor.startswith(self.head.removesuffix("weight"))
+                found.append(f"missing: {'' if outside else self.prefix}{slot.tensor}")
+            elif (shape := self.checkpoint.shapes[self.stored[slot.tensor]]) != slot.shape:
+                name = self.stored[slot.tensor]
+                found.append(f"wrong shape: {name} has {list(shape)}, but config.json asks for {list(slot.shape)}")
+            elif (kept := self.checkpoint.dtypes[self.stored[slot.tensor]]) not in DTYPES:  # rounded, scaled elsewhere
+                name = self.stored[slot.tensor]
+                found.append(f"wrong dtype: {name} is {kept}, but must be one of {', '.join(DTYPES)}")
+        if spec.tied:
+            used.add(self.head)
+        left = [name for name in self.stored if name not in used and not re.search(self.family.buffers, name)]
+        return sorted(found) + [f"unexpected: {self.stored[name]}" for name in sorted(left)]
+
+
 def assemble(spec: Spec, family: Family, checkpoint: Checkpoint, dtype: str) -> Transformer:
     """The transformer with the checkpoint's weights in it.
 
     Raises:
         ModelError: tensors are missing, left over, of a wrong shape or not finite; all are listed.
     """
-    stored = _stored_names(family, checkpoint)
-    spec = _really_tied(spec, family, checkpoint, stored)
-    wanted = parameters(spec)
-    plan = {p: list(_slots(p, spec, family)) for p in wanted}
-    _check(plan, spec, family, checkpoint, stored)
+    source = _Source.of(family, checkpoint)
+    spec = source.really_tied(spec)
+    plan = {parameter: list(source.slots(parameter, spec)) for parameter in parameters(spec)}
+    _refuse(checkpoint, source.problems(plan, spec))
     arrays: dict[str, jax.Array] = {}
     shared: dict[tuple[str, ...], jax.Array] = {}  # one norm may serve two sublayers
-    problems: list[str] = []
+    problems, silent = [], True
     for parameter, slots in plan.items():
         sources = (parameter.key.split(".")[-2], *(slot.tensor for slot in slots))
         if sources not in shared:
-            shared[sources], bad = _filled(parameter, slots, family, checkpoint, stored, dtype)
-            problems += [f"not finite: {stored[tensor]}" for tensor in bad]
+            buffer, bad = _filled(parameter, slots, source, dtype)
+            problems += [f"not finite: {source.stored[name]}" for name in bad]
+            silent = silent and not (parameter.key.startswith("mlp.out") and any(part.any() for part in buffer))
+            shared[sources] = to_jax(buffer)
         arrays[parameter.key] = shared[sources]
+    _refuse(checkpoint, problems)
+    # Attention-only models are stored with MLPs of zeros, in families that always have MLPs: they could never write.
+    return build(replace(spec, d_mlp=None) if silent and spec.post_norm is None else spec, arrays)
+
+
+def _refuse(checkpoint: Checkpoint, problems: list[str]) -> None:
     if problems:
-        raise ModelError(list_problems(_title(checkpoint), problems))
-    return _without_inert_mlps(build(spec, arrays))
+        title = f"The weights of {checkpoint.name!r} are not what its config.json describes. Correct either:"
+        raise ModelError(list_problems(title, problems))
 
 
-def _title(checkpoint: Checkpoint) -> str:
-    return f"The weights of {checkpoint.name!r} are not what its config.json describes. Correct either:"
-
-
-def _stored_names(family: Family, checkpoint: Checkpoint) -> dict[str, str]:
-    """The name in the files of each tensor, by the name without the prefix of transformers' wrapper classes."""
-    found = {}
-    for stored in checkpoint.shapes:
-        prefix = next((p for p in family.prefixes if stored.startswith(p)), "")
-        found[stored.removeprefix(prefix)] = stored
-    return found
-
-
-def _really_tied(spec: Spec, family: Family, checkpoint: Checkpoint, stored: Mapping[str, str]) -> Spec:
-    """As transformers: where the configuration ties but the files hold two different tables, both are used."""
-    embedding, head = (str(family.stored_as(f"{site}.weight")) for site in ("embedding", "unembedding"))
-    if not spec.tied or embedding not in stored or head not in stored:
-        return spec
-    if checkpoint.shapes[stored[embedding]] != checkpoint.shapes[stored[head]]:
-        return replace(spec, tied=False)
-    same = bool((checkpoint.read(stored[embedding]) == checkpoint.read(stored[head])).all())
-    return replace(spec, tied=same)
-
-
-def _slots(parameter: Parameter, spec: Spec, family: Family) -> Iterator[_Slot]:
-    """The tensors that one parameter is made of."""
-    source = family.stored_as(parameter.key)
-    rows, shape = None, stored_shape(parameter, family.layout)
-    if isinstance(source, Rows):
-        rows, n_rows = source.index(spec)
-        shape = (*shape[:-1], n_rows) if family.layout == "conv1d" else (n_rows, *shape[1:])
-        source = source.name
-    by_head = "{h}" in source
-    lead = (*parameter.leading, parameter.shape[0]) if by_head else parameter.leading
-    for place in product(*(range(n) for n in lead)):
-        layer, last = place[0] if place else 0, place[-1] if place else 0
-        yield _Slot(source.format(i=layer, h=last, e=last), place, shape[1:] if by_head else shape, rows)
-
-
-def _check(
-    plan: Mapping[Parameter, list[_Slot]],
-    spec: Spec,
-    family: Family,
-    checkpoint: Checkpoint,
-    stored: Mapping[str, str],
-) -> None:
-    """Refuse what is missing, left over, or of another shape than the configuration asks for."""
-    problems, used = [], set()
-    prefix = next((p for p in family.prefixes if any(name.startswith(p) for name in checkpoint.shapes)), "")
-    for slot in (slot for slots in plan.values() for slot in slots):
-        if slot.tensor in used:
-            continue
-        used.add(slot.tensor)
-        if slot.tensor not in stored:
-            outside = slot.tensor.startswith(str(family.stored_as("unembedding.weight")).removesuffix("weight"))
-            problems.append(f"missing: {'' if outside else prefix}{slot.tensor}")
-        elif (found := checkpoint.shapes[stored[slot.tensor]]) != slot.shape:
-            problems.append(
-                f"wrong shape: {stored[slot.tensor]} has {list(found)}, but config.json asks for {list(slot.shape)}"
-            )
-    if spec.tied:
-        used.add(str(family.stored_as("unembedding.weight")))
-    left = [stored[tensor] for tensor in stored if tensor not in used and not re.search(family.buffers, tensor)]
-    problems = sorted(problems) + [f"unexpected: {tensor}" for tensor in sorted(left)]
-    if problems:
-        raise ModelError(list_problems(_title(checkpoint), problems))
-
-
-def _filled(
-    parameter: Parameter,
-    slots: list[_Slot],
-    family: Family,
-    checkpoint: Checkpoint,
-    stored: Mapping[str, str],
-    dtype: str,
-) -> tuple[jax.Array, list[str]]:
-    """One parameter with all its layers, and the tensors in which a number is not finite."""
+def _filled(parameter: Parameter, slots: list[_Slot], source: _Source, dtype: str) -> tuple[Any, list[str]]:
+    """One parameter with all its layers, as torch has it, and the tensors in which a number is not finite."""
     import torch
 
     buffer = torch.empty((*parameter.leading, *parameter.shape), dtype=getattr(torch, dtype))
-    bad = []
-    for slot in slots:
-        raw = checkpoint.read(stored[slot.tensor])
-        if slot.rows is not None:
-            raw = raw.index_select(-1 if family.layout == "conv1d" else 0, torch.from_numpy(slot.rows))
-        by_head = len(slot.place) > len(parameter.leading)
+
+    def fill(slot: _Slot) -> str | None:
         target = buffer[slot.place]
-        target.copy_(raw if by_head else converted(raw, parameter, family.layout))
-        if not torch.isfinite(target.sum(dtype=torch.float32)) and not torch.isfinite(target).all():
-            bad.append(slot.tensor)
-    return to_jax(buffer), bad
+        target.copy_(source.read(slot, parameter))
+        finite = torch.isfinite(target.sum(dtype=torch.float32)) or torch.isfinite(target).all()
+        return None if finite else slot.tensor
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # torch copies without Python's lock
+        return buffer, [name for name in pool.map(fill, slots) if name]
 
 
 def to_jax(tensor: Any) -> jax.Array:
@@ -222,18 +237,3 @@ def build(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transformer:
         b_unembed=arrays.get("unembedding.bias"),
         spec=spec,
     )
-
-
-def _without_inert_mlps(model: Transformer) -> Transformer:
-    """Without MLPs, where every MLP's output projection is exactly zero: it could never write anything.
-
-    That is how attention-only models are stored in families that always have MLPs.
-    """
-    mlp = model.blocks.mlp
-    if mlp is None or mlp.post_norm is not None:
-        return model
-    if any(part is not None and bool(jnp.any(part)) for part in (mlp.b_out, mlp.w_out[:1], mlp.w_out)):
-        return model
-    spec = replace(model.spec, d_mlp=None)
-    blocks = Block(replace(model.blocks.attention, spec=spec), None)
-    return replace(model, blocks=blocks, spec=spec)

@@ -123,9 +123,12 @@ def shards(name: str, index: Path) -> list[Path]:
         ModelError: the index is not readable, or names a file outside its folder.
     """
     try:
-        listed = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        listed = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}.") from error
+    if not listed:
+        raise ModelError(f"The file {index.name} of {name!r} is no index of shards: it names none. {AGAIN}")
     if bad := [file for file in listed if not isinstance(file, str) or Path(file).name != file]:
-        raise ModelError(list_problems(f"The file {index.name} of {name!r} names files that are no shards:", bad))
-    return [index.parent / file for file in listed]
+        problems = sorted({str(file) for file in bad})
+        raise ModelError(list_problems(f"The file {index.name} of {name!r} names files that are no shards:", problems))
+    return [index.parent / file for file in sorted(set(listed))]

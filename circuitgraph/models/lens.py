@@ -41,11 +41,26 @@ class _StateDict(Checkpoint):
 
 def is_state_dict(path: Path) -> bool:
     """Whether this is a file of weights by itself, not one of those in a folder in Hugging Face layout."""
-    if path.suffix not in SUFFIXES or not path.expanduser().is_file():
+    if path.suffix not in SUFFIXES:
+        return False
+    try:
+        if not path.expanduser().is_file():
+            return False
+    except (OSError, RuntimeError):  # a name too long, somebody's home that is not here
         return False
     with suppress(OSError, ValueError, TypeError):
         return "model_type" not in json.loads((path.expanduser().parent / "config.json").read_text(encoding="utf-8"))
     return True
+
+
+def state_dict_in(folder: Path) -> Path | None:
+    """The first state dict of a folder that has the configuration of a HookedTransformer beside it."""
+    for path in sorted(folder.iterdir()):
+        for beside in _beside(path) if is_state_dict(path) else ():
+            with suppress(OSError, ValueError, TypeError):
+                if "d_model" in json.loads(beside.read_text(encoding="utf-8")):
+                    return path
+    return None
 
 
 def load_transformer_lens(
@@ -65,10 +80,10 @@ def load_transformer_lens(
         ModelError: a file is not found or not readable, or a setting cannot be reproduced exactly.
     """
     check_dtype(dtype)
-    path = Path(weights).expanduser()
-    if path.suffix not in SUFFIXES:
+    if Path(weights).suffix not in SUFFIXES:
         raise ModelError(f"{str(weights)!r} is no state dict: its name must end in one of {', '.join(SUFFIXES)}.")
-    if not path.is_file():
+    path = _file(weights)
+    if path is None:
         raise ModelError(f"There is no file {str(weights)!r}.")
     settings = {"model_type": FAMILY, **_config(path, config)}
     families[FAMILY].check(settings)
@@ -91,9 +106,8 @@ def load_transformer_lens(
 def _config(weights: Path, given: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return given
-    usual = [weights.with_suffix(".json"), weights.with_name("config.json"), weights.with_name("cfg.json")]
-    tried = usual if given is None else [Path(given).expanduser()]
-    path = next((path for path in tried if path.is_file()), None)
+    tried = _beside(weights) if given is None else [Path(given)]
+    path = next((path for path in map(_file, tried) if path is not None), None)
     if path is None:
         looked = " or ".join(path.name for path in tried)
         raise ModelError(
@@ -107,6 +121,20 @@ def _config(weights: Path, given: str | Path | Mapping[str, Any] | None) -> Mapp
     if not isinstance(found, dict):
         raise ModelError(f"{str(path)!r} holds a {type(found).__name__}, not the fields of a HookedTransformerConfig.")
     return found
+
+
+def _beside(weights: Path) -> list[Path]:
+    """Where the configuration of a state dict usually is."""
+    return [weights.with_suffix(".json"), weights.with_name("config.json"), weights.with_name("cfg.json")]
+
+
+def _file(name: str | Path) -> Path | None:
+    """The file of this name, None if there is none."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError) as error:  # a name too long, somebody's home that is not here
+        raise ModelError(f"{str(name)!r} cannot be looked up: {first_line(error)}.") from error
 
 
 def _opened(name: str, path: Path) -> _StateDict:

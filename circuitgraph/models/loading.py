@@ -18,7 +18,7 @@ from circuitgraph.models.assemble import assemble, check_dtype
 from circuitgraph.models.checkpoint import AGAIN, WEIGHT_FILES, open_checkpoint, shards
 from circuitgraph.models.families import families
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.lens import is_state_dict, load_transformer_lens
+from circuitgraph.models.lens import FAMILY, SUFFIXES, is_state_dict, load_transformer_lens, state_dict_in
 from circuitgraph.models.tokenizer import read_tokenizer
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -64,6 +64,11 @@ def load_model(
     where = _locate(name)
     options: dict[str, Any] = {"local_files_only": local_only or where != name, "revision": revision or "main"}
     with quiet_transformers():
+        file = _config_file(name, where, options)
+        _check_model_type(name, file)
+        commit = _commit(where, file)
+        if commit is not None:  # of which all files are, even if the hub's branch moves on meanwhile
+            options["revision"] = commit
         settings = _read_config(name, where, options | {"trust_remote_code": trust_remote_code}).to_dict()
         family = _family(name, settings["model_type"])
         family.check(settings)
@@ -71,7 +76,6 @@ def load_model(
         spec = family.spec(settings)
         checkpoint = open_checkpoint(name, _weight_files(name, where, options))
         tokenizer = read_tokenizer(where, options | {"trust_remote_code": trust_remote_code})
-        commit = _commit(where, options)
     return LanguageModel(
         name=name,
         family=settings["model_type"],
@@ -94,12 +98,15 @@ def _locate(name: str) -> str:
         raise ModelError(f"{name!r} cannot be looked up: {first_line(error)}. {_GIVE}") from error
     if is_folder:
         if not (path / "config.json").is_file():
-            raise ModelError(f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint. {_GIVE}")
+            raise ModelError(
+                f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint.{_instead(path)} {_GIVE}"
+            )
         if not any((path / file).is_file() for file in WEIGHT_FILES):
             found = sorted(file.name for file in path.glob("*.gguf"))
             quantised = f" {found[0]} is a GGUF file, which holds rounded weights and is not read." if found else ""
             raise ModelError(
                 f"The folder {name!r} has no weights. Expected one of {', '.join(WEIGHT_FILES)}.{quantised}"
+                f"{_instead(path)}"
             )
         return str(path)
     if name in shipped:
@@ -109,38 +116,52 @@ def _locate(name: str) -> str:
     if exists:
         raise ModelError(f"{name!r} is a file. Give the folder that holds it, if that is a Hugging Face checkpoint.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"There is no folder {name!r}. {_GIVE}")
+        raise ModelError(f"There is no {'file' if path.suffix in SUFFIXES else 'folder'} {name!r}. {_GIVE}")
     return name
+
+
+def _instead(folder: Path) -> str:
+    """What to give where a folder is no Hugging Face checkpoint but holds one of TransformerLens."""
+    found = state_dict_in(folder)
+    return f" To load the TransformerLens model in it, give its state dict: {str(found)!r}." if found else ""
 
 
 def _read_config(name: str, where: str, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
-    if where != name or Path(where).is_dir():
-        _check_model_type(name, Path(where))
     try:
         return AutoConfig.from_pretrained(where, **options)
     except Exception as error:
-        if Path(where).is_dir():
-            raise ModelError(f"The config.json of {name!r} cannot be used: {first_line(error)}") from error
-        hint = f"It is no folder here, and the hub did not provide it: {first_line(error)}. {_GIVE}"
+        raise ModelError(f"The config.json of {name!r} cannot be used: {first_line(error)}") from error
+
+
+def _config_file(name: str, where: str, options: dict[str, Any]) -> Path:
+    """config.json in the folder, or in the hub's cache once it has been fetched."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        return Path(str(cached_file(where, "config.json", **options)))
+    except Exception as error:
+        asked = "" if options["revision"] == "main" else f" at revision {options['revision']!r}"
+        hint = f"It is no folder here, and the hub did not provide it{asked}: {first_line(error)}. {_GIVE}"
         raise ModelError(str(unknown_name("model", name, shipped_models(), hint))) from error
 
 
-def _check_model_type(name: str, folder: Path) -> None:
-    """Say which part of a local config.json is wrong before transformers says something longer."""
+def _check_model_type(name: str, path: Path) -> None:
+    """Say which part of a config.json is wrong before transformers says something longer, or asks to run its code."""
     try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {AGAIN}") from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        raise ModelError(f"The config.json of {name!r} has no 'model_type'. {AGAIN}")
+        raise ModelError(f"The config.json of {name!r} has no 'model_type'.{_instead(path.parent)} {AGAIN}")
     _family(name, settings["model_type"])
 
 
 def _family(name: str, model_type: Any) -> Any:
-    if not isinstance(model_type, str) or model_type not in families:
-        known = ", ".join(families.names())
+    supported = [known for known in families.names() if known != FAMILY]  # whose checkpoints are files, not folders
+    if not isinstance(model_type, str) or model_type not in supported:
+        known = ", ".join(supported)
         raise ModelError(f"{name!r} is of the architecture {model_type!r}, which is not supported. Supported: {known}.")
     return families[model_type]
 
@@ -158,15 +179,27 @@ def _weight_files(name: str, where: str, options: dict[str, Any]) -> list[Path]:
         listed = shards(name, Path(found))
         if Path(where).is_dir():
             return listed
-        return [Path(str(cached_file(where, path.name, **options))) for path in listed]
+        return [_shard(name, where, path.name, options) for path in listed]
     raise ModelError(f"{name!r} has no weights. Expected one of {', '.join(WEIGHT_FILES)}.")
 
 
-def _commit(where: str, options: dict[str, Any]) -> str | None:
-    """The hub's commit that was read; None for a folder."""
-    from transformers.utils.hub import cached_file, extract_commit_hash
+def _shard(name: str, where: str, file: str, options: dict[str, Any]) -> Path:
+    """One shard in the hub's cache, fetched if need be."""
+    from transformers.utils.hub import cached_file
 
-    return None if Path(where).is_dir() else extract_commit_hash(cached_file(where, "config.json", **options), None)
+    try:
+        return Path(str(cached_file(where, file, **options)))
+    except Exception as error:
+        raise ModelError(
+            f"The weights of {name!r} are incomplete: the hub did not provide {file}: {first_line(error)}. {AGAIN}"
+        ) from error
+
+
+def _commit(where: str, file: Path) -> str | None:
+    """The hub's commit that a file in its cache is of; None for a folder."""
+    from transformers.utils.hub import extract_commit_hash
+
+    return None if Path(where).is_dir() else extract_commit_hash(str(file), None)
 
 
 @contextmanager

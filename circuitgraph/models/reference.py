@@ -65,11 +65,15 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
             f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, so there is nothing "
             "to compare with."
         )
-    config = AutoConfig.from_pretrained(model.location, revision=model.revision or "main", local_files_only=True)
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": model.location,
+        "revision": model.revision or "main",
+        "local_files_only": True,
+        "trust_remote_code": False,  # the comparison is with transformers' code, whatever a checkpoint brings along
+    }
+    config = AutoConfig.from_pretrained(**where)
     return AutoModelForCausalLM.from_pretrained(
-        model.location,
-        revision=model.revision or "main",
-        local_files_only=True,
+        **where,
         attn_implementation=families[model.family].configured(config.to_dict()).reference_attention,
         dtype=getattr(torch, dtype),
     ).eval()

@@ -175,5 +175,6 @@ class Spec:
             mlp=self.d_mlp is not None,
             direct=direct,
             parallel=self.parallel,
+            coupled=self.post_norm is not None,
             n_kv_heads=self.n_kv_heads if grouped else None,
         )

@@ -14,6 +14,8 @@ import pytest
 
 from circuitgraph.catalog.files import load_circuit, load_record
 from circuitgraph.cli.main import main
+from tests.parity.cases import CASES
+from tests.parity.harness import save_random
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,9 @@ def canned(finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = load_record(finished[0]).evaluation
     monkeypatch.setattr("circuitgraph.api.discover", lambda *_, **__: load_circuit(finished[0]))
     monkeypatch.setattr("circuitgraph.api.evaluate", lambda *_, **__: evaluation)
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random grouped-query model without a tokenizer, to be read only."""
+    return save_random(tmp_path_factory.mktemp("llama"), "llama", **CASES["llama"])

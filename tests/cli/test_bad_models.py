@@ -35,7 +35,7 @@ def change_config(folder: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama", "no-such-thing"])
+@pytest.mark.parametrize("architecture", ["bert", "t5", "no-such-thing"])
 def test_unsupported_architecture(run: Callable[..., Ran], broken: Path, tmp_path: Path, architecture: str) -> None:
     change_config(broken, model_type=architecture)
     refused(run, broken, tmp_path, str(broken), repr(architecture), "not supported", "Supported: ", "gpt2")
@@ -49,13 +49,13 @@ def test_model_without_a_tokenizer(run: Callable[..., Ran], tiny: Tiny, tmp_path
 def test_truncated_weights(run: Callable[..., Ran], broken: Path, tmp_path: Path, keep: int) -> None:
     file = broken / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    refused(run, broken, tmp_path, str(broken), "cannot be read", "again")
+    refused(run, broken, tmp_path, str(broken), "is truncated or is no safetensors file", "again")
 
 
 def test_corrupt_weights(run: Callable[..., Ran], broken: Path, tmp_path: Path) -> None:
     file = broken / "model.safetensors"
     file.write_bytes(b"\x00garbage" * 1000)
-    refused(run, broken, tmp_path, str(broken), "cannot be read", "again")
+    refused(run, broken, tmp_path, str(broken), "is truncated or is no safetensors file", "again")
 
 
 def test_weights_of_another_size(run: Callable[..., Ran], broken: Path, tmp_path: Path) -> None:

@@ -13,16 +13,23 @@ from circuitgraph.graph.graph import Graph
 
 def graphs(layers: int = 4, heads: int = 4) -> st.SearchStrategy[Graph]:
     """Graphs of up to that many layers and heads, with and without MLPs, parallel or not, of all conventions."""
-    shapes = st.tuples(st.integers(1, heads), st.booleans(), st.booleans(), st.integers(1, heads))
+    shapes = st.tuples(st.integers(1, heads), st.booleans(), st.booleans(), st.booleans(), st.integers(1, heads))
 
-    def build(n_layers: int, mlp: bool, parallel: bool, shape: tuple[int, bool, bool, int]) -> Graph:
-        n_heads, direct, grouped, wanted = shape
+    def build(n_layers: int, mlp: bool, parallel: bool, shape: tuple[int, bool, bool, bool, int]) -> Graph:
+        n_heads, direct, coupled, grouped, wanted = shape
         if not grouped:
-            return Graph(n_layers, n_heads, mlp, direct, parallel)
+            return Graph(n_layers, n_heads, mlp, direct, parallel, coupled)
         n_kv_heads = max(n for n in range(1, wanted + 1) if n_heads % n == 0)
-        return Graph(n_layers, n_heads, mlp, parallel=parallel, n_kv_heads=n_kv_heads)
+        return Graph(n_layers, n_heads, mlp, parallel=parallel, coupled=coupled, n_kv_heads=n_kv_heads)
 
     return st.builds(build, st.integers(1, layers), st.booleans(), st.booleans(), shapes)
+
+
+def moved_by(graph: Graph, node: str) -> set[str]:
+    """The node, the heads that share a key-value head, or all heads of a layer that share a post-norm."""
+    if not graph.coupled or not node.startswith("a"):
+        return fed_by(graph, node)
+    return {f"{node.split('.')[0]}.h{h}" for h in range(graph.n_heads)}
 
 
 def fed_by(graph: Graph, node: str) -> set[str]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.reach import live_edges
-from tests.graph.strategies import Drawn, drawn, fed_by
+from tests.graph.strategies import Drawn, drawn, moved_by
 
 
 def walkable(circuit: Circuit) -> nx.DiGraph:
@@ -29,7 +29,7 @@ def walkable(circuit: Circuit) -> nx.DiGraph:
         if reader == "logits" or reader.endswith("out"):
             continue
         if reader.startswith("m") or not direct:
-            for node in fed_by(circuit.graph, reader.split("<")[0]):
+            for node in moved_by(circuit.graph, reader.split("<")[0]):
                 found.add_edge(reader, f"{node} out", name=None)
     return found
 
@@ -111,7 +111,7 @@ def test_an_edge_lives_while_the_node_it_enters_feeds_something(sample: Drawn) -
         src, dst = edge.split("->")
         node = dst.split("<")[0]
         direct_gone = circuit.graph.direct and dst.endswith(">") and dst not in feeding
-        expected.append(dst == "logits" or (not feeding.isdisjoint(fed_by(circuit.graph, node)) and not direct_gone))
+        expected.append(dst == "logits" or (not feeding.isdisjoint(moved_by(circuit.graph, node)) and not direct_gone))
         if src.endswith(">"):
             assert node == dst, "a direct edge enters the head itself"
     np.testing.assert_array_equal(live_edges(circuit.graph, circuit.mask), expected)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from .names import edge_names, head_names, kv_head_names, nodes_fed, refuse_direct_with_kv, sizes
+from .names import edge_names, head_names, kv_head_names, nodes_moved, refuse_direct_with_kv, sizes
 from .run import OracleRun
 
 Loss = Callable[[Tensor], Tensor]
@@ -111,7 +111,7 @@ def _is_dead(config: PreTrainedConfig, reader: str, kept: set[str], direct: bool
     node, bracket, _ = reader.partition("<")
     if direct and bracket and f"{reader}->{node}" not in kept:
         return True
-    starts = tuple(f"{fed}->" for fed in nodes_fed(config, reader))
+    starts = tuple(f"{node}->" for node in nodes_moved(config, reader))
     return not any(edge.startswith(starts) for edge in kept)
 
 

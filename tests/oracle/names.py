@@ -11,6 +11,9 @@ from transformers import PreTrainedConfig
 FAMILIES = ("gpt2", "llama", "gpt_neox", "gemma2", "bloom", "olmo2", "granite")
 
 
+POST_NORM = ("gemma2", "olmo2")
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What a graph needs to know of a model; `parallel` MLPs do not see the heads of their own layer."""
@@ -64,6 +67,17 @@ def nodes_fed(config: PreTrainedConfig, reader: str) -> list[str]:
         return [node]
     size = sizes(config).heads // sizes(config).kv_heads
     return [f"{layer}.h{head}" for head in range(int(group) * size, (int(group) + 1) * size)]
+
+
+def nodes_moved(config: PreTrainedConfig, reader: str) -> list[str]:
+    """The writers whose value can change with this reader's input.
+
+    Under a post-norm these are all heads of the layer: one norm's divisor is made of what they all write.
+    """
+    fed = nodes_fed(config, reader)
+    if "<" not in reader or config.model_type not in POST_NORM:
+        return fed
+    return head_names(config, int(fed[0].removeprefix("a").partition(".")[0]))
 
 
 def writers_before(config: PreTrainedConfig, layer: int, mlp: bool = True) -> list[str]:

@@ -9,7 +9,7 @@ from . import losses
 from .acdc import oracle_acdc
 from .cases import EXACT, LENGTHS, assert_close, make_case, some_edges
 from .eap import explicit_eap
-from .names import FAMILIES, edge_names, nodes_fed, sizes
+from .names import FAMILIES, edge_names, nodes_fed, nodes_moved, sizes
 from .run import Ablation, OracleRun
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -105,7 +105,9 @@ def test_every_decision_is_right(family: str, threshold: float) -> None:
             assert decision.kept == (not decision.effect < threshold)
             current = current if decision.kept else loss_without
         kept = kept if decision.kept else without_it
-    assert {d.tested for d in decisions} == {d.kept for d in decisions} == {False, True}
+    assert {d.kept for d in decisions} == {False, True}
+    if family == "gemma2":  # where heads share a post-norm, only a layer as a whole could be dead
+        return
     assert any(not d.tested and ".kv" in d.edge for d in decisions)
     if family != "gpt_neox":  # a key-value head is dead with its whole group only
         inputs = {d.edge.split("->")[1] for d in decisions if d.tested and ".kv" in d.edge}
@@ -117,7 +119,7 @@ def alive(config: Any, reader: str, kept: set[str]) -> bool:
     """Whether a kept path leads from a reader to the output, found by walking."""
     if reader == "logits":
         return True
-    nodes = nodes_fed(config, reader)
+    nodes = nodes_moved(config, reader)
     return any(alive(config, edge.split("->")[1], kept) for edge in kept if edge.split("->")[0] in nodes)
 
 

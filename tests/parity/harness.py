@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
+from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits, writer_values
+from circuitgraph.evaluation.parity import full_length
+from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
 
 LENGTH = 13  # longer than every window and original context of the cases
 
 
-def save_random(folder: Path, model_type: str, seed: int = 0, **fields: Any) -> Path:
-    """Write a random model whose weights are large enough that every setting shows in the logits."""
+def save_random(folder: Path, model_type: str, seed: int = 0, scale: float = 0.3, **fields: Any) -> Path:
+    """Write a random model; with weights of this standard deviation every setting shows in the logits."""
     config = AutoConfig.for_model(model_type, bos_token_id=None, eos_token_id=None, pad_token_id=None, **fields)
     torch.manual_seed(seed)
     logging.disable_progress_bar()
@@ -27,7 +31,7 @@ def save_random(folder: Path, model_type: str, seed: int = 0, **fields: Any) -> 
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0, 0.3)
+                parameter.normal_(0, scale)
             else:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     model.save_pretrained(folder)
@@ -39,16 +43,37 @@ def random_tokens(vocab: int, batch: int = 3, length: int = LENGTH, seed: int = 
     return np.random.default_rng(seed).integers(0, vocab, (batch, length))
 
 
-def run_ours(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """Our logits of full-length prompts, in float32 at least."""
+def run_ours(model: LanguageModel, tokens: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Our logits, in float32 at least; of full-length prompts if no mask is given."""
     positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
-    logits = _run(model.transformer, jnp.asarray(tokens), jnp.ones(tokens.shape, bool), jnp.asarray(positions))
+    mask = np.ones(tokens.shape, bool) if mask is None else mask
+    logits = _run(model.transformer, jnp.asarray(tokens), jnp.asarray(mask), jnp.asarray(positions))
     return np.asarray(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
 
 @eqx.filter_jit
 def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
     return network(tokens, mask, positions)
+
+
+@eqx.filter_jit
+def run_masks(network: Transformer, masks: jax.Array, cells: Cells, corrupted: Inputs, clean: Inputs) -> jax.Array:
+    """Logits of every prompt at every position under each mask, absent edges carrying the corrupted run."""
+    background = Background.of(network, writer_values(network, corrupted))
+    return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
+
+
+def everywhere(tokens: np.ndarray) -> Inputs:
+    """Each prompt once for each position, scored there."""
+    inputs: Any = jax.tree.map(lambda x: jnp.repeat(x, tokens.shape[1], axis=0), full_length(tokens))
+    return inputs._replace(score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens)))
+
+
+def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:
+    """All edges but those into one reader, or out of one writer."""
+    dst, src = graph.ends
+    found = {f"into {reader.name}": dst != i for i, reader in enumerate(graph.readers)}
+    return found | {f"out of {writer.name}": src != i for i, writer in enumerate(graph.writers)}
 
 
 def gate(reference: np.ndarray) -> float:

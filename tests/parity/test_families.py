@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from jax import Array
 
-from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.masked import Background, Cells, masked_logits, writer_values
-from circuitgraph.evaluation.parity import full_length, residual_errors, verify
-from circuitgraph.graph.circuit import Circuit
+from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits, writer_values
+from circuitgraph.evaluation.parity import full_length, residual_errors
+from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.models.reference import Reference, run_reference
-from tests.checkpoints import random_prompts
+from circuitgraph.models.reference import Reference, load_reference, run_reference
+from circuitgraph.models.transformer import Transformer
 from tests.parity.cases import CASES
 from tests.parity.harness import LENGTH, gate, random_tokens, run_ours, save_random
 
-run_masked = eqx.filter_jit(masked_logits)
-run_writers = eqx.filter_jit(writer_values)
-run_background = eqx.filter_jit(Background.of)
+SHORT = LENGTH // 2
 
 
 @dataclass(frozen=True)
@@ -52,51 +53,80 @@ def test_law_2_parity(case: Case) -> None:
     assert np.abs(theirs - ours).max() <= gate(theirs)
 
 
-def test_law_2_parity_in_bfloat16(case: Case) -> None:
-    """Root mean square of the difference over that of the logits; largest numbers are what rounding makes of them."""
-    assert case.model.location is not None
-    assert verify(load_model(case.model.location, dtype="bfloat16"), n_tokens=LENGTH).relative <= 2e-2
+def test_law_5_padding_changes_nothing(case: Case) -> None:
+    """Prompts of half the length, padded with other tokens, are what transformers makes of them alone."""
+    alone = run_reference(case.model, case.tokens[:, :SHORT]).logits
+    mask = np.arange(LENGTH)[None, :] < np.array([[SHORT], [LENGTH], [SHORT]])
+    padded = run_ours(case.model, case.tokens, mask)
+    np.testing.assert_allclose(padded[::2, :SHORT], alone[::2], atol=gate(alone))
+    np.testing.assert_allclose(padded[1], case.reference.logits[1], atol=gate(alone))
 
 
-@pytest.mark.parametrize("grouped", [False, True])
-def test_law_3_ends_at_every_position(case: Case, grouped: bool) -> None:
-    """Full mask = clean run; empty mask with resampling = corrupted run."""
-    if grouped and case.model.spec.n_kv_heads == case.model.spec.n_heads:
-        pytest.skip("no grouped heads")
-    network, graph = case.model.transformer, case.model.graph(grouped=grouped)
-    clean, corrupted = full_length(case.tokens), full_length(case.tokens[::-1].copy())
-    cells, background = Cells.of(graph), run_background(network, run_writers(network, corrupted))
-    for circuit, theirs in ((Circuit.full(graph), case.reference.logits), (Circuit.empty(graph), None)):
-        theirs = case.reference.logits[::-1] if theirs is None else theirs
-        for position in range(LENGTH):
-            here = clean._replace(score_at=jnp.full(len(case.tokens), position, jnp.int32))
-            ours = run_masked(network, jnp.asarray(circuit.mask, jnp.float32), cells, background, here)
-            assert np.abs(np.asarray(ours) - theirs[:, position]).max() <= gate(theirs)
+@eqx.filter_jit
+def run_masks(network: Transformer, masks: Array, cells: Cells, corrupted: Inputs, clean: Inputs) -> Array:
+    """Logits of every prompt at every position under each mask, absent edges carrying the corrupted run."""
+    background = Background.of(network, writer_values(network, corrupted))
+    return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
 
 
-@pytest.mark.parametrize("grouped", [False, True])
-def test_law_4_every_reader_and_writer_is_live(case: Case, grouped: bool) -> None:
-    """Removing the edges of any one node, in or out, moves the logits."""
+def everywhere(tokens: np.ndarray) -> Inputs:
+    """Each prompt once for each position, scored there."""
+    inputs: Any = jax.tree.map(lambda x: jnp.repeat(x, tokens.shape[1], axis=0), full_length(tokens))
+    return inputs._replace(score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens)))
+
+
+def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:
+    """All edges but those into one reader, or out of one writer."""
+    dst, src = graph.ends
+    found = {f"into {reader.name}": dst != i for i, reader in enumerate(graph.readers)}
+    return found | {f"out of {writer.name}": src != i for i, writer in enumerate(graph.writers)}
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["heads", "key-value heads"])
+def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
+    """Full mask = clean run, empty mask = corrupted run, at every position; and no node can be removed unnoticed."""
     if grouped and case.model.spec.n_kv_heads == case.model.spec.n_heads:
         pytest.skip("no grouped heads")
     graph = case.model.graph(grouped=grouped)
-    prompts = random_prompts(vocab=case.model.spec.d_vocab, longest=LENGTH)
-    experiment = Experiment(case.model, prompts, metric="logit_difference", graph=graph)
-    dst, src = graph.ends
-    masks = [dst != reader for reader in range(len(graph.readers))]
-    masks += [src != writer for writer in range(len(graph.writers))]
-    values = experiment.values(np.stack([np.ones(graph.n_edges, bool), *masks]))
-    moved = np.abs(values[1:] - values[0]).max(axis=1)
-    names = [f"into {r.name}" for r in graph.readers] + [f"out of {w.name}" for w in graph.writers]
-    assert not [name for name, size in zip(names, moved, strict=True) if size < 1e-5]
+    single = masks_without_one_node(graph)
+    masks = np.stack([np.ones(graph.n_edges, bool), np.zeros(graph.n_edges, bool), *single.values()])
+    clean, corrupted = everywhere(case.tokens), everywhere(case.tokens[::-1].copy())
+    given = jnp.asarray(masks, jnp.float32)
+    full, empty, *without = np.asarray(run_masks(case.model.transformer, given, Cells.of(graph), corrupted, clean))
+    theirs = case.reference.logits
+    assert np.abs(full - theirs.reshape(full.shape)).max() <= gate(theirs)
+    assert np.abs(empty - theirs[::-1].reshape(full.shape)).max() <= gate(theirs)
+    assert not [node for node, logits in zip(single, without, strict=True) if np.abs(logits - full).max() < 1e-5]
 
 
-def test_law_5_padding_changes_nothing(case: Case) -> None:
-    """Two prompts of half the length, padded with other tokens, give what they give alone."""
-    short = LENGTH // 2
-    alone = run_ours(case.model, case.tokens[:, :short])
-    inputs = full_length(case.tokens)
-    mask = jnp.arange(LENGTH)[None, :] < jnp.array([[short], [LENGTH], [short]])
-    padded = np.asarray(eqx.filter_jit(case.model.transformer)(inputs.tokens, mask, inputs.positions))
-    np.testing.assert_allclose(padded[::2, :short], alone[::2], atol=gate(alone))
-    np.testing.assert_allclose(padded[1], run_ours(case.model, case.tokens)[1], atol=gate(alone))
+@pytest.mark.parametrize("name", CASES)
+def test_law_2_parity_in_bfloat16(name: str, tmp_path: Any) -> None:
+    """Root mean square of the difference, relative, on weights so small that rounding is not amplified."""
+    folder = save_random(tmp_path / "m", name.partition(":")[0], scale=0.1, **CASES[name])
+    model = load_model(folder, dtype="bfloat16")
+    shape = (3, LENGTH) if model.spec.experts is None else (40, 4)  # a route taken otherwise spoils all that follows
+    tokens = random_tokens(model.spec.d_vocab, *shape)
+    settled = positions_with_settled_routes(model, tokens)
+    theirs, ours = run_reference(model, tokens).logits[settled], run_ours(model, tokens)[settled]
+    relative = np.sqrt(np.mean((ours - theirs) ** 2) / np.mean(theirs**2))
+    assert relative <= 2e-2
+
+
+def positions_with_settled_routes(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
+    """Where no router of a mixture of experts had a choice, here or before, that bfloat16 could take otherwise.
+
+    A token sent to another expert is another computation, between transformers' own two precisions too.
+    """
+    settled = np.ones(tokens.shape, bool)
+    if model.spec.experts is None:
+        return settled
+    theirs = load_reference(model, "float32")
+    with torch.no_grad():
+        routers = theirs(torch.tensor(tokens), output_router_logits=True).router_logits
+    for logits in routers:
+        ordered = logits.sort(-1, descending=True).values.reshape(*tokens.shape, -1).numpy()
+        n = model.spec.experts.n_active
+        settled &= ordered[..., n - 1] - ordered[..., n] > 0.02  # some five times what bfloat16 does to them
+    settled = np.logical_and.accumulate(settled, axis=1)
+    assert settled.mean() > 0.2, "too few left to compare"
+    return settled

@@ -69,7 +69,7 @@ def test_required_fields_are_refused_at_other_values(model_type: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_fields_put_back_to_their_defaults_one_by_one(name: str, tmp_path: Path) -> None:
-    """A field that we read wrongly, or not at all, would part us from transformers here. What changes shapes is refused."""
+    """A field that we read wrongly, or not at all, would part us from transformers. What changes shapes is refused."""
     model_type = name.partition(":")[0]
     folder = save_random(tmp_path / "m", model_type, **CASES[name])
     path = folder / "config.json"

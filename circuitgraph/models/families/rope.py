@@ -136,7 +136,7 @@ def _yarn(given: dict[str, Any], dims: int, context: int) -> Rope:
     def dimension(turns: float) -> float:
         return dims * math.log(old / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low, high = dimension(given.get("beta_fast") or 32), dimension(given.get("beta_slow") or 1)
+    low, high = (dimension(float(given.get(key) or usual)) for key, usual in (("beta_fast", 32), ("beta_slow", 1)))
     if given.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dims - 1)

@@ -1,15 +1,25 @@
-"""GPT-Neo, GPT-NeoX, GPT-J, OPT, BLOOM, Falcon, GPT-BigCode and Phi."""
+"""GPT-2, GPT-Neo, GPT-NeoX, GPT-J, OPT, BLOOM, GPT-BigCode, Phi and Falcon."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.parity.cases_base import GROUPED, SIZES
+from tests.parity.cases.sizes import GROUPED, SIZES
 
 GPT_SIZES: dict[str, Any] = {"vocab_size": 50, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 17}
 PLAIN_SIZES: dict[str, Any] = {key: SIZES[key] for key in SIZES if key != "intermediate_size"}
 
 CASES: dict[str, dict[str, Any]] = {
+    "gpt2": {
+        **GPT_SIZES,
+        "n_inner": 40,
+        "activation_function": "relu",
+        "layer_norm_epsilon": 3e-3,
+        "scale_attn_by_inverse_layer_idx": True,
+        "scale_attn_weights": False,
+        "tie_word_embeddings": False,
+    },
+    "gpt2: tied, four times as wide": GPT_SIZES,
     "gpt_neo": {
         "vocab_size": 50,
         "hidden_size": 24,
@@ -124,4 +134,3 @@ CASES: dict[str, dict[str, Any]] = {
     "falcon: alibi": PLAIN_SIZES
     | {"parallel_attn": False, "multi_query": False, "bias": True, "alibi": True, "num_attention_heads": 12},
 }
-"""Model type, or "model type: what is special" -> config fields."""

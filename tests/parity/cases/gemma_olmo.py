@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.parity.cases_base import GROUPED
+from tests.parity.cases.sizes import GROUPED
 
 _GEMMA: dict[str, Any] = {**GROUPED, "head_dim": 8, "rms_norm_eps": 3e-3, "tie_word_embeddings": False}
 _LAYERS = ["full_attention", "sliding_attention", "full_attention"]
@@ -134,5 +134,23 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 2.0},
     },
     "cohere: tied, queries and keys not normed": {**GROUPED, "head_dim": 8, "logit_scale": 0.3},
+    "cohere2": {
+        **GROUPED,
+        "head_dim": 8,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 3e-3,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "sliding_window": 4,
+        "attention_bias": True,
+        "logit_scale": 0.3,
+        "tie_word_embeddings": False,
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 2.0},
+    },
+    "cohere2: tied, layer types by a pattern": {
+        **GROUPED,
+        "sliding_window": 3,
+        "sliding_window_pattern": 3,
+        "rope_theta": 100.0,
+        "logit_scale": 0.3,
+    },
 }
-"""Model type, or "model type: what is special" -> config fields."""

@@ -1,10 +1,10 @@
-"""Configurations of the families like Llama or Mistral, and of mixtures of experts; as in `cases_base`."""
+"""Llama, and what is built like it; mixtures of experts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.parity.cases_base import GROUPED, SIZES
+from tests.parity.cases.sizes import GROUPED, SIZES
 
 _LINEAR: dict[str, Any] = {"rope_type": "linear", "rope_theta": 100.0, "factor": 3.0}
 _YARN: dict[str, Any] = {
@@ -19,6 +19,23 @@ _LONGER: dict[str, Any] = {**GROUPED, "max_position_embeddings": 24}  # 4 x 6
 _RMS: dict[str, Any] = {"hidden_act": "gelu", "rms_norm_eps": 3e-3}
 
 CASES: dict[str, dict[str, Any]] = {
+    "llama": {
+        **GROUPED,
+        "head_dim": 8,
+        "hidden_act": "gelu",
+        "rms_norm_eps": 3e-3,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "tie_word_embeddings": True,
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 100.0,
+            "factor": 8.0,
+            "low_freq_factor": 0.5,
+            "high_freq_factor": 2.0,
+            "original_max_position_embeddings": 6,
+        },
+    },
     "mistral": {
         **GROUPED,
         **_RMS,

@@ -1,0 +1,113 @@
+"""``circuitgraph compile --verify``: the graph is the model, and where it is not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from circuitgraph.evaluation.parity import verify
+from circuitgraph.models.loading import load_model
+from circuitgraph.models.reference import Reference, run_reference
+from tests.checkpoints import Tiny
+from tests.cli.compiled import proof, record, rows
+from tests.cli.conftest import Ran
+from tests.models.checkpoint_files import copy_of, edit_weights
+
+
+def test_verify_holds(run: Callable[..., Ran], llama: Path) -> None:
+    ran = run("compile", llama, "--verify", "--json", "--seed", 5)
+    found, hf = proof(ran), AutoModelForCausalLM.from_pretrained(llama)
+    tokens = np.random.default_rng(5).integers(0, 50, (4, 17))
+    with torch.no_grad():
+        logits = hf(torch.tensor(tokens)).logits
+    assert (ran.code, found.held, found.argmax_agreement) == (0, True, 1.0)
+    assert (found.seed, found.n_prompts, found.n_tokens, len(found.residual)) == (5, 4, 17, 3 + 1)
+    assert found.largest_logit == pytest.approx(float(logits.abs().max()), rel=1e-5)
+    assert 0 < found.difference < 1e-4
+    assert record(ran).weights_sha256 == load_model(llama).fingerprint
+    assert proof(run("compile", llama, "--verify", "--json", "--length", 7)).n_tokens == 7
+
+
+def test_verify_in_words(run: Callable[..., Ran]) -> None:
+    ran = run("compile", "induction-2l", "--verify")
+    assert (ran.code, ran.err) == (0, "")
+    assert re.search(r"against transformers [\d.]+\S*, eager, 4 random prompts of 32 tokens", ran.out)
+    assert rows(ran.out)["the graph is the model"] == "yes"
+
+
+def test_verify_in_half_precision(run: Callable[..., Ran]) -> None:
+    ran = run("compile", "induction-2l", "--verify", "--dtype", "bfloat16", "--json")
+    found = proof(ran)
+    assert (ran.code, found.held, found.precision, record(ran).precision) == (0, True, "bfloat16", "bfloat16")
+    assert 1e-4 < found.relative <= 2e-2
+
+
+@pytest.mark.parametrize(("model_type", "most"), [("gpt2", 1e-9), ("llama", 1e-4)])
+def test_verify_in_double_precision(tiny: Tiny, llama: Path, model_type: str, most: float) -> None:
+    """In a process of its own, as jax decides once. transformers' Llama has norms, softmax and rotation in float32."""
+    folder = {"gpt2": tiny.folder, "llama": llama}[model_type]
+    command = [sys.executable, "-m", "circuitgraph.cli.main", "compile", str(folder)]
+    env = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    done = subprocess.run(
+        [*command, "--dtype", "float64", "--verify", "--json"], capture_output=True, text=True, env=env
+    )
+    found = proof(Ran(done.returncode, done.stdout, done.stderr))
+    assert (done.returncode, found.precision, found.held) == (0, "float64", True)
+    assert found.difference < most
+
+
+@pytest.fixture
+def another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference has another logit in one place."""
+
+    def moved(*args: Any, **kwargs: Any) -> Reference:
+        found = run_reference(*args, **kwargs)
+        logits = found.logits.copy()
+        logits[1, 2, 3] -= 0.5
+        return found._replace(logits=logits)
+
+    monkeypatch.setattr("circuitgraph.evaluation.parity.run_reference", moved)
+
+
+@pytest.mark.usefixtures("another")
+def test_a_graph_that_is_not_the_model(run: Callable[..., Ran], llama: Path) -> None:
+    ran = run("compile", llama, "--verify")
+    found = rows(ran.out)
+    assert (ran.code, ran.err, found["the graph is the model"]) == (1, "", "NO")
+    assert re.fullmatch(r"5\.00e-01 .* at prompt 1, position 2, token 3", found["largest difference of a logit"])
+    ran = run("compile", llama, "--verify", "--json")
+    parity = proof(ran)
+    assert (ran.code, parity.held, parity.prompt, parity.position, parity.token) == (1, False, 1, 2, 3)
+    assert run("compile", llama, "--verify", "--quiet") == Ran(1, "", "")
+
+
+def test_the_layer_that_is_not_the_model_is_named(llama: Path) -> None:
+    model = load_model(llama)
+    bias = model.transformer.blocks.attention.b_o
+    assert bias is not None
+    nudged = bias.at[1].add(0.01)
+    network = eqx.tree_at(lambda m: m.blocks.attention.b_o, model.transformer, nudged)
+    found = verify(replace(model, transformer=network), n_tokens=17)
+    assert not found.held
+    assert [error > 1e-5 for error in found.residual] == [False, False, True, True]
+
+
+def test_numbers_beyond_the_precision(run: Callable[..., Ran], tiny: Tiny, tmp_path: Path) -> None:
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    edit_weights(folder, lambda t: {name: 3e4 * w if "mlp.c_proj.weight" in name else w for name, w in t.items()})
+    ran = run("compile", folder, "--verify", "--dtype", "float16")
+    assert (ran.code, ran.out) == (2, "")
+    assert re.search("in float16 our logits .* not finite. Choose .* bfloat16, float32 or float64", ran.err)
+    assert run("compile", folder, "--verify", "--dtype", "float32").code == 0
