@@ -5,23 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from jax import Array
 
-from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits, writer_values
+from circuitgraph.engine.masked import Cells
 from circuitgraph.evaluation.parity import full_length, residual_errors
-from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.reference import Reference, load_reference, run_reference
-from circuitgraph.models.transformer import Transformer
 from tests.parity.cases import CASES
-from tests.parity.harness import LENGTH, gate, random_tokens, run_ours, save_random
+from tests.parity.harness import (
+    LENGTH,
+    everywhere,
+    gate,
+    masks_without_one_node,
+    random_tokens,
+    run_masks,
+    run_ours,
+    save_random,
+)
 
 SHORT = LENGTH // 2
 
@@ -60,26 +64,6 @@ def test_law_5_padding_changes_nothing(case: Case) -> None:
     padded = run_ours(case.model, case.tokens, mask)
     np.testing.assert_allclose(padded[::2, :SHORT], alone[::2], atol=gate(alone))
     np.testing.assert_allclose(padded[1], case.reference.logits[1], atol=gate(alone))
-
-
-@eqx.filter_jit
-def run_masks(network: Transformer, masks: Array, cells: Cells, corrupted: Inputs, clean: Inputs) -> Array:
-    """Logits of every prompt at every position under each mask, absent edges carrying the corrupted run."""
-    background = Background.of(network, writer_values(network, corrupted))
-    return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
-
-
-def everywhere(tokens: np.ndarray) -> Inputs:
-    """Each prompt once for each position, scored there."""
-    inputs: Any = jax.tree.map(lambda x: jnp.repeat(x, tokens.shape[1], axis=0), full_length(tokens))
-    return inputs._replace(score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens)))
-
-
-def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:
-    """All edges but those into one reader, or out of one writer."""
-    dst, src = graph.ends
-    found = {f"into {reader.name}": dst != i for i, reader in enumerate(graph.readers)}
-    return found | {f"out of {writer.name}": src != i for i, writer in enumerate(graph.writers)}
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["heads", "key-value heads"])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from transformers import AutoConfig
@@ -84,4 +85,6 @@ def test_fields_put_back_to_their_defaults_one_by_one(name: str, tmp_path: Path)
             continue
         tokens = random_tokens(model.spec.d_vocab)
         theirs = run_reference(model, tokens).logits
-        assert np.abs(run_ours(model, tokens) - theirs).max() <= gate(theirs), field
+        with jax.disable_jit():  # some seconds once, then far less than a program for each setting
+            ours = run_ours(model, tokens)
+        assert np.abs(ours - theirs).max() <= gate(theirs), field
