@@ -141,8 +141,9 @@ class ParityRecord(Record):
     ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative`` is the root mean
     square of the difference over that of the logits. ``argmax_agreement``: share of positions with the same most likely
     token. ``residual``: for each layer, and after the last, the largest difference between their residual stream and
-    the sum of our writers, relative to the stream's largest number. ``held``: float32 and float64 need
-    difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit precisions relative <= 2e-2.
+    the sum of our writers, relative to the stream's largest number. ``untested``: what shows in longer prompts only.
+    ``held``: float32 and float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
+    precisions relative <= 2e-2.
     """
 
     reference: str
@@ -158,6 +159,7 @@ class ParityRecord(Record):
     relative: float
     argmax_agreement: float
     residual: list[float]
+    untested: list[str]
     held: bool
 
 

@@ -81,14 +81,13 @@ def compile_model(
             local_only=local_only,
             trust_remote_code=trust_remote_code,
         )
-    context = loaded.spec.n_ctx
+    tokens = length or min(16, loaded.spec.n_ctx)
+    record = compile_record(loaded, grouped=grouped, n_prompts=prompts, n_tokens=tokens)
     parity = None
     if verify:
         with output.waiting("comparing it with transformers"):
-            parity = compare(loaded, n_tokens=length or min(32, context), seed=seed)
-    record = compile_record(
-        loaded, grouped=grouped, n_prompts=prompts, n_tokens=length or min(16, context), parity=parity
-    )
+            parity = compare(loaded, n_tokens=length, seed=seed)
+            record = record.model_copy(update={"parity": parity, "weights_sha256": loaded.fingerprint})
     parts = [_facts(record)] if parity is None else [_facts(record), "", _proof(parity)]
     output.result(record.model_dump_json(indent=2), *parts)
     if parity is not None and not parity.held:
@@ -132,16 +131,19 @@ def _proof(parity: ParityRecord) -> Table:
     title = f"against {parity.reference}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
     worst = max(range(len(parity.residual)), key=parity.residual.__getitem__)
+    where = f"before layer {worst}" if worst < len(parity.residual) - 1 else "after the last layer"
     rows = {
         "largest difference of a logit": f"{parity.difference:.2e} (of {parity.largest_logit:.1f}) at prompt "
         f"{parity.prompt}, position {parity.position}, token {parity.token}",
         "root mean square, relative": f"{parity.relative:.2e}",
         "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
-        "sum of writers = residual stream": f"to {parity.residual[worst]:.1e}, worst before layer {worst}",
+        "sum of writers = residual stream": f"to {parity.residual[worst]:.1e}, worst {where}",
+        "not put to the test": ", ".join(parity.untested) + ": ask for a longer --length" if parity.untested else "",
         "the graph is the model": "yes" if parity.held else "NO",
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        if value:
+            table.add_row(name, value)
     return table
 
 

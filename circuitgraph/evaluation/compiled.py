@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from circuitgraph.catalog.files import graph_record
-from circuitgraph.catalog.records import CompileRecord, MemoryRecord, ParityRecord, TokenizerRecord
+from circuitgraph.catalog.records import CompileRecord, MemoryRecord, TokenizerRecord
 from circuitgraph.engine.memory import plan
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
@@ -23,14 +23,12 @@ def compile_record(
     grouped: bool = False,
     n_prompts: int = 16,
     n_tokens: int = 16,
-    parity: ParityRecord | None = None,
 ) -> CompileRecord:
-    """Describe a model.
+    """Describe a model; ``parity`` and the hash of the weights are left open.
 
     Args:
         grouped: count one k and one v reader for each key-value head.
         n_prompts, n_tokens: of the search whose memory is estimated.
-        parity: the result of a comparison with transformers, to go with it.
 
     Raises:
         DataError: the model has no room for prompts of that many tokens.
@@ -43,7 +41,7 @@ def compile_record(
         name=model.name,
         family=model.family,
         revision=model.revision,
-        weights_sha256=model.fingerprint if parity else None,
+        weights_sha256=None,
         precision=model.dtype,
         n_parameters=model.n_parameters,
         sizes={name: size for name in SIZES if (size := getattr(model.spec, name)) is not None},
@@ -51,7 +49,7 @@ def compile_record(
         graph=graph_record(graph),
         tokenizer=tokenizer_record(model.tokenizer) if model.tokenizer else None,
         memory=memory_record(model, graph, n_prompts, n_tokens),
-        parity=parity,
+        parity=None,
     )
 
 

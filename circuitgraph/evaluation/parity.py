@@ -14,21 +14,25 @@ from circuitgraph.engine.programs import run_everywhere, run_writers
 from circuitgraph.errors import ArgumentError, ModelError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.reference import run_reference
+from circuitgraph.models.spec import Spec
 
 REDUCED = ("bfloat16", "float16")
 _LEAST = float(np.finfo(np.float32).tiny)  # nothing is divided by less
 
 
-def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed: int = 0) -> ParityRecord:
+def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int | None = None, seed: int = 0) -> ParityRecord:
     """Run random prompts through both and compare; loads the checkpoint once more, with transformers.
 
-    Windows and original contexts longer than ``n_tokens`` are not put to the test: ask for longer prompts.
+    Args:
+        n_tokens: length of the prompts; 32 if None, or the model's context if that is shorter. Windows and original
+            contexts that are not shorter are not put to the test; the record names them.
 
     Raises:
         ArgumentError: prompts longer than the model's context.
         ModelError: transformers cannot run it, or numbers leave the range of the precision on the way.
     """
     check_at_least("the number of prompts", n_prompts, 1)
+    n_tokens = min(32, model.spec.n_ctx) if n_tokens is None else n_tokens
     check_at_least("the number of tokens", n_tokens, 1)
     if n_tokens > model.spec.n_ctx:
         raise ArgumentError(f"Prompts of {n_tokens} tokens do not fit into the model's context of {model.spec.n_ctx}.")
@@ -61,8 +65,17 @@ def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int = 32, seed
         relative=relative,
         argmax_agreement=float((logits.argmax(-1) == theirs.logits.argmax(-1)).mean()),
         residual=residual,
+        untested=untested(model.spec, n_tokens),
         held=held,
     )
+
+
+def untested(spec: Spec, n_tokens: int) -> list[str]:
+    """What shows in longer prompts only."""
+    windows = sorted({window for window in spec.windows if window is not None and window >= n_tokens})
+    contexts = sorted({rope.context for rope in spec.ropes if rope.context is not None and rope.context >= n_tokens})
+    found = [f"windows of {window} tokens" for window in windows]
+    return found + [f"rotation beyond {context} tokens" for context in contexts]
 
 
 def _check_finite(model: LanguageModel, found: dict[str, np.ndarray]) -> None:

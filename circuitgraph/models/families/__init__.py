@@ -137,6 +137,7 @@ COMMON_REQUIRED: Mapping[str, Any] = MappingProxyType(
         "is_causal": True,
         "is_encoder_decoder": False,
         "pruned_heads": {},
+        "quantization_config": None,
         "tie_encoder_decoder": False,
     }
 )

@@ -71,7 +71,7 @@ class GPTJ(Family):
 
     def spec(self, config: Config) -> Spec:
         size, dims = gpt_sizes(config), config["rotary_dim"]
-        if not 2 <= dims <= size["d_head"] or dims % 2:
+        if dims is None or not 2 <= dims <= size["d_head"] or dims % 2:
             raise ModelError(f"rotary_dim = {dims} must be even, and from 2 to the head size of {size['d_head']}.")
         norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
         plain = {"rope_theta": 10000.0, "max_position_embeddings": size["n_ctx"]}  # nothing else can be set
