@@ -26,13 +26,11 @@ GPT2_SMALL = Graph(12, 12)
         (Graph(1, 1, mlp=False), 5),
         (Graph(1, 1), 8),
         (Graph(24, 16), 231_877),  # gpt2-medium
-        (Graph(48, 25), 2_235_025),  # gpt2-xl
         (Graph(12, 12, parallel=True), 32_347),  # pythia-160m
         (Graph(16, 8, parallel=True), 27_545),  # pythia-1b
         (Graph(24, 14, n_kv_heads=2), 79_813),  # Qwen2.5-0.5B
         (Graph(16, 32, n_kv_heads=8), 195_865),  # Llama-3.2-1B
         (Graph(26, 8, n_kv_heads=4), 50_610),  # gemma-2-2b
-        (Graph(32, 32, n_kv_heads=8), 805_681),  # Llama-3.1-8B
     ],
     ids=str,
 )
