@@ -9,12 +9,24 @@ from tests.laws.agreement import ABLATIONS, assert_same_logits, compare
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-FAMILIES = ["llama", "gpt_neox", "gemma2", "bloom: a power of two of heads", "olmo2", "granite"]
+FAMILIES = ["llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads", "olmo2", "granite"]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return load_tiny(save_random(tmp_path_factory.mktemp("m"), request.param.partition(":")[0], **CASES[request.param]))
+
+
+def test_they_differ_in_structure(model: Tiny) -> None:
+    spec = model.ours.spec
+    assert {
+        "llama": spec.n_kv_heads < spec.n_heads,
+        "gpt_neox": spec.parallel,
+        "gemma2": spec.post_norm is not None and spec.attn_softcap is not None and any(spec.windows),
+        "bloom": spec.alibi is not None,
+        "olmo2": spec.post_norm is not None and spec.norm is None and spec.qk_norm_over == "width",
+        "granite": spec.residual_scale != 1.0,
+    }[model.ours.family]
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
