@@ -85,8 +85,7 @@ def discover(
     from circuitgraph.discovery.base import make_algorithm
 
     del config
-    output = Output(as_json, quiet)
-    name = _one_task(task, task_option)
+    output, name = Output(as_json, quiet), _one_task(task, task_option)
     # What can be refused is refused now: before the model is loaded, and before a folder is made.
     settings, room = _settings(threshold, absolute, direct, heads), memory_bytes(memory)
     make_algorithm(algorithm, **settings)
