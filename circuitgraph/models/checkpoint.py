@@ -49,11 +49,6 @@ class Checkpoint:
         with safe_open(path, framework="pt") as file:
             return file.get_tensor(tensor)
 
-    @property
-    def n_bytes(self) -> int:
-        """Size of the files."""
-        return sum(path.stat().st_size for path in set(self._files.values()))
-
 
 def open_checkpoint(name: str, files: Iterable[Path]) -> Checkpoint:
     """The tensors of these files.

@@ -18,6 +18,7 @@ from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import metrics
 from tests.checkpoints import Tiny, oracle_run, random_prompts, save_tiny
 from tests.oracle import explicit_eap, losses
+from tests.parity.harness import gate
 
 VARIANTS = {
     "odd": {},
@@ -61,11 +62,6 @@ def hf_logits(model: Tiny, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
             input_ids=torch.tensor(tokens).long(), attention_mask=torch.tensor(mask).long(), position_ids=positions
         )
     return out.logits.numpy()
-
-
-def gate(reference: np.ndarray) -> float:
-    """The parity gate of the design: max(1e-4, 1e-5 * largest logit)."""
-    return max(1e-4, 1e-5 * float(np.abs(reference).max()))
 
 
 def test_law_1_contributions_add_up_to_the_residual_stream(model: Tiny) -> None:

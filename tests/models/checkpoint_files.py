@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.transformer import Transformer
+from tests.parity.harness import gate
 
 Tensors = dict[str, torch.Tensor]
 
@@ -60,11 +61,6 @@ def run_theirs(folder: Path, tokens: np.ndarray) -> np.ndarray:
     model.config.return_dict = True  # a tuple holds the same logits
     with torch.no_grad():
         return model(torch.tensor(tokens).long()).logits.numpy()
-
-
-def gate(reference: np.ndarray) -> float:
-    """The parity gate of the design."""
-    return max(1e-4, 1e-5 * float(np.abs(reference).max()))
 
 
 def write(folder: Path, **shapes: Any) -> Path:

@@ -14,7 +14,8 @@ from transformers.activations import ACT2FN
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import families
 from circuitgraph.models.loading import load_model
-from tests.models.checkpoint_files import agrees, copy_of, edit_config, gate, write
+from tests.models.checkpoint_files import agrees, copy_of, edit_config, write
+from tests.parity.harness import gate
 
 # One value away from the default for every field that transformers writes.
 CHANGED: dict[str, Any] = {

@@ -10,6 +10,14 @@ from circuitgraph.models.families import Config, check_sizes
 from circuitgraph.models.families.rope import rope_of
 from circuitgraph.models.parameters import Rows
 
+# Config fields of a classifier that old checkpoints of the GPT families carry.
+SUMMARY = frozenset(
+    {
+        *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
+        "summary_use_proj",
+    }
+)
+
 # Config fields that most families of this kind have.
 SIZES = frozenset(
     {

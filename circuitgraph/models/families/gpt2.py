@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
+from circuitgraph.models.families.common import SUMMARY
 from circuitgraph.models.parameters import qkv_blocks
 from circuitgraph.models.spec import NormSpec, Spec
 
@@ -27,17 +28,12 @@ class GPT2(Family):
             "vocab_size",
         }
     )
-    irrelevant = frozenset(
+    irrelevant = SUMMARY | frozenset(
         {
             "attn_pdrop",
             "embd_pdrop",
             "resid_pdrop",
             "reorder_and_upcast_attn",  # asks for a float32 softmax, which ours is
-            "summary_activation",
-            "summary_first_dropout",
-            "summary_proj_to_labels",
-            "summary_type",
-            "summary_use_proj",
             # found in old checkpoints only
             "is_decoder",  # the model attends causally, whatever it says
             "n_ctx",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import scales
-from circuitgraph.models.families.gpt_neo import SUMMARY
+from circuitgraph.models.families.common import SUMMARY, scales
 from circuitgraph.models.families.gptj import gpt_sizes
 from circuitgraph.models.parameters import qkv_by_group
 from circuitgraph.models.spec import NormSpec, Spec

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import scales, sizes
+from circuitgraph.models.families.common import SUMMARY, scales, sizes
 from circuitgraph.models.spec import NormSpec, Spec
-
-# Config fields of a classifier that old checkpoints of the GPT families carry.
-SUMMARY = frozenset(
-    {
-        *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
-        "summary_use_proj",
-    }
-)
 
 
 @family("gpt_neo")

@@ -6,8 +6,7 @@ from typing import Any
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import rotary, scales, sizes
-from circuitgraph.models.families.gpt_neo import SUMMARY
+from circuitgraph.models.families.common import SUMMARY, rotary, scales, sizes
 from circuitgraph.models.spec import NormSpec, Spec
 
 
