@@ -40,6 +40,7 @@ from tests.parity.harness import (
     gate,
     masks_without_one_node,
     random_tokens,
+    reversed_batch,
     run_masks,
     run_ours,
     save_random,
@@ -173,9 +174,9 @@ def liveness(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
     """For each reader and writer, how far some logit moves if its edges carry another prompt's values."""
     graph = model.graph()
     masks = np.stack([np.ones(graph.n_edges, bool), *masks_without_one_node(graph).values()])
-    clean, corrupted = everywhere(tokens), everywhere(tokens[::-1].copy())
-    given = jnp.asarray(masks, jnp.float32)
-    full, *without = np.asarray(run_masks(model.transformer, given, Cells.of(graph), corrupted, clean))
+    network, clean = model.transformer, everywhere(tokens)
+    given, replaced = jnp.asarray(masks, jnp.float32), reversed_batch(network, tokens)
+    full, *without = np.asarray(run_masks(network, given, Cells.of(graph), replaced, clean))
     return np.array([np.abs(logits - full).max() for logits in without])
 
 

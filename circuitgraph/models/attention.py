@@ -10,11 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 
 from circuitgraph.models.norms import Norm, normed, precise
-from circuitgraph.models.positions import Place, Settings, alibi_bias, turned
+from circuitgraph.models.positions import Place, Settings, turned
 from circuitgraph.models.spec import Spec
+
+Head = Int[Array, ""] | None
 
 
 class Attention(eqx.Module):
@@ -47,11 +49,49 @@ class Attention(eqx.Module):
         An input's first axis is 1 where all heads read the same stream; otherwise there is one for each query head,
         or, of keys and values, one for each key-value head.
         """
-        q = turned(self._projected(x_q, self.w_q, self.b_q, self.q_norm), where, own, self.spec)
-        k = turned(self._projected(x_k, self.w_k, self.b_k, self.k_norm), where, own, self.spec)
-        v = self._projected(x_v, self.w_v, self.b_v, None)
+        q, k, v = self.queries(x_q, where, own), self.keys(x_k, where, own), self.values(x_v)
         k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
-        return jnp.einsum("hbqk,hbke->hbqe", self._pattern(q, k, where, own), v)
+        return self.look(q, k, v, where, own)
+
+    # The steps of `mix`. With ``head`` they are of that one query head (and the key-value head that it uses) alone.
+
+    def queries(
+        self, x: Float[Array, "one_or_heads batch pos d"], where: Place, own: Settings, head: Head = None
+    ) -> Float[Array, "any_heads batch pos d_head"]:
+        return turned(self._projected(x, self.w_q, self.b_q, self.q_norm, head), where, own, self.spec)
+
+    def keys(
+        self, x: Float[Array, "one_or_any_heads batch pos d"], where: Place, own: Settings, head: Head = None
+    ) -> Float[Array, "any_heads batch pos d_head"]:
+        head = self._shared(head)
+        return turned(self._projected(x, self.w_k, self.b_k, self.k_norm, head), where, own, self.spec)
+
+    def values(
+        self, x: Float[Array, "one_or_any_heads batch pos d"], head: Head = None
+    ) -> Float[Array, "any_heads batch pos d_head"]:
+        return self._projected(x, self.w_v, self.b_v, None, self._shared(head))
+
+    def look(
+        self,
+        q: Float[Array, "heads batch queries d_head"],
+        k: Float[Array, "heads batch keys d_head"],
+        v: Float[Array, "heads batch keys d_head"],
+        where: Place,
+        own: Settings,
+        head: Head = None,
+    ) -> Float[Array, "heads batch queries d_head"]:
+        """Each head's mixture of values; ``where`` is the place of the queries."""
+        return jnp.einsum("hbqk,hbke->hbqe", self._pattern(q, k, where, own, head), v)
+
+    def written(self, mixed: Float[Array, "batch pos d_head"], head: Int[Array, ""]) -> Float[Array, "batch pos d"]:
+        """What one head adds to the residual stream, or to the post-norm's input where there is one."""
+        each = jnp.einsum("bpe,de->bpd", mixed, self.w_o[head])
+        return each if self.post_norm is not None else each * self.spec.residual_scale
+
+    def share(self, part: Float[Array, "*axes d"], whole: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        """What a head adds to the residual stream, given what it and all heads `written` to the post-norm."""
+        assert self.post_norm is not None  # noqa: S101 - the engine asks only where there is one
+        return self.post_norm.share(part, whole) * self.spec.residual_scale
 
     def contributions(self, mixed: Float[Array, "heads batch pos d_head"]) -> Float[Array, "heads batch pos d"]:
         """What each head adds to the residual stream; after a post-norm, its share of that norm's output."""
@@ -74,14 +114,19 @@ class Attention(eqx.Module):
             total = self.post_norm(total)
         return total * self.spec.residual_scale + self.constant
 
+    def _shared(self, head: Head) -> Head:
+        """The key-value head that a query head uses."""
+        return None if head is None else head // (self.spec.n_heads // self.spec.n_kv_heads)
+
     def _projected(
         self,
         x: Float[Array, "one_or_any_heads batch pos d"],
         w: Float[Array, "heads d_head d"],
         b: Float[Array, "heads d_head"] | None,
         norm: Norm | None,
+        head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        """Queries, keys or values of each head, or of each input if there are more of those."""
+        """Queries, keys or values of each head, or of each input if there are more of those, or of one head."""
         over_width = norm is not None and self.spec.qk_norm_over == "width"
 
         def finish(y: Array, b: Array | None, norm: Norm | None) -> Array:
@@ -90,42 +135,42 @@ class Attention(eqx.Module):
                 y = jnp.clip(y, -self.spec.clip_qkv, self.spec.clip_qkv)
             return y if norm is None else norm(y, over=(0, -1) if over_width else -1)
 
+        if head is not None and not over_width:
+            w, b = (jax.tree.map(lambda a: a[head][None], part) for part in (w, b))
+            if self.spec.qk_norm_over == "each_head":
+                norm = jax.tree.map(lambda a: a[head][None], norm)
         if norm is not None and self.spec.qk_norm_over != "head":
             norm = jax.tree.map(lambda weight: weight[:, None, None, :], norm)
         x = normed(self.norm, x)
         if len(x) == 1:
-            return finish(jnp.einsum("bpd,hed->hbpe", x[0], w), b, norm)
+            y = finish(jnp.einsum("bpd,hed->hbpe", x[0], w), b, norm)
+            return y[head][None] if head is not None and over_width else y
         if over_width:  # an input's queries of all heads make the divisor of its own head's queries
 
             def one(args: tuple[Array, Array]) -> Array:
                 return finish(jnp.einsum("bpd,hed->hbpe", args[0], w), b, norm)[args[1]]
 
             return jax.lax.map(one, (x, jnp.arange(len(x)) // (len(x) // len(w))))
-        each = (jax.tree.map(lambda a: jnp.repeat(a, len(x) // len(w), axis=0), part) for part in (w, b))
-        w, b = each
+        w, b = (jax.tree.map(lambda a: jnp.repeat(a, len(x) // len(w), axis=0), part) for part in (w, b))
         if self.spec.qk_norm_over == "each_head":
             norm = jax.tree.map(lambda weight: jnp.repeat(weight, len(x) // len(weight), axis=0), norm)
         return finish(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
 
     def _pattern(
         self,
-        q: Float[Array, "heads batch pos d_head"],
-        k: Float[Array, "heads batch pos d_head"],
+        q: Float[Array, "heads batch queries d_head"],
+        k: Float[Array, "heads batch keys d_head"],
         where: Place,
         own: Settings,
-    ) -> Float[Array, "heads batch pos pos"]:
+        head: Head,
+    ) -> Float[Array, "heads batch queries keys"]:
         """Where each query looks; the softmax is taken in float32 at least."""
         scores = jnp.einsum("hbqe,hbke->hbqk", q, k) * own.scale.astype(q.dtype)
         if self.spec.attn_softcap is not None:
             scores = jnp.tanh(scores / self.spec.attn_softcap) * self.spec.attn_softcap
         scores = precise(scores)
-        if self.spec.alibi is not None:
-            scores = scores + alibi_bias(self.spec.alibi, where.positions).astype(scores.dtype)
-        visible = where.visible & self._near(q.shape[-2], own)
+        if where.bias is not None:
+            scores = scores + (where.bias if head is None else where.bias[head]).astype(scores.dtype)
+        visible = where.visible & (where.back < own.window)
         pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
         return jnp.where(visible, pattern, 0.0).astype(q.dtype)  # a query that sees nothing gets nothing
-
-    def _near(self, n: int, own: Settings) -> Bool[Array, "pos pos"]:
-        """Keys no further back than the layer's window."""
-        index = jnp.arange(n)
-        return index[:, None] - index[None, :] < own.window

@@ -54,13 +54,10 @@ class MLP(eqx.Module):
         return normed(self.post_norm, written) * self.spec.residual_scale
 
     def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
-        hidden = _linear(x, self.w_in, self.b_in)
+        hidden = linear(x, self.w_in, self.b_in)
         activation = ACTIVATIONS[self.spec.activation]
-        if self.w_gate is None:
-            hidden = activation(hidden)
-        else:
-            hidden = activation(_linear(x, self.w_gate, self.b_gate)) * hidden
-        return _linear(normed(self.hidden_norm, hidden), self.w_out, self.b_out)
+        hidden = activation(hidden) if self.w_gate is None else activation(linear(x, self.w_gate, self.b_gate)) * hidden
+        return linear(normed(self.hidden_norm, hidden), self.w_out, self.b_out)
 
     def _routed(self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]) -> Float[Array, "*axes d"]:
         """Every expert sees every token and counts by the router's weight, zero for most: plain, exact, not cheap."""
@@ -78,16 +75,17 @@ def routes(
     x: Float[Array, "*axes d"], router: Float[Array, "experts d"], experts: Experts
 ) -> Float[Array, "*axes experts"]:
     """The weight of each expert: the router's softmax in float32, all but the largest set to zero."""
-    shares = jax.nn.softmax(precise(_linear(x, router, None)), axis=-1)
+    shares = jax.nn.softmax(precise(linear(x, router, None)), axis=-1)
     best, which = jax.lax.top_k(shares, experts.n_active)
     if experts.renormalise:
         best = best / best.sum(-1, keepdims=True)
     return (jax.nn.one_hot(which, experts.n_experts, dtype=best.dtype) * best[..., None]).sum(-2)
 
 
-def _linear(
+def linear(
     x: Float[Array, "*axes d_in"], w: Float[Array, "d_out d_in"], b: Float[Array, " d_out"] | None
 ) -> Float[Array, "*axes d_out"]:
+    """A linear layer; the weight lies as torch has it."""
     y = jnp.einsum("...i,oi->...o", x, w)
     return y if b is None else y + b
 

@@ -18,15 +18,25 @@ class Place(NamedTuple):
     """What all layers know of a batch's positions, made once per run.
 
     Attributes:
-        positions: of each token.
         visible: which key (last axis) each query sees, windows apart.
+        back: how many tokens each key lies before the query.
         cos, sin: turns of every rotary embedding of the model, and of one that does not turn; None without any.
+        bias: ALiBi's, of each head, by the key's position; None without it.
     """
 
-    positions: Int[Array, "batch pos"]
-    visible: Bool[Array, "batch pos pos"]
+    visible: Bool[Array, "batch queries keys"]
+    back: Int[Array, "batch queries keys"]
     cos: Float[Array, "ropes batch pos half"] | None
     sin: Float[Array, "ropes batch pos half"] | None
+    bias: Float[Array, "heads batch one keys"] | None
+
+    def queries_at(self, at: Int[Array, " batch"]) -> Place:
+        """The place of one query of each prompt, at that position; not for keys."""
+        visible, back = (jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back))
+        turns = (
+            None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in (self.cos, self.sin)
+        )
+        return Place(visible, back, *turns, self.bias)
 
 
 class Settings(NamedTuple):
@@ -61,15 +71,17 @@ def place(
     n = mask.shape[-1]
     seen = mask if spec.unseen_token is None else mask & (tokens != spec.unseen_token)
     visible = jnp.broadcast_to(seen[:, None, :], (len(mask), n, n))
+    back = jnp.broadcast_to(jnp.arange(n)[:, None] - jnp.arange(n), visible.shape)
     if spec.causal:
-        visible = visible & jnp.tril(jnp.ones((n, n), bool))
+        visible = visible & (back >= 0)
+    bias = None if spec.alibi is None else alibi_bias(spec.alibi, positions)
     if not spec.ropes:
-        return Place(positions, visible, None, None)
+        return Place(visible, back, None, None, bias)
     lengths = mask.sum(-1)
     turns = [_turns(rope, positions, lengths) for rope in spec.ropes]
     still = jnp.ones_like(turns[0][0]), jnp.zeros_like(turns[0][1])
     cos, sin = (jnp.stack(part) for part in zip(*turns, still, strict=True))
-    return Place(positions, visible, cos, sin)
+    return Place(visible, back, cos, sin, bias)
 
 
 def _turns(

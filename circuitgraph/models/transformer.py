@@ -93,10 +93,19 @@ class Transformer(eqx.Module):
 
     def logits(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes vocab_out"]:
         """Final norm and unembedding of a final residual stream."""
-        unembedding = self.embedding if self.unembedding is None else self.unembedding
-        y = jnp.einsum("...d,vd->...v", normed(self.final_norm, x), unembedding)
-        if self.b_unembed is not None:
-            y = y + self.b_unembed
+        y = jnp.einsum("...d,vd->...v", normed(self.final_norm, x), self._unembedding)
+        return self._finished(y if self.b_unembed is None else y + self.b_unembed)
+
+    def logits_of(self, x: Float[Array, "batch d"], tokens: Int[Array, "batch n"]) -> Float[Array, "batch n"]:
+        """Some columns of `logits`: those of each example's own tokens."""
+        y = jnp.einsum("bd,bnd->bn", normed(self.final_norm, x), self._unembedding[tokens])
+        return self._finished(y if self.b_unembed is None else y + self.b_unembed[tokens])
+
+    @property
+    def _unembedding(self) -> Float[Array, "vocab_out d"]:
+        return self.embedding if self.unembedding is None else self.unembedding
+
+    def _finished(self, y: Float[Array, "*axes vocab_out"]) -> Float[Array, "*axes vocab_out"]:
         y = y * self.spec.logit_scale
         if self.spec.logit_softcap is None:
             return y
