@@ -34,12 +34,20 @@ MetricFunction = Callable[[Logits, Targets], Values]
 
 @dataclass(frozen=True)
 class Metric:
-    """A named metric and what is better: higher or lower."""
+    """A named metric, what is better: higher or lower, and whether its gradient says anything.
+
+    A metric that only moves in jumps is not ``differentiable``: its gradient is zero almost everywhere.
+    One that measures the distance from the whole model is ``flat_at_full``: its gradient is zero there.
+    One that looks at no logits but the answer's and the distractor's is ``columns_only``: others need not be computed.
+    """
 
     name: str
     function: MetricFunction
     higher_is_better: bool
     needs_distractor: bool
+    differentiable: bool = True
+    flat_at_full: bool = False
+    columns_only: bool = False
 
     @property
     def description(self) -> str:
@@ -56,12 +64,19 @@ metrics: Registry[Metric] = Registry("metric", "circuitgraph.tasks")
 
 
 def metric(
-    name: str, *, higher_is_better: bool, needs_distractor: bool = False
+    name: str,
+    *,
+    higher_is_better: bool,
+    needs_distractor: bool = False,
+    differentiable: bool = True,
+    flat_at_full: bool = False,
+    columns_only: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register a function from logits and targets to one value per example as a metric."""
 
     def decorate(function: MetricFunction) -> MetricFunction:
-        metrics.add(name, Metric(name, function, higher_is_better, needs_distractor))
+        kind = Metric(name, function, higher_is_better, needs_distractor, differentiable, flat_at_full, columns_only)
+        metrics.add(name, kind)
         return function
 
     return decorate
@@ -71,13 +86,13 @@ def _of_answer(values: Logits, targets: Targets) -> Values:
     return jnp.take_along_axis(values, targets.answer[:, None], axis=-1)[:, 0]
 
 
-@metric("logit", higher_is_better=True)
+@metric("logit", higher_is_better=True, columns_only=True)
 def logit(logits: Logits, targets: Targets) -> Values:
     """Logit of the answer."""
     return _of_answer(logits, targets)
 
 
-@metric("logit_difference", higher_is_better=True, needs_distractor=True)
+@metric("logit_difference", higher_is_better=True, needs_distractor=True, columns_only=True)
 def logit_difference(logits: Logits, targets: Targets) -> Values:
     """Logit of the answer minus logit of the distractor (Wang et al. 2022)."""
     if targets.distractor is None:
@@ -104,28 +119,28 @@ def cross_entropy(logits: Logits, targets: Targets) -> Values:
     return -log_probability(logits, targets)
 
 
-@metric("kl", higher_is_better=False)
+@metric("kl", higher_is_better=False, flat_at_full=True)
 def kl(logits: Logits, targets: Targets) -> Values:
     """KL(full model || circuit) in nats, summed over the vocabulary (Conmy et al. 2023)."""
     full, circuit = jax.nn.log_softmax(targets.full_logits), jax.nn.log_softmax(logits)
     return jnp.sum(jnp.exp(full) * (full - circuit), axis=-1)
 
 
-@metric("accuracy", higher_is_better=True)
+@metric("accuracy", higher_is_better=True, differentiable=False)
 def accuracy(logits: Logits, targets: Targets) -> Values:
     """1 where no other token has a higher logit than the answer, else 0."""
     ranks = rank(logits, targets)
     return jnp.where(jnp.isnan(ranks), ranks, ranks == 0)
 
 
-@metric("rank", higher_is_better=False)
+@metric("rank", higher_is_better=False, differentiable=False)
 def rank(logits: Logits, targets: Targets) -> Values:
     """Number of tokens with a higher logit than the answer; 0 is best."""
     above = jnp.sum(logits > _of_answer(logits, targets)[:, None], axis=-1).astype(logits.dtype)
     return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, above)  # nothing is above NaN, but that is no success
 
 
-@metric("reciprocal_rank", higher_is_better=True)
+@metric("reciprocal_rank", higher_is_better=True, differentiable=False)
 def reciprocal_rank(logits: Logits, targets: Targets) -> Values:
     """1 / (rank + 1); 1 is best."""
     return 1.0 / (rank(logits, targets) + 1.0)
