@@ -71,7 +71,7 @@ class Circuit:
     @classmethod
     def random(cls, graph: Graph, n: int, rng: np.random.Generator) -> Circuit:
         """``n`` edges drawn uniformly without replacement: the baseline of equal size."""
-        _check_size(graph, n)
+        check_size(graph, n)
         mask = np.zeros(graph.n_edges, bool)
         mask[rng.choice(graph.n_edges, n, replace=False)] = True
         return cls(graph, mask)
@@ -79,8 +79,8 @@ class Circuit:
     @classmethod
     def top(cls, graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True) -> Circuit:
         """The ``n`` edges of highest (absolute) score; ties go to the edge numbered first."""
-        _check_size(graph, n)
-        ranked = np.argsort(-_strength(graph, scores, absolute), kind="stable")
+        check_size(graph, n)
+        ranked = np.argsort(-strength(graph, scores, absolute), kind="stable")
         mask = np.zeros(graph.n_edges, bool)
         mask[ranked[:n]] = True
         return cls(graph, mask, scores)
@@ -91,7 +91,7 @@ class Circuit:
     ) -> Circuit:
         """The edges whose (absolute) score is at least ``threshold``."""
         check_finite("threshold", threshold)
-        return cls(graph, _strength(graph, scores, absolute) >= threshold, scores)
+        return cls(graph, strength(graph, scores, absolute) >= threshold, scores)
 
     # Looking at it
 
@@ -173,14 +173,16 @@ class Circuit:
         return replace(self, mask=on_a_path(self.graph, self.mask))
 
 
-def _strength(graph: Graph, scores: Float[np.ndarray, " edges"], absolute: bool) -> Float[np.ndarray, " edges"]:
+def strength(graph: Graph, scores: Float[np.ndarray, " edges"], absolute: bool) -> Float[np.ndarray, " edges"]:
+    """By what edges are ranked: their (absolute) scores, none of which may be NaN."""
     graph.check_per_edge("scores", scores)
     if np.isnan(scores).any():
         raise ArgumentError(f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN: nothing to rank.")
     return np.abs(scores) if absolute else scores
 
 
-def _check_size(graph: Graph, n: int) -> None:
+def check_size(graph: Graph, n: int) -> None:
+    """Raise `ArgumentError` unless the graph has ``n`` edges to choose."""
     check_at_least("the number of edges", n, 0)
     if n > graph.n_edges:
         raise ArgumentError(f"the number of edges is {n}, but the graph has only {graph.n_edges}.")

@@ -1,0 +1,53 @@
+"""EAP with integrated gradients over activations (Hanna et al.'s package; in the MIB benchmark)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from circuitgraph.discovery.base import algorithm
+from circuitgraph.discovery.points import EVALUATIONS_PER_GRADIENT, WITHOUT_GRADIENT
+from circuitgraph.discovery.scoring import Scoring, check_gradient
+from circuitgraph.engine.ablation import Ablation
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import check_at_least
+from circuitgraph.graph.graph import Graph
+from circuitgraph.tasks.metrics import Metric
+
+
+@algorithm("eap-ig-activations")
+@dataclass(frozen=True)
+class EapIgActivations(Scoring):
+    """Gradients averaged over clean runs in which one group of writers after the other is interpolated.
+
+    The groups are the embedding, each layer's heads together, and each layer's MLP. A group is held ``k / steps`` of
+    the way from its replacements to its clean values, k = 1 ... steps; every reader's gradient counts in every run,
+    and the sum is divided by all runs. No gradient passes through a held group. Under mean and zero ablation the
+    interpolation starts at that ablation's replacements; the authors' package starts at zero under both.
+
+    Attributes:
+        steps: number of points for each group.
+    """
+
+    steps: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("steps", self.steps, 1)
+
+    def check(self, metric: Metric, ablation: Ablation) -> None:
+        del ablation
+        check_gradient(self.name, metric, WITHOUT_GRADIENT)
+
+    def n_parts(self, graph: Graph) -> int:
+        return 1 + graph.n_layers * (1 + graph.mlp)
+
+    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+        shares = [k / self.steps for k in range(1, self.steps + 1)]
+        runs = [experiment.attribution.interpolated(i, share) for share in shares]
+        return np.sum(runs, axis=0) / (len(runs) * self.n_parts(experiment.graph))
+
+    def evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.steps * self.n_parts(graph)

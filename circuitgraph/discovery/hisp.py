@@ -1,0 +1,90 @@
+"""Head importance score for pruning: Michel et al. (2019), as the ACDC paper (Conmy et al. 2023) uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from circuitgraph.discovery.base import algorithm
+from circuitgraph.discovery.points import EVALUATIONS_PER_GRADIENT, WITHOUT_GRADIENT
+from circuitgraph.discovery.scoring import DEFAULT_SHARE, Scoring, check_gradient, check_not_flat
+from circuitgraph.engine.ablation import Ablation
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import ArgumentError, check_at_least
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.selection import among
+from circuitgraph.tasks.metrics import Metric
+
+
+@algorithm("hisp")
+@dataclass(frozen=True)
+class Hisp(Scoring):
+    """Heads and MLPs are scored, and the circuit is all edges among the best of them.
+
+    A node's importance is ``|(replacement - value) . gradient of the loss at its output|``, the mean over the clean
+    prompts; under zero ablation that is Michel et al.'s ``|value . gradient|``. An edge's score is the lower
+    importance of its two ends, of which the embedding and the logits count as important as the best node; it is never
+    negative and no estimate of the edge's own effect.
+
+    Attributes:
+        n_nodes: how many heads and MLPs to keep, beside the embedding and the logits. If neither this nor
+            ``n_edges`` nor ``threshold`` is given, as many as have 5 % of the edges among them, but one at least.
+    """
+
+    score: ClassVar[str] = "the lower importance of the edge's two nodes, in the unit of the metric"
+    n_nodes: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_one_size({"n_nodes": self.n_nodes, "n_edges": self.n_edges, "threshold": self.threshold})
+        if self.n_nodes is not None:
+            check_at_least("n_nodes", self.n_nodes, 0)
+
+    def check(self, metric: Metric, ablation: Ablation) -> None:
+        del ablation
+        check_gradient(self.name, metric, WITHOUT_GRADIENT)
+        check_not_flat(self.name, metric, "Use another metric, or 'eap-ig-inputs' for scores of edges.")
+
+    def n_parts(self, graph: Graph) -> int:
+        del graph
+        return 1
+
+    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+        del i
+        graph, found = experiment.graph, experiment.attribution.importances()
+        of_writer = np.concatenate([[found.max()], found])
+        of_reader = [of_writer[list(reader.feeds)].max() if reader.feeds else found.max() for reader in graph.readers]
+        dst, src = graph.ends
+        return np.minimum(np.array(of_reader)[dst], of_writer[src])
+
+    def select(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
+        if self.n_edges is not None or self.threshold is not None:
+            return super().select(graph, scores)
+        ranked = 1 + np.argsort(-self._importances(graph, scores)[1:], kind="stable")
+        if self.n_nodes is not None:
+            if self.n_nodes > len(ranked):
+                raise ArgumentError(f"n_nodes is {self.n_nodes}, but the graph has only {len(ranked)} heads and MLPs.")
+            return _among_best(graph, ranked, self.n_nodes)
+        n = 1
+        while n < len(ranked) and len(_among_best(graph, ranked, n + 1)) <= DEFAULT_SHARE * graph.n_edges:
+            n += 1
+        return _among_best(graph, ranked, n)
+
+    @staticmethod
+    def _importances(graph: Graph, scores: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " writers"]:
+        """Of every writer: the logits see all of them and are as important as the best."""
+        return scores[graph.ends[0] == len(graph.readers) - 1]
+
+    def evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.n_parts(graph)
+
+
+def _among_best(graph: Graph, ranked: Int[np.ndarray, " nodes"], n: int) -> Circuit:
+    """The edges among the ``n`` first of the ranked writers, the embedding and the logits."""
+    chosen = np.zeros(len(graph.writers), bool)
+    chosen[[0, *ranked[:n]]] = True
+    return among(graph, chosen)

@@ -1,0 +1,47 @@
+"""Edge attribution averaged over points between the corrupted and the clean prompts' embeddings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from circuitgraph.discovery.scoring import Scoring, check_gradient, check_not_flat
+from circuitgraph.engine.ablation import Ablation
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.graph.graph import Graph
+from circuitgraph.tasks.metrics import Metric
+
+WITHOUT_GRADIENT = "Use 'exact' or 'acdc', or a metric such as 'logit_difference' or 'log_probability'."
+# One forward and one backward pass with the gradients of every reader, in evaluations of a mask: about.
+EVALUATIONS_PER_GRADIENT = 4
+
+
+@dataclass(frozen=True)
+class AtPoints(Scoring):
+    """``(replacement - clean) . gradient``, the gradients' mean over runs from interpolated embeddings.
+
+    Both ends are the prompts' own embeddings, whatever the ablation; the difference is that of the ablation.
+    """
+
+    @abstractmethod
+    def points(self) -> tuple[float, ...]:
+        """Where gradients are taken: 0 is the corrupted embedding, 1 the clean one."""
+
+    def check(self, metric: Metric, ablation: Ablation) -> None:
+        del ablation
+        check_gradient(self.name, metric, WITHOUT_GRADIENT)
+        if set(self.points()) == {1.0}:
+            check_not_flat(self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric.")
+
+    def n_parts(self, graph: Graph) -> int:
+        del graph
+        return len(self.points())
+
+    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+        return experiment.attribution.at(self.points()[i]) / len(self.points())
+
+    def evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.n_parts(graph)

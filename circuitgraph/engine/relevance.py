@@ -1,0 +1,86 @@
+"""A network whose backward pass follows the rules of relevance propagation; its forward pass is unchanged.
+
+The rules are those of RelP (Rezaei Jafari et al. 2025): what is `constant` here passes values on and no gradient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from circuitgraph.models.attention import Attention, Head
+from circuitgraph.models.mlp import ACTIVATIONS, MLP, linear
+from circuitgraph.models.norms import Axes, Norm, normed
+from circuitgraph.models.positions import Place, Settings
+from circuitgraph.models.transformer import Transformer
+
+constant = jax.lax.stop_gradient
+Part = TypeVar("Part", bound=eqx.Module)
+
+
+class ScaledNorm(Norm):
+    """LN rule: the divisor is a constant."""
+
+    def __call__(self, x: Float[Array, "*axes d"], over: Axes = -1) -> Float[Array, "*axes d"]:
+        return self._finished(self._normed(x, constant(x), over), self.bias, x.dtype)
+
+
+class FixedAttention(Attention):
+    """AH rule: where a head looks is a constant, so that relevance flows through its values alone."""
+
+    def look(
+        self,
+        q: Float[Array, "heads batch queries d_head"],
+        k: Float[Array, "heads batch keys d_head"],
+        v: Float[Array, "heads batch keys d_head"],
+        where: Place,
+        own: Settings,
+        head: Head = None,
+    ) -> Float[Array, "heads batch queries d_head"]:
+        return super().look(constant(q), constant(k), v, where, own, head)
+
+
+class ProportionalMLP(MLP):
+    """Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of the gradient of a
+    product (of gate and input) half is kept. Which experts are chosen, and their weights, are constants too."""
+
+    def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        hidden = linear(x, self.w_in, self.b_in)
+        if self.w_gate is None:
+            hidden = self._activated(hidden)
+        else:
+            product = self._activated(linear(x, self.w_gate, self.b_gate)) * hidden
+            hidden = 0.5 * product + constant(0.5 * product)
+        return linear(normed(self.hidden_norm, hidden), self.w_out, self.b_out)
+
+    def _activated(self, h: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d_mlp"]:
+        activation = ACTIVATIONS[self.spec.activation]
+        return h * constant(activation(h) / jnp.where(h == 0, 1, h))
+
+    def _routed(self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]) -> Float[Array, "*axes d"]:
+        return super()._routed(x, constant(weights))
+
+
+def with_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
+    """The same network with the rules in it; without ``fixed_patterns`` attention patterns keep their gradient."""
+    ruled = jax.tree.map(
+        lambda part: _as(ScaledNorm, part) if isinstance(part, Norm) else part,
+        model,
+        is_leaf=lambda part: isinstance(part, Norm),
+    )
+    if fixed_patterns:
+        ruled = eqx.tree_at(lambda m: m.blocks.attention, ruled, _as(FixedAttention, ruled.blocks.attention))
+    if ruled.blocks.mlp is not None:
+        ruled = eqx.tree_at(lambda m: m.blocks.mlp, ruled, _as(ProportionalMLP, ruled.blocks.mlp))
+    return ruled
+
+
+def _as(kind: type[Part], part: eqx.Module) -> Part:
+    """The same arrays and settings as a module of that kind."""
+    return kind(**{field.name: getattr(part, field.name) for field in dataclasses.fields(part)})

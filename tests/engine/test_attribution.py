@@ -1,0 +1,198 @@
+"""Scores from gradients and activations against the oracle's explicit caches, on families that differ in structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.memory import plan
+from tests import oracle
+from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
+from tests.laws.agreement import ABLATIONS, loss_of
+from tests.oracle import eap, losses
+from tests.oracle.relevance import RULES
+from tests.oracle.run import read_everything
+from tests.parity.cases import CASES
+from tests.parity.harness import save_random
+
+FAMILIES = ["gpt2", "llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads", "olmo2"]
+PROMPTS = random_prompts(batch=4, longest=7)
+
+
+@dataclass
+class Case:
+    """The same model, prompts and loss for the engine and for the oracle, which computes in float64."""
+
+    experiment: Experiment
+    run: oracle.OracleRun
+    loss: losses.Loss
+    grouped: bool
+
+    @classmethod
+    def of(
+        cls, tiny: Tiny, ablation: str = "resample", metric: str = "logit_difference", grouped: bool = False
+    ) -> Case:
+        graph = tiny.ours.graph(grouped=grouped)
+        experiment = Experiment(tiny.ours, PROMPTS, metric=metric, ablation=ablation, graph=graph)
+        run = oracle_run(tiny, PROMPTS, ablation, double=True)
+        return cls(experiment, run, loss_of(metric, PROMPTS, run), grouped)
+
+    def assert_equal(self, ours: np.ndarray, theirs: dict[str, float]) -> None:
+        expected = np.array([theirs[edge] for edge in self.experiment.graph.edges])
+        assert len(theirs) == len(expected)
+        assert np.abs(expected).max() > 1e-3, "scores so small that agreement would mean nothing"
+        np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def load(folder: Path, family: str) -> Tiny:
+    if family == "gpt2":
+        return save_tiny(folder)
+    return load_tiny(save_random(folder, family.partition(":")[0], **CASES[family]))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return load(tmp_path_factory.mktemp("m"), request.param)
+
+
+@pytest.fixture(scope="module")
+def case(model: Tiny) -> Case:
+    return Case.of(model)
+
+
+def activations(case: Case, steps: int) -> np.ndarray:
+    attribution = case.experiment.attribution
+    shares = [k / steps for k in range(1, steps + 1)]
+    return np.mean([attribution.interpolated(i, s) for i in range(attribution.n_groups) for s in shares], axis=0)
+
+
+METHODS: dict[str, tuple[Callable[[Case], np.ndarray], Callable[[Case], dict[str, float]]]] = {
+    "eap": (
+        lambda case: case.experiment.attribution.at(1.0),
+        lambda case: eap.explicit_eap(case.run, case.loss, case.grouped),
+    ),
+    "inputs": (
+        lambda case: np.mean([case.experiment.attribution.at(k / 3) for k in range(3)], axis=0),
+        lambda case: eap.explicit_eap_ig_inputs(case.run, case.loss, 3, case.grouped),
+    ),
+    "clean and corrupted": (
+        lambda case: np.mean([case.experiment.attribution.at(share) for share in (1.0, 0.0)], axis=0),
+        lambda case: eap.explicit_clean_corrupted(case.run, case.loss, case.grouped),
+    ),
+    "activations": (
+        lambda case: activations(case, 2),
+        lambda case: eap.explicit_eap_ig_activations(case.run, case.loss, 2, case.grouped),
+    ),
+    "flow": (
+        lambda case: case.experiment.attribution.flow(),
+        lambda case: eap.explicit_information_flow(case.run, case.grouped),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_are_those_of_explicit_caches(case: Case, method: str) -> None:
+    ours, theirs = METHODS[method]
+    case.assert_equal(ours(case), theirs(case))
+
+
+def test_importances_are_those_of_explicit_caches(case: Case) -> None:
+    theirs = eap.explicit_importances(case.run, case.loss)
+    assert list(theirs) == [writer.name for writer in case.experiment.graph.writers[1:]]
+    expected = np.array(list(theirs.values()))
+    np.testing.assert_allclose(case.experiment.attribution.importances(), expected, atol=1e-5 * expected.max())
+
+
+def test_eap_is_minus_the_mask_gradient(case: Case) -> None:
+    """Under resampling; two programs that share little."""
+    gradient = case.experiment.gradient(np.ones(case.experiment.graph.n_edges, bool))
+    np.testing.assert_allclose(case.experiment.attribution.at(1.0), -gradient, atol=1e-5 * np.abs(gradient).max())
+
+
+@pytest.fixture(scope="module")
+def grouped_llama(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return Case.of(load(tmp_path_factory.mktemp("m"), "llama"), grouped=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_key_value_heads_have_scores_of_their_own(grouped_llama: Case, method: str) -> None:
+    ours, theirs = METHODS[method]
+    grouped_llama.assert_equal(ours(grouped_llama), theirs(grouped_llama))
+
+
+@pytest.mark.parametrize("method", ["eap", "inputs", "activations"])
+@pytest.mark.parametrize("ablation", [ablation for ablation in ABLATIONS if ablation != "resample"])
+def test_scores_of_other_ablations(tiny: Tiny, ablation: str, method: str) -> None:
+    """Differences, and interpolated activations, are the ablation's; interpolated inputs are not."""
+    case = Case.of(tiny, ablation)
+    ours, theirs = METHODS[method]
+    case.assert_equal(ours(case), theirs(case))
+
+
+@pytest.mark.parametrize("metric", ["kl", "log_probability"])
+def test_scores_of_other_metrics(tiny: Tiny, metric: str) -> None:
+    case = Case.of(tiny, metric=metric)
+    case.assert_equal(case.experiment.attribution.at(0.0), corrupted_point(case))
+
+
+def corrupted_point(case: Case) -> dict[str, float]:
+    gradients = eap.reader_gradients(case.run, case.loss, fixed={"embed": case.run.corrupted["embed"]})
+    return eap.scores_of(case.run, [gradients], kv=False)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_relevance_rules_are_those_written_into_the_oracle(
+    tmp_path_factory: pytest.TempPathFactory, family: str
+) -> None:
+    case = Case.of(load(tmp_path_factory.mktemp("m"), family))
+    case.run.family = RULES[family](case.run.model)
+    _, logits = case.run.forward(case.run.clean_tokens, read_everything)
+    torch.testing.assert_close(logits, case.run.clean_logits)  # the rules change gradients, no values
+    gradients = eap.reader_gradients(case.run, case.loss, fixed={"embed": case.run.clean["embed"]})
+    ours = case.experiment.attribution.relevance(fixed_patterns=True)
+    case.assert_equal(ours, eap.scores_of(case.run, [gradients], kv=False))
+    looking = np.array([reader.kind in "qk" for reader in case.experiment.graph.readers])
+    assert not ours[looking[case.experiment.graph.ends[0]]].any()
+
+
+def test_patterns_with_gradients_give_scores_to_queries_and_keys(tiny: Tiny) -> None:
+    attribution = Case.of(tiny).experiment.attribution
+    fixed, free = (attribution.relevance(fixed_patterns=fixed) for fixed in (True, False))
+    graph = tiny.ours.graph()
+    looking = np.array([reader.kind in "qk" for reader in graph.readers])[graph.ends[0]]
+    assert np.abs(free[looking]).max() > 1e-3
+    assert not np.allclose(fixed, free)
+
+
+def test_models_without_mlps_have_fewer_groups(tmp_path_factory: pytest.TempPathFactory) -> None:
+    attention_only = save_tiny(tmp_path_factory.mktemp("m"), silent_mlp=True, n_layer=2, n_head=2)
+    experiment = Experiment(attention_only.ours, PROMPTS)
+    assert not experiment.graph.mlp
+    assert experiment.attribution.n_groups == 3
+    gradient = experiment.gradient(np.ones(experiment.graph.n_edges, bool))
+    found = experiment.attribution.at(1.0)
+    np.testing.assert_allclose(found, -gradient, atol=1e-5 * np.abs(gradient).max())
+    np.testing.assert_allclose(experiment.attribution.interpolated(0, 1.0), found, atol=1e-6)
+
+
+def test_chunks_of_prompts_add_up(tiny: Tiny) -> None:
+    """Whatever the memory, and however large the last chunk."""
+    prompts = random_prompts(batch=5, longest=7)
+    wide = Experiment(tiny.ours, prompts)
+    limits = [wide.plan.bytes_needed * share // 20 for share in range(20, 0, -1)]
+    memory = next(m for m in limits if plan(tiny.ours.spec, wide.graph, 5, 7, m).prompts == 2)
+    narrow = Experiment(tiny.ours, prompts, memory=memory)
+    assert narrow.plan.prompts == 2
+    for one, other in [
+        (wide.attribution.at(0.5), narrow.attribution.at(0.5)),
+        (wide.attribution.flow(), narrow.attribution.flow()),
+        (wide.attribution.importances(), narrow.attribution.importances()),
+        (wide.attribution.interpolated(1, 0.5), narrow.attribution.interpolated(1, 0.5)),
+    ]:
+        np.testing.assert_allclose(one, other, atol=1e-6)
