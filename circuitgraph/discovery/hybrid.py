@@ -1,0 +1,137 @@
+"""A fast score to preselect, the exact search to decide.
+
+As ACDC++ and HAP put a filter by attribution before a slow search: the edges of the lowest scores go at once, and
+ACDC decides on the others. What it keeps was tested exactly; what the score misjudged is lost untested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from circuitgraph.discovery.acdc import Acdc, AcdcState
+from circuitgraph.discovery.base import Algorithm, Entry, algorithm, algorithms
+from circuitgraph.discovery.scoring import Scoring, ScoringState
+from circuitgraph.engine.ablation import Ablation
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import ArgumentError, DataError, check_finite
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
+from circuitgraph.tasks.metrics import Metric
+
+STAGES = ("scoring", "exact")
+
+
+@dataclass(frozen=True)
+class HybridState:
+    """What an unfinished search knows: the scores so far and, once they are complete, the exact search."""
+
+    scoring: ScoringState
+    exact: AcdcState | None
+
+
+@algorithm("hybrid")
+@dataclass(frozen=True)
+class Hybrid(Algorithm[HybridState]):
+    """ACDC on the edges that a fast score puts on top; the others are removed at once.
+
+    Attributes:
+        scores: name of the algorithm that scores, with its default settings. Edges are ranked by the size of their
+            score. ``eap`` needs a metric that is not flat at the whole model; ``eap-ig-inputs`` takes KL too.
+        keep: share of the edges to decide on exactly; at 1 the search is ACDC.
+        threshold, absolute, heads: ACDC's.
+    """
+
+    scores: str = "eap"
+    keep: float = 0.2
+    threshold: float = 0.1
+    absolute: bool = False
+    heads: str = "descending"
+
+    def __post_init__(self) -> None:
+        if not issubclass(algorithms[self.scores], Scoring):
+            able = ", ".join(name for name in algorithms.names() if issubclass(algorithms[name], Scoring))
+            raise ArgumentError(f"scores is {self.scores!r}, but that algorithm gives no scores. Use one of: {able}.")
+        if not 0 < check_finite("keep", self.keep) <= 1:
+            raise ArgumentError(f"keep is {self.keep}, but is a share of the edges: above 0, at most 1.")
+        _ = self._exact  # refuses settings that make no sense
+
+    @property
+    def _scoring(self) -> Algorithm[Any]:
+        return algorithms[self.scores]()
+
+    @property
+    def _exact(self) -> Acdc:
+        return Acdc(threshold=self.threshold, absolute=self.absolute, heads=self.heads)
+
+    def check(self, metric: Metric, ablation: Ablation) -> None:
+        try:
+            self._scoring.check(metric, ablation)
+        except ArgumentError as error:
+            raise ArgumentError(f"Algorithm {self.name!r} with scores={self.scores!r}: {error}") from error
+        self._exact.check(metric, ablation)
+
+    def init(self, experiment: Experiment) -> HybridState:
+        return HybridState(self._scoring.init(experiment), None)
+
+    def step(self, experiment: Experiment, state: HybridState) -> HybridState:
+        if state.exact is not None:
+            return replace(state, exact=self._exact.step(experiment, state.exact))
+        return self._scored(experiment, self._scoring.step(experiment, state.scoring))
+
+    def _scored(self, experiment: Experiment, scoring: ScoringState) -> HybridState:
+        """Scores so far; the exact search begins with the last part of them."""
+        done, total = self._scoring.progress(scoring)
+        if done < total:
+            return HybridState(scoring, None)
+        return HybridState(scoring, self._exact.init(experiment, self._preselected(experiment.graph, scoring)))
+
+    def _preselected(self, graph: Graph, scoring: ScoringState) -> Bool[np.ndarray, " edges"]:
+        return Circuit.top(graph, scoring.scores, self._n_kept(graph.n_edges)).mask
+
+    def _n_kept(self, n_edges: int) -> int:
+        return max(1, round(self.keep * n_edges))
+
+    def progress(self, state: HybridState) -> tuple[int, int]:
+        scored, parts = self._scoring.progress(state.scoring)
+        n_edges = len(state.scoring.scores)
+        decided = 0 if state.exact is None else self._exact.progress(state.exact)[0]
+        return scored + decided, parts + n_edges
+
+    def circuit(self, experiment: Experiment, state: HybridState) -> Circuit:
+        return self._exact.circuit(experiment, _begun(state))
+
+    def close_calls(self, experiment: Experiment, state: HybridState) -> list[str]:
+        return self._exact.close_calls(experiment, _begun(state))
+
+    def entries(self, experiment: Experiment, before: HybridState, after: HybridState) -> list[Entry]:
+        """Those of the two searches, each under its stage's name."""
+        if before.exact is not None:
+            found = self._exact.entries(experiment, before.exact, _begun(after))
+            return [{"exact": entry} for entry in found]
+        return [{"scoring": entry} for entry in self._scoring.entries(experiment, before.scoring, after.scoring)]
+
+    def resumed(self, experiment: Experiment, start: HybridState, entries: Sequence[Entry]) -> HybridState:
+        if any(len(entry) != 1 or next(iter(entry)) not in STAGES for entry in entries):
+            raise DataError(f"The journal's entries are not those of a search by {self.name!r}.")
+        scored, decided = ([entry[stage] for entry in entries if stage in entry] for stage in STAGES)
+        state = self._scored(experiment, self._scoring.resumed(experiment, start.scoring, scored))
+        if not decided:
+            return state
+        if state.exact is None:
+            raise DataError("The journal has decisions of the exact search, but its scores are not complete.")
+        return replace(state, exact=self._exact.resumed(experiment, state.exact, decided))
+
+    def evaluations(self, graph: Graph) -> int:
+        return self._n_kept(graph.n_edges) + self._scoring.evaluations(graph)
+
+
+def _begun(state: HybridState) -> AcdcState:
+    """The exact search, of a state in which it has begun."""
+    if state.exact is None:
+        raise ValueError("the edges are not scored yet")
+    return state.exact
