@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
     from circuitgraph.api import load_task as load_task
+    from circuitgraph.api import sweep as sweep
     from circuitgraph.catalog.files import load_circuit as load_circuit
     from circuitgraph.catalog.files import save_circuit as save_circuit
     from circuitgraph.discovery.base import Algorithm as Algorithm
@@ -35,6 +36,7 @@ _HOMES = {
     "discover": "api",
     "evaluate": "api",
     "load_task": "api",
+    "sweep": "api",
     "load_model": "models.loading",
     "verify": "evaluation.parity",
     "render": "drawing.dot",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,26 @@ import jax
 
 import circuitgraph
 from circuitgraph.catalog.records import (
+    CurvePoint,
+    CurveRecord,
     Environment,
     EvaluationRecord,
     ModelRecord,
     TaskRecord,
 )
+from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.journal import Journal
+from circuitgraph.discovery.sweep import Sweep, check_thresholds
+from circuitgraph.discovery.sweep import sweep as run_sweep
+from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, ModelError
 from circuitgraph.evaluation.faithfulness import faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import GrammarTask, Prompts, Split, Task, tasks
+from circuitgraph.tasks.metrics import metrics
 from circuitgraph.tasks.pairs import PairsTask
 
 N_DISCOVERY = 50
@@ -67,6 +76,8 @@ def discover(
     n_prompts: int | None = None,
     memory: int | None = None,
     bar: bool = False,
+    journal: str | Path | None = None,
+    anew: bool = False,
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -79,14 +90,19 @@ def discover(
         n_prompts: number of discovery prompts (50 by default, or fewer if a file has fewer).
         memory: limit in bytes for one launch.
         bar: show progress and time left.
+        journal: file in which every decision is written down. If the search was stopped, the same call with the
+            same file goes on where it ended, and ends in the same circuit.
+        anew: begin again although the file is there.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
 
     Raises:
-        CircuitGraphError: an unknown name, a value that makes no sense, or prompts that cannot be used.
+        CircuitGraphError: an unknown name, a value that makes no sense, prompts that cannot be used, a pair of
+            algorithm and metric or ablation that does not work, or the journal of another search.
     """
     chosen = make_algorithm(algorithm, **settings)
+    chosen.check(metrics[metric or task.metric], ablations[ablation])
     experiment, prompts = prepare(
         model,
         task,
@@ -97,14 +113,106 @@ def discover(
         n_prompts=n_prompts,
         memory=memory,
     )
-    circuit = search(chosen, experiment, bar=bar)
-    return replace(circuit, provenance={**circuit.provenance, **_origin(model, task, prompts)})
+    origin = _origin(model, task, prompts)
+    circuit = search(chosen, experiment, bar=bar, journal=_journal(journal, origin, anew))
+    return replace(circuit, provenance={**circuit.provenance, **origin})
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The circuits of several thresholds.
+
+    Attributes:
+        circuits: one for each threshold, in their order.
+        record: size, loss and faithfulness of each.
+    """
+
+    circuits: tuple[Circuit, ...]
+    record: CurveRecord
+
+
+def sweep(
+    model: LanguageModel,
+    task: Task,
+    thresholds: Sequence[float],
+    *,
+    metric: str | None = None,
+    ablation: str = "resample",
+    grouped: bool = False,
+    n_prompts: int | None = None,
+    n_evaluation: int | None = None,
+    memory: int | None = None,
+    bar: bool = False,
+    journal: str | Path | None = None,
+    anew: bool = False,
+    **settings: Any,
+) -> Curve:
+    """Find ACDC's circuit at each of several thresholds in one run, and judge all of them on unseen prompts.
+
+    Each circuit is exactly the one that `discover` finds at its threshold. Tests are shared as far as the
+    searches decide alike.
+
+    Args:
+        thresholds: strictly increasing; ``settings`` are ACDC's others. All else is as in `discover`.
+        n_evaluation: number of evaluation prompts, as in `evaluate`.
+
+    Raises:
+        CircuitGraphError: as in `discover`; thresholds out of order or repeated.
+    """
+    check_thresholds(thresholds)
+    steps = Sweep(tuple(map(float, thresholds)), _acdc(settings))
+    where: dict[str, Any] = {"direct": steps.search.direct, "grouped": grouped, "memory": memory, "ablation": ablation}
+    experiment, prompts = prepare(model, task, metric=metric, n_prompts=n_prompts, **where)
+    origin = _origin(model, task, prompts)
+    swept = run_sweep(steps, experiment, bar=bar, journal=_journal(journal, origin, anew))
+    circuits = [replace(c, provenance={**c.provenance, **origin}) for c in swept.circuits]
+    judging, unseen = prepare(model, task, split="evaluation", metric=metric, n_prompts=n_evaluation, **where)
+    points = [
+        CurvePoint(
+            threshold=threshold,
+            n_edges=len(circuit),
+            n_tested=circuit.provenance["algorithm"]["n_tested"],
+            loss=loss,
+            evaluation=faithfulness(judging, circuit, unseen, split="evaluation", seed=task.seed),
+        )
+        for threshold, circuit, loss in zip(steps.thresholds, circuits, swept.losses, strict=True)
+    ]
+    record = CurveRecord(
+        metric=experiment.metric.name,
+        ablation=experiment.ablation.name,
+        n_edges=experiment.graph.n_edges,
+        n_tested=swept.n_tested,
+        n_alone=swept.n_alone,
+        seconds=swept.seconds,
+        points=points,
+    )
+    return Curve(tuple(circuits), record)
+
+
+def _acdc(settings: Mapping[str, Any]) -> Acdc:
+    """ACDC with these settings; a single threshold among many is refused."""
+    if "threshold" in settings:
+        raise ArgumentError("Both threshold and thresholds were given: give one of them.")
+    chosen = make_algorithm("acdc", **settings)
+    if not isinstance(chosen, Acdc):
+        raise ArgumentError(f"The algorithm 'acdc' was replaced by {type(chosen).__name__}, which has no sweep.")
+    return chosen
+
+
+def _journal(path: str | Path | None, origin: Mapping[str, Any], anew: bool) -> Journal | None:
+    """A journal that belongs to these weights and prompts, and to the versions that can change a digit."""
+    if path is None:
+        return None
+    versions = {name: origin["environment"]["versions"][name] for name in ("circuitgraph", "jax", "jaxlib", "numpy")}
+    facts = {name: origin[name] for name in ("model", "task")}
+    return Journal(Path(path), {**facts, "environment": {**origin["environment"], "versions": versions}}, anew)
 
 
 def prepare(
     model: LanguageModel,
     task: Task,
     *,
+    split: Split = "discovery",
     direct: bool = False,
     grouped: bool = False,
     metric: str | None = None,
@@ -112,8 +220,8 @@ def prepare(
     n_prompts: int | None = None,
     memory: int | None = None,
 ) -> tuple[Experiment, Prompts]:
-    """The experiment that `discover` searches in, and its prompts; arguments as there."""
-    prompts = draw(task, "discovery", n_prompts, N_DISCOVERY)
+    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts; arguments as there."""
+    prompts = draw(task, split, n_prompts, N_DISCOVERY if split == "discovery" else N_EVALUATION)
     graph = model.graph(direct=direct, grouped=grouped)
     experiment = Experiment(model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory)
     return experiment, prompts
@@ -138,13 +246,15 @@ def evaluate(
     Raises:
         GraphError: the circuit is of another model's graph.
     """
-    prompts = draw(task, "evaluation", n_prompts, N_EVALUATION)
-    experiment = Experiment(
+    experiment, prompts = prepare(
         model,
-        prompts,
-        metric=metric or circuit.provenance.get("metric") or task.metric,
+        task,
+        split="evaluation",
+        direct=circuit.graph.direct,
+        grouped=circuit.graph.n_kv_heads is not None,
+        metric=metric or circuit.provenance.get("metric"),
         ablation=ablation or circuit.provenance.get("ablation") or "resample",
-        graph=model.graph(direct=circuit.graph.direct, grouped=circuit.graph.n_kv_heads is not None),
+        n_prompts=n_prompts,
         memory=memory,
     )
     return faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from circuitgraph.catalog.folders import CIRCUIT_FILE, CURVE_FILE, SCORES_FILE, new_folder
 from circuitgraph.catalog.records import (
     SCHEMA_VERSION,
     CircuitRecord,
@@ -22,12 +20,9 @@ from circuitgraph.catalog.records import (
     EvaluationRecord,
     GraphRecord,
 )
-from circuitgraph.errors import CircuitGraphError, DataError, OutputError, list_problems
+from circuitgraph.errors import CircuitGraphError, DataError, list_problems
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-
-CIRCUIT_FILE = "circuit.json"
-SCORES_FILE = "scores.safetensors"
 
 
 def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> CircuitRecord:
@@ -154,6 +149,8 @@ def _file(path: str | Path) -> Path:
     path = Path(path)
     file = path / CIRCUIT_FILE if path.is_dir() else path
     if not file.is_file():
+        if (path / CURVE_FILE).is_file():
+            raise DataError(f"{str(path)!r} holds a curve: name the folder of one of its circuits in it.")
         raise DataError(f"There is no circuit at {str(path)!r}: expected a folder with {CIRCUIT_FILE}, or that file.")
     return file
 
@@ -180,73 +177,3 @@ def _scores(
     if known and (scores is None or any(scores[i] != effect for i, effect in known.items())):
         raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} give different effects")
     return scores, None if tested is None else tested.astype(bool)
-
-
-@contextmanager
-def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder that takes the name ``folder`` if the body ends well, and vanishes if it does not.
-
-    Raises:
-        OutputError: taken (and not to be overwritten), read-only or full.
-    """
-    made: list[Path] = []
-    try:
-        target = Path(folder).resolve()
-        _check_free(target, folder, overwrite)
-        missing = [parent for parent in target.parents if not parent.exists()]
-        for parent in reversed(missing):
-            parent.mkdir(exist_ok=True)
-            made.append(parent)
-        inside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        _remove(made)
-        raise _output_error(folder, error) from error
-    try:
-        yield inside
-        inside.chmod(0o755)
-        old = inside.with_name(f"{inside.name}-old")
-        if target.exists():
-            target.rename(old)
-        try:
-            inside.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise _output_error(folder, error) from error
-    finally:
-        shutil.rmtree(inside, ignore_errors=True)
-        if not target.exists():
-            _remove(made)
-
-
-def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
-    """Overwriting replaces a circuit and its pictures, never anything else."""
-    if not target.exists():
-        return
-    if not overwrite:
-        raise OutputError(f"{str(folder)!r} exists already. Choose another name, or say to overwrite it.")
-    ours = {CIRCUIT_FILE, SCORES_FILE, "circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
-    others = [p.name for p in sorted(target.iterdir()) if p.name not in ours or not p.is_file()]
-    if others:
-        raise OutputError(
-            f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is not overwritten. "
-            "Choose another folder."
-        )
-
-
-def _remove(folders: list[Path]) -> None:
-    """Remove folders that were made in vain, unless something else has come into them."""
-    for folder in reversed(folders):
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def _output_error(folder: str | Path, error: Exception) -> OutputError:
-    cause = error.__cause__ if isinstance(error, OutputError) else error
-    if isinstance(error, OutputError) and not isinstance(cause, OSError):
-        return error
-    reason = getattr(cause, "strerror", None) or str(cause)
-    return OutputError(f"Nothing was written to {str(folder)!r}: {reason}. Choose another folder.")

@@ -46,6 +46,7 @@ class AlgorithmRecord(Record):
 
     name: str
     arguments: dict[str, Any]
+    score: str | None = Field(None, description="what the effects of edges mean")
     n_tested: int
     close_calls: list[str] = Field(description="decisions nearer to the threshold than numerical noise")
     seconds: float
@@ -68,7 +69,7 @@ class GraphRecord(Record):
 
 
 class EdgeRecord(Record):
-    """One kept edge. ``effect``: what removing it added to the mean loss when it was tested, if it was."""
+    """One kept edge. ``effect``: its score, as the algorithm's record says what that means, if it was tested."""
 
     edge: str
     effect: float | None
@@ -179,6 +180,34 @@ class CompileRecord(Record):
     tokenizer: TokenizerRecord | None
     memory: MemoryRecord
     parity: ParityRecord | None
+
+
+class CurvePoint(Record):
+    """The circuit of one threshold. ``loss``: mean on the discovery prompts; ``circuit``: its folder, if stored."""
+
+    threshold: float
+    n_edges: int
+    n_tested: int
+    loss: float
+    evaluation: EvaluationRecord
+    circuit: str | None = None
+
+
+class CurveRecord(Record):
+    """Size against quality over thresholds: ``curve.json``.
+
+    ``n_tested``: edges tested in all, one that several searches share counted once; ``n_alone``: what the searches
+    would have tested one after the other.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    metric: str
+    ablation: str
+    n_edges: int = Field(description="of the whole graph")
+    n_tested: int
+    n_alone: int
+    seconds: float
+    points: list[CurvePoint]
 
 
 class CircuitRecord(Record):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -20,37 +21,47 @@ def list_names(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List shipped models, tasks, metrics, algorithms or ablations, with a line on each.
+    """List shipped models, tasks, metrics, algorithms (with their settings) or ablations.
 
-    Example: `circuitgraph list metrics`
+    Example: `circuitgraph list algorithms`
     """
     if kind not in KINDS:
         raise unknown_name("kind of list", kind, KINDS)
-    rows = _models() if kind == "models" else _registered(kind)
+    rows = {"models": _models, "algorithms": _algorithms}.get(kind, partial(_registered, kind))()
     table = Table(box=None, show_header=False)
     for row in rows:
         table.add_row(row["name"], row["description"])
+        if row.get("settings"):
+            table.add_row("", ", ".join(f"{name}={json.dumps(value)}" for name, value in row["settings"].items()))
     Output(as_json, quiet).result(json.dumps(rows, indent=2), table)
 
 
-def _registered(kind: str) -> list[dict[str, str]]:
+def _algorithms() -> list[dict[str, Any]]:
+    """Each search with its settings' defaults and the meaning of its scores."""
+    from circuitgraph.discovery.base import algorithms, defaults
+
+    return [
+        {
+            "name": name,
+            "description": (algorithms[name].__doc__ or "").partition("\n")[0],
+            "score": algorithms[name].score,
+            "settings": defaults(name),
+        }
+        for name in algorithms.names()
+    ]
+
+
+def _registered(kind: str) -> list[dict[str, Any]]:
     if kind == "tasks":
         from circuitgraph.tasks.base import tasks as registry
     elif kind == "metrics":
         from circuitgraph.tasks.metrics import metrics as registry
-    elif kind == "algorithms":
-        from circuitgraph.discovery.base import algorithms
-
-        return [
-            {"name": name, "description": (algorithms[name].__doc__ or "").partition("\n")[0]}
-            for name in algorithms.names()
-        ]
     else:
         from circuitgraph.engine.ablation import ablations as registry
     return [{"name": name, "description": registry[name].description} for name in registry.names()]
 
 
-def _models() -> list[dict[str, str]]:
+def _models() -> list[dict[str, Any]]:
     from circuitgraph.models.loading import shipped_models
 
     rows = []

@@ -49,7 +49,7 @@ def main() -> None:
     try:
         app()
     except CircuitGraphError as error:
-        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write("\n".join([f"Error: {error}", *getattr(error, "__notes__", []), ""]))
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from circuitgraph.cli.settings import with_table
 from circuitgraph.errors import ArgumentError, check_at_least, list_problems, unknown_name
 
 
@@ -27,8 +28,12 @@ def read_config(context: Any, path: Path | None) -> Path | None:
     for key in set(given) & set(known):
         hint = types[known[key].name]
         wanted, allowed = _EXPECTED[(get_args(hint) or (hint,))[0]]
+        if key == "thresholds" and type(given[key]) is list:
+            given[key] = ",".join(map(str, given[key]))
         if type(given[key]) not in allowed:
             problems.append(f"{key} = {given[key]!r}: expected {wanted}")
+        elif allowed == (dict,):
+            given[key] = with_table(given[key].items())
     if problems:
         raise ArgumentError(list_problems(f"The config file {str(path)!r} cannot be used:", sorted(problems)))
     names = {str(known[key].name): value for key, value in given.items()}
@@ -37,12 +42,13 @@ def read_config(context: Any, path: Path | None) -> Path | None:
 
 
 # What TOML must give for an option of that type.
-_EXPECTED: dict[type, tuple[str, tuple[type, ...]]] = {
+_EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)),
     int: ("a whole number", (int,)),
     float: ("a number", (int, float)),
     str: ("a text in quotes", (str,)),
     Path: ("a text in quotes", (str,)),
+    list[str]: ("a table of settings", (dict,)),
 }
 
 
@@ -73,6 +79,36 @@ DataOption = Annotated[
         "--data",
         callback=prompts_typed,
         help="JSONL file of pairs: clean, corrupted, answer, distractor. Instead of a task.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", help="ACDC removes an edge that costs less than this, in the metric's unit. [default: 0.1]"
+    ),
+]
+ThresholdsOption = Annotated[
+    str | None,
+    typer.Option("--thresholds", help="Several, rising, between commas: one run of ACDC, a circuit for each."),
+]
+NEdgesOption = Annotated[int | None, typer.Option("--n-edges", help="Size of the circuit, for searches that rank.")]
+SelectionOption = Annotated[
+    str | None, typer.Option("--selection", help="How ranked edges are selected: top or greedy.")
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps of a search that integrates or learns.")]
+AbsoluteOption = Annotated[
+    bool | None,
+    typer.Option("--absolute/--signed", help="Judge an edge by the size of its effect, or by its sign as well."),
+]
+DirectOption = Annotated[bool, typer.Option("--direct", help="The ACDC reference's graph, with direct q/k/v edges.")]
+HeadsOption = Annotated[
+    str | None,
+    typer.Option("--heads", help="ACDC's order of a layer's heads: ascending or descending. [default: descending]"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any setting of the algorithm; see `circuitgraph list algorithms`."
     ),
 ]
 MetricOption = Annotated[

@@ -61,6 +61,13 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
     return model
 
 
+def default_metric(task: str | None) -> str | None:
+    """The metric that a task has by itself; of a data file it is not known before it is read."""
+    from circuitgraph.tasks.base import tasks
+
+    return None if task is None else tasks[task].metric
+
+
 def load(
     model: str, task: str | None, data: Path | None, seed: int, arguments: Mapping[str, Any] | None = None
 ) -> tuple[LanguageModel, Task]:
@@ -85,13 +92,14 @@ def judgement(evaluation: EvaluationRecord) -> Table:
         "faithfulness of the circuit": evaluation.faithfulness,
         f"faithfulness of {evaluation.n_random} random circuits of its size": evaluation.random_faithfulness,
     }
-    for name, interval in rows.items():
-        table.add_row(name, *_shown(interval))
+    for name, mean in rows.items():
+        table.add_row(name, *interval(mean))
     return table
 
 
-def _shown(interval: Interval | None) -> tuple[str, str]:
-    if interval is None:
+def interval(of: Interval | None) -> tuple[str, str]:
+    """A mean and its 95 % interval, as they are shown."""
+    if of is None:
         return "undefined", "full model and empty circuit do not differ"
-    mean, low, high = (f"{round(x, 3) + 0.0:.3f}" for x in (interval.mean, interval.low, interval.high))  # no "-0.000"
+    mean, low, high = (f"{round(x, 3) + 0.0:.3f}" for x in (of.mean, of.low, of.high))  # no "-0.000"
     return mean, f"{low} .. {high}"

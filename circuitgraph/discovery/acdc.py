@@ -7,14 +7,15 @@ first edge that is kept. The decisions are those of the sequential search.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.discovery.base import Algorithm, algorithm
+from circuitgraph.discovery.base import Algorithm, Entry, algorithm
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, check_finite, unknown_name
+from circuitgraph.errors import ArgumentError, DataError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import INPUTS, Graph
 from circuitgraph.graph.reach import live_edges
@@ -53,6 +54,27 @@ class AcdcState:
     width: int
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the experiment says of the next edges of a group.
+
+    Attributes:
+        rest: the group's edges that are not decided.
+        mask: the state's, less the edges of ``rest`` that are dead.
+        asked: where in ``rest`` the edges are that were asked about; none if all of it is dead.
+        before: mean loss of ``mask``; found together with ``losses`` where a reader's first edge is asked about.
+        losses: mean loss after removing the first one, two, ... of them.
+        widths: how many edges to ask about at the least and at the most.
+    """
+
+    rest: Int[np.ndarray, " rest"]
+    mask: Bool[np.ndarray, " edges"]
+    asked: Int[np.ndarray, " n"]
+    before: float
+    losses: Float[np.ndarray, " n"]
+    widths: tuple[int, int]
+
+
 @algorithm("acdc")
 @dataclass(frozen=True)
 class Acdc(Algorithm[AcdcState]):
@@ -83,39 +105,50 @@ class Acdc(Algorithm[AcdcState]):
         if self.heads not in HEAD_ORDERS:
             raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
 
-    def init(self, experiment: Experiment) -> AcdcState:
-        graph, mask = experiment.graph, np.ones(experiment.graph.n_edges, bool)
+    def init(self, experiment: Experiment, start: Bool[np.ndarray, " edges"] | None = None) -> AcdcState:
+        """The state before the first step.
+
+        Args:
+            start: edges to decide on; the others are removed untested. All edges if None.
+        """
+        graph = experiment.graph
+        mask = np.ones(graph.n_edges, bool) if start is None else start.copy()
         loss = float(experiment.losses(mask[None])[0])
         order = tuple(removal_order(graph, self.heads))
         nothing = np.zeros(graph.n_edges)
         return AcdcState(order, 0, 0, mask, loss, nothing, nothing.astype(bool), nothing, width=4)
 
     def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
-        rest = state.order[state.group][state.place :]
-        live = live_edges(experiment.graph, state.mask)[rest]
-        if not live.any():
-            mask = state.mask.copy()
-            mask[rest] = False
-            return replace(state, mask=mask, group=state.group + 1, place=0)
-        return self._decide(experiment, state, rest, live)
+        return self.settled(state, self.ask(experiment, state))
 
-    def _decide(
-        self,
-        experiment: Experiment,
-        state: AcdcState,
-        rest: Int[np.ndarray, " rest"],
-        live: Bool[np.ndarray, " rest"],
-    ) -> AcdcState:
-        """Ask about the next live edges of the group; dead ones among them go untested."""
-        asked = np.flatnonzero(live)[: state.width]
-        dead = rest[~live]
-        mask, effects, tested, scale = (a.copy() for a in (state.mask, state.effects, state.tested, state.scale))
-        mask[dead] = False  # carries nothing to the output, so that it cannot matter when it goes
-        losses = experiment.removal_losses(mask, rest[asked])
-        deltas = np.diff(losses, prepend=state.loss)
+    def ask(self, experiment: Experiment, state: AcdcState) -> Answer:
+        """Ask about the next live edges of one reader, as if each before them were removed.
+
+        What is asked depends on the state only, so that searches at several thresholds can share the answer.
+        """
+        rest = state.order[state.group][state.place :]
+        live = (live_edges(experiment.graph, state.mask) & state.mask)[rest]
+        asked, reader = np.flatnonzero(live), experiment.graph.ends[0]
+        asked = asked[reader[rest[asked]] == reader[rest[asked[:1]]]][: state.width]
+        mask = state.mask.copy()
+        mask[rest[~live]] = False  # carries nothing to the output, so that it cannot matter when it goes
+        if not len(asked):
+            return Answer(rest, mask, asked, state.loss, np.zeros(0), experiment.widths)
+        before = state.order[state.group][: state.place][-1:]
+        first = not len(before) or bool(reader[before[0]] != reader[rest[asked[0]]])
+        losses = experiment.removal_losses(mask, rest[asked], whole=first)
+        return Answer(rest, mask, asked, losses[0] if first else state.loss, losses[first:], experiment.widths)
+
+    def settled(self, state: AcdcState, answer: Answer) -> AcdcState:
+        """The state after deciding what the answer allows: all edges, or up to and including the first that is kept."""
+        rest, asked, losses = answer.rest, answer.asked, answer.losses
+        if not len(asked):
+            return replace(state, mask=answer.mask, group=state.group + 1, place=0)
+        deltas = np.diff(losses, prepend=answer.before)
         removed = (np.abs(deltas) if self.absolute else deltas) < self.threshold
         n_removed = len(removed) if removed.all() else int(np.argmin(removed))
-        decided = asked[: n_removed + 1]  # all of them, or up to and including the first that is kept
+        decided = asked[: n_removed + 1]
+        mask, effects, tested, scale = (a.copy() for a in (answer.mask, state.effects, state.tested, state.scale))
         effects[rest[decided]] = deltas[: len(decided)]
         tested[rest[decided]] = True
         scale[rest[decided]] = np.abs(losses[: len(decided)])
@@ -127,12 +160,48 @@ class Acdc(Algorithm[AcdcState]):
             group=state.group + ended,
             place=0 if ended else place,
             mask=mask,
-            loss=float(losses[n_removed - 1]) if n_removed else state.loss,
+            loss=float(losses[n_removed - 1] if n_removed else answer.before),
             effects=effects,
             tested=tested,
             scale=scale,
-            width=_next_width(n_removed, len(asked), state.width, experiment.plan.masks),
+            width=_next_width(n_removed, len(asked), state.width, answer.widths),
         )
+
+    def entries(self, experiment: Experiment, before: AcdcState, after: AcdcState) -> list[Entry]:
+        """One for each edge that was decided; the last also says how the search goes on from there."""
+        new = (after.tested & ~before.tested) | (before.mask & ~after.mask)
+        edges = [int(edge) for edge in before.order[before.group] if new[edge]]
+        found: list[Entry] = [
+            {
+                "edge": experiment.graph.edges[edge],
+                "effect": float(after.effects[edge]) if after.tested[edge] else None,
+                "size": float(after.scale[edge]),
+                "kept": bool(after.mask[edge]),
+            }
+            for edge in edges
+        ] or [{}]
+        then = {"group": after.group, "place": after.place, "loss": after.loss, "width": after.width}
+        return [*found[:-1], {**found[-1], "then": then}]
+
+    def resumed(self, experiment: Experiment, start: AcdcState, entries: Sequence[Entry]) -> AcdcState:
+        ends = [i for i, entry in enumerate(entries) if "then" in entry]
+        if not ends:
+            return start
+        whole = entries[: ends[-1] + 1]
+        mask, effects, tested, scale = (a.copy() for a in (start.mask, start.effects, start.tested, start.scale))
+        try:
+            for entry in whole:
+                if "edge" not in entry:
+                    continue
+                edge = experiment.graph.edge_index(entry["edge"])
+                mask[edge], tested[edge], scale[edge] = entry["kept"], entry["effect"] is not None, entry["size"]
+                effects[edge] = 0.0 if entry["effect"] is None else entry["effect"]
+            then = whole[-1]["then"]
+            ahead = {"group": int(then["group"]), "place": int(then["place"]), "width": int(then["width"])}
+            loss = float(then["loss"])
+        except (KeyError, TypeError, ValueError, LookupError) as error:
+            raise DataError(f"The journal's entries are not those of an ACDC search: {error!r}") from error
+        return replace(start, mask=mask, effects=effects, tested=tested, scale=scale, loss=loss, **ahead)
 
     def progress(self, state: AcdcState) -> tuple[int, int]:
         sizes = [len(group) for group in state.order]
@@ -150,11 +219,11 @@ class Acdc(Algorithm[AcdcState]):
         return graph.n_edges
 
 
-def _next_width(n_removed: int, n_asked: int, width: int, most: int) -> int:
+def _next_width(n_removed: int, n_asked: int, width: int, widths: tuple[int, int]) -> int:
     """Wider while every guess ("removed") comes true, otherwise about as wide as the last run of true ones."""
-    if n_removed == n_asked:
-        return min(most, max(width, 2 * n_asked))
-    return max(1, min(most, 2 * n_removed))
+    least, most = widths
+    wished = max(width, 2 * n_asked) if n_removed == n_asked else 2 * n_removed
+    return max(least, min(most, wished - wished % least))
 
 
 def removal_order(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:

@@ -65,13 +65,16 @@ def run_masks(
 
 
 @eqx.filter_jit
-def run_gradient(
+def run_losses_and_gradient(
     model: Transformer, mask: Float[Array, " edges"], cells: Cells, chunk: Batch, metric: Metric
-) -> Float[Array, " edges"]:
+) -> tuple[Float[Array, " batch"], Float[Array, " edges"]]:
+    """The loss of each example, and the gradient of their sum."""
     inputs, targets, background = chunk
 
-    def total(mask: Float[Array, " edges"]) -> Float[Array, ""]:
-        return metric.loss(masked_logits(model, mask, cells, background, inputs), targets).sum()
+    def total(mask: Float[Array, " edges"]) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+        losses = metric.loss(masked_logits(model, mask, cells, background, inputs), targets)
+        return losses.sum(), losses
 
     with jax.default_matmul_precision("highest"):
-        return jax.grad(total)(mask)
+        gradient, losses = jax.grad(total, has_aux=True)(mask)
+        return losses, gradient

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from circuitgraph.catalog.files import load_circuit, load_record, new_folder, save_circuit
+from circuitgraph.catalog.files import load_circuit, load_record, save_circuit
+from circuitgraph.catalog.folders import new_folder
 from circuitgraph.errors import DataError, OutputError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph

@@ -77,6 +77,16 @@ def canned(finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("circuitgraph.api.evaluate", lambda *_, **__: evaluation)
 
 
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading any model fails the test."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError("a model was loaded before the command line was checked")
+
+    monkeypatch.setattr("circuitgraph.models.loading.load_model", fail)
+
+
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random grouped-query model without a tokenizer, to be read only."""

@@ -54,16 +54,6 @@ EARLY = {
 }
 
 
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading any model fails the test."""
-
-    def fail(*args: object, **options: object) -> None:
-        raise AssertionError("a model was loaded before the command line was checked")
-
-    monkeypatch.setattr("circuitgraph.models.loading.load_model", fail)
-
-
 @pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize("case", EARLY)
 def test_bad_value_is_refused_before_a_model_is_loaded(run: Callable[..., Ran], tmp_path: Path, case: str) -> None:

@@ -39,9 +39,11 @@ def test_circuit_has_the_path_of_the_ablation_table(finished: tuple[Path, Ran]) 
 
 
 @needs_dot
-def test_all_four_files_are_written(finished: tuple[Path, Ran]) -> None:
+def test_all_files_are_written(finished: tuple[Path, Ran]) -> None:
     folder, _ = finished
-    assert files_below(folder) == {"circuit.json", "scores.safetensors", "circuit.dot", "circuit.svg"}
+    files = {"circuit.json", "scores.safetensors", "journal.jsonl", "circuit.dot", "circuit.svg"}
+    assert files_below(folder) == files
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name}
     assert ElementTree.parse(folder / "circuit.svg").getroot().tag.endswith("svg")  # noqa: S314
 
 
@@ -66,14 +68,14 @@ def test_dry_run_writes_nothing(run: Callable[..., Ran], tmp_path: Path, task: t
     ran = run("discover", *task, "--dry-run", "--json")
     assert (ran.code, ran.err) == (0, "")
     facts = json.loads(ran.out)
-    assert (facts["edges"], facts["edges_to_decide"], facts["prompts"]) == (257, 257, 50)
+    assert (facts["edges"], facts["evaluations_at_most"], facts["prompts"]) == (257, 257, 50)
     assert facts["memory_mib"] > 0
     assert files_below(tmp_path) == set()
 
 
 def test_dry_run_as_a_table(run: Callable[..., Ran]) -> None:
     ran = run("discover", "induction", "--dry-run", "--direct")
-    assert [word in ran.out for word in ("edges to decide", "memory mib", "edges", "305")] == [True] * 4
+    assert [word in ran.out for word in ("evaluations at most", "memory mib", "edges", "305")] == [True] * 4
 
 
 @pytest.mark.usefixtures("canned")

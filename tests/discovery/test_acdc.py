@@ -13,12 +13,10 @@ from transformers import GPT2Config
 from circuitgraph.catalog.files import load_circuit, save_circuit
 from circuitgraph.discovery import acdc
 from circuitgraph.discovery.acdc import Acdc, AcdcState, removal_order
-from circuitgraph.discovery.base import algorithms, make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm, search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, SearchError, UnknownNameError
-from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.tasks.metrics import metrics
 from tests.checkpoints import Tiny, random_prompts
 from tests.oracle.acdc import visits
 
@@ -192,14 +190,3 @@ def test_unknown_algorithms_and_settings_get_suggestions() -> None:
         make_algorithm("acd")
     with pytest.raises(UnknownNameError, match="Did you mean 'threshold'"):
         make_algorithm("acdc", treshold=1.0)
-
-
-@pytest.mark.parametrize("name", algorithms.names())
-@pytest.mark.parametrize("metric", metrics.names())
-def test_every_algorithm_ends_with_every_metric(tiny: Tiny, name: str, metric: str) -> None:
-    experiment = Experiment(tiny.ours, random_prompts(batch=3, longest=5), metric=metric)
-    algorithm = make_algorithm(name)
-    circuit = search(algorithm, experiment)
-    assert isinstance(circuit, Circuit)
-    assert circuit.tested is not None
-    assert circuit.tested.sum() <= algorithm.evaluations(experiment.graph)

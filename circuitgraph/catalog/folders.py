@@ -1,0 +1,122 @@
+"""Folders of results: they appear whole or not at all, and nothing but results is ever overwritten."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from circuitgraph.errors import OutputError
+
+CIRCUIT_FILE = "circuit.json"
+SCORES_FILE = "scores.safetensors"
+JOURNAL_FILE = "journal.jsonl"
+CURVE_FILE = "curve.json"
+TABLE_FILE = "curve.csv"
+CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
+
+_PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
+_OURS = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *_PICTURES}
+
+
+@contextmanager
+def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder that takes the name ``folder`` if the body ends well, and vanishes if it does not.
+
+    Raises:
+        OutputError: taken (and not to be overwritten), read-only or full.
+    """
+    target, inside, made = _begun(folder, overwrite)
+    try:
+        yield inside
+        inside.chmod(0o755)
+        old = inside.with_name(f"{inside.name}-old")
+        if target.exists():
+            target.rename(old)
+        try:
+            inside.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise _output_error(folder, error) from error
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
+        if not target.exists():
+            remove_empty(made)
+
+
+def check_new_folder(folder: str | Path, *, overwrite: bool = False) -> None:
+    """Refuse a folder that `new_folder` could not make; nothing is left of the trial."""
+    _, inside, made = _begun(folder, overwrite)
+    inside.rmdir()
+    remove_empty(made)
+
+
+def _begun(folder: str | Path, overwrite: bool) -> tuple[Path, Path, list[Path]]:
+    """The folder's full path, a temporary one beside it, and the folders that were made for them."""
+    made: list[Path] = []
+    try:
+        target = Path(folder).resolve()
+        _check_free(target, folder, overwrite)
+        made += make_parents(target)
+        return target, Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)), made
+    except OSError as error:
+        remove_empty(made)
+        raise _output_error(folder, error) from error
+
+
+def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
+    """Overwriting replaces a circuit or a curve with all that belongs to it, never anything else."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{str(folder)!r} exists already. Choose another name, or say to overwrite it.")
+    others = [p.name for p in sorted(target.iterdir()) if not _is_ours(p)]
+    if others:
+        raise OutputError(
+            f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is not overwritten. "
+            "Choose another folder."
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file that we write, or the folder of one circuit of a curve with nothing else in it."""
+    if path.is_dir():
+        return path.name.startswith(CIRCUIT_FOLDER) and all(p.is_file() and p.name in _OURS for p in path.iterdir())
+    return path.is_file() and path.name in _OURS
+
+
+def make_parents(path: Path) -> list[Path]:
+    """Make the folders above a path; those that were missing come back, outermost first."""
+    missing = [parent for parent in path.resolve().parents if not parent.exists()][::-1]
+    made: list[Path] = []
+    try:
+        for parent in missing:
+            parent.mkdir(exist_ok=True)
+            made.append(parent)
+    except OSError:
+        remove_empty(made)
+        raise
+    return made
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that were made in vain, unless something else has come into them."""
+    for folder in reversed(folders):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _output_error(folder: str | Path, error: Exception) -> OutputError:
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    if isinstance(error, OutputError) and not isinstance(cause, OSError):
+        return error
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return OutputError(f"Nothing was written to {str(folder)!r}: {reason}. Choose another folder.")
