@@ -88,7 +88,7 @@ def discover(
         ablation: what an absent edge carries.
         grouped: one k and one v reader for each key-value head, not for each query head.
         n_prompts: number of discovery prompts (50 by default, or fewer if a file has fewer).
-        memory: limit in bytes for one launch.
+        memory: limit in bytes for one launch, on each device. With several, candidates and prompts are shared out.
         bar: show progress and time left.
         journal: file in which every decision is written down. If the search was stopped, the same call with the
             same file goes on where it ended, and ends in the same circuit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,6 +24,16 @@ hypothesis.settings.load_profile("ours")
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from tests.checkpoints import Tiny, save_tiny
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Long runs of neighbouring tests for each worker: neighbours share fixtures and compiled programs."""
+    if config.getvalue("dist") != "load":
+        return None  # asked for otherwise
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,8 @@ GroupedOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
 MemoryOption = Annotated[
-    float | None, typer.Option("--memory", help="Limit for one launch, in GiB. [default: by the machine]")
+    float | None,
+    typer.Option("--memory", help="Limit for one launch on each device, in GiB. [default: by the machine]"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout, nothing else.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No bars, tables or messages; errors only.")]

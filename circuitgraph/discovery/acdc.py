@@ -1,8 +1,9 @@
 """ACDC: walk the graph from the output backwards, remove each edge whose removal costs less than a threshold.
 
 Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides, batched
-by speculation: row i of a batch assumes that the edges before it were all removed, and rows count up to the
-first edge that is kept. The decisions are those of the sequential search.
+by speculation: row i of a batch assumes guesses about the edges before it, and rows count up to the first wrong
+guess. The decisions are those of the sequential search. An edge is guessed to go, unless a row that did not count
+said otherwise: edges measured in a slightly wrong circuit seldom change sides in the right one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class AcdcState:
         tested: edges tested so far.
         scale: size of the loss at each test, by which rounding is judged.
         width: number of edges to ask about in the next step.
+        expected: of edges that were asked about in vain, the effect then; NaN of all others.
     """
 
     order: tuple[Int[np.ndarray, " _"], ...]
@@ -52,6 +54,7 @@ class AcdcState:
     tested: Bool[np.ndarray, " edges"]
     scale: Float[np.ndarray, " edges"]
     width: int
+    expected: Float[np.ndarray, " edges"]
 
 
 @dataclass(frozen=True)
@@ -62,17 +65,25 @@ class Answer:
         rest: the group's edges that are not decided.
         mask: the state's, less the edges of ``rest`` that are dead.
         asked: where in ``rest`` the edges are that were asked about; none if all of it is dead.
+        going: which of them were guessed to go.
         before: mean loss of ``mask``; found together with ``losses`` where a reader's first edge is asked about.
-        losses: mean loss after removing the first one, two, ... of them.
+        losses: mean loss after removing each of them, and those before it that were guessed to go.
         widths: how many edges to ask about at the least and at the most.
     """
 
     rest: Int[np.ndarray, " rest"]
     mask: Bool[np.ndarray, " edges"]
     asked: Int[np.ndarray, " n"]
+    going: Bool[np.ndarray, " n"]
     before: float
     losses: Float[np.ndarray, " n"]
     widths: tuple[int, int]
+
+    @property
+    def effects(self) -> Float[np.ndarray, " n"]:
+        """What removing each edge added to the loss of what was left before it, if the guesses are right."""
+        last = np.maximum.accumulate(np.where(self.going, np.arange(len(self.going)), -1))
+        return self.losses - np.append(self.losses, self.before)[np.append(-1, last[:-1])]
 
 
 @algorithm("acdc")
@@ -116,15 +127,16 @@ class Acdc(Algorithm[AcdcState]):
         loss = float(experiment.losses(mask[None])[0])
         order = tuple(removal_order(graph, self.heads))
         nothing = np.zeros(graph.n_edges)
-        return AcdcState(order, 0, 0, mask, loss, nothing, nothing.astype(bool), nothing, width=4)
+        unknown = np.full(graph.n_edges, np.nan)
+        return AcdcState(order, 0, 0, mask, loss, nothing, nothing.astype(bool), nothing, 4, unknown)
 
     def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
         return self.settled(state, self.ask(experiment, state))
 
     def ask(self, experiment: Experiment, state: AcdcState) -> Answer:
-        """Ask about the next live edges of one reader, as if each before them were removed.
+        """Ask about the next live edges of one reader.
 
-        What is asked depends on the state only, so that searches at several thresholds can share the answer.
+        Searches at other thresholds can settle by the answer too: they have other guesses, but it says which it took.
         """
         rest = state.order[state.group][state.place :]
         live = (live_edges(experiment.graph, state.mask) & state.mask)[rest]
@@ -133,38 +145,45 @@ class Acdc(Algorithm[AcdcState]):
         mask = state.mask.copy()
         mask[rest[~live]] = False  # carries nothing to the output, so that it cannot matter when it goes
         if not len(asked):
-            return Answer(rest, mask, asked, state.loss, np.zeros(0), experiment.widths)
+            return Answer(rest, mask, asked, np.zeros(0, bool), state.loss, np.zeros(0), experiment.widths)
         before = state.order[state.group][: state.place][-1:]
         first = not len(before) or bool(reader[before[0]] != reader[rest[asked[0]]])
-        losses = experiment.removal_losses(mask, rest[asked], whole=first)
-        return Answer(rest, mask, asked, losses[0] if first else state.loss, losses[first:], experiment.widths)
+        expected = state.expected[rest[asked]]
+        going = np.isnan(expected) | self._goes(expected)
+        losses = experiment.removal_losses(mask, rest[asked], going, whole=first)
+        return Answer(rest, mask, asked, going, losses[0] if first else state.loss, losses[first:], experiment.widths)
+
+    def _goes(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """The decision rule."""
+        return (np.abs(effects) if self.absolute else effects) < self.threshold
 
     def settled(self, state: AcdcState, answer: Answer) -> AcdcState:
-        """The state after deciding what the answer allows: all edges, or up to and including the first that is kept."""
-        rest, asked, losses = answer.rest, answer.asked, answer.losses
-        if not len(asked):
+        """The state after deciding what the answer allows: all edges, or up to and including the first wrong guess."""
+        if not len(answer.asked):
             return replace(state, mask=answer.mask, group=state.group + 1, place=0)
-        deltas = np.diff(losses, prepend=answer.before)
-        removed = (np.abs(deltas) if self.absolute else deltas) < self.threshold
-        n_removed = len(removed) if removed.all() else int(np.argmin(removed))
-        decided = asked[: n_removed + 1]
-        mask, effects, tested, scale = (a.copy() for a in (answer.mask, state.effects, state.tested, state.scale))
-        effects[rest[decided]] = deltas[: len(decided)]
-        tested[rest[decided]] = True
-        scale[rest[decided]] = np.abs(losses[: len(decided)])
-        mask[rest[asked[:n_removed]]] = False
-        place = state.place + int(decided[-1]) + 1
+        edges, deltas = answer.rest[answer.asked], answer.effects
+        goes = self._goes(deltas)
+        wrong = goes != answer.going
+        n = int(np.argmax(wrong)) + 1 if wrong.any() else len(edges)
+        gone, decided = np.flatnonzero(goes[:n]), edges[:n]
+        arrays = (answer.mask, state.effects, state.tested, state.scale, state.expected)
+        mask, effects, tested, scale, expected = (a.copy() for a in arrays)
+        effects[decided], tested[decided], scale[decided] = deltas[:n], True, np.abs(answer.losses[:n])
+        expected[decided], expected[edges[n:]] = np.nan, deltas[n:]
+        mask[edges[gone]] = False
+        place = state.place + int(answer.asked[n - 1]) + 1
         ended = place == len(state.order[state.group])
         return replace(
             state,
             group=state.group + ended,
             place=0 if ended else place,
             mask=mask,
-            loss=float(losses[n_removed - 1] if n_removed else answer.before),
+            loss=float(answer.losses[gone[-1]] if len(gone) else answer.before),
             effects=effects,
             tested=tested,
             scale=scale,
-            width=_next_width(n_removed, len(asked), state.width, answer.widths),
+            width=_next_width(n, len(edges), state.width, answer.widths),
+            expected=expected,
         )
 
     def entries(self, experiment: Experiment, before: AcdcState, after: AcdcState) -> list[Entry]:
@@ -181,6 +200,8 @@ class Acdc(Algorithm[AcdcState]):
             for edge in edges
         ] or [{}]
         then = {"group": after.group, "place": after.place, "loss": after.loss, "width": after.width}
+        waiting = np.flatnonzero(~np.isnan(after.expected)).tolist()
+        then["expected"] = {experiment.graph.edges[edge]: float(after.expected[edge]) for edge in waiting}
         return [*found[:-1], {**found[-1], "then": then}]
 
     def resumed(self, experiment: Experiment, start: AcdcState, entries: Sequence[Entry]) -> AcdcState:
@@ -199,9 +220,14 @@ class Acdc(Algorithm[AcdcState]):
             then = whole[-1]["then"]
             ahead = {"group": int(then["group"]), "place": int(then["place"]), "width": int(then["width"])}
             loss = float(then["loss"])
-        except (KeyError, TypeError, ValueError, LookupError) as error:
+            expected = np.full(len(mask), np.nan)
+            for name, effect in then["expected"].items():
+                expected[experiment.graph.edge_index(name)] = effect
+        except (AttributeError, KeyError, TypeError, ValueError, LookupError) as error:
             raise DataError(f"The journal's entries are not those of an ACDC search: {error!r}") from error
-        return replace(start, mask=mask, effects=effects, tested=tested, scale=scale, loss=loss, **ahead)
+        return replace(
+            start, mask=mask, effects=effects, tested=tested, scale=scale, loss=loss, expected=expected, **ahead
+        )
 
     def progress(self, state: AcdcState) -> tuple[int, int]:
         sizes = [len(group) for group in state.order]
@@ -219,10 +245,10 @@ class Acdc(Algorithm[AcdcState]):
         return graph.n_edges
 
 
-def _next_width(n_removed: int, n_asked: int, width: int, widths: tuple[int, int]) -> int:
-    """Wider while every guess ("removed") comes true, otherwise about as wide as the last run of true ones."""
+def _next_width(n: int, n_asked: int, width: int, widths: tuple[int, int]) -> int:
+    """Wider while every guess comes true; after a wrong one, what was asked in vain, or twice as far as it went."""
     least, most = widths
-    wished = max(width, 2 * n_asked) if n_removed == n_asked else 2 * n_removed
+    wished = max(width, 2 * n_asked) if n == n_asked else max(2 * n, n_asked - n)
     return max(least, min(most, wished - wished % least))
 
 

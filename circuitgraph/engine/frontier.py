@@ -32,8 +32,9 @@ from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
+_CHEAP = 2**24  # bytes of slots that take no time worth mentioning to clear
 _DENSE = 0.1  # of a graph's edges: with more sums than that, masked runs, which are matrix products, are faster
-_COMPILING = 2**40  # operations that a computer does while it compiles the frontier's programs
+_COMPILING = 2**39  # operations that a computer does while it compiles the frontier's programs
 
 
 def pays(spec: Spec, graph: Graph, n_tokens: int) -> bool:
@@ -81,7 +82,9 @@ class Frontier:
         self._cells = Cells.of(graph)
         self._chunks = [_Prompts(model, *chunk) for chunk in chunks]
         self._kept: Kept = graph.legal  # what the chunks' values are of
-        self._scheduler, self._tests = Scheduler(self._wiring, graph.legal), dict[int, Schedule]()
+        lane = 4 * max(chunk.values.everywhere[0].size for chunk in self._chunks)
+        self._roomy = (self._wiring.n_nodes + 1) * lanes * lane <= _CHEAP
+        self._scheduler, self._tests = self._planner(graph.legal), dict[int, Schedule]()
         self._edge, self._direct = np.asarray(self._cells.edge), np.asarray(self._cells.direct)
 
     def values(self, mask: Bool[np.ndarray, " edges"]) -> Float[np.ndarray, " batch"]:
@@ -113,7 +116,7 @@ class Frontier:
     def _launch(self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]) -> Float[np.ndarray, "n batch"]:
         padded = np.zeros((GROUPS * self._lanes, rows.shape[1]), np.float32)
         padded[: len(rows)] = rows
-        n_groups = np.int32(-(-len(rows) // self._lanes))
+        n_groups, base = np.int32(-(-len(rows) // self._lanes)), np.int32(schedule.candidate)
         grouped = padded.reshape(GROUPS, self._lanes, -1)
         placed = {devices: devices.candidates(grouped) for devices in {chunk.devices for chunk in self._chunks}}
         tables = (schedule.everywhere, schedule.scored, schedule.logits)
@@ -123,7 +126,7 @@ class Frontier:
                 chunk.ground,
                 chunk.values,
                 tables,
-                Candidates(placed[chunk.devices], n_groups, np.int32(schedule.candidate)),
+                Candidates(placed[chunk.devices], n_groups, base),
                 chunk.targets,
                 self._metric,
                 schedule.wide,
@@ -154,8 +157,11 @@ class Frontier:
 
     def _plans(self, kept: Kept) -> Scheduler:
         if not np.array_equal(kept, self._scheduler.kept):
-            self._scheduler, self._tests = Scheduler(self._wiring, kept), {}
+            self._scheduler, self._tests = self._planner(kept), {}
         return self._scheduler
+
+    def _planner(self, kept: Kept) -> Scheduler:
+        return Scheduler(self._wiring, kept, self._roomy)
 
     def _test(self, reader: int, kept: Kept) -> Schedule:
         scheduler = self._plans(kept)

@@ -29,7 +29,7 @@ class Table(NamedTuple):
             candidates, and those that lie in slots.
     """
 
-    n: Int[np.ndarray, ""]
+    n: np.int32
     kind: Int[np.ndarray, " steps"]
     layer: Int[np.ndarray, " steps"]
     head: Int[np.ndarray, " steps"]
@@ -50,7 +50,7 @@ class Schedule:
 
     Attributes:
         everywhere, scored, logits: the steps; the last table has one step, the reading of the logits.
-        candidate: base of the reader whose inputs are candidates; None if there is none.
+        candidate: base of the reader whose inputs are candidates.
         wide: the candidates' inputs are needed everywhere.
         n_slots: slots that the steps of ``everywhere`` and of ``scored`` take, the candidate's inputs included.
         touched: nodes that the steps compute.
@@ -59,7 +59,7 @@ class Schedule:
     everywhere: Table
     scored: Table
     logits: Table
-    candidate: int | None
+    candidate: int
     wide: bool
     n_slots: tuple[int, int]
     touched: Nodes
@@ -104,7 +104,8 @@ def tabled(steps: Sequence[Step], n_nodes: int) -> Table:
                 reads += listed
     padded = np.zeros(max(64, rounded(len(reads))), np.int32)
     padded[: len(reads)] = reads
-    return Table(np.int32(len(steps)), *facts, base, shared, slots, padded)
+    kind, layer, head, node, slot = facts
+    return Table(np.int32(len(steps)), kind, layer, head, node, slot, base, shared, slots, padded)
 
 
 def rounded(n: int) -> int:
@@ -116,10 +117,14 @@ def rounded(n: int) -> int:
 
 
 class Scheduler:
-    """Plans what follows from a change, under one set of kept edges."""
+    """Plans what follows from a change, under one set of kept edges.
 
-    def __init__(self, wiring: Wiring, kept: Kept) -> None:
+    ``roomy``: give every schedule slots for all nodes, so that one program serves all; else as few as will do.
+    """
+
+    def __init__(self, wiring: Wiring, kept: Kept, roomy: bool) -> None:
         self.wiring = wiring
+        self.roomy = roomy
         self.kept = kept
         self.needed, self.everywhere = wiring.needed(kept)
         self.dirty = wiring.changed(kept, wiring.incomplete(kept))  # not as in the clean run
@@ -144,9 +149,8 @@ class Scheduler:
         return plan.schedule(everywhere, scored, (n, self._room(len(scored), 16)))
 
     def _room(self, n: int, least: int) -> int:
-        """Slots to have where ``n`` are used: all that a small graph can use, or a rounded number."""
         most = self.wiring.n_nodes + 1
-        return most if most <= _SMALL else min(most, max(least, rounded(n)))
+        return most if self.roomy else min(most, max(least, rounded(n)))
 
     def live(self, layer: int) -> tuple[Bool[np.ndarray, " heads"], Bool[np.ndarray, " heads"]]:
         """The heads of a layer whose inputs matter, and those whose inputs matter at every position."""
@@ -164,7 +168,6 @@ class Scheduler:
         return r.kind in INPUTS or (r.kind == "mlp" and bool(self.everywhere[self.wiring.mlps[r.layer]]))
 
 
-_SMALL = 64  # nodes of a graph all of whose slots cost nothing
 CANDIDATE = -1  # stands in the list of slots for the input that differs from candidate to candidate
 
 
@@ -182,11 +185,11 @@ class _Plan:
         wiring = self.s.wiring
         logits = len(self.s.kept) - 1
         final = [Step(MLP, 0, 0, 0, 0, (self.read(logits),))]
-        tables = (tabled(steps, wiring.n_nodes) for steps in (everywhere, scored, final))
+        first, second, last = (tabled(steps, wiring.n_nodes) for steps in (everywhere, scored, final))
         touched = np.zeros(wiring.n_nodes, bool)
         touched[[step.node for step in (*everywhere, *scored)]] = True
-        base = None if self.candidate is None else int(wiring.base[self.candidate])
-        return Schedule(*tables, base, self.wide, n_slots, touched)
+        base = wiring.nothing if self.candidate is None else int(wiring.base[self.candidate])
+        return Schedule(first, second, last, base, self.wide, n_slots, touched)
 
     def steps(self, wide: bool, slots: Sequence[int]) -> list[Step]:
         """The changed nodes that count at every position, or those that count where it is scored only."""

@@ -118,13 +118,13 @@ def _through(
     project: Callable[[Array], Array], table: Table, sources: _Sources, step: Int[Array, ""], j: int
 ) -> Float[Array, "lanes batch pos d_head"]:
     """An input's projection; computed once where all candidates share the input."""
-    lanes = jax.vmap(project)
-    if sources.slots is None:
+    lanes, slots = jax.vmap(project), sources.slots
+    if slots is None:
         return lanes(_whole(table, sources, step, j))
 
     def once() -> Array:
         y = lanes(_common(table, sources, step, j)[None])
-        return jnp.broadcast_to(y, (sources.slots.shape[1], *y.shape[1:]))
+        return jnp.broadcast_to(y, (slots.shape[1], *y.shape[1:]))
 
     return jax.lax.cond(table.slots[step, j, 1] == 0, once, lambda: lanes(_whole(table, sources, step, j)))
 
@@ -172,12 +172,13 @@ class _Machine(NamedTuple):
 
     def _mlp(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
         del everywhere
-        (block, _) = self.block(step)
+        block, _ = self.block(step)
+        assert block.mlp is not None  # noqa: S101 - there is no such step without one
         return block.mlp(_whole(self.table, at, step, 0)) - self._replaced(step)
 
     def _share(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
         del everywhere
-        (block, _) = self.block(step)
+        block, _ = self.block(step)
         own, whole = (_whole(self.table, at, step, j) for j in (0, 1))
         return block.attention.share(own, whole) - self._replaced(step)
 
@@ -228,8 +229,8 @@ class Candidates(NamedTuple):
     """Inputs to try for one reader: which nodes each candidate's input adds to ``base``."""
 
     rows: Float[Array, "groups lanes nodes"]
-    n_groups: Int[np.ndarray, ""]
-    base: Int[np.ndarray, ""]
+    n_groups: np.int32
+    base: np.int32
 
 
 @eqx.filter_jit

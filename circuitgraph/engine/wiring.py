@@ -92,7 +92,7 @@ class Wiring:
 
     def heads_reading(self, kept: Kept, changed: Writers, layer: int) -> Bool[np.ndarray, " heads"]:
         """The heads of a layer one of whose inputs reads a changed writer."""
-        return (kept[self.inputs[layer]] & changed).any((1, 2))
+        return np.asarray((kept[self.inputs[layer]] & changed).any((1, 2)))
 
     def incomplete(self, kept: Kept) -> Writers:
         """The writers that are computed from a reader which lacks an edge."""

@@ -33,10 +33,9 @@ class Place(NamedTuple):
     def queries_at(self, at: Int[Array, " batch"]) -> Place:
         """The place of one query of each prompt, at that position; not for keys."""
         visible, back = (jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back))
-        turns = (
-            None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in (self.cos, self.sin)
-        )
-        return Place(visible, back, *turns, self.bias)
+        turns = (self.cos, self.sin)
+        cos, sin = (None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in turns)
+        return Place(visible, back, cos, sin, self.bias)
 
 
 class Settings(NamedTuple):

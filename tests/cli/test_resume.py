@@ -108,11 +108,11 @@ def test_whatever_ends_it_the_message_says_how_to_go_on(
 ) -> None:
     honest, calls = Experiment.removal_losses, []
 
-    def ending(self: Experiment, mask: np.ndarray, edges: np.ndarray, **options: bool) -> np.ndarray:
+    def ending(self: Experiment, mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool) -> np.ndarray:
         calls.append(edges)
         if len(calls) == 5:
             raise end
-        return honest(self, mask, edges, **options)
+        return honest(self, mask, edges, going, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Experiment, "removal_losses", ending)

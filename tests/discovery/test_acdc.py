@@ -57,6 +57,25 @@ def test_speculation_changes_nothing(experiment: Experiment, monkeypatch: pytest
     np.testing.assert_array_equal(batched.tested, alone.tested)
 
 
+def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit: neither good guesses, nor none, nor only wrong ones."""
+    guessed = search(Acdc(threshold=0.01), experiment)
+    honest = Acdc.ask
+
+    def forgetful(self: Acdc, experiment: Experiment, state: AcdcState) -> acdc.Answer:
+        return honest(self, experiment, replace(state, expected=np.full_like(state.expected, np.nan)))
+
+    def perverse(self: Acdc, experiment: Experiment, state: AcdcState) -> acdc.Answer:
+        wrong = np.where(guessed.mask, -1.0, 1.0)
+        return honest(self, experiment, replace(state, expected=wrong))
+
+    for ask in (forgetful, perverse):
+        monkeypatch.setattr(Acdc, "ask", ask)
+        found = search(Acdc(threshold=0.01), experiment)
+        assert found == guessed
+        np.testing.assert_array_equal(found.scores, guessed.scores)
+
+
 def test_a_search_can_be_taken_up_between_any_two_steps(experiment: Experiment) -> None:
     """All that has been decided lies in the state: a copy of it, taken anywhere, ends in the same circuit."""
     algorithm = Acdc(threshold=0.01)

@@ -137,11 +137,11 @@ def test_a_search_that_stops_on_a_bad_value_is_taken_up(
 ) -> None:
     honest, calls = experiment.removal_losses, []
 
-    def failing(mask: np.ndarray, edges: np.ndarray, **options: bool) -> np.ndarray:
+    def failing(mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool) -> np.ndarray:
         calls.append(edges)
         if len(calls) == 6:
             raise SearchError("Removing a0.h1->m0: kl of prompt 3 is nan.")
-        return honest(mask, edges, **options)
+        return honest(mask, edges, going, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "removal_losses", failing)

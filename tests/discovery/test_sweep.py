@@ -55,9 +55,9 @@ def test_what_is_shared_is_asked_once(experiment: Experiment, monkeypatch: pytes
     """Two thresholds with no effect between them cost no more than one, and every question is put once."""
     honest, asked = experiment.removal_losses, []
 
-    def counted(mask: np.ndarray, edges: np.ndarray, **options: bool) -> np.ndarray:
+    def counted(mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool) -> np.ndarray:
         asked.append((mask.tobytes(), edges.tobytes()))
-        return honest(mask, edges, **options)
+        return honest(mask, edges, going, **options)
 
     monkeypatch.setattr(experiment, "removal_losses", counted)
     alone = search(Acdc(threshold=0.02), experiment)

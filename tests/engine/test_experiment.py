@@ -102,12 +102,15 @@ def test_a_graph_of_another_model_is_refused(tiny: Tiny) -> None:
 
 
 def test_removal_losses_are_losses_of_growing_removals(tiny: Tiny) -> None:
+    """An edge that is not going is missing in its own row only."""
     experiment = Experiment(tiny.ours, random_prompts())
     mask = np.ones(experiment.graph.n_edges, bool)
-    edges = np.array([5, 100, 3])
-    masks = np.repeat(mask[None], 3, axis=0)
-    masks[0, 5] = masks[1, [5, 100]] = masks[2, [5, 100, 3]] = False
-    np.testing.assert_array_equal(experiment.removal_losses(mask, edges), experiment.losses(masks))
+    edges, going = np.array([5, 7, 3]), np.array([True, False, True])
+    masks = np.repeat(mask[None], 4, axis=0)
+    masks[1, 5] = masks[2, [5, 7]] = masks[3, [5, 3]] = False
+    found = experiment.removal_losses(mask, edges, going, whole=True)
+    np.testing.assert_array_equal(found, experiment.losses(masks))
+    np.testing.assert_array_equal(experiment.removal_losses(mask, edges, going), found[1:])
 
 
 @pytest.mark.parametrize("longest", [6, 9])
@@ -126,9 +129,10 @@ def test_means_come_from_the_reference_prompts(tiny: Tiny, ablation: str, longes
 
 def test_a_positional_mean_knows_the_position_only(tiny: Tiny) -> None:
     """Under mean-positional ablation, nothing kept gives every prompt of a length the same logits."""
-    prompts = random_prompts(batch=6, longest=5)
-    same_answer = replace(prompts, answer=np.zeros_like(prompts.answer))
-    experiment = Experiment(tiny.ours, same_answer, metric="logit", ablation="mean-positional")
+    prompts = random_prompts(longest=6)
+    assert len(set(prompts.score_at.tolist())) < len(prompts), "no two prompts of one length would test nothing"
+    same = replace(prompts, answer=np.zeros_like(prompts.answer), distractor=np.ones_like(prompts.answer))
+    experiment = Experiment(tiny.ours, same, ablation="mean-positional")
     values = experiment.values(np.zeros((1, experiment.graph.n_edges), bool))[0]
     for length in set(prompts.score_at.tolist()):
         group = values[prompts.score_at == length]
@@ -160,7 +164,7 @@ def test_other_reference_prompts_are_on_record(tiny: Tiny) -> None:
 @pytest.mark.parametrize("metric", ["accuracy", "rank", "reciprocal_rank", "kl", "logit_difference"])
 def test_a_model_that_computes_nan_is_no_success(tiny: Tiny, metric: str) -> None:
     """Nothing is greater than NaN, so that a careless rank would be the best there is."""
-    network = eqx.tree_at(lambda m: m.final_norm.weight, tiny.ours.transformer, jnp.full(24, jnp.nan))
+    network = eqx.tree_at(lambda m: m.final_norm.weight, tiny.ours.transformer, jnp.full(24, jnp.nan, jnp.float32))
     experiment = Experiment(replace(tiny.ours, transformer=network), random_prompts(), metric=metric)
     with pytest.raises(SearchError, match=f"{metric} of prompt 1 is nan"):
         experiment.losses(np.ones((1, experiment.graph.n_edges), bool))

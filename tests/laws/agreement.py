@@ -65,9 +65,13 @@ def compare(
     threshold: float | None = None,
     *,
     grouped: bool = False,
+    frontier: bool = False,
     **settings: Any,
 ) -> Circuit:
-    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our circuit."""
+    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our circuit.
+
+    With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as the oracle does.
+    """
     mlp = tiny.ours.spec.d_mlp is not None
     run = oracle_run(tiny, prompts, ablation)
     loss = loss_of(metric, prompts, run)
@@ -76,10 +80,12 @@ def compare(
     threshold = abs(threshold) if settings.get("absolute") else threshold
     decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
-    experiment = Experiment(tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph)
-    circuit = search(Acdc(threshold=threshold, **settings), experiment)
-    assert_same_decisions(circuit, decisions)
-    return circuit
+    circuits = []
+    for route in (False, True)[: 1 + frontier]:
+        experiment = Experiment(tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph, frontier=route)
+        circuits.append(search(Acdc(threshold=threshold, **settings), experiment))
+        assert_same_decisions(circuits[-1], decisions)
+    return circuits[-1]
 
 
 def _effects_of_single_removals(run: oracle.OracleRun, loss: losses.Loss, mlp: bool, kv: bool) -> list[float]:

@@ -47,7 +47,7 @@ def test_random_circuits_have_the_oracles_logits(tiny: Tiny, ablation: str, dire
 @pytest.mark.parametrize("ablation", ABLATIONS)
 @pytest.mark.parametrize("metric", ["logit_difference", "kl"])
 def test_acdc_decides_as_the_oracle(small: Tiny, metric: str, ablation: str) -> None:
-    circuit = compare(small, random_prompts(batch=4, longest=7), metric, ablation)
+    circuit = compare(small, random_prompts(batch=4, longest=7), metric, ablation, frontier=True)
     assert 0 < len(circuit) < circuit.graph.n_edges
 
 
@@ -56,7 +56,16 @@ def test_acdc_decides_as_the_oracle(small: Tiny, metric: str, ablation: str) -> 
 @pytest.mark.parametrize("direct", [False, True])
 def test_acdc_options_decide_as_the_oracle(attention_only: Tiny, direct: bool, absolute: bool, heads: str) -> None:
     prompts = random_prompts(batch=3, longest=6, seed=2)
-    compare(attention_only, prompts, "log_probability", "resample", direct=direct, absolute=absolute, heads=heads)
+    compare(
+        attention_only,
+        prompts,
+        "log_probability",
+        "resample",
+        direct=direct,
+        absolute=absolute,
+        heads=heads,
+        frontier=True,
+    )
 
 
 def test_orders_of_heads_can_lead_to_different_circuits(small: Tiny) -> None:
@@ -76,7 +85,7 @@ def test_orders_of_heads_can_lead_to_different_circuits(small: Tiny) -> None:
 def test_acdc_on_trained_models_decides_as_the_oracle(name: str, ablation: str, threshold: float) -> None:
     tiny = load_tiny(shipped_models()[name])
     prompts = load_task("induction", tiny.ours).prompts(4)
-    compare(tiny, prompts, "logit_difference", ablation, threshold)
+    compare(tiny, prompts, "logit_difference", ablation, threshold, frontier=ablation == "resample")
 
 
 def heads_without_which_it_fails(card: str) -> set[str]:

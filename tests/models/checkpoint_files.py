@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from transformers.utils import logging
 
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.transformer import Transformer
-from tests.parity.harness import gate
+from tests.parity.harness import gate, unpolished
 
 Tensors = dict[str, torch.Tensor]
 
@@ -50,7 +49,7 @@ def run_ours(network: Transformer, tokens: np.ndarray) -> np.ndarray:
     return np.asarray(_run(network, jnp.asarray(tokens), jnp.ones(tokens.shape, bool), jnp.asarray(positions)))
 
 
-@eqx.filter_jit
+@unpolished
 def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
     return network(tokens, mask, positions)
 

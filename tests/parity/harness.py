@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +13,16 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits, writer_values
+from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits
+from circuitgraph.engine.programs import run_writers
 from circuitgraph.evaluation.parity import full_length
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
 
+# Each program here runs once or twice, so that the machine code is left as it comes: the same operations of XLA, less
+# polished by LLVM. What users run is compiled as they compile it: every test that goes through the engine's programs.
+unpolished = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 LENGTH = 13  # longer than every window and original context of the cases
 
 
@@ -51,16 +55,21 @@ def run_ours(model: LanguageModel, tokens: np.ndarray, mask: np.ndarray | None =
     return np.asarray(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
 
-@eqx.filter_jit
+@unpolished
 def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
     return network(tokens, mask, positions)
 
 
-@eqx.filter_jit
-def run_masks(network: Transformer, masks: jax.Array, cells: Cells, corrupted: Inputs, clean: Inputs) -> jax.Array:
-    """Logits of every prompt at every position under each mask, absent edges carrying the corrupted run."""
-    background = Background.of(network, writer_values(network, corrupted))
+@unpolished
+def run_masks(network: Transformer, masks: jax.Array, cells: Cells, replaced: jax.Array, clean: Inputs) -> jax.Array:
+    """Logits under each mask, absent edges carrying what the writers [writers, batch, pos, d] are replaced by."""
+    background = Background.of(network, replaced)
     return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
+
+
+def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
+    """Writer values that stand beside `everywhere`: each prompt's counterpart is another one of them."""
+    return jnp.repeat(run_writers(network, full_length(tokens))[:, ::-1], tokens.shape[1], axis=1)
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:

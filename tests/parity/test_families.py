@@ -22,6 +22,7 @@ from tests.parity.harness import (
     gate,
     masks_without_one_node,
     random_tokens,
+    reversed_batch,
     run_masks,
     run_ours,
     save_random,
@@ -75,9 +76,9 @@ def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
     graph = case.model.graph(grouped=grouped)
     single = masks_without_one_node(graph)
     masks = np.stack([np.ones(graph.n_edges, bool), np.zeros(graph.n_edges, bool), *single.values()])
-    clean, corrupted = everywhere(case.tokens), everywhere(case.tokens[::-1].copy())
-    given = jnp.asarray(masks, jnp.float32)
-    full, empty, *without = np.asarray(run_masks(case.model.transformer, given, Cells.of(graph), corrupted, clean))
+    network, clean = case.model.transformer, everywhere(case.tokens)
+    given, replaced = jnp.asarray(masks, jnp.float32), reversed_batch(network, case.tokens)
+    full, empty, *without = np.asarray(run_masks(network, given, Cells.of(graph), replaced, clean))
     theirs = case.reference.logits
     assert np.abs(full - theirs.reshape(full.shape)).max() <= gate(theirs)
     assert np.abs(empty - theirs[::-1].reshape(full.shape)).max() <= gate(theirs)

@@ -1,0 +1,191 @@
+"""Several devices give what one gives, each doing its share; plans hold the limit on each of them.
+
+The number of devices is fixed when jax starts, so virtual ones are tried in processes of their own, which run this
+file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circuitgraph.api import load_task
+from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.engine import experiment as experiments
+from circuitgraph.engine import frontier as frontiers
+from circuitgraph.engine.devices import prompt_ways
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.memory import bytes_per_row, chunk_size, plan
+from circuitgraph.engine.programs import run_masks
+from circuitgraph.engine.sparse import run_candidates
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.loading import load_model
+from tests.engine.test_experiment import GPT2_SMALL
+
+ROOT = Path(__file__).parents[2]
+N_POS = 15  # of the task's prompts
+COLLECTIVE = re.compile(r" (all-\w+|collective-permute|reduce-scatter)(?:-start)?\(")
+Answers = dict[str, np.ndarray]
+
+
+def experiment_of(model: LanguageModel, n_prompts: int, **settings: Any) -> Experiment:
+    prompts = load_task("induction", model).prompts(n_prompts, "discovery")
+    return Experiment(model, prompts, **{"frontier": True, **settings})
+
+
+def acdc(experiment: Experiment, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    circuit = search(make_algorithm("acdc", threshold=threshold), experiment)
+    assert circuit.scores is not None
+    return circuit.mask, circuit.scores
+
+
+def in_chunks(model: LanguageModel, room: int, **settings: Any) -> Experiment:
+    """Seven prompts in chunks, ``room`` on a device at most: as if more were too much for a computer's caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        row = bytes_per_row(model.spec, model.graph(), N_POS)
+        patch.setattr("circuitgraph.engine.memory._CPU_TARGET", room * row)
+        return experiment_of(model, 7, **settings)
+
+
+def answers(model: LanguageModel) -> Answers:
+    """What is compared: searches with six prompts, which devices can share, and values with six and one."""
+    whole = experiment_of(model, 6)
+    masks = np.random.default_rng(0).random((5, whole.graph.n_edges)) < 0.6
+    found: Answers = {"gradient": whole.gradient(masks[0]), "eap": whole.attribution.at(1.0)}
+    found["mask"], found["scores"] = acdc(whole, 0.05)
+    chunked = in_chunks(model, 6, ablation="zero")
+    assert chunked.plan.prompts == 6
+    values = chunked.values(masks)
+    found["six"], found["one"] = values[:, :6], values[:, 6:]
+    return found
+
+
+def limited(model: LanguageModel) -> Answers:
+    """Searches in one piece, in chunks, and with so little memory that the frontier's state does not fit."""
+    chunked, tight = in_chunks(model, 4), experiment_of(model, 7, memory=3 * 2**20)
+    assert chunked.plan.prompts == 4
+    assert chunked.frontier is not None
+    assert tight.plan.prompts < 7
+    assert tight.plan.bytes_needed <= 3 * 2**20
+    assert tight.frontier is None
+    piece = experiment_of(model, 7, frontier=False)
+    assert piece.plan.prompts == 7
+    cases = {"piece": piece, "chunked": chunked, "tight": tight}
+    return {name: np.stack(acdc(case, 0.05)) for name, case in cases.items()}
+
+
+def recorded(folder: Path, devices: int) -> subprocess.Popen[str]:
+    """That many virtual devices, recording. Programs that are compiled with little care are ready sooner."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "tests.engine.test_devices", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Answers, dict[str, Any]]]:
+    """By the number of devices: the answers, and what was seen of the programs that gave them."""
+    folders = {n: tmp_path_factory.mktemp(f"devices{n}") for n in (1, 2, 4)}
+    running = {n: recorded(folder, n) for n, folder in folders.items()}
+    said = {n: process.communicate()[1] for n, process in running.items()}
+    found = {}
+    for n, folder in folders.items():
+        assert running[n].returncode == 0, said[n]
+        with np.load(folder / "answers.npz") as held:
+            found[n] = dict(held), json.loads((folder / "seen.json").read_text())
+        assert found[n][1]["devices"] == n
+    return found
+
+
+@pytest.mark.slow
+def test_several_devices_give_what_one_gives(records: dict[int, tuple[Answers, dict[str, Any]]]) -> None:
+    """Bit for bit where candidates are shared out; fewer prompts on each device can be rounded otherwise."""
+    alone, _ = records[1]
+    for n in (2, 4):
+        found, seen = records[n]
+        for name in ("mask", "one"):
+            np.testing.assert_array_equal(found[name], alone[name], err_msg=name)
+        for name in ("six", "scores", "gradient", "eap"):
+            assert_near(found[name], alone[name], name)
+        # every device does its share, and in a search none waits for another's numbers
+        assert seen["collectives"] == {"run_masks": [], "run_candidates": []}
+        for name, shape, share in seen["shares"]:
+            assert np.prod(shape) == np.prod(share) * n, name
+
+
+@pytest.mark.slow
+def test_a_small_limit_changes_no_decision(records: dict[int, tuple[Answers, dict[str, Any]]]) -> None:
+    (mask, scores), *others = (records[1][0][name] for name in ("piece", "chunked", "tight"))
+    assert 0 < mask.sum() < len(mask)
+    for other in others:
+        np.testing.assert_array_equal(other[0], mask)
+        assert_near(other[1], scores, "scores")
+
+
+def assert_near(found: np.ndarray, expected: np.ndarray, name: str) -> None:
+    close = 1e-6 * np.nanmax(np.abs(expected))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=name)
+
+
+def record(out: Path) -> None:
+    """Run by itself: the answers, and what is seen of the compiled programs that gave them."""
+    seen: dict[str, Any] = {"devices": jax.device_count(), "collectives": {}, "shares": []}
+
+    def watched(program: Any, name: str) -> Any:
+        def run(*args: Any) -> jax.Array:
+            values = program(*args)
+            if name not in seen["collectives"]:
+                compiled = program.lower(*args).compile().compiled
+                seen["collectives"][name] = COLLECTIVE.findall(compiled.as_text())
+            seen["shares"].append((name, values.shape, values.sharding.shard_shape(values.shape)))
+            return values
+
+        return run
+
+    experiments.run_masks = watched(run_masks, "run_masks")
+    frontiers.run_candidates = watched(run_candidates, "run_candidates")
+    model = load_model("induction-2l")
+    found = answers(model) | (limited(model) if seen["devices"] == 1 else {})
+    np.savez(out / "answers.npz", **found)  # pyright: ignore[reportArgumentType]
+    (out / "seen.json").write_text(json.dumps(seen))
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 12))
+def test_chunks_fill_the_devices_and_no_more(n_prompts: int, most: int, devices: int) -> None:
+    size = chunk_size(n_prompts, most, devices)
+    sizes = [min(size, n_prompts - i) for i in range(0, n_prompts, size)]
+    assert all(n // prompt_ways(n, devices) <= most for n in sizes)
+    assert size >= min(n_prompts, most)  # never worse than one device
+    if n_prompts % devices == 0 and most * devices >= n_prompts:
+        assert size == n_prompts
+
+
+@pytest.mark.parametrize("limit", [30 * 2**20, 2**28, 2**33])
+@pytest.mark.parametrize("n_prompts", [1, 7, 100])
+def test_each_of_several_devices_is_held_to_the_limit(limit: int, n_prompts: int) -> None:
+    one, *more = (plan(GPT2_SMALL, GPT2_SMALL.graph(), n_prompts, 16, limit, devices) for devices in (1, 2, 4, 6))
+    for cut in more:
+        assert cut.bytes_needed <= limit
+        assert one.prompts <= cut.prompts <= n_prompts
+        for chunk in (cut.prompts, n_prompts % cut.prompts or cut.prompts):
+            ways = cut.devices // prompt_ways(chunk, cut.devices)
+            assert cut.lanes % ways == cut.masks % cut.lanes == cut.frontier_lanes % ways == 0
+
+
+if __name__ == "__main__":
+    record(Path(sys.argv[1]))
