@@ -1,0 +1,214 @@
+"""Watching a search from outside: when it tested what, what it launched, and how many operations that takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from circuitgraph.discovery.acdc import Acdc, AcdcState
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.schedule import HEAD, MLP, Schedule, Table
+from circuitgraph.graph.graph import Graph
+from circuitgraph.models.spec import Spec
+from tools.bench.search_cases import Compiling, Progress
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What operation counts depend on besides a schedule. ``columns``: of the unembedding, that the metric looks at."""
+
+    spec: Spec
+    graph: Graph
+    prompts: int
+    tokens: int
+    columns: int
+
+    @property
+    def nodes(self) -> int:
+        return len(self.graph.writers)
+
+
+def table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> int:
+    """Additions and multiplications of a schedule's steps for ``lanes`` candidates side by side.
+
+    A head's step projects q, k and v (2 d d_head for each token; for one lane where all candidates share the input,
+    see `sparse._through`), looks (4 d_head for each pair of tokens) and writes (2 d d_head); an MLP's step is its two
+    or three products; each input is a sum of as many values as the table says. Where a step is due at the ``scored``
+    position only, queries, MLPs and what is written are of one token for each prompt; keys and values are of all.
+    Norms, softmax and activations are left out, and so are mixtures of experts.
+    """
+    spec, n = sizes.spec, int(table.n)
+    everywhere = sizes.prompts * sizes.tokens
+    here = sizes.prompts if scored else everywhere
+    kind, shared, slots = table.kind[:n], table.shared[:n, :, 1], table.slots[:n, :, 1]
+    heads = kind == HEAD
+    read_at = np.where(heads[:, None] & (np.arange(3) > 0), everywhere, here)  # keys and values are of all tokens
+    sums = int((read_at * (shared + slots * lanes)).sum()) * spec.d_model
+    projected = np.where(slots[heads] > 0, lanes, 1) * read_at[heads] * 2 * spec.d_model * spec.d_head
+    looked = lanes * here * (4 * sizes.tokens + 2 * spec.d_model) * spec.d_head
+    mlp = lanes * here * 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
+    return sums + int(projected.sum()) + int(heads.sum()) * looked + int((kind == MLP).sum()) * mlp
+
+
+def settling_operations(schedule: Schedule, sizes: Sizes) -> int:
+    """Of computing a schedule's nodes once for all."""
+    return table_operations(schedule.everywhere, sizes, 1, False) + table_operations(schedule.scored, sizes, 1, True)
+
+
+def candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
+    """Of one group of candidates: their inputs (a product with all nodes), their steps, their logits.
+
+    Lanes that are empty because fewer were asked about count too: they are computed.
+    """
+    spec, tokens = sizes.spec, sizes.prompts * (sizes.tokens if schedule.wide else 1)
+    inputs = 2 * lanes * sizes.nodes * tokens * spec.d_model
+    steps = table_operations(schedule.everywhere, sizes, lanes, False)
+    steps += table_operations(schedule.scored, sizes, lanes, True)
+    final = int((schedule.logits.shared[0, 0, 1] + lanes * schedule.logits.slots[0, 0, 1]) * sizes.prompts)
+    return inputs + steps + final * spec.d_model + 2 * lanes * sizes.prompts * spec.d_model * sizes.columns
+
+
+def masked_operations(sizes: Sizes) -> int:
+    """Of one whole masked run: every head and MLP from its own input, and all readers' sums as products."""
+    spec, tokens = sizes.spec, sizes.prompts * sizes.tokens
+    head = 8 * spec.d_model * spec.d_head + 4 * sizes.tokens * spec.d_head
+    mlp = 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
+    inputs = 2 * (len(sizes.graph.readers) - 1) * sizes.nodes * spec.d_model
+    logits = 2 * sizes.prompts * spec.d_model * (spec.d_vocab_out + sizes.nodes)
+    return tokens * (spec.n_layers * (spec.n_heads * head + mlp) + inputs) + logits
+
+
+@dataclass
+class Counts:
+    """What an experiment was asked and what it launched.
+
+    Attributes:
+        rows: edges asked about; each is a row of a launch, and counts only if the guesses before it came true.
+        computed: rows computed, those included that only fill a launch up.
+        launches, settlings, whole: of candidates; of bringing values up to date; of whole masked runs.
+        operations: of all three.
+    """
+
+    rows: int = 0
+    computed: int = 0
+    launches: int = 0
+    settlings: int = 0
+    whole: int = 0
+    operations: int = 0
+
+    def listen(self, experiment: Experiment, sizes: Sizes) -> None:
+        """Count all that is asked from now on."""
+        frontier, lanes = experiment.frontier, experiment.plan.frontier_lanes
+
+        def asked(*question: Any, **_: Any) -> None:
+            self.rows += len(question[1])  # mask, edges, ...
+
+        def launched(schedule: Schedule, rows: np.ndarray) -> None:
+            groups = -(-len(rows) // lanes)
+            self.launches += 1
+            self.computed += groups * lanes
+            self.operations += groups * candidate_operations(schedule, sizes, lanes)
+
+        def settled(schedule: Schedule) -> None:
+            self.settlings += 1
+            self.operations += settling_operations(schedule, sizes)
+
+        def ran(masks: np.ndarray) -> None:
+            self.whole += -(-len(masks) // experiment.plan.masks)
+            self.computed += len(masks)
+            self.operations += len(masks) * masked_operations(sizes)
+
+        _before(experiment, "removal_losses", asked)
+        _before(experiment, "_masked_values", ran)
+        if frontier is not None:
+            _before(frontier, "_launch", launched)
+            _before(frontier._chunks[0], "settle", lambda _, schedule: settled(schedule))  # all chunks do the same
+
+
+def _before(owner: Any, name: str, hear: Callable[..., None]) -> None:
+    """Have ``hear`` called with the arguments of a method before it is."""
+    method = getattr(owner, name)
+
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        hear(*args, **kwargs)
+        return method(*args, **kwargs)
+
+    setattr(owner, name, heard)
+
+
+@dataclass
+class Trace:
+    """What was reached when, step by step. ``seconds`` are of running: those of compiling are left out."""
+
+    state: AcdcState
+    decided: int = 0
+    tested: list[int] = field(default_factory=lambda: [0])
+    seconds: list[float] = field(default_factory=lambda: [0.0])
+    masks: list[np.ndarray] = field(default_factory=list)
+
+    def rates(self) -> list[float]:
+        """Edges tested per second in the first, the middle and the last third of the tested edges."""
+        cuts = np.linspace(0, self.tested[-1], 4)
+        at = np.interp(cuts, self.tested, self.seconds)
+        return [float(n / max(t, 1e-9)) for n, t in zip(np.diff(cuts), np.diff(at), strict=True)]
+
+    def mask_at(self, share: float) -> Bool[np.ndarray, " edges"]:
+        """What was kept when that share of the edges tested in the end had been."""
+        step = int(np.searchsorted(self.tested[1:], share * self.tested[-1]))
+        return np.unpackbits(self.masks[step], count=len(self.state.mask)).astype(bool)
+
+
+def watched(
+    search: Acdc,
+    experiment: Experiment,
+    compiling: Compiling,
+    limit: float = np.inf,
+    start: Bool[np.ndarray, " edges"] | None = None,
+    enough: int | None = None,
+) -> Trace:
+    """Search until the end, ``limit`` seconds, or ``enough`` tested edges; every step leaves its mark.
+
+    Args:
+        start: as of `Acdc.init`.
+    """
+    begun, before, progress = time.perf_counter(), compiling.seconds, Progress()
+    trace = Trace(search.init(experiment, start))
+    total = search.progress(trace.state)[1]
+    while trace.decided < total:
+        trace.state = search.step(experiment, trace.state)
+        wall, tested = time.perf_counter() - begun, int(trace.state.tested.sum())
+        trace.decided = search.progress(trace.state)[0]
+        trace.tested.append(tested)
+        trace.seconds.append(wall - (compiling.seconds - before))
+        trace.masks.append(np.packbits(trace.state.mask))
+        progress.say(f"{wall:.0f} s: {trace.decided / total:.0%} decided, {tested:,} edges tested")
+        if wall > limit or (enough is not None and tested >= enough):
+            break
+    return trace
+
+
+def random_paths(graph: Graph, n: int, seed: int = 0) -> Bool[np.ndarray, " edges"]:
+    """About ``n`` edges, all on paths from the embedding to the logits that are drawn one after the other."""
+    rng = np.random.default_rng(seed)
+    dst, src = graph.ends
+    into = np.full(graph.legal.shape, -1)
+    into[dst, src] = np.arange(graph.n_edges)
+    feeding: dict[int, list[int]] = {}
+    for index, reader in enumerate(graph.readers):
+        for writer in reader.feeds:
+            feeding.setdefault(writer, []).append(index)
+    mask = np.zeros(graph.n_edges, bool)
+    while mask.sum() < n:
+        reader = len(graph.readers) - 1
+        while True:
+            writer = int(rng.choice(np.flatnonzero(graph.legal[reader])))
+            mask[into[reader, writer]] = True
+            if writer == 0:
+                break
+            reader = int(rng.choice(feeding[writer]))
+    return mask
