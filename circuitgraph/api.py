@@ -290,8 +290,10 @@ def _origin(model: LanguageModel, task: Task, prompts: Prompts) -> dict[str, Any
 
 
 def environment(precision: str) -> Environment:
-    """Versions and backend of this process, and the precision that a model ran in."""
+    """Versions, backend and devices of this process, and the precision that a model ran in."""
     packages = ("jax", "jaxlib", "equinox", "numpy", "torch", "transformers")
     versions = {name: metadata.version(name) for name in packages}
     versions |= {"circuitgraph": circuitgraph.__version__, "python": platform.python_version()}
-    return Environment(precision=precision, backend=jax.default_backend(), versions=versions)
+    return Environment(
+        precision=precision, backend=jax.default_backend(), devices=jax.device_count(), versions=versions
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,6 +16,7 @@ import jaxtyping
 jaxtyping.install_import_hook("circuitgraph", "beartype.beartype")
 
 import hypothesis
+import jax
 import pytest
 import torch
 
@@ -24,6 +27,26 @@ hypothesis.settings.load_profile("ours")
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from tests.checkpoints import Tiny, save_tiny
+
+_PROGRAMS = 20_000  # memory maps; a process that has compiled thousands of programs ends at Linux's limit of 65,530
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one worker has compiled the others need not."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """Compiled programs are forgotten before there are too many for one process."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > _PROGRAMS:
+        jax.clear_caches()
 
 
 @pytest.hookimpl(optionalhook=True)

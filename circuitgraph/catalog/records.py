@@ -106,10 +106,11 @@ class EvaluationRecord(Record):
 
 
 class Environment(Record):
-    """What else could change a digit: versions, backend, precision."""
+    """What else could change a digit: versions, backend, number of devices, precision."""
 
     precision: str
     backend: str
+    devices: int = 1
     versions: dict[str, str]
 
 

@@ -15,9 +15,7 @@ from circuitgraph.engine.schedule import Scheduler
 from circuitgraph.engine.wiring import Wiring
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.metrics import metrics
 from tests.checkpoints import Tiny, load_tiny, random_prompts
-from tests.laws.agreement import ABLATIONS
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
@@ -66,15 +64,16 @@ def assert_same_values(experiment: Experiment, seed: int, shares: tuple[float, .
             np.testing.assert_allclose(found, masked(experiment, masks), atol=close, err_msg=str(reader))
 
 
-@pytest.mark.parametrize("direct", [False, True])
-@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize(
+    ("ablation", "direct"), [("resample", False), ("resample", True), ("mean-positional", False), ("zero", False)]
+)
 def test_it_answers_as_the_masked_run(tiny: Tiny, ablation: str, direct: bool) -> None:
     assert_same_values(experiment_of(tiny.ours, ablation, direct=direct), seed=1)
 
 
-@pytest.mark.parametrize("metric", metrics.names())
-def test_it_answers_with_every_metric(tiny: Tiny, metric: str) -> None:
-    """Also with those for which only some columns of the logits are computed."""
+@pytest.mark.parametrize("metric", ["logit", "logit_difference", "log_probability", "accuracy"])
+def test_it_answers_with_other_metrics(tiny: Tiny, metric: str) -> None:
+    """Also with those for which only some columns of the logits are computed, with and without distractor."""
     experiment, rng = experiment_of(tiny.ours, metric=metric), np.random.default_rng(2)
     graph, frontier = experiment.graph, frontier_of(experiment)
     masks = neighbours(graph, rng.random(graph.n_edges) < 0.4, len(graph.readers) - 1, rng)

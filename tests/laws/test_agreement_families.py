@@ -41,7 +41,7 @@ def test_random_circuits_of_key_value_heads_have_the_oracles_logits(model: Tiny)
 @pytest.mark.slow
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_acdc_decides_as_the_oracle(model: Tiny, ablation: str) -> None:
-    circuit = compare(model, random_prompts(batch=4, longest=7), "kl", ablation, frontier=ablation == "resample")
+    circuit = compare(model, random_prompts(batch=4, longest=7), "kl", ablation)
     assert 0 < len(circuit) < circuit.graph.n_edges
 
 
@@ -49,7 +49,5 @@ def test_acdc_decides_as_the_oracle(model: Tiny, ablation: str) -> None:
 def test_acdc_over_key_value_heads_decides_as_the_oracle(model: Tiny) -> None:
     if model.ours.spec.n_kv_heads == model.ours.spec.n_heads:
         pytest.skip("no grouped heads")
-    circuit = compare(
-        model, random_prompts(batch=4, longest=7), "logit_difference", "resample", grouped=True, frontier=True
-    )
+    circuit = compare(model, random_prompts(batch=4, longest=7), "logit_difference", "resample", grouped=True)
     assert 0 < len(circuit) < circuit.graph.n_edges
