@@ -15,7 +15,18 @@ BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench" / "search.py"
 @pytest.mark.slow
 def test_the_search_has_its_numbers(tmp_path: Path) -> None:
     """The torch loop decides every edge as the frontier does, or the tool fails."""
-    command = [sys.executable, str(BENCH), "--tiny", "--only", "A", "--metrics", "kl", "--json", "figures.json"]
+    command = [
+        sys.executable,
+        str(BENCH),
+        "--tiny",
+        "--only",
+        "A",
+        "--metrics",
+        "kl",
+        "--markdown",
+        "--json",
+        "figures.json",
+    ]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     (acdc,) = json.loads((tmp_path / "figures.json").read_text())
