@@ -79,13 +79,13 @@ class Frontier:
         """Args: lanes: candidates computed side by side, over all devices together."""
         self._model, self._metric, self._lanes = model, metric, lanes
         self._wiring = Wiring(graph)
-        self._cells = Cells.of(graph)
         self._chunks = [_Prompts(model, *chunk) for chunk in chunks]
         self._kept: Kept = graph.legal  # what the chunks' values are of
         lane = 4 * max(chunk.values.everywhere[0].size for chunk in self._chunks)
         self._roomy = (self._wiring.n_nodes + 1) * lanes * lane <= _CHEAP
         self._scheduler, self._tests = self._planner(graph.legal), dict[int, Schedule]()
-        self._edge, self._direct = np.asarray(self._cells.edge), np.asarray(self._cells.direct)
+        cells = Cells.of(graph)
+        self._edge, self._direct = np.asarray(cells.edge), np.asarray(cells.direct)
 
     def values(self, mask: Bool[np.ndarray, " edges"]) -> Float[np.ndarray, " batch"]:
         """The metric of each example under one mask."""

@@ -93,12 +93,13 @@ class _Sources(NamedTuple):
 
 def _common(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
     """The part of an input that all candidates share."""
-    start, n = table.shared[step, j]
+    return _plus(sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j])
 
-    def add(i: Array, total: Array) -> Array:
-        return total + sources.shared[table.reads[start + i]]
 
-    return jax.lax.fori_loop(0, n, add, sources.bases[table.base[step, j]])
+def _plus(total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np.ndarray) -> Array:
+    """``total`` and the rows that a part of ``reads`` (its start and length) names, added one by one."""
+    start, n = part
+    return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
 
 
 def _whole(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
@@ -106,12 +107,8 @@ def _whole(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Arr
     common = _common(table, sources, step, j)[None]
     if sources.slots is None:
         return common
-    slots, (start, n) = sources.slots, table.slots[step, j]
-
-    def add(i: Array, total: Array) -> Array:
-        return total + slots[table.reads[start + i]]
-
-    return jax.lax.fori_loop(0, n, add, jnp.broadcast_to(common, slots.shape[1:]))
+    every = jnp.broadcast_to(common, sources.slots.shape[1:])
+    return _plus(every, sources.slots, table.reads, table.slots[step, j])
 
 
 def _through(
