@@ -27,7 +27,7 @@ Tree = TypeVar("Tree")
 _PLACE = Place(0, 0, 1, 1, 1)  # pyright: ignore[reportArgumentType]
 _BATCH_AXES: dict[type, Any] = {  # which axis of each array is the prompts'
     Inputs: Inputs(0, 0, 0, 0),  # pyright: ignore[reportArgumentType]
-    Targets: Targets(0, 0, 0),  # pyright: ignore[reportArgumentType]
+    Targets: Targets(0, 0, 0, 0, 0),  # pyright: ignore[reportArgumentType]
     Background: Background(1, 1, 1, 0),  # pyright: ignore[reportArgumentType]
     Values: Values(1, 1),  # pyright: ignore[reportArgumentType]
     Ground: Ground(Values(1, 1), 1, _PLACE, _PLACE, 0),  # pyright: ignore[reportArgumentType]

@@ -353,5 +353,8 @@ def _sides(prompts: Prompts, part: slice) -> tuple[Inputs, Inputs]:
 
 
 def _targets(model: Transformer, prompts: Prompts, clean: Inputs, part: slice) -> Targets:
-    distractor = None if prompts.distractor is None else jnp.asarray(prompts.distractor[part])
-    return Targets(jnp.asarray(prompts.answer[part]), distractor, run_full(model, clean))
+    distractor, right, wrong = (
+        None if tokens is None else jnp.asarray(tokens[part])
+        for tokens in (prompts.distractor, prompts.right, prompts.wrong)
+    )
+    return Targets(jnp.asarray(prompts.answer[part]), distractor, run_full(model, clean), right, wrong)

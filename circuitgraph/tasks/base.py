@@ -40,6 +40,7 @@ class Pair:
         answer: what should follow the clean prompt; one token, with its leading space if it has one.
         distractor: what follows the corrupted prompt, or another wrong answer; one token, or None.
         roles: token position of each named place in the clean prompt.
+        right, wrong: where more than one token is right: all of them, ``answer`` among them, and all that are wrong.
     """
 
     clean: str
@@ -47,6 +48,8 @@ class Pair:
     answer: str
     distractor: str | None = None
     roles: Mapping[str, int] = field(default_factory=dict, hash=False)
+    right: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Prompts:
         score_at: the position whose logits are scored: the last real token.
         answer: token id of each answer; distractor: likewise, or None if the pairs have none.
         pairs: the texts.
+        right, wrong: token ids of all right and all wrong answers, filled up with -1; None if the pairs name none.
     """
 
     clean: Int[np.ndarray, "batch pos"]
@@ -67,6 +71,8 @@ class Prompts:
     answer: Int[np.ndarray, " batch"]
     distractor: Int[np.ndarray, " batch"] | None
     pairs: tuple[Pair, ...]
+    right: Int[np.ndarray, "batch right"] | None = None
+    wrong: Int[np.ndarray, "batch wrong"] | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -77,6 +83,9 @@ class Prompts:
         digest = hashlib.sha256()
         for array in (self.clean, self.corrupted, self.mask, self.answer, self.distractor):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).astype(np.int64).tobytes())
+        for array in (self.right, self.wrong):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).astype(np.int64).tobytes())
         return digest.hexdigest()
 
 
@@ -88,12 +97,14 @@ class Task(ABC):
         metric: name of the default metric.
         seed: of all that is drawn.
         arguments: what the source was made with, for the record.
+        notes: what its user should know, such as names that were left out.
     """
 
     name: str
     metric: str
     seed: int
     arguments: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
     tokenizer: TokenizerLike
 
     @abstractmethod
@@ -122,7 +133,8 @@ class GrammarTask(Task):
     def __init__(self, kind: TaskKind, tokenizer: TokenizerLike, seed: int, arguments: Mapping[str, Any]) -> None:
         self.name, self.metric, self.seed, self.tokenizer = kind.name, kind.metric, seed, tokenizer
         self.arguments = kind.effective(arguments)
-        self._draw = kind.grammar(tokenizer, **self.arguments)
+        source = kind.grammar(tokenizer, **self.arguments)
+        self._draw, self.notes = source.draw, source.notes
 
     def supply(self, split: Split) -> int | None:
         return None
@@ -152,7 +164,17 @@ def split_of(tokens: Sequence[int]) -> Split:
 
 
 Draw = Callable[[np.random.Generator], Pair]
-Grammar = Callable[..., Draw]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a grammar is for one tokenizer: a function that draws one pair, and what its user should know."""
+
+    draw: Draw
+    notes: tuple[str, ...] = ()
+
+
+Grammar = Callable[..., Source]
 
 
 @dataclass(frozen=True)
@@ -183,7 +205,7 @@ tasks: Registry[TaskKind] = Registry("task", "circuitgraph.tasks")
 
 
 def task(name: str, *, metric: str, model: str | None = None) -> Callable[[Grammar], Grammar]:
-    """Register a grammar: a function from a tokenizer and options to a function that draws one pair.
+    """Register a grammar: a function from a tokenizer and options to a `Source` of pairs.
 
     Args:
         name: of the task.
@@ -224,6 +246,8 @@ def tokenise(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> Prompts:
         answer=_single([p.answer for p in pairs], tokenizer),
         distractor=_single(distractors, tokenizer) if distractors else None,
         pairs=tuple(pairs),
+        right=_sets([p.right for p in pairs], tokenizer),
+        wrong=_sets([p.wrong for p in pairs], tokenizer),
     )
 
 
@@ -245,6 +269,12 @@ def problems_of(pair: Pair, tokenizer: TokenizerLike, n_ctx: int | None = None) 
     for name, text in (("answer", pair.answer), ("distractor", pair.distractor)):
         if text is not None:
             problems += _answer_problems(name, text, tokenizer)
+    for text in dict.fromkeys(pair.right + pair.wrong):
+        problems += _answer_problems("one of several answers", text, tokenizer)
+    if pair.right and pair.answer not in pair.right:
+        problems.append(f"the answer {pair.answer!r} is not among the right ones")
+    if both := set(pair.right) & set(pair.wrong):
+        problems.append(f"{sorted(both)} are called right and wrong")
     if pair.answer == pair.distractor:
         problems.append(f"answer and distractor are both {pair.answer!r}")
     return problems
@@ -278,3 +308,16 @@ def _padded(rows: list[list[int]], mask: Bool[np.ndarray, "batch pos"]) -> Int[n
 
 def _single(texts: list[str], tokenizer: TokenizerLike) -> Int[np.ndarray, " batch"]:
     return np.array([tokenizer.encode(text)[0] for text in texts], np.int32)
+
+
+def _sets(sets: Sequence[tuple[str, ...]], tokenizer: TokenizerLike) -> Int[np.ndarray, "batch n"] | None:
+    """Token ids of sets of answers, each filled up with -1; None if no pair has any."""
+    if not any(sets):
+        return None
+    if not all(sets):
+        raise ArgumentError("Either every pair names all its right and wrong answers or none does.")
+    known = {text: tokenizer.encode(text)[0] for texts in set(sets) for text in texts}
+    ids = np.full((len(sets), max(map(len, sets))), -1, np.int32)
+    for row, texts in zip(ids, sets, strict=True):
+        row[: len(texts)] = [known[text] for text in texts]
+    return ids

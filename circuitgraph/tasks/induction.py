@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from circuitgraph.errors import ArgumentError, DataError
-from circuitgraph.tasks.base import Draw, Pair, TokenizerLike, task
+from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
+from circuitgraph.tasks.words import single_token_words
 
 
 @task("induction", metric="logit_difference", model="induction-2l")
-def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16) -> Draw:
+def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16) -> Source:
     """Random different words, one of them (A, followed by B) once more at the end: ``.. A B .. A`` -> B.
 
     The place of A is random, so position alone never gives the answer. The corrupted prompt is another one of
@@ -45,21 +46,4 @@ def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16)
             roles={"A1": first, "B1": first + 1, "A2": n - 1},
         )
 
-    return draw
-
-
-def single_token_words(tokenizer: TokenizerLike, limit: int = 2000) -> list[str]:
-    """Lower-case words that the tokenizer writes as one token after a space, the first ``limit`` of its list.
-
-    Each is returned with that space, so that they can be joined into a prompt.
-    """
-    ids = tokenizer.vocabulary()
-    found: list[str] = []
-    for start in range(0, len(ids), 4096):
-        texts = [tokenizer.decode([i]).strip() for i in ids[start : start + 4096]]
-        spaced = [f" {text}" for text in texts if len(text) > 1 and text.isalpha() and text.islower()]
-        tokens = tokenizer.encode_all(spaced) if spaced else []
-        found += [text for text, t in zip(spaced, tokens, strict=True) if len(t) == 1]
-        if len(found) >= limit:
-            break
-    return list(dict.fromkeys(found))[:limit]
+    return Source(draw)

@@ -20,11 +20,18 @@ from circuitgraph.registry import Registry
 
 
 class Targets(NamedTuple):
-    """What logits are compared with. ``full_logits``: those of the whole model on the clean prompt."""
+    """What logits are compared with.
+
+    Attributes:
+        full_logits: those of the whole model on the clean prompt.
+        right, wrong: all right and all wrong answers, filled up with -1, where there is more than one.
+    """
 
     answer: Int[Array, " batch"]
     distractor: Int[Array, " batch"] | None
     full_logits: Float[Array, "batch vocab"]
+    right: Int[Array, "batch right"] | None = None
+    wrong: Int[Array, "batch wrong"] | None = None
 
 
 Logits = Float[Array, "batch vocab"]
@@ -82,6 +89,30 @@ def metric(
     return decorate
 
 
+def _right(targets: Targets) -> Int[Array, "batch right"]:
+    return targets.answer[:, None] if targets.right is None else targets.right
+
+
+def _wrong(targets: Targets) -> Int[Array, "batch wrong"]:
+    if targets.wrong is not None:
+        return targets.wrong
+    if targets.distractor is None:
+        raise ValueError("this metric needs distractors")
+    return targets.distractor[:, None]
+
+
+def _total(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
+    """Sum of the values of some tokens; -1 counts nothing."""
+    picked = jnp.take_along_axis(values, jnp.maximum(tokens, 0), axis=-1)
+    return jnp.sum(jnp.where(tokens >= 0, picked, 0.0), axis=-1)
+
+
+def _best(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
+    """Highest value of some tokens; -1 counts nothing."""
+    picked = jnp.take_along_axis(values, jnp.maximum(tokens, 0), axis=-1)
+    return jnp.max(jnp.where(tokens >= 0, picked, -jnp.inf), axis=-1)
+
+
 def _of_answer(values: Logits, targets: Targets) -> Values:
     return jnp.take_along_axis(values, targets.answer[:, None], axis=-1)[:, 0]
 
@@ -113,6 +144,14 @@ def probability(logits: Logits, targets: Targets) -> Values:
     return _of_answer(jax.nn.softmax(logits), targets)
 
 
+@metric("probability_difference", higher_is_better=True, needs_distractor=True)
+def probability_difference(logits: Logits, targets: Targets) -> Values:
+    """Probability of all right answers together minus that of all wrong ones (Hanna et al. 2023)."""
+    probabilities = jax.nn.softmax(logits)
+    right, wrong = _right(targets), _wrong(targets)
+    return _total(probabilities, right) - _total(probabilities, wrong)
+
+
 @metric("cross_entropy", higher_is_better=False)
 def cross_entropy(logits: Logits, targets: Targets) -> Values:
     """Cross-entropy of the answer, in nats: minus its log-probability."""
@@ -128,15 +167,15 @@ def kl(logits: Logits, targets: Targets) -> Values:
 
 @metric("accuracy", higher_is_better=True, differentiable=False)
 def accuracy(logits: Logits, targets: Targets) -> Values:
-    """1 where no other token has a higher logit than the answer, else 0."""
+    """1 where no token has a higher logit than the answer (than the best right one, if there are several), else 0."""
     ranks = rank(logits, targets)
     return jnp.where(jnp.isnan(ranks), ranks, ranks == 0)
 
 
 @metric("rank", higher_is_better=False, differentiable=False)
 def rank(logits: Logits, targets: Targets) -> Values:
-    """Number of tokens with a higher logit than the answer; 0 is best."""
-    above = jnp.sum(logits > _of_answer(logits, targets)[:, None], axis=-1).astype(logits.dtype)
+    """Number of tokens with a higher logit than the answer (the best right one, if there are several); 0 is best."""
+    above = jnp.sum(logits > _best(logits, _right(targets))[:, None], axis=-1).astype(logits.dtype)
     return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, above)  # nothing is above NaN, but that is no success
 
 

@@ -11,7 +11,7 @@ from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import GrammarTask, split_of, tasks
-from circuitgraph.tasks.induction import single_token_words
+from circuitgraph.tasks.words import single_token_words
 from tests.tasks.conftest import Words
 
 seeds = st.integers(0, 2**32 - 1)

@@ -22,6 +22,7 @@ EXPECTED = {
     "logit_difference": [math.log(3), math.log(4), 0.0],
     "log_probability": [math.log(0.3), math.log(0.4), math.log(0.25)],
     "probability": [0.3, 0.4, 0.25],
+    "probability_difference": [0.2, 0.3, 0.0],
     "cross_entropy": [-math.log(0.3), -math.log(0.4), math.log(4)],
     "kl": [
         0.4 * math.log(4) + 0.3 * math.log(1.5) + 0.2 * math.log(2 / 3) + 0.1 * math.log(0.25),
@@ -72,6 +73,17 @@ def test_only_the_metric_that_says_so_needs_a_distractor(name: str) -> None:
 def test_huge_logits_stay_finite(name: str) -> None:
     huge = jnp.array([[1e4, -1e4, 0.0, 1.0]], jnp.float32)
     assert np.isfinite(metrics[name].function(huge, Targets(jnp.array([1]), None, -huge))).all()
+
+
+def test_several_right_answers_count_together() -> None:
+    """Row 0: tokens 1 and 2 are right, 0 and 3 wrong; row 1: only 3 is right; -1 fills up."""
+    right, wrong = jnp.array([[2, 1], [3, -1], [1, 2]]), jnp.array([[0, 3], [0, 1], [0, -1]])
+    several = targets()._replace(right=right, wrong=wrong)
+    logits = jnp.array(LOGITS, jnp.float32)
+    difference = metrics["probability_difference"].function(logits, several)
+    np.testing.assert_allclose(difference, [0.5 - 0.5, 0.1 - 0.7, 0.5 - 0.25], atol=1e-6)
+    np.testing.assert_array_equal(metrics["rank"].function(logits, several), [1, 3, 0])
+    np.testing.assert_array_equal(metrics["accuracy"].function(logits, several), [0, 0, 1])
 
 
 def test_unknown_metric() -> None:
