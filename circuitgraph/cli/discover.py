@@ -14,7 +14,7 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.place import Place, choose
 from circuitgraph.cli.reports import forecast, report_curve, report_run, write_run
 from circuitgraph.cli.settings import gathered, read_thresholds
-from circuitgraph.cli.shared import check_names, choose_model, default_metric, keep_compiled_programs, load
+from circuitgraph.cli.shared import check_names, check_task, choose_model, default_metric, keep_compiled_programs, load
 from circuitgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def discover(
     ] = None,
     model: options.ModelOption = None,
     data: options.DataOption = None,
+    task_assignments: options.TaskSetOption = None,
     metric: options.MetricOption = None,
     algorithm: Annotated[str, typer.Option("--algorithm", help="See `circuitgraph list algorithms`.")] = "acdc",
     threshold: options.ThresholdOption = None,
@@ -86,22 +87,24 @@ def discover(
     # What can be refused is refused now: before the model is loaded, and before a folder is made.
     given = {"threshold": threshold, "n_edges": n_edges, "selection": selection, "steps": steps, "heads": heads}
     settings = gathered({**given, "absolute": absolute, "direct": direct or None}, assignments or [])
+    arguments = gathered({}, task_assignments or [], "--task-set")
     rising, room = _rising(thresholds, algorithm, settings), memory_bytes(memory)
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
     model = choose_model(model, name, data)
+    check_task(name, arguments)
     chosen = _algorithm(algorithm, settings, metric or default_metric(name), ablation or "resample")
     keep_compiled_programs()
     question: dict[str, Any] = {"metric": metric, "ablation": ablation or "resample", "grouped": grouped}
     question |= {"n_prompts": limit, "memory": room}
     if dry_run:
-        loaded, about = _load(output, model, name, data, seed)
+        loaded, about = load(output, model, name, data, seed, arguments)
         forecast(output, loaded, about, chosen, question, len(rising or (0,)))
         return
     place = choose(out, name or (data.stem if data else "circuit"), resume=resume, overwrite=overwrite)
     check_new_folder(place.target, overwrite=overwrite)
     with place.under_way(output):
-        loaded, about = _load(output, model, name, data, seed)
+        loaded, about = load(output, model, name, data, seed, arguments)
         question |= {"bar": output.shows_bars, "journal": place.journal, "anew": place.anew, **settings}
         if rising:
             _sweep(output, place, loaded, about, rising, question)
@@ -167,11 +170,6 @@ def _algorithm(name: str, settings: dict[str, Any], metric: str | None, ablation
     if metric is not None:
         chosen.check(metrics[metric], ablations[ablation])
     return chosen
-
-
-def _load(output: Output, model: str, task: str | None, data: Path | None, seed: int) -> tuple[LanguageModel, Task]:
-    with output.waiting("loading the model"):
-        return load(model, task, data, seed)
 
 
 def _one_task(argument: str | None, option: str | None) -> str | None:

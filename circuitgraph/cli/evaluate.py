@@ -52,8 +52,7 @@ def evaluate(
         seed = record.task.seed if record.task else 0
     name = choose_model(model or (record.model.name if record.model else None), task, data)
     keep_compiled_programs()
-    with output.waiting("loading the model"):
-        loaded, chosen = load(name, task, data, seed, arguments)
+    loaded, chosen = load(output, name, task, data, seed, arguments)
     if model is None:
         _check_model(record, loaded)
     with output.waiting("judging"):

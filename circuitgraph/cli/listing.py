@@ -21,13 +21,13 @@ def list_names(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List shipped models, tasks, metrics, algorithms (with their settings) or ablations.
+    """List shipped models, tasks and algorithms (with their settings), metrics or ablations.
 
     Example: `circuitgraph list algorithms`
     """
     if kind not in KINDS:
         raise unknown_name("kind of list", kind, KINDS)
-    rows = {"models": _models, "algorithms": _algorithms}.get(kind, partial(_registered, kind))()
+    rows = {"models": _models, "algorithms": _algorithms, "tasks": _tasks}.get(kind, partial(_registered, kind))()
     table = Table(box=None, show_header=False)
     for row in rows:
         table.add_row(row["name"], row["description"])
@@ -51,10 +51,24 @@ def _algorithms() -> list[dict[str, Any]]:
     ]
 
 
+def _tasks() -> list[dict[str, Any]]:
+    """Each grammar with its settings' defaults and the model that is shipped for it."""
+    from circuitgraph.tasks.base import tasks
+
+    return [
+        {
+            "name": name,
+            "description": tasks[name].description,
+            "model": tasks[name].model,
+            "metric": tasks[name].metric,
+            "settings": tasks[name].effective({}),
+        }
+        for name in tasks.names()
+    ]
+
+
 def _registered(kind: str) -> list[dict[str, Any]]:
-    if kind == "tasks":
-        from circuitgraph.tasks.base import tasks as registry
-    elif kind == "metrics":
+    if kind == "metrics":
         from circuitgraph.tasks.metrics import metrics as registry
     else:
         from circuitgraph.engine.ablation import ablations as registry

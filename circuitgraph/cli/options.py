@@ -111,6 +111,10 @@ SetOption = Annotated[
         "--set", metavar="NAME=VALUE", help="Any setting of the algorithm; see `circuitgraph list algorithms`."
     ),
 ]
+TaskSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--task-set", metavar="NAME=VALUE", help="Any setting of the task; see `circuitgraph list tasks`."),
+]
 MetricOption = Annotated[
     str | None, typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the task's]")
 ]

@@ -10,33 +10,34 @@ from typing import Any
 from circuitgraph.errors import ArgumentError
 
 
-def gathered(options: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def gathered(options: Mapping[str, Any], assignments: Sequence[str], flag: str = "--set") -> dict[str, Any]:
     """The settings that were given; what was not given is left to the algorithm's own defaults.
 
     Args:
         options: by the setting's name; None where an option was not given.
         assignments: each NAME=VALUE.
+        flag: the option that they were given with, for messages.
 
     Raises:
         ArgumentError: an assignment that cannot be read, or a setting that was given twice.
     """
     settings = {name: value for name, value in options.items() if value is not None}
     for text in assignments:
-        name, value = _assignment(text)
+        name, value = _assignment(text, flag)
         if name in settings:
-            raise ArgumentError(f"The setting {name!r} was given twice, the second time by --set {text!r}.")
+            raise ArgumentError(f"The setting {name!r} was given twice, the second time by {flag} {text!r}.")
         settings[name] = value
     return settings
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str, flag: str) -> tuple[str, Any]:
     """A name and its value: as TOML writes it, or a bare word."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not name or not value:
-        raise ArgumentError(f"--set {text!r} cannot be read: expected NAME=VALUE, such as --set steps=100.")
+        raise ArgumentError(f"{flag} {text!r} cannot be read: expected NAME=VALUE, such as {flag} steps=100.")
     if not re.fullmatch(r"[A-Za-z][\w-]*", name):
-        raise ArgumentError(f"--set {text!r} cannot be read: {name!r} is not the name of a setting.")
-    return name.replace("-", "_"), _value(text, value)
+        raise ArgumentError(f"{flag} {text!r} cannot be read: {name!r} is not the name of a setting.")
+    return name.replace("-", "_"), _value(f"{flag} {text!r}", value)
 
 
 def _value(assignment: str, text: str) -> Any:
@@ -46,7 +47,7 @@ def _value(assignment: str, text: str) -> Any:
         content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
     if content.keys() != {"value"}:  # more of them, if it has several lines
         raise ArgumentError(
-            f"--set {assignment!r} cannot be read: {text!r} is no number, truth value (true, false), word or list."
+            f"{assignment} cannot be read: {text!r} is no number, truth value (true, false), word or list."
         )
     return content["value"]
 

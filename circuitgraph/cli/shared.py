@@ -13,6 +13,7 @@ from circuitgraph.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import EvaluationRecord, Interval
+    from circuitgraph.cli.output import Output
     from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
 
@@ -68,15 +69,34 @@ def default_metric(task: str | None) -> str | None:
     return None if task is None else tasks[task].metric
 
 
+def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse settings that the task does not have, before a model is loaded."""
+    from circuitgraph.tasks.base import tasks
+
+    if task is None and arguments:
+        raise ArgumentError(f"A file of pairs has no settings, but {', '.join(arguments)} was given with --task-set.")
+    if task is not None:
+        tasks[task].effective(arguments)
+
+
 def load(
-    model: str, task: str | None, data: Path | None, seed: int, arguments: Mapping[str, Any] | None = None
+    output: Output,
+    model: str,
+    task: str | None,
+    data: Path | None,
+    seed: int,
+    arguments: Mapping[str, Any] | None = None,
 ) -> tuple[LanguageModel, Task]:
-    """The model, and the task (with its arguments) or data file for it."""
+    """The model, and the task (with its arguments) or data file for it; says what its user should know."""
     from circuitgraph.api import load_task
     from circuitgraph.models.loading import load_model
 
-    loaded = load_model(model)
-    return loaded, load_task(data if data is not None else task or "", loaded, seed=seed, **(arguments or {}))
+    with output.waiting("loading the model"):
+        loaded = load_model(model)
+        about = load_task(data if data is not None else task or "", loaded, seed=seed, **(arguments or {}))
+    for note in about.notes:
+        output.say(f"Note: {note}")
+    return loaded, about
 
 
 def judgement(evaluation: EvaluationRecord) -> Table:

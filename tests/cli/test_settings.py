@@ -65,6 +65,8 @@ BAD: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "a number for a truth": (("--set", "absolute=1"), ["absolute is 1, but must be true or false"]),
     "twice": (("--threshold", "1", "--set", "threshold=2"), ["'threshold' was given twice"]),
     "no sense": (("--set", "threshold=nan"), ["threshold is nan"]),
+    "unknown to the task": (("--task-set", "max_word=9"), ["argument of task 'induction' 'max_word'", "'max_words'"]),
+    "a task's without value": (("--task-set", "max_words"), ["--task-set 'max_words' cannot be read"]),
 }
 
 
@@ -114,3 +116,24 @@ def test_the_list_of_algorithms_has_their_settings(run: Callable[..., Ran]) -> N
     assert rows["acdc"]["settings"] == make_algorithm("acdc").arguments
     assert all(row["score"] for row in rows.values())
     assert 'heads="descending"' in run("list", "algorithms").out
+
+
+def test_settings_of_the_task_reach_it(run: Callable[..., Ran], tmp_path: Path) -> None:
+    given = ("--task-set", "min_words=4", "--task-set", "max_words=5")
+    assert json.loads(run("discover", "induction", *given, "--dry-run", "--json").out)["longest_prompt_tokens"] == 5
+    (tmp_path / "run.toml").write_text("dry-run = true\n[task-set]\nmin_words = 4\nmax_words = 6\n")
+    ran = run("discover", "induction", "--config", "run.toml", "--json")
+    assert json.loads(ran.out)["longest_prompt_tokens"] == 6
+
+
+def test_a_file_of_pairs_has_no_settings(run: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    ran = run("discover", "--data", "pairs.jsonl", "--model", "induction-2l", "--task-set", "n=1")
+    assert ran.code == 2
+    assert "A file of pairs has no settings" in ran.err
+
+
+def test_the_list_of_tasks_has_their_settings(run: Callable[..., Ran]) -> None:
+    rows = {row["name"]: row for row in json.loads(run("list", "tasks", "--json").out)}
+    assert rows["induction"]["settings"] == {"min_words": 8, "max_words": 16}
+    assert rows["induction"]["model"] == "induction-2l"
