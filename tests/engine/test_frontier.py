@@ -19,7 +19,7 @@ from tests.checkpoints import Tiny, load_tiny, random_prompts
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-FAMILIES = ["llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads", "olmo2", "granite"]
+FAMILIES = ["llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads"]  # that differ in structure
 
 
 def experiment_of(model: LanguageModel, ablation: str = "resample", metric: str = "kl", **graph: bool) -> Experiment:
