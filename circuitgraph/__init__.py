@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from circuitgraph.evaluation.parity import verify as verify
     from circuitgraph.graph.circuit import Circuit as Circuit
     from circuitgraph.graph.graph import Graph as Graph
+    from circuitgraph.judging import judge as judge
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
     from circuitgraph.tasks.base import task as task
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "discover": "api",
     "evaluate": "api",
+    "judge": "judging",
     "load_task": "api",
     "sweep": "api",
     "load_model": "models.loading",

@@ -35,12 +35,20 @@ class DataError(CircuitGraphError, ValueError):
     """Prompts that cannot be used: wrong format, unequal lengths, unknown or several tokens, too long."""
 
 
+class ProgramError(CircuitGraphError, ValueError):
+    """A program that cannot be written as a transformer, or a prompt that it is not defined on; names the expression."""
+
+
 class OutputError(CircuitGraphError, OSError):
     """Results cannot be written where they should go: folder read-only, full, or already taken."""
 
 
 class SearchError(CircuitGraphError, RuntimeError):
     """A search met a value it cannot decide on, such as a metric that is not finite."""
+
+
+class MissingExtraError(CircuitGraphError, ImportError):
+    """Something that is installed only when asked for is not there; the message says how to install it."""
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
@@ -77,6 +85,14 @@ def check_at_least(name: str, value: int, minimum: int) -> int:
     """``value`` itself, if it is not below ``minimum``."""
     if value < minimum:
         raise ArgumentError(f"{name} is {value}, but must be at least {minimum}.")
+    return value
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """``value`` itself, if it is one of the choices."""
+    choices = list(choices)
+    if value not in choices:
+        raise ArgumentError(f"{name} is {value!r}: expected one of {', '.join(choices)}.")
     return value
 
 

@@ -120,3 +120,23 @@ def _output_error(folder: str | Path, error: Exception) -> OutputError:
         return error
     reason = getattr(cause, "strerror", None) or str(cause)
     return OutputError(f"Nothing was written to {str(folder)!r}: {reason}. Choose another folder.")
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write one file, which appears whole or not at all; one that is there is replaced, folders are made.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise OutputError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another file."
+        ) from error

@@ -88,7 +88,8 @@ class EvaluationRecord(Record):
 
     ``full``, ``empty`` and ``circuit`` are mean metrics; faithfulness is (circuit - empty) / (full - empty)
     (Mueller et al. 2025), None where full and empty do not differ. ``random_faithfulness``: mean over
-    ``n_random`` circuits of equal size, with the range that holds 95 % of them.
+    ``n_random`` circuits of equal size, with the range that holds 95 % of them. ``seen``: how many of the clean prompts
+    the search saw too; None where that cannot be told.
     """
 
     metric: str
@@ -103,6 +104,7 @@ class EvaluationRecord(Record):
     faithfulness: Interval | None
     random_faithfulness: Interval | None
     n_random: int
+    seen: int | None = 0
 
 
 class Environment(Record):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from circuitgraph.cli import options
+from circuitgraph.cli.judgements import check_curve_files, tables, write_curve_files
 from circuitgraph.cli.options import check_counts, memory_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import check_names, choose_model, judgement, keep_compiled_programs, load
-from circuitgraph.errors import ArgumentError, ModelError
+from circuitgraph.cli.shared import check_names, choose_model, keep_compiled_programs, load
+from circuitgraph.errors import ArgumentError, ModelError, unknown_name
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
     from circuitgraph.models.language_model import LanguageModel
+    from circuitgraph.tasks.base import Split
+
+KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
 
 
 def evaluate(
@@ -25,29 +29,60 @@ def evaluate(
     data: options.DataOption = None,
     metric: options.MetricOption = None,
     ablation: options.AblationOption = None,
+    measures: Annotated[
+        str | None,
+        typer.Option(
+            "--measures",
+            help="Between commas: completeness, minimality, curve, truth, stability; all; quick. [default: quick]",
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every measure that this circuit allows.")] = False,
+    truth: Annotated[
+        str | None,
+        typer.Option("--truth", help="The true circuit: its folder or circuit.json, or `known` if the model has one."),
+    ] = None,
+    curve_out: Annotated[
+        list[Path] | None,
+        typer.Option("--curve-out", help="Write the size curve: .csv, or .png, .svg, .pdf (extra: plots). Repeatable."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Which prompts: evaluation or discovery.")] = "evaluation",
+    force_seen: Annotated[
+        bool, typer.Option("--force-seen", help="Judge even by prompts that the search saw; the record says so.")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="Number of prompts. [default: 200]")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the prompts. [default: the run's]")] = None,
     memory: options.MemoryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Measure a circuit's faithfulness on unseen prompts, beside random circuits of its size.
+    """Judge a circuit on unseen prompts: faithfulness beside random circuits, KL, accuracy, completeness, minimality.
 
-    Example: `circuitgraph evaluate runs/induction --metric kl`
+    Examples:
+
+    - `circuitgraph evaluate runs/induction --metric kl`
+
+    - `circuitgraph evaluate runs/induction --all --curve-out curve.csv --curve-out curve.png`
+
+    - `circuitgraph evaluate runs/induction --measures curve,truth --truth runs/true-circuit`
     """
-    from circuitgraph import api
+    from circuitgraph import judging
     from circuitgraph.catalog.files import load_circuit, load_record
 
-    output, room = Output(as_json, quiet), memory_bytes(memory)
+    output, files = Output(as_json, quiet), curve_out or []
+    asked = _asked(measures, everything, truth, files)
+    question: dict[str, Any] = {
+        "metric": metric,
+        "ablation": ablation,
+        "n_prompts": limit,
+        "memory": memory_bytes(memory),
+    }
+    question |= {"split": _split(split), "force_seen": force_seen}
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
+    check_curve_files(files)
     record, stored = load_record(circuit), load_circuit(circuit)
-    own_task, arguments = task is None and data is None, {}
-    if own_task and record.task is None:
-        raise ArgumentError("This circuit names no task: give one with --task or --data.")
-    if own_task and record.task is not None:
-        file, arguments = record.task.arguments.get("data"), record.task.arguments
-        task, data, arguments = (None, Path(file), {}) if file else (record.task.name, None, arguments)
+    true = load_circuit(truth) if truth not in (None, KNOWN) else None
+    task, data, arguments = _prompts(record, task, data)
     if seed is None:
         seed = record.task.seed if record.task else 0
     name = choose_model(model or (record.model.name if record.model else None), task, data)
@@ -55,17 +90,47 @@ def evaluate(
     loaded, chosen = load(output, name, task, data, seed, arguments)
     if model is None:
         _check_model(record, loaded)
-    with output.waiting("judging"):
-        found = api.evaluate(
-            loaded,
-            chosen,
-            stored,
-            metric=metric,
-            ablation=ablation,
-            n_prompts=limit,
-            memory=room,
-        )
-    output.result(found.model_dump_json(indent=2), judgement(found))
+    if truth == KNOWN:
+        true = judging.true_circuit(loaded, chosen, stored)
+    found = judging.judge(loaded, chosen, stored, measures=asked, truth=true, bar=output.shows_bars, **question)
+    if found.curve is not None:
+        write_curve_files(files, found.curve, f"{name}: {found.metric}, {found.n_prompts} prompts")
+    output.result(found.model_dump_json(indent=2), *tables(found))
+    if "quick" in asked and found.minimality is None:
+        output.say("Completeness and minimality would take long here and were left out: ask for them with --measures.")
+
+
+def _asked(measures: str | None, everything: bool, truth: str | None, files: list[Path]) -> list[str]:
+    """The measures to take; a true circuit and files for a curve ask for theirs."""
+    from circuitgraph.evaluation.judgement import check_measures
+
+    if measures is not None and everything:
+        raise ArgumentError("Both --measures and --all were given: give one of them.")
+    names = [name.strip() for name in (measures or ("all" if everything else "quick")).split(",")]
+    names += ["truth"] * (truth is not None) + ["curve"] * bool(files)
+    check_measures(names)
+    return names
+
+
+def _split(name: str) -> Split:
+    from circuitgraph.tasks.base import SPLITS
+
+    for split in SPLITS:
+        if name == split:
+            return split
+    raise unknown_name("split", name, SPLITS)
+
+
+def _prompts(
+    record: CircuitRecord, task: str | None, data: Path | None
+) -> tuple[str | None, Path | None, dict[str, Any]]:
+    """Task or data file with its arguments: those that were given, else those of the search."""
+    if task is not None or data is not None:
+        return task, data, {}
+    if record.task is None:
+        raise ArgumentError("This circuit names no task: give one with --task or --data.")
+    file = record.task.arguments.get("data")
+    return (None, Path(file), {}) if file else (record.task.name, None, record.task.arguments)
 
 
 def _check_model(record: CircuitRecord, model: LanguageModel) -> None:

@@ -76,10 +76,11 @@ def _registered(kind: str) -> list[dict[str, Any]]:
 
 
 def _models() -> list[dict[str, Any]]:
+    from circuitgraph.models.constructed.programs import PREFIX, programs
     from circuitgraph.models.loading import shipped_models
 
     rows = []
     for name, folder in shipped_models().items():
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         rows.append({"name": name, "description": f"{config['model_type']}, {folder}"})
-    return rows
+    return rows + [{"name": PREFIX + name, "description": programs[name].description} for name in sorted(programs)]

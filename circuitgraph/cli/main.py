@@ -9,7 +9,7 @@ import typer
 
 from circuitgraph import __version__
 from circuitgraph.cli import compile as compiling
-from circuitgraph.cli import discover, evaluate, listing, render
+from circuitgraph.cli import discover, evaluate, leaderboard, listing, render
 from circuitgraph.errors import CircuitGraphError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("compile")(compiling.compile_model)
 app.command("discover")(discover.discover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("list")(listing.list_names)
 
 

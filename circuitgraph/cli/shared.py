@@ -101,7 +101,7 @@ def load(
 
 def judgement(evaluation: EvaluationRecord) -> Table:
     """An evaluation as a table: the metric of model, circuit and nothing, and the faithfulness."""
-    title = f"{evaluation.metric}, {evaluation.ablation} ablation, {evaluation.n_prompts} unseen prompts"
+    title = f"{evaluation.metric}, {evaluation.ablation} ablation, {_prompts(evaluation)}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in ("", "mean", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -115,6 +115,13 @@ def judgement(evaluation: EvaluationRecord) -> Table:
     for name, mean in rows.items():
         table.add_row(name, *interval(mean))
     return table
+
+
+def _prompts(evaluation: EvaluationRecord) -> str:
+    if evaluation.seen == 0:
+        return f"{evaluation.n_prompts} unseen prompts"
+    seen = "perhaps some" if evaluation.seen is None else str(evaluation.seen)
+    return f"{evaluation.n_prompts} prompts, {seen} of them SEEN in the search"
 
 
 def interval(of: Interval | None) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from circuitgraph.engine.programs import (
     run_full,
     run_losses_and_gradient,
     run_masks,
+    run_metrics,
     run_writers,
 )
 from circuitgraph.errors import ArgumentError, DataError, SearchError
@@ -187,6 +188,20 @@ class Experiment:
             row, prompt = np.argwhere(~np.isfinite(values))[0]
             raise NotFiniteError(int(row), int(prompt), float(values[row, prompt]), self.metric.name)
         return values
+
+    def readings(self, mask: Bool[np.ndarray, " edges"], names: Sequence[str]) -> Float[np.ndarray, "names batch"]:
+        """Other metrics than the experiment's own of each example under one mask, all from one run of it.
+
+        Raises:
+            UnknownNameError: no metric of that name. SearchError: a value is not finite; names the prompt.
+        """
+        kinds, flat = tuple(metrics[name] for name in names), jnp.asarray(mask, jnp.float32)
+        parts = [run_metrics(self._model, flat, self._cells, self._args(chunk), kinds) for chunk in self._chunks]
+        found = np.concatenate([np.asarray(part) for part in parts], axis=1)
+        if not np.isfinite(found).all():
+            row, prompt = np.argwhere(~np.isfinite(found))[0]
+            raise NotFiniteError(int(row), int(prompt), float(found[row, prompt]), names[int(row)])
+        return found
 
     def losses(self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]) -> Float[np.ndarray, " n"]:
         """The mean loss under each mask: the mean metric, turned so that lower is better. In float64."""

@@ -65,6 +65,17 @@ def run_masks(
 
 
 @eqx.filter_jit
+def run_metrics(
+    model: Transformer, mask: Float[Array, " edges"], cells: Cells, chunk: Batch, metrics: tuple[Metric, ...]
+) -> Float[Array, "metrics batch"]:
+    """Several metrics under one mask, from one run."""
+    inputs, targets, background = chunk
+    with jax.default_matmul_precision("highest"):
+        logits = masked_logits(model, mask, cells, background, inputs)
+        return jnp.stack([metric.function(logits, targets).astype(jnp.float32) for metric in metrics])
+
+
+@eqx.filter_jit
 def run_losses_and_gradient(
     model: Transformer, mask: Float[Array, " edges"], cells: Cells, chunk: Batch, metric: Metric
 ) -> tuple[Float[Array, " batch"], Float[Array, " edges"]]:

@@ -14,8 +14,12 @@ from circuitgraph.errors import check_at_least
 
 Sample = Float[np.ndarray, " batch"]
 
+Statistic = np.ndarray | np.floating  # of all resamples, or of the sample itself
 
-def bootstrap(statistic: Callable[..., np.ndarray | np.floating], samples: Sequence[Sample], seed: int) -> Interval:
+_RESAMPLES = 2000
+
+
+def bootstrap(statistic: Callable[..., Statistic], samples: Sequence[Sample], seed: int) -> Interval:
     """A statistic of paired samples with its percentile bootstrap interval (2,000 resamples of the prompts).
 
     Resamples in which the statistic is undefined (such as 0/0 for a ratio) do not count.
@@ -36,7 +40,7 @@ def bootstrap(statistic: Callable[..., np.ndarray | np.floating], samples: Seque
             statistic,
             paired=True,
             vectorized=True,
-            n_resamples=2000,
+            n_resamples=_RESAMPLES,
             batch=250,
             method="percentile",
             rng=np.random.default_rng(seed),
@@ -48,3 +52,39 @@ def bootstrap(statistic: Callable[..., np.ndarray | np.floating], samples: Seque
 def mean_of(sample: Sample, seed: int) -> Interval:
     """The mean of one sample with its interval."""
     return bootstrap(lambda x, axis: x.mean(axis=axis), [sample], seed)
+
+
+def spread(values: Sequence[float | Statistic]) -> Interval:
+    """The mean of several results, with the range that holds 95 % of them."""
+    found = np.array([float(value) for value in values])
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Interval(mean=float(found.mean()), low=float(low), high=float(high))
+
+
+def resampled(samples: Float[np.ndarray, "n batch"], seed: int) -> Float[np.ndarray, "n resamples"]:
+    """The mean of each sample in each of 2,000 resamples of the prompts, the same ones for all samples.
+
+    Raises:
+        ArgumentError: fewer than two prompts.
+    """
+    n_prompts = samples.shape[1]
+    check_at_least("the number of prompts", n_prompts, 2)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=_RESAMPLES)
+    return samples.astype(np.float64) @ (counts.T / n_prompts)
+
+
+def of_means(
+    statistic: Callable[[Float[np.ndarray, "n resamples"]], Float[np.ndarray, " resamples"]],
+    samples: Float[np.ndarray, "n batch"],
+    seed: int,
+) -> Interval:
+    """As `bootstrap`, for a function of the samples' means, of which many samples cost little.
+
+    Args:
+        statistic: from the means of all samples in each resample to one value for each resample.
+    """
+    values = statistic(resampled(samples, seed))
+    low, high = np.quantile(values[np.isfinite(values)], [0.025, 0.975])
+    mean = statistic(samples.astype(np.float64).mean(axis=1, keepdims=True))
+    return Interval(mean=float(mean[0]), low=float(low), high=float(high))

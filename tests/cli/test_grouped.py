@@ -56,7 +56,7 @@ def test_discover_evaluate_and_render(run: Callable[..., Ran], model: Path, data
     ran = run("evaluate", "found", "--json")
     assert ran.code == 0, ran.err
     again = json.loads(ran.out)
-    assert again == found["evaluation"]
+    assert found["evaluation"].items() <= again.items()
     assert run("render", "found", "-o", "picture.dot").code == 0
     picture = Path("picture.dot").read_text()
     for edge in edges:  # a key-value head is drawn at each head that reads it

@@ -177,3 +177,15 @@ def test_what_is_not_kept_is_made_anew_with_the_same_values(tiny: Tiny) -> None:
     assert (roomy.plan.keeps, tight.plan.keeps) == (True, False)
     masks = np.random.default_rng(0).random((3, roomy.graph.n_edges)) < 0.7
     np.testing.assert_allclose(tight.values(masks), roomy.values(masks), atol=1e-5)
+
+
+def test_other_metrics_from_one_run_are_what_experiments_by_them_answer(tiny: Tiny) -> None:
+    prompts = random_prompts(batch=5)
+    mask = np.random.default_rng(0).random(tiny.ours.graph().n_edges) < 0.7
+    names = ["kl", "accuracy", "logit"]
+    # frontier=False: one program less to compile
+    found = Experiment(tiny.ours, prompts, frontier=False).readings(mask, names)
+    alone = [Experiment(tiny.ours, prompts, metric=name, frontier=False).values(mask[None])[0] for name in names[:1]]
+    assert found[:1] == pytest.approx(np.array(alone), rel=1e-4, abs=1e-5)
+    assert set(found[1]) <= {0.0, 1.0}
+    assert found.shape == (3, 5)

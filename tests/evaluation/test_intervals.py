@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.errors import ArgumentError
-from circuitgraph.evaluation.faithfulness import _ratio
-from circuitgraph.evaluation.intervals import bootstrap, mean_of
+from circuitgraph.evaluation.ends import ratio
+from circuitgraph.evaluation.intervals import bootstrap, mean_of, resampled, spread
 
 numbers = st.floats(-1e3, 1e3, width=32)
 
@@ -59,10 +59,25 @@ def test_samples_stay_paired() -> None:
 def test_resamples_without_a_ratio_do_not_count() -> None:
     """With one prompt in four that tells full from empty, many resamples have 0/0."""
     full, empty = np.array([1.0, 0, 0, 0]), np.zeros(4)
-    found = bootstrap(_ratio, [full, empty, full], 0)
+    found = bootstrap(ratio, [full, empty, full], 0)
     assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
 def test_one_prompt_has_no_interval() -> None:
     with pytest.raises(ArgumentError, match="number of prompts is 1, but must be at least 2"):
         mean_of(np.ones(1), 0)
+
+
+def test_resampled_means_are_those_of_one_set_of_resamples() -> None:
+    sample = np.random.default_rng(4).normal(size=30)
+    one, twice = resampled(np.stack([sample, 2 * sample + 1]), 0)
+    assert twice == pytest.approx(2 * one + 1)
+    found = mean_of(sample, 0)
+    assert np.quantile(one, [0.025, 0.975]) == pytest.approx([found.low, found.high], abs=0.05)
+    with pytest.raises(ArgumentError, match="must be at least 2"):
+        resampled(np.ones((3, 1)), 0)
+
+
+def test_spread_holds_95_percent_of_the_results() -> None:
+    found = spread([float(i) for i in range(101)])
+    assert (found.mean, found.low, found.high) == pytest.approx((50, 2.5, 97.5))

@@ -1,0 +1,62 @@
+"""Stability: how much of a circuit is found again on other samples of the same prompts (Meloux et al. 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from itertools import combinations
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from circuitgraph.catalog.judgement import StabilityRecord
+from circuitgraph.errors import check_at_least
+from circuitgraph.evaluation.intervals import spread
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.tasks.base import Prompts
+
+
+def stability(
+    discover: Callable[[Prompts], Circuit], prompts: Prompts, *, seed: int, n: int = 5, bar: bool = False
+) -> StabilityRecord:
+    """The mean Jaccard overlap of circuits discovered on bootstrap samples of the prompts.
+
+    A sample has as many prompts, drawn with replacement, in arrays of the same shapes, so that nothing is compiled
+    anew. Two empty circuits overlap fully.
+
+    Args:
+        discover: the whole search; it must answer the same to the same prompts.
+        prompts: those of the discovery.
+        n: number of discoveries.
+        bar: show progress over the discoveries.
+    """
+    check_at_least("the number of discoveries", n, 2)
+    rng = np.random.default_rng([check_at_least("seed", seed, 0), n])
+    rounds = tqdm(range(n), desc="stability", unit="search", disable=None if bar else True)
+    circuits = [discover(sample(prompts, rng)) for _ in rounds]
+    times = np.sum([circuit.mask for circuit in circuits], axis=0)
+    names = circuits[0].graph.edges
+    return StabilityRecord(
+        n_discoveries=n,
+        seed=seed,
+        overlap=spread(overlaps(circuits)),
+        n_edges=[len(circuit) for circuit in circuits],
+        frequency={names[i]: float(times[i]) / n for i in np.flatnonzero(times)},
+    )
+
+
+def overlaps(circuits: Sequence[Circuit]) -> list[float]:
+    """The Jaccard overlap of every pair: edges in both over edges in either.
+
+    Raises:
+        GraphError: circuits of different graphs.
+    """
+    return [1.0 if not len(a | b) else len(a & b) / len(a | b) for a, b in combinations(circuits, 2)]
+
+
+def sample(prompts: Prompts, rng: np.random.Generator) -> Prompts:
+    """As many of the prompts, drawn with replacement."""
+    rows = rng.integers(len(prompts), size=len(prompts))
+    arrays = {field.name: getattr(prompts, field.name) for field in fields(prompts)}
+    taken = {name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    return replace(prompts, pairs=tuple(prompts.pairs[i] for i in rows), **taken)
