@@ -179,12 +179,13 @@ Grammar = Callable[..., Source]
 
 @dataclass(frozen=True)
 class TaskKind:
-    """A registered grammar. ``model`` is the shipped model that it is meant for."""
+    """A registered grammar. ``model`` is the shipped model that it is meant for, ``also`` others that know it."""
 
     name: str
     grammar: Grammar
     metric: str
     model: str | None
+    also: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
@@ -204,17 +205,20 @@ class TaskKind:
 tasks: Registry[TaskKind] = Registry("task", "circuitgraph.tasks")
 
 
-def task(name: str, *, metric: str, model: str | None = None) -> Callable[[Grammar], Grammar]:
+def task(
+    name: str, *, metric: str, model: str | None = None, also: tuple[str, ...] = ()
+) -> Callable[[Grammar], Grammar]:
     """Register a grammar: a function from a tokenizer and options to a `Source` of pairs.
 
     Args:
         name: of the task.
         metric: its default metric.
         model: the shipped model that the command line takes for it by default.
+        also: other shipped models that have learned it.
     """
 
     def decorate(grammar: Grammar) -> Grammar:
-        tasks.add(name, TaskKind(name, grammar, metric, model))
+        tasks.add(name, TaskKind(name, grammar, metric, model, also))
         return grammar
 
     return decorate

@@ -1,0 +1,178 @@
+"""Every algorithm on every known model: how one search compares with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from circuitgraph.api import load_task, prepare
+from circuitgraph.catalog.leaderboard import Cell, Question, Score, read_cell, write_cell
+from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm, search
+from circuitgraph.engine.ablation import ablations
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least
+from circuitgraph.evaluation.curve import size_curve
+from circuitgraph.evaluation.faithfulness import faithfulness
+from circuitgraph.evaluation.stability import stability
+from circuitgraph.evaluation.truth import truth
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.judging import scores_of
+from circuitgraph.known import known_circuit
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.loading import load_model
+from circuitgraph.tasks.base import Prompts, Task, tasks
+from circuitgraph.tasks.metrics import metrics
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task, and a shipped model that has learned it."""
+
+    task: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all cells have in common; as in `Question`."""
+
+    ablation: str = "resample"
+    seed: int = 0
+    n_discovery: int = 50
+    n_evaluation: int = 100
+    n_bootstraps: int = 5
+
+    def __post_init__(self) -> None:
+        check_at_least("the number of discovery prompts", self.n_discovery, 1)
+        check_at_least("the number of evaluation prompts", self.n_evaluation, 2)
+        check_at_least("seed", self.seed, 0)
+        if self.n_bootstraps == 1 or self.n_bootstraps < 0:
+            raise ArgumentError(f"the number of bootstraps is {self.n_bootstraps}, but must be 0 or at least 2.")
+
+
+def cases(names: Sequence[str] | None = None, models: Sequence[str] | None = None) -> list[Case]:
+    """Every task in every shipped model that knows it; only those tasks and models, if they are named.
+
+    Raises:
+        UnknownNameError: no task of that name.
+        ArgumentError: nothing is left.
+    """
+    kinds = [tasks[name] for name in names or tasks.names()]
+    known = [Case(kind.name, model) for kind in kinds for model in (kind.model, *kind.also) if model is not None]
+    found = [case for case in known if models is None or case.model in models]
+    if not found:
+        shown = ", ".join(sorted({case.model for case in known})) or "none"
+        raise ArgumentError(f"No such model knows any of these tasks. Those that do: {shown}.")
+    return found
+
+
+def leaderboard(
+    folder: str | Path,
+    chosen: Sequence[Case],
+    names: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    *,
+    bar: bool = False,
+) -> Iterator[Cell]:
+    """Measure every algorithm on every case. What the folder holds already is not measured again.
+
+    Args:
+        folder: one JSON file for each cell goes there as soon as it is measured, so that a run can be stopped.
+        names: of algorithms; all if None.
+        bar: show progress and time left.
+
+    Yields:
+        Each cell. An algorithm that does not take a metric or ablation has one that says why.
+
+    Raises:
+        UnknownNameError: no algorithm of that name.
+        DataError: a damaged file in the folder.
+    """
+    asked, wanted = settings or Settings(), [make_algorithm(name) for name in names or algorithms.names()]
+    with tqdm(total=len(chosen) * len(wanted), unit="cell", disable=None if bar else True) as shown:
+        for case in chosen:
+            model = load_model(case.model)
+            for algorithm in wanted:
+                shown.set_description(f"{case.task}, {case.model}, {algorithm.name}")
+                yield _cell(Path(folder), model, case, algorithm, asked)
+                shown.update()
+
+
+def _cell(folder: Path, model: LanguageModel, case: Case, algorithm: Algorithm, settings: Settings) -> Cell:
+    task = load_task(case.task, model, seed=settings.seed)
+    question = Question(
+        task=case.task,
+        model=case.model,
+        weights_sha256=model.fingerprint,
+        algorithm=algorithm.name,
+        arguments=algorithm.arguments,
+        metric=metric_of(task),
+        ablation=settings.ablation,
+        seed=settings.seed,
+        n_discovery=settings.n_discovery,
+        n_evaluation=settings.n_evaluation,
+        n_bootstraps=settings.n_bootstraps,
+    )
+    found = read_cell(folder, question)
+    if found is None:
+        found = _measured(question, model, task, algorithm)
+        write_cell(folder, found)
+    return found
+
+
+def metric_of(task: Task) -> str:
+    """The task's own metric; logit difference where gradients of that say nothing at the whole model."""
+    return "logit_difference" if metrics[task.metric].flat_at_full else task.metric
+
+
+def _measured(question: Question, model: LanguageModel, task: Task, algorithm: Algorithm) -> Cell:
+    try:
+        algorithm.check(metrics[question.metric], ablations[question.ablation])
+    except ArgumentError as refusal:
+        return Cell(question=question, score=None, refused=str(refusal))
+    try:
+        return Cell(question=question, score=_score(question, model, task, algorithm), refused=None)
+    except CircuitGraphError as failure:  # one that fails does not keep the others from being measured
+        return Cell(question=question, score=None, refused=str(failure))
+
+
+def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algorithm) -> Score:
+    asked = {"metric": question.metric, "ablation": question.ablation, "direct": algorithm.direct}
+    experiment, prompts = prepare(model, task, n_prompts=question.n_discovery, **asked)
+    circuit = search(algorithm, experiment)
+    del experiment  # its memory is wanted by the next
+    judging, unseen = prepare(model, task, split="evaluation", n_prompts=question.n_evaluation, **asked)
+    scores = scores_of(circuit)
+    curve = None if scores is None else size_curve(judging, scores, seed=question.seed)
+    true = known_circuit(model, task, prompts, question.ablation)
+    agreement = None if true is None else truth(circuit, true, scores)
+    again = _search(model, algorithm, circuit, question)
+    repeated = stability(again, prompts, seed=question.seed, n=question.n_bootstraps) if question.n_bootstraps else None
+    return Score(
+        n_edges=len(circuit),
+        graph_edges=circuit.graph.n_edges,
+        faithfulness=faithfulness(judging, circuit, unseen, split="evaluation", seed=question.seed).faithfulness,
+        auroc=None if agreement is None else agreement.promoted.auroc,
+        edge_auroc=None if agreement is None else agreement.edges.auroc,
+        cmd=None if curve is None else curve.cmd,
+        cpr=None if curve is None else curve.cpr,
+        random_cmd=None if curve is None else curve.random_cmd,
+        size_95=None if curve is None else curve.size_95,
+        stability=None if repeated is None else repeated.overlap,
+        seconds=circuit.provenance["algorithm"]["seconds"],
+    )
+
+
+def _search(
+    model: LanguageModel, algorithm: Algorithm, circuit: Circuit, question: Question
+) -> Callable[[Prompts], Circuit]:
+    """The same search on other prompts."""
+
+    def discover(prompts: Prompts) -> Circuit:
+        experiment = Experiment(model, prompts, metric=question.metric, ablation=question.ablation, graph=circuit.graph)
+        return search(algorithm, experiment)
+
+    return discover
