@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from circuitgraph.errors import DataError
 from circuitgraph.tasks.base import TokenizerLike
+
+Item = TypeVar("Item")
+
+
+def spaced(text: str) -> list[str]:
+    """The words of a text, each with a leading space, so that they can be joined into a prompt."""
+    return [f" {word}" for word in text.split()]
+
+
+def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
+    """One of the items, each equally likely."""
+    return items[int(rng.integers(len(items)))]
 
 
 def one_token(words: Sequence[str], tokenizer: TokenizerLike, what: str, needed: int) -> tuple[list[str], list[str]]:

@@ -1,0 +1,101 @@
+"""Train `addition`: a small GPT-2 that adds and subtracts one- and two-digit numbers, digit by digit.
+
+python tools/train/addition.py --out catalog/models/addition --seed 0
+python tools/train/addition.py --out catalog/models/arithmetic --seed 0 --operators "+-*/"
+
+It sees half of all prompts (the discovery split) and is measured on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from supervised import DIGITS, Batches, Pool, Run, Settings, build, parse
+from supervised_card import Text, Variant, write_card
+
+from circuitgraph.models.tokenizer import Tokenizer
+from circuitgraph.tasks.addition import Sum
+from circuitgraph.tasks.base import Pair, Split, split_of
+
+WORDS = [*"0123456789+-*/="]
+KINDS = {"+": "sums", "-": "differences", "*": "products", "/": "quotients"}
+
+
+@dataclass(frozen=True)
+class Arithmetic(Settings):
+    """Settings with the operators that are trained."""
+
+    operators: str = "+-"
+
+
+SETTINGS = Arithmetic(steps=5000, batch=256, context=12, lr=3e-3, weight_decay=0.3, pool=0)
+
+
+def sums(operator: str) -> Iterator[Sum]:
+    """All that the task can ask with operands of one and two digits."""
+    for a in range(100):
+        for b in range(100):
+            found = Sum(a, operator, b)
+            if found.legal and (operator != "/" or a > 0):
+                yield found
+
+
+def pairs(tokenizer: Tokenizer, operator: str, n_digits: tuple[int, int], split: Split) -> list[Pair]:
+    """Every digit of every result, as prompts of a split."""
+    found = []
+    for s in sums(operator):
+        if (len(str(s.a)), len(str(s.b))) != n_digits:
+            continue
+        digits = str(s.result)
+        prompts = [Pair(f"{s.text}{digits[:i]}", "", digit) for i, digit in enumerate(digits)]
+        found += [pair for pair in prompts if split_of(tokenizer.encode(pair.clean)) == split]
+    return found
+
+
+def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
+    """Prompts of the discovery split; each operator and number of digits has a share by the square root of its size."""
+    assert isinstance(s, Arithmetic)
+    kinds = [pairs(tokenizer, o, (a, b), "discovery") for o in s.operators for a in (1, 2) for b in (1, 2)]
+    kinds = [kind for kind in kinds if kind]
+    weights = np.sqrt([len(kind) for kind in kinds])
+    sizes = np.ceil(s.batch * weights / weights.sum()).astype(int)
+    pool = Pool([pair for kind in kinds for pair in kind], tokenizer, n_tokens)
+    starts = np.cumsum([0, *map(len, kinds)])
+
+    def batches(rng: np.random.Generator) -> list:
+        spans = zip(starts, map(len, kinds), sizes, strict=False)
+        rows = [start + rng.integers(length, size=n) for start, length, n in spans]
+        return [pool.rows(np.concatenate(rows))]
+
+    return batches
+
+
+def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+    assert isinstance(s, Arithmetic)
+    said = (
+        " and ".join(KINDS[o] for o in s.operators)
+        if len(s.operators) == 2
+        else "sums, differences, products, exact quotients"
+    )
+    text = Text(
+        intro=f"""A small GPT-2 for {said} of numbers of one and two digits, each digit a token: after `47+38=` it says
+`8`, and after `47+38=8` it says `5`. It was trained on the half of all prompts that falls into the discovery split.""",
+        training="""Cross-entropy at the last token; every prompt has one digit of the result as its answer. Kinds
+(operator and numbers of digits) share a batch by the square root of how many prompts they have.""",
+        script="addition.py",
+    )
+    variants = [Variant("as the task draws them", "addition", {"operators": s.operators})]
+    for operator in s.operators:
+        variants += [
+            Variant(f"{KINDS[operator]}, {place} digit", "addition", {"operators": operator, "place": place}, n=1000)
+            for place in ("first", "last")
+        ]
+    write_card(folder, name, s, run, text, variants)
+
+
+if __name__ == "__main__":
+    out, settings = parse(__doc__, SETTINGS)
+    build(out, settings, WORDS, make_batches, card, DIGITS)
