@@ -36,7 +36,7 @@ class DataError(CircuitGraphError, ValueError):
 
 
 class ProgramError(CircuitGraphError, ValueError):
-    """A program that cannot be written as a transformer, or a prompt that it is not defined on; names the expression."""
+    """A program that no transformer can be made of, or a prompt on which it is not defined; names the expression."""
 
 
 class OutputError(CircuitGraphError, OSError):

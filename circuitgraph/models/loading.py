@@ -10,12 +10,16 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from circuitgraph.errors import ModelError, first_line, unknown_name
 from circuitgraph.models.assemble import assemble, check_dtype
 from circuitgraph.models.checkpoint import AGAIN, WEIGHT_FILES, open_checkpoint, shards
+from circuitgraph.models.constructed.programs import PREFIX, constructed
 from circuitgraph.models.families import families
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.lens import FAMILY, SUFFIXES, is_state_dict, load_transformer_lens, state_dict_in
@@ -44,8 +48,8 @@ def load_model(
     """Load a model.
 
     Args:
-        name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub name, or the
-            state dict of a TransformerLens model (``.pt``, ``.pth``, ``.safetensors``).
+        name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub name, the
+            state dict of a TransformerLens model (``.pt``, ``.pth``, ``.safetensors``), or ``constructed:PROGRAM``.
         revision: branch, tag or commit on the hub.
         dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.
         config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON beside the weights.
@@ -56,9 +60,12 @@ def load_model(
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced exactly.
             Nothing is guessed: a missing tensor or an unknown config field is named and refused.
+        UnknownNameError: no constructed model of that name.
     """
     name = str(name)
     check_dtype(dtype)
+    if name.startswith(PREFIX):
+        return _in_dtype(constructed(name).model, dtype)
     if config is not None or is_state_dict(Path(name)):
         return load_transformer_lens(name, config, dtype=dtype)
     where = _locate(name)
@@ -84,6 +91,11 @@ def load_model(
         transformer=assemble(spec, family, checkpoint, dtype),
         tokenizer=tokenizer,
     )
+
+
+def _in_dtype(model: LanguageModel, dtype: str) -> LanguageModel:
+    """The model with its weights rounded to that precision."""
+    return replace(model, transformer=jax.tree.map(lambda weights: weights.astype(dtype), model.transformer))
 
 
 def _locate(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Models compiled from small programs, whose circuits are known."""

@@ -1,0 +1,77 @@
+"""Words of a program: its symbols and its answers, one token each."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from circuitgraph.errors import ProgramError
+from circuitgraph.models.constructed.language import BOS, NONE, NOTHING, UNKNOWN, Program
+from circuitgraph.models.constructed.values import Domain
+from circuitgraph.models.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All tokens in order: `BOS`, `UNKNOWN`, the alphabet, answers that are no symbols, and unused ones."""
+
+    words: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def index(self, value: Hashable) -> int:
+        """The token of a symbol or an answer."""
+        return self.words.index(word(value))
+
+    def tokenizer(self) -> Tokenizer:
+        """Splits text at spaces."""
+        from tokenizers import Tokenizer as Backend
+        from tokenizers.models import WordLevel
+        from tokenizers.pre_tokenizers import WhitespaceSplit
+        from transformers import PreTrainedTokenizerFast
+
+        rules = Backend(WordLevel({w: i for i, w in enumerate(self.words)}, unk_token=UNKNOWN))
+        rules.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
+        return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=rules, bos_token=BOS, unk_token=UNKNOWN))
+
+
+def vocabulary(program: Program, outputs: Domain, size: int = 0) -> Vocabulary:
+    """The words of a program, filled up to ``size`` if they are fewer.
+
+    Raises:
+        ProgramError: an answer cannot be one word, or two different ones would be the same.
+    """
+    answers = [word(value) for value in outputs.values]
+    bad = [a for a in answers if a.split() != [a] or a in (BOS, UNKNOWN, NONE)]
+    if bad or len(set(answers)) < len(answers):
+        raise ProgramError(
+            f"{program.called(program.output)}: the answers {answers} must be words without spaces, all different, and "
+            f"none of {BOS}, {UNKNOWN}, {NONE}. Map them to others."
+        )
+    all_words = [BOS, UNKNOWN, *program.alphabet, *answers, *([NONE] if outputs.nothing else [])]
+    words = list(dict.fromkeys(all_words))
+    unused = [f"<unused{i}>" for i in range(size - len(words))]
+    return Vocabulary((*words, *unused))
+
+
+def word(value: Hashable) -> str:
+    """How a value is written as an answer."""
+    return NONE if value is NOTHING else str(value)
+
+
+def prompt(sequence: Sequence[str]) -> str:
+    """The text that a model is given for a sequence."""
+    return " ".join([BOS, *sequence])
+
+
+def sequence_of(text: str) -> list[str]:
+    """The sequence of a prompt.
+
+    Raises:
+        ProgramError: it does not begin as it should.
+    """
+    words = text.split()
+    if words[:1] != [BOS]:
+        raise ProgramError(f"The prompt {text!r} must begin with {BOS}.")
+    return words[1:]

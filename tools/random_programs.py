@@ -1,0 +1,95 @@
+"""Does exact ACDC return the true circuit of random programs? Prints how many, and every miss with its program.
+
+python tools/random_programs.py --n 500 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import strategies as st
+from tqdm.auto import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from circuitgraph.errors import ProgramError
+from circuitgraph.models.constructed.compile import compiled
+from tests.models.constructed.agreement import Agreement, agreement, random_prompts
+from tests.models.constructed.generator import SIZES, random_program
+
+
+def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
+    """What was found for ``n`` different programs, and how many were too large for the common size."""
+    found: list[Agreement] = []
+    seen: set[str] = set()
+    too_large = 0
+    bar = tqdm(total=n, desc="programs", disable=None)
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=10 * n,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
+    )
+    @given(st.data())
+    def one(data: st.DataObject) -> None:
+        nonlocal too_large
+        program = random_program(data.draw)
+        if len(found) == n or str(program) in seen:
+            return
+        seen.add(str(program))
+        try:
+            constructed = compiled(program, sizes=SIZES, exact=True)
+        except ProgramError:
+            too_large += 1
+            return
+        found.append(agreement(constructed, random_prompts(constructed, n_prompts, seed + len(found))))
+        bar.update()
+
+    one()
+    bar.close()
+    return found, too_large
+
+
+def report(found: list[Agreement], too_large: int) -> None:
+    """The figures, then the misses."""
+    unique = [a for a in found if a.truth.unique]
+    true, kept = _sets(found)
+    hits = sum(len(t & k) for t, k in zip(true, kept, strict=True))
+    print(f"{len(found)} programs ({too_large} more were too large), {sum(map(len, true))} true edges")
+    sizes = Counter(min(len(t), 9) for t in true)
+    print("programs by number of true edges: " + ", ".join(f"{size}: {sizes[size]}" for size in range(10)) + " or more")
+    print(f"exact: {sum(a.exact for a in found)} of {len(found)}")
+    print(f"exact where only one circuit is true: {sum(a.exact for a in unique)} of {len(unique)}")
+    print(f"edge precision {hits / max(1, sum(map(len, kept))):.4f}, recall {hits / max(1, sum(map(len, true))):.4f}")
+    print(f"least effect kept {min(a.kept for a in found):.3g}, greatest removed {max(a.removed for a in found):.3g}")
+    for a in found:
+        if not a.exact:
+            print(f"\n{a.difference}")
+
+
+def _sets(found: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:
+    return [set(a.truth.edges) for a in found], [set(a.found) for a in found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=500, help="number of programs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prompts", type=int, default=40, help="prompts for each")
+    args = parser.parse_args()
+    start = time.perf_counter()
+    report(*survey(args.n, args.seed, args.prompts))
+    print(f"\n{time.perf_counter() - start:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
