@@ -79,9 +79,10 @@ def addition(
 ) -> Source:
     """Sums and differences: ``47+38=`` -> 85; where each digit is a token, one after the other: ``47+38=8`` -> 5.
 
-    Both operands have one digit or more, each number of digits equally often; differences are not negative, quotients
-    exact. Roles: ``a``, ``operator``, ``b``, ``equals``, ``end``, and where each digit is a token (as in Quirke & Barez
-    2023) ``a.tens``, ``b.ones`` and so on. The distractor is the corrupted prompt's answer.
+    Both operands have one digit or more, each number of digits equally often (of a quotient: divisor and result, as
+    far as the dividend fits); differences are not negative, quotients exact. Roles: ``a``, ``operator``, ``b``,
+    ``equals``, ``end``, and where each digit is a token (as in Quirke & Barez 2023) ``a.tens``, ``b.ones`` and so on.
+    The distractor is the corrupted prompt's answer.
 
     Args:
         operators: some of ``+-*/``, each equally often.
@@ -128,11 +129,22 @@ class _Numbers:
     def sum(self, rng: np.random.Generator, operator: str | None = None) -> Sum:
         """A legal one."""
         chosen = operator or pick(rng, self._operators)
-        a, b = (self._number(rng, int(rng.integers(1, self._max_digits + 1))) for _ in range(2))
         if chosen == "/":
-            b = max(1, b)
-            a = b * max(1, a // b)
+            return self._quotient(rng)
+        a, b = self._numbers(rng)
         return Sum(max(a, b), chosen, min(a, b)) if chosen == "-" else Sum(a, chosen, b)
+
+    def _numbers(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Two, each number of digits equally often."""
+        a, b = (self._number(rng, int(rng.integers(1, self._max_digits + 1))) for _ in range(2))
+        return a, b
+
+    def _quotient(self, rng: np.random.Generator) -> Sum:
+        """Drawn by its result: of two drawn operands rounded to an exact quotient, most would give 1."""
+        while True:
+            result, b = (max(1, number) for number in self._numbers(rng))
+            if result * b < 10**self._max_digits:
+                return Sum(result * b, "/", b)
 
     def _number(self, rng: np.random.Generator, digits: int) -> int:
         """One of that many digits; 0 has one."""

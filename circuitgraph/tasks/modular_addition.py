@@ -28,7 +28,8 @@ def modular_addition(tokenizer: TokenizerLike, modulus: int = 59, corruption: st
     """
     check_at_least("modulus", modulus, 2)
     check_choice("corruption", corruption, CORRUPTIONS)
-    one_token([f" {number}" for number in range(modulus)], tokenizer, "numbers", modulus)
+    for space in ("", " "):  # the first number begins the prompt: byte pairs may know it after a space only
+        one_token([f"{space}{number}" for number in range(modulus)], tokenizer, "numbers", modulus)
     one_token([" +", " ="], tokenizer, "signs", 2)
 
     def draw(rng: np.random.Generator) -> Pair:

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from induction_card import table
+from induction_report import wilson
 from supervised import DIGITS, Batches, Pool, Run, Settings, build, parse
 from supervised_card import Text, Variant, write_card
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.addition import Sum
@@ -50,9 +54,9 @@ def pairs(tokenizer: Tokenizer, operator: str, n_digits: tuple[int, int], split:
         if (len(str(s.a)), len(str(s.b))) != n_digits:
             continue
         digits = str(s.result)
-        prompts = [Pair(f"{s.text}{digits[:i]}", "", digit) for i, digit in enumerate(digits)]
-        found += [pair for pair in prompts if split_of(tokenizer.encode(pair.clean)) == split]
-    return found
+        found += [Pair(f"{s.text}{digits[:i]}", "", digit) for i, digit in enumerate(digits)]
+    rows = tokenizer.encode_all([pair.clean for pair in found]) if found else []
+    return [pair for pair, row in zip(found, rows, strict=True) if split_of(row) == split]
 
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
@@ -73,6 +77,39 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     return batches
 
 
+def right_answers(folder: Path, prompts: list[Pair]) -> int:
+    """How many of these prompts the model in a folder answers rightly."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = Tokenizer(PreTrainedTokenizerFast.from_pretrained(folder))
+    batch = Pool(prompts, tokenizer, len(tokenizer)).rows(np.arange(len(prompts)))
+    with torch.no_grad():
+        said = model(batch.tokens).logits[batch.row, batch.position]
+    return int((said.argmax(-1) == batch.wanted.argmax(-1)).sum())
+
+
+def places_section(folder: Path, operators: str) -> str:
+    """Accuracy on all prompts of the evaluation split, by operator, numbers of digits, and digit of the result."""
+    tokenizer = Tokenizer(PreTrainedTokenizerFast.from_pretrained(folder))
+    rows = []
+    for operator, a, b in ((o, a, b) for o in operators for a in (1, 2) for b in (1, 2)):
+        found = pairs(tokenizer, operator, (a, b), "evaluation")
+        by_place = {place: [p for p in found if len(p.clean.partition("=")[2]) == place] for place in range(4)}
+        for place, prompts in by_place.items():
+            if prompts:
+                right, n = right_answers(folder, prompts), len(prompts)
+                low, high = wilson(right, n)
+                share = [f"{right} / {n}", f"{right / n:.2%}", f"{low:.2%} - {high:.2%}"]
+                rows.append([KINDS[operator], f"{a} and {b}", str(place + 1), *share])
+    header = ["operation", "digits of the operands", "digit of the result", "right", "accuracy", "95 % Wilson interval"]
+    return f"""
+## By digit, on all unseen prompts
+
+Every prompt of the evaluation split, each once; digits of a result are counted from the left.
+
+{table(header, rows)}
+"""
+
+
 def card(folder: Path, name: str, s: Settings, run: Run) -> None:
     assert isinstance(s, Arithmetic)
     said = (
@@ -88,12 +125,14 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
         script="addition.py",
     )
     variants = [Variant("as the task draws them", "addition", {"operators": s.operators})]
-    for operator in s.operators:
-        variants += [
-            Variant(f"{KINDS[operator]}, {place} digit", "addition", {"operators": operator, "place": place}, n=1000)
-            for place in ("first", "last")
-        ]
+    # all unseen quotients together are 327, of which the task's own draws do not find the last ones
+    variants += [
+        Variant(KINDS[operator], "addition", {"operators": operator}, n=200 if operator == "/" else 1000)
+        for operator in s.operators
+    ]
     write_card(folder, name, s, run, text, variants)
+    path = folder / "README.md"
+    path.write_text(path.read_text(encoding="utf-8") + places_section(folder, s.operators), encoding="utf-8")
 
 
 if __name__ == "__main__":

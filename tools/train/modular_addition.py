@@ -1,4 +1,4 @@
-"""Train `modular-addition`: a one-layer GPT-2 that groks a + b modulo 59.
+"""Train `modular-addition`: a one-layer GPT-2 that generalises a + b modulo 59 from half of all pairs.
 
 python tools/train/modular_addition.py --out catalog/models/modular-addition --seed 0
 
@@ -25,7 +25,9 @@ WORDS = [*map(str, range(MODULUS)), "+", "="]
 
 TEXT = Text(
     intro="""A small GPT-2 for addition modulo 59, each number a token: after `17 + 52 =` it says `10`. It was trained
-on the half of all 3,481 pairs that falls into the discovery split.""",
+on the half of all 3,481 pairs that falls into the discovery split. With this weight decay it knows unseen pairs
+almost as soon as seen ones: there is no long plateau, and no step at which it groks. Of about half of the unseen pairs
+(a, b) the pair (b, a) was seen.""",
     training="Cross-entropy at the last token, all pairs of the discovery split again and again.",
     script="modular_addition.py",
 )
@@ -67,7 +69,7 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
     tokenizer = load_model(folder).tokenizer
     assert tokenizer is not None
     n = len(list(every_pair(tokenizer, "evaluation")))
-    write_card(folder, name, s, run, TEXT, [Variant("all pairs of the evaluation split", "modular-addition", n=n - 2)])
+    write_card(folder, name, s, run, TEXT, [Variant("all pairs of the evaluation split", "modular-addition", n=n)])
     path = folder / "README.md"
     path.write_text(path.read_text(encoding="utf-8") + fourier_section(folder), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -140,7 +141,7 @@ def facts(model: LanguageModel) -> str:
 def training_section(text: Text, name: str, settings: Settings, run: Run) -> str:
     options = asdict(settings)
     numbers = ", ".join(f"`{key}` {value}" for key, value in options.items())
-    flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
+    flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options.items())
     return f"""## Training
 
 {text.training} AdamW (decay of matrices only), linear warm-up over 100 steps, cosine to zero, gradients clipped at 1.
