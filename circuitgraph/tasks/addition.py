@@ -69,7 +69,7 @@ class Asked:
         return f"{self.sum.text}{self.known}"
 
 
-@task("addition", metric="logit_difference", model="addition")
+@task("addition", metric="logit_difference", model="addition", also=("multitask",))
 def addition(
     tokenizer: TokenizerLike,
     operators: str = "+-",

@@ -48,7 +48,7 @@ class _Words:
     joining: str
 
 
-@task("agreement", metric="logit_difference", model="agreement")
+@task("agreement", metric="logit_difference", model="agreement", also=("multitask",))
 def agreement(
     tokenizer: TokenizerLike, attractors: str = "mixed", corruption: str = "subject", verbs: str = "is-are"
 ) -> Source:

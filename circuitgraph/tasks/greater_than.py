@@ -20,7 +20,7 @@ CORRUPTIONS = ("year-01", "other-year")
 FEWEST_ENDINGS = 20  # of a century, below which "greater" would say little
 
 
-@task("greater-than", metric="probability_difference", model="greater-than")
+@task("greater-than", metric="probability_difference", model="greater-than", also=("multitask",))
 def greater_than(tokenizer: TokenizerLike, corruption: str = "year-01") -> Source:
     """``The war lasted from the year 1732 to the year 17`` -> any two digits above 32.
 

@@ -9,7 +9,7 @@ from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.words import single_token_words
 
 
-@task("induction", metric="logit_difference", model="induction-2l")
+@task("induction", metric="logit_difference", model="induction-2l", also=("induction-2l-natural", "multitask"))
 def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16) -> Source:
     """Random different words, one of them (A, followed by B) once more at the end: ``.. A B .. A`` -> B.
 

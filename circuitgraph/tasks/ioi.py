@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from circuitgraph.errors import ArgumentError, list_problems
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
-from circuitgraph.tasks.words import one_token
+from circuitgraph.tasks.words import one_token, pick
 
 _NAMES = (
     "Mary John Tom James Dan Sarah Alice Emily Mark Paul Laura Kevin Amy David Lisa Scott Rachel Adam Kate Peter Susan "
@@ -79,7 +79,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, int]] = {"abc": (abc, 3), "swap": (swap
 """Each corruption with the number of other names that it needs."""
 
 
-@task("ioi", metric="logit_difference", model="ioi")
+@task("ioi", metric="logit_difference", model="ioi", also=("ioi-natural", "multitask"))
 def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "abc") -> Source:
     """Indirect objects: ``Then, Mary and John went to the store. John gave a drink to`` -> Mary (Wang et al. 2022).
 
@@ -97,15 +97,12 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
     places, more = one_token([f" {place}" for place in PLACES], tokenizer, "places", 1)
     objects, still_more = one_token([f" {thing}" for thing in OBJECTS], tokenizer, "objects", 1)
 
-    def pick(rng: np.random.Generator, words: Sequence[str]) -> str:
-        return words[int(rng.integers(len(words)))]
-
     def draw(rng: np.random.Generator) -> Pair:
         words = (pick(rng, places), pick(rng, VERBS), pick(rng, objects))
         io, s, *others = (people[i] for i in rng.choice(len(people), 2 + n_others, replace=False))
-        io_first = ORDERS[templates][int(rng.integers(len(ORDERS[templates])))]
+        io_first = pick(rng, ORDERS[templates])
         first, second = (io, s) if io_first else (s, io)
-        clean = Sentence(FRAMES[int(rng.integers(len(FRAMES)))], words, first, second, s)
+        clean = Sentence(pick(rng, FRAMES), words, first, second, s)
         at_first, at_second, at_giver, end = places_of(clean, tokenizer)
         at_io, at_s = (at_first, at_second) if io_first else (at_second, at_first)
         return Pair(
