@@ -30,9 +30,15 @@ def tools() -> Iterator[SimpleNamespace]:
         import ioi_program  # pyright: ignore[reportMissingImports]
         import ioi_prompts  # pyright: ignore[reportMissingImports]
         import ioi_siit  # pyright: ignore[reportMissingImports]
+        import supervised  # pyright: ignore[reportMissingImports]
 
         yield SimpleNamespace(
-            natural=ioi, interchange=ioi_interchange, program=ioi_program, prompts=ioi_prompts, siit=ioi_siit
+            natural=ioi,
+            interchange=ioi_interchange,
+            program=ioi_program,
+            prompts=ioi_prompts,
+            siit=ioi_siit,
+            supervised=supervised,
         )
     finally:
         sys.path.remove(str(TRAIN))
@@ -107,7 +113,7 @@ def test_what_is_saved_is_what_was_trained(tools: SimpleNamespace, begun: Simple
     with pytest.raises(RuntimeError, match="not the trained model"):
         tools.siit.check_same(changed, begun.folder)  # the first one still
     begun.torch_model.load_state_dict(tools.siit.state_dict_of(changed, begun.torch_model.state_dict()))
-    tools.natural.save(begun.torch_model, begun.folder)
+    tools.supervised.save(begun.torch_model, tools.natural.build_tokenizer(), begun.folder)
     tools.siit.check_same(changed, begun.folder)
 
 

@@ -9,12 +9,8 @@ circuit is known.
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -129,31 +125,6 @@ def train(model: Any, s: Settings) -> list[float]:
     return losses
 
 
-def save(model: Any, folder: Path) -> None:
-    """Weights and tokenizer; the tokenizer's class by the name that transformers 4 and 5 both know."""
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    build_tokenizer().save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
-    path.write_text(json.dumps(config, indent=2) + "\n")
-    for written in folder.iterdir():
-        written.chmod(0o644)
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place if the body ends well."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / out.name
-        folder.mkdir()
-        yield folder
-        if out.exists():
-            out.rename(Path(temporary) / "previous")
-        folder.rename(out)
-
-
 def build(out: Path, s: Settings) -> None:
     """Train, then write everything into a folder beside `out` that takes its place only when complete."""
     torch.set_num_threads(1)
@@ -163,7 +134,7 @@ def build(out: Path, s: Settings) -> None:
         start = time.perf_counter()
         losses = train(model, s)
         seconds = time.perf_counter() - start
-        save(model, folder)
+        save(model, build_tokenizer(), folder)
         natural_card(folder, out.name, asdict(s), seconds, float(np.mean(losses[-50:])))
 
 

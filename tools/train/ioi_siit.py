@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-from ioi import build_model, replacing, save, settings_from_command_line
+from ioi import build_model, build_tokenizer, settings_from_command_line
 from ioi_interchange import Question, loss_of, question, random_mask, true_edges
 from ioi_program import ROLES
 from ioi_prompts import Language
 from ioi_siit_card import write_card, write_truth
 from jax import Array
+from supervised import replacing, save
 from tqdm import tqdm
 
 from circuitgraph.engine.masked import Cells
@@ -163,7 +164,7 @@ def start_from(s: Settings, folder: Path) -> tuple[Any, LanguageModel]:
     for block in torch_model.transformer.h:
         for parameter in block.mlp.parameters():
             torch.nn.init.zeros_(parameter)
-    save(torch_model, folder)
+    save(torch_model, build_tokenizer(), folder)
     return torch_model, load_model(folder)
 
 
@@ -176,7 +177,7 @@ def build(out: Path, s: Settings) -> None:
         model, losses = train(start, s)
         seconds = time.perf_counter() - begun
         torch_model.load_state_dict(state_dict_of(model, torch_model.state_dict()))
-        save(torch_model, folder)
+        save(torch_model, build_tokenizer(), folder)
         check_same(model, folder)
         write_truth(folder, out.name)
         write_card(folder, out.name, asdict(s), seconds, float(np.mean(losses[-50:])))
