@@ -108,8 +108,11 @@ def _locate(name: str) -> str:
         exists, is_folder = path.exists(), path.is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, somebody's home that is not here
         raise ModelError(f"{name!r} cannot be looked up: {first_line(error)}. {_GIVE}") from error
+    has_config = is_folder and (path / "config.json").is_file()
+    if name in shipped and not has_config:
+        return str(shipped[name])
     if is_folder:
-        if not (path / "config.json").is_file():
+        if not has_config:
             raise ModelError(
                 f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint.{_instead(path)} {_GIVE}"
             )
@@ -121,8 +124,6 @@ def _locate(name: str) -> str:
                 f"{_instead(path)}"
             )
         return str(path)
-    if name in shipped:
-        return str(shipped[name])
     if path.suffix == ".gguf":
         raise ModelError(f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_GIVE}")
     if exists:

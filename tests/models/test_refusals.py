@@ -193,6 +193,12 @@ def test_no_configuration(folder: Path) -> None:
     assert "Give a folder in Hugging Face layout" in message
 
 
+def test_a_folder_that_has_a_shipped_models_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "induction-2l").mkdir()
+    assert load_model("induction-2l").n_parameters > 0
+
+
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert refusal(folder) == (
