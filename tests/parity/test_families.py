@@ -85,7 +85,7 @@ def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
     assert not [node for node, logits in zip(single, without, strict=True) if np.abs(logits - full).max() < 1e-5]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if ":" not in name])  # each family's first case
 def test_law_2_parity_in_bfloat16(name: str, tmp_path: Any) -> None:
     """Root mean square of the difference, relative, on weights so small that rounding is not amplified."""
     folder = save_random(tmp_path / "m", name.partition(":")[0], scale=0.1, **CASES[name])
