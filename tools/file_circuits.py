@@ -34,7 +34,7 @@ SLUG = "acdc"
 MEASURES = ("completeness", "minimality", "curve", "stability")
 
 
-def file_circuit(case: Case, target: Path, seed: int) -> None:
+def file_circuit(case: Case, target: Path, seed: int, asked: Sequence[str]) -> None:
     """Search, choose, judge and file one case."""
     model = cg.load_model(case.model)
     task = cg.load_task(case.task, model, seed=seed)
@@ -47,7 +47,7 @@ def file_circuit(case: Case, target: Path, seed: int) -> None:
     searched = [(sign * point.loss - empty) / (full - empty) for point in curve.record.points]
     i = max((i for i, value in enumerate(searched) if value >= ENOUGH), default=0)
     circuit, true = curve.circuits[i], known_circuit(model, task, prompts)
-    measures = [*MEASURES, "truth"] if true else list(MEASURES)
+    measures = [*asked, "truth"] if true else list(asked)
     judged = cg.judge(model, task, circuit, measures=measures, truth=true, bar=True)
     with new_folder(target) as inside:
         write_circuit(circuit, inside, curve.record.points[i].evaluation)
@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", help="only this task; repeatable")
     parser.add_argument("--model", action="append", help="only this model; repeatable")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--measures", default=",".join(MEASURES), help="what to judge by, between commas")
     given = parser.parse_args()
     for case in cases(given.task, given.model):
         if case.model.startswith(f"{FAMILY}:"):
@@ -172,7 +173,7 @@ def main() -> None:
             print(f"{target} is there already")
             continue
         print(f"{case.task} in {case.model}")
-        file_circuit(case, target, given.seed)
+        file_circuit(case, target, given.seed, given.measures.split(","))
 
 
 if __name__ == "__main__":

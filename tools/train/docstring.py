@@ -1,0 +1,88 @@
+"""Train the `docstring` model: what a docstring describes next is the next argument of the definition.
+
+    python tools/train/docstring.py --out catalog/models/docstring --seed 0
+
+The answer alone teaches this only very slowly, so that the docstrings of the training data go on to the last argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from supervised import PAD, Batch, Batches, Run, Settings, build, draw_pairs, every_place, padded, parse
+from supervised_card import Text, Variant, write_card
+
+from circuitgraph.models.tokenizer import Tokenizer
+from circuitgraph.tasks.base import Pair, split_of
+from circuitgraph.tasks.docstring import ARGUMENTS, NOUNS
+
+SETTINGS = Settings(
+    layers=3, width=128, steps=2500, batch=64, context=64, lr=2e-3, weight_decay=0.5, spread=0.08, pool=3000
+)
+WORDS = ["def", "(", "self", ",", "):", '"""', ":", "param", *ARGUMENTS.split(), *NOUNS.split()]
+NO_TARGET = -1
+
+TEXT = Text(
+    intro="""A small GPT-2 for the task of Heimersheim & Janiak (2023), "A circuit for Python docstrings in a 4-layer
+attention-only transformer": after the beginning of a docstring that has described some of a definition's arguments in
+their order, it says the next argument. Unlike that model it has MLPs and knows nothing but such definitions.""",
+    training="""Cross-entropy of the next argument after each `:param` but the first, in docstrings that go on to the
+last argument. In each row all names of arguments and all other nouns are exchanged at random, so that no row comes
+twice; rows whose prompt (up to the task's last token) belongs to the evaluation split are left out.""",
+    script="docstring.py",
+)
+
+
+def continued(pair: Pair, nouns: Sequence[str], rng: np.random.Generator) -> str:
+    """The prompt, its answer, and the same for all arguments after it."""
+    defined = pair.clean.partition("):")[0].split(", ")[1:]
+    text = pair.clean + pair.answer
+    for name in defined[defined.index(pair.answer.strip()) + 1 :]:
+        first, second = rng.choice(nouns, 2, replace=False)
+        text += f": {first} {second}\n    :param {name}"
+    return text
+
+
+def exchanged(rows: np.ndarray, groups: Sequence[Sequence[int]], n_tokens: int, rng: np.random.Generator) -> np.ndarray:
+    """In each row, the tokens of each group are exchanged for one another by a permutation of that row's own."""
+    names = np.tile(np.arange(n_tokens), (len(rows), 1))
+    for group in groups:
+        names[:, group] = rng.permuted(np.tile(group, (len(rows), 1)), axis=1)
+    return np.take_along_axis(names, rows, axis=1)
+
+
+def targets_of(rows: np.ndarray, param: int) -> np.ndarray:
+    """The next token after each `param` but the first of a row; NO_TARGET elsewhere."""
+    at = rows == param
+    wanted = at & (at.cumsum(axis=1) > 1)
+    return np.where(wanted, np.roll(rows, -1, axis=1), NO_TARGET)
+
+
+def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
+    """Rows that are different every time."""
+    pairs = draw_pairs("docstring", tokenizer, s)
+    rng, nouns = np.random.default_rng(s.seed), NOUNS.split()
+    pool = padded(tokenizer.encode_all([continued(pair, nouns, rng) for pair in pairs]), PAD).numpy()
+    n_prompt = len(tokenizer.encode(pairs[0].clean))
+    groups = [[tokenizer.encode(word)[0] for word in words.split()] for words in (ARGUMENTS, NOUNS)]
+    (param,) = tokenizer.encode("param")
+
+    def batches(rng: np.random.Generator) -> list[Batch]:
+        rows = exchanged(pool[rng.integers(len(pool), size=3 * s.batch)], groups, n_tokens, rng)
+        allowed = [row for row in rows if split_of(row[:n_prompt].tolist()) == "discovery"][: s.batch]
+        tokens = np.stack(allowed)
+        return [every_place(torch.from_numpy(tokens), torch.from_numpy(targets_of(tokens, param)), n_tokens)]
+
+    return batches
+
+
+def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+    write_card(folder, name, s, run, TEXT, [Variant("all", "docstring", n=4000)])
+
+
+if __name__ == "__main__":
+    out, settings = parse(__doc__, SETTINGS)
+    build(out, settings, WORDS, make_batches, card)
