@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from ioi_card import natural_card
 from ioi_prompts import Language, Side
+from supervised import replacing, save
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
