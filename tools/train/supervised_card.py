@@ -99,14 +99,14 @@ wrong ones (of the distractor, where the task names no others).
 """
 
 
-def ablation_section(model: LanguageModel, asked: Sequence[str]) -> str:
+def ablation_section(model: LanguageModel, asked: Sequence[str], n: int) -> str:
     """Accuracy and default metric of each task without each head or MLP, by its mean and by zero."""
     graph = model.graph()
     masks = graph.ends[1][None, :] != np.arange(len(graph.writers))[:, None]
     masks[0] = True  # the embedding's row serves for the whole model
     parts = []
     for name in asked:
-        prompts, metric = unseen(model, Variant(name, name), N_ABLATION), tasks[name].metric
+        prompts, metric = unseen(model, Variant(name, name), n), tasks[name].metric
         columns = [
             Experiment(model, prompts, metric=m, ablation=ablation, frontier=False).values(masks).mean(1)
             for ablation in ("mean", "zero")
@@ -122,7 +122,7 @@ def ablation_section(model: LanguageModel, asked: Sequence[str]) -> str:
         parts.append((f"### {name}\n\n" if len(asked) > 1 else "") + table(header, rows) + "\n")
     return f"""## Removing one node
 
-{N_ABLATION} unseen prompts. All that the node writes is replaced, by its mean over all positions of the corrupted
+{n} unseen prompts. All that the node writes is replaced, by its mean over all positions of the corrupted
 prompts, or by zero.
 
 {chr(10).join(parts)}"""
@@ -157,15 +157,27 @@ python tools/train/{text.script} --out catalog/models/{name} {flags}
 """
 
 
-def write_card(folder: Path, name: str, settings: Settings, run: Run, text: Text, variants: Sequence[Variant]) -> None:
-    """Measure the model in a folder and write its card there."""
+def write_card(
+    folder: Path,
+    name: str,
+    settings: Settings,
+    run: Run,
+    text: Text,
+    variants: Sequence[Variant],
+    n_ablation: int = N_ABLATION,
+) -> None:
+    """Measure the model in a folder and write its card there.
+
+    Args:
+        n_ablation: prompts of each task that the table of single nodes is made from.
+    """
     model = replace(load_model(folder), name=name)
     asked = list(dict.fromkeys(variant.task for variant in variants))
     tags = "".join(f"- {task}\n" for task in asked)
     sections = [
         f"# {name}\n\n{text.intro}\n\n{facts(model)}\n\n{EXAMPLE.format(name=name, task=asked[0])}",
         accuracy_section(model, variants),
-        ablation_section(model, asked),
+        ablation_section(model, asked, n_ablation),
         training_section(text, name, settings, run),
     ]
     path = folder / "README.md"
