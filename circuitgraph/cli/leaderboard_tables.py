@@ -115,7 +115,7 @@ def _median(name: str, scores: Sequence[Score]) -> str:
     if not known:
         return "-"
     if name in _SHARES:
-        return f"{statistics.median(100 * found / score.graph_edges for found, score in known):.2g} %"
+        return f"{statistics.median(100 * found / score.graph_edges for found, score in known):.1f} %"
     return f"{statistics.median(found for found, _ in known):{form}}"
 
 
