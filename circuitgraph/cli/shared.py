@@ -46,8 +46,7 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
     from circuitgraph.tasks.base import tasks
 
     if (task is None) == (data is None):
-        known = ", ".join(tasks.names())
-        raise ArgumentError(f"Give either a task ({known}) or --data FILE.jsonl, and not both.")
+        raise ArgumentError("Give either a task (circuitgraph list tasks) or --data FILE.jsonl, and not both.")
     if data is not None and not data.exists():
         raise DataError(f"There is no data file {str(data)!r}.")
     if data is not None and model is None:

@@ -43,7 +43,8 @@ def test_light_start_loads_neither_jax_nor_torch(code: str) -> None:
 def test_bad_input_ends_with_2_and_one_message(tmp_path: Path) -> None:
     ended = python("-m", "circuitgraph.cli.main", "discover", "inductoin", "--out", str(tmp_path / "run"))
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "Error: Unknown task 'inductoin'. Did you mean 'induction'?\n"
+    meant = "'induction' or 'constructed:induction' or 'ioi'"
+    assert ended.stderr == f"Error: Unknown task 'inductoin'. Did you mean {meant}?\n"
     assert list(tmp_path.iterdir()) == []
 
 

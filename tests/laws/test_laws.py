@@ -197,6 +197,7 @@ def test_metrics_of_the_full_mask_are_those_of_the_model(tiny: Tiny, name: str) 
         "logit": losses.negative_logit(answer),
         "log_probability": losses.negative_log_probability(answer),
         "probability": losses.negative_probability(answer),
+        "probability_difference": losses.negative_probability_difference(answer, distractor),
         "cross_entropy": losses.cross_entropy(answer),
         "kl": losses.kl_divergence(logits),
         "rank": losses.rank(answer),

@@ -23,6 +23,10 @@ def negative_probability(answer: Tensor) -> Loss:
     return lambda logits: -_pick(logits.softmax(-1), answer)
 
 
+def negative_probability_difference(answer: Tensor, distractor: Tensor) -> Loss:
+    return lambda logits: _pick(logits.softmax(-1), distractor) - _pick(logits.softmax(-1), answer)
+
+
 def cross_entropy(answer: Tensor) -> Loss:
     """The same number as the negative log-probability, by its other definition: log-sum-exp minus logit."""
     return lambda logits: logits.logsumexp(-1) - _pick(logits, answer)
