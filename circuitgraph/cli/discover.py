@@ -82,7 +82,7 @@ def discover(
 
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
-    del config  # three lines over eighty, of which the options are fifty: typer reads them off this one signature
+    del config  # some lines over eighty, of which the options are fifty: typer reads them off this one signature
     output, name = Output(as_json, quiet), _one_task(task, task_option)
     # What can be refused is refused now: before the model is loaded, and before a folder is made.
     given = {"threshold": threshold, "n_edges": n_edges, "selection": selection, "steps": steps, "heads": heads}
