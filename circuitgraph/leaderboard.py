@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +12,16 @@ from circuitgraph.api import load_task, prepare
 from circuitgraph.catalog.leaderboard import Cell, Question, Score, read_cell, write_cell
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm, search
 from circuitgraph.engine.ablation import ablations
-from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least
 from circuitgraph.evaluation.curve import size_curve
 from circuitgraph.evaluation.faithfulness import faithfulness
 from circuitgraph.evaluation.stability import stability
 from circuitgraph.evaluation.truth import truth
-from circuitgraph.graph.circuit import Circuit
-from circuitgraph.judging import scores_of
+from circuitgraph.judging import scores_of, search_again
 from circuitgraph.known import known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import Prompts, Task, tasks
+from circuitgraph.tasks.base import Task, tasks
 from circuitgraph.tasks.metrics import metrics
 
 
@@ -149,8 +147,8 @@ def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algo
     curve = None if scores is None else size_curve(judging, scores, seed=question.seed)
     true = known_circuit(model, task, prompts, question.ablation)
     agreement = None if true is None else truth(circuit, true, scores)
-    again = _search(model, algorithm, circuit, question)
-    repeated = stability(again, prompts, seed=question.seed, n=question.n_bootstraps) if question.n_bootstraps else None
+    again, n = search_again(model, circuit), question.n_bootstraps
+    repeated = stability(again, prompts, seed=question.seed, n=n) if again and n else None
     return Score(
         n_edges=len(circuit),
         graph_edges=circuit.graph.n_edges,
@@ -164,15 +162,3 @@ def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algo
         stability=None if repeated is None else repeated.overlap,
         seconds=circuit.provenance["algorithm"]["seconds"],
     )
-
-
-def _search(
-    model: LanguageModel, algorithm: Algorithm, circuit: Circuit, question: Question
-) -> Callable[[Prompts], Circuit]:
-    """The same search on other prompts."""
-
-    def discover(prompts: Prompts) -> Circuit:
-        experiment = Experiment(model, prompts, metric=question.metric, ablation=question.ablation, graph=circuit.graph)
-        return search(algorithm, experiment)
-
-    return discover

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from induction_card import table
 from induction_report import wilson
+from supervised_card import of_whole_model
 
 from circuitgraph.api import load_task
 from circuitgraph.engine.experiment import Experiment
@@ -62,12 +63,6 @@ def percent(right: int, total: int) -> list[str]:
 def unseen(model: LanguageModel, n: int, **arguments: str) -> Prompts:
     """Prompts of the evaluation split, of which no training saw any."""
     return load_task("ioi", model, seed=1, **arguments).prompts(n, "evaluation")
-
-
-def of_whole_model(model: LanguageModel, prompts: Prompts, metric: str) -> np.ndarray:
-    """The metric of each prompt for the untouched model."""
-    experiment = Experiment(model, prompts, metric=metric, frontier=False)
-    return experiment.values(np.ones((1, experiment.graph.n_edges), bool))[0]
 
 
 def accuracy_section(model: LanguageModel) -> str:
