@@ -39,6 +39,10 @@ class ProgramError(CircuitGraphError, ValueError):
     """A program that no transformer can be made of, or a prompt on which it is not defined; names the expression."""
 
 
+class HypothesisError(CircuitGraphError, ValueError):
+    """A hypothesis that cannot be tested as it is written; names the file and line of every problem."""
+
+
 class OutputError(CircuitGraphError, OSError):
     """Results cannot be written where they should go: folder read-only, full, or already taken."""
 

@@ -84,7 +84,8 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
     """Indirect objects: ``Then, Mary and John went to the store. John gave a drink to`` -> Mary (Wang et al. 2022).
 
     The names are one token each; the one that comes twice (S) is the distractor, the other (IO) the answer. Roles:
-    ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``.
+    ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``; and, whoever is who, ``N1`` and ``N2`` (the
+    two names of the opening).
 
     Args:
         templates: ``abba`` (the indirect object comes first), ``baba`` (second), or ``both``.
@@ -110,7 +111,15 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
             corrupted=corrupt(clean, others).text,
             answer=io,
             distractor=s,
-            roles={"IO": at_io, "S1": at_s, "S1+1": at_s + 1, "S2": at_giver, "end": end},
+            roles={
+                "IO": at_io,
+                "S1": at_s,
+                "S1+1": at_s + 1,
+                "S2": at_giver,
+                "end": end,
+                "N1": at_first,
+                "N2": at_second,
+            },
         )
 
     return Source(draw, (*notes, *more, *still_more))

@@ -1,0 +1,46 @@
+"""A claim unrolled from the output: every path has its own copy of every site (treeification).
+
+Causal scrubbing gives each copy its own prompt, so a node's identity is its path, not its site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from circuitgraph.graph.sites import Site
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One copy of a site, and what of it feeds its parent in the tree.
+
+    Attributes:
+        path: names from the root to here; what identifies the node.
+        variable: whose value the site is said to carry.
+        site: where.
+        feeds: the input of the parent's site that this one enters (``q``, ``k``, ``v``, or ``x``), "" for the root. If
+            a site enters several inputs, each is a path, and so a node, of its own.
+        children: claimed inputs of this site. A node without any is a leaf: all its inputs come from one prompt.
+        tie: nodes of one tie share their donors; None for a node that draws alone.
+    """
+
+    path: Path
+    variable: str
+    site: Site
+    feeds: str = ""
+    children: tuple[Node, ...] = ()
+    tie: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The path in one line, from the node to the output: ``a0.h3@B1<k> > a1.h6@A2 > logits@A2``."""
+        return " > ".join(reversed(self.path))
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, parents before children."""
+        yield self
+        for child in self.children:
+            yield from child.walk()

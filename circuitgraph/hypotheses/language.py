@@ -1,0 +1,365 @@
+"""The language: variables, output, expectations, rivals and properties, as decorated functions of one `Hypothesis`.
+
+A variable is a function whose parameters are its parents, as pytest's fixtures are; ``p`` is the prompt. Nothing is
+checked here but Python's own types: `circuitgraph.hypotheses.checking` finds all that is wrong with a file at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from circuitgraph.graph.sites import ATTENTION_INPUTS, Site, Sites
+
+PROMPT = "p"  # the parameter that is the prompt
+Unclaimed = Literal["joint", "everywhere", "separate", "keep"]
+Align = Literal["role", "index"]
+UNCLAIMED: tuple[Unclaimed, ...] = ("joint", "everywhere", "separate", "keep")
+ALIGN: tuple[Align, ...] = ("role", "index")
+
+At = Site | Iterable[Site]
+Names = "str | Variable | Iterable[str | Variable]"
+
+
+@dataclass(frozen=True)
+class Where:
+    """A place in a file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A function of the prompt or of other variables, and the sites that are said to carry its value.
+
+    Attributes:
+        sites: none for a step inside the sites of those that use it, which its parents then feed.
+        routes: for ``q``, ``k`` and ``v`` the parents that enter there. A parent in none of them enters everywhere.
+        through: for a parent the site that it passes on its way, if not by the direct path.
+        role: what the site is called, in words.
+        together: whether several sites share one donor.
+    """
+
+    name: str
+    function: Callable[..., Any] = field(compare=False)
+    sites: tuple[Site, ...]
+    routes: Mapping[str, tuple[str, ...]] = field(hash=False)
+    through: Mapping[str, Site] = field(hash=False)
+    role: str
+    together: bool
+    where: Where
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself, so that a file's variables can be tried out without any model."""
+        return self.function(*args, **kwargs)
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the function's parameters."""
+        return tuple(inspect.signature(self.function).parameters)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The variables among them."""
+        return tuple(name for name in self.parameters if name != PROMPT)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A number that the model should reach.
+
+    Attributes:
+        quantity: ``accuracy``, ``loss_recovered``, ``interchange_accuracy``, ``necessity``, ``attention``, or a metric.
+        of: variables (or, for attention, the site) that it is about.
+        to: the role that is attended to.
+        n: how many prompts are drawn.
+        rivals_below: what every rival's loss recovered must stay under.
+    """
+
+    quantity: str
+    at_least: float | None
+    at_most: float | None
+    of: tuple[str, ...]
+    site: Site | None
+    to: str | None
+    n: int | None
+    rivals_below: float | None
+    where: Where
+
+    @property
+    def name(self) -> str:
+        """In one line, as reports and test ids show it."""
+        what = [self.quantity]
+        if self.of:
+            what.append("of " + "+".join(self.of))
+        if self.site is not None:
+            what.append(f"of {self.site} to {self.to}")
+        bounds = {">=": self.at_least, "<=": self.at_most, "rivals <": self.rivals_below}
+        what += [f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None]
+        return " ".join(what)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The hypothesis with something else in place of a part; it should do worse, and may be wrong on paper.
+
+    Attributes:
+        drop: variables whose sites claim nothing, so that they are resampled like all else.
+        replace: other functions for variables, whose parameters are then the parents.
+        move: other sites for variables.
+    """
+
+    name: str
+    drop: tuple[str, ...]
+    replace: Mapping[str, Callable[..., Any]] = field(hash=False)
+    move: Mapping[str, tuple[Site, ...]] = field(hash=False)
+    where: Where
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something that holds for every prompt, but for an allowed share.
+
+    Attributes:
+        kind: ``holds`` (the function asserts), ``never`` (it returns what must not be), or one of the library's.
+        function: from what its parameters name: ``p``, ``donor``, ``run``, ``relabel``; None for the library's.
+        of, settings: the variables that a property of the library is about, and its numbers.
+        allow: the share of prompts that may be exceptions.
+        max_examples: how many examples the hunt takes; the profile's number if None.
+        exceptions: prompts, as text, that are known not to obey; they stay as explicit examples.
+    """
+
+    name: str
+    kind: str
+    function: Callable[..., Any] | None = field(compare=False)
+    of: tuple[str, ...]
+    settings: Mapping[str, Any] = field(hash=False)
+    allow: float
+    max_examples: int | None
+    exceptions: tuple[str, ...]
+    where: Where
+
+
+class Hypothesis:
+    """What a model computes on a task, said so that it can be tested.
+
+    Args:
+        name: in words.
+        task: name of a task (``circuitgraph list tasks``).
+        model: name, folder or hub name of the model it is about.
+        settings: of the task, such as ``{"corruption": "swap"}``.
+        where: which of the task's prompts it is about, as a function of the prompt; all if None.
+        metric: what the loss is; the task's default if None.
+        unclaimed: how inputs that no claim covers are resampled. ``joint``: those of one node from one random prompt;
+            ``everywhere``: those of all nodes from one; ``separate``: each edge from its own; ``keep``: not at all.
+        align: ``role`` moves a donor's activations to the places of the same roles; ``index`` takes only donors whose
+            roles stand at the same places.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        task: str,
+        model: str,
+        settings: Mapping[str, Any] | None = None,
+        where: Callable[[Any], bool] | None = None,
+        metric: str | None = None,
+        unclaimed: Unclaimed = "joint",
+        align: Align = "role",
+    ) -> None:
+        self.name, self.task, self.model, self.metric = name, task, model, metric
+        self.settings: dict[str, Any] = dict(settings or {})
+        self.selects = where
+        self.unclaimed, self.align = unclaimed, align
+        self.declared = _caller()
+        self.variables: list[Variable] = []
+        self.output_variable: Variable | None = None
+        self.expectations: list[Expectation] = []
+        self.rivals: list[Rival] = []
+        self.properties: list[Property] = []
+        self.outputs = 0  # how often an output was declared; checked to be once
+
+    def var(
+        self,
+        at: At | None = None,
+        *,
+        q: Any = (),
+        k: Any = (),
+        v: Any = (),
+        through: Mapping[Any, Site] | None = None,
+        role: str = "",
+        together: bool = False,
+    ) -> Callable[[Callable[..., Any]], Variable]:
+        """Declare the decorated function as a variable.
+
+        Args:
+            at: the site that carries it, or several, each with its own donor unless ``together``. Without any it is a
+                step inside the sites of the variables that use it.
+            q, k, v: for a head, the parents (names, or several) that enter each input. A parent that none of them
+                names enters all that it can.
+            through: for a parent, the site that it passes on the way here.
+            role: what the site is called, such as "previous-token head".
+        """
+
+        def declare(function: Callable[..., Any]) -> Variable:
+            routes = dict(zip(ATTENTION_INPUTS, map(names_of, (q, k, v)), strict=True))
+            passed = {names_of(parent)[0]: site for parent, site in (through or {}).items()}
+            kept = {name: parents for name, parents in routes.items() if parents}
+            found = Variable(
+                function.__name__, function, sites_of(at), kept, passed, role, together, _place(function, self)
+            )
+            self.variables.append(found)
+            return found
+
+        return declare
+
+    def output(
+        self, at: Site, *, through: Mapping[Any, Site] | None = None
+    ) -> Callable[[Callable[..., Any]], Variable]:
+        """Declare the decorated function as what the model says: a token's text, or a set of texts, any of them right.
+
+        Args:
+            at: ``logits`` at the role where the prompt ends.
+        """
+
+        def declare(function: Callable[..., Any]) -> Variable:
+            self.output_variable = self.var(at, through=through, role="output")(function)
+            self.outputs += 1
+            return self.output_variable
+
+        return declare
+
+    def expect(
+        self,
+        quantity: str,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        of: Any = (),
+        to: str | None = None,
+        n: int | None = None,
+        rivals_below: float | None = None,
+    ) -> None:
+        """Expect a number of the model, with its 95 % interval inside the bounds; see `Expectation`."""
+        site = of if isinstance(of, Site) else None
+        about = () if site is not None else names_of(of)
+        self.expectations.append(Expectation(quantity, at_least, at_most, about, site, to, n, rivals_below, _caller()))
+
+    def rival(
+        self, name: str, *, drop: Any = (), move: Mapping[Any, At] | None = None, **replace: Callable[..., Any]
+    ) -> None:
+        """Name a rival: variables dropped, moved to other sites, or with other functions; see `Rival`."""
+        moved = {names_of(variable)[0]: sites_of(at) for variable, at in (move or {}).items()}
+        self.rivals.append(Rival(name, names_of(drop), replace, moved, _caller()))
+
+    def holds(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        allow: float = 0.0,
+        max_examples: int | None = None,
+        exceptions: Iterable[str] = (),
+    ) -> Any:
+        """Declare a property: the decorated function asserts something of every prompt.
+
+        Its parameters say what it is given: ``p`` a prompt, ``donor`` another, ``run`` what runs the model on a prompt,
+        ``relabel`` a random exchange of words that the task treats alike.
+
+        Args:
+            allow: the share of prompts that may be exceptions; it is measured on the task's own distribution.
+            exceptions: prompts that are known not to obey.
+        """
+        return self._declare("holds", function, allow, max_examples, tuple(exceptions))
+
+    def never(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        allow: float = 0.0,
+        max_examples: int | None = None,
+        exceptions: Iterable[str] = (),
+    ) -> Any:
+        """Declare a property: what the decorated function returns is true of no prompt. Otherwise as `holds`."""
+        return self._declare("never", function, allow, max_examples, tuple(exceptions))
+
+    def property(
+        self,
+        kind: str,
+        *,
+        of: Any = (),
+        allow: float = 0.0,
+        max_examples: int | None = None,
+        exceptions: Iterable[str] = (),
+        **settings: Any,
+    ) -> None:
+        """Declare a property of the library (``circuitgraph list properties``), with its settings."""
+        about = names_of(of)
+        name = " ".join([kind, *(["of " + "+".join(about)] if about else [])])
+        self.properties.append(
+            Property(name, kind, None, about, settings, allow, max_examples, tuple(exceptions), _caller())
+        )
+
+    def _declare(
+        self,
+        kind: str,
+        function: Callable[..., Any] | None,
+        allow: float,
+        max_examples: int | None,
+        exceptions: tuple[str, ...],
+    ) -> Any:
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            where = _place(function, self)
+            self.properties.append(
+                Property(function.__name__, kind, function, (), {}, allow, max_examples, exceptions, where)
+            )
+            return function
+
+        return declare if function is None else declare(function)
+
+    def __repr__(self) -> str:
+        return f"<Hypothesis {self.name!r} of {self.task} in {self.model}: {len(self.variables)} variables>"
+
+
+def names_of(given: Any) -> tuple[str, ...]:
+    """Names of variables given by name or as what the decorator returned, one or several."""
+    if isinstance(given, (str, Variable)):
+        given = (given,)
+    try:
+        return tuple(item.name if isinstance(item, Variable) else str(item) for item in given)
+    except TypeError:
+        raise TypeError(f"expected a variable or its name, or several, not {given!r}") from None
+
+
+def sites_of(at: At | None) -> tuple[Site, ...]:
+    """Sites given one by one, as a list, or as several heads at once."""
+    if at is None or isinstance(at, Site):
+        return () if at is None else (at,)
+    found: list[Site] = []
+    for item in at:
+        if isinstance(item, Sites):
+            found += item
+        elif isinstance(item, Site):
+            found.append(item)
+        else:
+            raise TypeError(f"at= takes sites such as head(0, 3) @ 'B1', not {item!r}")
+    return tuple(found)
+
+
+def _place(function: Callable[..., Any], owner: Hypothesis) -> Where:
+    code = getattr(function, "__code__", None)
+    return owner.declared if code is None else Where(code.co_filename, code.co_firstlineno)
+
+
+def _caller() -> Where:
+    """The line of the hypothesis file that called the language."""
+    frame = sys._getframe(2)
+    return Where(frame.f_code.co_filename, frame.f_lineno)

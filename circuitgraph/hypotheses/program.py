@@ -1,0 +1,104 @@
+"""The high-level program of a hypothesis: its functions, run without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from circuitgraph.errors import HypothesisError
+from circuitgraph.hypotheses.language import PROMPT, Hypothesis, Rival, Variable
+from circuitgraph.hypotheses.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Program:
+    """Variables by name, and which of them is the output.
+
+    Attributes:
+        dropped: variables whose sites claim nothing; their functions still say what others compute.
+    """
+
+    variables: Mapping[str, Variable]
+    output: str
+    dropped: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis) -> Program:
+        """The program of a hypothesis that `checking` has found sound."""
+        if hypothesis.output_variable is None:
+            raise HypothesisError(f"{hypothesis.name!r} has no output: declare one with @H.output(at=logits @ role).")
+        return cls({v.name: v for v in hypothesis.variables}, hypothesis.output_variable.name)
+
+    def with_rival(self, rival: Rival) -> Program:
+        """The program with a rival's changes."""
+        variables = dict(self.variables)
+        for name, function in rival.replace.items():
+            variables[name] = replace(variables[name], function=function)
+        for name, sites in rival.move.items():
+            variables[name] = replace(variables[name], sites=sites)
+        return Program(variables, self.output, self.dropped | set(rival.drop))
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Names, parents first.
+
+        Raises:
+            HypothesisError: variables need each other in a circle.
+        """
+        try:
+            return tuple(TopologicalSorter({n: v.parents for n, v in self.variables.items()}).static_order())
+        except CycleError as error:
+            raise HypothesisError(f"These variables need each other: {' -> '.join(error.args[1])}.") from error
+
+    def values(self, prompt: Prompt, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every variable's value on a prompt; those ``given`` are taken as they are, and those after them follow."""
+        known: dict[str, Any] = {}
+        for name in self.order:
+            if given is not None and name in given:
+                known[name] = given[name]
+                continue
+            variable = self.variables[name]
+            known[name] = variable.function(*(prompt if p == PROMPT else known[p] for p in variable.parameters))
+        return known
+
+    def answers(self, prompt: Prompt, given: Mapping[str, Any] | None = None) -> frozenset[str]:
+        """What the model should say on a prompt, any of these; empty where the program says nothing."""
+        return answers_of(self.values(prompt, given)[self.output])
+
+    def codes(self, prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " prompts"]]:
+        """For each variable the number of its class on each prompt: equal numbers, equal values."""
+        values = [self.values(prompt) for prompt in prompts]
+        return {name: classes([row[name] for row in values]) for name in self.order}
+
+
+def classes(values: Iterable[Any]) -> Int[np.ndarray, " n"]:
+    """Numbers for values, equal for equal ones, in the order of their first appearance."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(key_of(value), len(numbers)) for value in values], np.int64)
+
+
+def key_of(value: Any) -> Any:
+    """What stands for a value where values are compared: small arrays by their content.
+
+    Raises:
+        TypeError: the value cannot be hashed.
+    """
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    hash(value)
+    return value
+
+
+def answers_of(value: Any) -> frozenset[str]:
+    """An output's value as the set of texts that it allows; None allows nothing."""
+    if value is None:
+        return frozenset()
+    if isinstance(value, (set, frozenset, list, tuple)):
+        return frozenset(str(item).strip() for item in value)
+    return frozenset([str(value).strip()])

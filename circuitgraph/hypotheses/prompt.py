@@ -1,0 +1,70 @@
+"""A prompt as the functions of a hypothesis see it: its text, its tokens, and the positions that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from circuitgraph.tasks.base import Pair, TokenizerLike
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One clean prompt of a task. Words have no leading space here, whatever the tokenizer does.
+
+    Attributes:
+        pair: the task's prompt, with its corrupted counterpart.
+        ids: token ids.
+        tokens: their texts.
+    """
+
+    pair: Pair
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What the model reads."""
+        return self.pair.clean
+
+    @property
+    def position(self) -> Mapping[str, int]:
+        """Index of the token at each role."""
+        return self.pair.roles
+
+    @cached_property
+    def token(self) -> Mapping[str, str]:
+        """The token at each role, such as ``p.token["A1"]``."""
+        return {role: self.tokens[at] for role, at in self.pair.roles.items()}
+
+    @property
+    def answer(self) -> str:
+        """What should follow."""
+        return self.pair.answer.strip()
+
+    @property
+    def distractor(self) -> str | None:
+        """A wrong answer, if the task has one."""
+        return None if self.pair.distractor is None else self.pair.distractor.strip()
+
+    @property
+    def right(self) -> frozenset[str]:
+        """Everything that may follow."""
+        return frozenset(text.strip() for text in self.pair.right or (self.pair.answer,))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        roles = ", ".join(f"{role}={token}" for role, token in self.token.items() if token)
+        return f"{self.text!r} ({roles})" if roles else repr(self.text)
+
+
+def prompts_of(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> list[Prompt]:
+    """The clean sides of pairs."""
+    ids = tokenizer.encode_all([pair.clean for pair in pairs])
+    known = {token: tokenizer.decode([token]).strip() for row in ids for token in row}
+    return [
+        Prompt(pair, tuple(row), tuple(known[token] for token in row)) for pair, row in zip(pairs, ids, strict=True)
+    ]

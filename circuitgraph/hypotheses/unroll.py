@@ -1,0 +1,148 @@
+"""From a program to its tree of claims: every path from an input to the output gets its own copy of every site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
+from circuitgraph.graph.tree import Node, Path
+from circuitgraph.hypotheses.language import Variable
+from circuitgraph.hypotheses.program import Program
+
+Meets = Callable[[Site, Site, str], bool]
+"""Whether a writer's site and that input of a reader's site have a position in common, in every prompt."""
+
+_MOST_NODES = 500  # of a tree; their number can grow exponentially with depth
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one variable's claim, in words."""
+
+    variable: str
+    message: str
+
+
+@dataclass
+class Unrolled:
+    """A tree of claims, and what kept parts of the program out of it. With problems the tree is not to be used."""
+
+    root: Node
+    problems: list[Problem] = field(default_factory=list)
+
+
+def unroll(program: Program, graph: Graph, meets: Meets) -> Unrolled:
+    """The tree of a program's claims in a model's graph."""
+    output = program.variables[program.output]
+    top = output.sites[0] if output.sites else Site("logits")
+    found = Unrolled(Node((_step(output.name, top, ""),), output.name, top))
+    grow = _Grow(program, graph, meets, found.problems)
+    found.root = Node(found.root.path, output.name, top, children=grow.children(output, top, found.root.path))
+    found.problems[:] = dict.fromkeys(found.problems)  # a variable on several paths is wrong on each
+    return found
+
+
+def _step(variable: str, site: Site, feeds: str) -> str:
+    place = f"{site}<{feeds}>" if feeds in ATTENTION_INPUTS else str(site)
+    return f"{variable} [{place}]"
+
+
+@dataclass
+class _Grow:
+    program: Program
+    graph: Graph
+    meets: Meets
+    problems: list[Problem]
+    n_nodes: int = 0
+
+    def children(self, variable: Variable, site: Site, path: Path) -> tuple[Node, ...]:
+        """All claimed inputs of one copy of a variable's site."""
+        found: list[Node] = []
+        for name, inputs in self._entering(variable, site).items():
+            nodes = [node for at in self._sites(variable, name) for node in self._nodes(name, at, site, inputs, path)]
+            if not nodes:
+                self._cannot(variable, name, site, inputs)
+            found += [node for node in nodes if node not in found]
+        taken: dict[tuple[str, str, tuple[str, ...]], str] = {}
+        for node in found:
+            key = (node.site.node, node.feeds, node.site.roles)
+            if key in taken and taken[key] != node.variable:
+                self._problem(
+                    variable,
+                    f"{taken[key]} and {node.variable} both claim {node.site} into {site}"
+                    f"{_input(node.feeds)}: one path carries one variable; make them one",
+                )
+            taken[key] = node.variable
+        return tuple(found)
+
+    def _entering(self, variable: Variable, site: Site) -> dict[str, tuple[str, ...]]:
+        """The sited parents, those behind steps without a site among them, with the inputs that each may enter."""
+        routed = {name for names in variable.routes.values() for name in names}
+        found: dict[str, tuple[str, ...]] = {}
+
+        def enter(name: str, inputs: tuple[str, ...]) -> None:
+            if name in routed:
+                inputs = tuple(i for i in site.inputs if name in variable.routes.get(i, ()))
+            if name in self.program.dropped or name not in self.program.variables:
+                return
+            parent = self.program.variables[name]
+            if parent.sites:
+                found[name] = tuple(dict.fromkeys([*found.get(name, ()), *inputs]))
+            else:
+                for above in parent.parents:
+                    enter(above, inputs)
+
+        for name in variable.parents:
+            enter(name, site.inputs)
+        return found
+
+    def _sites(self, variable: Variable, parent: str) -> Iterator[Site]:
+        through = variable.through.get(parent)
+        yield from self.program.variables[parent].sites if through is None else (through,)
+
+    def _nodes(self, name: str, at: Site, site: Site, inputs: tuple[str, ...], path: Path) -> Iterator[Node]:
+        """The copies of one parent's site, one for each input that it can enter."""
+        parent = self.program.variables[name]
+        for feeds in inputs:
+            if not self._legal(at, site, feeds) or not self.meets(at, site, feeds):
+                continue
+            self.n_nodes += 1
+            own = (*path, _step(name, at, feeds))
+            tie = (*path, name) if parent.together else None
+            if self.n_nodes > _MOST_NODES:
+                self._problem(parent, f"the tree of claims has more than {_MOST_NODES} nodes: claim fewer paths")
+                return
+            if at in parent.sites:
+                children = self.children(parent, at, own)
+            else:  # a site on the way: it carries the same variable
+                children = tuple(
+                    node for inner in parent.sites for node in self._nodes(name, inner, at, at.inputs, own)
+                )
+            yield Node(own, name, at, feeds, children, tie)
+
+    def _legal(self, writer: Site, reader: Site, feeds: str) -> bool:
+        """Whether the graph has that edge; neurons and features stand where their MLP does."""
+        if writer.kind == "logits":
+            return False
+        src, dst = (Site("mlp", s.layer) if s.kind in ("neuron", "feature") else s for s in (writer, reader))
+        into = f"{dst.node}<{feeds}>" if feeds in ATTENTION_INPUTS else dst.node
+        known = self.graph
+        return known.writers[known.writer_index(src.node)].stage <= known.readers[known.reader_index(into)].stage
+
+    def _cannot(self, variable: Variable, parent: str, site: Site, inputs: tuple[str, ...]) -> None:
+        at = ", ".join(map(str, self._sites(variable, parent)))
+        into = " or ".join(f"{site}{_input(i)}" for i in inputs) or f"{site}, which reads nothing"
+        self._problem(
+            variable,
+            f"{parent} at {at} cannot feed {into}: either it is computed no earlier, or its positions are not the "
+            "ones that are read there (q, MLPs and logits read their own position only)",
+        )
+
+    def _problem(self, variable: Variable, message: str) -> None:
+        self.problems.append(Problem(variable.name, message))
+
+
+def _input(feeds: str) -> str:
+    return f"<{feeds}>" if feeds in ATTENTION_INPUTS else ""
