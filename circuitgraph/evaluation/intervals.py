@@ -54,6 +54,17 @@ def mean_of(sample: Sample, seed: int) -> Interval:
     return bootstrap(lambda x, axis: x.mean(axis=axis), [sample], seed)
 
 
+def proportion(successes: int, n: int) -> Interval:
+    """A share with its Wilson interval, which is wider than nothing where all or none succeed.
+
+    Raises:
+        ArgumentError: none were tried.
+    """
+    check_at_least("the number of prompts", n, 1)
+    found = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return Interval(mean=successes / n, low=float(found.low), high=float(found.high))
+
+
 def spread(values: Sequence[float | Statistic]) -> Interval:
     """The mean of several results, with the range that holds 95 % of them."""
     found = np.array([float(value) for value in values])

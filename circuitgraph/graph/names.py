@@ -9,6 +9,7 @@ Canonical: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``;
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from circuitgraph.errors import UnknownNameError
 
@@ -54,6 +55,7 @@ def edge_name(src: str, dst: str) -> str:
     return f"{src}{ARROW}{dst}"
 
 
+@lru_cache(maxsize=4096)  # the same few are asked for in every launch
 def canonical_node(text: str) -> str:
     """The canonical name of a writer or reader given in any known form.
 

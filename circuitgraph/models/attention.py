@@ -81,7 +81,7 @@ class Attention(eqx.Module):
         head: Head = None,
     ) -> Float[Array, "heads batch queries d_head"]:
         """Each head's mixture of values; ``where`` is the place of the queries."""
-        return jnp.einsum("hbqk,hbke->hbqe", self._pattern(q, k, where, own, head), v)
+        return jnp.einsum("hbqk,hbke->hbqe", self.pattern(q, k, where, own, head), v)
 
     def written(self, mixed: Float[Array, "batch pos d_head"], head: Int[Array, ""]) -> Float[Array, "batch pos d"]:
         """What one head adds to the residual stream, or to the post-norm's input where there is one."""
@@ -156,7 +156,7 @@ class Attention(eqx.Module):
             norm = jax.tree.map(lambda weight: jnp.repeat(weight, len(x) // len(weight), axis=0), norm)
         return finish(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
 
-    def _pattern(
+    def pattern(
         self,
         q: Float[Array, "heads batch queries d_head"],
         k: Float[Array, "heads batch keys d_head"],

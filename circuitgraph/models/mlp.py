@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuitgraph.models.norms import Norm, normed, precise
 from circuitgraph.models.spec import Activation, Experts, Spec
@@ -53,11 +53,23 @@ class MLP(eqx.Module):
             written = self._routed(x, routes(x, self.router, experts))
         return normed(self.post_norm, written) * self.spec.residual_scale
 
+    def neuron(self, x: Float[Array, "*axes d"], index: Int[Array, ""]) -> Float[Array, "*axes d"]:
+        """What one hidden neuron adds to the residual stream: its activation times its column of the output weights.
+
+        Not defined with experts or a post-norm.
+        """
+        hidden = self._hidden(normed(self.norm, x))
+        return hidden[..., index, None] * self.w_out[:, index] * self.spec.residual_scale
+
     def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        return linear(self._hidden(x), self.w_out, self.b_out)
+
+    def _hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
+        """What the output weights read, of a normed input."""
         hidden = linear(x, self.w_in, self.b_in)
         activation = ACTIVATIONS[self.spec.activation]
         hidden = activation(hidden) if self.w_gate is None else activation(linear(x, self.w_gate, self.b_gate)) * hidden
-        return linear(normed(self.hidden_norm, hidden), self.w_out, self.b_out)
+        return normed(self.hidden_norm, hidden)
 
     def _routed(self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]) -> Float[Array, "*axes d"]:
         """Every expert sees every token and counts by the router's weight, zero for most: plain, exact, not cheap."""

@@ -91,7 +91,8 @@ def agreement(
         right, wrong = (tuple(pair[number] for pair in pairs) for number in (plural, 1 - plural))
         return Pair(clean, corrupted, VERBS[verbs][plural], VERBS[verbs][1 - plural], roles, right, wrong)
 
-    return Source(draw, (*lexicon.notes, *note))
+    alike = {"nouns": lexicon.nouns, "adjectives": lexicon.adjectives, "prepositions": lexicon.prepositions}
+    return Source(draw, (*lexicon.notes, *note), {**alike, "clause verbs": lexicon.clause_verbs})
 
 
 def _kinds(attractors: str, corruption: str) -> Sequence[str]:

@@ -128,13 +128,22 @@ class Task(ABC):
 
 
 class GrammarTask(Task):
-    """Pairs drawn from a grammar; `split_of` decides the split of each, whatever the seed."""
+    """Pairs drawn from a grammar; `split_of` decides the split of each, whatever the seed.
+
+    Attributes:
+        source: the grammar, made for this tokenizer.
+    """
 
     def __init__(self, kind: TaskKind, tokenizer: TokenizerLike, seed: int, arguments: Mapping[str, Any]) -> None:
         self.name, self.metric, self.seed, self.tokenizer = kind.name, kind.metric, seed, tokenizer
         self.arguments = kind.effective(arguments)
-        source = kind.grammar(tokenizer, **self.arguments)
-        self._draw, self.notes = source.draw, source.notes
+        self.source = kind.grammar(tokenizer, **self.arguments)
+        self.notes = self.source.notes
+
+    @property
+    def words(self) -> Words:
+        """Words that the grammar treats alike; see `Source`."""
+        return self.source.words
 
     def supply(self, split: Split) -> int | None:
         return None
@@ -143,7 +152,7 @@ class GrammarTask(Task):
         rng = np.random.default_rng([check_at_least("seed", self.seed, 0), SPLITS.index(split)])
         found: dict[tuple[int, ...], Pair] = {}
         for _ in range(100 + 20 * n):
-            pair = self._draw(rng)
+            pair = self.source.draw(rng)
             tokens = tuple(self.tokenizer.encode(pair.clean))
             if split_of(tokens) == split:
                 found.setdefault(tokens, pair)
@@ -164,14 +173,22 @@ def split_of(tokens: Sequence[int]) -> Split:
 
 
 Draw = Callable[[np.random.Generator], Pair]
+Words = Mapping[str, Sequence[str | tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a grammar is for one tokenizer: a function that draws one pair, and what its user should know."""
+    """What a grammar is for one tokenizer: a function that draws one pair, and what its user should know.
+
+    Attributes:
+        words: groups of words that the task treats alike: exchange two of a group throughout a prompt, its answers
+            included, and it is as good a prompt. Each is one token, or a tuple of forms (singular, plural) that change
+            places together.
+    """
 
     draw: Draw
     notes: tuple[str, ...] = ()
+    words: Words = field(default_factory=dict)
 
 
 Grammar = Callable[..., Source]

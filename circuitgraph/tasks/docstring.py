@@ -63,7 +63,7 @@ def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") ->
         wrong = tuple(name for name in defined if name != answer)
         return Pair(clean, corrupted, answer, pick(rng, wrong), roles, (answer,), wrong)
 
-    return Source(draw, (*notes, *more))
+    return Source(draw, (*notes, *more), {"arguments": arguments, "nouns": nouns})
 
 
 def _pieces(words: Sequence[str], defined: Sequence[str], documented: Sequence[str], first: int) -> list[Piece]:

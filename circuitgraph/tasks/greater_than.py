@@ -53,7 +53,7 @@ def greater_than(tokenizer: TokenizerLike, corruption: str = "year-01") -> Sourc
         corrupted, _ = _prompt(noun, century, other, tokenizer)
         return Pair(clean, corrupted, right[0], ending, roles, right, wrong)
 
-    return Source(draw, (*notes, *more, *unused))
+    return Source(draw, (*notes, *more, *unused), {"nouns": nouns})
 
 
 def _prompt(noun: str, century: str, ending: str, tokenizer: TokenizerLike) -> tuple[str, dict[str, int]]:

@@ -46,4 +46,4 @@ def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16)
             roles={"A1": first, "B1": first + 1, "A2": n - 1},
         )
 
-    return Source(draw)
+    return Source(draw, words={"words": words})

@@ -84,8 +84,8 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
     """Indirect objects: ``Then, Mary and John went to the store. John gave a drink to`` -> Mary (Wang et al. 2022).
 
     The names are one token each; the one that comes twice (S) is the distractor, the other (IO) the answer. Roles:
-    ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``; and, whoever is who, ``N1`` and ``N2`` (the
-    two names of the opening).
+    ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``; and, whoever is who, ``N1`` and ``N2``
+    (the two names of the opening).
 
     Args:
         templates: ``abba`` (the indirect object comes first), ``baba`` (second), or ``both``.
@@ -122,7 +122,8 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
             },
         )
 
-    return Source(draw, (*notes, *more, *still_more))
+    alike = {"names": people, "places": places, "objects": objects}
+    return Source(draw, (*notes, *more, *still_more), alike)
 
 
 def places_of(sentence: Sentence, tokenizer: TokenizerLike) -> tuple[int, int, int, int]:
