@@ -109,7 +109,7 @@ class Experiment:
         self.graph = model.graph() if graph is None else graph
         self.metric: Metric = metrics[metric]
         self.ablation: Ablation = ablations[ablation]
-        _check_prompts(model, prompts, self.metric)
+        check_prompts(model, prompts, self.metric)
         if self.graph != model.graph(direct=self.graph.direct, grouped=self.graph.n_kv_heads is not None):
             raise ArgumentError(f"The graph given is {self.graph}, but the model's own is {model.graph()}.")
         self.n_prompts = len(prompts)
@@ -121,7 +121,7 @@ class Experiment:
         shared = None
         if not self.ablation.per_prompt:
             reference = prompts if reference is None else reference
-            _check_tokens(model.spec, reference)
+            check_tokens(model.spec, reference)
             shared = self._shared_background(model.transformer, reference, prompts.mask.shape[1])
         self._chunks = list(self._prepare(prompts, shared))
 
@@ -336,14 +336,16 @@ class Experiment:
         return np.asarray(values).reshape(self.plan.masks, -1)[: len(masks)]
 
 
-def _check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:
-    _check_tokens(model.spec, prompts)
+def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:
+    """Raise `DataError` unless the model can read these prompts, and the metric score them."""
+    check_tokens(model.spec, prompts)
     if metric.needs_distractor and prompts.distractor is None:
         others = ", ".join(n for n in metrics.names() if not metrics[n].needs_distractor)
         raise DataError(f"Metric {metric.name!r} needs a distractor for every pair. Without one, use: {others}.")
 
 
-def _check_tokens(spec: Spec, prompts: Prompts) -> None:
+def check_tokens(spec: Spec, prompts: Prompts) -> None:
+    """Raise `DataError` where a prompt is longer than the context or has a token beyond the vocabulary."""
     longest = prompts.mask.shape[1]
     if longest > spec.n_ctx:
         raise DataError(f"A prompt has {longest} tokens, but the model's context is {spec.n_ctx}: use shorter prompts.")

@@ -1,0 +1,130 @@
+"""Swaps: ordinary runs in which some sites write what they write on another prompt (interchange interventions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from circuitgraph.engine import nodes
+from circuitgraph.engine.checks import Donors, index_problems, metrics_of, site_problems
+from circuitgraph.engine.pool import Pool
+from circuitgraph.engine.tree import Outcome, outcome_of
+from circuitgraph.errors import ArgumentError, list_problems
+from circuitgraph.graph.sites import Site
+
+
+def swap(pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors], metrics: Sequence[str]) -> Outcome:
+    """Run the base prompts with what these sites write taken from their donors' plain runs; all that follows follows.
+
+    What a donor's site wrote is moved to the base's positions (`Alignment.maps`). Where two sites name the same node at
+    the same position, the first counts. After a post-norm what is taken is the head's share of its output; the
+    other heads keep theirs.
+
+    Args:
+        base: prompts of the pool.
+        donors: for each site one prompt of the pool for each base; no site at all is the model itself.
+        metrics: their names; against the labels of the bases.
+
+    Raises:
+        ArgumentError: sites or prompts that do not exist, or a neuron and the whole of its MLP; names every problem.
+        SearchError: a metric is not finite; names the prompt.
+    """
+    base, donors = np.asarray(base), {site: np.asarray(given) for site, given in donors.items()}
+    _check(pool, base, donors)
+    kinds = metrics_of(pool, metrics)
+    pool.keep([pool.last_stage], donors)
+    parts = []
+    for rows in pool.chunks(len(base)):
+        patches = _patches(pool, base[rows], {site: given[rows] for site, given in donors.items()})
+        parts.append(pool.read(base[rows], _final(pool, base[rows], patches), kinds))
+    return outcome_of(parts, base, metrics)
+
+
+def attention(pool: Pool, site: Site) -> Float[np.ndarray, "n queries keys"]:
+    """Where a head looks in each prompt of the pool; zero where it cannot.
+
+    Raises:
+        ArgumentError: not a head of the model.
+    """
+    problems = site_problems(pool, site) or ([] if site.kind == "head" else [f"{site} is no head"])
+    if problems:
+        raise ArgumentError(list_problems("Only heads of the model have a pattern:", problems))
+    stage = pool.reader(site).stage
+    pool.keep([stage], [])
+    stream, place, parts = pool.stream(stage), (np.int32(site.layer), np.int32(site.index)), []
+    for rows in pool.chunks(len(pool)):
+        x = nodes.run_taken(stream, rows, pool.alignment.maps(rows, rows))
+        parts.append(nodes.run_pattern(pool.model.transformer, pool.inputs, rows, place, x))
+    return np.concatenate([np.asarray(part, np.float32) for part in parts])[: len(pool)]
+
+
+@dataclass
+class _Patch:
+    """Which of a node's values are replaced, by those of which prompts at which of their positions."""
+
+    site: Site
+    covered: Bool[np.ndarray, "launch pos"]
+    donors: Int[np.ndarray, "launch pos"]
+    at: Int[np.ndarray, "launch pos"]
+
+
+def _patches(pool: Pool, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]) -> list[_Patch]:
+    """One patch for each node."""
+    found: dict[str, _Patch] = {}
+    for site, given in donors.items():
+        covered = pool.alignment.covered(base, site.roles)
+        at = pool.alignment.maps(base, given, site.roles)
+        rows = np.broadcast_to(given[:, None], at.shape)
+        patch = found.get(site.node)
+        if patch is not None:
+            old = patch.covered
+            covered, rows, at = old | covered, np.where(old, patch.donors, rows), np.where(old, patch.at, at)
+        found[site.node] = _Patch(site, covered, rows, at)
+    return list(found.values())
+
+
+def _final(pool: Pool, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]) -> Float[Array, "launch pos d"]:
+    """The final streams of patched runs. Layers before the first patch are those of the plain run."""
+    model, graph, own = pool.model.transformer, pool.graph, pool.alignment.maps(base, base)
+    if not patches:
+        return nodes.run_taken(pool.stream(pool.last_stage), base, own)
+    start = max(0, min(patch.site.layer for patch in patches))
+    stage = start * pool.sublayers
+    pool.keep([stage], [])
+    x = nodes.run_taken(pool.stream(stage), base, own)
+    for patch in patches:
+        if patch.site.kind == "embed":
+            x = _patched(pool, x, nodes.run_embed(model, pool.inputs, base), patch)
+    for layer in map(np.int32, range(start, graph.n_layers)):
+        here = [patch for patch in patches if patch.site.layer == layer]
+        after, mixed = nodes.run_attention(model, pool.inputs, base, layer, x)
+        for patch in here:
+            if patch.site.kind == "head":
+                now = nodes.run_contribution(model, (layer, np.int32(patch.site.index)), mixed)
+                after = _patched(pool, after, now, patch)
+        read = x if graph.parallel else after
+        x = nodes.run_after_mlp(model, layer, read, after) if graph.mlp else after
+        for patch in here:
+            if patch.site.kind in ("mlp", "neuron"):
+                x = _patched(pool, x, pool.run(patch.site, base, [read], None), patch)
+    return x
+
+
+def _patched(pool: Pool, x: Array, now: Array, patch: _Patch) -> Array:
+    return nodes.run_replaced(x, now, patch.covered, pool.written(patch.site), (patch.donors, patch.at))
+
+
+def _check(pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors]) -> None:
+    problems = index_problems(pool, "base", base)
+    for site, given in donors.items():
+        problems += site_problems(pool, site) + index_problems(pool, f"the donor of {site}", given, len(base))
+        if site.kind == "logits":
+            problems.append(f"{site} writes nothing that could be swapped")
+        if site.kind == "neuron" and any(other.kind == "mlp" and other.layer == site.layer for other in donors):
+            problems.append(f"{site} is part of m{site.layer}, which is swapped as well: swap one of them")
+    if problems:
+        raise ArgumentError(list_problems("These sites cannot be swapped:", list(dict.fromkeys(problems))))

@@ -1,0 +1,234 @@
+"""The tree: a model unrolled along claimed paths, each copy of a site reading prompts of its own (treeification).
+
+Causal scrubbing asks it. Everything that a node's children do not cover comes from the plain run of one prompt, moved
+to the reference's positions, so only the claimed nodes are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from circuitgraph.engine import nodes
+from circuitgraph.engine.checks import Donors, index_problems, metrics_of, site_problems
+from circuitgraph.engine.pool import Pool
+from circuitgraph.errors import ArgumentError, SearchError, list_problems
+from circuitgraph.graph.sites import STREAM, Site
+from circuitgraph.graph.tree import Node, Path
+
+Inputs_ = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was read at the scored positions.
+
+    Attributes:
+        values: of each metric, against the labels of the references (of the bases).
+        top: the token with the highest logit.
+    """
+
+    values: Float[np.ndarray, "metrics n"]
+    top: Int[np.ndarray, " n"]
+
+
+def run_tree(
+    pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_, metrics: Sequence[str]
+) -> Outcome:
+    """The output of a tree of claims (Chan et al. 2022), whose nodes read prompts of their own.
+
+    A node computes its site's function, in the reference's positions, of the stream that its own prompt has there, in
+    which what its children's sites write is replaced by the children's values. A node without children has its site's
+    plain value on its own prompt. Positions are moved as `Alignment.maps` says; where several roles share a position,
+    those of the children that enter an input come first, then those of the site (at the logits, the last token comes
+    first). Of several copies of one site that enter one input at one position the first counts.
+
+    If every node reads the reference itself, this is the model, bit for bit.
+
+    Args:
+        references: which prompts of the pool give labels, lengths and positions.
+        inputs: of every node of the tree, the root included, the prompt from which all comes that its children do not
+            cover; or one for each (input, writer), such as ``("k", "a0.h1")`` or ``("x", "embed")``. There the
+            other heads before a post-norm are the reference's.
+        metrics: their names.
+
+    Raises:
+        ArgumentError: the tree, the references or the inputs do not fit the pool and its model; names every problem.
+        SearchError: a metric is not finite; names the reference.
+    """
+    references = np.asarray(references)
+    _check(pool, root, references, inputs)
+    kinds = metrics_of(pool, metrics)
+    pool.keep([pool.last_stage], [*(node.site for node in root.walk()), *_separate_writers(pool, root, inputs)])
+    launches = (_Launch(pool, rows, references[rows], inputs) for rows in pool.chunks(len(references)))
+    parts = [pool.read(launch.references, launch.stream(root, STREAM), kinds) for launch in launches]
+    return outcome_of(parts, references, metrics)
+
+
+def outcome_of(
+    parts: Sequence[tuple[Array, Array]], references: Int[np.ndarray, " n"], metrics: Sequence[str]
+) -> Outcome:
+    """The readings of all launches together.
+
+    Raises:
+        SearchError: a value is not finite; names the prompt.
+    """
+    n = len(references)
+    values = np.concatenate([np.asarray(values) for values, _ in parts], axis=1)[:, :n]
+    if not np.isfinite(values).all():
+        metric, row = np.argwhere(~np.isfinite(values))[0]
+        raise SearchError(
+            f"{metrics[metric]} of prompt {references[row]} is {values[metric, row]}. Use another metric, or look for "
+            "extreme weights in the model."
+        )
+    return Outcome(values, np.concatenate([np.asarray(top) for _, top in parts])[:n])
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """Some references, and the prompts that their nodes read.
+
+    Attributes:
+        rows: which entries of ``inputs`` these are.
+    """
+
+    pool: Pool
+    rows: Int[np.ndarray, " launch"]
+    references: Int[np.ndarray, " launch"]
+    inputs: Inputs_
+
+    def value(self, node: Node) -> Float[Array, "launch pos d"]:
+        """What a node's site writes, in the references' positions."""
+        if not node.children:
+            return self.taken(self.pool.written(node.site), self.donors(node), node.site.roles)
+        x = self.streams(node)
+        others, at = self.pool.others(node.site), self.inputs[node.path]
+        if others is not None:
+            donors = self.references if isinstance(at, Mapping) else self.donors(node)
+            others = self.taken(others, donors, node.site.roles)
+        return self.pool.run(node.site, self.references, x, others)
+
+    def streams(self, node: Node) -> list[Float[Array, "launch pos d"]]:
+        """What a node's site reads through each of its inputs; computed once for those that no child enters."""
+        fed, shared = {child.feeds for child in node.children}, not isinstance(self.inputs[node.path], Mapping)
+        free = [name for name in node.site.inputs if name not in fed]
+        plain = self.stream(node, free[0]) if free and shared else None
+        return [plain if plain is not None and name in free else self.stream(node, name) for name in node.site.inputs]
+
+    def stream(self, node: Node, into: str) -> Float[Array, "launch pos d"]:
+        """What a node's site reads through one input."""
+        pool, children = self.pool, [child for child in node.children if child.feeds == into]
+        reader = pool.reader(node.site, into)
+        claimed = [role for n in (*children, node) for role in n.site.roles]
+        first = () if node.site.kind == "logits" else tuple(dict.fromkeys(claimed))
+        if isinstance(self.inputs[node.path], Mapping):
+            x = self.mixed(node, into, reader.stage, first)
+        else:
+            x = self.taken(pool.stream(reader.stage), self.donors(node), first)
+        taken: dict[str, Bool[np.ndarray, "launch pos"]] = {}
+        for child in children:
+            donors = self.donors(node, (into, _writer(child.site)))
+            at = pool.alignment.maps(self.references, donors, first)
+            covered = pool.alignment.covered(self.references, child.site.roles)
+            before = taken.get(child.site.node, np.zeros_like(covered))
+            covered, taken[child.site.node] = covered & ~before, covered | before
+            x = nodes.run_moved(x, pool.written(child.site), (donors, at), covered, self.value(child))
+        return x
+
+    def mixed(self, node: Node, into: str, stage: int, first: tuple[str, ...]) -> Float[Array, "launch pos d"]:
+        """The reference's stream in which what every writer wrote is replaced by what it wrote in its own prompt.
+
+        Their sum and the constants would be the same but for rounding; this changes nothing where nothing is replaced.
+        """
+        pool, own = self.pool, self.references
+        at = pool.alignment.maps(own, own)
+        x = nodes.run_taken(pool.stream(stage), own, at)
+        everywhere = np.ones_like(at, bool)
+        for name in _writers(pool, stage):
+            written = pool.written(_site(pool, name))
+            now = self.taken(written, self.donors(node, (into, name)), first)
+            x = nodes.run_moved(x, written, (own, at), everywhere, now)
+        return x
+
+    def donors(self, node: Node, edge: tuple[str, str] = ("", "")) -> Int[np.ndarray, " launch"]:
+        """The prompts that a node reads; through one edge, if it has one for each."""
+        given = self.inputs[node.path]
+        return np.asarray(given[edge] if isinstance(given, Mapping) else given)[self.rows]
+
+    def taken(
+        self, values: Float[Array, "prompts pos d"], donors: Int[np.ndarray, " launch"], first: tuple[str, ...]
+    ) -> Float[Array, "launch pos d"]:
+        return nodes.run_taken(values, donors, self.pool.alignment.maps(self.references, donors, first))
+
+
+def _writer(site: Site) -> str:
+    """The graph's writer that a site is, or is part of."""
+    return f"m{site.layer}" if site.kind == "neuron" else site.node
+
+
+def _writers(pool: Pool, stage: int) -> list[str]:
+    """The writers that a stream holds."""
+    return [writer.name for writer in pool.graph.writers if writer.stage <= stage]
+
+
+def _site(pool: Pool, name: str) -> Site:
+    writer = pool.graph.writers[pool.graph.writer_index(name)]
+    return Site(writer.kind, writer.layer, writer.head)
+
+
+def _separate_writers(pool: Pool, root: Node, inputs: Inputs_) -> list[Site]:
+    """All writers that nodes with one prompt for each read."""
+    names = {name for node in root.walk() if isinstance(given := inputs[node.path], Mapping) for _, name in given}
+    return [_site(pool, name) for name in names]
+
+
+def _check(pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_) -> None:
+    problems = index_problems(pool, "references", references)
+    if root.site.kind != "logits":
+        problems.append(f"the root is {root.site}, but a tree is read at the logits")
+    for node in root.walk():
+        unknown = site_problems(pool, node.site)
+        problems += unknown or _check_inputs(pool, node, len(references), inputs)
+        problems += [] if unknown else _check_children(pool, node)
+    if problems:
+        raise ArgumentError(list_problems("The tree cannot be run:", list(dict.fromkeys(problems))))
+
+
+def _check_inputs(pool: Pool, node: Node, n: int, inputs: Inputs_) -> list[str]:
+    if node.path not in inputs:
+        return [f"{node.name} has no prompt to read: inputs has no entry for its path"]
+    given = inputs[node.path]
+    if not isinstance(given, Mapping):
+        return index_problems(pool, f"the input of {node.name}", given, n)
+    if not node.children:
+        return [f"{node.name} has no children, so that all it reads comes from one prompt"]
+    edges = {(into, w) for into in node.site.inputs for w in _writers(pool, pool.reader(node.site, into).stage)}
+    problems = [
+        f"{node.name}: {what} {edge}"
+        for what, some in (("no prompt for", edges - given.keys()), ("there is no edge", given.keys() - edges))
+        for edge in sorted(some)
+    ]
+    return problems or [p for e in given for p in index_problems(pool, f"the input {e} of {node.name}", given[e], n)]
+
+
+def _check_children(pool: Pool, node: Node) -> list[str]:
+    problems = []
+    for child in node.children:
+        if child.feeds not in node.site.inputs:
+            problems.append(f"{child.name} feeds {child.feeds!r}, but {node.site} reads {list(node.site.inputs)}")
+        elif child.site.kind == "logits":
+            problems.append(f"{child.name}: the logits feed nothing")
+        elif not site_problems(pool, child.site):
+            stage = pool.graph.writers[pool.graph.writer_index(_writer(child.site))].stage
+            whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {child.site.node}
+            if _writer(child.site) in whole:
+                problems.append(
+                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there as well"
+                )
+            if stage > pool.reader(node.site, child.feeds).stage:
+                problems.append(f"{child.name}: {child.site} is computed no earlier than {node.site}")
+    return problems

@@ -1,0 +1,132 @@
+"""Pools of random prompts, and random trees of claims, for the engine and for the oracle alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from circuitgraph.engine.pool import Pool
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.sites import Site
+from circuitgraph.graph.tree import Node, Path
+from circuitgraph.tasks.base import Prompts
+from tests.checkpoints import Tiny, random_prompts
+from tests.oracle.tree import Claim, Prompt, TreeOracle
+
+ROLES = ("A", "B", "C")
+
+
+def head_at(layer: int, index: int, *roles: str) -> Site:
+    """One head; as a type, too, one and not several."""
+    return Site("head", layer, index, roles)
+
+
+def neuron_at(layer: int, index: int, *roles: str) -> Site:
+    """One neuron."""
+    return Site("neuron", layer, index, roles)
+
+
+@dataclass
+class Case:
+    """The same random prompts for the engine and the oracle. Roles may share a position, in some prompts only."""
+
+    tiny: Tiny
+    prompts: Prompts
+    places: np.ndarray
+    pool: Pool
+
+    @classmethod
+    def of(cls, tiny: Tiny, n: int = 6, longest: int = 9, **padding: int) -> Case:
+        prompts = random_prompts(batch=n, longest=longest)
+        places = np.random.default_rng(0).integers(0, 10**6, (n, len(ROLES))) % (prompts.score_at[:, None] + 1)
+        places[1, 1], places[2, 0] = places[1, 0], prompts.score_at[2]
+        return cls(tiny, prompts, places, Pool(tiny.ours, prompts, places, ROLES, launch=8, **padding))
+
+    def oracle(self) -> TreeOracle:
+        model: Any = AutoModelForCausalLM.from_pretrained(self.tiny.folder, attn_implementation="eager").double()
+        rows = zip(self.prompts.clean, self.prompts.mask, self.places, strict=True)
+        prompts = [
+            Prompt(tokens[real].tolist(), dict(zip(ROLES, map(int, at), strict=True))) for tokens, real, at in rows
+        ]
+        return TreeOracle(model.eval(), prompts)
+
+
+@dataclass
+class Growth:
+    """Random trees of a graph."""
+
+    graph: Graph
+    rng: np.random.Generator
+    neurons: int = 0
+    separate: bool = False
+
+    def tree(self) -> Node:
+        return Node(("logits",), "", Site("logits"), children=self.children(Site("logits"), ("logits",)))
+
+    def children(self, site: Site, path: Path) -> tuple[Node, ...]:
+        found = []
+        for feeds in site.inputs:
+            sites = {self.site(self.stage(site)) for _ in range(self.rng.integers(len(path) == 1, 3))}
+            whole = {child.node for child in sites}
+            for child in sorted(sites, key=str):
+                if child.kind == "neuron" and f"m{child.layer}" in whole:
+                    continue
+                own = (*path, f"{child}<{feeds}>")
+                inner = self.children(child, own) if len(path) < 3 else ()
+                found.append(Node(own, "", child, feeds, inner))
+        return tuple(found)
+
+    def stage(self, site: Site) -> int:
+        node = {"head": f"{site.node}<q>", "logits": "logits"}.get(site.kind, f"m{site.layer}")
+        return self.graph.readers[self.graph.reader_index(node)].stage
+
+    def site(self, stage: int) -> Site:
+        legal = [w for w in self.graph.writers if w.stage <= stage]
+        writer = legal[self.rng.integers(len(legal))]
+        roles = tuple(r for r in ROLES if self.rng.random() < 0.4)
+        if writer.kind == "mlp" and self.neurons and self.rng.random() < 0.5:
+            return Site("neuron", writer.layer, int(self.rng.integers(self.neurons)), roles)
+        return Site(writer.kind, writer.layer, writer.head, roles)
+
+    def inputs(self, root: Node, n: int, pool: int) -> dict[Path, Any]:
+        return {node.path: self.donors(node, n, pool) for node in root.walk()}
+
+    def donors(self, node: Node, n: int, pool: int) -> Any:
+        if not self.separate or not node.children:
+            return self.rng.integers(0, pool, n)
+        writers = [w.name for w in self.graph.writers if w.stage <= self.stage(node.site)]
+        return {(into, w): self.rng.integers(0, pool, n) for into in node.site.inputs for w in writers}
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """What XLA compiles meanwhile."""
+    found: list[str] = []
+    open_ = [True]
+
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del duration_secs, kwargs
+        found.extend([event] * (open_[0] and event == "/jax/core/compile/backend_compile_duration"))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield found
+    open_[0] = False  # listeners stay
+
+
+def claim(node: Node, inputs: dict[Path, Any], i: int) -> Claim:
+    """One reference's tree, as the oracle reads it."""
+    given = inputs[node.path]
+    donors = {edge: int(rows[i]) for edge, rows in given.items()} if isinstance(given, dict) else int(given[i])
+    return Claim(node.site.node, node.site.roles, node.feeds, donors, [claim(c, inputs, i) for c in node.children])
+
+
+def readings(logits: torch.Tensor, prompts: Prompts, reference: int) -> tuple[float, int]:
+    """Log-probability of the reference's answer, and the top token."""
+    return float(logits.log_softmax(-1)[int(prompts.answer[reference])]), int(logits.argmax())

@@ -1,0 +1,240 @@
+"""A tree of claims, one reference at a time: causal scrubbing's recursion, written out on Hugging Face's own weights.
+
+And swaps by hooks inside Hugging Face's forward pass of GPT-2, which share nothing with the recursion.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .families import take_apart
+from .hooked import installed
+from .names import edge_names, head_names
+
+Donors = int | dict[tuple[str, str], int]
+NEURON_READERS = {"gpt2": "c_proj", "llama": "down_proj", "gpt_neox": "dense_4h_to_h"}
+
+
+@dataclass
+class Prompt:
+    """Tokens, and where its roles stand."""
+
+    tokens: list[int]
+    places: dict[str, int]
+
+
+@dataclass
+class Claim:
+    """A node (``a0.h1``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and the prompts that it reads."""
+
+    node: str
+    roles: tuple[str, ...]
+    feeds: str
+    donors: Donors
+    children: list["Claim"] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """One prompt's plain run, each entry [position, d]: what writers write, heads before a post-norm, streams read."""
+
+    values: dict[str, Tensor]
+    raw: dict[str, Tensor]
+    streams: dict[str, Tensor]
+
+
+class TreeOracle:
+    """A model and a pool of prompts, without any padding."""
+
+    def __init__(self, model: PreTrainedModel, prompts: list[Prompt]) -> None:
+        self.family, self.config, self.prompts = take_apart(model), model.config, prompts
+        self.edges = set(edge_names(model.config))
+        with torch.no_grad():
+            self.runs = [self._plain(prompt.tokens) for prompt in prompts]
+
+    @torch.no_grad()
+    def logits(self, root: Claim, reference: int) -> Tensor:
+        """Logits [vocab] at the reference's last token."""
+        return self.family.logits(self._read(root, "x", reference)[None])[0, -1]
+
+    def value(self, claim: Claim, reference: int) -> Tensor:
+        """What a claim's node writes, at the reference's positions."""
+        if not claim.children:
+            assert isinstance(claim.donors, int)
+            return self._moved(self.written(claim.node, claim.donors), reference, claim.donors, claim.roles)
+        inputs = {letter: self._read(claim, letter, reference) for letter in self._letters(claim.node)}
+        if "." not in claim.node or ".n" in claim.node:
+            return self._mlp(claim.node, inputs["x"])
+        layer, head = map(int, claim.node[1:].split(".h"))
+        mask = torch.ones(1, len(inputs["q"]), dtype=torch.bool)
+        x_q, x_k, x_v = (inputs[letter][None] for letter in "qkv")
+        own = self.family.head(layer, head, x_q, x_k, x_v, mask)[0]
+        others = reference if isinstance(claim.donors, dict) else claim.donors
+        shares = {
+            name: self._moved(self.runs[others].raw[name], reference, others, claim.roles)
+            for name in head_names(self.config, layer)
+        }
+        return self.family.finish(layer, shares | {claim.node: own})[claim.node]
+
+    def _read(self, claim: Claim, letter: str, reference: int) -> Tensor:
+        """What a claim reads through one input: its prompt's stream, with its children's values in their places."""
+        reader = f"{claim.node}<{letter}>" if letter in "qkv" else claim.node.partition(".n")[0]
+        children = [child for child in claim.children if child.feeds == letter]
+        first = [] if claim.node == "logits" else [r for c in [*children, claim] for r in c.roles]
+        own = self.prompts[reference]
+        done: set[tuple[str, int]] = set()
+        x = self._background(claim, letter, reader, reference, first)
+        for child in children:
+            donor = self._donor(claim, letter, child.node.partition(".n")[0])
+            before = self._moved(self.written(child.node, donor), reference, donor, first)
+            now = self.value(child, reference)
+            for position in [own.places[role] for role in child.roles] or range(len(own.tokens)):
+                if (child.node, position) not in done:
+                    x[position] += now[position] - before[position]
+                    done.add((child.node, position))
+        return x
+
+    def _background(self, claim: Claim, letter: str, reader: str, reference: int, first: list[str]) -> Tensor:
+        """What is read where nothing is claimed."""
+        site = reader.partition(".")[0]
+        if isinstance(claim.donors, int):
+            return self._moved(self.runs[claim.donors].streams[site], reference, claim.donors, first).clone()
+        constants = self.runs[reference].streams[site]
+        writers = [w for w in self.runs[reference].values if f"{w}->{reader}" in self.edges]
+        constants = constants - sum(self.runs[reference].values[w] for w in writers)
+        for writer in writers:
+            donor = self._donor(claim, letter, writer)
+            constants = constants + self._moved(self.runs[donor].values[writer], reference, donor, first)
+        return constants
+
+    def _donor(self, claim: Claim, letter: str, writer: str) -> int:
+        return claim.donors if isinstance(claim.donors, int) else claim.donors[letter, writer]
+
+    def _moved(self, values: Tensor, reference: int, donor: int, first: Any) -> Tensor:
+        return values[self.positions(reference, donor, list(first))]
+
+    def positions(self, reference: int, donor: int, first: list[str]) -> list[int]:
+        """Where in the donor each position of the reference is to be found."""
+        names = [*first, None, *self.prompts[reference].places]  # None: the last token
+        here, there = (self._named(self.prompts[i]) for i in (reference, donor))
+        others = [p for p in range(len(self.prompts[donor].tokens)) if p not in there.values()]
+        found, n_others = [], 0
+        for position in range(len(self.prompts[reference].tokens)):
+            standing = [name for name in names if here[name] == position]
+            if standing:
+                found.append(there[standing[0]])
+            else:
+                found.append(others[n_others % len(others)] if others else 0)
+                n_others += 1
+        return found
+
+    def _named(self, prompt: Prompt) -> dict[str | None, int]:
+        return {**prompt.places, None: len(prompt.tokens) - 1}
+
+    def written(self, node: str, prompt: int) -> Tensor:
+        """What a node writes in a prompt's plain run."""
+        run = self.runs[prompt]
+        return self._mlp(node, run.streams[node.partition(".n")[0]]) if ".n" in node else run.values[node]
+
+    def _mlp(self, node: str, x: Tensor) -> Tensor:
+        """What an MLP writes, or one neuron of it: that is what is missing if it is silenced."""
+        name, _, neuron = node.partition(".n")
+        layer = int(name[1:])
+        if not neuron:
+            return self.family.mlp(layer, x[None])[0]
+
+        def silence(_: Any, args: tuple[Tensor]) -> Tensor:
+            hidden = args[0].clone()
+            hidden[..., int(neuron)] = 0
+            return hidden
+
+        whole = self.family.mlp(layer, x[None])[0]
+        with installed(self._last_linear(layer).register_forward_pre_hook(silence)):
+            return whole - self.family.mlp(layer, x[None])[0]
+
+    def _last_linear(self, layer: int) -> Any:
+        base: Any = self.family.base
+        block = (base.h if hasattr(base, "h") else base.layers)[layer]
+        return getattr(block.mlp, NEURON_READERS[self.config.model_type])
+
+    def _letters(self, node: str) -> str:
+        return "qkv" if ".h" in node else "x"
+
+    def _plain(self, tokens: list[int]) -> Run:
+        family, run = self.family, Run({}, {}, {})
+        x = family.embed(torch.tensor([tokens]))
+        run.values["embed"] = x[0]
+        mask = torch.ones(1, len(tokens), dtype=torch.bool)
+        for layer in range(family.sizes.layers):
+            run.streams[f"a{layer}"] = x[0]
+            names = head_names(self.config, layer)
+            raw = {name: family.head(layer, head, x, x, x, mask) for head, name in enumerate(names)}
+            heads = family.finish(layer, raw)
+            after = x + sum(heads.values()) + family.constant(layer)
+            run.streams[f"m{layer}"] = (x if family.sizes.parallel else after)[0]
+            mlp = family.mlp(layer, run.streams[f"m{layer}"][None])
+            x = after + mlp
+            run.raw |= {name: value[0] for name, value in raw.items()}
+            run.values |= {name: value[0] for name, value in heads.items()} | {f"m{layer}": mlp[0]}
+        run.streams["logits"] = x[0]
+        return run
+
+
+@torch.no_grad()
+def swapped_logits(model: Any, oracle: TreeOracle, base: int, donors: dict[tuple[str, tuple[str, ...]], int]) -> Tensor:
+    """Logits [vocab] at the last token of GPT-2 on ``base``, in which these nodes write what they do on their donors.
+
+    Hooks exchange what the donors' own runs of Hugging Face's model have at the same modules.
+    """
+    prompts, handles = oracle.prompts, []
+    own = prompts[base]
+    caught = {  # before any hook is set
+        node: _caught(model, prompts[donor].tokens, *_where(model, node)) for (node, _), donor in donors.items()
+    }
+    for (node, roles), donor in donors.items():
+        module, inward, columns = _where(model, node)
+        theirs = caught[node]
+        to = oracle.positions(base, donor, list(roles))
+        here = [own.places[role] for role in roles] or list(range(len(own.tokens)))
+
+        def exchange(
+            x: Tensor, theirs: Tensor = theirs, to: list[int] = to, here: list[int] = here, columns: slice = columns
+        ) -> Tensor:
+            x = x.clone()
+            for position in here:
+                x[0, position, columns] = theirs[0, to[position], columns]
+            return x
+
+        if inward:
+            handles.append(module.register_forward_pre_hook(lambda _m, args, f=exchange: (f(args[0]), *args[1:])))
+        else:
+            handles.append(module.register_forward_hook(lambda _m, _args, out, f=exchange: f(out)))
+    with installed(*handles):
+        return model(torch.tensor([own.tokens])).logits[0, -1]
+
+
+def _where(model: Any, node: str) -> tuple[Any, bool, slice]:
+    """The module at which a node of GPT-2 can be exchanged, whether it is the module's input, and its columns there."""
+    base, everything = model.transformer, slice(None)
+    if node == "embed":
+        return base.h[0], True, everything
+    block = base.h[int(node[1:].partition(".")[0])]
+    if ".h" in node:
+        width, head = model.config.n_embd // model.config.n_head, int(node.partition(".h")[2])
+        return block.attn.c_proj, True, slice(head * width, (head + 1) * width)
+    if ".n" in node:
+        neuron = int(node.partition(".n")[2])
+        return block.mlp.c_proj, True, slice(neuron, neuron + 1)
+    return block.mlp, False, everything
+
+
+def _caught(model: Any, tokens: list[int], module: Any, inward: bool, _columns: slice) -> Tensor:
+    """A module's input, or output, on a prompt."""
+    found: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _m, args, out: found.append(args[0] if inward else out))
+    with installed(hook):
+        model(torch.tensor([tokens]))
+    return found[0]
