@@ -1,0 +1,262 @@
+"""Running the model in property tests: in launches of one shape, each prompt once, and for functions written for one.
+
+A user's property calls ``run(prompt)`` as if there were one prompt. It is called for many at once all the same: a
+``run`` that does not know a prompt yet notes it and breaks off, what was noted runs in one launch, and the property is
+called again. So a property must do the same whenever it is called with the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from circuitgraph.engine.masked import Inputs
+from circuitgraph.engine.programs import run_full
+from circuitgraph.errors import HypothesisError
+from circuitgraph.hypotheses.prompt import Prompt
+from circuitgraph.hypotheses.properties.supply import Supply
+from circuitgraph.hypotheses.properties.tokens import Shape, assemble
+from circuitgraph.tasks.metrics import Metric, Targets, metrics
+
+T = TypeVar("T")
+ROWS = 32  # prompts of one launch
+_MEMORY = 256 * 2**20  # bytes of logits that are remembered
+_MOST_PASSES = 50  # of a property over its cases; each may ask for other prompts
+
+
+class Runner:
+    """What runs a study's model on prompts, and remembers what it said."""
+
+    def __init__(self, supply: Supply) -> None:
+        self.supply, self.tokens = supply, supply.tokens
+        self._model = supply.study.model
+        self._known: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
+        self._most = max(4 * ROWS, _MEMORY // (4 * self._model.spec.d_vocab_out))
+        self._length = 0
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The hypothesis's, or its task's."""
+        return metrics[self.supply.study.hypothesis.metric or self.supply.study.task.metric]
+
+    def answers(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        """What the model says on each.
+
+        Raises:
+            HypothesisError: a prompt is longer than the model's context, or logits are not finite.
+        """
+        fresh = {p.ids: p for p in prompts if p.ids not in self._known}
+        found = {p.ids: self._known[p.ids] for p in prompts if p.ids not in fresh}
+        waiting = list(fresh.values())
+        for start in range(0, len(waiting), ROWS):
+            found |= self._launch(waiting[start : start + ROWS])
+        for ids in found:
+            self._known[ids] = found[ids]
+            self._known.move_to_end(ids)
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return [Answer(p, found[p.ids], self) for p in prompts]
+
+    def known(self, prompt: Prompt) -> Answer | None:
+        """What the model said before; None if it was not asked, or long ago."""
+        row = self._known.get(prompt.ids)
+        return None if row is None else Answer(prompt, row, self)
+
+    def _launch(self, prompts: Sequence[Prompt]) -> dict[tuple[int, ...], np.ndarray]:
+        longest = max(prompts, key=len)
+        if len(longest) > self._model.spec.n_ctx:
+            raise HypothesisError(
+                f"{longest!r} has {len(longest)} tokens, but the model's context is {self._model.spec.n_ctx}."
+            )
+        wanted = Shape.of([longest]).length
+        self._length = min(max(self._length, self.supply.shape.length, wanted), self._model.spec.n_ctx)
+        tokens, mask = np.zeros((2, ROWS, self._length), np.int32)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)], mask[row, : len(prompt)] = prompt.ids, 1
+        mask[len(prompts) :, 0] = 1
+        positions = np.broadcast_to(np.arange(self._length, dtype=np.int32), mask.shape)
+        inputs = Inputs(*map(jnp.asarray, (tokens, mask.astype(bool), positions, mask.sum(axis=1) - 1)))
+        logits = np.asarray(run_full(self._model.transformer, inputs), np.float32)[: len(prompts)]
+        if not np.isfinite(logits).all():
+            bad = prompts[int(np.argmin(np.isfinite(logits).all(axis=1)))]
+            raise HypothesisError(
+                f"The model's logits are not finite on {bad!r}: look for extreme weights in the model."
+            )
+        return {prompt.ids: row.copy() for prompt, row in zip(prompts, logits, strict=True)}
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """What the model says on one prompt.
+
+    Attributes:
+        logits: of the token that follows, one for each token of the vocabulary.
+    """
+
+    prompt: Prompt
+    logits: Float[np.ndarray, " vocab"]
+    _runner: Runner
+
+    @property
+    def answer(self) -> str:
+        """The likeliest token, without a space before it."""
+        return self._runner.tokens.text(int(np.argmax(self.logits)))
+
+    @property
+    def top(self) -> str:
+        """The same as `answer`."""
+        return self.answer
+
+    def logit(self, text: str) -> float:
+        """A token's logit.
+
+        Args:
+            text: with the space before it, or without where the task's answers have one.
+
+        Raises:
+            HypothesisError: it is no single token.
+        """
+        return float(self.logits[self._token(text)])
+
+    def probability(self, text: str) -> float:
+        """A token's probability; `text` as in `logit`."""
+        return float(np.exp(self.logits[self._token(text)] - self._log_total))
+
+    @cached_property
+    def metric(self) -> float:
+        """The hypothesis's metric against this prompt's own answer.
+
+        Raises:
+            HypothesisError: the prompt was given as mere text, so that nothing says what should follow.
+        """
+        if not self.prompt.pair.answer:
+            raise HypothesisError(
+                f"{self.prompt!r} is mere text: it has no answer, and so no {self._runner.metric.name}."
+            )
+        shape = self._runner.supply.shape.union(Shape.of([self.prompt]))
+        labels = assemble([self.prompt], self._runner.tokens, shape)
+        logits = jnp.asarray(self.logits[None])
+        sides = (labels.answer, labels.distractor, labels.right, labels.wrong)
+        answer, distractor, right, wrong = (None if side is None else jnp.asarray(side) for side in sides)
+        if answer is None or (self._runner.metric.needs_distractor and distractor is None):
+            raise HypothesisError(f"{self._runner.metric.name} needs a distractor, and {self.prompt!r} has none.")
+        return float(_value(self._runner.metric, logits, Targets(answer, distractor, logits, right, wrong))[0])
+
+    def margin(self, texts: frozenset[str]) -> float:
+        """How far the likeliest of these texts' tokens is above the likeliest other, in logits."""
+        own = np.array([self._runner.tokens.text(token) in texts for token in self._likeliest])
+        best = self.logits[self._likeliest]
+        if own.all() or not own.any():
+            return float("inf") if own.all() else float(-np.ptp(best))
+        return float(best[own].max() - best[~own].max())
+
+    @cached_property
+    def _likeliest(self) -> np.ndarray:
+        n = min(len(self.logits), 100)
+        return np.argpartition(-self.logits, n - 1)[:n]
+
+    @cached_property
+    def _log_total(self) -> float:
+        top = float(self.logits.max())
+        return top + float(np.log(np.exp(self.logits.astype(np.float64) - top).sum()))
+
+    def _token(self, text: str) -> int:
+        answer, tokens = self.prompt.pair.answer, self._runner.tokens
+        if answer.startswith(" ") and not text.startswith(" "):
+            text = f" {text}"
+        return tokens.word(text)
+
+    def __repr__(self) -> str:
+        return f"<on {self.prompt.text!r} the model says {self.answer!r}>"
+
+
+@partial(jax.jit, static_argnums=0)
+def _value(metric: Metric, logits: Float[Array, "1 vocab"], targets: Targets) -> Float[Array, "1"]:
+    return metric.function(logits, targets)
+
+
+class _Waiting(BaseException):
+    """A prompt must be run before the property can go on. No `except Exception` of a user's stops it."""
+
+
+class Run:
+    """``run`` as a property of one case sees it.
+
+    Attributes:
+        asked: what it was asked in this call, in order.
+        waits: prompts that it could not answer yet.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.asked: list[Answer] = []
+        self.waits: list[Prompt] = []
+
+    def __call__(self, what: Prompt | str) -> Answer:
+        """What the model says on a prompt, or on a text.
+
+        Raises:
+            HypothesisError: it is neither, or not to be tokenised.
+        """
+        if isinstance(what, str):
+            what = self._runner.tokens.plain(what)
+        if not isinstance(what, Prompt):
+            raise HypothesisError(f"run takes a prompt or a text, not {what!r}.")
+        found = self._runner.known(what)
+        if found is None:
+            self.waits.append(what)
+            raise _Waiting
+        self.asked.append(found)
+        return found
+
+
+def replay(
+    functions: Sequence[Callable[[Run], T]], runner: Runner, first: Sequence[Prompt] = ()
+) -> list[tuple[T, Run]]:
+    """Call functions that ask for prompts, all of them together.
+
+    Args:
+        functions: each gets a ``run`` of its own, and is called until it knows all that it asks for.
+        first: prompts that will be asked for.
+
+    Raises:
+        HypothesisError: a function goes on to ask for other prompts.
+    """
+    done: dict[int, tuple[T, Run]] = {}
+    noted: list[Prompt] = list(first)
+    for _ in range(_MOST_PASSES):
+        for i, function in enumerate(functions):
+            if i in done:
+                continue
+            run = Run(runner)
+            try:
+                result: Any = function(run)
+            except _Waiting:
+                result = None
+            if run.waits:  # also where a bare except went on without an answer
+                noted += run.waits
+            else:
+                done[i] = result, run
+        if len(done) == len(functions):
+            return [done[i] for i in range(len(functions))]
+        runner.answers(list(dict.fromkeys(noted)))
+        noted = []
+    raise HypothesisError(
+        f"The property still asks for new prompts after {_MOST_PASSES} calls with the same arguments: it must ask for "
+        "the same ones each time, so nothing in it may be random."
+    )
+
+
+def texts(answers: frozenset[str]) -> str:
+    """Some of what may be said, for a person."""
+    shown = sorted(answers)
+    return (" or ".join(map(repr, shown[:4])) + (f" or {len(shown) - 4} others" if len(shown) > 4 else "")) or "nothing"
