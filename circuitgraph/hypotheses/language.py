@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import FrameType
 from typing import Any, Literal
 
 from circuitgraph.graph.sites import ATTENTION_INPUTS, Site, Sites
@@ -22,7 +23,7 @@ UNCLAIMED: tuple[Unclaimed, ...] = ("joint", "everywhere", "separate", "keep")
 ALIGN: tuple[Align, ...] = ("role", "index")
 
 At = Site | Iterable[Site]
-Names = "str | Variable | Iterable[str | Variable]"
+Number = int | float
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ class Expectation:
     """
 
     quantity: str
-    at_least: float | None
-    at_most: float | None
+    at_least: Number | None
+    at_most: Number | None
     of: tuple[str, ...]
     site: Site | None
     to: str | None
     n: int | None
-    rivals_below: float | None
+    rivals_below: Number | None
     where: Where
 
     @property
@@ -142,7 +143,7 @@ class Property:
     function: Callable[..., Any] | None = field(compare=False)
     of: tuple[str, ...]
     settings: Mapping[str, Any] = field(hash=False)
-    allow: float
+    allow: Number
     max_examples: int | None
     exceptions: tuple[str, ...]
     where: Where
@@ -179,7 +180,8 @@ class Hypothesis:
         self.name, self.task, self.model, self.metric = name, task, model, metric
         self.settings: dict[str, Any] = dict(settings or {})
         self.selects = where
-        self.unclaimed, self.align = unclaimed, align
+        self.unclaimed: Unclaimed = unclaimed
+        self.align: Align = align
         self.declared = _caller()
         self.variables: list[Variable] = []
         self.output_variable: Variable | None = None
@@ -242,12 +244,12 @@ class Hypothesis:
         self,
         quantity: str,
         *,
-        at_least: float | None = None,
-        at_most: float | None = None,
+        at_least: Number | None = None,
+        at_most: Number | None = None,
         of: Any = (),
         to: str | None = None,
         n: int | None = None,
-        rivals_below: float | None = None,
+        rivals_below: Number | None = None,
     ) -> None:
         """Expect a number of the model, with its 95 % interval inside the bounds; see `Expectation`."""
         site = of if isinstance(of, Site) else None
@@ -265,7 +267,7 @@ class Hypothesis:
         self,
         function: Callable[..., Any] | None = None,
         *,
-        allow: float = 0.0,
+        allow: Number = 0.0,
         max_examples: int | None = None,
         exceptions: Iterable[str] = (),
     ) -> Any:
@@ -284,7 +286,7 @@ class Hypothesis:
         self,
         function: Callable[..., Any] | None = None,
         *,
-        allow: float = 0.0,
+        allow: Number = 0.0,
         max_examples: int | None = None,
         exceptions: Iterable[str] = (),
     ) -> Any:
@@ -296,7 +298,7 @@ class Hypothesis:
         kind: str,
         *,
         of: Any = (),
-        allow: float = 0.0,
+        allow: Number = 0.0,
         max_examples: int | None = None,
         exceptions: Iterable[str] = (),
         **settings: Any,
@@ -312,7 +314,7 @@ class Hypothesis:
         self,
         kind: str,
         function: Callable[..., Any] | None,
-        allow: float,
+        allow: Number,
         max_examples: int | None,
         exceptions: tuple[str, ...],
     ) -> Any:
@@ -361,5 +363,13 @@ def _place(function: Callable[..., Any], owner: Hypothesis) -> Where:
 
 def _caller() -> Where:
     """The line of the hypothesis file that called the language."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_between(frame):
+        frame = frame.f_back
     return Where(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _is_between(frame: FrameType) -> bool:
+    """Whether it is a frame of the language, or of what checks the types of its calls."""
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return frame.f_code.co_filename == __file__ or package in ("jaxtyping", "beartype")

@@ -84,13 +84,15 @@ def classes(values: Iterable[Any]) -> Int[np.ndarray, " n"]:
 
 
 def key_of(value: Any) -> Any:
-    """What stands for a value where values are compared: small arrays by their content.
+    """What stands for a value where values are compared: small arrays and sets by their content.
 
     Raises:
         TypeError: the value cannot be hashed.
     """
     if isinstance(value, np.ndarray):
         return value.shape, value.tobytes()
+    if isinstance(value, set):  # as a program may say that any of these answers is right
+        return frozenset(value)
     hash(value)
     return value
 

@@ -113,24 +113,46 @@ class Study:
         self._drawn[split] = known
         return known[:n]
 
+    @cached_property
+    def sample(self) -> list[Prompt]:
+        """The prompts that the hypothesis is checked on, before any model runs; fewer where the task has fewer.
+
+        Raises:
+            DataError: there are none, or `where` lets hardly any pass.
+        """
+        supply = self.task.supply("discovery")
+        most = N_SAMPLE if supply is None else min(N_SAMPLE, supply)
+        for fewer in (n for n in (300, 100, 30) if n < most):
+            try:
+                return self.prompts(most, "discovery")
+            except DataError:  # the task's words give no more
+                most = fewer
+        return self.prompts(most, "discovery")
+
+    @cached_property
+    def places(self) -> Int[np.ndarray, "prompts roles"]:
+        """Index of each of the study's roles in each prompt of the sample."""
+        return self._places(self.sample)
+
     def batch(self, prompts: Sequence[Prompt]) -> Batch:
         """Prompts, tokenised, with the places of the study's roles.
 
         Raises:
             HypothesisError: a prompt lacks a role.
         """
+        return Batch(tuple(prompts), tokenise([p.pair for p in prompts], self.tokenizer), self._places(prompts))
+
+    def _places(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:
         for role in self.roles:
             lacking = next((p for p in prompts if role not in p.position), None)
             if lacking is not None:
                 raise HypothesisError(f"There is no role {role!r} in {lacking!r}.")
         places = np.array([[p.position[role] for role in self.roles] for p in prompts], np.int32)
-        tokens = tokenise([p.pair for p in prompts], self.tokenizer)
-        return Batch(tuple(prompts), tokens, places.reshape(len(prompts), len(self.roles)))
+        return places.reshape(len(prompts), len(self.roles))
 
     def unrolled(self, program: Program | None = None) -> Unrolled:
         """The tree of claims of the hypothesis's program, or of a rival's, with what is wrong with it."""
-        batch = self.batch(self.prompts(N_SAMPLE))
-        return unroll(program or self.program, self.graph, lambda *ends: self._meets(batch.places, *ends))
+        return unroll(program or self.program, self.graph, lambda *ends: self._meets(self.places, *ends))
 
     def tree(self, program: Program | None = None) -> Node:
         """The tree of claims.

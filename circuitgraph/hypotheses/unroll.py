@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
@@ -44,6 +45,18 @@ def unroll(program: Program, graph: Graph, meets: Meets) -> Unrolled:
     return found
 
 
+def contains(whole: Site, part: Site) -> bool:
+    """Whether what one site writes holds what the other writes, wherever it is: the same node, or an MLP's neuron."""
+    inside = part.kind in ("neuron", "feature") and whole.kind == "mlp" and part.layer == whole.layer
+    return inside or whole.node == part.node
+
+
+def overlap(a: Site, b: Site) -> bool:
+    """Whether two sites share something at a position that both name, or that one names by naming none."""
+    same = contains(a, b) or contains(b, a)
+    return same and (not a.roles or not b.roles or bool({*a.roles} & {*b.roles}))
+
+
 def _step(variable: str, site: Site, feeds: str) -> str:
     place = f"{site}<{feeds}>" if feeds in ATTENTION_INPUTS else str(site)
     return f"{variable} [{place}]"
@@ -65,16 +78,18 @@ class _Grow:
             if not nodes:
                 self._cannot(variable, name, site, inputs)
             found += [node for node in nodes if node not in found]
-        taken: dict[tuple[str, str, tuple[str, ...]], str] = {}
-        for node in found:
-            key = (node.site.node, node.feeds, node.site.roles)
-            if key in taken and taken[key] != node.variable:
+        for a, b in combinations(found, 2):
+            if a.feeds == b.feeds and overlap(a.site, b.site):
+                who = (
+                    f"{a.variable} at {a.site} and {b.variable} at {b.site}"
+                    if a.site != b.site
+                    else (f"{a.variable} and {b.variable}, both at {a.site},")
+                )
                 self._problem(
                     variable,
-                    f"{taken[key]} and {node.variable} both claim {node.site} into {site}"
-                    f"{_input(node.feeds)}: one path carries one variable; make them one",
+                    f"{who} claim the same path into {site}{_input(a.feeds)}: one path carries one variable; make "
+                    "them one, or keep one of them",
                 )
-            taken[key] = node.variable
         return tuple(found)
 
     def _entering(self, variable: Variable, site: Site) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,180 @@
+"""The stored form of a hypothesis: what it says, as data. Functions are text; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import keyword
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
+
+from circuitgraph.catalog.records import Record
+from circuitgraph.errors import CircuitGraphError, DataError, list_problems
+from circuitgraph.graph.site_names import site_named
+
+HYPOTHESIS_SCHEMA = 1
+
+
+def _identifier(text: str) -> str:
+    if not text.isidentifier() or keyword.iskeyword(text):
+        raise ValueError(f"{text!r} cannot be the name of a function")
+    return text
+
+
+def _site(text: str) -> str:
+    try:
+        return str(site_named(text))
+    except CircuitGraphError as error:
+        raise ValueError(str(error)) from error
+
+
+def _is_function(text: str) -> str:
+    """One function as Python text: a def without decorators, or a lambda; without comments before and after it."""
+    found = function_in(text)
+    if isinstance(found, ast.Lambda):
+        return text.strip()
+    return "\n".join(text.split("\n")[found.lineno - 1 : found.end_lineno]).rstrip()
+
+
+def function_in(text: str) -> ast.FunctionDef | ast.Lambda:
+    """The syntax of a function's text.
+
+    Raises:
+        ValueError: it is anything but one def without decorators, or one lambda.
+    """
+    try:
+        body = ast.parse(text).body if text.lstrip().startswith("def") else [ast.parse(f"({text})", mode="eval").body]
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{text!r} is not the text of a function: {error}") from error
+    if len(body) == 1:
+        found = body[0]
+        if isinstance(found, ast.Lambda) or (isinstance(found, ast.FunctionDef) and not found.decorator_list):
+            return found
+    raise ValueError(f"{text!r} is not the text of one function, without decorators")
+
+
+Name = Annotated[str, AfterValidator(_identifier)]
+SiteName = Annotated[str, AfterValidator(_site)]
+Function = Annotated[str, AfterValidator(_is_function)]
+
+
+class VariableRecord(Record):
+    """A variable. ``sites`` and ``through`` are names such as ``a0.h3@B1``; ``source`` is its function's text."""
+
+    name: Name
+    parents: list[Name]
+    sites: list[SiteName] = Field(default_factory=list)
+    routes: dict[str, list[Name]] = Field(default_factory=dict)
+    through: dict[Name, SiteName] = Field(default_factory=dict)
+    role: str = ""
+    together: bool = False
+    source: Function
+
+    @model_validator(mode="after")
+    def _agrees(self) -> VariableRecord:
+        function = function_in(self.source)
+        if not isinstance(function, ast.FunctionDef) or function.name != self.name:
+            raise ValueError(f"the text of variable {self.name!r} is not def {self.name}(...)")
+        named = [a.arg for a in (*function.args.posonlyargs, *function.args.args) if a.arg != "p"]
+        if named != self.parents:
+            raise ValueError(f"variable {self.name!r} has the parents {self.parents}, but its function {named}")
+        if unknown := set(self.routes) - set("qkv"):
+            raise ValueError(f"variable {self.name!r} has routes into {sorted(unknown)}; expected q, k or v")
+        return self
+
+
+class ExpectationRecord(Record):
+    """An expected number; fields as of `Expectation`."""
+
+    quantity: str
+    at_least: float | None = None
+    at_most: float | None = None
+    of: list[str] = Field(default_factory=list)
+    site: SiteName | None = None
+    to: str | None = None
+    n: int | None = None
+    rivals_below: float | None = None
+
+
+class RivalRecord(Record):
+    """A rival: variables dropped, with other functions, or at other sites."""
+
+    name: str
+    drop: list[str] = Field(default_factory=list)
+    replace: dict[Name, Function] = Field(default_factory=dict)
+    move: dict[str, list[SiteName]] = Field(default_factory=dict)
+
+
+class PropertyRecord(Record):
+    """A property; ``source`` is the text of its function, None for those of the library."""
+
+    name: str
+    kind: str
+    source: Function | None = None
+    of: list[str] = Field(default_factory=list)
+    settings: dict[Name, JsonValue] = Field(default_factory=dict)
+    allow: float = 0.0
+    max_examples: int | None = None
+    exceptions: list[str] = Field(default_factory=list)
+
+
+class HypothesisRecord(Record):
+    """The whole of a stored hypothesis.
+
+    ``where`` is the text of the function that selects prompts; ``support`` that of whatever else of the file the
+    functions need, such as imports, constants and helpers. ``output`` is the name of the output variable.
+    """
+
+    schema_version: int = HYPOTHESIS_SCHEMA
+    name: str
+    task: str
+    settings: dict[Name, JsonValue] = Field(default_factory=dict)
+    model: str
+    metric: str | None = None
+    unclaimed: str = "joint"
+    align: str = "role"
+    where: Function | None = None
+    support: str = ""
+    variables: list[VariableRecord] = Field(description="in the order of the file")
+    output: Name
+    expectations: list[ExpectationRecord] = Field(default_factory=list)
+    rivals: list[RivalRecord] = Field(default_factory=list)
+    properties: list[PropertyRecord] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> HypothesisRecord:
+        try:
+            ast.parse(self.support)
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(f"the support is not Python: {error}") from error
+        if [v.name for v in self.variables].count(self.output) != 1:
+            raise ValueError(f"the output {self.output!r} is not the name of one variable")
+        return self
+
+    def to_json(self) -> str:
+        """JSON with sorted keys, made to be read and compared in git."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> HypothesisRecord:
+        """The record of a text.
+
+        Raises:
+            DataError: not JSON, of a newer schema, or not as the schema says.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"A stored hypothesis cannot be read as JSON: {error}") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > HYPOTHESIS_SCHEMA:
+            raise DataError(
+                f"A stored hypothesis has schema version {version}; this circuitgraph reads up to {HYPOTHESIS_SCHEMA}: "
+                "update it."
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+            raise DataError(list_problems("This is not the record of a hypothesis:", problems)) from error

@@ -1,0 +1,121 @@
+"""The record of a scrub: what ``scrub --json`` prints. Like all records, it only ever grows."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from circuitgraph.catalog.records import SCHEMA_VERSION, Environment, Interval, ModelRecord, Record, TaskRecord
+
+
+class ComparedRecord(Record):
+    """Another hypothesis on the same prompts: a rival, or a null that says nothing.
+
+    ``difference``: what the hypothesis recovers more than this one, prompt by prompt.
+    """
+
+    name: str
+    loss: Interval
+    recovered: Interval
+    standard_error: float
+    accuracy: Interval
+    difference: Interval
+
+
+class ClassesRecord(Record):
+    """How much a variable leaves open: the fewer prompts share its value, the less can be resampled.
+
+    ``mean``: prompts in a class, on average over classes. ``singletons``: prompts that no other shares a value with.
+    ``effective_donors``: exp of the entropy of the prompt given the value; 1 is a claim that cannot fail.
+    """
+
+    variable: str
+    n_classes: int
+    smallest: int
+    mean: float
+    singletons: int
+    effective_donors: float
+
+
+class SplitRecord(Record):
+    """The share of the loss recovered on the prompts of one class; None where model and zero point do not differ."""
+
+    variable: str
+    value: str
+    n: int
+    recovered: Interval | None
+
+
+class NodeRecord(Record):
+    """A node of the tree of claims.
+
+    ``alone``: recovered when only this node is resampled; ``all_but``: when all others are. ``donor``: the text that it
+    got in one draw (the reference itself at the root), which has the same ``value`` as its parent's; ``others``: the
+    text that its unclaimed inputs got, where they got one.
+    """
+
+    path: list[str]
+    variable: str
+    site: str
+    feeds: str
+    role: str
+    alone: Interval
+    all_but: Interval
+    donor: str
+    value: str
+    others: str | None
+
+
+class CostRecord(Record):
+    """What was run: ``n_values`` is nodes of all trees times prompts; ``bytes_held`` the activations that were kept."""
+
+    n_trees: int
+    n_values: int
+    bytes_held: int
+
+
+class ScrubRecord(Record):
+    """Causal scrubbing of one hypothesis (Chan et al. 2022).
+
+    ``recovered`` = (random - scrubbed) / (random - model) of the mean losses, where the loss is the metric turned so
+    that lower is better, always judged by the reference's labels. ``zero_point`` says what ``loss_random`` is.
+    ``agreement``: how often the most likely token is the model's own. ``deviation``: mean of |scrubbed - model| over
+    prompts, and ``worst_decile`` of its largest tenth: large where help here hides harm there. ``splits``: by each
+    variable of few values. ``other_layout``: share of draws with another length, or other places, than the reference.
+    ``held``: the hypothesis recovers more than each rival and null, and more than nothing, with 95 % confidence; and
+    most prompts have donors other than themselves.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    hypothesis: str
+    file: str
+    file_sha256: str | None
+    model: ModelRecord
+    task: TaskRecord
+    environment: Environment
+    metric: str
+    unclaimed: str
+    align: str
+    seed: int
+    n: int
+    zero_point: str
+    loss_model: Interval
+    loss_random: Interval
+    loss_scrubbed: Interval
+    recovered: Interval
+    standard_error: float
+    accuracy_model: Interval
+    accuracy_random: Interval
+    accuracy_scrubbed: Interval
+    agreement: Interval
+    deviation: Interval
+    worst_decile: Interval
+    other_layout: float
+    classes: list[ClassesRecord]
+    splits: list[SplitRecord]
+    nodes: list[NodeRecord] = Field(description="parents before children, the output first")
+    rivals: list[ComparedRecord]
+    nulls: list[ComparedRecord]
+    notes: list[str] = Field(description="what a reader should know before believing the numbers")
+    held: bool
+    verdict: str
+    cost: CostRecord

@@ -1,0 +1,1 @@
+"""What can be wrong with a hypothesis, found before any model runs."""

@@ -1,0 +1,81 @@
+"""Graphs of plain sums, run as a tree of claims says: what scrubbing must give on them can be worked out by hand.
+
+Every graph reads digits that are uniform and independent. The pool is every combination of digits, many times over,
+so that a class's share of the pool is exactly its probability.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuitgraph.graph.sites import Site
+from circuitgraph.graph.tree import Node, Path
+from circuitgraph.hypotheses.sampling import Inputs
+
+Values = np.ndarray
+Data = Mapping[str, Values]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node of a graph: what it reads, and how it adds that up."""
+
+    reads: tuple[str, ...]
+    function: Callable[..., Values]
+
+
+Graph = Mapping[str, Part]
+"""Parts by name; names that it does not have are the data's own columns."""
+
+
+def site(name: str) -> Site:
+    """A place for a part. Sites have no free names, so each part has the number of an MLP."""
+    return Site("mlp", sum(ord(letter) * 256**i for i, letter in enumerate(name)))
+
+
+def claim(name: str, variable: str, *children: Node) -> Node:
+    """A node of a tree, with paths that do not know their root yet; see `rooted`."""
+    return Node((name,), variable, site(name), "x", children)
+
+
+def rooted(node: Node, above: Path = (), tie: bool = False) -> Node:
+    """The same tree with whole paths. With ``tie`` the children of one node with one variable share their donors."""
+    path = (*above, *node.path)
+    own = (*above, node.variable) if tie and above else None
+    children = tuple(rooted(child, path, tie) for child in node.children)
+    return Node(path, node.variable, node.site, node.feeds, children, own)
+
+
+def plain(graph: Graph, name: str, data: Data) -> Values:
+    """A part's value on every datum."""
+    part = graph.get(name)
+    return data[name] if part is None else part.function(*(plain(graph, read, data) for read in part.reads))
+
+
+def scrubbed(graph: Graph, node: Node, inputs: Inputs, data: Data) -> Values:
+    """A node's value for each reference, where each part of what it reads is a child's or comes from its inputs."""
+    name = node.path[-1]
+    given = inputs[node.path]
+    if not node.children:
+        assert isinstance(given, np.ndarray)
+        return plain(graph, name, data)[given]
+    claimed = {child.path[-1]: child for child in node.children}
+    read = []
+    for part in graph[name].reads:
+        if part in claimed:
+            read.append(scrubbed(graph, claimed[part], inputs, data))
+        else:
+            own = given if isinstance(given, np.ndarray) else given["x", part]
+            read.append(plain(graph, part, data)[own])
+    return graph[name].function(*read)
+
+
+def digits(n: int, *, columns: int) -> dict[str, Values]:
+    """Every combination of that many digits, equally often, at least ``n`` in all: ``x0``, ``x1``, ..."""
+    every = np.array(list(itertools.product(range(10), repeat=columns)))
+    rows = np.tile(every, (-(-n // len(every)), 1))
+    return {f"x{i}": rows[:, i].astype(float) for i in range(columns)}

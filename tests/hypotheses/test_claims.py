@@ -1,0 +1,184 @@
+"""Claims: their ids, and what they share while they are tested."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import pytest
+
+from circuitgraph.catalog.records import Interval
+from circuitgraph.errors import HypothesisError
+from circuitgraph.hypotheses import Hypothesis, checking, embed, evidence, expecting, head, logits
+from circuitgraph.hypotheses.claims import PROMPTS, Claim, Context, Profile, Untested, claims, numbered, slug
+from circuitgraph.hypotheses.properties import hunting
+from circuitgraph.hypotheses.properties.profiles import PROFILES
+from circuitgraph.hypotheses.verdict import Verdict
+from circuitgraph.pytest_plugin import PROFILES as OFFERED
+
+
+def hypothesis() -> Hypothesis:
+    """Induction, with a claim of every kind."""
+    found = Hypothesis("Induction, by hand", task="induction", model="induction-2l")
+
+    @found.var(at=embed @ "B1")
+    def successor(p):
+        return p.token["B1"]
+
+    @found.var(at=head(1, 6) @ "A2", v="successor")
+    def copied(successor):
+        return successor
+
+    @found.output(at=logits @ "A2")
+    def answer(copied):
+        return copied
+
+    found.expect("accuracy", at_least=0.9)
+    found.expect("necessity", of=copied, at_most=0.5, n=40)
+    found.rival("another\nvariable", drop=copied)
+    found.holds(lambda p: None)
+    found.never(lambda p: None)
+    found.property("equality", of=copied)
+    found.property("equality", of=copied)
+    return found
+
+
+def claim(name: str, about: Hypothesis) -> Claim:
+    return next(claim for claim in claims(about) if claim.id.startswith(name))
+
+
+class Measured:
+    """Evidence as far as claims look at it, and how often it was gathered."""
+
+    gathered: list[tuple[int, int]]
+
+    def __init__(self, study: Any, n: int, seed: int) -> None:
+        self.gathered.append((n, seed))
+        self.n = n
+
+    @property
+    def scrubbed(self) -> Any:
+        """A scrub in which one rival is beaten and the other may not be."""
+        rivals = [
+            SimpleNamespace(name=name, recovered=Interval(mean=0.2, low=0.1, high=0.3), difference=difference)
+            for name, difference in (
+                ("beaten", Interval(mean=0.7, low=0.6, high=0.8)),
+                ("perhaps", Interval(mean=0.1, low=0.0, high=0.2)),
+            )
+        ]
+        recovered = Interval(mean=0.9, low=0.85, high=0.95)
+        return SimpleNamespace(
+            held=False, verdict="refuted", n=self.n, notes=["few donors"], rivals=rivals, recovered=recovered
+        )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Studies are opened on paper only; what they were opened with."""
+    found: list[tuple[Any, ...]] = []
+
+    def open_checked(hypothesis: Hypothesis, *, model: str | None, seed: int) -> Any:
+        found.append((model, seed))
+        return SimpleNamespace(hypothesis=hypothesis)
+
+    monkeypatch.setattr(checking, "open_checked", open_checked)
+    monkeypatch.setattr(checking, "check", lambda study: ["one thing"])
+    monkeypatch.setattr(evidence, "Evidence", Measured)
+    Measured.gathered = []
+    return found
+
+
+def test_the_list_loads_neither_jax_nor_torch() -> None:
+    code = "import sys; import circuitgraph.hypotheses.claims; print({'jax', 'torch', 'equinox'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_each_thing_that_is_said_is_a_claim() -> None:
+    found = claims(hypothesis())
+    assert [claim.id for claim in found] == [
+        "program",
+        "expect[accuracy >= 0.9]",
+        "expect[necessity of copied <= 0.5]",
+        "scrub",
+        "rival[another variable]",
+        "holds[<lambda>]",
+        "never[<lambda>]",
+        "property[equality of copied]",
+        "property[equality of copied] #2",
+    ]
+    assert [claim.kind for claim in found] == [
+        *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
+    ]
+    assert len({claim.where.line for claim in found}) == 8  # only the scrub has no line but the hypothesis's
+    assert {claim.where.file for claim in found} == {__file__}
+    assert [claim.id for claim in claims(SimpleNamespace(hypothesis=hypothesis()))] == [claim.id for claim in found]  # type: ignore[arg-type]
+
+
+def test_names_for_ids() -> None:
+    assert slug("IOI, with name movers (9.9)!") == "ioi-with-name-movers-9-9"
+    assert slug("¿?") == "hypothesis"
+    assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a #2", "a #3"]
+
+
+def test_profiles_are_the_same_everywhere() -> None:
+    assert set(OFFERED) == set(PROMPTS) == set(PROFILES) == set(get_args(Profile))
+    assert PROMPTS["dev"] == evidence.N_PROMPTS
+
+
+def test_one_study_serves_all_claims(opened: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expecting, "judge", lambda evidence, expectation: Verdict(True, str(evidence.n)))
+    monkeypatch.setattr(hunting, "test_property", lambda study, prop, profile: Verdict(True, f"{prop.kind} {profile}"))
+    about = hypothesis()
+    context = Context(about, "ci", "other", 3)
+    found = {claim.id: claim.run(context) for claim in claims(about) if claim.kind != "rival"}
+    assert opened == [("other", 3)]
+    assert found["program"] == Verdict(
+        True, "program: 3 variables that give the task's answers, 1 notes", "note: one thing"
+    )
+    assert found["scrub"] == Verdict(False, "refuted, 2000 prompts", "note: few donors")
+    assert found["expect[necessity of copied <= 0.5]"].summary == "40"
+    assert found["never[<lambda>]"].summary == "never ci"
+    assert Measured.gathered == [(2000, 3), (40, 3)]
+
+
+def test_the_number_of_prompts_is_the_users_then_the_files_then_the_profiles(opened: list[tuple[Any, ...]]) -> None:
+    for given, expected in (((None, 40), 40), ((7, 40), 7), ((7, None), 7), ((None, None), PROMPTS["dev"])):
+        context = Context(hypothesis(), n_prompts=given[0])
+        assert context.evidence(given[1]).n == expected
+        assert context.evidence(given[1]) is context.evidence(given[1])
+
+
+def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(opened: list[tuple[Any, ...]]) -> None:
+    about = Hypothesis("h", task="induction", model="induction-2l")
+    about.rival("beaten")
+    about.rival("perhaps")
+    context = Context(about, n_prompts=100)
+    assert claim("rival[beaten]", about).run(context) == Verdict(
+        True,
+        "rival 'beaten': it recovers 0.200 of the loss, the hypothesis 0.900, more by 0.700 [0.600, 0.800], "
+        "100 prompts: held",
+    )
+    assert not claim("rival[perhaps]", about).run(context).held
+
+
+def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def refuse(hypothesis: Hypothesis, **given: Any) -> Any:
+        tried.append(hypothesis)
+        raise HypothesisError("It cannot be tested as it is written:\n  - h.py:3: no parent 'x'")
+
+    monkeypatch.setattr(checking, "open_checked", refuse)
+    about = hypothesis()
+    context = Context(about)
+    for one in claims(about):
+        if one.kind == "program":
+            with pytest.raises(HypothesisError, match="no parent 'x'"):
+                one.run(context)
+        else:
+            expected = "not tested: It cannot be tested as it is written: - h.py:3: no parent 'x'"
+            assert one.run(context) == Untested(False, expected)
+    assert len(tried) == 1

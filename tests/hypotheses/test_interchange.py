@@ -1,0 +1,154 @@
+"""Interchange, necessity and expectations, of the right hypothesis and of one about a head that writes nothing."""
+
+import numpy as np
+import pytest
+
+from circuitgraph.catalog.records import Interval
+from circuitgraph.errors import HypothesisError, UnknownNameError
+from circuitgraph.hypotheses import Hypothesis, embed, head, logits
+from circuitgraph.hypotheses.evidence import Evidence
+from circuitgraph.hypotheses.expecting import _compared, judge
+from circuitgraph.hypotheses.interchange import different, interchange
+from circuitgraph.hypotheses.language import Expectation, Where
+from circuitgraph.hypotheses.necessity import necessity
+from circuitgraph.hypotheses.study import Study
+
+N = 300
+
+
+def hypothesis(induction_head: int) -> Hypothesis:
+    """Induction, its second head said to be this one."""
+    found = Hypothesis("induction", task="induction", model="induction-2l")
+
+    @found.var(at=embed @ "A1")
+    def earlier(p):
+        return p.token["A1"]
+
+    @found.var(at=embed @ "B1")
+    def successor(p):
+        return p.token["B1"]
+
+    @found.var(at=embed @ "A2")
+    def current(p):
+        return p.token["A2"]
+
+    @found.var(at=head(0, 3) @ "B1", v="earlier")
+    def seen_before(earlier):
+        return earlier
+
+    @found.var(at=head(1, induction_head) @ "A2", q="current", k="seen_before", v="successor")
+    def copied(current, seen_before, successor):
+        return successor if current == seen_before else None
+
+    @found.output(at=logits @ "A2")
+    def answer(copied):
+        return copied
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def right(shipped) -> Evidence:
+    return evidence(shipped, 6)
+
+
+@pytest.fixture(scope="module")
+def wrong(shipped) -> Evidence:
+    return evidence(shipped, 2)
+
+
+def evidence(model, induction_head: int) -> Evidence:
+    from circuitgraph.api import load_task
+
+    return Evidence(Study(hypothesis(induction_head), model, load_task("induction", model)), n=N)
+
+
+def test_donors_differ_in_value_and_stand_alike():
+    rng = np.random.default_rng(0)
+    codes, layouts = rng.integers(4, size=500), rng.integers(20, size=500)
+    found = different(codes, layouts, [1])
+    assert (found >= 0).all()
+    assert (codes[found] != codes).all()
+    assert (layouts[found] == layouts).all()
+    assert len(set(found)) > 150
+
+
+def test_donors_are_drawn_evenly():
+    codes = np.array([0] * 300 + [1, 2, 3])
+    found = different(codes, np.zeros(303, np.int64), [1])[:300]
+    assert set(found) == {300, 301, 302}
+    assert np.bincount(found - 300).min() > 70  # of 100 each
+
+
+def test_nothing_differs_where_all_are_equal():
+    assert (different(np.zeros(5, np.int64), np.zeros(5, np.int64), [1]) == -1).all()
+
+
+def test_the_model_follows_what_the_copying_head_is_given(right, wrong):
+    followed, ignored = interchange(right, ["copied"]), interchange(wrong, ["copied"])
+    assert followed.n_changed == followed.n_defined > N / 2
+    assert followed.accuracy is not None
+    assert ignored.accuracy is not None
+    assert followed.accuracy.low > 0.95
+    assert ignored.accuracy.high < 0.05
+    assert len(ignored.failures) == 3
+    failure = ignored.failures[0]
+    assert failure.said not in failure.expected
+    assert not followed.failures
+
+
+def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
+    found = interchange(right, ["current"])
+    assert found.n_defined == 0
+    assert found.accuracy is None
+    asked = Expectation("interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Where("here", 1))
+    with pytest.raises(HypothesisError, match="says nothing"):
+        judge(right, asked)
+
+
+def test_two_variables_have_donors_of_their_own(right):
+    found = interchange(right, ["copied", "seen_before"])
+    assert found.variables == ("copied", "seen_before")
+    assert found.n_defined > N / 2
+
+
+def test_only_what_has_a_site_can_be_swapped(right):
+    with pytest.raises(UnknownNameError, match=r"copyed.*copied"):
+        interchange(right, ["copyed"])
+    with pytest.raises(HypothesisError, match="no site"):
+        interchange(right, ["answer"])
+
+
+def test_necessary_is_what_the_behaviour_goes_with(right, wrong):
+    assert necessity(right).low > 0.8
+    assert necessity(right, ["copied"]).low > 0.8
+    assert abs(necessity(wrong, ["copied"]).mean) < 0.05
+    with pytest.raises(UnknownNameError, match="copied"):
+        necessity(right, ["copyed"])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "held", "word"),
+    [(0.91, 0.99, True, "held"), (0.7, 0.89, False, "refuted"), (0.85, 0.95, False, "not shown")],
+)
+def test_the_whole_interval_must_lie_within_the_bounds(low, high, held, word):
+    asked = Expectation("accuracy", 0.9, None, (), None, None, None, None, Where("here", 1))
+    found, how = _compared(Interval(mean=(low + high) / 2, low=low, high=high), asked)
+    assert found is held
+    assert how.startswith(word)
+
+
+def expecting(evidence: Evidence, quantity: str, **about) -> str:
+    """The verdict's text after a check that it held or not, as asked."""
+    evidence.study.hypothesis.expectations.clear()
+    evidence.study.hypothesis.expect(quantity, **about)
+    return str(judge(evidence, evidence.study.hypothesis.expectations[0]))
+
+
+def test_expectations_say_what_was_found(right):
+    assert "held" in expecting(right, "accuracy", at_least=0.95)
+    assert "held" in expecting(right, "attention", of=head(1, 6) @ "A2", to="B1", at_least=0.8)
+    assert "refuted" in expecting(right, "attention", of=head(1, 2) @ "A2", to="B1", at_least=0.8)
+    assert "held" in expecting(right, "logit_difference", at_least=10)
+    assert "refuted" in expecting(right, "logit_difference", at_most=10)
+    assert "held" in expecting(right, "necessity", at_least=0.8)

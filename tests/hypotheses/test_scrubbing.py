@@ -1,0 +1,270 @@
+"""Scrubbing of the shipped model: what is true survives, what is wrong is refuted, and the record says all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from circuitgraph.catalog.scrub_record import ScrubRecord
+from circuitgraph.engine.tree import run_tree
+from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
+from circuitgraph.graph.sites import ATTENTION_INPUTS
+from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
+from circuitgraph.hypotheses.evidence import Evidence
+from circuitgraph.hypotheses.scrubbing import Scrub, asked, scrub
+from circuitgraph.hypotheses.study import Study
+from circuitgraph.hypotheses.trials import MODEL, SCRUBBED, Trial, edges, parts
+
+N = 256
+PREVIOUS, INDUCTION = Site("head", 0, 3), Site("head", 1, 6)
+
+
+def induction(induction_head: Site = INDUCTION, **options: Any) -> Hypothesis:
+    """The shipped hypothesis; or with another head in the place of the induction head."""
+    h = Hypothesis("induction", task="induction", model="induction-2l", **options)
+
+    @h.var(at=embed @ "A1")
+    def earlier(p):
+        return p.token["A1"]
+
+    @h.var(at=embed @ "B1")
+    def successor(p):
+        return p.token["B1"]
+
+    @h.var(at=embed @ "A2")
+    def current(p):
+        return p.token["A2"]
+
+    @h.var(at=PREVIOUS @ "B1", v="earlier", role="previous-token head")
+    def seen_before(earlier):
+        return earlier
+
+    @h.var(at=induction_head @ "A2", q="current", k="seen_before", v="successor")
+    def copied(current, seen_before, successor):
+        return successor if current == seen_before else None
+
+    @h.output(at=logits @ "A2")
+    def answer(copied):
+        return copied
+
+    return h
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    h = induction()
+    h.rival("no previous-token head", drop="seen_before")
+
+    @h.var()
+    def long(p):
+        return len(p) > 12
+
+    return Study.open(h)
+
+
+@pytest.fixture(scope="module")
+def evidence(study: Study) -> Evidence:
+    return Evidence(study, N)
+
+
+@pytest.fixture(scope="module")
+def found(evidence: Evidence) -> ScrubRecord:
+    return evidence.scrubbed
+
+
+def test_the_true_hypothesis_is_not_refuted(found: ScrubRecord) -> None:
+    assert found.held
+    assert found.verdict.endswith("not refuted")
+    assert found.recovered.low > 0.8
+    assert 0 < found.standard_error < 0.05
+    (rival,) = found.rivals
+    assert rival.recovered.high < 0.3
+    assert len(found.nulls) == 3
+    assert all(null.recovered.mean < 0.2 for null in found.nulls)
+    assert all(one.difference.low > 0.5 for one in (rival, *found.nulls))
+
+
+def test_losses_stand_in_the_order_that_they_must(found: ScrubRecord) -> None:
+    assert found.loss_model.mean < found.loss_scrubbed.mean < found.loss_random.mean
+    assert found.accuracy_model.mean > found.accuracy_scrubbed.mean > found.accuracy_random.mean
+    room = found.loss_random.mean - found.loss_model.mean
+    assert found.recovered.mean == pytest.approx((found.loss_random.mean - found.loss_scrubbed.mean) / room)
+    assert found.deviation.mean >= found.loss_scrubbed.mean - found.loss_model.mean
+    assert found.worst_decile.mean > found.deviation.mean
+
+
+def test_every_node_is_scrubbed_alone_and_left_alone(found: ScrubRecord) -> None:
+    assert [node.site for node in found.nodes] == [
+        "logits@A2", "a1.h6@A2", "embed@A2", "a0.h3@B1", "embed@A1", "embed@B1"
+    ]  # fmt: skip
+    assert [node.feeds for node in found.nodes[2:]] == ["q", "k", "v", "v"]
+    for node in found.nodes:
+        assert found.recovered.mean - 0.02 < node.all_but.mean
+        assert found.recovered.mean - 0.02 < node.alone.mean < 1.02
+    costs = {node.site: 1 - node.alone.mean for node in found.nodes}
+    assert max(costs, key=lambda site: costs[site]) == "a1.h6@A2"
+
+
+def test_one_draw_is_shown_and_agrees_with_the_claims(found: ScrubRecord, study: Study) -> None:
+    prompts = {prompt.text: prompt for prompt in study.prompts(N)}
+    donors = {tuple(node.path): prompts[node.donor] for node in found.nodes}
+    assert len({node.donor for node in found.nodes}) == len(found.nodes)
+    for node in found.nodes[1:]:
+        both = [study.program.values(donors[path])[node.variable] for path in (tuple(node.path), tuple(node.path[:-1]))]
+        assert both == [node.value, node.value]
+    assert all((node.others is None) == node.site.startswith("embed") for node in found.nodes)
+    assert all(node.others in prompts for node in found.nodes if node.others is not None)
+
+
+def test_classes_and_splits_count_the_prompts(found: ScrubRecord, evidence: Evidence) -> None:
+    counts = {c.variable: c for c in found.classes}
+    assert set(counts) == {"copied", "current", "seen_before", "earlier", "successor"}
+    values = {prompt.token["A2"] for prompt in evidence.batch.prompts}
+    assert counts["current"].n_classes == len(values)
+    assert counts["current"].mean == pytest.approx(N / len(values))
+    assert 1 <= counts["current"].effective_donors < N
+    assert {(s.variable, s.value) for s in found.splits} == {("long", "True"), ("long", "False")}
+    assert sum(s.n for s in found.splits) == N
+    assert all(s.recovered is not None and 0.7 < s.recovered.mean < 1 for s in found.splits)
+
+
+def test_the_record_says_what_was_run(found: ScrubRecord, evidence: Evidence) -> None:
+    assert (found.n, found.metric, found.unclaimed, found.align) == (N, "logit_difference", "joint", "role")
+    assert found.file == Path(evidence.study.hypothesis.declared.file).name
+    assert found.file_sha256 is not None
+    assert found.task.prompts_sha256 == evidence.batch.tokens.fingerprint
+    sizes = {"baselines": 2, "own": 6, "rival": 4, "nulls": 3 * 6, "parts": 2 * 6 * 6}
+    assert found.cost.n_trees == 2 + 1 + 1 + 3 + 12
+    assert found.cost.n_values == N * sum(sizes.values())
+    assert ScrubRecord.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_memory_is_estimated_and_not_exceeded(found: ScrubRecord, evidence: Evidence) -> None:
+    assert 0.3 * found.cost.bytes_held <= evidence.pool.bytes <= found.cost.bytes_held
+
+
+def test_the_same_seed_gives_the_same_record(found: ScrubRecord, study: Study) -> None:
+    assert scrub(study, n=N) == found
+
+
+def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evidence) -> None:
+    ready = Scrub.of(evidence)
+    paths = [node.path for node in ready.root.walk()]
+    donors = ready.sampler.draw(ready.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths)
+    found = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
+    assert np.array_equal(found.values, evidence.plain.values)
+
+
+def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(evidence: Evidence) -> None:
+    ready, order = Scrub.of(evidence), np.random.default_rng(0).permutation(N)[:50]
+    whole, some = (
+        run_tree(evidence.pool, ready.root, r, ready.sampler.draw(ready.root, r).inputs, [evidence.metric]).values
+        for r in (np.arange(N), order)
+    )
+    assert np.allclose(whole[:, order], some, atol=1e-4)
+
+
+def test_a_rival_that_is_right_refutes() -> None:
+    h = induction(Site("head", 1, 0))
+    h.rival("the right head", move={"copied": INDUCTION @ "A2"})
+    found = scrub(Study.open(h), n=N)
+    assert not found.held
+    assert found.rivals[0].recovered.mean > 0.7
+    assert found.rivals[0].difference.high < 0
+    assert "'the right head'" in found.verdict
+
+
+@pytest.mark.parametrize("unclaimed", ["everywhere", "separate", "keep"])
+def test_other_policies_for_what_is_unclaimed(evidence: Evidence, found: ScrubRecord, unclaimed: str) -> None:
+    other = Evidence(asked(evidence.study, None, unclaimed, None), N)
+    other.pool = evidence.pool
+    ready = Scrub.of(other)
+    donors = Trial(SCRUBBED, ready.root, ready.sampler).draw()
+    outcome = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
+    loss = evidence.losses(outcome).mean()
+    assert found.loss_model.mean < loss < found.loss_random.mean
+    assert loss != found.loss_scrubbed.mean
+    if unclaimed == "keep":
+        assert loss < found.loss_scrubbed.low
+
+
+def test_align_index_takes_donors_of_the_same_layout_only(study: Study, found: ScrubRecord) -> None:
+    assert found.other_layout > 0.5
+    exact = scrub(study, n=N, align="index")
+    assert exact.align == "index"
+    assert exact.other_layout == 0
+    assert exact.loss_random == found.loss_random
+    assert not exact.held, "hardly a prompt has a donor but itself"
+    assert "not shown, most prompts have no donor but themselves for copied, current" in exact.verdict
+    assert "their own donors" in exact.notes[0]
+
+
+def test_another_metric_has_its_own_loss(study: Study) -> None:
+    found = scrub(study, n=N, metric="kl")
+    assert found.metric == "kl"
+    assert found.loss_model.mean == pytest.approx(0, abs=1e-5)
+    assert found.loss_scrubbed.mean > 0
+
+
+def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
+    h = Hypothesis("h", task="induction", model="induction-2l")
+
+    @h.var(at=[INDUCTION @ "A2", Site("head", 1, 2) @ "A2"], together=True)
+    def copied(p):
+        return p.token["B1"]
+
+    @h.output(at=logits @ "A2")
+    def answer(copied):
+        return copied
+
+    ready = Scrub.of(Evidence(Study.open(h), 50))
+    one, other = ready.root.children
+    alone = next(t for t in parts(ready.root, ready.sampler) if t.key == ("alone", *one.path))
+    drawn = alone.draw()
+    assert alone.modes == {ready.root.path: "exact"}
+    assert np.array_equal(drawn.datum[one.path], drawn.datum[other.path])
+    assert not np.array_equal(drawn.datum[one.path], np.arange(50))
+
+
+def test_the_edges_of_a_site_are_those_of_the_graph(study: Study) -> None:
+    for site in (PREVIOUS, INDUCTION, logits):
+        found = edges(study.graph, site)
+        readers = [f"{site.node}<{i}>" if i in ATTENTION_INPUTS else site.node for i in site.inputs]
+        names = {e for e in study.graph.edges if e.split("->")[1] in readers}
+        assert {f"{w}->{site.node}<{i}>" if i != "x" else f"{w}->{site.node}" for i, w in found} == names
+
+
+def test_what_cannot_be_scrubbed_is_refused(study: Study) -> None:
+    h = Hypothesis("nothing", task="induction", model="induction-2l")
+
+    @h.output(at=logits @ "A2")
+    def answer(p):
+        return p.answer
+
+    with pytest.raises(HypothesisError, match="'nothing' claims nothing"):
+        scrub(Study.open(h), n=N)
+    with pytest.raises(ArgumentError, match="n is 1"):
+        scrub(study, n=1)
+    with pytest.raises(UnknownNameError, match="logit_difference"):
+        scrub(study, n=50, metric="logit_diference")
+    with pytest.raises(ArgumentError, match="limit is"):
+        scrub(study, n=50, memory=1000)
+    with pytest.raises(ArgumentError, match="joint, everywhere, separate, keep"):
+        asked(study, None, "jiont", None)
+
+
+def test_a_variable_that_tells_all_prompts_apart_is_refused() -> None:
+    h = induction()
+    h.rival("the whole prompt", seen_before=lambda p: p.text)
+    with pytest.raises(HypothesisError, match="'seen_before' has another value on each of the 256 prompts"):
+        scrub(Study.open(h), n=N)
+
+
+def test_what_is_scrubbed_comes_first_among_its_trials(evidence: Evidence) -> None:
+    keys = [trial.key for trial in Scrub.of(evidence).trials]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == MODEL
+    assert SCRUBBED in keys
