@@ -13,7 +13,7 @@ from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import unknown_name
 
-KINDS = ("models", "tasks", "metrics", "algorithms", "ablations")
+KINDS = ("models", "tasks", "metrics", "algorithms", "ablations", "properties")
 
 
 def list_names(
@@ -21,13 +21,14 @@ def list_names(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List shipped models, tasks and algorithms (with their settings), metrics or ablations.
+    """List shipped models; tasks, algorithms and properties of hypotheses, with their settings; metrics or ablations.
 
     Example: `circuitgraph list algorithms`
     """
     if kind not in KINDS:
         raise unknown_name("kind of list", kind, KINDS)
-    rows = {"models": _models, "algorithms": _algorithms, "tasks": _tasks}.get(kind, partial(_registered, kind))()
+    own = {"models": _models, "algorithms": _algorithms, "tasks": _tasks, "properties": _properties}
+    rows = own.get(kind, partial(_registered, kind))()
     table = Table(box=None, show_header=False)
     for row in rows:
         table.add_row(row["name"], row["description"])
@@ -65,6 +66,14 @@ def _tasks() -> list[dict[str, Any]]:
         }
         for name in tasks.names()
     ]
+
+
+def _properties() -> list[dict[str, Any]]:
+    """Each property of the library with its settings; null where one must be given."""
+    from circuitgraph.hypotheses.properties.checks import described, library
+
+    names = library.names()
+    return [dict(zip(("name", "description", "settings"), (name, *described(name)), strict=True)) for name in names]
 
 
 def _registered(kind: str) -> list[dict[str, Any]]:

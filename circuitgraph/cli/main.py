@@ -9,7 +9,8 @@ import typer
 
 from circuitgraph import __version__
 from circuitgraph.cli import compile as compiling
-from circuitgraph.cli import discover, evaluate, leaderboard, listing, render
+from circuitgraph.cli import discover, evaluate, hypothesize, leaderboard, listing, render, scrub
+from circuitgraph.cli import test as testing
 from circuitgraph.errors import CircuitGraphError
 
 app = typer.Typer(
@@ -25,7 +26,10 @@ app.command("compile")(compiling.compile_model)
 app.command("discover")(discover.discover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
+app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("scrub")(scrub.scrub)
+app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("list")(listing.list_names)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from circuitgraph.engine.kept import keep_compiled_programs as keep_compiled_programs
 from circuitgraph.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
@@ -16,19 +16,6 @@ if TYPE_CHECKING:
     from circuitgraph.cli.output import Output
     from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
-
-
-def keep_compiled_programs() -> None:
-    """Let jax keep compiled programs between runs, so that a second run starts warm."""
-    import jax
-
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "circuitgraph" / "jax"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return  # no home, or one that cannot be written: every run compiles anew
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def check_names(metric: str | None, ablation: str | None) -> None:

@@ -24,7 +24,7 @@ INSTALL_HINT = (
     "graphviz, conda install graphviz), then run: circuitgraph render {where}"
 )
 # Colours that colour-blind readers can tell apart (Paul Tol, "bright").
-_COLOURS = {"q": "#4477AA", "k": "#EE6677", "v": "#228833", "mlp": "#444444", "logits": "#444444"}
+COLOURS = {"q": "#4477AA", "k": "#EE6677", "v": "#228833", "mlp": "#444444", "logits": "#444444"}
 _FILLS = {"embed": "#EEEEEE", "head": "#FFFFFF", "mlp": "#FFF3D6", "logits": "#EEEEEE"}
 _LABELLED = 40  # above that many edges, numbers on them hide more than they show
 _PATIENCE = 60  # seconds that a layout may take
@@ -64,17 +64,31 @@ def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path
         ArgumentError: another ending. OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
+    return save(to_dot(circuit, title), path)
+
+
+def save(dot: graphviz.Digraph, path: str | Path) -> Path:
+    """Lay a drawing out into a file; as `render`."""
     path = Path(path)
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise ArgumentError(str(unknown_name("picture format", kind, FORMATS)))
-    dot = to_dot(circuit, title)
+    kind = check_format(path)
     if kind == "dot" or not graphviz_installed():
         content, path = dot.source.encode(), path.with_suffix(".dot")
     else:
         content = _layout(dot, kind)
     _write(path, content)
     return path
+
+
+def check_format(path: Path) -> str:
+    """The format that a file's ending says.
+
+    Raises:
+        ArgumentError: it is none of `FORMATS`.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise ArgumentError(str(unknown_name("picture format", kind, FORMATS)))
+    return kind
 
 
 def graphviz_installed() -> bool:
@@ -148,7 +162,7 @@ def _node_style(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
     if kind != "head":
         return {"label": name, "fillcolor": _FILLS[kind]}
     cells = "".join(
-        f'<TD PORT="{i}" BGCOLOR="{_COLOURS[i] if i in inputs else "#E4E4E4"}" WIDTH="18">'
+        f'<TD PORT="{i}" BGCOLOR="{COLOURS[i] if i in inputs else "#E4E4E4"}" WIDTH="18">'
         f'<FONT POINT-SIZE="10" COLOR="{"white" if i in inputs else "#999999"}">{i}</FONT></TD>'
         for i in INPUTS
     )
@@ -195,7 +209,7 @@ def _targets(circuit: Circuit, reader: Reader) -> list[str]:
 
 
 def _edge_style(reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool) -> dict[str, str]:
-    colour = _COLOURS[reader.kind]
+    colour = COLOURS[reader.kind]
     style = {"color": colour, "tooltip": f"{writer}->{reader.name}", "penwidth": "1.2"}
     if effect is None:
         return style
@@ -211,7 +225,7 @@ def _edge_style(reader: Reader, writer: str, effect: float | None, largest: floa
 def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
     """A small table in a corner; its rank is that of the embedding, so that it does not push layers apart."""
     swatches = "".join(
-        f'<TR><TD BGCOLOR="{_COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
+        f'<TR><TD BGCOLOR="{COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
         for i, text in (("q", "query"), ("k", "key"), ("v", "value"), ("mlp", "MLP or logits"))
     )
     unit = circuit.provenance.get("metric")

@@ -1,0 +1,149 @@
+"""``circuitgraph scrub``: causal scrubbing of hypothesis files, their rivals and nulls beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuitgraph.cli import options
+from circuitgraph.cli.options import check_counts, memory_bytes
+from circuitgraph.cli.output import Output
+from circuitgraph.cli.scrub_report import draw, report
+from circuitgraph.cli.shared import check_names, keep_compiled_programs
+from circuitgraph.errors import ArgumentError, check_choice
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.scrub_record import ScrubRecord
+    from circuitgraph.hypotheses.language import Hypothesis
+    from circuitgraph.hypotheses.study import Study
+    from circuitgraph.hypotheses.verdict import Verdict
+
+
+def scrub(
+    file: Annotated[Path, typer.Argument(help="A hypothesis file. It is executed as Python.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "--n", help="How many prompts: references, and the pool of donors.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the prompts and of the donors.")] = 0,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the file's, or task's]"),
+    ] = None,
+    unclaimed: Annotated[
+        str | None,
+        typer.Option(
+            "--unclaimed",
+            help="Where inputs that no claim covers come from: joint (for each node one random prompt), everywhere "
+            "(one for all nodes), separate (one for each edge), keep (not resampled). [default: the file's, or joint]",
+        ),
+    ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            "--align",
+            help="role (move a donor's activations to the same roles) or index (take only donors whose roles stand at "
+            "the same places). [default: the file's, or role]",
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--draw", help="Draw the tree of claims: .svg, .pdf, .png or .dot.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", help="Limit for what is kept, in GiB. [default: by the machine]")
+    ] = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Try to refute a hypothesis: resample everything that it says does not matter, and see what is left.
+
+    THE FILE IS EXECUTED AS PYTHON: run only those that you would run as a program.
+
+    Shows the share of the loss recovered beside the file's rivals and beside nulls that say nothing, what each node
+    costs alone, how much each variable leaves open, and one draw of donors. With --json the record; a list of records
+    if the file holds several hypotheses.
+
+    Exit status: 0 if not refuted; 1 if it recovers no more than a rival or a null, or if what the file expects of
+    loss_recovered fails; 2 if the file or an option cannot be used.
+
+    Examples:
+
+    - `circuitgraph scrub hypotheses/induction.py`
+
+    - `circuitgraph scrub hypotheses/ioi.py --metric kl --unclaimed separate --limit 500`
+
+    - `circuitgraph scrub mine.py --model ./my-model --draw mine.svg`
+    """
+    from circuitgraph.drawing.dot import check_format
+    from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
+    from circuitgraph.hypotheses.loading import load_hypotheses
+
+    output = Output(as_json, quiet)
+    for name, given, known in (("--unclaimed", unclaimed, UNCLAIMED), ("--align", align, ALIGN)):
+        if given is not None:
+            check_choice(name, given, known)
+    check_names(metric, None)
+    check_counts(limit, 2, seed)
+    room = memory_bytes(memory)
+    if picture is not None:
+        check_format(picture)
+    hypotheses = load_hypotheses(file)
+    if picture is not None and len(hypotheses) > 1:
+        raise ArgumentError(f"--draw draws one hypothesis, but {str(file)!r} holds {len(hypotheses)}.")
+    keep_compiled_programs()
+    records, held = [], True
+    for hypothesis in hypotheses:
+        study = _study(output, hypothesis, model, seed, (metric, unclaimed, align))
+        record, verdicts = _scrubbed(output, study, limit, seed, room)
+        records.append(record)
+        held = held and record.held and all(verdict.held for verdict in verdicts)
+        if picture is not None and (hint := draw(record, picture)):
+            output.say(hint)
+        if not as_json:
+            output.result("", *report(record), *(f"Expected: {verdict}" for verdict in verdicts))
+    if as_json:
+        contents = [record.model_dump(mode="json") for record in records]
+        output.result(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
+    if not held:
+        raise typer.Exit(1)
+
+
+def _study(
+    output: Output,
+    hypothesis: Hypothesis,
+    model: str | None,
+    seed: int,
+    changes: tuple[str | None, str | None, str | None],
+) -> Study:
+    """A hypothesis with its model and task, checked."""
+    from circuitgraph.hypotheses.checking import check
+    from circuitgraph.hypotheses.scrubbing import asked
+    from circuitgraph.hypotheses.study import Study
+
+    with output.waiting("loading the model, checking the hypothesis"):
+        study = asked(Study.open(hypothesis, model=model, seed=seed), *changes)
+        notes = check(study)
+    for note in notes:
+        output.say(f"Note: {note}")
+    return study
+
+
+def _scrubbed(output: Output, study: Study, n: int, seed: int, memory: int | None) -> tuple[ScrubRecord, list[Verdict]]:
+    """The record, and what the file expects of it."""
+    from circuitgraph.hypotheses.evidence import Evidence
+    from circuitgraph.hypotheses.expecting import judge
+    from circuitgraph.hypotheses.scrubbing import Scrub
+
+    evidence = Evidence(study, n, seed, output.shows_bars, memory)
+    cost = Scrub.of(evidence).cost
+    output.say(
+        f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values of nodes to "
+        f"compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
+    )
+    expected = [e for e in study.hypothesis.expectations if e.quantity == "loss_recovered"]
+    return evidence.scrubbed, [judge(evidence, expectation) for expectation in expected]

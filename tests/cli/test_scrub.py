@@ -1,0 +1,161 @@
+"""``circuitgraph scrub``: what it prints, how it ends, and what it refuses before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from circuitgraph.catalog.scrub_record import ScrubRecord
+from tests.cli.conftest import Ran, call
+
+N = 256
+RIGHT, WRONG = "head(1, 6)", "head(1, 0)"
+
+
+def hypothesis(heads: str = RIGHT, at_least: float = 0.7, name: str = "H") -> str:
+    """A file about the shipped model; so few prompts show no more than a modest bound."""
+    return f"""
+from circuitgraph.hypotheses import Hypothesis, embed, head, logits
+
+{name} = Hypothesis("induction", task="induction", model="induction-2l")
+
+@{name}.var(at=embed @ "A1")
+def earlier(p):
+    return p.token["A1"]
+
+@{name}.var(at=head(0, 3) @ "B1", v="earlier", role="previous-token head")
+def seen_before(earlier):
+    return earlier
+
+@{name}.var(at=embed @ "B1")
+def successor(p):
+    return p.token["B1"]
+
+@{name}.var(at=embed @ "A2")
+def current(p):
+    return p.token["A2"]
+
+@{name}.var(at={heads} @ "A2", q="current", k="seen_before", v="successor")
+def copied(seen_before, successor, current):
+    return successor if seen_before == current else None
+
+@{name}.output(at=logits @ "A2")
+def answer(copied):
+    return copied
+
+{name}.expect("loss_recovered", at_least={at_least})
+{name}.rival("no previous-token head", drop=seen_before)
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    """The shipped hypothesis with everything to look at, and its drawing."""
+    folder = tmp_path_factory.mktemp("scrub")
+    picture, file = folder / "tree.dot", folder / "mine.py"
+    file.write_text(hypothesis())
+    return call("scrub", file, "--limit", N, "--draw", picture), picture
+
+
+def test_the_report_shows_every_part(shown: tuple[Ran, Path]) -> None:
+    ran = shown[0]
+    assert ran.code == 0, ran.err
+    for part in (
+        "the hypothesis",
+        "rival: no previous-token head",
+        "null: all donors drawn without condition",
+        "null: variables exchanged among the sites",
+        "null: random functions with classes of the same sizes",
+        "zero point: logits of random other prompts",
+        "Standard error",
+        "worst tenth",
+        "a0.h3@B1 into k carries seen_before (previous-token head): alone",
+        "effective donors",
+        "not refuted",
+        "Expected: loss_recovered",
+    ):
+        assert part in ran.out
+    assert "19 trees on 256 prompts, 26,112 values of nodes to compute" in ran.err
+
+
+def test_the_tree_is_drawn(shown: tuple[Ran, Path]) -> None:
+    source = shown[1].read_text()
+    assert source.count(" -> ") == 5
+    assert "a1.h6@A2" in source
+
+
+def test_a_refuted_hypothesis_ends_with_1_and_its_json_is_one_record(run: Callable[..., Ran]) -> None:
+    Path("wrong.py").write_text(hypothesis(WRONG))
+    ran = run("scrub", "wrong.py", "--n", N, "--json")
+    assert ran.code == 1, ran.err
+    record = ScrubRecord.model_validate_json(ran.out)
+    assert not record.held
+    assert "refuted, no better than" in record.verdict
+
+
+def test_an_expectation_that_fails_ends_with_1_and_several_hypotheses_are_a_list(
+    run: Callable[..., Ran],
+) -> None:
+    Path("two.py").write_text(hypothesis(at_least=0.999) + hypothesis(at_least=0.999, name="G"))
+    ran = run("scrub", "two.py", "--n", N, "--json", "--unclaimed", "everywhere")
+    assert ran.code == 1, ran.err
+    records = [ScrubRecord.model_validate(content) for content in json.loads(ran.out)]
+    assert [record.held for record in records] == [True, True]
+    assert {(record.n, record.unclaimed, record.metric) for record in records} == {
+        (N, "everywhere", "logit_difference")
+    }
+    ran = run("scrub", "two.py", "--draw", "two.svg")
+    assert ran.code == 2
+    assert "--draw draws one hypothesis, but 'two.py' holds 2" in ran.err
+
+
+def test_help_says_that_files_are_executed(run: Callable[..., Ran]) -> None:
+    ran = run("scrub", "--help")
+    assert ran.code == 0
+    assert "EXECUTED AS PYTHON" in ran.out
+    assert "circuitgraph scrub hypotheses/induction.py" in ran.out
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric", "logit_diference"], "logit_difference"),
+        (["--unclaimed", "jiont"], "joint, everywhere, separate, keep"),
+        (["--align", "places"], "role, index"),
+        (["--limit", "1"], "at least 2"),
+        (["--seed", "-1"], "at least 0"),
+        (["--memory", "0"], "positive number"),
+        (["--draw", "tree.gif"], "picture format 'gif'"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_runs(
+    run: Callable[..., Ran], options: list[str], message: str
+) -> None:
+    Path("mine.py").write_text(hypothesis())
+    ran = run("scrub", "mine.py", *options)
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.out == ""
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is no hypothesis file 'mine.py'"),
+        ("H = Hypothesis(", "SyntaxError"),
+        ("import no_such_module", "no_such_module"),
+        ("x = 1", "holds no hypothesis"),
+    ],
+)
+def test_bad_files_are_refused_in_words(run: Callable[..., Ran], content: str | None, message: str) -> None:
+    if content is not None:
+        Path("mine.py").write_text(content)
+    ran = run("scrub", "mine.py")
+    assert ran.code == 2
+    assert message in ran.err
+    assert "Traceback" not in ran.err
