@@ -36,10 +36,21 @@ def answer(copied):
 
 
 H.expect("accuracy", at_least=0.95)
-H.expect("loss_recovered", at_least=0.85, rivals_below=0.5)
+H.expect("loss_recovered", at_least=0.8, rivals_below=0.5)
+H.expect("interchange_accuracy", of=copied, at_least=0.95)
+H.expect("necessity", at_least=0.85)
+H.expect("attention", of=head(1, 6) @ "A2", to="B1", at_least=0.9)
+
 H.rival("no previous-token head", drop=seen_before)
+H.rival("the other way round", seen_before=lambda successor: successor)
+H.rival("another induction head", move={copied: head(1, 5) @ "A2"})
 
 
 @H.holds
 def token_names_do_not_matter(p, run, relabel):
     assert run(relabel(p)).answer == relabel(run(p).answer)
+
+
+H.property("behaviour")
+H.property("interchange", of=copied)
+H.property("equality", of=current, at_most=1.0)

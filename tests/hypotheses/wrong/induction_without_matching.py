@@ -1,0 +1,26 @@
+"""What follows the first A is said to be copied from B1, whatever tells the head where B1 is. True on paper.
+
+Refuted by: expect loss_recovered >= 0.8
+"""
+
+from circuitgraph.hypotheses import Hypothesis, embed, head, logits
+
+H = Hypothesis("induction without matching", task="induction", model="induction-2l")
+
+
+@H.var(at=embed @ "B1")
+def successor(p):
+    return p.token["B1"]
+
+
+@H.var(at=head(1, 6) @ "A2", v="successor")
+def copied(successor):
+    return successor
+
+
+@H.output(at=logits @ "A2")
+def answer(copied):
+    return copied
+
+
+H.expect("loss_recovered", at_least=0.8)

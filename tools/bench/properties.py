@@ -1,0 +1,101 @@
+"""How many prompts (prompt pairs) a second property tests take, everything included, and what they compile.
+
+    python tools/bench/properties.py [--examples 100]
+
+The first example, which compiles, is not counted in the rate; compilations after it are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import jax
+from hypothesis import HealthCheck, given, settings
+
+from circuitgraph.graph.sites import embed, head, logits
+from circuitgraph.hypotheses.language import Hypothesis
+from circuitgraph.hypotheses.properties.checks import Case, check_of
+from circuitgraph.hypotheses.properties.strategies import batches, chosen
+from circuitgraph.hypotheses.properties.subject import Subject
+from circuitgraph.hypotheses.study import Study
+
+EVENT = "/jax/core/compile/backend_compile_duration"
+CASES = {  # task, model, and the roles of an input and of the end
+    "induction": ("induction-2l", "A1", "A2"),
+    "ioi": ("ioi", "S1", "end"),
+    "greater-than": ("greater-than", "YY", "XX2"),
+    "addition": ("addition", "a", "end"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=100)
+    n = parser.parse_args(arguments).examples
+    compiled: list[str] = []
+
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == EVENT:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    print("| task | property | pairs | pairs a second | pairs a CPU second | compiled first | later |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for task, (model, first, end) in CASES.items():
+        subject = Subject.of(Study.open(_hypothesis(task, model, first, end)))
+        for property in subject.study.hypothesis.properties:
+            print(_row(task, subject, property, n, compiled))
+
+
+def _hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
+    """A word that a head carries; whether it is true does not matter to how long it takes."""
+    h = Hypothesis(f"bench {task}", task=task, model=model)
+
+    @h.var(at=embed @ first)
+    def word(p):
+        return p.token[first]
+
+    @h.var(at=head(0, 0) @ end, v="word")
+    def carried(word):
+        return word
+
+    @h.output(at=logits @ end)
+    def answer(p, carried):
+        return p.right
+
+    h.property("behaviour")
+    h.property("equality", of="carried", at_most=1e9)
+    return h
+
+
+def _row(task: str, subject: Subject, property, n: int, compiled: list[str]) -> str:
+    check = check_of(subject, property)
+    supply, n_bytes = subject.supply, subject.supply.bytes_per_prompt + check.n_bytes
+    one = chosen(lambda rng: check.draw(rng, supply.draw(rng)), n_bytes)
+    seen: list[int] = []
+
+    @settings(
+        max_examples=n, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    @given(batches(one, n_bytes))
+    def test(cases: list[Case]) -> None:
+        check.findings(cases)
+        seen.append(len(cases))
+        if len(seen) == 1:
+            state.update(start=time.perf_counter(), cpu=time.process_time(), compiled=len(compiled))
+
+    state: dict[str, float] = {}
+    before = len(compiled)
+    test()
+    wall, cpu = time.perf_counter() - state["start"], time.process_time() - state["cpu"]
+    pairs, first = sum(seen[1:]), int(state["compiled"])
+    later = len(compiled) - first
+    return (
+        f"| {task} | {property.kind} | {pairs} | {pairs / wall:.0f} | {pairs / cpu:.0f} | {first - before} | {later} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
