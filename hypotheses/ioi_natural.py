@@ -1,8 +1,9 @@
 """Indirect objects in ``ioi-natural``, a two-layer model that was trained without any wish about its circuit.
 
-It does not have the circuit of Wang et al. (2022). The first layer's heads collect the opening's two names, at the end
-and at S2; the second layer's heads fetch from S2 the name that came again, told apart there from the names collected,
-and take it away.
+It does not have the circuit of Wang et al. (2022). The first layer's heads collect the opening's two names at the end.
+At S2 the same heads and the first MLP make more of the name that comes again; the second layer's heads fetch it from
+there, and take it away. What is collected at S2 need not know who else is there: a hypothesis in which it does recovers
+no more.
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits, mlp
@@ -33,12 +34,12 @@ def collected(first, second):
 
 @H.var(at=head(0, COLLECTORS) @ "S2", role="the same heads at S2")
 def beside(p):
-    return p.token["S2"], frozenset([p.token["N1"], p.token["N2"]])
+    return p.token["S2"]
 
 
 @H.var(at=mlp(0) @ "S2", role="the repeated name, told apart")
 def told_apart(again, beside):
-    return beside
+    return again
 
 
 @H.var(at=head(1, [2, 3]) @ "end", v=("told_apart", "again", "beside"), role="heads that take the repeated name away")
@@ -62,7 +63,8 @@ H.expect("attention", of=head(1, 2) @ "end", to="S2", at_least=0.9)
 
 H.rival("nothing is taken away", drop=taken_away)
 H.rival("nothing is collected at the end", drop=collected)
-H.rival("S2 knows its own name only", beside=lambda p: p.token["S2"], told_apart=lambda again, beside: again)
+H.rival("S2 has nothing but its embedding", drop=[beside, told_apart])
+H.rival("the last MLP knows the names, not which comes again", settled=lambda collected, taken_away: collected)
 
 
 @H.never(allow=0.01)

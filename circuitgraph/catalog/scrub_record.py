@@ -66,7 +66,11 @@ class NodeRecord(Record):
 
 
 class CostRecord(Record):
-    """What was run: ``n_values`` is nodes of all trees times prompts; ``bytes_held`` the activations that were kept."""
+    """What was run.
+
+    ``n_values``: nodes of all trees times prompts, those counted once that trees have in common. ``bytes_held``: the
+    activations that were kept.
+    """
 
     n_trees: int
     n_values: int

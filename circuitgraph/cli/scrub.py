@@ -137,10 +137,9 @@ def _scrubbed(output: Output, study: Study, n: int, seed: int, memory: int | Non
     """The record, and what the file expects of it."""
     from circuitgraph.hypotheses.evidence import Evidence
     from circuitgraph.hypotheses.expecting import judge
-    from circuitgraph.hypotheses.scrubbing import Scrub
 
     evidence = Evidence(study, n, seed, output.shows_bars, memory)
-    cost = Scrub.of(evidence).cost
+    cost = evidence.ready.cost
     output.say(
         f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values of nodes to "
         f"compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"

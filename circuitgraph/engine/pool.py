@@ -93,6 +93,11 @@ class Pool:
         """Memory of what is kept now."""
         return sum(a.nbytes for kept in (self._streams, self._written, self._others) for a in kept.values())
 
+    @property
+    def room(self) -> int:
+        """How much more may be kept."""
+        return max(0, self._limit - self.bytes)
+
     def _on_device(self, mask: Bool[np.ndarray, "prompts pos"]) -> tuple[Inputs, nodes.Labels]:
         p, padded = self.prompts, self._padded
         tokens = _wider(p.clean, mask.shape[1]).astype(np.int32)

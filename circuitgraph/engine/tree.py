@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
+from tqdm import tqdm
 
 from circuitgraph.engine import nodes
 from circuitgraph.engine.checks import Donors, index_problems, metrics_of, site_problems
 from circuitgraph.engine.pool import Pool
+from circuitgraph.engine.sharing import Key, Shared, Uses
 from circuitgraph.errors import ArgumentError, SearchError, list_problems
 from circuitgraph.graph.sites import STREAM, Site
 from circuitgraph.graph.tree import Node, Path
@@ -39,7 +41,19 @@ class Outcome:
 def run_tree(
     pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_, metrics: Sequence[str]
 ) -> Outcome:
-    """The output of a tree of claims (Chan et al. 2022), whose nodes read prompts of their own.
+    """The output of one tree of claims; as `run_trees`."""
+    return run_trees(pool, [(root, inputs)], references, metrics)[0]
+
+
+def run_trees(
+    pool: Pool,
+    trees: Sequence[tuple[Node, Inputs_]],
+    references: Int[np.ndarray, " n"],
+    metrics: Sequence[str],
+    *,
+    bar: bool = False,
+) -> list[Outcome]:
+    """The outputs of trees of claims (Chan et al. 2022), whose nodes read prompts of their own.
 
     A node computes its site's function, in the reference's positions, of the stream that its own prompt has there, in
     which what its children's sites write is replaced by the children's values. A node without children has its site's
@@ -47,26 +61,35 @@ def run_tree(
     those of the children that enter an input come first, then those of the site (at the logits, the last token comes
     first). Of several copies of one site that enter one input at one position the first counts.
 
-    If every node reads the reference itself, this is the model, bit for bit.
+    If every node reads the reference itself, this is the model, bit for bit. What trees share is computed once.
 
     Args:
+        trees: each a root, and its inputs: of every node, the root included, the prompt from which all comes that its
+            children do not cover; or one for each (input, writer), such as ``("k", "a0.h1")`` or ``("x", "embed")``.
+            There the other heads before a post-norm are the reference's.
         references: which prompts of the pool give labels, lengths and positions.
-        inputs: of every node of the tree, the root included, the prompt from which all comes that its children do not
-            cover; or one for each (input, writer), such as ``("k", "a0.h1")`` or ``("x", "embed")``. There the
-            other heads before a post-norm are the reference's.
         metrics: their names.
+        bar: show progress.
 
     Raises:
-        ArgumentError: the tree, the references or the inputs do not fit the pool and its model; names every problem.
+        ArgumentError: a tree, the references or the inputs do not fit the pool and its model; names every problem.
         SearchError: a metric is not finite; names the reference.
     """
     references = np.asarray(references)
-    _check(pool, root, references, inputs)
+    for root, inputs in trees:
+        _check(pool, root, references, inputs)
     kinds = metrics_of(pool, metrics)
-    pool.keep([pool.last_stage], [*(node.site for node in root.walk()), *_separate_writers(pool, root, inputs)])
-    launches = (_Launch(pool, rows, references[rows], inputs) for rows in pool.chunks(len(references)))
-    parts = [pool.read(launch.references, launch.stream(root, STREAM), kinds) for launch in launches]
-    return outcome_of(parts, references, metrics)
+    pool.keep([pool.last_stage], _sites(pool, trees))
+    uses, launches = Uses(trees), list(pool.chunks(len(references)))
+    parts: list[list[tuple[Array, Array]]] = [[] for _ in trees]
+    with tqdm(total=len(trees) * len(launches), desc="trees", unit="launch", disable=not bar, leave=False) as shown:
+        for rows in launches:
+            shared = Shared(uses.counts.copy(), pool.room)
+            for (root, inputs), keys, own in zip(trees, uses.keys, parts, strict=True):
+                launch = _Launch(pool, rows, references[rows], inputs, keys, shared)
+                own.append(pool.read(launch.references, launch.stream(root, STREAM), kinds))
+                shown.update()
+    return [outcome_of(own, references, metrics) for own in parts]
 
 
 def outcome_of(
@@ -94,15 +117,22 @@ class _Launch:
 
     Attributes:
         rows: which entries of ``inputs`` these are.
+        keys, shared: what is at hand of trees that were run before.
     """
 
     pool: Pool
     rows: Int[np.ndarray, " launch"]
     references: Int[np.ndarray, " launch"]
     inputs: Inputs_
+    keys: Mapping[Path, Key]
+    shared: Shared
 
     def value(self, node: Node) -> Float[Array, "launch pos d"]:
         """What a node's site writes, in the references' positions."""
+        return self.shared.get(self.keys[node.path], lambda: self.computed(node))
+
+    def computed(self, node: Node) -> Float[Array, "launch pos d"]:
+        """The same, computed now."""
         if not node.children:
             return self.taken(self.pool.written(node.site), self.donors(node), node.site.roles)
         x = self.streams(node)
@@ -180,10 +210,11 @@ def _site(pool: Pool, name: str) -> Site:
     return Site(writer.kind, writer.layer, writer.head)
 
 
-def _separate_writers(pool: Pool, root: Node, inputs: Inputs_) -> list[Site]:
-    """All writers that nodes with one prompt for each read."""
-    names = {name for node in root.walk() if isinstance(given := inputs[node.path], Mapping) for _, name in given}
-    return [_site(pool, name) for name in names]
+def _sites(pool: Pool, trees: Sequence[tuple[Node, Inputs_]]) -> list[Site]:
+    """Those of all nodes, and all writers that nodes with one prompt for each read."""
+    sites = {node.site for root, _ in trees for node in root.walk()}
+    separate = (given for _, inputs in trees for given in inputs.values() if isinstance(given, Mapping))
+    return [*sites, *(_site(pool, name) for name in {name for given in separate for _, name in given})]
 
 
 def _check(pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_) -> None:

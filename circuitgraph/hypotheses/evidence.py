@@ -18,6 +18,7 @@ from circuitgraph.tasks.metrics import metrics
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.scrub_record import ScrubRecord
+    from circuitgraph.hypotheses.scrubbing import Scrub
 
 N_PROMPTS = 2000
 
@@ -82,11 +83,16 @@ class Evidence:
         return np.array([t in self.study.program.answers(p) for t, p in zip(said, self.batch.prompts, strict=True)])
 
     @cached_property
+    def ready(self) -> Scrub:
+        """All that a scrub will run on these prompts."""
+        from circuitgraph.hypotheses.scrubbing import Scrub
+
+        return Scrub.of(self)
+
+    @cached_property
     def scrubbed(self) -> ScrubRecord:
         """The hypothesis scrubbed on these prompts, its rivals and nulls beside it."""
-        from circuitgraph.hypotheses.scrubbing import scrub_evidence
-
-        return scrub_evidence(self)
+        return self.ready.result()
 
     def texts(self, tokens: Int[np.ndarray, " n"]) -> list[str]:
         """Tokens as text, without spaces around them."""

@@ -15,19 +15,19 @@ from functools import cached_property, partial
 from pathlib import Path as File
 
 import numpy as np
-from tqdm import tqdm
 
 from circuitgraph.api import environment, model_record
 from circuitgraph.catalog.records import Interval, TaskRecord
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord, CostRecord, ScrubRecord
-from circuitgraph.engine.tree import Outcome, run_tree
+from circuitgraph.engine.sharing import Uses
+from circuitgraph.engine.tree import Outcome, run_trees
 from circuitgraph.errors import HypothesisError, check_at_least, check_choice
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import N_PROMPTS, Evidence
 from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
 from circuitgraph.hypotheses.losses import Losses, worst_tenth
-from circuitgraph.hypotheses.sampling import Donors, Sampler
+from circuitgraph.hypotheses.sampling import Donors, Indices, Sampler
 from circuitgraph.hypotheses.scrub_parts import classes_of, nodes_of, splits_of
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.hypotheses.trials import (
@@ -74,12 +74,7 @@ def scrub(
         CircuitGraphError: an unknown name, fewer prompts than asked for, or too little memory.
     """
     check_at_least("n", n, 2)
-    return scrub_evidence(Evidence(asked(study, metric, unclaimed, align), n, seed, bar, memory))
-
-
-def scrub_evidence(evidence: Evidence) -> ScrubRecord:
-    """As `scrub`, on prompts that are already at hand."""
-    return Scrub.of(evidence).result()
+    return Evidence(asked(study, metric, unclaimed, align), n, seed, bar, memory).scrubbed
 
 
 def asked(study: Study, metric: str | None, unclaimed: str | None, align: str | None) -> Study:
@@ -129,15 +124,20 @@ class Scrub:
         return [*baselines(*both), scrubbed, *rivals, *nulls(*both), *parts(*both)]
 
     @cached_property
+    def donors(self) -> dict[Key, Donors]:
+        """Those of each trial; equal ones are held once."""
+        known: dict[bytes, Indices] = {}
+        return {trial.key: trial.draw().interned(known) for trial in self.trials}
+
+    @cached_property
     def cost(self) -> CostRecord:
-        """What running them takes, from their shapes alone."""
-        trees = [list(trial.root.walk()) for trial in self.trials]
-        pool = self.evidence.pool
-        sites = {node.site for nodes in trees for node in nodes}
+        """What running them takes, before anything runs."""
+        pool, uses = self.evidence.pool, Uses([(t.root, self.donors[t.key].inputs) for t in self.trials])
+        sites = {node.site for trial in self.trials for node in trial.root.walk()}
         n_kept = len({pool.reader(s).stage for s in sites if s.kind != "embed"}) + len({s.node for s in sites})
         return CostRecord(
-            n_trees=len(trees),
-            n_values=sum(map(len, trees)) * len(self.evidence.batch),
+            n_trees=len(self.trials),
+            n_values=(len(uses.counts) + len(self.trials)) * len(self.evidence.batch),
             bytes_held=4 * n_kept * pool.inputs.tokens.size * pool.model.spec.d_model,
         )
 
@@ -148,18 +148,17 @@ class Scrub:
             HypothesisError: a variable has no two prompts of one value, or the model does no better than chance.
             ArgumentError: the activations do not fit into memory.
         """
-        donors = {trial.key: trial.draw() for trial in self.trials}
-        outcomes = self.run(donors)
+        outcomes = self.run()
         losses = Losses({key: self.evidence.losses(found) for key, found in outcomes.items()}, self.evidence.seed)
         losses.check(self.evidence.metric)
-        return self.record(outcomes, losses, donors[SCRUBBED])
+        return self.record(outcomes, losses, self.donors[SCRUBBED])
 
-    def run(self, donors: Mapping[Key, Donors]) -> dict[Key, Outcome]:
+    def run(self) -> dict[Key, Outcome]:
         """The metric, the accuracy and the most likely token of each trial on every reference."""
-        references, pool = np.arange(len(self.evidence.batch)), self.evidence.pool
-        shown = tqdm(self.trials, desc="scrubbing", unit="tree", disable=not self.evidence.bar, leave=False)
-        names = [self.evidence.metric, _ACCURACY]
-        return {t.key: run_tree(pool, t.root, references, donors[t.key].inputs, names) for t in shown}
+        references, names = np.arange(len(self.evidence.batch)), [self.evidence.metric, _ACCURACY]
+        trees = [(trial.root, self.donors[trial.key].inputs) for trial in self.trials]
+        outcomes = run_trees(self.evidence.pool, trees, references, names, bar=self.evidence.bar)
+        return {trial.key: outcome for trial, outcome in zip(self.trials, outcomes, strict=True)}
 
     def record(self, outcomes: Mapping[Key, Outcome], losses: Losses, donors: Donors) -> ScrubRecord:
         """All that was measured, as it is stored."""

@@ -253,5 +253,5 @@ def test_the_shipped_hypothesis_of_induction_holds(run: Run) -> None:
     ran = run("test", shipped, "--prompts", 300, "--json", "-k", "not expect")
     claims = {claim["claim"]: claim for claim in json.loads(ran.out)["claims"]}
     assert {"program", "scrub", "rival[no previous-token head]", "holds[token_names_do_not_matter]"} <= set(claims)
-    assert {claim["verdict"] for claim in claims.values()} == {"held"}
+    assert not [c for c in claims.values() if c["verdict"] != "held"]
     assert ran.code == 0

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from circuitgraph.errors import HypothesisError
 
-_STRINGS = 2  # of one case; more than `n` bytes are seldom needed
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Take = Callable[[], bytes]
 _UNUSED = np.random.PCG64(0)  # what numpy's class asks for; none of its numbers is ever taken
@@ -46,20 +45,21 @@ class Chooser(np.random.Generator):
 
     @classmethod
     def of(cls, draw: Draw, n: int) -> Chooser:
-        """One that draws ``n`` bytes at a time from hypothesis, `_STRINGS` times, and then goes on with fixed numbers.
+        """One that draws ``n`` bytes from hypothesis, and goes on with numbers that follow from these.
 
         So a grammar that tries until something is legal comes to an end, even if hypothesis gives nothing but zeros.
+        And every case is one draw, however much it takes: of two failures hypothesis prefers that of fewer draws.
         """
-        strategy, left = strings(n), _STRINGS
-        fixed: np.random.PCG64 | None = None
+        given: bytes = draw(strings(n))
+        waiting, rest = True, None
 
         def take() -> bytes:
-            nonlocal left, fixed
-            left -= 1
-            if left >= 0:
-                return draw(strategy)
-            fixed = fixed or np.random.PCG64(1)
-            return fixed.random_raw(8).tobytes()
+            nonlocal rest, waiting
+            if waiting:
+                waiting = False
+                return given
+            rest = rest or np.random.PCG64(int.from_bytes(given, "big") + 1)
+            return rest.random_raw(8).tobytes()
 
         return cls(take)
 

@@ -48,7 +48,7 @@ class Equality(Check):
         inputs = {node.path: twice for node in self._tree.walk()}
         leaves = (node.path for node in self._tree.walk() if node.variable == self.of[0])
         inputs |= dict.fromkeys(leaves, np.concatenate([donors, own]))
-        values = run_tree(pool, self._tree, twice, inputs, [self.subject.metric]).values[0]
+        values = run_tree(pool, self._tree, twice, inputs, [self.subject.metric]).values[0].tolist()
         return [moved(self.subject.metric, *both, self._at_most) for both in zip(values[n:], values[:n], strict=True)]
 
 
@@ -117,7 +117,7 @@ class Irrelevance(Check):
         return Case(prompt, donor, edges=edges, shown=shown, notes=(CLASS_OF_ONE,) if donor.ids == prompt.ids else ())
 
     def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        before, after = self._patches.values(cases)
+        before, after = (values.tolist() for values in self._patches.values(cases))
         return [moved(self.subject.metric, *both, self._at_most) for both in zip(before, after, strict=True)]
 
 
@@ -169,6 +169,6 @@ def both(subject: Subject, cases: Sequence[Case]):
 
 def moved(metric: str, before: float, after: float, at_most: float) -> Finding:
     """Whether a metric has moved too far."""
-    distance = abs(float(after) - float(before))
+    distance = abs(after - before)
     failure = f"{metric} goes from {before:.4g} to {after:.4g}, by more than {at_most:g}" if distance > at_most else ""
     return Finding(failure, distance)

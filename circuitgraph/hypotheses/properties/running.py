@@ -153,7 +153,7 @@ class Answer:
 
     def margin(self, texts: frozenset[str]) -> float:
         """How far the likeliest of these texts' tokens is above the likeliest other, in logits."""
-        own = np.array([self._runner.tokens.text(token) in texts for token in self._likeliest])
+        own = np.array([self._runner.tokens.text(token) in texts for token in self._likeliest.tolist()])
         best = self.logits[self._likeliest]
         if own.all() or not own.any():
             return float("inf") if own.all() else float(-np.ptp(best))

@@ -90,7 +90,7 @@ class Supply:
             chooser = Chooser(lambda: rng.bytes(64))
             self.draw(chooser)
             taken.append(chooser.taken)
-        return max(8, -(-sorted(taken)[15] // 8) * 8)
+        return max(8, -(-sorted(taken)[17] // 8) * 8)
 
     def donors(self, variable: str, *, same_layout: bool) -> Donors:
         """The pool in classes of a variable's value."""

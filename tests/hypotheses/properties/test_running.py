@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,7 +31,7 @@ def test_an_answer_is_what_the_model_computes(study: Study, runner: Runner) -> N
     prompts = study.prompts(40)  # more than one launch, of several lengths
     batch = study.batch(prompts).tokens
     positions = np.broadcast_to(np.arange(batch.mask.shape[1]), batch.mask.shape)
-    everywhere = np.asarray(study.model.transformer(batch.clean, batch.mask, positions))
+    everywhere = np.asarray(study.model.transformer(*map(jnp.asarray, (batch.clean, batch.mask, positions))))
     expected = everywhere[np.arange(40), batch.score_at]
     answers = runner.answers(prompts)
     np.testing.assert_allclose([a.logits for a in answers], expected, atol=2e-4)
