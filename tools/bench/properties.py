@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from circuitgraph.graph.sites import embed, head, logits
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.properties.checks import Case, check_of
-from circuitgraph.hypotheses.properties.strategies import batches, chosen
+from circuitgraph.hypotheses.properties.strategies import batches
 from circuitgraph.hypotheses.properties.subject import Subject
 from circuitgraph.hypotheses.study import Study
 
@@ -73,7 +74,10 @@ def _hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
 def _row(task: str, subject: Subject, property, n: int, compiled: list[str]) -> str:
     check = check_of(subject, property)
     supply, n_bytes = subject.supply, subject.supply.bytes_per_prompt + check.n_bytes
-    one = chosen(lambda rng: check.draw(rng, supply.draw(rng)), n_bytes)
+
+    def one(rng: np.random.Generator) -> Case:
+        return check.draw(rng, supply.draw(rng))
+
     seen: list[int] = []
 
     @settings(

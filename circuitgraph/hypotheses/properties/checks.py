@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from circuitgraph.errors import HypothesisError, list_problems, unknown_name
+from circuitgraph.errors import CircuitGraphError, HypothesisError, list_problems, unknown_name
 from circuitgraph.hypotheses.language import Property
+from circuitgraph.hypotheses.located import innermost, said, shown
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.relabel import Relabelling
 from circuitgraph.hypotheses.properties.subject import Subject
@@ -132,6 +133,21 @@ def check_of(subject: Subject, property: Property) -> Check:
     for name in property.of:
         subject.variable(name)
     return kind(subject, property.of, **property.settings)
+
+
+def findings(check: Check, property: Property, cases: Sequence[Case]) -> list[Finding]:
+    """What a check finds. An error in the user's own functions is a finding as well."""
+    try:
+        return check.findings(cases)
+    except CircuitGraphError:
+        raise
+    except Exception as error:
+        where = innermost(error, property.where.file)
+        if where is None:
+            raise
+        if len(cases) > 1:
+            return [finding for case in cases for finding in findings(check, property, [case])]
+        return [Finding(f"{shown(where)}: {said(error)}", error=True)]
 
 
 def settings_of(kind: type[Check]) -> list[inspect.Parameter]:

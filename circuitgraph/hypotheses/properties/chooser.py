@@ -1,7 +1,8 @@
 """Lets the `hypothesis` library make a grammar's choices, so that one grammar serves for sampling and for shrinking.
 
-Choices are read off strings of bytes, several at a time: one draw of a string costs what one draw of a number does, and
-is shrunk byte by byte. Zeros are the first of everything.
+All choices of a case are read off one string of bytes: drawing a string costs what drawing a number does, and it is
+shrunk byte by byte. And of two failures hypothesis prefers that of fewer draws, whatever they are. Zeros are the first
+of everything.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 
 from circuitgraph.errors import HypothesisError
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
 Take = Callable[[], bytes]
 _UNUSED = np.random.PCG64(0)  # what numpy's class asks for; none of its numbers is ever taken
 _ONE, _TWO = 1 << 4, 1 << 12  # choices among so many take one byte, two bytes: enough to be nearly equally likely
@@ -44,13 +44,11 @@ class Chooser(np.random.Generator):
         self._take, self._left, self._at, self.taken = take, b"", 0, 0
 
     @classmethod
-    def of(cls, draw: Draw, n: int) -> Chooser:
-        """One that draws ``n`` bytes from hypothesis, and goes on with numbers that follow from these.
+    def of(cls, given: bytes) -> Chooser:
+        """One that reads these, and goes on with numbers that follow from them.
 
-        So a grammar that tries until something is legal comes to an end, even if hypothesis gives nothing but zeros.
-        And every case is one draw, however much it takes: of two failures hypothesis prefers that of fewer draws.
+        So a grammar that tries until something is legal comes to an end, even if all that is given is zeros.
         """
-        given: bytes = draw(strings(n))
         waiting, rest = True, None
 
         def take() -> bytes:

@@ -5,31 +5,25 @@ The two are apart because the hunt's distribution is adversarial: it says whethe
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 from hypothesis import event, given, target
 from hypothesis.errors import Flaky
 
-from circuitgraph.catalog.records import Interval
-from circuitgraph.errors import CircuitGraphError, DataError, HypothesisError
-from circuitgraph.evaluation.intervals import proportion
+from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.language import Property
-from circuitgraph.hypotheses.located import innermost, said, shown
+from circuitgraph.hypotheses.located import said
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.checks import OWN, Case, Check, Existence, Finding, check_of
+from circuitgraph.hypotheses.properties.checks import OWN, Case, Check, Existence, Finding, check_of, findings
 from circuitgraph.hypotheses.properties.exceptions import find_prompts
 from circuitgraph.hypotheses.properties.functions import UserFunction
 from circuitgraph.hypotheses.properties.profiles import Profile, profile_of
-from circuitgraph.hypotheses.properties.strategies import MOST, batches, chosen
+from circuitgraph.hypotheses.properties.rates import Caught, Rate, measure
+from circuitgraph.hypotheses.properties.strategies import batches
 from circuitgraph.hypotheses.properties.subject import Subject
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.hypotheses.verdict import Verdict
 
-N_MEASURED = 1000  # prompts on which the rate is measured
-_CASES_SEED, _KNOWN_SEED = 6, 7
+_KNOWN_SEED = 7
 _TRIED = 32  # cases of a known exception
 
 
@@ -53,37 +47,6 @@ def test_property(study: Study, property: Property, profile: str = "dev") -> Ver
 test_property.__test__ = False  # type: ignore[attr-defined]  # it is named like a test, and is none
 
 
-@dataclass(frozen=True)
-class Caught:
-    """A case and what is wrong with it."""
-
-    case: Case
-    finding: Finding
-
-    def __str__(self) -> str:
-        return f"{self.case}\n{self.finding.failure}"
-
-
-@dataclass
-class Rate:
-    """What the task's own prompts said.
-
-    Attributes:
-        n: prompts of which the property says something; vacuous: the others.
-        caught: the exceptions, the shortest first.
-    """
-
-    n: int = 0
-    vacuous: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    caught: list[Caught] = field(default_factory=list)
-
-    @property
-    def interval(self) -> Interval:
-        """The share of exceptions with its 95 % Wilson interval."""
-        return proportion(len(self.caught), self.n)
-
-
 class _Found(Exception):  # noqa: N818  not an error of ours: it tells hypothesis that a case fails
     pass
 
@@ -104,30 +67,12 @@ class Trial:
     def verdict(self) -> Verdict:
         """All of it."""
         stale = self._obeying_exceptions()
-        rate = self.measure()
+        rate = measure(self._check, self._property)
         if rate.n == 0:
             why = "; ".join(f"{reason} ({n})" for reason, n in rate.vacuous.items())
             return Verdict(False, f"{self._property.name}: no prompt on which it says anything: {why}")
         hunted = self.hunt()
         return self._judged(rate, hunted, stale)
-
-    def measure(self) -> Rate:
-        """The rate on a thousand prompts of the evaluation split, or on as many as there are."""
-        prompts = _some(self._check.subject.study)
-        rng = np.random.default_rng([self._check.subject.study.seed, _CASES_SEED])
-        rate = Rate()
-        for start in range(0, len(prompts), MOST):
-            cases = [self._check.draw(rng, prompt) for prompt in prompts[start : start + MOST]]
-            for case, finding in zip(cases, self._findings(cases), strict=True):
-                rate.notes.update(case.notes)
-                if finding.vacuous:
-                    rate.vacuous[finding.vacuous] += 1
-                    continue
-                rate.n += 1
-                if finding.failure:
-                    rate.caught.append(Caught(case, finding))
-        rate.caught.sort(key=lambda caught: (not caught.finding.error, len(caught.case.prompt)))
-        return rate
 
     def hunt(self) -> Caught | None:
         """The simplest exception that `hypothesis` finds, known ones left aside; None if it finds none.
@@ -137,18 +82,20 @@ class Trial:
         """
         check, last = self._check, []
         n_bytes = self._supply.bytes_per_prompt + check.n_bytes
-        one = chosen(lambda rng: check.draw(rng, self._supply.draw(rng)), n_bytes)
+
+        def one(rng: np.random.Generator) -> Case:
+            return check.draw(rng, self._supply.draw(rng))
 
         def exceptions(cases: list[Case]) -> None:
             cases = [case for case in cases if case.prompt.text not in self._known]
             self.n_cases += len(cases)
-            findings = self._findings(cases) if cases else []
-            for case, finding in zip(cases, findings, strict=True):
+            found = findings(check, self._property, cases) if cases else []
+            for case, finding in zip(cases, found, strict=True):
                 for note in (*case.notes, *([finding.vacuous] if finding.vacuous else [])):
                     event(note)
-            if self._profile.climb and findings:
-                target(max(_finite(finding.drop) for finding in findings), label="drop")
-            bad = [Caught(*both) for both in zip(cases, findings, strict=True) if both[1].failure]
+            if self._profile.climb and found:
+                target(max(_finite(finding.drop) for finding in found), label="drop")
+            bad = [Caught(*both) for both in zip(cases, found, strict=True) if both[1].failure]
             if bad:
                 last.append(bad[0])
                 raise _Broken if bad[0].finding.error else _Found
@@ -171,27 +118,13 @@ class Trial:
             return Caught(caught.case, Finding(caught.finding.failure + note, error=caught.finding.error))
         return None
 
-    def _findings(self, cases: Sequence[Case]) -> list[Finding]:
-        """What the check finds. An error in the user's own functions is a finding as well."""
-        try:
-            return self._check.findings(cases)
-        except CircuitGraphError:
-            raise
-        except Exception as error:
-            where = innermost(error, self._property.where.file)
-            if where is None:
-                raise
-            if len(cases) > 1:
-                return [finding for case in cases for finding in self._findings([case])]
-            return [Finding(f"{shown(where)}: {said(error)}", error=True)]
-
     def _obeying_exceptions(self) -> list[Prompt]:
         """Known exceptions that are none any more: no case of theirs fails."""
         rng = np.random.default_rng([self._check.subject.study.seed, _KNOWN_SEED])
         obeying = []
         for prompt in find_prompts(self._property.exceptions, self._supply):
-            findings = self._findings([self._check.draw(rng, prompt) for _ in range(_TRIED)])
-            if not any(finding.failure for finding in findings):
+            cases = [self._check.draw(rng, prompt) for _ in range(_TRIED)]
+            if not any(finding.failure for finding in findings(self._check, self._property, cases)):
                 obeying.append(prompt)
         return obeying
 
@@ -201,40 +134,16 @@ class Trial:
         error = next((c for c in (hunted, *strangers) if c is not None and c.finding.error), None)
         if error is not None:
             return Verdict(False, f"{name}: an error in the property", str(error))
-        interval = rate.interval
-        share = f"{_percent(interval.mean)} of {rate.n:,} prompts are exceptions [{_percent(interval.low)}, "
-        share += f"{_percent(interval.high)}], {_percent(allow)} allowed"
         simplest = hunted or next(iter(strangers), None)
+        held, share = (simplest is None, f"{rate.shown}, none allowed") if not allow else rate.against(allow)
         found = f"{self.n_cases:,} more tried" if simplest is None else "the simplest below"
-        held = interval.low <= allow if allow else simplest is None
         lines = [] if simplest is None else [str(simplest)]
         if held and simplest is not None:
             lines.append(f"To keep it as a known exception: exceptions=[{simplest.case.prompt.text!r}]")
         lines += [f"No exception any more, remove it: {prompt.text!r}" for prompt in stale]
-        lines += [f"{n} of {rate.n + rate.vacuous.total()} prompts: {what}" for what, n in _counted(rate)]
+        lines += [f"{n} of {rate.n + rate.vacuous.total()} prompts: {what}" for what, n in rate.counted]
         return Verdict(held, f"{name}: {share}; {found}", "\n".join(lines))
-
-
-def _counted(rate: Rate) -> list[tuple[str, int]]:
-    """What was vacuous, and why."""
-    return [*rate.vacuous.items(), *rate.notes.items()]
-
-
-def _some(study: Study) -> list[Prompt]:
-    """Prompts of the evaluation split, as many as there are."""
-    n = N_MEASURED
-    while True:
-        try:
-            return study.prompts(n)
-        except DataError:
-            if n < 2:
-                raise
-            n //= 2
 
 
 def _finite(drop: float) -> float:
     return float(np.clip(np.nan_to_num(drop), -1e6, 1e6))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 from circuitgraph.errors import unknown_name
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.chooser import Chooser
+from circuitgraph.hypotheses.properties.chooser import Chooser, strings
 from circuitgraph.hypotheses.properties.supply import Supply
 from circuitgraph.hypotheses.study import Study
 
 T = TypeVar("T")
 MOST = 32  # cases of one example
 _BUDGET = 4096  # bytes of one example; hypothesis gives up at twice as many
-_STOP = st.integers(0, 63)  # 0 ends an example
 
 CLASS_OF_ONE = "class of one"
 
@@ -62,33 +61,28 @@ def chosen(draw_one: Callable[[np.random.Generator], T], n_bytes: int) -> st.Sea
     Args:
         n_bytes: about as many as its choices take.
     """
-
-    @st.composite
-    def strategy(draw: Any) -> T:
-        return draw_one(Chooser.of(draw, n_bytes))
-
-    return strategy()
+    return strings(n_bytes).map(lambda given: draw_one(Chooser.of(given)))
 
 
-def batches(one: st.SearchStrategy[T], n_bytes: int) -> st.SearchStrategy[list[T]]:
-    """Lists of up to `MOST` cases, nearly always of many; a failing list shrinks to one case.
+def batches(draw_one: Callable[[np.random.Generator], T], n_bytes: int) -> st.SearchStrategy[list[T]]:
+    """Lists of up to `MOST` of what a function draws, nearly always of many; a failing list shrinks to one case.
+
+    Each case is one draw, which hypothesis can leave out. A string that begins with a zero ends the list.
 
     Args:
         n_bytes: what a case takes, so that long ones make shorter lists.
     """
     most = max(1, min(MOST, _BUDGET // (n_bytes + 2)))
-
-    @st.composite
-    def one_more(draw: Any) -> list[T]:  # one span of choices, so that deleting it deletes one case
-        return [draw(one)] if draw(_STOP) else []
-
-    more = one_more()
+    strategy = strings(n_bytes + 1)
 
     @st.composite
     def several(draw: Any) -> list[T]:
-        found = [draw(one)]
-        while len(found) < most and (another := draw(more)):
-            found += another
+        found: list[T] = []
+        while len(found) < most:
+            given: bytes = draw(strategy)
+            if found and not given[0]:
+                break
+            found.append(draw_one(Chooser.of(given[1:])))
         return found
 
     return undisturbed(several())

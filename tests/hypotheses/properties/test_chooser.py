@@ -59,5 +59,5 @@ def test_what_has_no_strategy_is_named() -> None:
 
 
 def test_a_grammar_that_tries_again_comes_to_an_end_on_zeros() -> None:
-    rng = Chooser.of(lambda strategy: bytes(8), 8)
+    rng = Chooser.of(bytes(8))
     assert next(i for i in range(1000) if rng.integers(2) == 1) >= 8
