@@ -10,7 +10,7 @@ from circuitgraph.catalog.records import SCHEMA_VERSION, Environment, Interval, 
 class ComparedRecord(Record):
     """Another hypothesis on the same prompts: a rival, or a null that says nothing.
 
-    ``difference``: what the hypothesis recovers more than this one, prompt by prompt.
+    ``difference``: how much nearer the hypothesis comes to recovering all, on the same prompts.
     """
 
     name: str

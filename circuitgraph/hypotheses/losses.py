@@ -48,8 +48,8 @@ class Losses:
         return float(shares[np.isfinite(shares)].std())
 
     def difference(self, key: Key, other: Key) -> Interval:
-        """How much more one trial recovers than another."""
-        return _interval(self._shares(key) - self._shares(other))
+        """How much nearer one trial comes to all of the loss than another: to recover too much is no better."""
+        return _interval(np.abs(1 - self._shares(other)) - np.abs(1 - self._shares(key)))
 
     def within(self, chosen: Bool[np.ndarray, " n"]) -> Losses:
         """The same of some of the prompts."""

@@ -229,7 +229,7 @@ def judged(
     nulled: list[ComparedRecord],
     without_donors: Sequence[str] = (),
 ) -> tuple[bool, str]:
-    """Whether a hypothesis recovers more than nothing, than every rival and than every null; and that in a line.
+    """Whether a hypothesis comes nearer to the model than chance, every rival and every null; and that in a line.
 
     Args:
         without_donors: variables that were hardly resampled, so that nothing is shown; see `untested`.
@@ -238,11 +238,11 @@ def judged(
     shown = [f"{name}: {mean} of the loss recovered [{low}, {high}]"]
     for kind, found in (("rival", rivals), ("null", nulled)):
         if found:
-            best = max(found, key=lambda one: one.recovered.mean)
+            best = min(found, key=lambda one: abs(1 - one.recovered.mean))
             shown.append(f"best {kind} {_two(best.recovered.mean)} ({best.name!r})")
     line = f"{shown[0]}; {', '.join(shown[1:])}" if len(shown) > 1 else shown[0]
-    if recovered.low <= 0:
-        return False, f"{line}: refuted, no better than {ZERO_POINT}"
+    if recovered.low <= 0 or recovered.high >= 2:
+        return False, f"{line}: refuted, no nearer to the model than {ZERO_POINT}"
     beaten = [one.name for one in (*rivals, *nulled) if one.difference.low <= 0]
     if beaten:
         return False, f"{line}: refuted, no better than {' or '.join(map(repr, beaten))}"
@@ -273,6 +273,11 @@ def notes(classes: list[ClassesRecord], recovered: Interval, changed: float) -> 
     found = (
         [f"prompts that share their value with no other, and can only be their own donors: {alone}"] if alone else []
     )
+    if recovered.low > 1.01:
+        found.append(
+            f"{recovered.mean:.0%} of the loss recovered is more than there is: what works against the behaviour in "
+            "the model was resampled away, so the hypothesis leaves it out"
+        )
     lost = abs(1 - recovered.mean)
     if changed > max(0.1, 2 * lost):
         found.append(

@@ -40,6 +40,13 @@ def test_differences_are_paired(losses: Losses) -> None:
     assert mean.low < losses.of[SCRUBBED].mean() < mean.high
 
 
+def test_to_recover_too_much_is_no_better(losses: Losses) -> None:
+    model, nothing = losses.of[MODEL], losses.of[RANDOM_PROMPTS]
+    over = Losses({**losses.of, OTHER: model - (nothing - model) / 2}, 0)
+    assert over.recovered(OTHER).mean == pytest.approx(1.5)
+    assert over.difference(SCRUBBED, OTHER).mean == pytest.approx(0.25)
+
+
 def test_the_standard_error_is_that_of_a_ratio_of_means() -> None:
     rng = np.random.default_rng(1)
     model, nothing = np.zeros(N), np.ones(N)
@@ -108,6 +115,11 @@ def compared(name: str, mean: float, low: float) -> ComparedRecord:
 GOOD = Interval(mean=0.98, low=0.97, high=0.99)
 
 
+def test_the_best_rival_is_that_which_is_nearest_to_all() -> None:
+    line = judged("h", GOOD, [compared("too much", 1.4, 0.3), compared("near", 0.9, 0.05)], [])[1]
+    assert "best rival 0.90 ('near')" in line
+
+
 def test_the_verdict_names_the_best_of_its_rivals() -> None:
     rivals = [compared("weak", 0.1, 0.8), compared("no previous-token head", 0.21, 0.7)]
     held, line = judged("induction", GOOD, rivals, [compared("random", -0.001, 0.9)])
@@ -137,7 +149,10 @@ def test_with_most_prompts_their_own_donors_nothing_is_shown() -> None:
 def test_recovering_nothing_refutes() -> None:
     held, line = judged("h", Interval(mean=0.02, low=-0.01, high=0.05), [], [])
     assert not held
-    assert line.endswith("refuted, no better than logits of random other prompts")
+    assert line.endswith("refuted, no nearer to the model than logits of random other prompts")
+    held, line = judged("h", Interval(mean=2.1, low=1.9, high=2.3), [], [])
+    assert not held
+    assert line.endswith("refuted, no nearer to the model than logits of random other prompts")
 
 
 def test_notes_tell_of_cancellation_and_of_prompts_that_are_their_own_donors() -> None:
@@ -145,4 +160,7 @@ def test_notes_tell_of_cancellation_and_of_prompts_that_are_their_own_donors() -
     singletons, cancels = notes([few], GOOD, 0.4)
     assert singletons == "prompts that share their value with no other, and can only be their own donors: 3 (v)"
     assert "prompts change by 40% of the loss to recover, their mean by 2% only" in cancels
-    assert notes([few.model_copy(update={"singletons": 0})], Interval(mean=0.7, low=0.6, high=0.8), 0.4) == []
+    few = few.model_copy(update={"singletons": 0})
+    assert notes([few], Interval(mean=0.7, low=0.6, high=0.8), 0.4) == []
+    (over,) = notes([few], Interval(mean=1.35, low=1.33, high=1.38), 0.4)
+    assert "135% of the loss recovered is more than there is" in over

@@ -1,6 +1,6 @@
 """The digit is said to go from the heads to the logits, without any MLP. True on paper.
 
-Refuted by: expect loss_recovered >= 0.8
+Refuted by: expect[loss_recovered >= 0.8]
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits

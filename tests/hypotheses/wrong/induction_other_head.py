@@ -1,6 +1,6 @@
 """The induction head is said to be a1.h2, which writes nothing.
 
-Refuted by: expect loss_recovered >= 0.8
+Refuted by: expect[loss_recovered >= 0.8]
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits

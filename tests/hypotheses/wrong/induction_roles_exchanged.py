@@ -1,6 +1,6 @@
 """The first-layer head at B1 is said to carry B itself, and the second layer to copy what it carries. True on paper.
 
-Refuted by: expect loss_recovered >= 0.8
+Refuted by: expect[loss_recovered >= 0.8]
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits

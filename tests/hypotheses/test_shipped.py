@@ -1,0 +1,45 @@
+"""Shipped hypotheses hold; files that say something false are refuted, each by the claim that its docstring names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "wrong"
+SHIPPED = Path(__file__).parents[2] / "hypotheses"
+REFUTED_BY = "Refuted by: "
+
+
+def claims_of(*arguments: str | Path) -> tuple[int, dict[tuple[str, str], dict[str, str]]]:
+    """The exit status of ``circuitgraph test``, and each claim by file and name; in a process without type checks."""
+    command = [sys.executable, "-m", "circuitgraph.cli.main", "test", "--json", "--profile", "ci", *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    claims = json.loads(ran.stdout)["claims"]
+    return ran.returncode, {(Path(claim["file"]).name, claim["claim"]): claim for claim in claims}
+
+
+@pytest.mark.slow
+def test_each_wrong_hypothesis_is_refuted_by_what_its_docstring_says() -> None:
+    files = sorted(FOLDER.glob("*.py"))
+    status, claims = claims_of(FOLDER)
+    assert len(files) >= 9
+    assert status == 2  # some cannot even be tested
+    for file in files:
+        name = next(line for line in file.read_text().splitlines() if line.startswith(REFUTED_BY))
+        found = claims[file.name, name.removeprefix(REFUTED_BY)]
+        assert found["verdict"] == ("error" if found["claim"] == "program" else "refuted"), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.py")), ids=lambda file: file.stem)
+def test_each_shipped_hypothesis_holds(file: Path) -> None:
+    status, claims = claims_of(file)
+    assert [claim for claim in claims.values() if claim["verdict"] != "held"] == []
+    assert status == 0
+    kinds = {claim.partition("[")[0] for _, claim in claims}
+    assert kinds >= {"program", "expect", "scrub", "rival"}
+    assert kinds & {"holds", "never", "property"}
