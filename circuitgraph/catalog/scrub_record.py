@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.catalog.records import SCHEMA_VERSION, Environment, Interval, ModelRecord, Record, TaskRecord
 
 
@@ -93,6 +94,7 @@ class ScrubRecord(Record):
     hypothesis: str
     file: str
     file_sha256: str | None
+    stored: HypothesisRecord | None = Field(None, description="the hypothesis itself, as data")
     model: ModelRecord
     task: TaskRecord
     environment: Environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +14,19 @@ from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, GraphError, OutputError
 
 if TYPE_CHECKING:
+    from circuitgraph.catalog.hypothesis_record import HypothesisRecord
     from circuitgraph.graph.circuit import Circuit
     from circuitgraph.models.language_model import LanguageModel
 
 
 def hypothesize(
-    circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
+    circuit: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a circuit, or its circuit.json; or what `circuitgraph scrub FILE --json` printed, whose "
+            "hypothesis is written out again."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The hypothesis file to write: a name that ends in .py.")],
     model: Annotated[
         str | None, typer.Option("--model", help="Folder, shipped model or hub name. [default: the circuit's]")
@@ -36,27 +44,58 @@ def hypothesize(
 
     A hypothesis file is **executed as Python** by every command that uses it: read a file before you run one of others.
 
-    Example: `circuitgraph hypothesize runs/induction -o hypotheses/mine.py`
+    Examples:
+
+    - `circuitgraph hypothesize runs/induction -o hypotheses/mine.py`
+
+    - `circuitgraph scrub hypotheses/mine.py --json > mine.json`, and elsewhere
+      `circuitgraph hypothesize mine.json -o again.py`
     """
     from circuitgraph.catalog.files import load_circuit
     from circuitgraph.catalog.folders import write_file
-    from circuitgraph.hypotheses.checking import text_problems
-    from circuitgraph.hypotheses.loading import load_hypotheses
     from circuitgraph.hypotheses.roles import NoRoles
     from circuitgraph.hypotheses.skeleton import skeleton
+    from circuitgraph.hypotheses.writing import source_of
 
     if out.suffix != ".py":
         raise ArgumentError(f"--out is {str(out)!r}: a hypothesis file is Python, with a name that ends in .py.")
     if out.exists() and (out.is_dir() or not force):
         raise OutputError(f"{str(out)!r} exists already. Choose another --out, or add --force to overwrite it.")
     output = Output(as_json, quiet)
-    loaded = load_circuit(circuit)
-    about = _about(loaded, model)
-    roles = NoRoles() if no_roles else _measured(output, loaded, about)
-    write_file(out, skeleton(loaded, roles, **about).encode())
-    left = [finding.message.split("`")[1] for finding in text_problems(load_hypotheses(out)[0])]
-    output.say(f"Functions to write: {', '.join(left)}. Then: circuitgraph scrub {out}")
+    record = _stored(circuit)
+    if record is None:
+        loaded = load_circuit(circuit)
+        about = _about(loaded, model)
+        roles = NoRoles() if no_roles else _measured(output, loaded, about)
+        text = skeleton(loaded, roles, **about)
+    else:
+        text = source_of(record if model is None else record.model_copy(update={"model": model}))
+    write_file(out, text.encode())
+    left = _unwritten(text)
+    output.say(f"Functions to write: {', '.join(left) or 'none'}. Then: circuitgraph scrub {out}")
     output.result(json.dumps({"hypothesis": str(out), "unwritten": left}), str(out))
+
+
+def _unwritten(text: str) -> list[str]:
+    """Names of the functions that end in ``...``. The text is read, not executed: it may be somebody else's."""
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    return [f.name for f in functions if ast.unparse(f.body[-1]) == "..."]
+
+
+def _stored(path: Path) -> HypothesisRecord | None:
+    """The stored hypothesis of a JSON file, on its own or in the record of a scrub; None if it is something else."""
+    from circuitgraph.catalog.hypothesis_record import HypothesisRecord
+
+    if path.suffix != ".json" or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # the circuit's reader says what is wrong
+    found = content.get("stored", content) if isinstance(content, dict) else None
+    if not isinstance(found, dict) or "variables" not in found:
+        return None
+    return HypothesisRecord.from_json(json.dumps(found))
 
 
 def _about(circuit: Circuit, model: str | None) -> dict[str, Any]:

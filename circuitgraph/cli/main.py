@@ -9,7 +9,7 @@ import typer
 
 from circuitgraph import __version__
 from circuitgraph.cli import compile as compiling
-from circuitgraph.cli import discover, evaluate, hypothesize, leaderboard, listing, render, scrub
+from circuitgraph.cli import discover, evaluate, hypothesize, interchange, leaderboard, listing, render, scrub
 from circuitgraph.cli import test as testing
 from circuitgraph.errors import CircuitGraphError
 
@@ -29,6 +29,7 @@ app.command("render")(render.render)
 app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
+app.command("interchange")(interchange.interchange)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("list")(listing.list_names)
 

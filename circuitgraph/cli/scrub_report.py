@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,18 +52,18 @@ def draw(found: ScrubRecord, path: Path) -> str | None:
 def _losses(found: ScrubRecord) -> Table:
     title = (
         f"{found.hypothesis}\n{found.task.name} in {found.model.name}, {found.n:,} unseen prompts, "
-        f"loss by {found.metric}, unclaimed: {found.unclaimed}, align: {found.align}"
+        f"loss by {found.metric}, unclaimed: {found.unclaimed}, align: {found.align}; 95 % intervals"
     )
-    table = _table(title, "", "loss", "accuracy", "recovered", "95 % interval", "behind by", "95 % interval")
-    table.add_row("the model", _mean(found.loss_model), _mean(found.accuracy_model), "1", "", "", "")
-    own = (_mean(found.loss_scrubbed), _mean(found.accuracy_scrubbed), *interval(found.recovered))
-    table.add_row(Text("the hypothesis", "bold"), *own, "", "")
+    table = _table(title, "", "loss", "accuracy", "recovered", "behind by")
+    table.add_row("the model", _mean(found.loss_model), _mean(found.accuracy_model), "1", "")
+    own = (_mean(found.loss_scrubbed), _mean(found.accuracy_scrubbed), _with_bounds(found.recovered))
+    table.add_row(Text("the hypothesis", "bold"), *own, "")
     for kind, others in (("rival", found.rivals), ("null", found.nulls)):
         for one in others:
-            shown = (_mean(one.loss), _mean(one.accuracy), *interval(one.recovered), *interval(one.difference))
+            shown = (_mean(one.loss), _mean(one.accuracy), _with_bounds(one.recovered), interval(one.difference)[1])
             table.add_row(f"{kind}: {one.name}", *shown)
     zero = f"zero point: {found.zero_point}"
-    table.add_row(zero, _mean(found.loss_random), _mean(found.accuracy_random), "0", "", "", "")
+    table.add_row(zero, _mean(found.loss_random), _mean(found.accuracy_random), "0", "")
     return table
 
 
@@ -95,7 +96,7 @@ def _node(node: NodeRecord) -> Text:
     label.append(f"{node.site}{into}", "bold")
     label.append(f" carries {node.variable}{role}: alone {node.alone.mean:.3f}, all but it {node.all_but.mean:.3f}\n")
     what = "reference" if len(node.path) == 1 else "donor"
-    label.append(f"{what}: {_short(node.donor)} ({node.variable} = {node.value})", "dim")
+    label.append(f"{what}: {_short(node.donor)} ({node.variable} = {textwrap.shorten(node.value, _WIDE)})", "dim")
     if node.others is not None:
         label.append(f"\nthe rest: {_short(node.others)}", "dim")
     return label
@@ -110,24 +111,27 @@ def _classes(found: ScrubRecord) -> Table:
 
 
 def _splits(found: ScrubRecord) -> Table:
-    table = _table("Recovered on the prompts of each class", "", "value", "prompts", "recovered", "95 % interval")
+    table = _table("Recovered on the prompts of each class", "", "value", "prompts", "recovered")
     for s in found.splits:
-        shown = (
-            interval(s.recovered) if s.recovered is not None else ("undefined", "model and zero point do not differ")
-        )
-        table.add_row(s.variable, s.value, f"{s.n:,}", *shown)
+        shown = "model and zero point do not differ" if s.recovered is None else _with_bounds(s.recovered)
+        table.add_row(s.variable, s.value, f"{s.n:,}", shown)
     return table
 
 
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if not heading else "right")
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=bool(heading))
     return table
 
 
 def _mean(of: Interval) -> str:
     return interval(of)[0]
+
+
+def _with_bounds(of: Interval) -> str:
+    mean, bounds = interval(of)
+    return f"{mean} [{bounds.replace(' .. ', ', ')}]"
 
 
 def _short(text: str) -> str:

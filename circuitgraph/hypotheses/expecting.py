@@ -17,7 +17,7 @@ from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.interchange import Failure, interchange
+from circuitgraph.hypotheses.interchange import interchange
 from circuitgraph.hypotheses.language import Expectation
 from circuitgraph.hypotheses.necessity import necessity
 from circuitgraph.hypotheses.prompt import Prompt
@@ -91,13 +91,7 @@ def _interchange(evidence: Evidence, expectation: Expectation) -> Measured:
             f"The program says nothing on any of {found.n_prompts} prompts once {'+'.join(expectation.of)} is swapped: "
             "let the output be defined there, or swap other variables along."
         )
-    return found.accuracy, "\n".join(map(_shown, found.failures[:1]))
-
-
-def _shown(failure: Failure) -> str:
-    donors = "\n".join(f"donor:  {donor!r}" for donor in failure.donors)
-    expected = " or ".join(sorted(failure.expected)[:4])
-    return f"prompt: {failure.base!r}\n{donors}\nthe program says {expected}, the model {failure.said}"
+    return found.accuracy, "\n".join(map(str, found.failures[:1]))
 
 
 def _necessity(evidence: Evidence, expectation: Expectation) -> Measured:

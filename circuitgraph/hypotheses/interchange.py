@@ -31,6 +31,11 @@ class Failure:
     expected: frozenset[str]
     said: str
 
+    def __str__(self) -> str:
+        donors = "\n".join(f"donor:  {donor!r}" for donor in self.donors)
+        expected = " or ".join(sorted(self.expected)[:4])
+        return f"prompt: {self.base!r}\n{donors}\nthe program says {expected}, the model {self.said}"
+
 
 @dataclass(frozen=True)
 class Interchange:

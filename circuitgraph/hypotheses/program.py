@@ -104,3 +104,12 @@ def answers_of(value: Any) -> frozenset[str]:
     if isinstance(value, (set, frozenset, list, tuple)):
         return frozenset(str(item).strip() for item in value)
     return frozenset([str(value).strip()])
+
+
+def shown(value: Any) -> str:
+    """A value as text that is the same in every run: sets have no order of their own."""
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(shown, value))) + "}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(shown, value)) + ")"
+    return str(value)

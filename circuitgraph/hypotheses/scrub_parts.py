@@ -9,6 +9,7 @@ from circuitgraph.catalog.scrub_record import ClassesRecord, NodeRecord, SplitRe
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.losses import Losses
+from circuitgraph.hypotheses.program import shown
 from circuitgraph.hypotheses.sampling import Donors, Sampler
 from circuitgraph.hypotheses.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
 
@@ -47,16 +48,16 @@ def splits_of(evidence: Evidence, losses: Losses) -> list[SplitRecord]:
         for code, at, size in zip(found, first, sizes, strict=True):
             value = program.values(prompts[at])[variable]
             recovered = _recovered(own.within(codes == code)) if size > 1 else None
-            records.append(SplitRecord(variable=variable, value=str(value), n=int(size), recovered=recovered))
+            records.append(SplitRecord(variable=variable, value=shown(value), n=int(size), recovered=recovered))
     return records
 
 
 def nodes_of(evidence: Evidence, root: Node, donors: Donors, losses: Losses) -> list[NodeRecord]:
     """Every node, with what it was given for the one reference whose donors are the most telling."""
-    prompts, program, shown = evidence.batch.prompts, evidence.study.program, _telling(root, donors)
+    prompts, program, telling = evidence.batch.prompts, evidence.study.program, _telling(root, donors)
     records = []
     for node in root.walk():
-        donor = prompts[donors.datum[node.path][shown]]
+        donor = prompts[donors.datum[node.path][telling]]
         others = donors.inputs[node.path] if node.children else None
         records.append(
             NodeRecord(
@@ -68,8 +69,8 @@ def nodes_of(evidence: Evidence, root: Node, donors: Donors, losses: Losses) -> 
                 alone=losses.recovered(("alone", *node.path)),
                 all_but=losses.recovered(("all but", *node.path)),
                 donor=donor.text,
-                value=str(program.values(donor)[node.variable]),
-                others=prompts[others[shown]].text if isinstance(others, np.ndarray) else None,
+                value=shown(program.values(donor)[node.variable]),
+                others=prompts[others[telling]].text if isinstance(others, np.ndarray) else None,
             )
         )
     return records

@@ -17,7 +17,8 @@ from pathlib import Path as File
 import numpy as np
 
 from circuitgraph.api import environment, model_record
-from circuitgraph.catalog.records import Interval, TaskRecord
+from circuitgraph.catalog.hypothesis_record import HypothesisRecord
+from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord, CostRecord, ScrubRecord
 from circuitgraph.engine.sharing import Uses
 from circuitgraph.engine.tree import Outcome, run_trees
@@ -29,6 +30,7 @@ from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
 from circuitgraph.hypotheses.losses import Losses, worst_tenth
 from circuitgraph.hypotheses.sampling import Donors, Indices, Sampler
 from circuitgraph.hypotheses.scrub_parts import classes_of, nodes_of, splits_of
+from circuitgraph.hypotheses.stored import stored
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.hypotheses.trials import (
     MODEL,
@@ -175,8 +177,9 @@ class Scrub:
             hypothesis=study.hypothesis.name,
             file=file.name,
             file_sha256=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
+            stored=_stored(study),
             model=model_record(study.model),
-            task=_task(self.evidence),
+            task=self.evidence.task_record,
             environment=environment(study.model.dtype),
             metric=self.evidence.metric,
             unclaimed=self.sampler.unclaimed,
@@ -291,13 +294,8 @@ def _accuracy(outcome: Outcome) -> Interval:
     return proportion(int(outcome.values[1].sum()), len(outcome.values[1]))
 
 
-def _task(evidence: Evidence) -> TaskRecord:
-    task, tokens = evidence.study.task, evidence.batch.tokens
-    return TaskRecord(
-        name=task.name,
-        arguments=dict(task.arguments),
-        seed=task.seed,
-        split="evaluation",
-        n_prompts=len(tokens),
-        prompts_sha256=tokens.fingerprint,
-    )
+def _stored(study: Study) -> HypothesisRecord | None:
+    try:
+        return stored(study.hypothesis)
+    except HypothesisError:  # the text of a function is not in any file
+        return None

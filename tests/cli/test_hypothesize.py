@@ -12,6 +12,7 @@ from circuitgraph.catalog.files import load_record, save_circuit
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.hypotheses.loading import load_hypotheses
+from circuitgraph.hypotheses.stored import stored
 from tests.cli.conftest import Ran, files_below
 
 CIRCUIT = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
@@ -106,3 +107,34 @@ def test_what_cannot_be_done_is_said(
 
 def test_help_says_that_files_are_executed(run: Callable[..., Ran]) -> None:
     assert "executed as Python" in run("hypothesize", "--help").out
+
+
+STORED = Path(__file__).parents[2] / "hypotheses" / "greater_than.py"
+
+
+def test_a_stored_hypothesis_becomes_the_file_that_it_was(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None
+) -> None:
+    record = stored(load_hypotheses(STORED)[0])
+    (tmp_path / "alone.json").write_text(record.to_json())
+    (tmp_path / "scrub.json").write_text(json.dumps({"held": True, "stored": json.loads(record.to_json())}))
+    for file in ("alone.json", "scrub.json"):
+        ran = run("hypothesize", file, "-o", "again.py", "--force", "--json")
+        assert (ran.code, json.loads(ran.out)["unwritten"]) == (0, [])
+        again = stored(load_hypotheses(tmp_path / "again.py")[0])
+        assert again == record
+    assert run("hypothesize", "alone.json", "-o", "other.py", "--model", "mine").code == 0
+    assert load_hypotheses(tmp_path / "other.py")[0].model == "mine"
+
+
+def test_a_stored_hypothesis_is_not_executed(run: Callable[..., Ran], tmp_path: Path, no_model: None) -> None:
+    content = json.loads(stored(load_hypotheses(STORED)[0]).to_json())
+    content["support"] = "open('executed', 'w')"
+    (tmp_path / "evil.json").write_text(json.dumps(content))
+    assert run("hypothesize", "evil.json", "-o", "mine.py", "-q").code == 0
+    assert files_below(tmp_path) == {"evil.json", "mine.py"}
+    content["variables"] = "none"
+    (tmp_path / "evil.json").write_text(json.dumps(content))
+    ran = run("hypothesize", "evil.json", "-o", "mine.py", "--force")
+    assert ran.code == 2
+    assert "This is not the record of a hypothesis" in ran.err

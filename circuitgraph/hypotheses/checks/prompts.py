@@ -11,7 +11,7 @@ from circuitgraph.hypotheses.checks.declared import rival_problems
 from circuitgraph.hypotheses.checks.finding import Finding, share
 from circuitgraph.hypotheses.language import PROMPT, Variable, Where
 from circuitgraph.hypotheses.located import innermost, said
-from circuitgraph.hypotheses.program import Program, answers_of, key_of
+from circuitgraph.hypotheses.program import Program, answers_of, key_of, shown
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.study import Study
 
@@ -149,5 +149,5 @@ def _simplest(prompt: Prompt) -> tuple[int, str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(value) if isinstance(value, str) else shown(value)
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -12,6 +12,7 @@ from circuitgraph.engine.swap import swap
 from circuitgraph.engine.tree import run_tree
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import Node
+from circuitgraph.hypotheses.program import shown
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.checks import Case, Check, Existence, Finding, library, number
 from circuitgraph.hypotheses.properties.edges import EdgePatches
@@ -86,7 +87,7 @@ class Interchanged(Check):
         return Finding(
             ""
             if said in expected
-            else f"with {name} = {value!r} the program says {texts(expected)}, the model {said!r}"
+            else f"with {name} = {shown(value)} the program says {texts(expected)}, the model {said!r}"
         )
 
 
