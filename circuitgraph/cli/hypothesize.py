@@ -53,9 +53,9 @@ def hypothesize(
     """
     from circuitgraph.catalog.files import load_circuit
     from circuitgraph.catalog.folders import write_file
-    from circuitgraph.hypotheses.roles import NoRoles
-    from circuitgraph.hypotheses.skeleton import skeleton
-    from circuitgraph.hypotheses.writing import source_of
+    from circuitgraph.hypotheses.writing.file import source_of
+    from circuitgraph.hypotheses.writing.roles import NoRoles
+    from circuitgraph.hypotheses.writing.skeleton import skeleton
 
     if out.suffix != ".py":
         raise ArgumentError(f"--out is {str(out)!r}: a hypothesis file is Python, with a name that ends in .py.")
@@ -126,8 +126,8 @@ def _about(circuit: Circuit, model: str | None) -> dict[str, Any]:
 def _measured(output: Output, circuit: Circuit, about: dict[str, Any]) -> Any:
     """The roles at which the circuit's nodes matter."""
     from circuitgraph.cli.shared import keep_compiled_programs, load
-    from circuitgraph.hypotheses.roles import MeasuredRoles
-    from circuitgraph.hypotheses.skeleton import writers_of
+    from circuitgraph.hypotheses.writing.roles import MeasuredRoles
+    from circuitgraph.hypotheses.writing.skeleton import writers_of
 
     keep_compiled_programs()
     data = Path(about["task"]) if about["task"].endswith(".jsonl") else None

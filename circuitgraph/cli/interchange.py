@@ -48,7 +48,7 @@ def interchange(
     """
     from circuitgraph.hypotheses.checking import open_checked
     from circuitgraph.hypotheses.evidence import Evidence
-    from circuitgraph.hypotheses.interventions import intervene
+    from circuitgraph.hypotheses.interventions.table import intervene
     from circuitgraph.hypotheses.loading import load_hypotheses
 
     output = Output(as_json, quiet)

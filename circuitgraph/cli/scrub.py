@@ -122,7 +122,7 @@ def _study(
 ) -> Study:
     """A hypothesis with its model and task, checked."""
     from circuitgraph.hypotheses.checking import check
-    from circuitgraph.hypotheses.scrubbing import asked
+    from circuitgraph.hypotheses.scrubbing.scrub import asked
     from circuitgraph.hypotheses.study import Study
 
     with output.waiting("loading the model, checking the hypothesis"):
@@ -137,12 +137,13 @@ def _scrubbed(output: Output, study: Study, n: int, seed: int, memory: int | Non
     """The record, and what the file expects of it."""
     from circuitgraph.hypotheses.evidence import Evidence
     from circuitgraph.hypotheses.expecting import judge
+    from circuitgraph.hypotheses.scrubbing.scrub import ready, scrubbed
 
     evidence = Evidence(study, n, seed, output.shows_bars, memory)
-    cost = evidence.ready.cost
+    cost = ready(evidence).cost
     output.say(
         f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values of nodes to "
         f"compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
     )
     expected = [e for e in study.hypothesis.expectations if e.quantity == "loss_recovered"]
-    return evidence.scrubbed, [judge(evidence, expectation) for expectation in expected]
+    return scrubbed(evidence), [judge(evidence, expectation) for expectation in expected]

@@ -161,7 +161,9 @@ def _sound(context: Context) -> Verdict:
 
 def _scrubbed(context: Context) -> Verdict:
     """The hypothesis survives causal scrubbing."""
-    record = context.evidence().scrubbed
+    from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
+
+    record = scrubbed(context.evidence())
     return Verdict(record.held, f"{record.verdict}, {record.n} prompts", _lines(record.notes))
 
 
@@ -172,7 +174,9 @@ class _Beaten:
     rival: Rival
 
     def __call__(self, context: Context) -> Verdict:
-        record = context.evidence().scrubbed
+        from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
+
+        record = scrubbed(context.evidence())
         found = next(one for one in record.rivals if one.name == self.rival.name)
         more, held = found.difference, found.difference.low > 0
         recovered = f"it recovers {found.recovered.mean:.3f} of the loss, the hypothesis {record.recovered.mean:.3f}"

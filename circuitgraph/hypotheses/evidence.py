@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,10 +18,7 @@ from circuitgraph.hypotheses.program import classes
 from circuitgraph.hypotheses.study import Batch, Study
 from circuitgraph.tasks.metrics import metrics
 
-if TYPE_CHECKING:
-    from circuitgraph.catalog.scrub_record import ScrubRecord
-    from circuitgraph.hypotheses.scrubbing import Scrub
-
+T = TypeVar("T")
 N_PROMPTS = 2000
 
 
@@ -39,6 +37,7 @@ class Evidence:
     seed: int = 0
     bar: bool = False
     memory: int | None = None
+    _made: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def batch(self) -> Batch:
@@ -83,17 +82,11 @@ class Evidence:
         said = self.texts(self.plain.top)
         return np.array([t in self.study.program.answers(p) for t, p in zip(said, self.batch.prompts, strict=True)])
 
-    @cached_property
-    def ready(self) -> Scrub:
-        """All that a scrub will run on these prompts."""
-        from circuitgraph.hypotheses.scrubbing import Scrub
-
-        return Scrub.of(self)
-
-    @cached_property
-    def scrubbed(self) -> ScrubRecord:
-        """The hypothesis scrubbed on these prompts, its rivals and nulls beside it."""
-        return self.ready.result()
+    def once(self, make: Callable[[Evidence], T]) -> T:
+        """What a function makes of these prompts, made when it is first asked for."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
 
     @property
     def task_record(self) -> TaskRecord:

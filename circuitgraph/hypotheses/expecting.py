@@ -17,10 +17,11 @@ from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.interchange import interchange
+from circuitgraph.hypotheses.interventions.interchange import interchange
+from circuitgraph.hypotheses.interventions.necessity import necessity
 from circuitgraph.hypotheses.language import Expectation
-from circuitgraph.hypotheses.necessity import necessity
 from circuitgraph.hypotheses.prompt import Prompt
+from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
 from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.tasks.metrics import metrics
 
@@ -73,15 +74,15 @@ def _wrong(evidence: Evidence, prompt: Prompt, said: str) -> str:
 
 
 def _scrubbed_accuracy(evidence: Evidence, expectation: Expectation) -> Measured:
-    return evidence.scrubbed.accuracy_scrubbed, ""
+    return scrubbed(evidence).accuracy_scrubbed, ""
 
 
 def _loss_recovered(evidence: Evidence, expectation: Expectation) -> Measured:
-    return evidence.scrubbed.recovered, ""
+    return scrubbed(evidence).recovered, ""
 
 
 def _rivals(evidence: Evidence) -> Mapping[str, Interval]:
-    return {rival.name: rival.recovered for rival in evidence.scrubbed.rivals}
+    return {rival.name: rival.recovered for rival in scrubbed(evidence).rivals}
 
 
 def _interchange(evidence: Evidence, expectation: Expectation) -> Measured:

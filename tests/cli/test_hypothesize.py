@@ -12,7 +12,7 @@ from circuitgraph.catalog.files import load_record, save_circuit
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.hypotheses.loading import load_hypotheses
-from circuitgraph.hypotheses.stored import stored
+from circuitgraph.hypotheses.writing.stored import stored
 from tests.cli.conftest import Ran, files_below
 
 CIRCUIT = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"

@@ -94,7 +94,7 @@ def test_a_refuted_hypothesis_ends_with_1_and_its_json_is_one_record(run: Callab
     assert ran.code == 1, ran.err
     record = ScrubRecord.model_validate_json(ran.out)
     assert not record.held
-    assert "refuted, no better than" in record.verdict
+    assert "refuted, no nearer to the model than" in record.verdict
 
 
 def test_an_expectation_that_fails_ends_with_1_and_several_hypotheses_are_a_list(

@@ -14,7 +14,7 @@ import numpy as np
 
 from circuitgraph.graph.sites import Site
 from circuitgraph.graph.tree import Node, Path
-from circuitgraph.hypotheses.sampling import Inputs
+from circuitgraph.hypotheses.scrubbing.sampling import Inputs
 
 Values = np.ndarray
 Data = Mapping[str, Values]

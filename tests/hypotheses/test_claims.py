@@ -15,6 +15,7 @@ from circuitgraph.hypotheses import Hypothesis, checking, embed, evidence, expec
 from circuitgraph.hypotheses.claims import PROMPTS, Claim, Context, Profile, Untested, claims, numbered, slug
 from circuitgraph.hypotheses.properties import hunting
 from circuitgraph.hypotheses.properties.profiles import PROFILES
+from circuitgraph.hypotheses.scrubbing import scrub
 from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.pytest_plugin import PROFILES as OFFERED
 
@@ -58,8 +59,7 @@ class Measured:
         self.gathered.append((n, seed))
         self.n = n
 
-    @property
-    def scrubbed(self) -> Any:
+    def scrub(self) -> Any:
         """A scrub in which one rival is beaten and the other may not be."""
         rivals = [
             SimpleNamespace(name=name, recovered=Interval(mean=0.2, low=0.1, high=0.3), difference=difference)
@@ -86,6 +86,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(checking, "open_checked", open_checked)
     monkeypatch.setattr(checking, "check", lambda study: ["one thing"])
     monkeypatch.setattr(evidence, "Evidence", Measured)
+    monkeypatch.setattr(scrub, "scrubbed", Measured.scrub)
     Measured.gathered = []
     return found
 

@@ -35,11 +35,13 @@ def test_each_wrong_hypothesis_is_refuted_by_what_its_docstring_says() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.py")), ids=lambda file: file.stem)
-def test_each_shipped_hypothesis_holds(file: Path) -> None:
-    status, claims = claims_of(file)
+def test_each_shipped_hypothesis_holds() -> None:
+    status, claims = claims_of(SHIPPED)
     assert [claim for claim in claims.values() if claim["verdict"] != "held"] == []
     assert status == 0
-    kinds = {claim.partition("[")[0] for _, claim in claims}
-    assert kinds >= {"program", "expect", "scrub", "rival"}
-    assert kinds & {"holds", "never", "property"}
+    files = sorted(file.name for file in SHIPPED.glob("*.py"))
+    assert files == ["addition.py", "greater_than.py", "induction.py", "ioi.py", "ioi_natural.py"]
+    for file in files:
+        kinds = {claim.partition("[")[0] for name, claim in claims if name == file}
+        assert kinds >= {"program", "expect", "scrub", "rival"}
+        assert kinds & {"holds", "never", "property"}

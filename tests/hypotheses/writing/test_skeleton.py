@@ -15,15 +15,15 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.hypotheses.checking import problems_of, text_problems
 from circuitgraph.hypotheses.loading import load_hypotheses
-from circuitgraph.hypotheses.roles import MeasuredRoles, NoRoles
-from circuitgraph.hypotheses.skeleton import skeleton, writers_of
-from circuitgraph.hypotheses.stored import stored
 from circuitgraph.hypotheses.study import Study
+from circuitgraph.hypotheses.writing.roles import MeasuredRoles, NoRoles
+from circuitgraph.hypotheses.writing.skeleton import skeleton, writers_of
+from circuitgraph.hypotheses.writing.stored import stored
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import SPLITS
 from tests.hypotheses.texts import SHIPPED, load_text
 
-CIRCUIT = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
+CIRCUIT = Path(__file__).parents[3] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from circuitgraph.errors import DataError, HypothesisError
 from circuitgraph.graph.site_names import site_named
 from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
 from circuitgraph.hypotheses.loading import load_hypotheses
-from circuitgraph.hypotheses.stored import stored
-from circuitgraph.hypotheses.writing import source_of
+from circuitgraph.hypotheses.writing.file import source_of
+from circuitgraph.hypotheses.writing.stored import stored
 from tests.hypotheses.texts import INDUCTION, SHIPPED, load_text
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)

@@ -10,7 +10,7 @@ import pytest
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.language import Unclaimed
 from circuitgraph.hypotheses.program import classes
-from circuitgraph.hypotheses.sampling import Donors, Sampler
+from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
 from tests.hypotheses.arithmetic import Data, Graph, Part, Values, claim, digits, plain, rooted, scrubbed
 
 N = 40_000

@@ -8,11 +8,11 @@ import pytest
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.losses import Losses, worst_tenth
-from circuitgraph.hypotheses.nulls import exchanged, shuffled
 from circuitgraph.hypotheses.program import classes
-from circuitgraph.hypotheses.scrubbing import judged, notes, untested
-from circuitgraph.hypotheses.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
+from circuitgraph.hypotheses.scrubbing.losses import Losses, worst_tenth
+from circuitgraph.hypotheses.scrubbing.nulls import exchanged, shuffled
+from circuitgraph.hypotheses.scrubbing.scrub import judged, notes, untested
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
 
 N = 400
 OTHER = ("rival", "other")

@@ -8,9 +8,9 @@ from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.expecting import _compared, judge
-from circuitgraph.hypotheses.interchange import different, interchange
+from circuitgraph.hypotheses.interventions.interchange import different, interchange
+from circuitgraph.hypotheses.interventions.necessity import necessity
 from circuitgraph.hypotheses.language import Expectation, Where
-from circuitgraph.hypotheses.necessity import necessity
 from circuitgraph.hypotheses.study import Study
 
 N = 300

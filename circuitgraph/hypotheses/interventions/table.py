@@ -11,8 +11,8 @@ from circuitgraph.api import environment, model_record
 from circuitgraph.catalog.interchange_record import InterchangeRecord, NecessityRecord, SwapRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.interchange import interchange
-from circuitgraph.hypotheses.necessity import necessity
+from circuitgraph.hypotheses.interventions.interchange import interchange
+from circuitgraph.hypotheses.interventions.necessity import necessity
 
 Names = tuple[str, ...]
 

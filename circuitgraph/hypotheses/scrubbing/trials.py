@@ -13,8 +13,8 @@ from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
 from circuitgraph.graph.tree import Node, Path
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.language import Rival
-from circuitgraph.hypotheses.nulls import PERMUTED, RANDOM, UNCONDITIONAL, exchanged, shuffled
-from circuitgraph.hypotheses.sampling import Donors, Edge, Indices, Mode, Sampler
+from circuitgraph.hypotheses.scrubbing.nulls import PERMUTED, RANDOM, UNCONDITIONAL, exchanged, shuffled
+from circuitgraph.hypotheses.scrubbing.sampling import Donors, Edge, Indices, Mode, Sampler
 
 Key = tuple[str, ...]
 """What a trial is called: ``("model",)``, ``("rival", name)``, ``("alone", *path)``."""

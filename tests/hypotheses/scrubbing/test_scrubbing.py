@@ -14,9 +14,9 @@ from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
 from circuitgraph.graph.sites import ATTENTION_INPUTS
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.scrubbing import Scrub, asked, scrub
+from circuitgraph.hypotheses.scrubbing.scrub import Scrub, asked, scrub, scrubbed
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, Trial, edges, parts
 from circuitgraph.hypotheses.study import Study
-from circuitgraph.hypotheses.trials import MODEL, SCRUBBED, Trial, edges, parts
 
 N = 256
 PREVIOUS, INDUCTION = Site("head", 0, 3), Site("head", 1, 6)
@@ -72,7 +72,7 @@ def evidence(study: Study) -> Evidence:
 
 @pytest.fixture(scope="module")
 def found(evidence: Evidence) -> ScrubRecord:
-    return evidence.scrubbed
+    return scrubbed(evidence)
 
 
 def test_the_true_hypothesis_is_not_refuted(found: ScrubRecord) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from circuitgraph.errors import ArgumentError, HypothesisError
 from circuitgraph.graph.tree import Node
-from circuitgraph.hypotheses.sampling import Classes, Donors, Sampler
+from circuitgraph.hypotheses.scrubbing.sampling import Classes, Donors, Sampler
 from tests.hypotheses.arithmetic import claim, rooted
 
 N = 600

@@ -16,8 +16,8 @@ from circuitgraph.catalog.hypothesis_record import (
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.sites import Site
 from circuitgraph.hypotheses.language import Hypothesis, Variable
-from circuitgraph.hypotheses.source import support_of, text_of
-from circuitgraph.hypotheses.writing import SITE
+from circuitgraph.hypotheses.writing.file import SITE
+from circuitgraph.hypotheses.writing.source import support_of, text_of
 
 
 def stored(hypothesis: Hypothesis) -> HypothesisRecord:

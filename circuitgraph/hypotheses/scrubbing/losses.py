@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import resampled
-from circuitgraph.hypotheses.trials import MODEL, RANDOM_PROMPTS, Key
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, Key
 
 PerPrompt = Float[np.ndarray, " n"]
 

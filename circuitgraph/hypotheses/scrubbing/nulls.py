@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.hypotheses.program import classes
-from circuitgraph.hypotheses.sampling import Indices, generator
+from circuitgraph.hypotheses.scrubbing.sampling import Indices, generator
 
 UNCONDITIONAL = "all donors drawn without condition"
 PERMUTED = "variables exchanged among the sites"

@@ -14,8 +14,8 @@ from circuitgraph.catalog.hypothesis_record import HypothesisRecord, VariableRec
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.site_names import site_named
-from circuitgraph.hypotheses.roles import Roles
-from circuitgraph.hypotheses.writing import quoted, source_of
+from circuitgraph.hypotheses.writing.file import quoted, source_of
+from circuitgraph.hypotheses.writing.roles import Roles
 
 Place = tuple[str, str]  # a node and a role
 Feed = tuple[str, str, float | None]  # which input, of which writer, and the effect of that edge

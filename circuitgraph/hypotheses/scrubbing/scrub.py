@@ -1,8 +1,8 @@
 """Causal scrubbing: replace all that a hypothesis says does not matter, and see what is left of the behaviour.
 
-Every path of the claim gets its own prompt, drawn as `circuitgraph.hypotheses.sampling` says (Chan et al. 2022). One
-number is no verdict, for wrong hypotheses are known to recover most of the loss. So each scrub runs the rivals that the
-file names and nulls that say nothing on the same prompts, each node alone, and all but it.
+Every path of the claim gets its own prompt, drawn as `sampling` says (Chan et al. 2022). One number is no verdict, for
+wrong hypotheses are known to recover most of the loss. So each scrub runs the rivals that the file names and nulls that
+say nothing on the same prompts, each node alone, and all but it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,10 @@ from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import N_PROMPTS, Evidence
 from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
-from circuitgraph.hypotheses.losses import Losses, worst_tenth
-from circuitgraph.hypotheses.sampling import Donors, Indices, Sampler
-from circuitgraph.hypotheses.scrub_parts import classes_of, nodes_of, splits_of
-from circuitgraph.hypotheses.stored import stored
-from circuitgraph.hypotheses.study import Study
-from circuitgraph.hypotheses.trials import (
+from circuitgraph.hypotheses.scrubbing.losses import Losses, worst_tenth
+from circuitgraph.hypotheses.scrubbing.parts import classes_of, nodes_of, splits_of
+from circuitgraph.hypotheses.scrubbing.sampling import Donors, Indices, Sampler
+from circuitgraph.hypotheses.scrubbing.trials import (
     MODEL,
     RANDOM_PROMPTS,
     SCRUBBED,
@@ -44,6 +42,8 @@ from circuitgraph.hypotheses.trials import (
     parts,
     rival,
 )
+from circuitgraph.hypotheses.study import Study
+from circuitgraph.hypotheses.writing.stored import stored
 from circuitgraph.tasks.metrics import metrics
 
 ZERO_POINT = "logits of random other prompts"
@@ -76,7 +76,21 @@ def scrub(
         CircuitGraphError: an unknown name, fewer prompts than asked for, or too little memory.
     """
     check_at_least("n", n, 2)
-    return Evidence(asked(study, metric, unclaimed, align), n, seed, bar, memory).scrubbed
+    return scrubbed(Evidence(asked(study, metric, unclaimed, align), n, seed, bar, memory))
+
+
+def ready(evidence: Evidence) -> Scrub:
+    """All that a scrub runs on prompts that are at hand."""
+    return evidence.once(Scrub.of)
+
+
+def scrubbed(evidence: Evidence) -> ScrubRecord:
+    """As `scrub`, on prompts that are at hand."""
+    return evidence.once(_scrubbed)
+
+
+def _scrubbed(evidence: Evidence) -> ScrubRecord:
+    return ready(evidence).result()
 
 
 def asked(study: Study, metric: str | None, unclaimed: str | None, align: str | None) -> Study:

@@ -8,10 +8,10 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, NodeRecord, SplitRecord
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.losses import Losses
 from circuitgraph.hypotheses.program import shown
-from circuitgraph.hypotheses.sampling import Donors, Sampler
-from circuitgraph.hypotheses.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
+from circuitgraph.hypotheses.scrubbing.losses import Losses
+from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
 
 _FEW = 8  # classes of a variable that is split by
 _ALIKE = 1e-9  # of the larger loss: a difference below is none

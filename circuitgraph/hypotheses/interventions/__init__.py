@@ -1,0 +1,1 @@
+"""Interventions that a program predicts: variables swapped between prompts, or resampled."""

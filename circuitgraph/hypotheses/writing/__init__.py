@@ -1,0 +1,1 @@
+"""Hypotheses as data and as files: stored, written out again, or begun from a circuit."""
