@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from circuitgraph.evaluation.parity import verify as verify
     from circuitgraph.graph.circuit import Circuit as Circuit
     from circuitgraph.graph.graph import Graph as Graph
+    from circuitgraph.hypotheses.language import Hypothesis as Hypothesis
+    from circuitgraph.hypotheses.loading import load_hypotheses as load_hypotheses
+    from circuitgraph.hypotheses.scrubbing.scrub import scrub as scrub
+    from circuitgraph.hypotheses.study import Study as Study
     from circuitgraph.judging import judge as judge
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
@@ -44,6 +48,10 @@ _HOMES = {
     "render": "drawing.dot",
     "load_circuit": "catalog.files",
     "save_circuit": "catalog.files",
+    "Hypothesis": "hypotheses.language",
+    "load_hypotheses": "hypotheses.loading",
+    "scrub": "hypotheses.scrubbing.scrub",
+    "Study": "hypotheses.study",
     "Graph": "graph.graph",
     "Circuit": "graph.circuit",
     "Experiment": "engine.experiment",

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+
+from tests.users import circuitgraph
 
 PAGE = (Path(__file__).parents[1] / "docs" / "first-hypothesis.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()][1:]
 
 
-def follow(folder: Path, command: str, *more: str) -> subprocess.CompletedProcess[str]:
+def follow(folder: Path, command: str, *more: str) -> CompletedProcess[str]:
     program, *arguments = re.findall(r'"[^"]*"|\S+', command)
     assert program == "circuitgraph"
     unquoted = [argument.strip('"') for argument in arguments]
-    call = [sys.executable, "-m", "circuitgraph.cli.main", *unquoted, *more]
-    return subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
+    return circuitgraph(*unquoted, *more, cwd=folder)
 
 
 def write_functions(file: Path, block: str) -> None:

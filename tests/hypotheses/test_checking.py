@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -63,11 +62,9 @@ def test_a_sound_file_has_no_problems(found: Callable[..., Found]) -> None:
     assert found(INDUCTION) == []
 
 
-def test_it_is_quick_once_the_model_is_there(shipped: LanguageModel) -> None:
+def test_the_shipped_hypothesis_is_checked_on_a_thousand_prompts(shipped: LanguageModel) -> None:
     study = study_of(load_hypotheses(SHIPPED / "induction.py")[0], shipped)
-    start = time.process_time()
     assert check(study) == []
-    assert time.process_time() - start < 2
     assert len(study.sample) == N_SAMPLE
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.users import circuitgraph
 
 FOLDER = Path(__file__).parent / "wrong"
 SHIPPED = Path(__file__).parents[2] / "hypotheses"
@@ -15,9 +15,8 @@ REFUTED_BY = "Refuted by: "
 
 
 def claims_of(*arguments: str | Path) -> tuple[int, dict[tuple[str, str], dict[str, str]]]:
-    """The exit status of ``circuitgraph test``, and each claim by file and name; in a process without type checks."""
-    command = [sys.executable, "-m", "circuitgraph.cli.main", "test", "--json", "--profile", "ci", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    """The exit status of ``circuitgraph test``, and each claim by file and name."""
+    ran = circuitgraph("test", "--json", "--profile", "ci", *arguments)
     claims = json.loads(ran.stdout)["claims"]
     return ran.returncode, {(Path(claim["file"]).name, claim["claim"]): claim for claim in claims}
 

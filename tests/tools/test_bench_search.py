@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.users import python
 
 BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench" / "search.py"
 
@@ -15,19 +15,8 @@ BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench" / "search.py"
 @pytest.mark.slow
 def test_the_search_has_its_numbers(tmp_path: Path) -> None:
     """The torch loop decides every edge as the frontier does, or the tool fails."""
-    command = [
-        sys.executable,
-        str(BENCH),
-        "--tiny",
-        "--only",
-        "A",
-        "--metrics",
-        "kl",
-        "--markdown",
-        "--json",
-        "figures.json",
-    ]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    options = ["--tiny", "--only", "A", "--metrics", "kl", "--markdown", "--json", "figures.json"]
+    run = python(BENCH, *options, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
     (acdc,) = json.loads((tmp_path / "figures.json").read_text())
     assert acdc["torch_hooks"]["whole"]
