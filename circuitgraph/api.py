@@ -272,18 +272,23 @@ def model_record(model: LanguageModel) -> ModelRecord:
     )
 
 
+def task_record(task: Task, prompts: Prompts, split: Split) -> TaskRecord:
+    """What is written down of a task and of its prompts."""
+    return TaskRecord(
+        name=task.name,
+        arguments=dict(task.arguments),
+        seed=task.seed,
+        split=split,
+        n_prompts=len(prompts),
+        prompts_sha256=prompts.fingerprint,
+    )
+
+
 def _origin(model: LanguageModel, task: Task, prompts: Prompts) -> dict[str, Any]:
     """Model, prompts and environment of a search, as plain JSON values."""
     records = {
         "model": model_record(model),
-        "task": TaskRecord(
-            name=task.name,
-            arguments=dict(task.arguments),
-            seed=task.seed,
-            split="discovery",
-            n_prompts=len(prompts),
-            prompts_sha256=prompts.fingerprint,
-        ),
+        "task": task_record(task, prompts, "discovery"),
         "environment": environment(model.dtype),
     }
     return {name: record.model_dump(mode="json") for name, record in records.items()}

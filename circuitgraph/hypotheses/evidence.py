@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.engine.pool import Pool
 from circuitgraph.engine.tree import Outcome, run_tree
 from circuitgraph.graph.tree import Node
@@ -87,19 +86,6 @@ class Evidence:
         if make not in self._made:
             self._made[make] = make(self)
         return self._made[make]
-
-    @property
-    def task_record(self) -> TaskRecord:
-        """The task and its prompts, for records."""
-        task, tokens = self.study.task, self.batch.tokens
-        return TaskRecord(
-            name=task.name,
-            arguments=dict(task.arguments),
-            seed=task.seed,
-            split="evaluation",
-            n_prompts=len(tokens),
-            prompts_sha256=tokens.fingerprint,
-        )
 
     def texts(self, tokens: Int[np.ndarray, " n"]) -> list[str]:
         """Tokens as text, without spaces around them."""

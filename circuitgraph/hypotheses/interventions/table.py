@@ -7,7 +7,7 @@ from itertools import combinations
 
 from tqdm import tqdm
 
-from circuitgraph.api import environment, model_record
+from circuitgraph.api import environment, model_record, task_record
 from circuitgraph.catalog.interchange_record import InterchangeRecord, NecessityRecord, SwapRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.evidence import Evidence
@@ -44,7 +44,7 @@ def intervene(evidence: Evidence) -> InterchangeRecord:
     return InterchangeRecord(
         hypothesis=study.hypothesis.name,
         model=model_record(study.model),
-        task=evidence.task_record,
+        task=task_record(study.task, evidence.batch.tokens, "evaluation"),
         environment=environment(study.model.dtype),
         metric=evidence.metric,
         seed=evidence.seed,

@@ -16,7 +16,7 @@ from pathlib import Path as File
 
 import numpy as np
 
-from circuitgraph.api import environment, model_record
+from circuitgraph.api import environment, model_record, task_record
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord, CostRecord, ScrubRecord
@@ -193,7 +193,7 @@ class Scrub:
             file_sha256=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
             stored=_stored(study),
             model=model_record(study.model),
-            task=self.evidence.task_record,
+            task=task_record(study.task, self.evidence.batch.tokens, "evaluation"),
             environment=environment(study.model.dtype),
             metric=self.evidence.metric,
             unclaimed=self.sampler.unclaimed,
