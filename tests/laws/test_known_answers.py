@@ -39,7 +39,7 @@ def test_named_programs(name: str, corruption: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, phases=[Phase.generate, Phase.shrink])
+@settings(max_examples=80, phases=[Phase.generate, Phase.shrink])
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_random_programs(data: st.DataObject, seed: int) -> None:
     """Wherever just one circuit is true. A program on which the search fails is shrunk and printed."""

@@ -133,13 +133,13 @@ def _wrong(study: Study, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any
         return []
     prompt, row = min(wrong, key=lambda case: _simplest(case[0]))
     right = sorted(prompt.right)
-    shown = " or ".join(map(repr, right[:4])) + (f" or one of {len(right) - 4} others" if len(right) > 4 else "")
+    expected = " or ".join(map(repr, right[:4])) + (f" or one of {len(right) - 4} others" if len(right) > 4 else "")
     values = "\n".join(f"        {key} = {_short(row[key])}" for key in study.program.order)
     return [
         Finding(
             study.program.variables[name].where,
             f"`{name}` is wrong on paper, in {share(len(wrong), len(prompts))} prompts. The shortest: {prompt!r}\n"
-            f"        right is {shown}, but the program says {_short(row[name])}:\n{values}",
+            f"        right is {expected}, but the program says {_short(row[name])}:\n{values}",
         )
     ]
 
