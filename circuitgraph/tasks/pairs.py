@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from circuitgraph.errors import DataError, check_at_least, list_problems
 from circuitgraph.tasks.base import SPLITS, Pair, Split, Task, TokenizerLike, problems_of, split_of
@@ -20,12 +20,17 @@ class _Line(BaseModel):
     corrupted: str
     answer: str
     distractor: str | None = None
+    roles: dict[str, int | str] = Field(default_factory=dict)
+
+
+END = "end"  # the role of the last token, which every prompt has
 
 
 class PairsTask(Task):
     """The pairs of a file; `split_of` decides the split of each clean prompt, the seed only their order.
 
-    A pair that the file holds twice counts once.
+    A pair that the file holds twice counts once. Roles are what a line names: a token by its number from 0 (-1 is the
+    last), or a text by where it ends, if the clean prompt has it once. The last token has the role ``end``.
     """
 
     def __init__(self, path: str | Path, tokenizer: TokenizerLike, n_ctx: int, seed: int = 0) -> None:
@@ -91,10 +96,13 @@ def _parse(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> li
     lines = [(i, line) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
     for number, line in lines:
         try:
-            pair = Pair(**_Line.model_validate_json(line).model_dump())
+            found = _Line.model_validate_json(line)
         except ValidationError as error:
             problems += [f"line {number}: {_say(e)}" for e in error.errors(include_url=False)]
             continue
+        roles, wrong = _roles(found, tokenizer)
+        problems += [f"line {number}: {problem}" for problem in wrong]
+        pair = Pair(found.clean, found.corrupted, found.answer, found.distractor, roles)
         problems += [f"line {number}: {problem}" for problem in problems_of(pair, tokenizer, n_ctx)]
         pairs.append(pair)
     if pairs and not problems and len({pair.distractor is None for pair in pairs}) == 2:
@@ -106,6 +114,28 @@ def _parse(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> li
         title = f"The data file {str(path)!r} cannot be used. Expected one object a line, such as {fields}."
         raise DataError(list_problems(title, problems))
     return pairs
+
+
+def _roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[str]]:
+    """The positions of a line's roles, and what is wrong with them, in words."""
+    ids = tokenizer.encode(line.clean)
+    roles: dict[str, int] = {}
+    problems: list[str] = []
+    for name, place in {END: -1, **line.roles}.items():
+        if isinstance(place, str):
+            times = line.clean.count(place) if place else 0
+            before = tokenizer.encode(line.clean[: line.clean.find(place) + len(place)])
+            if times != 1:
+                problems.append(f"roles.{name}: the clean prompt has {place!r} {times} times; give the token's number")
+            elif not before or before != ids[: len(before)]:
+                problems.append(f"roles.{name}: no token ends where {place!r} ends; give the token's number")
+            else:
+                roles[name] = len(before) - 1
+        elif not -len(ids) <= place < len(ids):
+            problems.append(f"roles.{name}: there is no token {place}; the clean prompt has {len(ids)}")
+        else:
+            roles[name] = place % len(ids)
+    return roles, problems if ids else []
 
 
 def _say(error) -> str:

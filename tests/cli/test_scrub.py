@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from circuitgraph.api import load_task
 from circuitgraph.catalog.scrub_record import ScrubRecord
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.base import SPLITS
 from tests.cli.conftest import Ran, call
 
 N = 256
@@ -160,3 +163,22 @@ def test_bad_files_are_refused_in_words(run: Callable[..., Ran], content: str | 
     assert ran.code == 2
     assert message in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_file_of_pairs_is_a_task(run: Callable[..., Ran], tmp_path: Path, shipped: LanguageModel) -> None:
+    """With the roles that its lines name; the last token has one without being named."""
+    pairs = [pair for split in SPLITS for pair in load_task("induction", shipped).pairs(300, split)]
+    lines = [
+        {"clean": p.clean, "corrupted": p.corrupted, "answer": p.answer, "distractor": p.distractor}
+        | {"roles": {"A1": p.roles["A1"], "B1": p.roles["B1"]}}
+        for p in pairs
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text = hypothesis().replace('task="induction"', 'task="pairs.jsonl"').replace('"A2"', '"end"')
+    (tmp_path / "mine.py").write_text(text + 'H.property("behaviour")\n')
+    ran = run("scrub", "mine.py", "--limit", N, "--json")
+    assert ran.code == 0, ran.err
+    record = ScrubRecord.model_validate_json(ran.out)
+    assert (record.task.name, record.n) == ("pairs", N)
+    assert record.recovered.mean > 0.7
+    assert "1 held" in run("test", "mine.py", "-k", "behaviour").out

@@ -133,3 +133,36 @@ def test_load_task_takes_a_path_or_its_text(tmp_path: Path, shipped: LanguageMod
         assert task.name == "pairs"
         assert (task.supply("discovery") or 0) + (task.supply("evaluation") or 0) == 12
         assert task.arguments["data"] == str(tmp_path / FILE)
+
+
+def with_roles(folder: Path, roles: dict[str, object], clean: str = " wa wb wc wb") -> PairsTask:
+    write(folder, prompts_of(40))
+    line = {"clean": clean, "corrupted": " wz" * len(clean.split()), "answer": " wa", "distractor": " wb"}
+    with (folder / FILE).open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({**line, "roles": roles}))
+    return PairsTask(folder / FILE, WORDS, n_ctx=16)
+
+
+def test_roles_are_texts_or_numbers_and_the_last_token_has_one(tmp_path: Path) -> None:
+    task = with_roles(tmp_path, {"first": "wa", "before the last": -2, "second": 1})
+    (mine,) = (pair for split in SPLITS for pair in task.available(split) if len(pair.roles) > 1)
+    assert mine.roles == {"end": 3, "first": 0, "before the last": 2, "second": 1}
+    assert all(pair.roles == {"end": 1} for split in SPLITS for pair in task.available(split) if pair is not mine)
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("wb", "line 41: roles.x: the clean prompt has 'wb' 2 times; give the token's number"),
+        ("wq", "the clean prompt has 'wq' 0 times"),
+        ("", "the clean prompt has '' 0 times"),
+        (" wa w", "no token ends where ' wa w' ends"),
+        (4, "there is no token 4; the clean prompt has 4"),
+        (-5, "there is no token -5"),
+        (1.5, "line 41: roles.x"),
+    ],
+)
+def test_roles_that_are_nowhere_are_refused(tmp_path: Path, place: object, problem: str) -> None:
+    with pytest.raises(DataError) as caught:
+        with_roles(tmp_path, {"x": place}, " wa wb wc wb" if place != " wa w" else " wa wb wc wd")
+    assert problem in str(caught.value)
