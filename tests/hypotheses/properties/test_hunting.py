@@ -181,7 +181,6 @@ def test_a_hunt_climbs_and_the_others_do_not() -> None:
         ("behaviour", 2, {}),
         ("equality", 6, {"of": "copied", "at_most": 0.5}),
         ("interchange", 2, {"of": "copied"}),
-        ("irrelevance", 2, {"at_most": 0.5}),
         ("attention", 2, {"of": "copied", "to": "B1"}),
     ],
 )

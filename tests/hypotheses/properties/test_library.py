@@ -23,6 +23,7 @@ from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import tokenise
+from tests.engine.trees import compilations
 from tests.hypotheses.properties.inducing import Claim, declared, study_of, task_for
 
 
@@ -105,8 +106,11 @@ def test_interchange(shipped: LanguageModel) -> None:
 
 
 def test_irrelevance(shipped: LanguageModel) -> None:
-    assert verdict(shipped, "irrelevance", at_most=25.0).held
-    wrong = verdict(shipped, "irrelevance", Claim(layer_1=2), at_most=5.0)
+    """Nothing is compiled while it is hunted and shrunk, whatever the edges."""
+    assert verdict(shipped, "irrelevance", at_most=25.0, max_examples=10).held
+    with compilations() as compiled:
+        wrong = verdict(shipped, "irrelevance", Claim(layer_1=2), at_most=5.0)
+    assert compiled == []
     assert not wrong.held
     edges = next(line for line in wrong.detail.splitlines() if line.startswith("edges:"))
     assert "and" not in edges  # the guilty ones alone
