@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from circuitgraph.hypotheses.writing.skeleton import skeleton, writers_of
 from circuitgraph.hypotheses.writing.stored import stored
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import SPLITS
+from circuitgraph.tasks.pairs import PairsTask
 from tests.hypotheses.texts import SHIPPED, load_text
 
 CIRCUIT = Path(__file__).parents[3] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
@@ -146,5 +148,9 @@ def test_what_leads_nowhere_or_has_no_roles_is_refused(shipped: LanguageModel, t
     pairs = [pair for split in SPLITS for pair in task.pairs(5, split)]
     lines = [json.dumps({"clean": p.clean, "corrupted": p.corrupted, "answer": p.answer}) for p in pairs]
     file.write_text("\n".join(lines))
+    bare = load_task(file, shipped)
+    assert isinstance(bare, PairsTask)
+    assert MeasuredRoles(shipped, bare, "log_probability").last == "end"  # which each prompt of a file has
+    bare._pairs = [replace(pair, roles={}) for pair in bare._pairs]
     with pytest.raises(DataError, match="no role in common"):
-        MeasuredRoles(shipped, load_task(file, shipped), "log_probability")
+        MeasuredRoles(shipped, bare, "log_probability")
