@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from circuitgraph.tasks.base import Pair, TokenizerLike
 
@@ -55,6 +56,10 @@ class Prompt:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For hypothesis, which would print all fields of a dataclass."""
+        printer.text(repr(self))
 
     def __repr__(self) -> str:
         roles = ", ".join(f"{role}={token}" for role, token in self.token.items() if token)

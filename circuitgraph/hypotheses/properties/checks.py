@@ -23,7 +23,7 @@ from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A prompt, with whatever else a property draws for it.
 
@@ -39,6 +39,14 @@ class Case:
     edges: tuple[int, ...] = ()
     shown: str = ""
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """The texts alone."""
+        return " and ".join(repr(p.text) for p in (self.prompt, self.donor) if p is not None)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For hypothesis, which would print all fields of a dataclass."""
+        printer.text(repr(self))
 
     def __str__(self) -> str:
         parts = {"prompt": repr(self.prompt), "donor": self.donor and repr(self.donor), "relabel": self.relabel}

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
+from hypothesis.vendor.pretty import pretty
 
 from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.prompt import Prompt
+from circuitgraph.hypotheses.properties.checks import Case
 from circuitgraph.hypotheses.properties.donors import layout
 from circuitgraph.hypotheses.properties.strategies import batches, pairs, prompts
 from circuitgraph.hypotheses.properties.supply import Supply
@@ -145,3 +147,10 @@ def test_an_unknown_variable_and_an_unknown_choice_are_named(study: Study, shipp
     assert isinstance(other.task.source, Source)
     with pytest.raises(HypothesisError, match=r"rng\.standard_normal"):
         find(prompts(other), lambda p: True)
+
+
+def test_hypothesis_prints_prompts_as_their_text_and_roles(study: Study) -> None:
+    """And lists of cases in a few lines, where all fields of all of them would be a book."""
+    prompt = study.prompts(1)[0]
+    assert pretty(prompt) == repr(prompt)
+    assert pretty([Case(prompt, prompt)]) == f"[{prompt.text!r} and {prompt.text!r}]"
