@@ -12,11 +12,10 @@ from rich.table import Table
 from circuitgraph.cli import options
 from circuitgraph.cli.options import check_counts, memory_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import interval, keep_compiled_programs
+from circuitgraph.cli.shared import bounded, keep_compiled_programs, plain_table
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.interchange_record import InterchangeRecord, SwapRecord
-    from circuitgraph.catalog.records import Interval
 
 
 def interchange(
@@ -70,13 +69,13 @@ def interchange(
 
 def _report(found: InterchangeRecord) -> list[Table | str]:
     where = f"{found.task.name} in {found.model.name}, {found.n:,} unseen prompts; 95 % intervals"
-    swaps = _table(f"{found.hypothesis}\n{where}", "swapped", "follows", "where it changes", "of prompts")
+    swaps = plain_table(f"{found.hypothesis}\n{where}", "swapped", "follows", "where it changes", "of prompts")
     for one in found.swaps:
         counted = f"{one.n_changed:,} of {one.n_defined:,}"
-        swaps.add_row(" + ".join(one.variables), _share(one.accuracy), _share(one.accuracy_changed), counted)
-    needs = _table("What goes when the claimed paths alone are resampled", "resampled", "necessity")
+        swaps.add_row(" + ".join(one.variables), bounded(one.accuracy), bounded(one.accuracy_changed), counted)
+    needs = plain_table("What goes when the claimed paths alone are resampled", "resampled", "necessity")
     for need in found.necessity:
-        needs.add_row(" + ".join(need.variables) or "all leaves", _share(need.necessity))
+        needs.add_row(" + ".join(need.variables) or "all leaves", bounded(need.necessity))
     nothing = ["", "- the program says nothing after the swap"] if any(s.n_defined == 0 for s in found.swaps) else []
     failures = [f"\nThe model does not follow {' + '.join(s.variables)}:\n{s.failures[0]}" for s in _failed(found)]
     return [swaps, *nothing, "", needs, *failures]
@@ -85,17 +84,3 @@ def _report(found: InterchangeRecord) -> list[Table | str]:
 def _failed(found: InterchangeRecord) -> list[SwapRecord]:
     """Pairs mostly fail where one of the two does."""
     return [one for one in found.swaps if one.failures and len(one.variables) == 1]
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=bool(i))
-    return table
-
-
-def _share(of: Interval | None) -> str:
-    if of is None:
-        return "-"
-    mean, bounds = interval(of)
-    return f"{mean} [{bounds.replace(' .. ', ', ')}]"

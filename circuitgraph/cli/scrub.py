@@ -83,6 +83,7 @@ def scrub(
     from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
     from circuitgraph.hypotheses.loading import load_hypotheses
 
+    # Some lines over eighty, of which the options are forty and the help twenty: typer reads both off this function.
     output = Output(as_json, quiet)
     for name, given, known in (("--unclaimed", unclaimed, UNCLAIMED), ("--align", align, ALIGN)):
         if given is not None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from circuitgraph.cli.shared import interval
+from circuitgraph.cli.shared import bounded, interval, plain_table
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import Interval
@@ -54,13 +54,13 @@ def _losses(found: ScrubRecord) -> Table:
         f"{found.hypothesis}\n{found.task.name} in {found.model.name}, {found.n:,} unseen prompts, "
         f"loss by {found.metric}, unclaimed: {found.unclaimed}, align: {found.align}; 95 % intervals"
     )
-    table = _table(title, "", "loss", "accuracy", "recovered", "behind by")
+    table = plain_table(title, "", "loss", "accuracy", "recovered", "behind by")
     table.add_row("the model", _mean(found.loss_model), _mean(found.accuracy_model), "1", "")
-    own = (_mean(found.loss_scrubbed), _mean(found.accuracy_scrubbed), _with_bounds(found.recovered))
+    own = (_mean(found.loss_scrubbed), _mean(found.accuracy_scrubbed), bounded(found.recovered))
     table.add_row(Text("the hypothesis", "bold"), *own, "")
     for kind, others in (("rival", found.rivals), ("null", found.nulls)):
         for one in others:
-            shown = (_mean(one.loss), _mean(one.accuracy), _with_bounds(one.recovered), interval(one.difference)[1])
+            shown = (_mean(one.loss), _mean(one.accuracy), bounded(one.recovered), interval(one.difference)[1])
             table.add_row(f"{kind}: {one.name}", *shown)
     zero = f"zero point: {found.zero_point}"
     table.add_row(zero, _mean(found.loss_random), _mean(found.accuracy_random), "0", "")
@@ -103,7 +103,9 @@ def _node(node: NodeRecord) -> Text:
 
 
 def _classes(found: ScrubRecord) -> Table:
-    table = _table("How much each variable leaves open", "", "classes", "smallest", "mean", "effective donors", "alone")
+    table = plain_table(
+        "How much each variable leaves open", "", "classes", "smallest", "mean", "effective donors", "alone"
+    )
     for c in found.classes:
         counts = (f"{c.n_classes:,}", f"{c.smallest:,}", f"{c.mean:,.1f}", f"{c.effective_donors:,.1f}")
         table.add_row(c.variable, *counts, f"{c.singletons:,}")
@@ -111,27 +113,15 @@ def _classes(found: ScrubRecord) -> Table:
 
 
 def _splits(found: ScrubRecord) -> Table:
-    table = _table("Recovered on the prompts of each class", "", "value", "prompts", "recovered")
+    table = plain_table("Recovered on the prompts of each class", "", "value", "prompts", "recovered")
     for s in found.splits:
-        shown = "model and zero point do not differ" if s.recovered is None else _with_bounds(s.recovered)
+        shown = "model and zero point do not differ" if s.recovered is None else bounded(s.recovered)
         table.add_row(s.variable, s.value, f"{s.n:,}", shown)
-    return table
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=bool(heading))
     return table
 
 
 def _mean(of: Interval) -> str:
     return interval(of)[0]
-
-
-def _with_bounds(of: Interval) -> str:
-    mean, bounds = interval(of)
-    return f"{mean} [{bounds.replace(' .. ', ', ')}]"
 
 
 def _short(text: str) -> str:

@@ -116,3 +116,19 @@ def interval(of: Interval | None) -> tuple[str, str]:
         return "undefined", "full model and empty circuit do not differ"
     mean, low, high = (f"{round(x, 3) + 0.0:.3f}" for x in (of.mean, of.low, of.high))  # no "-0.000"
     return mean, f"{low} .. {high}"
+
+
+def bounded(of: Interval | None) -> str:
+    """A mean with its 95 % interval, in one cell; a dash where there is none."""
+    if of is None:
+        return "-"
+    mean, bounds = interval(of)
+    return f"{mean} [{bounds.replace(' .. ', ', ')}]"
+
+
+def plain_table(title: str, *headings: str) -> Table:
+    """A table whose first column may wrap, and the others not."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=bool(i))
+    return table

@@ -19,7 +19,8 @@ from circuitgraph.engine.checks import Donors, index_problems, metrics_of, site_
 from circuitgraph.engine.pool import Pool
 from circuitgraph.engine.sharing import Key, Shared, Uses
 from circuitgraph.errors import ArgumentError, SearchError, list_problems
-from circuitgraph.graph.sites import STREAM, Site
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.sites import ATTENTION_INPUTS, STREAM, Site
 from circuitgraph.graph.tree import Node, Path
 
 Inputs_ = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
@@ -161,7 +162,7 @@ class _Launch:
             x = self.taken(pool.stream(reader.stage), self.donors(node), first)
         taken: dict[str, Bool[np.ndarray, "launch pos"]] = {}
         for child in children:
-            donors = self.donors(node, (into, _writer(child.site)))
+            donors = self.donors(node, (into, child.site.writer))
             at = pool.alignment.maps(self.references, donors, first)
             covered = pool.alignment.covered(self.references, child.site.roles)
             before = taken.get(child.site.node, np.zeros_like(covered))
@@ -195,9 +196,14 @@ class _Launch:
         return nodes.run_taken(values, donors, self.pool.alignment.maps(self.references, donors, first))
 
 
-def _writer(site: Site) -> str:
-    """The graph's writer that a site is, or is part of."""
-    return f"m{site.layer}" if site.kind == "neuron" else site.node
+def edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
+    """All inputs of a site with each of their writers. Neurons and features read what their MLP reads."""
+    found = []
+    for name in site.inputs:
+        into = f"{site.writer}<{name}>" if name in ATTENTION_INPUTS else site.writer
+        stage = graph.readers[graph.reader_index(into)].stage
+        found += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
+    return found
 
 
 def _writers(pool: Pool, stage: int) -> list[str]:
@@ -237,10 +243,10 @@ def _check_inputs(pool: Pool, node: Node, n: int, inputs: Inputs_) -> list[str]:
         return index_problems(pool, f"the input of {node.name}", given, n)
     if not node.children:
         return [f"{node.name} has no children, so that all it reads comes from one prompt"]
-    edges = {(into, w) for into in node.site.inputs for w in _writers(pool, pool.reader(node.site, into).stage)}
+    known = set(edges(pool.graph, node.site))
     problems = [
         f"{node.name}: {what} {edge}"
-        for what, some in (("no prompt for", edges - given.keys()), ("there is no edge", given.keys() - edges))
+        for what, some in (("no prompt for", known - given.keys()), ("there is no edge", given.keys() - known))
         for edge in sorted(some)
     ]
     return problems or [p for e in given for p in index_problems(pool, f"the input {e} of {node.name}", given[e], n)]
@@ -254,9 +260,9 @@ def _check_children(pool: Pool, node: Node) -> list[str]:
         elif child.site.kind == "logits":
             problems.append(f"{child.name}: the logits feed nothing")
         elif not site_problems(pool, child.site):
-            stage = pool.graph.writers[pool.graph.writer_index(_writer(child.site))].stage
+            stage = pool.graph.writers[pool.graph.writer_index(child.site.writer)].stage
             whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {child.site.node}
-            if _writer(child.site) in whole:
+            if child.site.writer in whole:
                 problems.append(
                     f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there as well"
                 )

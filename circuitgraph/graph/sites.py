@@ -50,6 +50,11 @@ class Site:
         return names.get(self.kind, self.kind)
 
     @property
+    def writer(self) -> str:
+        """The graph's writer that the site is, or, for a neuron or feature, is part of."""
+        return mlp_name(self.layer) if self.kind in ("neuron", "feature") else self.node
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """What the node reads: ``q``, ``k``, ``v``, or the stream (``x``); nothing for the embedding."""
         if self.kind == "head":

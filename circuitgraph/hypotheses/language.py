@@ -17,6 +17,7 @@ from typing import Any, Literal
 from circuitgraph.graph.sites import ATTENTION_INPUTS, Site, Sites
 
 PROMPT = "p"  # the parameter that is the prompt
+GIVEN = (PROMPT, "donor", "run", "relabel")  # what the function of a property can ask for
 Unclaimed = Literal["joint", "everywhere", "separate", "keep"]
 Align = Literal["role", "index"]
 UNCLAIMED: tuple[Unclaimed, ...] = ("joint", "everywhere", "separate", "keep")

@@ -141,10 +141,9 @@ class _Grow:
         """Whether the graph has that edge; neurons and features stand where their MLP does."""
         if writer.kind == "logits":
             return False
-        src, dst = (Site("mlp", s.layer) if s.kind in ("neuron", "feature") else s for s in (writer, reader))
-        into = f"{dst.node}<{feeds}>" if feeds in ATTENTION_INPUTS else dst.node
+        into = f"{reader.node}<{feeds}>" if feeds in ATTENTION_INPUTS else reader.writer
         known = self.graph
-        return known.writers[known.writer_index(src.node)].stage <= known.readers[known.reader_index(into)].stage
+        return known.writers[known.writer_index(writer.writer)].stage <= known.readers[known.reader_index(into)].stage
 
     def _cannot(self, variable: Variable, parent: str, site: Site, inputs: tuple[str, ...]) -> None:
         at = ", ".join(map(str, self._sites(variable, parent)))

@@ -11,7 +11,7 @@ from typing import Any
 from circuitgraph.graph.sites import Site
 from circuitgraph.hypotheses.checks.finding import Finding, unknown
 from circuitgraph.hypotheses.checks.structure import cycle_in, parameter_problems
-from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Expectation, Hypothesis, Property, Rival
+from circuitgraph.hypotheses.language import ALIGN, GIVEN, UNCLAIMED, Expectation, Hypothesis, Property, Rival
 
 OF = {
     "accuracy": "none",
@@ -22,8 +22,6 @@ OF = {
     "attention": "site",
 }
 """Quantities that can be expected beside any metric, and whether they are `of` something."""
-GIVEN = ("p", "donor", "run", "relabel")
-"""What the function of a property can ask for."""
 
 
 def declared_problems(hypothesis: Hypothesis) -> list[Finding]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.relabel import Relabelling, forms_of
+from circuitgraph.hypotheses.properties.relabel import WORD, Relabelling, groups_of
 from circuitgraph.hypotheses.properties.supply import Supply
 from circuitgraph.tasks.base import GrammarTask
 
 _DRAWS = 20_000
 _SEED = 5
-_WORD = re.compile(r"[^\W\d_]+")
 Item = tuple[int, int]  # number of a group, and of a word in it
 
 
@@ -51,14 +49,12 @@ def find_prompts(texts: Iterable[str], supply: Supply) -> list[Prompt]:
 
 def _exchanged(text: str, supply: Supply) -> Prompt | None:
     """A prompt of the pool that becomes this text when words of its groups change places."""
-    groups = {
-        form: (g, i) for (g, items) in enumerate(_groups(supply)) for i, item in enumerate(items) for form in item
-    }
-    forms = _groups(supply)
-    wanted, frame = _WORD.findall(text), _WORD.sub("_", text)
+    forms = groups_of(supply.study.task)
+    groups = {form: (g, i) for (g, items) in enumerate(forms) for i, item in enumerate(items) for form in item}
+    wanted, frame = WORD.findall(text), WORD.sub("_", text)
     for prompt in supply.pool if groups else ():
-        words = _WORD.findall(prompt.text)
-        if len(words) != len(wanted) or _WORD.sub("_", prompt.text) != frame:
+        words = WORD.findall(prompt.text)
+        if len(words) != len(wanted) or WORD.sub("_", prompt.text) != frame:
             continue
         moves = {old: new for old, new in zip(words, wanted, strict=True) if old != new}
         if any(groups.get(old, (-1, 0))[0] != groups.get(new, (-2, 0))[0] for old, new in moves.items()):
@@ -75,11 +71,6 @@ def _exchanged(text: str, supply: Supply) -> Prompt | None:
             if supply.fits(made):
                 return made
     return None
-
-
-def _groups(supply: Supply) -> list[list[tuple[str, ...]]]:
-    words = getattr(supply.study.task, "words", {})
-    return [[forms_of(item) for item in group] for group in words.values()]
 
 
 def _completed(moves: Mapping[Item, Item]) -> dict[Item, Item]:

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.errors import HypothesisError, list_problems
-from circuitgraph.hypotheses.language import Property
+from circuitgraph.hypotheses.language import GIVEN, Property
 from circuitgraph.hypotheses.located import innermost, said, shown
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.checks import Case, Check, Finding
 from circuitgraph.hypotheses.properties.running import Run, replay
 from circuitgraph.hypotheses.properties.subject import Subject
 
-GIVEN = ("p", "donor", "run", "relabel")
 _SHOWN = 6  # answers of the model beside a failure
 
 

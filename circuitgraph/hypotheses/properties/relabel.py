@@ -16,7 +16,7 @@ from circuitgraph.hypotheses.properties.tokens import Tokens
 from circuitgraph.tasks.base import Task, Words
 
 MOST_EXCHANGES = 4
-_WORD = re.compile(r"[^\W\d_]+")
+WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Relabelling:
         if isinstance(what, Prompt):
             return self._known.setdefault(what, self._prompt(what)) if what not in self._known else self._known[what]
         if isinstance(what, str):
-            return _WORD.sub(lambda found: self.mapping.get(found[0], found[0]), what)
+            return WORD.sub(lambda found: self.mapping.get(found[0], found[0]), what)
         raise HypothesisError(f"relabel takes a prompt or a text, not {what!r}.")
 
     @cached_property
@@ -85,14 +85,13 @@ class Relabeller:
     """
 
     def __init__(self, task: Task, tokens: Tokens) -> None:
-        words: Words = getattr(task, "words", {})
-        if not any(words.values()):
+        self._groups = groups_of(task)
+        if not any(self._groups):
             raise HypothesisError(
                 f"Task {task.name!r} names no words that it treats alike, so there is no relabel: give its Source "
                 "words={'names': [...]}, or write the property without relabel."
             )
         self._tokens = tokens
-        self._groups = [[forms_of(item) for item in group] for group in words.values()]
         self._place = {
             form: (group, i)
             for group, items in enumerate(self._groups)
@@ -102,7 +101,7 @@ class Relabeller:
 
     def draw(self, rng: np.random.Generator, prompts: Sequence[Prompt]) -> Relabelling:
         """Up to `MOST_EXCHANGES` exchanges, each of a word of these prompts for any other of its group."""
-        there = list(dict.fromkeys(w for p in prompts for w in _WORD.findall(p.text) if w in self._place))
+        there = list(dict.fromkeys(w for p in prompts for w in WORD.findall(p.text) if w in self._place))
         mapping: dict[str, str] = {}
         for _ in range(int(rng.integers(MOST_EXCHANGES + 1)) if there else 0):
             group, old = self._place[there[int(rng.integers(len(there)))]]
@@ -115,6 +114,12 @@ class Relabeller:
         return Relabelling(mapping, self._tokens)
 
 
-def forms_of(item: str | tuple[str, ...]) -> tuple[str, ...]:
+def groups_of(task: Task) -> list[list[tuple[str, ...]]]:
+    """The words that a task treats alike, group by group, each with its forms without their space."""
+    words: Words = getattr(task, "words", {})
+    return [[_forms(item) for item in group] for group in words.values()]
+
+
+def _forms(item: str | tuple[str, ...]) -> tuple[str, ...]:
     """The forms of a word that a task names, without their space."""
     return tuple(form.strip() for form in ((item,) if isinstance(item, str) else item))

@@ -90,5 +90,4 @@ class Subject:
 
 def _edge(graph: Graph, writer: Node, reader: Node) -> str:
     into = f"<{writer.feeds}>" if reader.site.kind == "head" else ""
-    src, dst = (f"m{n.site.layer}" if n.site.kind in ("neuron", "feature") else n.site.node for n in (writer, reader))
-    return graph.edges[graph.edge_index(f"{src}->{dst}{into}")]
+    return graph.edges[graph.edge_index(f"{writer.site.writer}->{reader.site.writer}{into}")]

@@ -21,7 +21,7 @@ from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord, CostRecord, ScrubRecord
 from circuitgraph.engine.sharing import Uses
-from circuitgraph.engine.tree import Outcome, run_trees
+from circuitgraph.engine.tree import Outcome, edges, run_trees
 from circuitgraph.errors import HypothesisError, check_at_least, check_choice
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node
@@ -37,7 +37,6 @@ from circuitgraph.hypotheses.scrubbing.trials import (
     Key,
     Trial,
     baselines,
-    edges,
     nulls,
     parts,
     rival,

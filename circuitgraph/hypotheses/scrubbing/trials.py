@@ -8,13 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from circuitgraph.errors import HypothesisError
-from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
 from circuitgraph.graph.tree import Node, Path
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.language import Rival
 from circuitgraph.hypotheses.scrubbing.nulls import PERMUTED, RANDOM, UNCONDITIONAL, exchanged, shuffled
-from circuitgraph.hypotheses.scrubbing.sampling import Donors, Edge, Indices, Mode, Sampler
+from circuitgraph.hypotheses.scrubbing.sampling import Donors, Indices, Mode, Sampler
 
 Key = tuple[str, ...]
 """What a trial is called: ``("model",)``, ``("rival", name)``, ``("alone", *path)``."""
@@ -87,18 +85,6 @@ def nulls(root: Node, sampler: Sampler) -> Iterator[Trial]:
     if others is not None:
         yield Trial(("null", PERMUTED), root, _with(sampler, others))
     yield Trial(("null", RANDOM), root, _with(sampler, shuffled(sampler.codes, variables, sampler.seed)))
-
-
-def edges(graph: Graph, site: Site) -> list[Edge]:
-    """All inputs of a site with each of their writers. Neurons and features read what their MLP reads."""
-    if site.kind in ("neuron", "feature"):
-        site = Site("mlp", site.layer)
-    found = []
-    for name in site.inputs:
-        into = f"{site.node}<{name}>" if name in ATTENTION_INPUTS else site.node
-        stage = graph.readers[graph.reader_index(into)].stage
-        found += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
-    return found
 
 
 def _with(sampler: Sampler, codes: Mapping[str, Indices]) -> Sampler:

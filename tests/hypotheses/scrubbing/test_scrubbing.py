@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from circuitgraph.catalog.scrub_record import ScrubRecord
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.tree import edges, run_tree
 from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
 from circuitgraph.graph.sites import ATTENTION_INPUTS
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.scrubbing.scrub import Scrub, asked, scrub, scrubbed
-from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, Trial, edges, parts
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, Trial, parts
 from circuitgraph.hypotheses.study import Study
 
 N = 256
