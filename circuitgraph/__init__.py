@@ -1,6 +1,8 @@
-"""circuitgraph: compile a transformer into a graph, discover circuits in it, test what they compute.
+"""circuitgraph: compile a transformer into a graph, discover circuits in it, test what they
+compute.
 
-The names below are the public surface. They are loaded on first use, so that ``import circuitgraph`` (and
+The names below are the public surface. They are loaded on first use, so that ``import
+circuitgraph`` (and
 ``circuitgraph --help``) load neither jax nor torch.
 """
 

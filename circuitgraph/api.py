@@ -1,4 +1,6 @@
-"""The main job in three calls: a task, a search, a judgement. The command line is a thin layer over these."""
+"""The main job in three calls: a task, a search, a judgement. The command line is a thin layer over
+these.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,14 @@ def load_task(name: str | Path, model: LanguageModel, *, seed: int = 0, **argume
     """
     if model.tokenizer is None:
         raise ModelError(
-            f"The model {model.name!r} has no tokenizer, so prompts cannot be written for it. Add a tokenizer.json "
-            "to its folder."
+            f"The model {model.name!r} has no tokenizer, so prompts cannot be written for it. Add a "
+            "tokenizer.json to its folder."
         )
     if isinstance(name, Path) or str(name).endswith(".jsonl"):
         if arguments:
-            raise ArgumentError(f"A file of pairs takes no arguments, but {', '.join(arguments)} was given.")
+            raise ArgumentError(
+                f"A file of pairs takes no arguments, but {', '.join(arguments)} was given."
+            )
         return PairsTask(name, model.tokenizer, model.spec.n_ctx, seed)
     return GrammarTask(tasks[name], model.tokenizer, seed, arguments)
 
@@ -83,23 +87,26 @@ def discover(
     """Find the circuit of a task in a model.
 
     Args:
-        algorithm: name of the search; ``settings`` are its own, such as ``threshold=0.05`` for ACDC.
+        algorithm: name of the search; ``settings`` are its own, such as ``threshold=0.05`` for
+            ACDC.
         metric: what the behaviour is measured by; the task's default if None.
         ablation: what an absent edge carries.
         grouped: one k and one v reader for each key-value head, not for each query head.
         n_prompts: number of discovery prompts (50 by default, or fewer if a file has fewer).
-        memory: limit in bytes for one launch, on each device. With several, candidates and prompts are shared out.
+        memory: limit in bytes for one launch, on each device. With several, candidates and prompts
+            are shared out.
         bar: show progress and time left.
-        journal: file in which every decision is written down. If the search was stopped, the same call with the
-            same file goes on where it ended, and ends in the same circuit.
+        journal: file in which every decision is written down. If the search was stopped, the same
+            call with the same file goes on where it ended, and ends in the same circuit.
         anew: begin again although the file is there.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
 
     Raises:
-        CircuitGraphError: an unknown name, a value that makes no sense, prompts that cannot be used, a pair of
-            algorithm and metric or ablation that does not work, or the journal of another search.
+        CircuitGraphError: an unknown name, a value that makes no sense, prompts that cannot be
+            used, a pair of algorithm and metric or ablation that does not work, or the journal of
+            another search.
     """
     chosen = make_algorithm(algorithm, **settings)
     chosen.check(metrics[metric or task.metric], ablations[ablation])
@@ -147,13 +154,15 @@ def sweep(
     anew: bool = False,
     **settings: Any,
 ) -> Curve:
-    """Find ACDC's circuit at each of several thresholds in one run, and judge all of them on unseen prompts.
+    """Find ACDC's circuit at each of several thresholds in one run, and judge all of them on unseen
+    prompts.
 
-    Each circuit is exactly the one that `discover` finds at its threshold. Tests are shared as far as the
-    searches decide alike.
+    Each circuit is exactly the one that `discover` finds at its threshold. Tests are shared as far
+    as the searches decide alike.
 
     Args:
-        thresholds: strictly increasing; ``settings`` are ACDC's others. All else is as in `discover`.
+        thresholds: strictly increasing; ``settings`` are ACDC's others. All else is as in
+            `discover`.
         n_evaluation: number of evaluation prompts, as in `evaluate`.
 
     Raises:
@@ -161,12 +170,19 @@ def sweep(
     """
     check_thresholds(thresholds)
     steps = Sweep(tuple(map(float, thresholds)), _acdc(settings))
-    where: dict[str, Any] = {"direct": steps.search.direct, "grouped": grouped, "memory": memory, "ablation": ablation}
+    where: dict[str, Any] = {
+        "direct": steps.search.direct,
+        "grouped": grouped,
+        "memory": memory,
+        "ablation": ablation,
+    }
     experiment, prompts = prepare(model, task, metric=metric, n_prompts=n_prompts, **where)
     origin = _origin(model, task, prompts)
     swept = run_sweep(steps, experiment, bar=bar, journal=_journal(journal, origin, anew))
     circuits = [replace(c, provenance={**c.provenance, **origin}) for c in swept.circuits]
-    judging, unseen = prepare(model, task, split="evaluation", metric=metric, n_prompts=n_evaluation, **where)
+    judging, unseen = prepare(
+        model, task, split="evaluation", metric=metric, n_prompts=n_evaluation, **where
+    )
     points = [
         CurvePoint(
             threshold=threshold,
@@ -195,17 +211,26 @@ def _acdc(settings: Mapping[str, Any]) -> Acdc:
         raise ArgumentError("Both threshold and thresholds were given: give one of them.")
     chosen = make_algorithm("acdc", **settings)
     if not isinstance(chosen, Acdc):
-        raise ArgumentError(f"The algorithm 'acdc' was replaced by {type(chosen).__name__}, which has no sweep.")
+        raise ArgumentError(
+            f"The algorithm 'acdc' was replaced by {type(chosen).__name__}, which has no sweep."
+        )
     return chosen
 
 
 def _journal(path: str | Path | None, origin: Mapping[str, Any], anew: bool) -> Journal | None:
-    """A journal that belongs to these weights and prompts, and to the versions that can change a digit."""
+    """A journal that belongs to these weights and prompts, and to the versions that can change a
+    digit.
+    """
     if path is None:
         return None
-    versions = {name: origin["environment"]["versions"][name] for name in ("circuitgraph", "jax", "jaxlib", "numpy")}
+    versions = {
+        name: origin["environment"]["versions"][name]
+        for name in ("circuitgraph", "jax", "jaxlib", "numpy")
+    }
     facts = {name: origin[name] for name in ("model", "task")}
-    return Journal(Path(path), {**facts, "environment": {**origin["environment"], "versions": versions}}, anew)
+    return Journal(
+        Path(path), {**facts, "environment": {**origin["environment"], "versions": versions}}, anew
+    )
 
 
 def prepare(
@@ -220,10 +245,14 @@ def prepare(
     n_prompts: int | None = None,
     memory: int | None = None,
 ) -> tuple[Experiment, Prompts]:
-    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts; arguments as there."""
+    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts;
+    arguments as there.
+    """
     prompts = draw(task, split, n_prompts, N_DISCOVERY if split == "discovery" else N_EVALUATION)
     graph = model.graph(direct=direct, grouped=grouped)
-    experiment = Experiment(model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory)
+    experiment = Experiment(
+        model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory
+    )
     return experiment, prompts
 
 
@@ -237,10 +266,12 @@ def evaluate(
     n_prompts: int | None = None,
     memory: int | None = None,
 ) -> EvaluationRecord:
-    """Judge a circuit on prompts that no search saw: faithfulness, beside random circuits of equal size.
+    """Judge a circuit on prompts that no search saw: faithfulness, beside random circuits of equal
+    size.
 
     Args:
-        metric, ablation: those of the search if None (the task's metric and ``resample`` for other circuits).
+        metric, ablation: those of the search if None (the task's metric and ``resample`` for other
+            circuits).
         n_prompts: number of evaluation prompts (200 by default, or fewer if a file has fewer).
 
     Raises:
@@ -300,5 +331,8 @@ def environment(precision: str) -> Environment:
     versions = {name: metadata.version(name) for name in packages}
     versions |= {"circuitgraph": circuitgraph.__version__, "python": platform.python_version()}
     return Environment(
-        precision=precision, backend=jax.default_backend(), devices=jax.device_count(), versions=versions
+        precision=precision,
+        backend=jax.default_backend(),
+        devices=jax.device_count(),
+        versions=versions,
     )

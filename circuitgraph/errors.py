@@ -1,7 +1,9 @@
 """What can go wrong, and how we say it.
 
-Every error that a user can cause derives from `CircuitGraphError`; the command line prints its message and
-exits with 2. A message names what was given, what was expected and what to do, and lists all problems at once.
+Every error that a user can cause derives from `CircuitGraphError`; the command line prints its
+message and
+exits with 2. A message names what was given, what was expected and what to do, and lists all
+problems at once.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ class CircuitGraphError(Exception):
 
 
 class UnknownNameError(CircuitGraphError, LookupError):
-    """A name (of a task, metric, edge, ...) that does not exist; the message suggests the nearest ones."""
+    """A name (of a task, metric, edge, ...) that does not exist; the message suggests the nearest
+    ones.
+    """
 
 
 class ArgumentError(CircuitGraphError, ValueError):
-    """An argument outside what makes sense. Check the value named in the message against the stated range."""
+    """An argument outside what makes sense. Check the value named in the message against the stated
+    range.
+    """
 
 
 class GraphError(CircuitGraphError, ValueError):
@@ -28,19 +34,27 @@ class GraphError(CircuitGraphError, ValueError):
 
 
 class ModelError(CircuitGraphError):
-    """A checkpoint cannot be found, read, or compiled exactly. Nothing is guessed: the offending part is named."""
+    """A checkpoint cannot be found, read, or compiled exactly. Nothing is guessed: the offending
+    part is named.
+    """
 
 
 class DataError(CircuitGraphError, ValueError):
-    """Prompts that cannot be used: wrong format, unequal lengths, unknown or several tokens, too long."""
+    """Prompts that cannot be used: wrong format, unequal lengths, unknown or several tokens, too
+    long.
+    """
 
 
 class ProgramError(CircuitGraphError, ValueError):
-    """A program that no transformer can be made of, or a prompt on which it is not defined; names the expression."""
+    """A program that no transformer can be made of, or a prompt on which it is not defined; names
+    the expression.
+    """
 
 
 class HypothesisError(CircuitGraphError, ValueError):
-    """A hypothesis that cannot be tested as it is written; names the file and line of every problem."""
+    """A hypothesis that cannot be tested as it is written; names the file and line of every
+    problem.
+    """
 
 
 class OutputError(CircuitGraphError, OSError):
@@ -52,7 +66,9 @@ class SearchError(CircuitGraphError, RuntimeError):
 
 
 class MissingExtraError(CircuitGraphError, ImportError):
-    """Something that is installed only when asked for is not there; the message says how to install it."""
+    """Something that is installed only when asked for is not there; the message says how to install
+    it.
+    """
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
@@ -101,7 +117,9 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, in one line without its full stop; two where the first ends in a colon."""
+    """What an error of a library says, in one line without its full stop; two where the first ends
+    in a colon.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     shown = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
     return shown.removesuffix(".")

@@ -42,17 +42,20 @@ def judge(
     memory: int | None = None,
     bar: bool = False,
 ) -> JudgementRecord:
-    """Judge a circuit by more than `evaluate`: other metrics, completeness, minimality, size curve, truth, stability.
+    """Judge a circuit by more than `evaluate`: other metrics, completeness, minimality, size curve,
+    truth, stability.
 
     KL to the whole model and accuracy are added whatever the metric.
 
     Args:
-        measures: ``completeness``, ``minimality``, ``curve``, ``truth`` and ``stability``, which runs the search again,
-            several times; ``all`` that this circuit allows; or ``quick``, the first two where they do not take long.
-            Faithfulness is always among them.
+        measures: ``completeness``, ``minimality``, ``curve``, ``truth`` and ``stability``, which
+            runs the search again, several times; ``all`` that this circuit allows; or ``quick``,
+            the first two where they do not take long. Faithfulness is always among them.
         truth: the true circuit, if it is known.
-        metric, ablation: those of the search if None (the task's metric and ``resample`` for other circuits).
-        n_prompts: number of prompts (200 by default, 50 of the discovery split, or fewer if a file has fewer).
+        metric, ablation: those of the search if None (the task's metric and ``resample`` for other
+            circuits).
+        n_prompts: number of prompts (200 by default, 50 of the discovery split, or fewer if a file
+            has fewer).
         split: which prompts to judge by.
         force_seen: judge even by prompts that the search saw. The record says how many they are.
         memory: limit in bytes for one launch, on each device.
@@ -61,7 +64,8 @@ def judge(
     Raises:
         GraphError: the circuit, or the true one, is of another graph than the model's.
         UnknownNameError: no measure of that name.
-        ArgumentError: the search saw some of the prompts, or something is missing that a measure needs.
+        ArgumentError: the search saw some of the prompts, or something is missing that a measure
+            needs.
     """
     graph = model.graph(direct=circuit.graph.direct, grouped=circuit.graph.n_kv_heads is not None)
     check_graph(graph, circuit)
@@ -72,19 +76,32 @@ def judge(
     seen = _seen(prompts, split, circuit, searched, force_seen)
     known = Known(scores_of(circuit), truth, search_again(model, circuit, memory), searched)
     names = chosen(measures, known, circuit, model.n_parameters * prompts.mask.size)
-    of_search, by = circuit.provenance.get("ablation"), metric or circuit.provenance.get("metric") or task.metric
+    of_search, by = (
+        circuit.provenance.get("ablation"),
+        metric or circuit.provenance.get("metric") or task.metric,
+    )
 
     experiment = Experiment(
-        model, prompts, metric=by, ablation=ablation or of_search or "resample", graph=graph, memory=memory
+        model,
+        prompts,
+        metric=by,
+        ablation=ablation or of_search or "resample",
+        graph=graph,
+        memory=memory,
     )
-    base = faithfulness(experiment, circuit, prompts, split=split, seed=task.seed, seen=seen, bar=bar)
+    base = faithfulness(
+        experiment, circuit, prompts, split=split, seed=task.seed, seen=seen, bar=bar
+    )
     more = measured(names, experiment, circuit, known, seed=task.seed, bar=bar)
-    others = other_metrics(experiment, circuit, [name for name in ALSO if name != by], seed=task.seed)
+    others = other_metrics(
+        experiment, circuit, [name for name in ALSO if name != by], seed=task.seed
+    )
     return JudgementRecord.model_validate({**dict(base), "metrics": others, **more})
 
 
 def true_circuit(model: LanguageModel, task: Task, circuit: Circuit) -> Circuit:
-    """The circuit that is known to be true where ``circuit`` was searched for: on its prompts, under its ablation.
+    """The circuit that is known to be true where ``circuit`` was searched for: on its prompts,
+    under its ablation.
 
     Raises:
         DataError: nobody knows it.
@@ -93,14 +110,15 @@ def true_circuit(model: LanguageModel, task: Task, circuit: Circuit) -> Circuit:
     found = known_circuit(model, task, prompts, circuit.provenance.get("ablation") or "resample")
     if found is None:
         raise DataError(
-            f"The true circuit of task {task.name!r} in {model.name!r} is not known. Give a stored circuit that you "
-            "hold for true."
+            f"The true circuit of task {task.name!r} in {model.name!r} is not known. Give a stored "
+            "circuit that you hold for true."
         )
     return found
 
 
 def scores_of(circuit: Circuit) -> Float[np.ndarray, " edges"] | None:
-    """By what to rank a circuit's edges: the scores of a search that scores first and selects then, else `ranking`.
+    """By what to rank a circuit's edges: the scores of a search that scores first and selects then,
+    else `ranking`.
 
     None if the circuit has no scores.
     """
@@ -115,7 +133,8 @@ def scores_of(circuit: Circuit) -> Float[np.ndarray, " edges"] | None:
 def searched_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> Prompts | None:
     """The prompts that a circuit's search saw, drawn again as its record says.
 
-    None if it names none, or they cannot be had: the file is gone or has changed, the task is not registered here.
+    None if it names none, or they cannot be had: the file is gone or has changed, the task is not
+    registered here.
 
     Args:
         task: is asked itself if it is the task of the search.
@@ -124,8 +143,14 @@ def searched_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> Prom
     if record is None:
         return None
     try:
-        own = (task.name, dict(task.arguments), task.seed) == (record["name"], record["arguments"], record["seed"])
-        prompts = (task if own else _task(model, record)).prompts(record["n_prompts"], record["split"])
+        own = (task.name, dict(task.arguments), task.seed) == (
+            record["name"],
+            record["arguments"],
+            record["seed"],
+        )
+        prompts = (task if own else _task(model, record)).prompts(
+            record["n_prompts"], record["split"]
+        )
     except CircuitGraphError:
         return None
     return prompts if prompts.fingerprint == record["prompts_sha256"] else None
@@ -140,7 +165,8 @@ def _task(model: LanguageModel, record: dict) -> Task:
 def search_again(
     model: LanguageModel, circuit: Circuit, memory: int | None = None
 ) -> Callable[[Prompts], Circuit] | None:
-    """The search that found a circuit, to be run on other prompts; None if the circuit does not say which.
+    """The search that found a circuit, to be run on other prompts; None if the circuit does not say
+    which.
 
     Neither does one whose means were taken over prompts of their own.
     """
@@ -156,8 +182,11 @@ def search_again(
     return discover
 
 
-def _seen(prompts: Prompts, split: Split, circuit: Circuit, searched: Prompts | None, force: bool) -> int | None:
-    """How many of the prompts the search saw; None if that cannot be told. Refuses any unless forced.
+def _seen(
+    prompts: Prompts, split: Split, circuit: Circuit, searched: Prompts | None, force: bool
+) -> int | None:
+    """How many of the prompts the search saw; None if that cannot be told. Refuses any unless
+    forced.
 
     The splits of a task share no clean prompt, whatever else is known.
     """
@@ -171,6 +200,6 @@ def _seen(prompts: Prompts, split: Split, circuit: Circuit, searched: Prompts | 
     if seen is None:
         which = "Which prompts the search saw cannot be found out, and these are of the split that it saw some of"
     raise ArgumentError(
-        f"{which}: how a circuit does on them says little about others. Judge it on the evaluation split, or force it "
-        "(--force-seen, force_seen=True); the record will say so."
+        f"{which}: how a circuit does on them says little about others. Judge it on the evaluation "
+        "split, or force it (--force-seen, force_seen=True); the record will say so."
     )

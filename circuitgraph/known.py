@@ -1,4 +1,6 @@
-"""Models whose circuit is known: constructed ones by their program, trained ones by the ``truth.json`` beside them."""
+"""Models whose circuit is known: constructed ones by their program, trained ones by the
+``truth.json`` beside them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from circuitgraph.tasks.base import Prompts, Task
 TRUTH_FILE = "truth.json"
 
 
-def known_circuit(model: LanguageModel, task: Task, prompts: Prompts, ablation: str = "resample") -> Circuit | None:
+def known_circuit(
+    model: LanguageModel, task: Task, prompts: Prompts, ablation: str = "resample"
+) -> Circuit | None:
     """The true circuit of a model for a task, None where nobody knows it.
 
     Args:
@@ -27,7 +31,11 @@ def known_circuit(model: LanguageModel, task: Task, prompts: Prompts, ablation: 
     """
     if model.family == FAMILY:
         same = task.name == model.name
-        return Circuit.of(model.graph(), true_edges(constructed(model.name), prompts.pairs, ablation)) if same else None
+        return (
+            Circuit.of(model.graph(), true_edges(constructed(model.name), prompts.pairs, ablation))
+            if same
+            else None
+        )
     file = Path(model.location) / TRUTH_FILE
     if not file.is_file():
         return None

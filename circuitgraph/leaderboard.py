@@ -48,18 +48,26 @@ class Settings:
         check_at_least("the number of evaluation prompts", self.n_evaluation, 2)
         check_at_least("seed", self.seed, 0)
         if self.n_bootstraps == 1 or self.n_bootstraps < 0:
-            raise ArgumentError(f"the number of bootstraps is {self.n_bootstraps}, but must be 0 or at least 2.")
+            raise ArgumentError(
+                f"the number of bootstraps is {self.n_bootstraps}, but must be 0 or at least 2."
+            )
 
 
 def cases(names: Sequence[str] | None = None, models: Sequence[str] | None = None) -> list[Case]:
-    """Every task in every shipped model that knows it; only those tasks and models, if they are named.
+    """Every task in every shipped model that knows it; only those tasks and models, if they are
+    named.
 
     Raises:
         UnknownNameError: no task of that name.
         ArgumentError: nothing is left.
     """
     kinds = [tasks[name] for name in names or tasks.names()]
-    known = [Case(kind.name, model) for kind in kinds for model in (kind.model, *kind.also) if model is not None]
+    known = [
+        Case(kind.name, model)
+        for kind in kinds
+        for model in (kind.model, *kind.also)
+        if model is not None
+    ]
     found = [case for case in known if models is None or case.model in models]
     if not found:
         shown = ", ".join(sorted({case.model for case in known})) or "none"
@@ -78,7 +86,8 @@ def leaderboard(
     """Measure every algorithm on every case. What the folder holds already is not measured again.
 
     Args:
-        folder: one JSON file for each cell goes there as soon as it is measured, so that a run can be stopped.
+        folder: one JSON file for each cell goes there as soon as it is measured, so that a run can
+            be stopped.
         names: of algorithms; all if None.
         bar: show progress and time left.
 
@@ -89,7 +98,10 @@ def leaderboard(
         UnknownNameError: no algorithm of that name.
         DataError: a damaged file in the folder.
     """
-    asked, wanted = settings or Settings(), [make_algorithm(name) for name in names or algorithms.names()]
+    asked, wanted = (
+        settings or Settings(),
+        [make_algorithm(name) for name in names or algorithms.names()],
+    )
     with tqdm(total=len(chosen) * len(wanted), unit="cell", disable=None if bar else True) as shown:
         for case in chosen:
             model = load_model(case.model)
@@ -99,7 +111,9 @@ def leaderboard(
                 shown.update()
 
 
-def _cell(folder: Path, model: LanguageModel, case: Case, algorithm: Algorithm, settings: Settings) -> Cell:
+def _cell(
+    folder: Path, model: LanguageModel, case: Case, algorithm: Algorithm, settings: Settings
+) -> Cell:
     task = load_task(case.task, model, seed=settings.seed)
     question = Question(
         task=case.task,
@@ -122,7 +136,9 @@ def _cell(folder: Path, model: LanguageModel, case: Case, algorithm: Algorithm, 
 
 
 def metric_of(task: Task) -> str:
-    """The task's own metric; logit difference where gradients of that say nothing at the whole model."""
+    """The task's own metric; logit difference where gradients of that say nothing at the whole
+    model.
+    """
     return "logit_difference" if metrics[task.metric].flat_at_full else task.metric
 
 
@@ -133,7 +149,9 @@ def _measured(question: Question, model: LanguageModel, task: Task, algorithm: A
         return Cell(question=question, score=None, refused=str(refusal))
     try:
         return Cell(question=question, score=_score(question, model, task, algorithm), refused=None)
-    except CircuitGraphError as failure:  # one that fails does not keep the others from being measured
+    except (
+        CircuitGraphError
+    ) as failure:  # one that fails does not keep the others from being measured
         return Cell(question=question, score=None, refused=str(failure))
 
 
@@ -142,7 +160,9 @@ def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algo
     experiment, prompts = prepare(model, task, n_prompts=question.n_discovery, **asked)
     circuit = search(algorithm, experiment)
     del experiment  # its memory is wanted by the next
-    judging, unseen = prepare(model, task, split="evaluation", n_prompts=question.n_evaluation, **asked)
+    judging, unseen = prepare(
+        model, task, split="evaluation", n_prompts=question.n_evaluation, **asked
+    )
     scores = scores_of(circuit)
     curve = None if scores is None else size_curve(judging, scores, seed=question.seed)
     true = known_circuit(model, task, prompts, question.ablation)
@@ -152,7 +172,9 @@ def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algo
     return Score(
         n_edges=len(circuit),
         graph_edges=circuit.graph.n_edges,
-        faithfulness=faithfulness(judging, circuit, unseen, split="evaluation", seed=question.seed).faithfulness,
+        faithfulness=faithfulness(
+            judging, circuit, unseen, split="evaluation", seed=question.seed
+        ).faithfulness,
         auroc=None if agreement is None else agreement.promoted.auroc,
         edge_auroc=None if agreement is None else agreement.edges.auroc,
         cmd=None if curve is None else curve.cmd,

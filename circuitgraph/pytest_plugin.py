@@ -1,7 +1,9 @@
 """What pytest loads: hypothesis files are collected, and each of their claims is a test.
 
-Collecting executes the file, as it does any test's; it loads no model, and neither jax nor torch. Everything heavy is
-imported when the first claim runs, so that this plugin costs nothing in projects without hypothesis files.
+Collecting executes the file, as it does any test's; it loads no model, and neither jax nor torch.
+Everything heavy is
+imported when the first claim runs, so that this plugin costs nothing in projects without hypothesis
+files.
 """
 
 from __future__ import annotations
@@ -26,9 +28,14 @@ if TYPE_CHECKING:
 
 PROFILES = ("dev", "ci", "hunt")
 MARKER = "circuitgraph"
-_OTHERS = ("conftest.py", "__init__.py", "setup.py")  # files that pytest and packaging give a meaning of their own
+_OTHERS = (
+    "conftest.py",
+    "__init__.py",
+    "setup.py",
+)  # files that pytest and packaging give a meaning of their own
 _IMPORTS = re.compile(
-    r"^[ \t]*(?:from|import)\s[^\n#]*\bcircuitgraph(?:\.hypotheses\b|\s+import\b[^\n#]*\bhypotheses\b)", re.MULTILINE
+    r"^[ \t]*(?:from|import)\s[^\n#]*\bcircuitgraph(?:\.hypotheses\b|\s+import\b[^\n#]*\bhypotheses\b)",
+    re.MULTILINE,
 )
 _MAKES = re.compile(r"\bHypothesis\(")
 
@@ -39,10 +46,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--circuitgraph-profile",
         choices=PROFILES,
-        help="How hard claims are tested. [default: ci where the environment variable CI is set, else dev]",
+        help="How hard claims are tested. [default: ci where the environment variable CI is set, "
+        "else dev]",
     )
-    group.addoption("--circuitgraph-model", metavar="NAME", help="Test this model in place of the hypothesis's own.")
-    group.addoption("--circuitgraph-seed", type=_whole(0), metavar="N", default=0, help="Seed of all that is drawn.")
+    group.addoption(
+        "--circuitgraph-model",
+        metavar="NAME",
+        help="Test this model in place of the hypothesis's own.",
+    )
+    group.addoption(
+        "--circuitgraph-seed",
+        type=_whole(0),
+        metavar="N",
+        default=0,
+        help="Seed of all that is drawn.",
+    )
     group.addoption(
         "--circuitgraph-prompts",
         type=_whole(2),
@@ -73,16 +91,27 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """pytest makes a module of any file named on its command line; a hypothesis file is not to be run twice."""
-    return HypothesisFile.from_parent(parent, path=module_path) if _is_ours(module_path, parent.config) else None
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Collector | None:
+    """pytest makes a module of any file named on its command line; a hypothesis file is not to be
+    run twice.
+    """
+    return (
+        HypothesisFile.from_parent(parent, path=module_path)
+        if _is_ours(module_path, parent.config)
+        else None
+    )
 
 
 def _is_ours(path: Path, config: pytest.Config) -> bool:
     if path.suffix != ".py" or path.name in _OTHERS:
         return False
     patterns = config.getini("python_files")
-    if any(fnmatch(str(path) if os.sep in p else path.name, f"*{os.sep}{p}" if os.sep in p else p) for p in patterns):
+    if any(
+        fnmatch(str(path) if os.sep in p else path.name, f"*{os.sep}{p}" if os.sep in p else p)
+        for p in patterns
+    ):
         return False
     return is_hypothesis_file(path)
 
@@ -99,7 +128,9 @@ def is_hypothesis_file(path: Path) -> bool:
         calls = [node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     except (SyntaxError, ValueError, RecursionError):
         return True  # its author wants to know what is wrong with it
-    return any("Hypothesis" in (getattr(call, "id", None), getattr(call, "attr", None)) for call in calls)
+    return any(
+        "Hypothesis" in (getattr(call, "id", None), getattr(call, "attr", None)) for call in calls
+    )
 
 
 class HypothesisFile(pytest.File):
@@ -138,7 +169,11 @@ class HypothesisFile(pytest.File):
             option = self.config.option
             profile = option.circuitgraph_profile or ("ci" if _on_ci() else "dev")
             self._contexts[id(hypothesis)] = Context(
-                hypothesis, profile, option.circuitgraph_model, option.circuitgraph_seed, option.circuitgraph_prompts
+                hypothesis,
+                profile,
+                option.circuitgraph_model,
+                option.circuitgraph_seed,
+                option.circuitgraph_prompts,
             )
         return self._contexts[id(hypothesis)]
 
@@ -159,13 +194,17 @@ class OneOfSeveral(pytest.Collector):
         return items(self, self.file, self.hypothesis)
 
 
-def items(parent: pytest.Collector, file: HypothesisFile, hypothesis: Hypothesis) -> Iterator[ClaimItem]:
+def items(
+    parent: pytest.Collector, file: HypothesisFile, hypothesis: Hypothesis
+) -> Iterator[ClaimItem]:
     """An item for each claim of a hypothesis."""
     from circuitgraph.hypotheses.claims import claims
 
     for claim in claims(hypothesis):
         nodeid = f"{parent.nodeid}::{claim.id}"  # as text, in which pytest 9 sees the brackets
-        yield ClaimItem.from_parent(parent, name=claim.id, nodeid=nodeid, claim=claim, file=file, hypothesis=hypothesis)
+        yield ClaimItem.from_parent(
+            parent, name=claim.id, nodeid=nodeid, claim=claim, file=file, hypothesis=hypothesis
+        )
 
 
 class NotHeld(Exception):  # noqa: N818 (what was found, not what went wrong)
@@ -178,7 +217,9 @@ class NotHeld(Exception):  # noqa: N818 (what was found, not what went wrong)
 class ClaimItem(pytest.Item):
     """One claim of a hypothesis."""
 
-    def __init__(self, claim: Claim, file: HypothesisFile, hypothesis: Hypothesis, **given: Any) -> None:
+    def __init__(
+        self, claim: Claim, file: HypothesisFile, hypothesis: Hypothesis, **given: Any
+    ) -> None:
         super().__init__(**given)
         self.claim, self.file, self.hypothesis = claim, file, hypothesis
         self.add_marker(MARKER)
@@ -195,7 +236,9 @@ class ClaimItem(pytest.Item):
         except CircuitGraphError as error:
             self._tell("error", _message(error))
             raise
-        word = "held" if verdict.held else "not tested" if isinstance(verdict, Untested) else "refuted"
+        word = (
+            "held" if verdict.held else "not tested" if isinstance(verdict, Untested) else "refuted"
+        )
         self._tell(word, verdict.summary, verdict.detail)
         if not verdict.held:
             raise NotHeld(verdict)
@@ -203,10 +246,17 @@ class ClaimItem(pytest.Item):
 
     def _tell(self, verdict: str, summary: str, detail: str = "") -> None:
         """What reports, JUnit's XML and ``circuitgraph test`` read."""
-        told = {"hypothesis": self.hypothesis.name, "verdict": verdict, "summary": summary, "detail": detail}
+        told = {
+            "hypothesis": self.hypothesis.name,
+            "verdict": verdict,
+            "summary": summary,
+            "detail": detail,
+        }
         self.user_properties += [(f"{MARKER} {name}", text) for name, text in told.items()]
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **options: Any) -> Any:
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **options: Any
+    ) -> Any:
         """What was found; a traceback only for what should not have happened."""
         from circuitgraph.errors import CircuitGraphError
 
@@ -223,7 +273,9 @@ class ClaimItem(pytest.Item):
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """With ``-v``, what was found beside each claim that held; what was found of the others is their failure's text."""
+    """With ``-v``, what was found beside each claim that held; what was found of the others is
+    their failure's text.
+    """
     if getattr(report, "when", None) != "call" or not report.passed:
         return None
     summary = dict(report.user_properties).get(f"{MARKER} summary")
@@ -240,10 +292,17 @@ def _on_ci() -> bool:
 
 @contextmanager
 def _warnings_as_in_a_program() -> Iterator[None]:
-    """Python's own filters: a project that turns warnings into errors does not mean those of the libraries below."""
+    """Python's own filters: a project that turns warnings into errors does not mean those of the
+    libraries below.
+    """
     with warnings.catch_warnings():
         warnings.resetwarnings()
-        for unwanted in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        for unwanted in (
+            DeprecationWarning,
+            PendingDeprecationWarning,
+            ImportWarning,
+            ResourceWarning,
+        ):
             warnings.simplefilter("ignore", unwanted)
         yield
 
@@ -260,7 +319,9 @@ def _keep_compiled_programs() -> None:
 
 @contextmanager
 def _statistics_of(item: pytest.Item) -> Iterator[None]:
-    """Where hypothesis's own plugin looks for the statistics that ``--hypothesis-show-statistics`` prints."""
+    """Where hypothesis's own plugin looks for the statistics that ``--hypothesis-show-statistics``
+    prints.
+    """
     from hypothesis.statistics import collector, describe_statistics
 
     def note(found: Any) -> None:

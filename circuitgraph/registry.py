@@ -1,4 +1,6 @@
-"""One registry per kind of addition: a new file with a decorated function is all that an extension needs."""
+"""One registry per kind of addition: a new file with a decorated function is all that an extension
+needs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def add(self, name: str, entry: T) -> T:
-        """File ``entry`` under ``name``. A second, different entry of one name is a programming error."""
+        """File ``entry`` under ``name``. A second, different entry of one name is a programming
+        error.
+        """
         known = self._entries.setdefault(name, entry)
         if known is not entry:
             raise ValueError(f"{self.kind} {name!r} is registered twice")

@@ -1,6 +1,8 @@
-"""The last digit of a sum in the shipped model ``addition``: heads fetch both ones digits, and MLPs take it from there.
+"""The last digit of a sum in the shipped model ``addition``: heads fetch both ones digits, and MLPs
+take it from there.
 
-How much a head looks at each digit depends on the digits, so its keys are claimed as well as its values. And the sum is
+How much a head looks at each digit depends on the digits, so its keys are claimed as well as its
+values. And the sum is
 not made early: what the first MLP writes depends on both digits, not on their sum alone.
 """
 
@@ -30,7 +32,12 @@ def b(p):
     return int(p.token["b.ones"])
 
 
-@H.var(at=head(0, [0, 1, 3]) @ "end", k=("a", "b"), v=("a", "b"), role="heads that fetch the ones digits")
+@H.var(
+    at=head(0, [0, 1, 3]) @ "end",
+    k=("a", "b"),
+    v=("a", "b"),
+    role="heads that fetch the ones digits",
+)
 def fetched(a, b):
     return a, b
 
@@ -54,7 +61,11 @@ H.expect("accuracy", at_least=0.95)
 H.expect("loss_recovered", at_least=0.7, rivals_below=0.8)
 H.expect("necessity", at_least=0.8)
 
-H.rival("the first MLP adds", mixed=lambda fetched: sum(fetched) % 10, settled=lambda fetched, mixed: fetched)
+H.rival(
+    "the first MLP adds",
+    mixed=lambda fetched: sum(fetched) % 10,
+    settled=lambda fetched, mixed: fetched,
+)
 H.rival(
     "the second MLP has nothing but the last digit",
     settled=lambda fetched, mixed: sum(fetched) % 10,

@@ -1,6 +1,8 @@
-"""Greater-than in the shipped one-layer model: heads fetch the year's last two digits, an MLP makes the threshold.
+"""Greater-than in the shipped one-layer model: heads fetch the year's last two digits, an MLP makes
+the threshold.
 
-The heads' keys are claimed as well as their values: how strongly a head looks at the year depends on the year.
+The heads' keys are claimed as well as their values: how strongly a head looks at the year depends
+on the year.
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits, mlp
@@ -34,7 +36,11 @@ H.expect("loss_recovered", at_least=0.95, rivals_below=0.985)
 H.expect("necessity", at_least=0.9)
 H.expect("attention", of=head(0, 2) @ "XX2", to="YY", at_least=0.9)
 
-H.rival("the heads fetch the decade", fetched=lambda p: p.token["YY"][0], threshold=lambda p: int(p.token["YY"]))
+H.rival(
+    "the heads fetch the decade",
+    fetched=lambda p: p.token["YY"][0],
+    threshold=lambda p: int(p.token["YY"]),
+)
 H.rival("the MLP knows the decade only", threshold=lambda fetched: fetched // 10)
 H.rival("no MLP", drop=threshold)
 H.rival("the MLP alone", drop=fetched)

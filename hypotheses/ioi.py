@@ -1,7 +1,10 @@
-"""Indirect objects in the shipped model ``ioi``: inhibit the name that comes again, copy a name that is not inhibited.
+"""Indirect objects in the shipped model ``ioi``: inhibit the name that comes again, copy a name
+that is not inhibited.
 
-The heads and their order are those of Wang et al. (2022). The duplicate-token head, a0.h1, is no variable here: it says
-at S2 that the name stood before, which is so in every prompt of the task, and what never varies cannot be resampled.
+The heads and their order are those of Wang et al. (2022). The duplicate-token head, a0.h1, is no
+variable here: it says
+at S2 that the name stood before, which is so in every prompt of the task, and what never varies
+cannot be resampled.
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits
@@ -29,7 +32,13 @@ def inhibited(again):
     return again
 
 
-@H.var(at=head(2, 2) @ "end", q="inhibited", k=("first", "second"), v=("first", "second"), role="name mover")
+@H.var(
+    at=head(2, 2) @ "end",
+    q="inhibited",
+    k=("first", "second"),
+    v=("first", "second"),
+    role="name mover",
+)
 def moved(first, second, inhibited):
     """Both names, the inhibited one less: what is written of it lowers the logit difference."""
     return (second if first == inhibited else first, inhibited)

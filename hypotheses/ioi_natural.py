@@ -1,8 +1,12 @@
-"""Indirect objects in ``ioi-natural``, a two-layer model that was trained without any wish about its circuit.
+"""Indirect objects in ``ioi-natural``, a two-layer model that was trained without any wish about
+its circuit.
 
-It does not have the circuit of Wang et al. (2022). The first layer's heads collect the opening's two names at the end.
-At S2 the same heads and the first MLP make more of the name that comes again; the second layer's heads fetch it from
-there, and take it away. What is collected at S2 need not know who else is there: a hypothesis in which it does recovers
+It does not have the circuit of Wang et al. (2022). The first layer's heads collect the opening's
+two names at the end.
+At S2 the same heads and the first MLP make more of the name that comes again; the second layer's
+heads fetch it from
+there, and take it away. What is collected at S2 need not know who else is there: a hypothesis in
+which it does recovers
 no more.
 """
 
@@ -27,7 +31,12 @@ def again(p):
     return p.token["S2"]
 
 
-@H.var(at=head(0, COLLECTORS) @ "end", k=("first", "second"), v=("first", "second"), role="heads that collect names")
+@H.var(
+    at=head(0, COLLECTORS) @ "end",
+    k=("first", "second"),
+    v=("first", "second"),
+    role="heads that collect names",
+)
 def collected(first, second):
     return frozenset([first, second])
 
@@ -42,7 +51,11 @@ def told_apart(again, beside):
     return again
 
 
-@H.var(at=head(1, [2, 3]) @ "end", v=("told_apart", "again", "beside"), role="heads that take the repeated name away")
+@H.var(
+    at=head(1, [2, 3]) @ "end",
+    v=("told_apart", "again", "beside"),
+    role="heads that take the repeated name away",
+)
 def taken_away(told_apart, again, beside):
     return again
 
@@ -64,7 +77,10 @@ H.expect("attention", of=head(1, 2) @ "end", to="S2", at_least=0.9)
 H.rival("nothing is taken away", drop=taken_away)
 H.rival("nothing is collected at the end", drop=collected)
 H.rival("S2 has nothing but its embedding", drop=[beside, told_apart])
-H.rival("the last MLP knows the names, not which comes again", settled=lambda collected, taken_away: collected)
+H.rival(
+    "the last MLP knows the names, not which comes again",
+    settled=lambda collected, taken_away: collected,
+)
 
 
 @H.never(allow=0.01)

@@ -1,4 +1,6 @@
-"""Tiny random checkpoints, written to disk and loaded back through the real path, and prompts for them."""
+"""Tiny random checkpoints, written to disk and loaded back through the real path, and prompts for
+them.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Tiny:
 
 def save_tiny(folder: Path, seed: int = 0, silent_mlp: bool = False, **fields: Any) -> Tiny:
     """Write a random GPT-2 whose biases and norms are random too, and load it back."""
-    config = GPT2Config(**{**ODD, "bos_token_id": None, "eos_token_id": None, "initializer_range": 0.3, **fields})
+    config = GPT2Config(
+        **{**ODD, "bos_token_id": None, "eos_token_id": None, "initializer_range": 0.3, **fields}
+    )
     torch.manual_seed(seed)
     model = GPT2LMHeadModel(config)
     with torch.no_grad():
@@ -57,7 +61,9 @@ def save_tiny(folder: Path, seed: int = 0, silent_mlp: bool = False, **fields: A
 
 def load_tiny(folder: Path) -> Tiny:
     """A checkpoint on disk, loaded by transformers and by us."""
-    hf: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    hf: Any = AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    ).eval()
     return Tiny(folder, hf, load_model(str(folder)))
 
 
@@ -67,13 +73,19 @@ def random_prompts(vocab: int = 50, batch: int = 5, longest: int = 9, seed: int 
     lengths = rng.integers(max(1, longest - 4), longest + 1, batch)
     lengths[0] = longest
     mask = np.arange(longest) < lengths[:, None]
-    clean, corrupted = (np.where(mask, rng.integers(0, vocab, mask.shape), 0).astype(np.int32) for _ in range(2))
-    answer, distractor = rng.permuted(np.tile(np.arange(vocab), (batch, 1)), axis=1)[:, :2].T.astype(np.int32)
+    clean, corrupted = (
+        np.where(mask, rng.integers(0, vocab, mask.shape), 0).astype(np.int32) for _ in range(2)
+    )
+    answer, distractor = rng.permuted(np.tile(np.arange(vocab), (batch, 1)), axis=1)[
+        :, :2
+    ].T.astype(np.int32)
     pairs = tuple(Pair(f"clean {i}", f"corrupted {i}", " yes", " no") for i in range(batch))
     return Prompts(clean, corrupted, mask, lengths - 1, answer, distractor, pairs)
 
 
-def oracle_run(tiny: Tiny, prompts: Prompts, ablation: str, *, double: bool = False) -> oracle.OracleRun:
+def oracle_run(
+    tiny: Tiny, prompts: Prompts, ablation: str, *, double: bool = False
+) -> oracle.OracleRun:
     """The oracle on the same checkpoint and prompts."""
     hf: Any = tiny.hf
     if double:

@@ -9,7 +9,8 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Most of the suite's time is compiling. Commands that tests run as users do (`tests.users`) compile as for users.
+# Most of the suite's time is compiling. Commands that tests run as users do (`tests.users`) compile
+# as for users.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jaxtyping
@@ -53,7 +54,9 @@ def few_programs() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Long runs of neighbouring tests for each worker: neighbours share fixtures and compiled programs."""
+    """Long runs of neighbouring tests for each worker: neighbours share fixtures and compiled
+    programs.
+    """
     if config.getvalue("dist") != "load":
         return None  # asked for otherwise
     from xdist.scheduler import WorkStealingScheduling

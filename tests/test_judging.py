@@ -64,18 +64,32 @@ def test_a_circuit_without_scores_has_none() -> None:
 def test_which_measures_are_taken() -> None:
     circuit = Circuit.full(GRAPH)
     everything = Known(np.ones(9), circuit, lambda prompts: circuit, None)
-    assert chosen(["quick"], Known(), circuit, 10**9) == ("faithfulness", "completeness", "minimality")
-    assert chosen(["quick", "truth"], everything, circuit, 10**12) == ("faithfulness", "truth"), "too slow"
-    assert chosen(["minimality"], Known(), circuit, 10**12) == ("faithfulness", "minimality"), "asked for by name"
-    assert chosen(["all"], everything, circuit, 10**12) == MEASURES[:-1], "the prompts of the search are not known"
+    assert chosen(["quick"], Known(), circuit, 10**9) == (
+        "faithfulness",
+        "completeness",
+        "minimality",
+    )
+    assert chosen(["quick", "truth"], everything, circuit, 10**12) == ("faithfulness", "truth"), (
+        "too slow"
+    )
+    assert chosen(["minimality"], Known(), circuit, 10**12) == ("faithfulness", "minimality"), (
+        "asked for by name"
+    )
+    assert chosen(["all"], everything, circuit, 10**12) == MEASURES[:-1], (
+        "the prompts of the search are not known"
+    )
     assert chosen(["faithfulness"], Known(), circuit, 1) == ("faithfulness",)
     with pytest.raises(UnknownNameError, match=r"Unknown measure 'truht'\. Did you mean 'truth'"):
         chosen(["truht"], everything, circuit, 1)
-    with pytest.raises(ArgumentError, match=r"(?s)curve: the circuit has no scores.*truth: no true circuit"):
+    with pytest.raises(
+        ArgumentError, match=r"(?s)curve: the circuit has no scores.*truth: no true circuit"
+    ):
         chosen(["truth", "curve"], Known(), circuit, 1)
 
 
-def test_prompts_of_the_search_are_drawn_again(shipped: LanguageModel, task: Task, found: Circuit) -> None:
+def test_prompts_of_the_search_are_drawn_again(
+    shipped: LanguageModel, task: Task, found: Circuit
+) -> None:
     same = task.prompts(6, "discovery").fingerprint
     for asked in (task, api.load_task("induction", shipped, seed=9)):
         again = judging.searched_prompts(shipped, asked, found)
@@ -84,31 +98,53 @@ def test_prompts_of_the_search_are_drawn_again(shipped: LanguageModel, task: Tas
     assert judging.searched_prompts(shipped, task, Circuit.full(found.graph)) is None
 
 
-def test_prompts_of_a_file_that_is_gone_are_not(shipped: LanguageModel, task: Task, found: Circuit) -> None:
-    record = {**found.provenance["task"], "name": "gone", "arguments": {"data": str(Path("gone.jsonl"))}}
+def test_prompts_of_a_file_that_is_gone_are_not(
+    shipped: LanguageModel, task: Task, found: Circuit
+) -> None:
+    record = {
+        **found.provenance["task"],
+        "name": "gone",
+        "arguments": {"data": str(Path("gone.jsonl"))},
+    }
     lost = Circuit(found.graph, found.mask, provenance={**found.provenance, "task": record})
     assert judging.searched_prompts(shipped, task, lost) is None
 
 
-def test_judgement_by_prompts_of_the_search(shipped: LanguageModel, task: Task, found: Circuit) -> None:
+def test_judgement_by_prompts_of_the_search(
+    shipped: LanguageModel, task: Task, found: Circuit
+) -> None:
     """Of eight discovery prompts the search saw the six that are drawn first."""
-    with pytest.raises(ArgumentError, match=r"The search saw 6 of these 8 prompts.*force_seen=True"):
+    with pytest.raises(
+        ArgumentError, match=r"The search saw 6 of these 8 prompts.*force_seen=True"
+    ):
         judging.judge(shipped, task, found, split="discovery", n_prompts=8)
     forced = judging.judge(
-        shipped, task, found, split="discovery", n_prompts=8, force_seen=True, measures=("stability",)
+        shipped,
+        task,
+        found,
+        split="discovery",
+        n_prompts=8,
+        force_seen=True,
+        measures=("stability",),
     )
     assert (forced.seen, forced.n_prompts, forced.split) == (6, 8, "discovery")
     assert forced.stability is not None
     assert forced.stability.overlap.mean == 1.0, "random scores of one seed do not look at prompts"
     assert forced.stability.frequency == dict.fromkeys(found.edges, 1.0)
     kl, accuracy = forced.metrics
-    assert (kl.metric, kl.full.mean, accuracy.metric) == ("kl", pytest.approx(0, abs=1e-6), "accuracy")
+    assert (kl.metric, kl.full.mean, accuracy.metric) == (
+        "kl",
+        pytest.approx(0, abs=1e-6),
+        "accuracy",
+    )
     assert kl.circuit.mean > 1
     assert accuracy.full.mean == 1
     assert accuracy.circuit.mean < 0.5
 
 
-def test_unseen_prompts_give_what_evaluate_gives(shipped: LanguageModel, task: Task, found: Circuit) -> None:
+def test_unseen_prompts_give_what_evaluate_gives(
+    shipped: LanguageModel, task: Task, found: Circuit
+) -> None:
     short = api.evaluate(shipped, task, found, n_prompts=8)
     long = judging.judge(shipped, task, found, n_prompts=8, measures=("faithfulness",))
     assert short.model_dump().items() <= long.model_dump().items()

@@ -1,4 +1,6 @@
-"""Where the true circuit of a model is known, and that exact search finds the one that training guarantees."""
+"""Where the true circuit of a model is known, and that exact search finds the one that training
+guarantees.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_of_most_models_nobody_knows_it(shipped: LanguageModel) -> None:
 
 
 def test_acdc_finds_what_training_guarantees(ioi: LanguageModel) -> None:
-    """The aim: a ROC AUC of at least 0.95, the published median over such models (Gupta et al. 2024)."""
+    """The aim: a ROC AUC of at least 0.95, the published median over such models (Gupta et al.
+    2024).
+    """
     task = cg.load_task("ioi", ioi)
     circuit = cg.discover(ioi, task, metric="kl", threshold=0.1, n_prompts=24)
     true = known_circuit(ioi, task, task.prompts(2))

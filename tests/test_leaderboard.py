@@ -1,4 +1,6 @@
-"""The leaderboard: cells are measured once, refusals are written down, and the tables say what the cells say."""
+"""The leaderboard: cells are measured once, refusals are written down, and the tables say what the
+cells say.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_every_algorithm_has_a_cell_with_its_scores(measured: tuple[Path, list[C
     assert flow < random
 
 
-def test_nothing_is_measured_twice(measured: tuple[Path, list[Cell]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_twice(
+    measured: tuple[Path, list[Cell]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, found = measured
     asked: list[Any] = []
     monkeypatch.setattr(board, "_measured", lambda question, *_: asked.append(question) or found[0])
@@ -59,27 +63,43 @@ def test_another_question_is_measured_anew(
 ) -> None:
     _, found = measured
     monkeypatch.setattr(
-        board, "_measured", lambda question, *_: Cell(question=question, score=found[0].score, refused=None)
+        board,
+        "_measured",
+        lambda question, *_: Cell(question=question, score=found[0].score, refused=None),
     )
     for seed in (0, 1, 1):
-        list(leaderboard(tmp_path, INDUCTION, ["random"], Settings(n_discovery=8, n_bootstraps=0, seed=seed)))
+        list(
+            leaderboard(
+                tmp_path, INDUCTION, ["random"], Settings(n_discovery=8, n_bootstraps=0, seed=seed)
+            )
+        )
     assert [cell.question.seed for cell in read_cells(tmp_path)] == [1]
 
 
-def test_a_refusal_is_written_down_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_written_down_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: object, metric: Any, ablation: Any) -> None:
         raise ArgumentError(f"not with {metric.name} and {ablation.name}")
 
     monkeypatch.setattr(algorithms["eap"], "check", refuse)
     monkeypatch.setattr(board, "_score", lambda *_: (_ for _ in ()).throw(DataError("no prompts")))
     found = list(leaderboard(tmp_path, INDUCTION, ["eap", "random"], QUICK))
-    assert [cell.refused for cell in found] == ["not with logit_difference and resample", "no prompts"]
+    assert [cell.refused for cell in found] == [
+        "not with logit_difference and resample",
+        "no prompts",
+    ]
     assert "not measured: not with logit_difference" in as_markdown(found)
 
 
-def test_the_markdown_has_a_row_for_each_cell_and_a_summary(measured: tuple[Path, list[Cell]]) -> None:
+def test_the_markdown_has_a_row_for_each_cell_and_a_summary(
+    measured: tuple[Path, list[Cell]],
+) -> None:
     _, found = measured
-    other = [cell.model_copy(update={"question": cell.question.model_copy(update={"task": "other"})}) for cell in found]
+    other = [
+        cell.model_copy(update={"question": cell.question.model_copy(update={"task": "other"})})
+        for cell in found
+    ]
     text = as_markdown([*found, *other])
     assert text.count("|information-flow") == text.count("|random") == 3
     assert "## Medians over 2 cases" in text
@@ -99,7 +119,9 @@ def test_cases() -> None:
         list(leaderboard(Path("never made"), INDUCTION, ["randomm"]))
 
 
-@pytest.mark.parametrize("wrong", [{"n_bootstraps": 1}, {"n_bootstraps": -2}, {"n_discovery": 0}, {"n_evaluation": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"n_bootstraps": 1}, {"n_bootstraps": -2}, {"n_discovery": 0}, {"n_evaluation": 1}]
+)
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         Settings(**wrong)

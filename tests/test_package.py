@@ -21,7 +21,8 @@ HEAVY = ["jax", "jaxlib", "equinox", "torch", "transformers"]
     "light",
     [
         "import circuitgraph",
-        "import circuitgraph; dir(circuitgraph); circuitgraph.Graph(2, 2).to_networkx(); circuitgraph.Circuit",
+        "import circuitgraph; dir(circuitgraph); circuitgraph.Graph(2, 2).to_networkx(); "
+        "circuitgraph.Circuit",
         "from circuitgraph import CircuitGraphError, load_circuit, save_circuit, render",
         "import circuitgraph.registry, circuitgraph.graph.reach, circuitgraph.catalog.records",
     ],
@@ -56,7 +57,11 @@ def test_unknown_attributes_are_attribute_errors() -> None:
 
 
 def test_every_error_has_a_common_base_and_a_docstring() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ]
     assert len(kinds) >= 8
     for kind in kinds:
         assert issubclass(kind, CircuitGraphError)
@@ -69,7 +74,8 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "room_of_things"
     folder.mkdir()
     (folder / "__init__.py").write_text(
-        "from circuitgraph.registry import Registry\nseen = []\nthings = Registry('thing', __name__)\n"
+        "from circuitgraph.registry import Registry\nseen = []\nthings = Registry('thing', "
+        "__name__)\n"
     )
     for name in ("chair", "table"):
         (folder / f"{name}.py").write_text(
@@ -118,10 +124,16 @@ def test_a_name_is_registered_once() -> None:
         ("aab", ["aab1", "aab23", "zzz"], "Unknown word 'aab'. Did you mean 'aab1' or 'aab23'?"),
         ("q", ["metric", "task"], "Unknown word 'q'. Known: metric, task."),
         ("q", [], "Unknown word 'q'. No word is available."),
-        ("q", [f"word{i:02}" for i in range(13)], "Unknown word 'q'. There are 13, from 'word00' to 'word12'."),
+        (
+            "q",
+            [f"word{i:02}" for i in range(13)],
+            "Unknown word 'q'. There are 13, from 'word00' to 'word12'.",
+        ),
     ],
 )
-def test_unknown_names_are_answered_with_what_there_is(given_name: str, known: list[str], message: str) -> None:
+def test_unknown_names_are_answered_with_what_there_is(
+    given_name: str, known: list[str], message: str
+) -> None:
     error = errors.unknown_name("word", given_name, iter(known))
     assert isinstance(error, LookupError)
     assert str(error) == message

@@ -1,4 +1,6 @@
-"""The pytest plugin: what is collected, how claims end, what is shown, and that other projects do not notice it."""
+"""The pytest plugin: what is collected, how claims end, what is shown, and that other projects do
+not notice it.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ HEAVY = ("jax", "jaxlib", "torch", "transformers", "equinox")
 @pytest.fixture
 def files(pytester: pytest.Pytester) -> Path:
     """A folder with one hypothesis file, and nothing of an outer pytest's settings."""
-    pytester.makeini("[pytest]\naddopts = -p no:unraisableexception\n")  # which collects garbage for a second
+    pytester.makeini(
+        "[pytest]\naddopts = -p no:unraisableexception\n"
+    )  # which collects garbage for a second
     folder = pytester.mkdir("hypotheses")
     (folder / "copying.py").write_text(FILE)
     return folder
@@ -89,7 +93,11 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tester], None]:
 
 def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *args], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
@@ -135,12 +143,19 @@ def test_with_several_hypotheses_each_has_its_name_in_front(
     (files / "two.py").write_text(f"from circuitgraph.hypotheses import Hypothesis\n{text}")
     found = collected(pytester.runpytest("--collect-only", "-q", "hypotheses/two.py"))
     first, second = "one-by-hand", "one-by-hand #2"
-    assert found == [f"{first}::program", f"{first}::scrub", f"{second}::program", f"{second}::scrub"]
+    assert found == [
+        f"{first}::program",
+        f"{first}::scrub",
+        f"{second}::program",
+        f"{second}::scrub",
+    ]
     pytester.runpytest("hypotheses/two.py::one-by-hand").assert_outcomes(passed=2)
     pytester.runpytest("hypotheses/two.py::one-by-hand #2::scrub").assert_outcomes(passed=1)
 
 
-def test_a_file_is_executed_once_even_if_it_is_named(files: Path, pytester: pytest.Pytester) -> None:
+def test_a_file_is_executed_once_even_if_it_is_named(
+    files: Path, pytester: pytest.Pytester
+) -> None:
     with (files / "copying.py").open("a") as file:
         file.write("open('executed', 'a').write('once ')\n")
     for named in ("hypotheses", "hypotheses/copying.py"):
@@ -154,8 +169,15 @@ def test_a_file_is_executed_once_even_if_it_is_named(files: Path, pytester: pyte
     [
         ("import circuitgraph.hypotheses as c\nc.Hypothesis('a')", True),
         ("from circuitgraph import load_model, hypotheses\nH = hypotheses.Hypothesis('a')", True),
-        ("if True:\n    from circuitgraph.hypotheses.language import Hypothesis\n    H = Hypothesis()", True),
-        ("from circuitgraph.hypotheses import Hypothesis\nH = Hypothesis(", True),  # its author wants to know
+        (
+            "if True:\n    from circuitgraph.hypotheses.language import Hypothesis\n    H = "
+            "Hypothesis()",
+            True,
+        ),
+        (
+            "from circuitgraph.hypotheses import Hypothesis\nH = Hypothesis(",
+            True,
+        ),  # its author wants to know
         ("from circuitgraph.hypotheses import Hypothesis", False),
         ("from elsewhere import Hypothesis\nH = Hypothesis()", False),
         ("import circuitgraph\nH = Hypothesis()", False),
@@ -178,29 +200,40 @@ def test_what_cannot_be_read_is_not_ours(tmp_path: Path) -> None:
     assert not is_hypothesis_file(tmp_path)
 
 
-def test_other_names_and_other_peoples_names_are_left_alone(files: Path, pytester: pytest.Pytester) -> None:
+def test_other_names_and_other_peoples_names_are_left_alone(
+    files: Path, pytester: pytest.Pytester
+) -> None:
     (files / "copying.py").unlink()
     for name in ("setup.py", "copying.txt", "test_copying.py"):
         (files / name).write_text(FILE + "def test_one(): pass")
     assert collected(pytester.runpytest("--collect-only", "-q", "hypotheses")) == ["test_one"]
-    assert collected(pytester.runpytest("--collect-only", "-q", "hypotheses", "-o", "python_files=*s/test_*.py")) == [
-        "test_one"
-    ]
-    assert collected(pytester.runpytest("--collect-only", "-q", "hypotheses", "-o", "python_files=x")) == IDS
+    assert collected(
+        pytester.runpytest("--collect-only", "-q", "hypotheses", "-o", "python_files=*s/test_*.py")
+    ) == ["test_one"]
+    assert (
+        collected(pytester.runpytest("--collect-only", "-q", "hypotheses", "-o", "python_files=x"))
+        == IDS
+    )
 
 
-def test_a_file_that_does_not_import_is_one_located_sentence(files: Path, pytester: pytest.Pytester) -> None:
+def test_a_file_that_does_not_import_is_one_located_sentence(
+    files: Path, pytester: pytest.Pytester
+) -> None:
     (files / "copying.py").write_text(FILE + "\n1 / 0\n")
     line = len(FILE.splitlines()) + 2
     for named in ("hypotheses", "hypotheses/copying.py"):
         result = pytester.runpytest(named)
         result.assert_outcomes(errors=1)
-        result.stdout.fnmatch_lines([f"hypotheses/copying.py:{line}: ZeroDivisionError: division by zero"])
+        result.stdout.fnmatch_lines(
+            [f"hypotheses/copying.py:{line}: ZeroDivisionError: division by zero"]
+        )
         assert "Traceback" not in result.stdout.str()
         assert "pytest_plugin.py" not in result.stdout.str()
 
 
-def test_helpers_without_a_hypothesis_are_passed_over_unless_named(files: Path, pytester: pytest.Pytester) -> None:
+def test_helpers_without_a_hypothesis_are_passed_over_unless_named(
+    files: Path, pytester: pytest.Pytester
+) -> None:
     helper = "from circuitgraph.hypotheses import Hypothesis\ndef make(): return Hypothesis('a', task='t', model='m')"
     (files / "copying.py").write_text(helper)
     assert pytester.runpytest("hypotheses").ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -212,7 +245,9 @@ def test_helpers_without_a_hypothesis_are_passed_over_unless_named(files: Path, 
 # How claims end
 
 
-def test_ends_of_claims(files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]) -> None:
+def test_ends_of_claims(
+    files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]
+) -> None:
     def tester(context: Context, claim: Claim) -> Verdict:
         ends = {
             "expect": Verdict(False, "accuracy: 0.5, refuted", "shortest counterexample: dog cat"),
@@ -253,7 +288,9 @@ def test_ends_of_claims(files: Path, pytester: pytest.Pytester, judged: Callable
     assert "NotHeld" not in text
 
 
-def test_selection(files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]) -> None:
+def test_selection(
+    files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]
+) -> None:
     def tester(context: Context, claim: Claim) -> Verdict:
         return Verdict(claim.kind not in ("expect", "rival"), claim.id)
 
@@ -268,15 +305,24 @@ def test_selection(files: Path, pytester: pytest.Pytester, judged: Callable[[Tes
     run("hypotheses").assert_outcomes(passed=6, failed=2)
     run("hypotheses", "--lf").assert_outcomes(failed=2)
     run("hypotheses/copying.py::rival[nothing at all]").assert_outcomes(failed=1)
-    run("hypotheses/copying.py::holds[names_do_not_matter]", "hypotheses/copying.py::scrub").assert_outcomes(passed=2)
+    run(
+        "hypotheses/copying.py::holds[names_do_not_matter]", "hypotheses/copying.py::scrub"
+    ).assert_outcomes(passed=2)
 
 
-def test_junit_says_what_was_found(files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]) -> None:
-    judged(lambda context, claim: Verdict(claim.kind != "rival", f"{claim.id} summed up", "and\nmore"))
+def test_junit_says_what_was_found(
+    files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]
+) -> None:
+    judged(
+        lambda context, claim: Verdict(claim.kind != "rival", f"{claim.id} summed up", "and\nmore")
+    )
     pytester.runpytest("hypotheses", "--junitxml=claims.xml").assert_outcomes(passed=6, failed=1)
     cases = ElementTree.parse("claims.xml").getroot().findall(".//testcase")  # noqa: S314 (our own file)
     assert [case.get("name") for case in cases] == IDS
-    found = {case.get("name"): {p.get("name"): p.get("value") for p in case.iter("property")} for case in cases}
+    found = {
+        case.get("name"): {p.get("name"): p.get("value") for p in case.iter("property")}
+        for case in cases
+    }
     assert found["program"] == {
         "circuitgraph hypothesis": "copying by hand",
         "circuitgraph verdict": "held",
@@ -301,7 +347,11 @@ def test_claims_of_a_file_share_a_context_which_goes_with_the_file(
     judged(tester)
     (files / "second.py").write_text(FILE)
     pytester.runpytest("hypotheses").assert_outcomes(passed=14)
-    assert len({id(context) for context in seen[:7]}) == len({id(context) for context in seen[7:]}) == 1
+    assert (
+        len({id(context) for context in seen[:7]})
+        == len({id(context) for context in seen[7:]})
+        == 1
+    )
     assert seen[0] is not seen[7]
 
 
@@ -309,10 +359,15 @@ def test_claims_of_a_file_share_a_context_which_goes_with_the_file(
 
 
 def test_options_reach_the_claims(
-    files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None], monkeypatch: pytest.MonkeyPatch
+    files: Path,
+    pytester: pytest.Pytester,
+    judged: Callable[[Tester], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def tester(context: Context, claim: Claim) -> Verdict:
-        return Verdict(True, f"{context.profile} {context.model} {context.seed} {context.n_prompts}")
+        return Verdict(
+            True, f"{context.profile} {context.model} {context.seed} {context.n_prompts}"
+        )
 
     def told(*options: str) -> str:
         lines = pytester.runpytest("hypotheses", "-v", "-k", "scrub", *options).outlines
@@ -336,7 +391,9 @@ def test_options_reach_the_claims(
         ("--circuitgraph-prompts=many", "expected a whole number from 2, not 'many'"),
     ],
 )
-def test_bad_options_are_refused(files: Path, pytester: pytest.Pytester, option: str, problem: str) -> None:
+def test_bad_options_are_refused(
+    files: Path, pytester: pytest.Pytester, option: str, problem: str
+) -> None:
     result = pytester.runpytest("hypotheses", option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert problem in result.stderr.str()
@@ -363,10 +420,14 @@ def test_hypothesis_options_keep_working(
     judged(tester)
     before = core.global_force_seed
     try:
-        result = pytester.runpytest("hypotheses", "-k", "holds", "--hypothesis-show-statistics", "--hypothesis-seed=5")
+        result = pytester.runpytest(
+            "hypotheses", "-k", "holds", "--hypothesis-show-statistics", "--hypothesis-seed=5"
+        )
     finally:
         core.global_force_seed = before
-    result.stdout.fnmatch_lines(["*Hypothesis Statistics*", "hypotheses/copying.py::holds*", "*an event*"])
+    result.stdout.fnmatch_lines(
+        ["*Hypothesis Statistics*", "hypotheses/copying.py::holds*", "*an event*"]
+    )
     assert seeds == [5]
 
 
@@ -383,7 +444,9 @@ def test_warnings_of_libraries_are_no_errors(
         return Verdict(True, "held")
 
     judged(tester)
-    (files / "copying.py").write_text(f"import warnings\nwarnings.warn('old', DeprecationWarning)\n{FILE}")
+    (files / "copying.py").write_text(
+        f"import warnings\nwarnings.warn('old', DeprecationWarning)\n{FILE}"
+    )
     result = pytester.runpytest("hypotheses", *strict)
     result.assert_outcomes(passed=7, warnings=7)
     assert "worth knowing" in result.stdout.str()
@@ -422,7 +485,9 @@ def test_a_strict_project_without_hypotheses_does_not_notice(pytester: pytest.Py
     assert result.stderr.str() == ""
 
 
-def test_in_several_processes_a_files_claims_can_stay_together(files: Path, pytester: pytest.Pytester) -> None:
+def test_in_several_processes_a_files_claims_can_stay_together(
+    files: Path, pytester: pytest.Pytester
+) -> None:
     pytest.importorskip("xdist")
     (files / "second.py").write_text(FILE)
     pytester.makeconftest(FAKE)

@@ -12,7 +12,9 @@ from tests.users import circuitgraph
 
 PAGE = (Path(__file__).parents[1] / "docs" / "first-hypothesis.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()][1:]
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+][1:]
 
 
 def follow(folder: Path, command: str) -> CompletedProcess[str]:
@@ -26,7 +28,12 @@ def write_functions(file: Path, block: str) -> None:
     """Put the block's functions in place of those of the same names."""
     text = file.read_text()
     for name, body in re.findall(r"def (\w+)\([^)]*\):\n(    .*?\n)(?:\n|$)", block, re.DOTALL):
-        text, n = re.subn(rf'(def {name}\([^)]*\):\n)    """.*?"""\n    \.\.\.\n', rf"\1{body}", text, flags=re.DOTALL)
+        text, n = re.subn(
+            rf'(def {name}\([^)]*\):\n)    """.*?"""\n    \.\.\.\n',
+            rf"\1{body}",
+            text,
+            flags=re.DOTALL,
+        )
         assert n == 1
     file.write_text(text)
 

@@ -1,4 +1,6 @@
-"""Programs run as a user runs them: in a process of their own, without type checks, compiled with all optimisations."""
+"""Programs run as a user runs them: in a process of their own, without type checks, compiled with
+all optimisations.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,13 @@ def environment() -> dict[str, str]:
 def python(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """``python ARGUMENTS``, with everything that it printed."""
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
 
 
-def circuitgraph(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def circuitgraph(
+    *arguments: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """``circuitgraph ARGUMENTS``."""
     return python("-m", "circuitgraph.cli.main", *arguments, cwd=cwd)

@@ -1,11 +1,15 @@
-"""Find the circuit of every shipped task in every trained model that knows it, and file it in the catalog.
+"""Find the circuit of every shipped task in every trained model that knows it, and file it in the
+catalog.
 
     python tools/file_circuits.py --out catalog/circuits
     python tools/file_circuits.py --out catalog/circuits --task ioi --model multitask
 
-ACDC searches once at several thresholds, each a share of what lies between the whole model and nothing. Filed is the
-smallest circuit that is 95 % faithful on the *discovery* prompts (the largest if none is); all figures on the card are
-of other prompts. A circuit that is filed already is left alone: remove its folder to have it found again.
+ACDC searches once at several thresholds, each a share of what lies between the whole model and
+nothing. Filed is the
+smallest circuit that is 95 % faithful on the *discovery* prompts (the largest if none is); all
+figures on the card are
+of other prompts. A circuit that is filed already is left alone: remove its folder to have it found
+again.
 """
 
 from __future__ import annotations
@@ -61,19 +65,27 @@ def table_of(curve: Curve) -> str:
     """Sizes and faithfulness of all thresholds."""
     lines = ["threshold,edges,faithfulness,low,high"]
     for point in curve.record.points:
-        lines.append(f"{point.threshold},{point.n_edges},{_numbers(point.evaluation.faithfulness, ',')}")
+        lines.append(
+            f"{point.threshold},{point.n_edges},{_numbers(point.evaluation.faithfulness, ',')}"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _numbers(interval: Interval | None, between: str) -> str:
     return between.join(
-        ["", "", ""] if interval is None else [f"{x:.4f}" for x in (interval.mean, interval.low, interval.high)]
+        ["", "", ""]
+        if interval is None
+        else [f"{x:.4f}" for x in (interval.mean, interval.low, interval.high)]
     )
 
 
 def shown(interval: Interval | None) -> str:
     """A mean with its interval."""
-    return "-" if interval is None else f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return (
+        "-"
+        if interval is None
+        else f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    )
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -83,7 +95,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def card(
-    case: Case, circuit: Circuit, judged: JudgementRecord, curve: Curve, searched: Sequence[float], chosen: int
+    case: Case,
+    circuit: Circuit,
+    judged: JudgementRecord,
+    curve: Curve,
+    searched: Sequence[float],
+    chosen: int,
 ) -> str:
     """What was found, in words and tables, all of it from the measurements."""
     points = [
@@ -119,7 +136,10 @@ search did not see; random circuits are of equal size.
 def measures(judged: JudgementRecord) -> list[tuple[str, str]]:
     """The judgement, a line for each measure."""
     found = [
-        (f"{m.metric}: model, circuit, nothing", "; ".join(map(shown, (m.full, m.circuit, m.empty))))
+        (
+            f"{m.metric}: model, circuit, nothing",
+            "; ".join(map(shown, (m.full, m.circuit, m.empty))),
+        )
         for m in judged.metrics
     ]
     if (c := judged.completeness) and c.worst:
@@ -131,19 +151,24 @@ def measures(judged: JudgementRecord) -> list[tuple[str, str]]:
         )
         found.append(("incompleteness, random sets", shown(c.random)))
     if (m := judged.minimality) and m.least:
-        found.append(("minimality: least effect of an edge", f"{shown(m.least.effect)} of {m.least.edge}"))
+        found.append(
+            ("minimality: least effect of an edge", f"{shown(m.least.effect)} of {m.least.edge}")
+        )
         found.append(("edges whose effect is not shown", f"{len(m.unneeded)} of {m.n_edges}"))
     if k := judged.curve:
         found.append(("CMD; of random scores", f"{shown(k.cmd)}; {shown(k.random_cmd)}"))
         found.append(("CPR; of random scores", f"{shown(k.cpr)}; {shown(k.random_cpr)}"))
         found.append(("size at 95 % faithfulness", str(k.size_95)))
     if s := judged.stability:
-        found.append((f"stability: Jaccard overlap of {s.n_discoveries} searches", shown(s.overlap)))
+        found.append(
+            (f"stability: Jaccard overlap of {s.n_discoveries} searches", shown(s.overlap))
+        )
     if t := judged.truth:
         found.append(
             (
                 "against the true circuit, node pairs",
-                f"AUROC {t.promoted.auroc:.3f}, precision {t.promoted.precision:.3f}, recall {t.promoted.recall:.3f}",
+                f"AUROC {t.promoted.auroc:.3f}, precision {t.promoted.precision:.3f}, recall "
+                f"{t.promoted.recall:.3f}",
             )
         )
     return found
@@ -159,11 +184,15 @@ def strongest(circuit: Circuit, n: int = 20) -> list[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the folder of circuits: MODEL/TASK/acdc below it")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the folder of circuits: MODEL/TASK/acdc below it"
+    )
     parser.add_argument("--task", action="append", help="only this task; repeatable")
     parser.add_argument("--model", action="append", help="only this model; repeatable")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--measures", default=",".join(MEASURES), help="what to judge by, between commas")
+    parser.add_argument(
+        "--measures", default=",".join(MEASURES), help="what to judge by, between commas"
+    )
     given = parser.parse_args()
     for case in cases(given.task, given.model):
         if case.model.startswith(f"{FAMILY}:"):

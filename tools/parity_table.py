@@ -1,11 +1,15 @@
-"""Every family beside transformers, as one Markdown table: logits, residual stream, and that no node is idle.
+"""Every family beside transformers, as one Markdown table: logits, residual stream, and that no
+node is idle.
 
-    python tools/parity_table.py                                   # all configurations of tests/parity/cases
-    python tools/parity_table.py --only cohere2 "gemma2: layer types by default, caps off"
-    python tools/parity_table.py --write docs/families.md          # replace the table in that file
+    python tools/parity_table.py                                   # all configurations of
+    tests/parity/cases python tools/parity_table.py --only cohere2 "gemma2: layer types by default,
+    caps off" python tools/parity_table.py --write docs/families.md          # replace the table in
+    that file
 
-Each configuration is written to disk as a random checkpoint and loaded as any model is. The figures are those of
-tests/parity/test_families.py, so that the table says how far inside its gates a family lies. The exit status is 1 if
+Each configuration is written to disk as a random checkpoint and loaded as any model is. The figures
+are those of
+tests/parity/test_families.py, so that the table says how far inside its gates a family lies. The
+exit status is 1 if
 a figure is outside.
 """
 
@@ -86,9 +90,11 @@ class Row:
         """What is outside its gate, in words. A figure that is no number is outside, too."""
         checks = {
             f"logits differ by {self.difference:.1e}": self.difference <= self.allowed,
-            f"bfloat16 is off by {self.bfloat16:.1e}": self.experts or self.bfloat16 <= BFLOAT16_GATE,
+            f"bfloat16 is off by {self.bfloat16:.1e}": self.experts
+            or self.bfloat16 <= BFLOAT16_GATE,
             f"the residual stream is off by {self.residual:.1e}": self.residual <= RESIDUAL_GATE,
-            f"{self.n_nodes - self.n_live} of {self.n_nodes} nodes are idle": self.n_live == self.n_nodes,
+            f"{self.n_nodes - self.n_live} of {self.n_nodes} nodes are idle": self.n_live
+            == self.n_nodes,
         }
         return [words for words, held in checks.items() if not held]
 
@@ -123,9 +129,18 @@ def main() -> None:
 
 def _options() -> tuple[argparse.Namespace, list[str]]:
     """The options, and the names of the cases that they ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="families, or single cases by their whole name")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this file, between its markers")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="families, or single cases by their whole name"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the table into this file, between its markers",
+    )
     options = parser.parse_args()
     if options.only and options.write:
         parser.error("--write needs the whole table, so it does not go with --only.")
@@ -150,8 +165,12 @@ def measured(name: str) -> Row:
         tokens = random_tokens(model.spec.d_vocab)
         theirs = run_reference(model, tokens)
         moved = liveness(model, tokens)
-        small = load_model(save_random(Path(work, "bfloat16"), family, scale=SMALL, **fields), dtype="bfloat16")
-        rounded, exact = (run_reference(small, tokens, dtype=dtype).logits for dtype in ("bfloat16", "float32"))
+        small = load_model(
+            save_random(Path(work, "bfloat16"), family, scale=SMALL, **fields), dtype="bfloat16"
+        )
+        rounded, exact = (
+            run_reference(small, tokens, dtype=dtype).logits for dtype in ("bfloat16", "float32")
+        )
         return Row(
             name,
             difference=float(np.abs(run_ours(model, tokens) - theirs.logits).max()),
@@ -171,7 +190,9 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def liveness(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """For each reader and writer, how far some logit moves if its edges carry another prompt's values."""
+    """For each reader and writer, how far some logit moves if its edges carry another prompt's
+    values.
+    """
     graph = model.graph()
     masks = np.stack([np.ones(graph.n_edges, bool), *masks_without_one_node(graph).values()])
     network, clean = model.transformer, everywhere(tokens)
@@ -184,14 +205,20 @@ def table(rows: list[Row]) -> str:
     """The rows, their heads, and what the figures mean."""
     heads = ("family", "configuration", "logits", "bfloat16", "residual", "live")
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *(row.line for row in rows)]
-    versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("transformers", "torch", "jax"))
+    versions = ", ".join(
+        f"{package} {metadata.version(package)}" for package in ("transformers", "torch", "jax")
+    )
     note = NOTE.format(bfloat16=BFLOAT16_GATE, residual=RESIDUAL_GATE, live=LIVE, versions=versions)
     return "\n".join([*lines, "", note])
 
 
 def divided(path: Path) -> tuple[str, str]:
-    """What stands before the table of a file, and what after it, markers included. Raises `ValueError`."""
-    found = re.fullmatch(rf"(.*{re.escape(BEGIN)}\n).*({re.escape(END)}.*)", path.read_text("utf-8"), re.DOTALL)
+    """What stands before the table of a file, and what after it, markers included. Raises
+    `ValueError`.
+    """
+    found = re.fullmatch(
+        rf"(.*{re.escape(BEGIN)}\n).*({re.escape(END)}.*)", path.read_text("utf-8"), re.DOTALL
+    )
     if found is None:
         raise ValueError(f"{path} needs the lines {BEGIN!r} and, after it, {END!r}.")
     return found[1], found[2]

@@ -1,4 +1,5 @@
-"""Does exact ACDC return the true circuit of random programs? Prints how many, and every miss with its program.
+"""Does exact ACDC return the true circuit of random programs? Prints how many, and every miss with
+its program.
 
 python tools/random_programs.py --n 500 --seed 0
 """
@@ -51,7 +52,9 @@ def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
         except ProgramError:
             too_large += 1
             return
-        found.append(agreement(constructed, random_prompts(constructed, n_prompts, seed + len(found))))
+        found.append(
+            agreement(constructed, random_prompts(constructed, n_prompts, seed + len(found)))
+        )
         bar.update()
 
     one()
@@ -64,13 +67,25 @@ def report(found: list[Agreement], too_large: int) -> None:
     unique = [a for a in found if a.truth.unique]
     true, kept = _sets(found)
     hits = sum(len(t & k) for t, k in zip(true, kept, strict=True))
-    print(f"{len(found)} programs ({too_large} more were too large), {sum(map(len, true))} true edges")
+    print(
+        f"{len(found)} programs ({too_large} more were too large), {sum(map(len, true))} true edges"
+    )
     sizes = Counter(min(len(t), 9) for t in true)
-    print("programs by number of true edges: " + ", ".join(f"{size}: {sizes[size]}" for size in range(10)) + " or more")
+    print(
+        "programs by number of true edges: "
+        + ", ".join(f"{size}: {sizes[size]}" for size in range(10))
+        + " or more"
+    )
     print(f"exact: {sum(a.exact for a in found)} of {len(found)}")
     print(f"exact where only one circuit is true: {sum(a.exact for a in unique)} of {len(unique)}")
-    print(f"edge precision {hits / max(1, sum(map(len, kept))):.4f}, recall {hits / max(1, sum(map(len, true))):.4f}")
-    print(f"least effect kept {min(a.kept for a in found):.3g}, greatest removed {max(a.removed for a in found):.3g}")
+    print(
+        f"edge precision {hits / max(1, sum(map(len, kept))):.4f}, recall "
+        f"{hits / max(1, sum(map(len, true))):.4f}"
+    )
+    print(
+        f"least effect kept {min(a.kept for a in found):.3g}, greatest removed "
+        f"{max(a.removed for a in found):.3g}"
+    )
     for a in found:
         if not a.exact:
             print(f"\n{a.difference}")
@@ -81,7 +96,9 @@ def _sets(found: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n", type=int, default=500, help="number of programs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=int, default=40, help="prompts for each")

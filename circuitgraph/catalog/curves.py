@@ -1,4 +1,6 @@
-"""Curves on disk: ``curve.json`` with everything, ``curve.csv`` for a plot, one folder for each threshold's circuit."""
+"""Curves on disk: ``curve.json`` with everything, ``curve.csv`` for a plot, one folder for each
+threshold's circuit.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,13 @@ def write_curve(record: CurveRecord, circuits: Sequence[Circuit], inside: Path) 
         ArgumentError: not as many circuits as points.
     """
     if len(circuits) != len(record.points):
-        raise ArgumentError(f"There are {len(circuits)} circuits, but the curve has {len(record.points)} points.")
-    placed = [point.model_copy(update={"circuit": circuit_folder(point.threshold)}) for point in record.points]
+        raise ArgumentError(
+            f"There are {len(circuits)} circuits, but the curve has {len(record.points)} points."
+        )
+    placed = [
+        point.model_copy(update={"circuit": circuit_folder(point.threshold)})
+        for point in record.points
+    ]
     record = record.model_copy(update={"points": placed})
     for point, circuit in zip(placed, circuits, strict=True):
         folder = inside / circuit_folder(point.threshold)

@@ -37,12 +37,22 @@ def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> C
         measured = circuit.scores is not None and (circuit.tested is None or circuit.tested[i])
         effect = float(circuit.scores[i]) if measured and circuit.scores is not None else None
         if effect is not None and not np.isfinite(effect):
-            raise DataError(f"The score of {graph.edges[i]} is {effect}, but must be a finite number to be stored.")
+            raise DataError(
+                f"The score of {graph.edges[i]} is {effect}, but must be a finite number to be "
+                "stored."
+            )
         edges.append(EdgeRecord(edge=graph.edges[i], effect=effect))
     try:
-        return CircuitRecord(**dict(circuit.provenance), graph=graph_record(graph), edges=edges, evaluation=evaluation)
+        return CircuitRecord(
+            **dict(circuit.provenance),
+            graph=graph_record(graph),
+            edges=edges,
+            evaluation=evaluation,
+        )
     except ValidationError as error:
-        raise DataError(list_problems("The provenance of this circuit cannot be stored:", _problems(error))) from error
+        raise DataError(
+            list_problems("The provenance of this circuit cannot be stored:", _problems(error))
+        ) from error
 
 
 def graph_record(graph: Graph) -> GraphRecord:
@@ -86,7 +96,9 @@ def save_circuit(
     return Path(folder)
 
 
-def write_circuit(circuit: Circuit, inside: Path, evaluation: EvaluationRecord | None = None) -> None:
+def write_circuit(
+    circuit: Circuit, inside: Path, evaluation: EvaluationRecord | None = None
+) -> None:
     """Write the two files of a circuit into an existing folder."""
     (inside / CIRCUIT_FILE).write_text(record_of(circuit, evaluation).to_json(), encoding="utf-8")
     arrays: dict[str, np.ndarray] = {"mask": circuit.mask.astype(np.uint8)}
@@ -96,7 +108,9 @@ def write_circuit(circuit: Circuit, inside: Path, evaluation: EvaluationRecord |
         arrays["tested"] = circuit.tested.astype(np.uint8)
     order = "one value per edge of the graph in circuit.json: reader by reader, writer by writer, direct edges last"
     save_file(arrays, inside / SCORES_FILE, metadata={"order": order})
-    (inside / SCORES_FILE).chmod((inside / CIRCUIT_FILE).stat().st_mode)  # safetensors lets only the owner read
+    (inside / SCORES_FILE).chmod(
+        (inside / CIRCUIT_FILE).stat().st_mode
+    )  # safetensors lets only the owner read
 
 
 def load_record(path: str | Path) -> CircuitRecord:
@@ -113,7 +127,8 @@ def load_record(path: str | Path) -> CircuitRecord:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise DataError(
-            f"{str(file)!r} has schema version {version}; this circuitgraph reads up to {SCHEMA_VERSION}: update it."
+            f"{str(file)!r} has schema version {version}; this circuitgraph reads up to "
+            f"{SCHEMA_VERSION}: update it."
         )
     try:
         return CircuitRecord.model_validate(content)
@@ -150,15 +165,22 @@ def _file(path: str | Path) -> Path:
     file = path / CIRCUIT_FILE if path.is_dir() else path
     if not file.is_file():
         if (path / CURVE_FILE).is_file():
-            raise DataError(f"{str(path)!r} holds a curve: name the folder of one of its circuits in it.")
-        raise DataError(f"There is no circuit at {str(path)!r}: expected a folder with {CIRCUIT_FILE}, or that file.")
+            raise DataError(
+                f"{str(path)!r} holds a curve: name the folder of one of its circuits in it."
+            )
+        raise DataError(
+            f"There is no circuit at {str(path)!r}: expected a folder with {CIRCUIT_FILE}, or that "
+            "file."
+        )
     return file
 
 
 def _scores(
     file: Path, graph: Graph, mask: np.ndarray, edges: Sequence[EdgeRecord]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Scores and what was tested: of every edge if the scores' file is there, else of the kept edges."""
+    """Scores and what was tested: of every edge if the scores' file is there, else of the kept
+    edges.
+    """
     known = {graph.edge_index(edge.edge): edge.effect for edge in edges if edge.effect is not None}
     if not file.is_file():
         scores, tested = np.zeros(graph.n_edges), np.zeros(graph.n_edges, bool)
@@ -170,7 +192,10 @@ def _scores(
         raise DataError(f"{SCORES_FILE} cannot be read: {error}") from error
     for name, array in arrays.items():
         if array.shape != mask.shape:
-            raise DataError(f"{SCORES_FILE} has {name!r} of shape {array.shape}, but the graph {mask.shape[0]} edges")
+            raise DataError(
+                f"{SCORES_FILE} has {name!r} of shape {array.shape}, but the graph {mask.shape[0]} "
+                "edges"
+            )
     scores, tested = arrays.get("effect"), arrays.get("tested")
     if not np.array_equal(arrays.get("mask", mask).astype(bool), mask):
         raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} keep different edges")

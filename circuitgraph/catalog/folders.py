@@ -25,7 +25,8 @@ _OURS = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *_PICT
 
 @contextmanager
 def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder that takes the name ``folder`` if the body ends well, and vanishes if it does not.
+    """A temporary folder that takes the name ``folder`` if the body ends well, and vanishes if it
+    does not.
 
     Raises:
         OutputError: taken (and not to be overwritten), read-only or full.
@@ -77,19 +78,25 @@ def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
     if not target.exists():
         return
     if not overwrite:
-        raise OutputError(f"{str(folder)!r} exists already. Choose another name, or say to overwrite it.")
+        raise OutputError(
+            f"{str(folder)!r} exists already. Choose another name, or say to overwrite it."
+        )
     others = [p.name for p in sorted(target.iterdir()) if not _is_ours(p)]
     if others:
         raise OutputError(
-            f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is not overwritten. "
-            "Choose another folder."
+            f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is "
+            "not overwritten. Choose another folder."
         )
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a file that we write, or the folder of one circuit of a curve with nothing else in it."""
+    """Whether it is a file that we write, or the folder of one circuit of a curve with nothing else
+    in it.
+    """
     if path.is_dir():
-        return path.name.startswith(CIRCUIT_FOLDER) and all(p.is_file() and p.name in _OURS for p in path.iterdir())
+        return path.name.startswith(CIRCUIT_FOLDER) and all(
+            p.is_file() and p.name in _OURS for p in path.iterdir()
+        )
     return path.is_file() and path.name in _OURS
 
 
@@ -123,7 +130,8 @@ def _output_error(folder: str | Path, error: Exception) -> OutputError:
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write one file, which appears whole or not at all; one that is there is replaced, folders are made.
+    """Write one file, which appears whole or not at all; one that is there is replaced, folders are
+    made.
 
     Raises:
         OutputError: it cannot be written.

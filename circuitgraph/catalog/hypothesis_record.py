@@ -1,4 +1,6 @@
-"""The stored form of a hypothesis: what it says, as data. Functions are text; nothing in it is ever executed."""
+"""The stored form of a hypothesis: what it says, as data. Functions are text; nothing in it is ever
+executed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _site(text: str) -> str:
 
 
 def _is_function(text: str) -> str:
-    """One function as Python text: a def without decorators, or a lambda; without comments before and after it."""
+    """One function as Python text: a def without decorators, or a lambda; without comments before
+    and after it.
+    """
     found = function_in(text)
     if isinstance(found, ast.Lambda):
         return text.strip()
@@ -44,12 +48,18 @@ def function_in(text: str) -> ast.FunctionDef | ast.Lambda:
         ValueError: it is anything but one def without decorators, or one lambda.
     """
     try:
-        body = ast.parse(text).body if text.lstrip().startswith("def") else [ast.parse(f"({text})", mode="eval").body]
+        body = (
+            ast.parse(text).body
+            if text.lstrip().startswith("def")
+            else [ast.parse(f"({text})", mode="eval").body]
+        )
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{text!r} is not the text of a function: {error}") from error
     if len(body) == 1:
         found = body[0]
-        if isinstance(found, ast.Lambda) or (isinstance(found, ast.FunctionDef) and not found.decorator_list):
+        if isinstance(found, ast.Lambda) or (
+            isinstance(found, ast.FunctionDef) and not found.decorator_list
+        ):
             return found
     raise ValueError(f"{text!r} is not the text of one function, without decorators")
 
@@ -60,7 +70,9 @@ Function = Annotated[str, AfterValidator(_is_function)]
 
 
 class VariableRecord(Record):
-    """A variable. ``sites`` and ``through`` are names such as ``a0.h3@B1``; ``source`` is its function's text."""
+    """A variable. ``sites`` and ``through`` are names such as ``a0.h3@B1``; ``source`` is its
+    function's text.
+    """
 
     name: Name
     parents: list[Name]
@@ -78,9 +90,13 @@ class VariableRecord(Record):
             raise ValueError(f"the text of variable {self.name!r} is not def {self.name}(...)")
         named = [a.arg for a in (*function.args.posonlyargs, *function.args.args) if a.arg != "p"]
         if named != self.parents:
-            raise ValueError(f"variable {self.name!r} has the parents {self.parents}, but its function {named}")
+            raise ValueError(
+                f"variable {self.name!r} has the parents {self.parents}, but its function {named}"
+            )
         if unknown := set(self.routes) - set("qkv"):
-            raise ValueError(f"variable {self.name!r} has routes into {sorted(unknown)}; expected q, k or v")
+            raise ValueError(
+                f"variable {self.name!r} has routes into {sorted(unknown)}; expected q, k or v"
+            )
         return self
 
 
@@ -122,8 +138,9 @@ class PropertyRecord(Record):
 class HypothesisRecord(Record):
     """The whole of a stored hypothesis.
 
-    ``where`` is the text of the function that selects prompts; ``support`` that of whatever else of the file the
-    functions need, such as imports, constants and helpers. ``output`` is the name of the output variable.
+    ``where`` is the text of the function that selects prompts; ``support`` that of whatever else of
+    the file the functions need, such as imports, constants and helpers. ``output`` is the name of
+    the output variable.
     """
 
     schema_version: int = HYPOTHESIS_SCHEMA
@@ -154,7 +171,10 @@ class HypothesisRecord(Record):
 
     def to_json(self) -> str:
         """JSON with sorted keys, made to be read and compared in git."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+        return (
+            json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False)
+            + "\n"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> HypothesisRecord:
@@ -170,11 +190,16 @@ class HypothesisRecord(Record):
         version = content.get("schema_version") if isinstance(content, dict) else None
         if isinstance(version, int) and version > HYPOTHESIS_SCHEMA:
             raise DataError(
-                f"A stored hypothesis has schema version {version}; this circuitgraph reads up to {HYPOTHESIS_SCHEMA}: "
-                "update it."
+                f"A stored hypothesis has schema version {version}; this circuitgraph reads up to "
+                f"{HYPOTHESIS_SCHEMA}: update it."
             )
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
-            raise DataError(list_problems("This is not the record of a hypothesis:", problems)) from error
+            problems = [
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+                for e in error.errors(include_url=False)
+            ]
+            raise DataError(
+                list_problems("This is not the record of a hypothesis:", problems)
+            ) from error

@@ -1,18 +1,28 @@
-"""The record of interchange interventions: what ``interchange --json`` prints. Like all records, it only ever grows."""
+"""The record of interchange interventions: what ``interchange --json`` prints. Like all records, it
+only ever grows.
+"""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from circuitgraph.catalog.records import SCHEMA_VERSION, Environment, Interval, ModelRecord, Record, TaskRecord
+from circuitgraph.catalog.records import (
+    SCHEMA_VERSION,
+    Environment,
+    Interval,
+    ModelRecord,
+    Record,
+    TaskRecord,
+)
 
 
 class SwapRecord(Record):
     """Some variables swapped at once, each from a donor of its own with another value.
 
-    ``n_prompts`` have such donors; the program says something after the swap on ``n_defined`` of them, something new on
-    ``n_changed``. ``accuracy`` and ``accuracy_changed``: on what share of these the model says it; None where there are
-    none. ``failures``: some of the shortest prompts on which it does not, with their donors, in words.
+    ``n_prompts`` have such donors; the program says something after the swap on ``n_defined`` of
+    them, something new on ``n_changed``. ``accuracy`` and ``accuracy_changed``: on what share of
+    these the model says it; None where there are none. ``failures``: some of the shortest prompts
+    on which it does not, with their donors, in words.
     """
 
     variables: list[str]
@@ -25,14 +35,18 @@ class SwapRecord(Record):
 
 
 class NecessityRecord(Record):
-    """The share of the model's advantage over chance that goes when these variables' claimed paths are resampled."""
+    """The share of the model's advantage over chance that goes when these variables' claimed paths
+    are resampled.
+    """
 
     variables: list[str] = Field(description="none: all leaves of the tree of claims")
     necessity: Interval
 
 
 class InterchangeRecord(Record):
-    """Interchange intervention accuracy (Geiger et al. 2021) of each variable and each pair, and their necessity."""
+    """Interchange intervention accuracy (Geiger et al. 2021) of each variable and each pair, and
+    their necessity.
+    """
 
     schema_version: int = SCHEMA_VERSION
     hypothesis: str

@@ -1,4 +1,6 @@
-"""The record of a leaderboard's cell: one algorithm on one task in one model. A file each, so that a run can resume."""
+"""The record of a leaderboard's cell: one algorithm on one task in one model. A file each, so that
+a run can resume.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from circuitgraph.errors import DataError
 
 
 class Question(Record):
-    """What is asked in every cell; a cell that was measured with another question is measured again."""
+    """What is asked in every cell; a cell that was measured with another question is measured
+    again.
+    """
 
     task: str
     model: str
@@ -32,8 +36,10 @@ class Question(Record):
 class Score(Record):
     """How an algorithm did. None is what is not known or not defined.
 
-    ``auroc``: promoted edges (writer to node) against the true circuit, where it is known; ``edge_auroc``: every edge
-    into q, k and v by itself. ``size_95``: edges of the smallest circuit tried that is 95 % faithful. ``seconds``: of
+    ``auroc``: promoted edges (writer to node) against the true circuit, where it is known;
+        ``edge_auroc``: every edge
+    into q, k and v by itself. ``size_95``: edges of the smallest circuit tried that is 95 %
+        faithful. ``seconds``: of
     one discovery, compilation included where nothing was compiled before.
     """
 
@@ -60,7 +66,10 @@ class Cell(Record):
 
 def cell_file(folder: Path, question: Question) -> Path:
     """Where the cell of a question is kept."""
-    names = (re.sub(r"[^\w-]+", "-", name) for name in (question.task, question.model, question.algorithm))
+    names = (
+        re.sub(r"[^\w-]+", "-", name)
+        for name in (question.task, question.model, question.algorithm)
+    )
     task, model, algorithm = names
     return folder / task / model / f"{algorithm}.json"
 

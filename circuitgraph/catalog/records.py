@@ -31,7 +31,9 @@ class ModelRecord(Record):
 
 
 class TaskRecord(Record):
-    """Which prompts the search saw: drawing ``n_prompts`` with this seed and these arguments gives them again."""
+    """Which prompts the search saw: drawing ``n_prompts`` with this seed and these arguments gives
+    them again.
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -48,7 +50,9 @@ class AlgorithmRecord(Record):
     arguments: dict[str, Any]
     score: str | None = Field(None, description="what the effects of edges mean")
     n_tested: int
-    close_calls: list[str] = Field(description="decisions nearer to the threshold than numerical noise")
+    close_calls: list[str] = Field(
+        description="decisions nearer to the threshold than numerical noise"
+    )
     seconds: float
 
 
@@ -62,14 +66,18 @@ class GraphRecord(Record):
     direct: bool
     parallel: bool = False
     coupled: bool = False
-    n_kv_heads: int | None = Field(None, description="given where k and v are one reader for each key-value head")
+    n_kv_heads: int | None = Field(
+        None, description="given where k and v are one reader for each key-value head"
+    )
     n_writers: int
     n_readers: int
     n_edges: int
 
 
 class EdgeRecord(Record):
-    """One kept edge. ``effect``: its score, as the algorithm's record says what that means, if it was tested."""
+    """One kept edge. ``effect``: its score, as the algorithm's record says what that means, if it
+    was tested.
+    """
 
     edge: str
     effect: float | None
@@ -86,10 +94,11 @@ class Interval(Record):
 class EvaluationRecord(Record):
     """How good a circuit is on prompts that its search did not see.
 
-    ``full``, ``empty`` and ``circuit`` are mean metrics; faithfulness is (circuit - empty) / (full - empty)
-    (Mueller et al. 2025), None where full and empty do not differ. ``random_faithfulness``: mean over
-    ``n_random`` circuits of equal size, with the range that holds 95 % of them. ``seen``: how many of the clean prompts
-    the search saw too; None where that cannot be told.
+    ``full``, ``empty`` and ``circuit`` are mean metrics; faithfulness is (circuit - empty) / (full
+    - empty) (Mueller et al. 2025), None where full and empty do not differ.
+      ``random_faithfulness``: mean over
+    ``n_random`` circuits of equal size, with the range that holds 95 % of them. ``seen``: how many
+    of the clean prompts the search saw too; None where that cannot be told.
     """
 
     metric: str
@@ -119,7 +128,8 @@ class Environment(Record):
 class TokenizerRecord(Record):
     """How text becomes tokens: exactly these, nothing added.
 
-    ``default_adds``: tokens that the tokenizer would put around a text if it were left to its defaults.
+    ``default_adds``: tokens that the tokenizer would put around a text if it were left to its
+        defaults.
     """
 
     n_tokens: int
@@ -142,11 +152,12 @@ class MemoryRecord(Record):
 class ParityRecord(Record):
     """How near our forward pass comes to transformers' own, on random prompts of full length.
 
-    ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative`` is the root mean
-    square of the difference over that of the logits. ``argmax_agreement``: share of positions with the same most likely
-    token. ``residual``: for each layer, and after the last, the largest difference between their residual stream and
-    the sum of our writers, relative to the stream's largest number. ``untested``: what shows in longer prompts only.
-    ``held``: float32 and float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
+    ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative``
+    is the root mean square of the difference over that of the logits. ``argmax_agreement``: share
+    of positions with the same most likely token. ``residual``: for each layer, and after the last,
+    the largest difference between their residual stream and the sum of our writers, relative to the
+    stream's largest number. ``untested``: what shows in longer prompts only. ``held``: float32 and
+        float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
     precisions relative <= 2e-2.
     """
 
@@ -168,17 +179,23 @@ class ParityRecord(Record):
 
 
 class CompileRecord(Record):
-    """A compiled model: what it is, its graph, what searching it needs, and whether it is the model it claims to be."""
+    """A compiled model: what it is, its graph, what searching it needs, and whether it is the model
+    it claims to be.
+    """
 
     schema_version: int = SCHEMA_VERSION
     name: str
     family: str
     revision: str | None
-    weights_sha256: str | None = Field(description="computed with --verify only: hashing takes time")
+    weights_sha256: str | None = Field(
+        description="computed with --verify only: hashing takes time"
+    )
     precision: str
     n_parameters: int
     sizes: dict[str, int]
-    settings: list[str] = Field(description="what the forward pass has beyond plain attention and MLPs")
+    settings: list[str] = Field(
+        description="what the forward pass has beyond plain attention and MLPs"
+    )
     graph: GraphRecord
     tokenizer: TokenizerRecord | None
     memory: MemoryRecord
@@ -186,7 +203,9 @@ class CompileRecord(Record):
 
 
 class CurvePoint(Record):
-    """The circuit of one threshold. ``loss``: mean on the discovery prompts; ``circuit``: its folder, if stored."""
+    """The circuit of one threshold. ``loss``: mean on the discovery prompts; ``circuit``: its
+    folder, if stored.
+    """
 
     threshold: float
     n_edges: int
@@ -199,7 +218,8 @@ class CurvePoint(Record):
 class CurveRecord(Record):
     """Size against quality over thresholds: ``curve.json``.
 
-    ``n_tested``: edges tested in all, one that several searches share counted once; ``n_alone``: what the searches
+    ``n_tested``: edges tested in all, one that several searches share counted once; ``n_alone``:
+        what the searches
     would have tested one after the other.
     """
 
@@ -221,7 +241,9 @@ class CircuitRecord(Record):
     task: TaskRecord | None = None
     metric: str | None = None
     ablation: str | None = None
-    reference_sha256: str | None = Field(None, description="of the prompts of means, where not the task's own")
+    reference_sha256: str | None = Field(
+        None, description="of the prompts of means, where not the task's own"
+    )
     algorithm: AlgorithmRecord | None = None
     environment: Environment | None = None
     graph: GraphRecord

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord
-from circuitgraph.catalog.records import SCHEMA_VERSION, Environment, Interval, ModelRecord, Record, TaskRecord
+from circuitgraph.catalog.records import (
+    SCHEMA_VERSION,
+    Environment,
+    Interval,
+    ModelRecord,
+    Record,
+    TaskRecord,
+)
 
 
 class ComparedRecord(Record):
@@ -23,10 +30,13 @@ class ComparedRecord(Record):
 
 
 class ClassesRecord(Record):
-    """How much a variable leaves open: the fewer prompts share its value, the less can be resampled.
+    """How much a variable leaves open: the fewer prompts share its value, the less can be
+    resampled.
 
-    ``mean``: prompts in a class, on average over classes. ``singletons``: prompts that no other shares a value with.
-    ``effective_donors``: exp of the entropy of the prompt given the value; 1 is a claim that cannot fail.
+    ``mean``: prompts in a class, on average over classes. ``singletons``: prompts that no other
+        shares a value with.
+    ``effective_donors``: exp of the entropy of the prompt given the value; 1 is a claim that cannot
+        fail.
     """
 
     variable: str
@@ -38,7 +48,9 @@ class ClassesRecord(Record):
 
 
 class SplitRecord(Record):
-    """The share of the loss recovered on the prompts of one class; None where model and zero point do not differ."""
+    """The share of the loss recovered on the prompts of one class; None where model and zero point
+    do not differ.
+    """
 
     variable: str
     value: str
@@ -49,9 +61,10 @@ class SplitRecord(Record):
 class NodeRecord(Record):
     """A node of the tree of claims.
 
-    ``alone``: recovered when only this node is resampled; ``all_but``: when all others are. ``donor``: the text that it
-    got in one draw (the reference itself at the root), which has the same ``value`` as its parent's; ``others``: the
-    text that its unclaimed inputs got, where they got one.
+    ``alone``: recovered when only this node is resampled; ``all_but``: when all others are.
+        ``donor``: the text that it
+    got in one draw (the reference itself at the root), which has the same ``value`` as its
+    parent's; ``others``: the text that its unclaimed inputs got, where they got one.
     """
 
     path: list[str]
@@ -69,7 +82,8 @@ class NodeRecord(Record):
 class CostRecord(Record):
     """What was run.
 
-    ``n_values``: nodes of all trees times prompts, those counted once that trees have in common. ``bytes_held``: the
+    ``n_values``: nodes of all trees times prompts, those counted once that trees have in common.
+        ``bytes_held``: the
     activations that were kept.
     """
 
@@ -81,12 +95,15 @@ class CostRecord(Record):
 class ScrubRecord(Record):
     """Causal scrubbing of one hypothesis (Chan et al. 2022).
 
-    ``recovered`` = (random - scrubbed) / (random - model) of the mean losses, where the loss is the metric turned so
-    that lower is better, always judged by the reference's labels. ``zero_point`` says what ``loss_random`` is.
-    ``agreement``: how often the most likely token is the model's own. ``deviation``: mean of |scrubbed - model| over
-    prompts, and ``worst_decile`` of its largest tenth: large where help here hides harm there. ``splits``: by each
-    variable of few values. ``other_layout``: share of draws with another length, or other places, than the reference.
-    ``held``: the hypothesis recovers more than each rival and null, and more than nothing, with 95 % confidence; and
+    ``recovered`` = (random - scrubbed) / (random - model) of the mean losses, where the loss is the
+    metric turned so that lower is better, always judged by the reference's labels. ``zero_point``
+    says what ``loss_random`` is. ``agreement``: how often the most likely token is the model's own.
+    ``deviation``: mean of |scrubbed - model| over prompts, and ``worst_decile`` of its largest
+        tenth: large where help here hides harm there. ``splits``: by each
+    variable of few values. ``other_layout``: share of draws with another length, or other places,
+        than the reference.
+    ``held``: the hypothesis recovers more than each rival and null, and more than nothing, with 95
+        % confidence; and
     most prompts have donors other than themselves.
     """
 

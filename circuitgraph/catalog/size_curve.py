@@ -11,10 +11,15 @@ _FOUND = ("edges", "faithfulness", "faithfulness_low", "faithfulness_high")
 
 
 def size_table(record: SizeCurveRecord) -> str:
-    """The points of a curve as CSV: share and number of edges, then for signed and for absolute selection the edges
-    that pruning left and the faithfulness with its interval."""
+    """The points of a curve as CSV: share and number of edges, then for signed and for absolute
+    selection the edges that pruning left and the faithfulness with its interval.
+    """
     text = io.StringIO()
-    columns = ["share", "edges", *(f"{way}_{what}" for way in ("signed", "absolute") for what in _FOUND)]
+    columns = [
+        "share",
+        "edges",
+        *(f"{way}_{what}" for way in ("signed", "absolute") for what in _FOUND),
+    ]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(map(_row, record.points))

@@ -1,1 +1,3 @@
-"""Floor 7: the command line. Results on stdout, progress and messages on stderr; heavy imports only in commands."""
+"""Floor 7: the command line. Results on stdout, progress and messages on stderr; heavy imports only
+in commands.
+"""

@@ -20,29 +20,49 @@ if TYPE_CHECKING:
 
 def compile_model(
     model: Annotated[
-        str, typer.Argument(help="Folder, shipped model or hub name; or a TransformerLens state dict (.pt).")
+        str,
+        typer.Argument(
+            help="Folder, shipped model or hub name; or a TransformerLens state dict (.pt)."
+        ),
     ],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare logits and residual stream with transformers' own model.")
+        bool,
+        typer.Option(
+            "--verify", help="Compare logits and residual stream with transformers' own model."
+        ),
     ] = False,
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")
+    ] = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help="Precision: float32, bfloat16, float16 or float64.")
     ] = "float32",
     grouped: options.GroupedOption = False,
-    prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the search whose memory is estimated.")] = 16,
+    prompts: Annotated[
+        int, typer.Option("--prompts", help="Prompts of the search whose memory is estimated.")
+    ] = 16,
     length: Annotated[
         int | None,
-        typer.Option("--length", help="Tokens of its prompts, and of those of --verify. [default: 16 and 32]"),
+        typer.Option(
+            "--length", help="Tokens of its prompts, and of those of --verify. [default: 16 and 32]"
+        ),
     ] = None,
     seed: options.SeedOption = 0,
     config: Annotated[
-        Path | None, typer.Option("--model-config", help="JSON with a TransformerLens checkpoint's configuration.")
+        Path | None,
+        typer.Option(
+            "--model-config", help="JSON with a TransformerLens checkpoint's configuration."
+        ),
     ] = None,
-    local_only: Annotated[bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")] = False,
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")
+    ] = False,
     trust_remote_code: Annotated[
         bool,
-        typer.Option("--trust-remote-code", help="Let the checkpoint's own Python read its configuration and tokens."),
+        typer.Option(
+            "--trust-remote-code",
+            help="Let the checkpoint's own Python read its configuration and tokens.",
+        ),
     ] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -65,7 +85,9 @@ def compile_model(
     if length is not None:
         check_at_least("--length", length, 1)
     if dtype == "float64":
-        os.environ.setdefault("JAX_ENABLE_X64", "1")  # read when jax is imported, which has not happened yet
+        os.environ.setdefault(
+            "JAX_ENABLE_X64", "1"
+        )  # read when jax is imported, which has not happened yet
 
     from circuitgraph.evaluation.compiled import compile_record
     from circuitgraph.evaluation.parity import verify as compare
@@ -87,7 +109,9 @@ def compile_model(
     if verify:
         with output.waiting("comparing it with transformers"):
             parity = compare(loaded, n_tokens=length, seed=seed)
-            record = record.model_copy(update={"parity": parity, "weights_sha256": loaded.fingerprint})
+            record = record.model_copy(
+                update={"parity": parity, "weights_sha256": loaded.fingerprint}
+            )
     parts = [_facts(record)] if parity is None else [_facts(record), "", _proof(parity)]
     output.result(record.model_dump_json(indent=2), *parts)
     if parity is not None and not parity.held:
@@ -99,15 +123,18 @@ def _facts(record: CompileRecord) -> Table:
     kv = sizes["n_kv_heads"]
     heads = f"{sizes['n_heads']} heads" + (f" ({kv} key-value)" if kv < sizes["n_heads"] else "")
     rows = {
-        "model": f"{record.name} ({record.family})" + (f", {record.revision[:12]}" if record.revision else ""),
+        "model": f"{record.name} ({record.family})"
+        + (f", {record.revision[:12]}" if record.revision else ""),
         "layers": f"{sizes['n_layers']} of {heads} of size {sizes['d_head']}"
         + (f", MLP {sizes['d_mlp']}" if "d_mlp" in sizes else ", no MLPs"),
-        "stream": f"d_model {sizes['d_model']}, vocabulary {sizes['d_vocab']:,}, context {sizes['n_ctx']:,}",
+        "stream": f"d_model {sizes['d_model']}, vocabulary {sizes['d_vocab']:,}, context "
+        f"{sizes['n_ctx']:,}",
         "with": ", ".join(record.settings),
         "parameters": f"{record.n_parameters:,}, {record.precision}, {_gib(memory.bytes_weights)}",
         "graph": f"{graph.n_writers:,} writers, {graph.n_readers:,} readers, {graph.n_edges:,} edges",
-        "search": f"{memory.n_prompts} prompts of {memory.n_tokens} tokens need {_gib(memory.bytes_needed)} beside the "
-        f"weights, {memory.prompts_per_launch} prompts at a time",
+        "search": f"{memory.n_prompts} prompts of {memory.n_tokens} tokens need "
+        f"{_gib(memory.bytes_needed)} beside the weights, {memory.prompts_per_launch} prompts "
+        "at a time",
         "tokens": _tokens(record),
     }
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -121,24 +148,37 @@ def _tokens(record: CompileRecord) -> str:
         return "no tokenizer: prompts cannot be written as text"
     shown = " ".join(repr(token) for token in record.tokenizer.example_tokens)
     adds = record.tokenizer.default_adds
-    note = f", although the tokenizer by itself would add {' '.join(map(repr, adds))}" if adds else ""
+    note = (
+        f", although the tokenizer by itself would add {' '.join(map(repr, adds))}" if adds else ""
+    )
     bos = f"BOS is {record.tokenizer.bos!r}" if record.tokenizer.bos else "there is no BOS"
     return f"{shown}; nothing is added{note}; {bos}"
 
 
 def _proof(parity: ParityRecord) -> Table:
     """The comparison as a table, ending with its verdict."""
-    title = f"against {parity.reference}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    title = (
+        f"against {parity.reference}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
+    )
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=False,
+        pad_edge=False,
+    )
     worst = max(range(len(parity.residual)), key=parity.residual.__getitem__)
     where = f"before layer {worst}" if worst < len(parity.residual) - 1 else "after the last layer"
     rows = {
-        "largest difference of a logit": f"{parity.difference:.2e} (of {parity.largest_logit:.1f}) at prompt "
-        f"{parity.prompt}, position {parity.position}, token {parity.token}",
+        "largest difference of a logit": f"{parity.difference:.2e} (of {parity.largest_logit:.1f}) at prompt {parity.prompt}, "
+        f"position {parity.position}, token {parity.token}",
         "root mean square, relative": f"{parity.relative:.2e}",
         "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
         "sum of writers = residual stream": f"to {parity.residual[worst]:.1e}, worst {where}",
-        "not put to the test": ", ".join(parity.untested) + ": ask for a longer --length" if parity.untested else "",
+        "not put to the test": ", ".join(parity.untested) + ": ask for a longer --length"
+        if parity.untested
+        else "",
         "the graph is the model": "yes" if parity.held else "NO",
     }
     for name, value in rows.items():

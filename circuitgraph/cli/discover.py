@@ -14,7 +14,14 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.place import Place, choose
 from circuitgraph.cli.reports import forecast, report_curve, report_run, write_run
 from circuitgraph.cli.settings import gathered, read_thresholds
-from circuitgraph.cli.shared import check_names, check_task, choose_model, default_metric, keep_compiled_programs, load
+from circuitgraph.cli.shared import (
+    check_names,
+    check_task,
+    choose_model,
+    default_metric,
+    keep_compiled_programs,
+    load,
+)
 from circuitgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -25,7 +32,8 @@ if TYPE_CHECKING:
 
 def discover(
     task: Annotated[
-        str | None, typer.Argument(callback=prompts_typed, help="A task; see `circuitgraph list tasks`.")
+        str | None,
+        typer.Argument(callback=prompts_typed, help="A task; see `circuitgraph list tasks`."),
     ] = None,
     task_option: Annotated[
         str | None, typer.Option("--task", callback=prompts_typed, help="The same, as an option.")
@@ -34,7 +42,9 @@ def discover(
     data: options.DataOption = None,
     task_assignments: options.TaskSetOption = None,
     metric: options.MetricOption = None,
-    algorithm: Annotated[str, typer.Option("--algorithm", help="See `circuitgraph list algorithms`.")] = "acdc",
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", help="See `circuitgraph list algorithms`.")
+    ] = "acdc",
     threshold: options.ThresholdOption = None,
     thresholds: options.ThresholdsOption = None,
     n_edges: options.NEdgesOption = None,
@@ -46,27 +56,36 @@ def discover(
     assignments: options.SetOption = None,
     grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
-    limit: Annotated[int | None, typer.Option("--limit", help="Number of discovery prompts. [default: 50]")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Number of discovery prompts. [default: 50]")
+    ] = None,
     seed: options.SeedOption = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="New folder for the results. [default: runs/TASK]")
+        Path | None,
+        typer.Option("--out", "-o", help="New folder for the results. [default: runs/TASK]"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in that folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is in that folder.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a search that was stopped, where its journal ends.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a search that was stopped, where its journal ends."
+        ),
     ] = False,
     memory: options.MemoryOption = None,
     config: options.ConfigOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print size, memory, number of evaluations and time.")
+        bool,
+        typer.Option("--dry-run", help="Only print size, memory, number of evaluations and time."),
     ] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Find, judge, draw and store the circuit of a task.
 
-    Writes circuit.json, scores.safetensors, journal.jsonl, circuit.dot and (where Graphviz is installed) circuit.svg;
-    with --thresholds curve.csv, curve.json and a folder for each circuit.
+    Writes circuit.json, scores.safetensors, journal.jsonl, circuit.dot and (where Graphviz is
+    installed) circuit.svg; with --thresholds curve.csv, curve.json and a folder for each circuit.
 
     Examples:
 
@@ -85,8 +104,16 @@ def discover(
     del config  # some lines over eighty, of which the options are fifty: typer reads them off this one signature
     output, name = Output(as_json, quiet), _one_task(task, task_option)
     # What can be refused is refused now: before the model is loaded, and before a folder is made.
-    given = {"threshold": threshold, "n_edges": n_edges, "selection": selection, "steps": steps, "heads": heads}
-    settings = gathered({**given, "absolute": absolute, "direct": direct or None}, assignments or [])
+    given = {
+        "threshold": threshold,
+        "n_edges": n_edges,
+        "selection": selection,
+        "steps": steps,
+        "heads": heads,
+    }
+    settings = gathered(
+        {**given, "absolute": absolute, "direct": direct or None}, assignments or []
+    )
     arguments = gathered({}, task_assignments or [], "--task-set")
     rising, room = _rising(thresholds, algorithm, settings), memory_bytes(memory)
     check_names(metric, ablation)
@@ -95,17 +122,28 @@ def discover(
     check_task(name, arguments)
     chosen = _algorithm(algorithm, settings, metric or default_metric(name), ablation or "resample")
     keep_compiled_programs()
-    question: dict[str, Any] = {"metric": metric, "ablation": ablation or "resample", "grouped": grouped}
+    question: dict[str, Any] = {
+        "metric": metric,
+        "ablation": ablation or "resample",
+        "grouped": grouped,
+    }
     question |= {"n_prompts": limit, "memory": room}
     if dry_run:
         loaded, about = load(output, model, name, data, seed, arguments)
         forecast(output, loaded, about, chosen, question, len(rising or (0,)))
         return
-    place = choose(out, name or (data.stem if data else "circuit"), resume=resume, overwrite=overwrite)
+    place = choose(
+        out, name or (data.stem if data else "circuit"), resume=resume, overwrite=overwrite
+    )
     check_new_folder(place.target, overwrite=overwrite)
     with place.under_way(output):
         loaded, about = load(output, model, name, data, seed, arguments)
-        question |= {"bar": output.shows_bars, "journal": place.journal, "anew": place.anew, **settings}
+        question |= {
+            "bar": output.shows_bars,
+            "journal": place.journal,
+            "anew": place.anew,
+            **settings,
+        }
         if rising:
             _sweep(output, place, loaded, about, rising, question)
         else:
@@ -113,7 +151,12 @@ def discover(
 
 
 def _single(
-    output: Output, place: Place, model: LanguageModel, task: Task, algorithm: str, question: dict[str, Any]
+    output: Output,
+    place: Place,
+    model: LanguageModel,
+    task: Task,
+    algorithm: str,
+    question: dict[str, Any],
 ) -> None:
     """One search, its judgement and its folder."""
     from circuitgraph import api
@@ -152,7 +195,9 @@ def _rising(text: str | None, algorithm: str, settings: dict[str, Any]) -> tuple
     """The thresholds of a sweep, which only ACDC has."""
     thresholds = read_thresholds(text)
     if thresholds is not None and algorithm != "acdc":
-        raise ArgumentError(f"--thresholds is for algorithm 'acdc', not for {algorithm!r}: give one --threshold.")
+        raise ArgumentError(
+            f"--thresholds is for algorithm 'acdc', not for {algorithm!r}: give one --threshold."
+        )
     if thresholds is not None and "threshold" in settings:
         raise ArgumentError("Both --threshold and --thresholds were given: give one of them.")
     if thresholds is not None:  # as strict as the strictest of them
@@ -160,7 +205,9 @@ def _rising(text: str | None, algorithm: str, settings: dict[str, Any]) -> tuple
     return thresholds
 
 
-def _algorithm(name: str, settings: dict[str, Any], metric: str | None, ablation: str) -> Algorithm[Any]:
+def _algorithm(
+    name: str, settings: dict[str, Any], metric: str | None, ablation: str
+) -> Algorithm[Any]:
     """The search, after it has seen what it is to work with, as far as that is known."""
     from circuitgraph.discovery.base import make_algorithm
     from circuitgraph.engine.ablation import ablations

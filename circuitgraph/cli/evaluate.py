@@ -25,7 +25,9 @@ KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is t
 def evaluate(
     circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
     model: options.ModelOption = None,
-    task: Annotated[str | None, typer.Option("--task", help="Another task than the circuit's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Another task than the circuit's own.")
+    ] = None,
     data: options.DataOption = None,
     metric: options.MetricOption = None,
     ablation: options.AblationOption = None,
@@ -33,29 +35,48 @@ def evaluate(
         str | None,
         typer.Option(
             "--measures",
-            help="Between commas: completeness, minimality, curve, truth, stability; all; quick. [default: quick]",
+            help="Between commas: completeness, minimality, curve, truth, stability; all; quick. "
+            "[default: quick]",
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every measure that this circuit allows.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every measure that this circuit allows.")
+    ] = False,
     truth: Annotated[
         str | None,
-        typer.Option("--truth", help="The true circuit: its folder or circuit.json, or `known` if the model has one."),
+        typer.Option(
+            "--truth",
+            help="The true circuit: its folder or circuit.json, or `known` if the model has one.",
+        ),
     ] = None,
     curve_out: Annotated[
         list[Path] | None,
-        typer.Option("--curve-out", help="Write the size curve: .csv, or .png, .svg, .pdf (extra: plots). Repeatable."),
+        typer.Option(
+            "--curve-out",
+            help="Write the size curve: .csv, or .png, .svg, .pdf (extra: plots). Repeatable.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which prompts: evaluation or discovery.")] = "evaluation",
+    split: Annotated[
+        str, typer.Option("--split", help="Which prompts: evaluation or discovery.")
+    ] = "evaluation",
     force_seen: Annotated[
-        bool, typer.Option("--force-seen", help="Judge even by prompts that the search saw; the record says so.")
+        bool,
+        typer.Option(
+            "--force-seen", help="Judge even by prompts that the search saw; the record says so."
+        ),
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="Number of prompts. [default: 200]")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the prompts. [default: the run's]")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Number of prompts. [default: 200]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the prompts. [default: the run's]")
+    ] = None,
     memory: options.MemoryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Judge a circuit on unseen prompts: faithfulness beside random circuits, KL, accuracy, completeness, minimality.
+    """Judge a circuit on unseen prompts: faithfulness beside random circuits, KL, accuracy,
+    completeness, minimality.
 
     Examples:
 
@@ -92,15 +113,22 @@ def evaluate(
         _check_model(record, loaded)
     if truth == KNOWN:
         true = judging.true_circuit(loaded, chosen, stored)
-    found = judging.judge(loaded, chosen, stored, measures=asked, truth=true, bar=output.shows_bars, **question)
+    found = judging.judge(
+        loaded, chosen, stored, measures=asked, truth=true, bar=output.shows_bars, **question
+    )
     if found.curve is not None:
         write_curve_files(files, found.curve, f"{name}: {found.metric}, {found.n_prompts} prompts")
     output.result(found.model_dump_json(indent=2), *tables(found))
     if "quick" in asked and found.minimality is None:
-        output.say("Completeness and minimality would take long here and were left out: ask for them with --measures.")
+        output.say(
+            "Completeness and minimality would take long here and were left out: ask for them with "
+            "--measures."
+        )
 
 
-def _asked(measures: str | None, everything: bool, truth: str | None, files: list[Path]) -> list[str]:
+def _asked(
+    measures: str | None, everything: bool, truth: str | None, files: list[Path]
+) -> list[str]:
     """The measures to take; a true circuit and files for a curve ask for theirs."""
     from circuitgraph.evaluation.judgement import check_measures
 
@@ -138,10 +166,14 @@ def _check_model(record: CircuitRecord, model: LanguageModel) -> None:
     then, now = record.model, model.tokenizer.fingerprint if model.tokenizer else None
     if then is None:
         return
-    found = {"weights": (model.fingerprint, then.weights_sha256), "tokenizer": (now, then.tokenizer_sha256)}
+    found = {
+        "weights": (model.fingerprint, then.weights_sha256),
+        "tokenizer": (now, then.tokenizer_sha256),
+    }
     for part, (is_now, was) in found.items():
         if is_now != was:
             raise ModelError(
-                f"The {part} of {then.name!r} changed since the circuit was found in it (SHA-256 {str(is_now)[:12]}, "
-                f"not {str(was)[:12]}). To judge it all the same, name the model with --model."
+                f"The {part} of {then.name!r} changed since the circuit was found in it (SHA-256 "
+                f"{str(is_now)[:12]}, not {str(was)[:12]}). To judge it all the same, name the "
+                "model with --model."
             )

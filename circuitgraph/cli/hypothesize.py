@@ -23,26 +23,34 @@ def hypothesize(
     circuit: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a circuit, or its circuit.json; or what `circuitgraph scrub FILE --json` printed, whose "
-            "hypothesis is written out again."
+            help="Folder of a circuit, or its circuit.json; or what `circuitgraph scrub FILE "
+            "--json` printed, whose hypothesis is written out again."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The hypothesis file to write: a name that ends in .py.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The hypothesis file to write: a name that ends in .py."),
+    ],
     model: Annotated[
-        str | None, typer.Option("--model", help="Folder, shipped model or hub name. [default: the circuit's]")
+        str | None,
+        typer.Option("--model", help="Folder, shipped model or hub name. [default: the circuit's]"),
     ] = None,
     no_roles: Annotated[
-        bool, typer.Option("--no-roles", help='Load no model, and write "ROLE" where a role belongs.')
+        bool,
+        typer.Option("--no-roles", help='Load no model, and write "ROLE" where a role belongs.'),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Turn a circuit into a hypothesis file: its nodes as variables, at their roles, with functions left to write.
+    """Turn a circuit into a hypothesis file: its nodes as variables, at their roles, with functions
+    left to write.
 
-    Roles are measured: each node is resampled at each role of 50 discovery prompts, and heads' attention is read.
+    Roles are measured: each node is resampled at each role of 50 discovery prompts, and heads'
+        attention is read.
 
-    A hypothesis file is **executed as Python** by every command that uses it: read a file before you run one of others.
+    A hypothesis file is **executed as Python** by every command that uses it: read a file before
+    you run one of others.
 
     Examples:
 
@@ -58,9 +66,13 @@ def hypothesize(
     from circuitgraph.hypotheses.writing.skeleton import skeleton
 
     if out.suffix != ".py":
-        raise ArgumentError(f"--out is {str(out)!r}: a hypothesis file is Python, with a name that ends in .py.")
+        raise ArgumentError(
+            f"--out is {str(out)!r}: a hypothesis file is Python, with a name that ends in .py."
+        )
     if out.exists() and (out.is_dir() or not force):
-        raise OutputError(f"{str(out)!r} exists already. Choose another --out, or add --force to overwrite it.")
+        raise OutputError(
+            f"{str(out)!r} exists already. Choose another --out, or add --force to overwrite it."
+        )
     output = Output(as_json, quiet)
     record = _stored(circuit)
     if record is None:
@@ -77,13 +89,17 @@ def hypothesize(
 
 
 def _unwritten(text: str) -> list[str]:
-    """Names of the functions that end in ``...``. The text is read, not executed: it may be somebody else's."""
+    """Names of the functions that end in ``...``. The text is read, not executed: it may be
+    somebody else's.
+    """
     functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     return [f.name for f in functions if ast.unparse(f.body[-1]) == "..."]
 
 
 def _stored(path: Path) -> HypothesisRecord | None:
-    """The stored hypothesis of a JSON file, on its own or in the record of a scrub; None if it is something else."""
+    """The stored hypothesis of a JSON file, on its own or in the record of a scrub; None if it is
+    something else.
+    """
     from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 
     if path.suffix != ".json" or not path.is_file():
@@ -106,14 +122,17 @@ def _about(circuit: Circuit, model: str | None) -> dict[str, Any]:
     task, own = origin.get("task"), (origin.get("model") or {}).get("name")
     if task is None or (own is None and model is None):
         raise ArgumentError(
-            "This circuit does not say which task and model it is of, as one that `circuitgraph discover` wrote does."
+            "This circuit does not say which task and model it is of, as one that `circuitgraph "
+            "discover` wrote does."
         )
     if "data" in task["arguments"]:
         name, settings, usual = str(task["arguments"]["data"]), {}, None
     else:
         kind = tasks[task["name"]]
         name, usual, defaults = task["name"], kind.metric, kind.effective({})
-        settings = {key: value for key, value in task["arguments"].items() if defaults.get(key) != value}
+        settings = {
+            key: value for key, value in task["arguments"].items() if defaults.get(key) != value
+        }
     metric = origin.get("metric")
     return {
         "task": name,
@@ -144,5 +163,10 @@ def _check_graph(circuit: Circuit, model: LanguageModel) -> None:
     ours, theirs = circuit.graph, model.graph()
     sizes = [(g.n_layers, g.n_heads, g.mlp, g.parallel) for g in (ours, theirs)]
     if sizes[0] != sizes[1]:
-        shown = [f"{n} layers of {h} heads {'with' if m else 'without'} MLPs" for n, h, m, _ in sizes]
-        raise GraphError(f"The circuit is of a model with {shown[0]}, but {model.name!r} has {shown[1]}: name its own.")
+        shown = [
+            f"{n} layers of {h} heads {'with' if m else 'without'} MLPs" for n, h, m, _ in sizes
+        ]
+        raise GraphError(
+            f"The circuit is of a model with {shown[0]}, but {model.name!r} has {shown[1]}: name "
+            "its own."
+        )

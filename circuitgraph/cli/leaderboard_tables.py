@@ -33,12 +33,19 @@ _INTERVALS: dict[str, Callable[[Score], Interval | None]] = {
     "CPR": lambda s: s.cpr,
     "faithfulness": lambda s: s.faithfulness,
 }
-_SHARES = ("size at 95 %", "circuit")  # in a summary as parts of each graph: numbers of edges cannot be compared
+_SHARES = (
+    "size at 95 %",
+    "circuit",
+)  # in a summary as parts of each graph: numbers of edges cannot be compared
 
 
 def tables(cells: Sequence[Cell], *, intervals: bool = False) -> list[Table]:
-    """The summary, if there are several cases, and a table for each case; with ``intervals``, for wide pages."""
-    by_case = [(question, list(group)) for question, group in groupby(cells, lambda c: _case(c.question))]
+    """The summary, if there are several cases, and a table for each case; with ``intervals``, for
+    wide pages.
+    """
+    by_case = [
+        (question, list(group)) for question, group in groupby(cells, lambda c: _case(c.question))
+    ]
     each = [_of_case(name, group, intervals) for name, group in by_case]
     return [_summary(cells, len(by_case)), *each] if len(by_case) > 1 else each
 
@@ -60,15 +67,18 @@ def _intro(cells: Sequence[Cell]) -> list[str]:
     return [
         "# Leaderboard",
         "",
-        "Written by `circuitgraph leaderboard --markdown FILE`: every algorithm with its default settings, "
-        f"{asked.n_discovery} discovery prompts, judged on {asked.n_evaluation} others, {asked.ablation} ablation, "
-        f"seed {asked.seed}.",
+        "Written by `circuitgraph leaderboard --markdown FILE`: every algorithm with its default "
+        f"settings, {asked.n_discovery} discovery prompts, judged on {asked.n_evaluation} others, "
+        f"{asked.ablation} ablation, seed {asked.seed}.",
         "",
-        "* AUROC: of the scores against the true circuit where it is known, by pairs of nodes; q/k/v: by every edge.",
-        "* CMD (0 is best), CPR: as MIB computes them, with 95 % intervals over prompts; random CMD: of random scores.",
+        "* AUROC: of the scores against the true circuit where it is known, by pairs of nodes; "
+        "q/k/v: by every edge.",
+        "* CMD (0 is best), CPR: as MIB computes them, with 95 % intervals over prompts; random "
+        "CMD: of random scores.",
         "* Size at 95 %: edges of the smallest circuit tried that is 95 % faithful.",
         "* Circuit: edges that the algorithm itself selects by default, and their faithfulness.",
-        f"* Stability: mean Jaccard overlap of the circuits of {asked.n_bootstraps} searches on resampled prompts.",
+        f"* Stability: mean Jaccard overlap of the circuits of {asked.n_bootstraps} searches on "
+        "resampled prompts.",
         "* Seconds: of one search, with what it had to compile.",
     ]
 
@@ -79,7 +89,9 @@ def _of_case(title: str, cells: Iterable[Cell], intervals: bool) -> Table:
         if cell.score is None:
             table.add_row(cell.question.algorithm, f"not measured: {cell.refused}")
             continue
-        table.add_row(cell.question.algorithm, *(_shown(name, cell.score, intervals) for name in _COLUMNS))
+        table.add_row(
+            cell.question.algorithm, *(_shown(name, cell.score, intervals) for name in _COLUMNS)
+        )
     return table
 
 
@@ -87,7 +99,9 @@ def _summary(cells: Sequence[Cell], n_cases: int) -> Table:
     table = _new(f"Medians over {n_cases} cases (sizes in percent of the graph's edges)", "cases")
     names = dict.fromkeys(cell.question.algorithm for cell in cells)
     for algorithm in names:
-        scores = [c.score for c in cells if c.question.algorithm == algorithm and c.score is not None]
+        scores = [
+            c.score for c in cells if c.question.algorithm == algorithm and c.score is not None
+        ]
         table.add_row(algorithm, *(_median(name, scores) for name in _COLUMNS), str(len(scores)))
     return table
 
@@ -115,7 +129,9 @@ def _median(name: str, scores: Sequence[Score]) -> str:
     if not known:
         return "-"
     if name in _SHARES:
-        return f"{statistics.median(100 * found / score.graph_edges for found, score in known):.1f} %"
+        return (
+            f"{statistics.median(100 * found / score.graph_edges for found, score in known):.1f} %"
+        )
     return f"{statistics.median(found for found, _ in known):{form}}"
 
 
@@ -124,4 +140,6 @@ def _mean(interval: Interval | None) -> float | None:
 
 
 def _case(question: Question) -> str:
-    return question.task if question.model == question.task else f"{question.task} in {question.model}"
+    return (
+        question.task if question.model == question.task else f"{question.task} in {question.model}"
+    )

@@ -21,7 +21,8 @@ def list_names(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List shipped models; tasks, algorithms and properties of hypotheses, with their settings; metrics or ablations.
+    """List shipped models; tasks, algorithms and properties of hypotheses, with their settings;
+    metrics or ablations.
 
     Example: `circuitgraph list algorithms`
     """
@@ -33,7 +34,10 @@ def list_names(
     for row in rows:
         table.add_row(row["name"], row["description"])
         if row.get("settings"):
-            table.add_row("", ", ".join(f"{name}={json.dumps(value)}" for name, value in row["settings"].items()))
+            table.add_row(
+                "",
+                ", ".join(f"{name}={json.dumps(value)}" for name, value in row["settings"].items()),
+            )
     Output(as_json, quiet).result(json.dumps(rows, indent=2), table)
 
 
@@ -73,7 +77,10 @@ def _properties() -> list[dict[str, Any]]:
     from circuitgraph.hypotheses.properties.checks import described, library
 
     names = library.names()
-    return [dict(zip(("name", "description", "settings"), (name, *described(name)), strict=True)) for name in names]
+    return [
+        dict(zip(("name", "description", "settings"), (name, *described(name)), strict=True))
+        for name in names
+    ]
 
 
 def _registered(kind: str) -> list[dict[str, Any]]:
@@ -92,4 +99,7 @@ def _models() -> list[dict[str, Any]]:
     for name, folder in shipped_models().items():
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         rows.append({"name": name, "description": f"{config['model_type']}, {folder}"})
-    return rows + [{"name": PREFIX + name, "description": programs[name].description} for name in sorted(programs)]
+    return rows + [
+        {"name": PREFIX + name, "description": programs[name].description}
+        for name in sorted(programs)
+    ]

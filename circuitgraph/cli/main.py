@@ -9,7 +9,16 @@ import typer
 
 from circuitgraph import __version__
 from circuitgraph.cli import compile as compiling
-from circuitgraph.cli import discover, evaluate, hypothesize, interchange, leaderboard, listing, render, scrub
+from circuitgraph.cli import (
+    discover,
+    evaluate,
+    hypothesize,
+    interchange,
+    leaderboard,
+    listing,
+    render,
+    scrub,
+)
 from circuitgraph.cli import test as testing
 from circuitgraph.errors import CircuitGraphError
 
@@ -19,7 +28,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Compile a transformer into a graph, find the circuit behind a behaviour, judge and draw it.",
+    help="Compile a transformer into a graph, find the circuit behind a behaviour, judge and draw "
+    "it.",
     epilog="Start with: `circuitgraph discover induction`",
 )
 app.command("compile")(compiling.compile_model)
@@ -51,7 +61,9 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error with a message for the user ends with that message and status 2."""
+    """Run the command line; an error with a message for the user ends with that message and status
+    2.
+    """
     try:
         app()
     except CircuitGraphError as error:

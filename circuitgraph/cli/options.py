@@ -35,7 +35,9 @@ def read_config(context: Any, path: Path | None) -> Path | None:
         elif allowed == (dict,):
             given[key] = with_table(given[key].items())
     if problems:
-        raise ArgumentError(list_problems(f"The config file {str(path)!r} cannot be used:", sorted(problems)))
+        raise ArgumentError(
+            list_problems(f"The config file {str(path)!r} cannot be used:", sorted(problems))
+        )
     names = {str(known[key].name): value for key, value in given.items()}
     context.default_map = {**(context.default_map or {}), **names}
     return path
@@ -71,7 +73,10 @@ def prompts_typed(context: Any, parameter: Any, value: Any) -> Any:
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Folder, shipped model or hub name. [default: the model shipped for the task]"),
+    typer.Option(
+        "--model",
+        help="Folder, shipped model or hub name. [default: the model shipped for the task]",
+    ),
 ]
 DataOption = Annotated[
     Path | None,
@@ -84,54 +89,87 @@ DataOption = Annotated[
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
-        "--threshold", help="ACDC removes an edge that costs less than this, in the metric's unit. [default: 0.1]"
+        "--threshold",
+        help="ACDC removes an edge that costs less than this, in the metric's unit. [default: 0.1]",
     ),
 ]
 ThresholdsOption = Annotated[
     str | None,
-    typer.Option("--thresholds", help="Several, rising, between commas: one run of ACDC, a circuit for each."),
+    typer.Option(
+        "--thresholds", help="Several, rising, between commas: one run of ACDC, a circuit for each."
+    ),
 ]
-NEdgesOption = Annotated[int | None, typer.Option("--n-edges", help="Size of the circuit, for searches that rank.")]
+NEdgesOption = Annotated[
+    int | None, typer.Option("--n-edges", help="Size of the circuit, for searches that rank.")
+]
 SelectionOption = Annotated[
     str | None, typer.Option("--selection", help="How ranked edges are selected: top or greedy.")
 ]
-StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps of a search that integrates or learns.")]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", help="Steps of a search that integrates or learns.")
+]
 AbsoluteOption = Annotated[
     bool | None,
-    typer.Option("--absolute/--signed", help="Judge an edge by the size of its effect, or by its sign as well."),
+    typer.Option(
+        "--absolute/--signed",
+        help="Judge an edge by the size of its effect, or by its sign as well.",
+    ),
 ]
-DirectOption = Annotated[bool, typer.Option("--direct", help="The ACDC reference's graph, with direct q/k/v edges.")]
+DirectOption = Annotated[
+    bool, typer.Option("--direct", help="The ACDC reference's graph, with direct q/k/v edges.")
+]
 HeadsOption = Annotated[
     str | None,
-    typer.Option("--heads", help="ACDC's order of a layer's heads: ascending or descending. [default: descending]"),
+    typer.Option(
+        "--heads",
+        help="ACDC's order of a layer's heads: ascending or descending. [default: descending]",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Any setting of the algorithm; see `circuitgraph list algorithms`."
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting of the algorithm; see `circuitgraph list algorithms`.",
     ),
 ]
 TaskSetOption = Annotated[
     list[str] | None,
-    typer.Option("--task-set", metavar="NAME=VALUE", help="Any setting of the task; see `circuitgraph list tasks`."),
+    typer.Option(
+        "--task-set",
+        metavar="NAME=VALUE",
+        help="Any setting of the task; see `circuitgraph list tasks`.",
+    ),
 ]
 MetricOption = Annotated[
-    str | None, typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the task's]")
+    str | None,
+    typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the task's]"),
 ]
 AblationOption = Annotated[
     str | None,
-    typer.Option("--ablation", help="What an absent edge carries: resample, mean, mean-positional or zero."),
+    typer.Option(
+        "--ablation", help="What an absent edge carries: resample, mean, mean-positional or zero."
+    ),
 ]
 GroupedOption = Annotated[
-    bool, typer.Option("--grouped", help="One k and one v reader for each key-value head, not for each query head.")
+    bool,
+    typer.Option(
+        "--grouped", help="One k and one v reader for each key-value head, not for each query head."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
 MemoryOption = Annotated[
     float | None,
-    typer.Option("--memory", help="Limit for one launch on each device, in GiB. [default: by the machine]"),
+    typer.Option(
+        "--memory", help="Limit for one launch on each device, in GiB. [default: by the machine]"
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout, nothing else.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No bars, tables or messages; errors only.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the record as JSON on stdout, nothing else.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No bars, tables or messages; errors only.")
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

@@ -47,7 +47,9 @@ class Output:
     def waiting(self, what: str) -> Iterator[None]:
         """A spinner while something without a known length is going on."""
         if self.quiet:
-            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the hub's library is imported
+            os.environ.setdefault(
+                "HF_HUB_DISABLE_PROGRESS_BARS", "1"
+            )  # read when the hub's library is imported
         if self.quiet or not self.err.is_terminal:
             yield
         else:

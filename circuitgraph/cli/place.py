@@ -46,17 +46,23 @@ class Place:
         """Refuse what exists already or is missing.
 
         Raises:
-            OutputError: the folder is taken, a search is unfinished, or none is where one is to be resumed.
+            OutputError: the folder is taken, a search is unfinished, or none is where one is to be
+                resumed.
         """
         if os.path.exists(self.target) and not self.overwrite:
-            raise OutputError(f"{str(self.target)!r} exists already. Choose another --out, or add --overwrite.")
+            raise OutputError(
+                f"{str(self.target)!r} exists already. Choose another --out, or add --overwrite."
+            )
         there = os.path.exists(self.journal)
         if self.resume and not there:
-            raise OutputError(f"There is nothing to resume: no journal {str(self.journal)!r}. Leave --resume out.")
+            raise OutputError(
+                f"There is nothing to resume: no journal {str(self.journal)!r}. Leave --resume out."
+            )
         if there and not self.resume and not self.overwrite:
             raise OutputError(
-                f"A search for {str(self.target)!r} was begun and not finished: {str(self.journal)!r}. Add --resume "
-                "to go on with it, or --overwrite to begin again."
+                f"A search for {str(self.target)!r} was begun and not finished: "
+                f"{str(self.journal)!r}. Add --resume to go on with it, or --overwrite to begin "
+                "again."
             )
 
     @contextmanager
@@ -68,8 +74,8 @@ class Place:
             if not os.path.exists(self.journal):
                 raise
             advice = (
-                f"What was decided so far is kept in {str(self.journal)!r}. To go on, give the same command with "
-                f"--resume --out {self.target}"
+                f"What was decided so far is kept in {str(self.journal)!r}. To go on, give the same "
+                f"command with --resume --out {self.target}"
             )
             if not isinstance(error, KeyboardInterrupt):
                 error.add_note(advice)
@@ -88,7 +94,8 @@ class Place:
 
 
 def choose(out: Path | None, name: str, *, resume: bool, overwrite: bool) -> Place:
-    """The folder asked for; else the one named after the task that is free, or unfinished if it is to be resumed.
+    """The folder asked for; else the one named after the task that is free, or unfinished if it is
+    to be resumed.
 
     Args:
         name: of the task or data file; only its letters and digits count.
@@ -115,10 +122,12 @@ def _unfinished(stem: str) -> Path:
     """The first folder of that name whose search was not finished."""
     pattern = re.compile(re.escape(stem) + r"(?:-(\d+))?" + re.escape(_ENDING))
     names = os.listdir(RUNS) if RUNS.is_dir() else []
-    numbered = sorted((int(match[1] or 1), name) for name in names if (match := pattern.fullmatch(name)))
+    numbered = sorted(
+        (int(match[1] or 1), name) for name in names if (match := pattern.fullmatch(name))
+    )
     if not numbered:
         raise OutputError(
-            f"There is nothing to resume: no unfinished search {str(RUNS / stem) + _ENDING!r}. Name its folder with "
-            "--out, or leave --resume out."
+            f"There is nothing to resume: no unfinished search {str(RUNS / stem) + _ENDING!r}. Name "
+            "its folder with --out, or leave --resume out."
         )
     return RUNS / numbered[0][1].removesuffix(_ENDING)

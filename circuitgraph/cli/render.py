@@ -16,9 +16,13 @@ def render(
     circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Picture: .svg, .pdf, .png or .dot. [default: circuit.svg]"),
+        typer.Option(
+            "--out", "-o", help="Picture: .svg, .pdf, .png or .dot. [default: circuit.svg]"
+        ),
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Draw only what lies on a path to the logits.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Draw only what lies on a path to the logits.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

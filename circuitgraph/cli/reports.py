@@ -1,4 +1,6 @@
-"""What ``discover`` shows and writes: a circuit with its picture, a curve over thresholds, the forecast of a run."""
+"""What ``discover`` shows and writes: a circuit with its picture, a curve over thresholds, the
+forecast of a run.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def forecast(
     }
     table = Table(box=None, show_header=False)
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(
+            name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
+        )
     output.result(json.dumps(facts, indent=2), table)
 
 
@@ -76,7 +80,11 @@ def write_run(inside: Path, circuit: Circuit, evaluation: EvaluationRecord) -> s
 
 
 def report_run(
-    output: Output, circuit: Circuit, evaluation: EvaluationRecord, target: Path, picture: str | None
+    output: Output,
+    circuit: Circuit,
+    evaluation: EvaluationRecord,
+    target: Path,
+    picture: str | None,
 ) -> None:
     """A circuit, its judgement and its folder."""
     from circuitgraph.catalog.files import record_of
@@ -84,7 +92,13 @@ def report_run(
     record = record_of(circuit, evaluation)
     close = record.algorithm.close_calls if record.algorithm else []
     output.result(
-        record.to_json(), _headline(circuit), _edges(circuit), "", judgement(evaluation), "", f"Written to {target}/"
+        record.to_json(),
+        _headline(circuit),
+        _edges(circuit),
+        "",
+        judgement(evaluation),
+        "",
+        f"Written to {target}/",
     )
     if close:
         shown = ", ".join(close[:5]) + (" ..." if len(close) > 5 else "")
@@ -97,10 +111,12 @@ def report_curve(output: Output, curve: Curve, record: CurveRecord, target: Path
     """A curve as a table, what was shared, and its folder."""
     saved = 1 - record.n_tested / record.n_alone if record.n_alone else 0.0
     shared = (
-        f"{record.n_tested:,} edges tested for all thresholds together, {record.n_alone:,} one after the other: "
-        f"{saved:.0%} saved"
+        f"{record.n_tested:,} edges tested for all thresholds together, {record.n_alone:,} one "
+        f"after the other: {saved:.0%} saved"
     )
-    output.result(record.model_dump_json(indent=2), _curve(record), "", shared, f"Written to {target}/")
+    output.result(
+        record.model_dump_json(indent=2), _curve(record), "", shared, f"Written to {target}/"
+    )
     close = {name for c in curve.circuits for name in c.provenance["algorithm"]["close_calls"]}
     if close:
         output.say(f"Edges with a decision nearer to a threshold than rounding: {len(close)}")
@@ -108,11 +124,16 @@ def report_curve(output: Output, curve: Curve, record: CurveRecord, target: Path
 
 def _curve(record: CurveRecord) -> Table:
     judged = record.points[0].evaluation
-    title = (
-        f"{record.metric}, {record.ablation} ablation, {record.n_edges:,} edges; on {judged.n_prompts} unseen prompts"
-    )
+    title = f"{record.metric}, {record.ablation} ablation, {record.n_edges:,} edges; on {judged.n_prompts} unseen prompts"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in ("threshold", "edges", "metric", "faithfulness", "95 % interval", "random circuits"):
+    for heading in (
+        "threshold",
+        "edges",
+        "metric",
+        "faithfulness",
+        "95 % interval",
+        "random circuits",
+    ):
         table.add_column(heading, justify="right")
     for point in record.points:
         found = point.evaluation
@@ -130,7 +151,12 @@ def _headline(circuit: Circuit) -> Text:
     """Size of a circuit, and how much of it hangs together."""
     line = f"{len(circuit)} of {circuit.graph.n_edges} edges, {len(circuit.nodes)} nodes"
     on_path = len(circuit.pruned())
-    return Text(line if on_path == len(circuit) else f"{line}; {on_path} edges on a path from embed to logits", "bold")
+    return Text(
+        line
+        if on_path == len(circuit)
+        else f"{line}; {on_path} edges on a path from embed to logits",
+        "bold",
+    )
 
 
 def _edges(circuit: Circuit) -> Table:

@@ -23,52 +23,66 @@ if TYPE_CHECKING:
 
 
 def scrub(
-    file: Annotated[Path, typer.Argument(help="A hypothesis file. It is executed as Python.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A hypothesis file. It is executed as Python.", show_default=False),
+    ],
     model: Annotated[
-        str | None, typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]")
+        str | None,
+        typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "--n", help="How many prompts: references, and the pool of donors.")
+        int,
+        typer.Option(
+            "--limit", "--n", help="How many prompts: references, and the pool of donors."
+        ),
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the prompts and of the donors.")] = 0,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the file's, or task's]"),
+        typer.Option(
+            "--metric", help="See `circuitgraph list metrics`. [default: the file's, or task's]"
+        ),
     ] = None,
     unclaimed: Annotated[
         str | None,
         typer.Option(
             "--unclaimed",
-            help="Where inputs that no claim covers come from: joint (for each node one random prompt), everywhere "
-            "(one for all nodes), separate (one for each edge), keep (not resampled). [default: the file's, or joint]",
+            help="Where inputs that no claim covers come from: joint (for each node one random "
+            "prompt), everywhere (one for all nodes), separate (one for each edge), keep (not "
+            "resampled). [default: the file's, or joint]",
         ),
     ] = None,
     align: Annotated[
         str | None,
         typer.Option(
             "--align",
-            help="role (move a donor's activations to the same roles) or index (take only donors whose roles stand at "
-            "the same places). [default: the file's, or role]",
+            help="role (move a donor's activations to the same roles) or index (take only donors "
+            "whose roles stand at the same places). [default: the file's, or role]",
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option("--draw", help="Draw the tree of claims: .svg, .pdf, .png or .dot.")
+        Path | None,
+        typer.Option("--draw", help="Draw the tree of claims: .svg, .pdf, .png or .dot."),
     ] = None,
     memory: Annotated[
-        float | None, typer.Option("--memory", help="Limit for what is kept, in GiB. [default: by the machine]")
+        float | None,
+        typer.Option("--memory", help="Limit for what is kept, in GiB. [default: by the machine]"),
     ] = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Try to refute a hypothesis: resample everything that it says does not matter, and see what is left.
+    """Try to refute a hypothesis: resample everything that it says does not matter, and see what is
+    left.
 
     THE FILE IS EXECUTED AS PYTHON: run only those that you would run as a program.
 
-    Shows the share of the loss recovered beside the file's rivals and beside nulls that say nothing, what each node
-    costs alone, how much each variable leaves open, and one draw of donors. With --json the record; a list of records
-    if the file holds several hypotheses.
+    Shows the share of the loss recovered beside the file's rivals and beside nulls that say
+    nothing, what each node costs alone, how much each variable leaves open, and one draw of donors.
+    With --json the record; a list of records if the file holds several hypotheses.
 
-    Exit status: 0 if not refuted; 1 if it recovers no more than a rival or a null, or if what the file expects of
+    Exit status: 0 if not refuted; 1 if it recovers no more than a rival or a null, or if what the
+        file expects of
     loss_recovered fails; 2 if the file or an option cannot be used.
 
     Examples:
@@ -83,7 +97,8 @@ def scrub(
     from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
     from circuitgraph.hypotheses.loading import load_hypotheses
 
-    # Some lines over eighty, of which the options are forty and the help twenty: typer reads both off this function.
+    # Some lines over eighty, of which the options are forty and the help twenty: typer reads both
+    # off this function.
     output = Output(as_json, quiet)
     for name, given, known in (("--unclaimed", unclaimed, UNCLAIMED), ("--align", align, ALIGN)):
         if given is not None:
@@ -95,7 +110,9 @@ def scrub(
         check_format(picture)
     hypotheses = load_hypotheses(file)
     if picture is not None and len(hypotheses) > 1:
-        raise ArgumentError(f"--draw draws one hypothesis, but {str(file)!r} holds {len(hypotheses)}.")
+        raise ArgumentError(
+            f"--draw draws one hypothesis, but {str(file)!r} holds {len(hypotheses)}."
+        )
     keep_compiled_programs()
     records, held = [], True
     for hypothesis in hypotheses:
@@ -134,7 +151,9 @@ def _study(
     return study
 
 
-def _scrubbed(output: Output, study: Study, n: int, seed: int, memory: int | None) -> tuple[ScrubRecord, list[Verdict]]:
+def _scrubbed(
+    output: Output, study: Study, n: int, seed: int, memory: int | None
+) -> tuple[ScrubRecord, list[Verdict]]:
     """The record, and what the file expects of it."""
     from circuitgraph.hypotheses.evidence import Evidence
     from circuitgraph.hypotheses.expecting import judge
@@ -143,8 +162,8 @@ def _scrubbed(output: Output, study: Study, n: int, seed: int, memory: int | Non
     evidence = Evidence(study, n, seed, output.shows_bars, memory)
     cost = ready(evidence).cost
     output.say(
-        f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values of nodes to "
-        f"compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
+        f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values "
+        f"of nodes to compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
     )
     expected = [e for e in study.hypothesis.expectations if e.quantity == "loss_recovered"]
     return scrubbed(evidence), [judge(evidence, expectation) for expectation in expected]

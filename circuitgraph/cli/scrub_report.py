@@ -1,4 +1,6 @@
-"""What ``scrub`` shows: losses beside rivals and nulls, the tree with one draw, class sizes, the verdict."""
+"""What ``scrub`` shows: losses beside rivals and nulls, the tree with one draw, class sizes, the
+verdict.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,15 @@ _WIDE = 70  # letters of a prompt that a line shows
 
 def report(found: ScrubRecord) -> list[RenderableType]:
     """A scrub, part by part."""
-    parts: list[RenderableType] = [_losses(found), "", *_numbers(found), "", _tree(found), "", _classes(found)]
+    parts: list[RenderableType] = [
+        _losses(found),
+        "",
+        *_numbers(found),
+        "",
+        _tree(found),
+        "",
+        _classes(found),
+    ]
     if found.splits:
         parts += ["", _splits(found)]
     parts += ["", *(Text(f"Note: {note}.") for note in found.notes)]
@@ -35,7 +45,10 @@ def draw(found: ScrubRecord, path: Path) -> str | None:
     from circuitgraph.drawing.dot import save
     from circuitgraph.drawing.tree import Claim, tree_dot
 
-    claims = [Claim(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor) for n in found.nodes]
+    claims = [
+        Claim(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor)
+        for n in found.nodes
+    ]
     below = (
         f"{found.model.name}, {found.n} prompts: {found.recovered.mean:.2f} of the loss recovered. "
         "Red: what is lost when a node alone is resampled"
@@ -44,15 +57,16 @@ def draw(found: ScrubRecord, path: Path) -> str | None:
     if written == path:
         return None
     return (
-        f"Graphviz is not installed, so only the DOT text was written. Install it, then run: dot -Tsvg {written} -o "
-        f"{written.with_suffix('.svg')}"
+        "Graphviz is not installed, so only the DOT text was written. Install it, then run: dot "
+        f"-Tsvg {written} -o {written.with_suffix('.svg')}"
     )
 
 
 def _losses(found: ScrubRecord) -> Table:
     title = (
         f"{found.hypothesis}\n{found.task.name} in {found.model.name}, {found.n:,} unseen prompts, "
-        f"loss by {found.metric}, unclaimed: {found.unclaimed}, align: {found.align}; 95 % intervals"
+        f"loss by {found.metric}, unclaimed: {found.unclaimed}, align: {found.align}; 95 % "
+        "intervals"
     )
     table = plain_table(title, "", "loss", "accuracy", "recovered", "behind by")
     table.add_row("the model", _mean(found.loss_model), _mean(found.accuracy_model), "1", "")
@@ -60,7 +74,12 @@ def _losses(found: ScrubRecord) -> Table:
     table.add_row(Text("the hypothesis", "bold"), *own, "")
     for kind, others in (("rival", found.rivals), ("null", found.nulls)):
         for one in others:
-            shown = (_mean(one.loss), _mean(one.accuracy), bounded(one.recovered), interval(one.difference)[1])
+            shown = (
+                _mean(one.loss),
+                _mean(one.accuracy),
+                bounded(one.recovered),
+                interval(one.difference)[1],
+            )
             table.add_row(f"{kind}: {one.name}", *shown)
     zero = f"zero point: {found.zero_point}"
     table.add_row(zero, _mean(found.loss_random), _mean(found.accuracy_random), "0", "")
@@ -73,9 +92,10 @@ def _numbers(found: ScrubRecord) -> list[str]:
     return [
         f"Standard error of what is recovered: {found.standard_error:.4f}. "
         f"The model's own answer is kept on {found.agreement.mean:.1%} of the prompts.",
-        f"A prompt's loss changes by {found.deviation.mean:.3f} on average ({share} of what there is to recover), in "
-        f"the worst tenth by {found.worst_decile.mean:.3f} ({worst}).",
-        f"{found.other_layout:.0%} of the draws have another length, or other places, than the reference.",
+        f"A prompt's loss changes by {found.deviation.mean:.3f} on average ({share} of what there "
+        f"is to recover), in the worst tenth by {found.worst_decile.mean:.3f} ({worst}).",
+        f"{found.other_layout:.0%} of the draws have another length, or other places, than the "
+        "reference.",
     ]
 
 
@@ -85,7 +105,11 @@ def _tree(found: ScrubRecord) -> RenderableType:
     for node in found.nodes:
         path, label = tuple(node.path), _node(node)
         made[path] = Tree(label) if len(path) == 1 else made[path[:-1]].add(label)
-    title = Text("What is recovered if one node alone is resampled, and if all but it are; one draw of donors", "bold")
+    title = Text(
+        "What is recovered if one node alone is resampled, and if all but it are; one draw of "
+        "donors",
+        "bold",
+    )
     return Group(title, made[tuple(found.nodes[0].path)])
 
 
@@ -94,9 +118,15 @@ def _node(node: NodeRecord) -> Text:
     role = f" ({node.role})" if node.role else ""
     label = Text()
     label.append(f"{node.site}{into}", "bold")
-    label.append(f" carries {node.variable}{role}: alone {node.alone.mean:.3f}, all but it {node.all_but.mean:.3f}\n")
+    label.append(
+        f" carries {node.variable}{role}: alone {node.alone.mean:.3f}, all but it "
+        f"{node.all_but.mean:.3f}\n"
+    )
     what = "reference" if len(node.path) == 1 else "donor"
-    label.append(f"{what}: {_short(node.donor)} ({node.variable} = {textwrap.shorten(node.value, _WIDE)})", "dim")
+    label.append(
+        f"{what}: {_short(node.donor)} ({node.variable} = {textwrap.shorten(node.value, _WIDE)})",
+        "dim",
+    )
     if node.others is not None:
         label.append(f"\nthe rest: {_short(node.others)}", "dim")
     return label
@@ -104,18 +134,33 @@ def _node(node: NodeRecord) -> Text:
 
 def _classes(found: ScrubRecord) -> Table:
     table = plain_table(
-        "How much each variable leaves open", "", "classes", "smallest", "mean", "effective donors", "alone"
+        "How much each variable leaves open",
+        "",
+        "classes",
+        "smallest",
+        "mean",
+        "effective donors",
+        "alone",
     )
     for c in found.classes:
-        counts = (f"{c.n_classes:,}", f"{c.smallest:,}", f"{c.mean:,.1f}", f"{c.effective_donors:,.1f}")
+        counts = (
+            f"{c.n_classes:,}",
+            f"{c.smallest:,}",
+            f"{c.mean:,.1f}",
+            f"{c.effective_donors:,.1f}",
+        )
         table.add_row(c.variable, *counts, f"{c.singletons:,}")
     return table
 
 
 def _splits(found: ScrubRecord) -> Table:
-    table = plain_table("Recovered on the prompts of each class", "", "value", "prompts", "recovered")
+    table = plain_table(
+        "Recovered on the prompts of each class", "", "value", "prompts", "recovered"
+    )
     for s in found.splits:
-        shown = "model and zero point do not differ" if s.recovered is None else bounded(s.recovered)
+        shown = (
+            "model and zero point do not differ" if s.recovered is None else bounded(s.recovered)
+        )
         table.add_row(s.variable, s.value, f"{s.n:,}", shown)
     return table
 

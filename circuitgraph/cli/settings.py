@@ -1,4 +1,6 @@
-"""The settings of a search as the command line gives them: options for the common ones, ``--set`` for all."""
+"""The settings of a search as the command line gives them: options for the common ones, ``--set``
+for all.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import Any
 from circuitgraph.errors import ArgumentError
 
 
-def gathered(options: Mapping[str, Any], assignments: Sequence[str], flag: str = "--set") -> dict[str, Any]:
+def gathered(
+    options: Mapping[str, Any], assignments: Sequence[str], flag: str = "--set"
+) -> dict[str, Any]:
     """The settings that were given; what was not given is left to the algorithm's own defaults.
 
     Args:
@@ -25,7 +29,9 @@ def gathered(options: Mapping[str, Any], assignments: Sequence[str], flag: str =
     for text in assignments:
         name, value = _assignment(text, flag)
         if name in settings:
-            raise ArgumentError(f"The setting {name!r} was given twice, the second time by {flag} {text!r}.")
+            raise ArgumentError(
+                f"The setting {name!r} was given twice, the second time by {flag} {text!r}."
+            )
         settings[name] = value
     return settings
 
@@ -34,9 +40,13 @@ def _assignment(text: str, flag: str) -> tuple[str, Any]:
     """A name and its value: as TOML writes it, or a bare word."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not name or not value:
-        raise ArgumentError(f"{flag} {text!r} cannot be read: expected NAME=VALUE, such as {flag} steps=100.")
+        raise ArgumentError(
+            f"{flag} {text!r} cannot be read: expected NAME=VALUE, such as {flag} steps=100."
+        )
     if not re.fullmatch(r"[A-Za-z][\w-]*", name):
-        raise ArgumentError(f"{flag} {text!r} cannot be read: {name!r} is not the name of a setting.")
+        raise ArgumentError(
+            f"{flag} {text!r} cannot be read: {name!r} is not the name of a setting."
+        )
     return name.replace("-", "_"), _value(f"{flag} {text!r}", value)
 
 
@@ -47,7 +57,8 @@ def _value(assignment: str, text: str) -> Any:
         content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
     if content.keys() != {"value"}:  # more of them, if it has several lines
         raise ArgumentError(
-            f"{assignment} cannot be read: {text!r} is no number, truth value (true, false), word or list."
+            f"{assignment} cannot be read: {text!r} is no number, truth value (true, false), word "
+            "or list."
         )
     return content["value"]
 

@@ -1,4 +1,6 @@
-"""What ``discover`` and ``evaluate`` have in common: finding the model and the task, and showing a judgement."""
+"""What ``discover`` and ``evaluate`` have in common: finding the model and the task, and showing a
+judgement.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,15 @@ def check_names(metric: str | None, ablation: str | None) -> None:
 
 
 def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
-    """The model's name, given by itself or through the task; refuses what can be refused without loading it."""
+    """The model's name, given by itself or through the task; refuses what can be refused without
+    loading it.
+    """
     from circuitgraph.tasks.base import tasks
 
     if (task is None) == (data is None):
-        raise ArgumentError("Give either a task (circuitgraph list tasks) or --data FILE.jsonl, and not both.")
+        raise ArgumentError(
+            "Give either a task (circuitgraph list tasks) or --data FILE.jsonl, and not both."
+        )
     if data is not None and not data.exists():
         raise DataError(f"There is no data file {str(data)!r}.")
     if data is not None and model is None:
@@ -60,7 +66,10 @@ def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
     from circuitgraph.tasks.base import tasks
 
     if task is None and arguments:
-        raise ArgumentError(f"A file of pairs has no settings, but {', '.join(arguments)} was given with --task-set.")
+        raise ArgumentError(
+            f"A file of pairs has no settings, but {', '.join(arguments)} was given with "
+            "--task-set."
+        )
     if task is not None:
         tasks[task].effective(arguments)
 
@@ -73,13 +82,17 @@ def load(
     seed: int,
     arguments: Mapping[str, Any] | None = None,
 ) -> tuple[LanguageModel, Task]:
-    """The model, and the task (with its arguments) or data file for it; says what its user should know."""
+    """The model, and the task (with its arguments) or data file for it; says what its user should
+    know.
+    """
     from circuitgraph.api import load_task
     from circuitgraph.models.loading import load_model
 
     with output.waiting("loading the model"):
         loaded = load_model(model)
-        about = load_task(data if data is not None else task or "", loaded, seed=seed, **(arguments or {}))
+        about = load_task(
+            data if data is not None else task or "", loaded, seed=seed, **(arguments or {})
+        )
     for note in about.notes:
         output.say(f"Note: {note}")
     return loaded, about
@@ -114,7 +127,9 @@ def interval(of: Interval | None) -> tuple[str, str]:
     """A mean and its 95 % interval, as they are shown."""
     if of is None:
         return "undefined", "full model and empty circuit do not differ"
-    mean, low, high = (f"{round(x, 3) + 0.0:.3f}" for x in (of.mean, of.low, of.high))  # no "-0.000"
+    mean, low, high = (
+        f"{round(x, 3) + 0.0:.3f}" for x in (of.mean, of.low, of.high)
+    )  # no "-0.000"
     return mean, f"{low} .. {high}"
 
 

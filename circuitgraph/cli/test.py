@@ -29,17 +29,24 @@ class WithArgumentsForPytest(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Hand it on as an option of its own."""
         at = args.index("--") if "--" in args else len(args)
-        return super().parse_args(ctx, [*args[:at], *(f"{_ONE_FOR_PYTEST}={one}" for one in args[at + 1 :])])
+        return super().parse_args(
+            ctx, [*args[:at], *(f"{_ONE_FOR_PYTEST}={one}" for one in args[at + 1 :])]
+        )
 
 
 def run_claims(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Hypothesis files, folders of them, or single claims: FILE.py::scrub.", show_default=False),
+        typer.Argument(
+            help="Hypothesis files, folders of them, or single claims: FILE.py::scrub.",
+            show_default=False,
+        ),
     ],
     profile: Annotated[
         Profile | None,
-        typer.Option("--profile", help="How hard claims are tested. [default: ci where CI is set, else dev]"),
+        typer.Option(
+            "--profile", help="How hard claims are tested. [default: ci where CI is set, else dev]"
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Test this model in place of the hypotheses' own.")
@@ -47,16 +54,24 @@ def run_claims(
     seed: Annotated[int, typer.Option("--seed", help="Seed of all that is drawn.")] = 0,
     prompts: Annotated[
         int | None,
-        typer.Option("--prompts", help="Take statistics on so many prompts. [default: the profile's, or the file's]"),
+        typer.Option(
+            "--prompts",
+            help="Take statistics on so many prompts. [default: the profile's, or the file's]",
+        ),
     ] = None,
     expression: Annotated[
-        str | None, typer.Option("-k", metavar="EXPRESSION", help="Only claims whose ids match: 'rival or scrub'.")
+        str | None,
+        typer.Option(
+            "-k", metavar="EXPRESSION", help="Only claims whose ids match: 'rival or scrub'."
+        ),
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option("--junitxml", metavar="FILE", help="Write the results as JUnit XML as well.")
+        Path | None,
+        typer.Option("--junitxml", metavar="FILE", help="Write the results as JUnit XML as well."),
     ] = None,
     workers: Annotated[
-        str | None, typer.Option("-n", metavar="N", help="In so many processes, or auto; needs pytest-xdist.")
+        str | None,
+        typer.Option("-n", metavar="N", help="In so many processes, or auto; needs pytest-xdist."),
     ] = None,
     for_pytest: Annotated[list[str] | None, typer.Option(_ONE_FOR_PYTEST, hidden=True)] = None,
     as_json: options.JsonOption = False,
@@ -66,9 +81,11 @@ def run_claims(
 
     HYPOTHESIS FILES ARE EXECUTED AS PYTHON: run only those that you would run as a program.
 
-    Exit status: 0 if all claims held, 1 if one did not, 2 if a file or an option cannot be used or there is no claim.
-    The settings of a project around the files (pytest.ini, pyproject.toml, conftest.py) do not count here;
-    `pytest hypotheses/` runs the same claims with them. What stands behind `--` goes to pytest.
+    Exit status: 0 if all claims held, 1 if one did not, 2 if a file or an option cannot be used or
+        there is no claim.
+    The settings of a project around the files (pytest.ini, pyproject.toml, conftest.py) do not
+    count here; `pytest hypotheses/` runs the same claims with them. What stands behind `--` goes to
+    pytest.
 
     Examples:
 
@@ -86,9 +103,15 @@ def run_claims(
         check_at_least("--prompts", prompts, 2)
     _check_paths(paths)
     arguments = [*_configuration(paths), f"--circuitgraph-seed={seed}"]
-    given = {"--circuitgraph-profile": profile, "--circuitgraph-model": model, "--circuitgraph-prompts": prompts}
+    given = {
+        "--circuitgraph-profile": profile,
+        "--circuitgraph-model": model,
+        "--circuitgraph-prompts": prompts,
+    }
     given |= {"-k": expression, "--junitxml": junit}
-    arguments += [part for name, value in given.items() if value is not None for part in (name, str(value))]
+    arguments += [
+        part for name, value in given.items() if value is not None for part in (name, str(value))
+    ]
     arguments += _in_processes(workers)
     results = Results()
     code = _run([*arguments, *(for_pytest or ()), *paths], results, output)
@@ -109,8 +132,8 @@ def _check_paths(paths: Sequence[str]) -> None:
             problems.append(f"{str(path)!r} is no Python file: its name must end in .py")
         elif path.is_file() and not is_hypothesis_file(path):
             problems.append(
-                f"{str(path)!r} holds no hypothesis: expected an import from circuitgraph.hypotheses and a "
-                "Hypothesis(...), as UTF-8 text"
+                f"{str(path)!r} holds no hypothesis: expected an import from "
+                "circuitgraph.hypotheses and a Hypothesis(...), as UTF-8 text"
             )
     if problems:
         raise ArgumentError(list_problems("These cannot be tested:", problems))
@@ -118,7 +141,15 @@ def _check_paths(paths: Sequence[str]) -> None:
 
 def _configuration(paths: Sequence[str]) -> list[str]:
     """Nothing that a project around the files, or this user, has set for pytest."""
-    arguments = ["-p", "circuitgraph", "-c", os.devnull, f"--rootdir={_root(paths)}", "--noconftest", "--assert=plain"]
+    arguments = [
+        "-p",
+        "circuitgraph",
+        "-c",
+        os.devnull,
+        f"--rootdir={_root(paths)}",
+        "--noconftest",
+        "--assert=plain",
+    ]
     arguments += ["-o", "python_files="]  # any name will do for a hypothesis file
     cache = cache_folder() / "pytest"
     try:
@@ -126,14 +157,19 @@ def _configuration(paths: Sequence[str]) -> list[str]:
         arguments += ["-o", f"cache_dir={cache}"]
     except OSError:
         arguments += ["-p", "no:cacheprovider"]
-    arguments += ["-p", "no:unraisableexception"]  # its five garbage collections take a second with jax around
+    arguments += [
+        "-p",
+        "no:unraisableexception",
+    ]  # its five garbage collections take a second with jax around
     return [*arguments, "-v", "--no-header", "--tb=short", "--continue-on-collection-errors"]
 
 
 def _root(paths: Sequence[str]) -> str:
     """A folder around all, or pytest would have no names for files outside."""
     try:
-        return os.path.commonpath([os.path.abspath(path.partition("::")[0]) for path in (".", *paths)])
+        return os.path.commonpath(
+            [os.path.abspath(path.partition("::")[0]) for path in (".", *paths)]
+        )
     except ValueError:  # on several drives
         return str(Path.cwd())
 
@@ -145,11 +181,20 @@ def _in_processes(workers: str | None) -> list[str]:
         raise ArgumentError(f"-n is {workers!r}: expected a number of processes from 1, or auto.")
     if find_spec("xdist") is None:
         raise MissingExtraError("-n needs pytest-xdist: pip install pytest-xdist")
-    return ["-p", "xdist", "-n", workers, "--dist", "loadfile"]  # claims of a file share what is measured
+    return [
+        "-p",
+        "xdist",
+        "-n",
+        workers,
+        "--dist",
+        "loadfile",
+    ]  # claims of a file share what is measured
 
 
 def _run(arguments: Sequence[str], results: Results, output: Output) -> int:
-    """pytest, whose text is a result for a person, and only a message where a program reads the results."""
+    """pytest, whose text is a result for a person, and only a message where a program reads the
+    results.
+    """
     import pytest
 
     with contextlib.ExitStack() as stack:

@@ -22,8 +22,9 @@ class Results:
     """A plugin of pytest that takes down what its reports say.
 
     Attributes:
-        claims: for each claim its file, hypothesis, id, verdict, summary, detail and seconds. The verdict is ``error``
-            if something that the user gave cannot be used, and ``failed`` if something went wrong that should not.
+        claims: for each claim its file, hypothesis, id, verdict, summary, detail and seconds. The
+            verdict is ``error`` if something that the user gave cannot be used, and ``failed`` if
+            something went wrong that should not.
         errors: for each file that cannot be used, its name and why.
         root: what names of files in reports start from; here they start from the working directory.
     """
@@ -40,7 +41,9 @@ class Results:
         """One claim was run."""
         if report.when != "call" and not report.failed:
             return
-        told = {k.removeprefix(_PREFIX): v for k, v in report.user_properties if k.startswith(_PREFIX)}
+        told = {
+            k.removeprefix(_PREFIX): v for k, v in report.user_properties if k.startswith(_PREFIX)
+        }
         verdict = told.get("verdict", "failed" if report.failed else report.outcome)
         detail = told.get("detail", report.longreprtext)
         summary = told.get("summary") or next(iter(detail.strip().splitlines()), "")
@@ -79,19 +82,33 @@ class Results:
         claims = "1 claim" if len(self.claims) == 1 else f"{len(self.claims)} claims"
         if self.errors:
             counts.append(
-                "1 file cannot be used" if len(self.errors) == 1 else f"{len(self.errors)} files cannot be used"
+                "1 file cannot be used"
+                if len(self.errors) == 1
+                else f"{len(self.errors)} files cannot be used"
             )
-        return f"{claims}: {', '.join(counts)}" if self.claims or self.errors else "No claim was found."
+        return (
+            f"{claims}: {', '.join(counts)}"
+            if self.claims or self.errors
+            else "No claim was found."
+        )
 
     def status(self, code: int) -> int:
         """The exit status of the command, for the one that pytest ended with."""
         counts = self.counts()
-        if self.errors or not self.claims or counts["error"] or counts["not tested"] or code not in (0, 1):
+        if (
+            self.errors
+            or not self.claims
+            or counts["error"]
+            or counts["not tested"]
+            or code not in (0, 1)
+        ):
             return 2
         return int(code != 0)
 
     def show(self, output: Output) -> None:
-        """The closing line, or everything as JSON. What cannot be used is said on stderr even if all else is quiet."""
+        """The closing line, or everything as JSON. What cannot be used is said on stderr even if
+        all else is quiet.
+        """
         whole = {"claims": self.claims, "errors": self.errors, "counts": self.counts()}
         if self.claims or self.errors or output.as_json:
             output.result(json.dumps(whole, indent=2, ensure_ascii=False), self.line())

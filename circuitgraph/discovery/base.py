@@ -1,8 +1,11 @@
 """The one loop that every search runs in.
 
-An algorithm is a frozen dataclass of its settings, with an immutable state: `init` makes the first one, `step`
-makes the next from what the experiment answers, `progress` says how far it is, `circuit` reads the result off.
-What has been decided lies in the state alone, so that a search can be stopped and taken up between any two steps.
+An algorithm is a frozen dataclass of its settings, with an immutable state: `init` makes the first
+one, `step`
+makes the next from what the experiment answers, `progress` says how far it is, `circuit` reads the
+result off.
+What has been decided lies in the state alone, so that a search can be stopped and taken up between
+any two steps.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ State = TypeVar("State")
 
 
 class Steps(ABC, Generic[State]):
-    """What the loop needs of a search: steps from one state to the next, and how a journal keeps them."""
+    """What the loop needs of a search: steps from one state to the next, and how a journal keeps
+    them.
+    """
 
     name: ClassVar[str]
     unit: ClassVar[str] = "edge"  # what `progress` counts
@@ -51,18 +56,23 @@ class Steps(ABC, Generic[State]):
 
     @abstractmethod
     def progress(self, state: State) -> tuple[int, int]:
-        """How many units of work are done, and how many there are. The search ends when they are equal."""
+        """How many units of work are done, and how many there are. The search ends when they are
+        equal.
+        """
 
     @abstractmethod
     def entries(self, experiment: Experiment, before: State, after: State) -> list[Entry]:
-        """What a journal keeps of the step from ``before`` to ``after``: one entry for each thing it settled.
+        """What a journal keeps of the step from ``before`` to ``after``: one entry for each thing
+        it settled.
 
-        Entries are JSON objects, floats in full, without the keys ``seconds`` and ``check``, which are the journal's.
+        Entries are JSON objects, floats in full, without the keys ``seconds`` and ``check``, which
+        are the journal's.
         """
 
     @abstractmethod
     def resumed(self, experiment: Experiment, start: State, entries: Sequence[Entry]) -> State:
-        """The state that `init`'s ``start`` had become when the journal ended; the same bit for bit.
+        """The state that `init`'s ``start`` had become when the journal ended; the same bit for
+        bit.
 
         Args:
             entries: of whole steps: the journal leaves out a last one that did not come to its end.
@@ -75,8 +85,9 @@ class Steps(ABC, Generic[State]):
 class Algorithm(Steps[State]):
     """A search for the edges that carry a behaviour.
 
-    Subclasses are frozen dataclasses whose fields are the search's settings, with defaults. Settings that make no
-    sense are refused when one is made, before any model is loaded. ``score`` says what an edge's effect means.
+    Subclasses are frozen dataclasses whose fields are the search's settings, with defaults.
+    Settings that make no sense are refused when one is made, before any model is loaded. ``score``
+    says what an edge's effect means.
     """
 
     score: ClassVar[str] = "what removing the edge added to the mean loss when it was tested"
@@ -138,7 +149,9 @@ def make_algorithm(name: str, **settings: Any) -> Algorithm[Any]:
     for setting in settings:
         if setting not in known:
             raise unknown_name(f"setting of algorithm {name!r}", setting, known)
-    return cls(**{setting: _typed(setting, value, hints[setting]) for setting, value in settings.items()})
+    return cls(
+        **{setting: _typed(setting, value, hints[setting]) for setting, value in settings.items()}
+    )
 
 
 def defaults(name: str) -> dict[str, Any]:
@@ -146,7 +159,12 @@ def defaults(name: str) -> dict[str, Any]:
     return make_algorithm(name).arguments
 
 
-_KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+_KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+}
 
 
 def _typed(setting: str, value: Any, hint: Any) -> Any:
@@ -164,20 +182,27 @@ def _typed(setting: str, value: Any, hint: Any) -> Any:
 
 
 def search(
-    algorithm: Algorithm[State], experiment: Experiment, *, bar: bool = False, journal: Journal | None = None
+    algorithm: Algorithm[State],
+    experiment: Experiment,
+    *,
+    bar: bool = False,
+    journal: Journal | None = None,
 ) -> Circuit:
     """Run a search to its end.
 
     Args:
         bar: show progress and time left on standard error, if that is a terminal.
-        journal: where every decision is written down; a search that ended there before its time is taken up.
+        journal: where every decision is written down; a search that ended there before its time is
+            taken up.
 
     Returns:
-        The circuit; its provenance says what search with which settings found it, by which metric and ablation.
+        The circuit; its provenance says what search with which settings found it, by which metric
+        and ablation.
 
     Raises:
         SearchError: a value is not finite. What was decided before stays in the journal.
-        ArgumentError: metric or ablation are not for this search, or the journal is of another search.
+        ArgumentError: metric or ablation are not for this search, or the journal is of another
+            search.
         DataError: the journal is damaged.
     """
     algorithm.check(experiment.metric, experiment.ablation)
@@ -186,16 +211,28 @@ def search(
 
 
 def run(
-    steps: Steps[State], experiment: Experiment, *, bar: bool = False, journal: Journal | None = None
+    steps: Steps[State],
+    experiment: Experiment,
+    *,
+    bar: bool = False,
+    journal: Journal | None = None,
 ) -> tuple[State, float]:
-    """The last state of a search, and how many seconds it took; those before an interruption included."""
+    """The last state of a search, and how many seconds it took; those before an interruption
+    included.
+    """
     start = time.perf_counter()
     with journal.opened(_question(steps, experiment)) if journal else nullcontext() as written:
         state = steps.init(experiment)
         if written is not None and written.entries:
             state = steps.resumed(experiment, state, written.entries)
         done, total = steps.progress(state)
-        with tqdm(total=total, initial=done, desc=steps.name, unit=steps.unit, disable=None if bar else True) as shown:
+        with tqdm(
+            total=total,
+            initial=done,
+            desc=steps.name,
+            unit=steps.unit,
+            disable=None if bar else True,
+        ) as shown:
             while done < total:
                 before, state = state, steps.step(experiment, state)
                 if written is not None:
@@ -203,10 +240,14 @@ def run(
                 now, total = steps.progress(state)
                 shown.update(now - done)
                 done = now
-    return state, round(time.perf_counter() - start + (written.seconds if written is not None else 0.0), 3)
+    return state, round(
+        time.perf_counter() - start + (written.seconds if written is not None else 0.0), 3
+    )
 
 
-def found(algorithm: Algorithm[State], experiment: Experiment, state: State, seconds: float) -> Circuit:
+def found(
+    algorithm: Algorithm[State], experiment: Experiment, state: State, seconds: float
+) -> Circuit:
     """The circuit of a final state, with its provenance."""
     circuit = algorithm.circuit(experiment, state)
     record = AlgorithmRecord(
@@ -217,7 +258,9 @@ def found(algorithm: Algorithm[State], experiment: Experiment, state: State, sec
         close_calls=algorithm.close_calls(experiment, state),
         seconds=seconds,
     )
-    return dataclasses.replace(circuit, provenance={**_asked(experiment), "algorithm": record.model_dump(mode="json")})
+    return dataclasses.replace(
+        circuit, provenance={**_asked(experiment), "algorithm": record.model_dump(mode="json")}
+    )
 
 
 def _asked(experiment: Experiment) -> dict[str, Any]:

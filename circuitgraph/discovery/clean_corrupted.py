@@ -11,7 +11,9 @@ from circuitgraph.discovery.points import AtPoints
 @algorithm("clean-corrupted")
 @dataclass(frozen=True)
 class CleanCorrupted(AtPoints):
-    """The mean of the gradients on the clean and on the corrupted prompts. Settings are those of `Scoring`."""
+    """The mean of the gradients on the clean and on the corrupted prompts. Settings are those of
+    `Scoring`.
+    """
 
     def points(self) -> tuple[float, ...]:
         return (1.0, 0.0)

@@ -11,10 +11,11 @@ from circuitgraph.discovery.points import AtPoints
 @algorithm("eap")
 @dataclass(frozen=True)
 class Eap(AtPoints):
-    """Gradients of the clean run: one pass for all edges. The first-order estimate at the whole model.
+    """Gradients of the clean run: one pass for all edges. The first-order estimate at the whole
+    model.
 
-    Settings are those of `Scoring`. Metrics that measure the distance from the whole model (KL) have no gradient
-    there and are refused.
+    Settings are those of `Scoring`. Metrics that measure the distance from the whole model (KL)
+    have no gradient there and are refused.
     """
 
     def points(self) -> tuple[float, ...]:

@@ -20,12 +20,14 @@ from circuitgraph.tasks.metrics import Metric
 @algorithm("eap-ig-activations")
 @dataclass(frozen=True)
 class EapIgActivations(Scoring):
-    """Gradients averaged over clean runs in which one group of writers after the other is interpolated.
+    """Gradients averaged over clean runs in which one group of writers after the other is
+    interpolated.
 
-    The groups are the embedding, each layer's heads together, and each layer's MLP. A group is held ``k / steps`` of
-    the way from its replacements to its clean values, k = 1 ... steps; every reader's gradient counts in every run,
-    and the sum is divided by all runs. No gradient passes through a held group. Under mean and zero ablation the
-    interpolation starts at that ablation's replacements; the authors' package starts at zero under both.
+    The groups are the embedding, each layer's heads together, and each layer's MLP. A group is held
+    ``k / steps`` of the way from its replacements to its clean values, k = 1 ... steps; every
+    reader's gradient counts in every run, and the sum is divided by all runs. No gradient passes
+    through a held group. Under mean and zero ablation the interpolation starts at that ablation's
+    replacements; the authors' package starts at zero under both.
 
     Attributes:
         steps: number of points for each group.

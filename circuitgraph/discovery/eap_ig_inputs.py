@@ -14,8 +14,8 @@ from circuitgraph.errors import check_at_least
 class EapIgInputs(AtPoints):
     """Gradients averaged along the straight line from the corrupted to the clean embedding.
 
-    As in the authors' package the points are ``k / steps`` of the way, k = 0 ... steps - 1: the corrupted point is
-    one of them, the clean one is not.
+    As in the authors' package the points are ``k / steps`` of the way, k = 0 ... steps - 1: the
+    corrupted point is one of them, the clean one is not.
 
     Attributes:
         steps: number of points.

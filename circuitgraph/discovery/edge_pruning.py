@@ -1,9 +1,14 @@
-"""Edge pruning: learn hard-concrete masks of all edges at once, under a constraint on how many are removed.
+"""Edge pruning: learn hard-concrete masks of all edges at once, under a constraint on how many are
+removed.
 
-Bhaskar, Wettig, Friedman and Chen (2024), "Finding transformer circuits with edge pruning". The share of removed
-edges is held to a target by a Lagrangian whose two multipliers ascend while the masks descend; the target rises
-linearly from zero. In the end the masks are rounded at a threshold found by bisection. Masks are of edges only:
-their optional masks of nodes are left out, as in their own runs on GPT-2. Every step sees all prompts.
+Bhaskar, Wettig, Friedman and Chen (2024), "Finding transformer circuits with edge pruning". The
+share of removed
+edges is held to a target by a Lagrangian whose two multipliers ascend while the masks descend; the
+target rises
+linearly from zero. In the end the masks are rounded at a threshold found by bisection. Masks are of
+edges only:
+their optional masks of nodes are left out, as in their own runs on GPT-2. Every step sees all
+prompts.
 """
 
 from __future__ import annotations
@@ -38,20 +43,24 @@ _START, _SPREAD = 10.0, 0.01  # of log_alpha; at 10 nearly every sampled mask is
 @algorithm("edge-pruning")
 @dataclass(frozen=True)
 class EdgePruning(LearnedMask):
-    """Hard-concrete masks descend the loss while a Lagrangian removes a given share of edges (Bhaskar et al. 2024).
+    """Hard-concrete masks descend the loss while a Lagrangian removes a given share of edges
+    (Bhaskar et al. 2024).
 
-    Where the target leaves fewer edges than the behaviour needs, the last path breaks, the loss's gradient dies with
-    it, and which edges stay is arbitrary: compare several sparsities. The same happens in runs of few hundred steps.
+    Where the target leaves fewer edges than the behaviour needs, the last path breaks, the loss's
+    gradient dies with it, and which edges stay is arbitrary: compare several sparsities. The same
+    happens in runs of few hundred steps.
 
     Attributes:
-        sparsity: share of the edges to remove. With rounding ``mean`` it may exceed 1, as the authors' own runs
-            do to force masks down that would settle in between.
+        sparsity: share of the edges to remove. With rounding ``mean`` it may exceed 1, as the
+            authors' own runs do to force masks down that would settle in between.
         n_edges: number of edges to keep; replaces ``sparsity``.
-        rounding: ``target`` keeps exactly as many edges as the target says; ``mean`` as many as the mean of the
-            learned masks says, which is how the authors round.
-        steps: optimiser steps, 3,000 in the authors' runs; a mask that starts at 1 takes its time to move.
+        rounding: ``target`` keeps exactly as many edges as the target says; ``mean`` as many as the
+            mean of the learned masks says, which is how the authors round.
+        steps: optimiser steps, 3,000 in the authors' runs; a mask that starts at 1 takes its time
+            to move.
         warmup: share of the steps in which the target rises.
-        learning_rate: of the masks. It rises over a fifteenth of the steps, then falls to zero, both linearly.
+        learning_rate: of the masks. It rises over a fifteenth of the steps, then falls to zero,
+            both linearly.
         multiplier_rate: the same of the multipliers.
         weight_decay: of AdamW, on masks and multipliers.
         seed: of the start and of the noise.
@@ -73,7 +82,9 @@ class EdgePruning(LearnedMask):
         if check_finite("weight_decay", self.weight_decay) < 0:
             raise ArgumentError(f"weight_decay is {self.weight_decay}, but must not be negative.")
         if not 0 < check_finite("warmup", self.warmup) <= 1:
-            raise ArgumentError(f"warmup is {self.warmup}, but is a share of the steps: above 0, at most 1.")
+            raise ArgumentError(
+                f"warmup is {self.warmup}, but is a share of the steps: above 0, at most 1."
+            )
         self._check_target()
 
     def _check_target(self) -> None:
@@ -82,12 +93,16 @@ class EdgePruning(LearnedMask):
         if self.n_edges is not None:
             check_at_least("n_edges", self.n_edges, 1)
             if self.rounding != "target":
-                raise ArgumentError(f"n_edges is {self.n_edges}, an exact number: it goes with rounding 'target' only.")
+                raise ArgumentError(
+                    f"n_edges is {self.n_edges}, an exact number: it goes with rounding 'target' "
+                    "only."
+                )
         most = 1 if self.rounding == "target" else 2
         if not 0 < check_finite("sparsity", self.sparsity) < most:
             raise ArgumentError(
-                f"sparsity is {self.sparsity}, but is the share of edges to remove: above 0 and below {most}. Targets "
-                "of 1 and more, which force masks down, go with rounding 'mean'."
+                f"sparsity is {self.sparsity}, but is the share of edges to remove: above 0 and "
+                f"below {most}. Targets of 1 and more, which force masks down, go with rounding "
+                "'mean'."
             )
 
     def init(self, experiment: Experiment) -> MaskState:
@@ -95,14 +110,20 @@ class EdgePruning(LearnedMask):
         return super().init(experiment)
 
     def start(self, n_edges: int) -> Variables:
-        noise = jax.random.normal(jax.random.fold_in(jax.random.key(self.seed), self.steps), (n_edges,), jnp.float32)
+        noise = jax.random.normal(
+            jax.random.fold_in(jax.random.key(self.seed), self.steps), (n_edges,), jnp.float32
+        )
         return {"log_alpha": _START + _SPREAD * noise, "multipliers": jnp.zeros(2, jnp.float32)}
 
     def optimiser(self) -> optax.GradientTransformation:
         def descent(rate: float) -> optax.GradientTransformation:
             rise = self.steps // 15
             schedule = optax.join_schedules(
-                [optax.linear_schedule(0.0, rate, rise), optax.linear_schedule(rate, 0.0, self.steps - rise)], [rise]
+                [
+                    optax.linear_schedule(0.0, rate, rise),
+                    optax.linear_schedule(rate, 0.0, self.steps - rise),
+                ],
+                [rise],
             )
             return optax.adamw(schedule, weight_decay=self.weight_decay)
 
@@ -113,13 +134,23 @@ class EdgePruning(LearnedMask):
         }
         return optax.partition(parts, {name: name for name in parts})
 
-    def mask(self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]) -> Float[Array, " edges"]:
-        return hard_concrete.sample(log_alpha, hard_concrete.uniforms(self.seed, step, len(log_alpha)))
+    def mask(
+        self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]
+    ) -> Float[Array, " edges"]:
+        return hard_concrete.sample(
+            log_alpha, hard_concrete.uniforms(self.seed, step, len(log_alpha))
+        )
 
     def objective(
-        self, loss: Float[Array, ""], mask: Float[Array, " edges"], variables: Variables, step: Int[Array, ""]
+        self,
+        loss: Float[Array, ""],
+        mask: Float[Array, " edges"],
+        variables: Variables,
+        step: Int[Array, ""],
     ) -> Float[Array, ""]:
-        target = self._share_removed(len(mask)) * jnp.minimum(1.0, step / (self.warmup * self.steps))
+        target = self._share_removed(len(mask)) * jnp.minimum(
+            1.0, step / (self.warmup * self.steps)
+        )
         gap = 1 - mask.mean() - target
         linear, quadratic = variables["multipliers"]
         return loss + linear * gap + quadratic * gap**2
@@ -134,11 +165,15 @@ class EdgePruning(LearnedMask):
 
 
 def rounded(values: Float[np.ndarray, " n"], n: int) -> Bool[np.ndarray, " n"]:
-    """The ``n`` highest values, by bisection of the threshold; where several are equal, those numbered first.
+    """The ``n`` highest values, by bisection of the threshold; where several are equal, those
+    numbered first.
 
     Bisecting ``log_alpha`` and not the mask tells masks apart that ended at exactly 0 or 1.
     """
-    low, high = np.float64(values.min()) - 1, np.float64(values.max())  # all are above low, none is above high
+    low, high = (
+        np.float64(values.min()) - 1,
+        np.float64(values.max()),
+    )  # all are above low, none is above high
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if (values > middle).sum() >= n else (low, middle)
     above = values > high

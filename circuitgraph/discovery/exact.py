@@ -20,9 +20,11 @@ from circuitgraph.graph.graph import Graph
 @algorithm("exact")
 @dataclass(frozen=True)
 class Exact(Scoring):
-    """An edge's score is the mean loss of the whole model without it, minus that of the whole model.
+    """An edge's score is the mean loss of the whole model without it, minus that of the whole
+    model.
 
-    One evaluation for each edge: the measure that attribution estimates. Works with every metric and ablation.
+    One evaluation for each edge: the measure that attribution estimates. Works with every metric
+        and ablation.
     Settings are those of `Scoring`. A part is all edges into one reader.
     """
 
@@ -43,19 +45,35 @@ class Exact(Scoring):
         full = float(experiment.losses(np.ones((1, experiment.graph.n_edges), bool))[0])
         return NOISE * max(1.0, abs(full), float(np.abs(scores).max(initial=0.0)))
 
-    def entries(self, experiment: Experiment, before: ScoringState, after: ScoringState) -> list[Entry]:
+    def entries(
+        self, experiment: Experiment, before: ScoringState, after: ScoringState
+    ) -> list[Entry]:
         """One entry for each edge into the readers that were done in this step."""
         graph = experiment.graph
         done = (_edges_into(graph, i).tolist() for i in range(before.done, after.done))
-        return [{"edge": graph.edges[e], "effect": float(after.scores[e])} for edges in done for e in edges]
+        return [
+            {"edge": graph.edges[e], "effect": float(after.scores[e])}
+            for edges in done
+            for e in edges
+        ]
 
-    def resumed(self, experiment: Experiment, start: ScoringState, entries: Sequence[Entry]) -> ScoringState:
-        """All readers whose edges are in the journal are done; a reader with only some of them is asked again."""
-        graph, scores, known = experiment.graph, start.scores.copy(), np.zeros(experiment.graph.n_edges, bool)
+    def resumed(
+        self, experiment: Experiment, start: ScoringState, entries: Sequence[Entry]
+    ) -> ScoringState:
+        """All readers whose edges are in the journal are done; a reader with only some of them is
+        asked again.
+        """
+        graph, scores, known = (
+            experiment.graph,
+            start.scores.copy(),
+            np.zeros(experiment.graph.n_edges, bool),
+        )
         numbers = {name: number for number, name in enumerate(graph.edges)}
         for entry in entries:
             if entry.get("edge") not in numbers or not isinstance(entry.get("effect"), int | float):
-                raise DataError(f"The journal's entry {entry} is no effect of an edge of this graph.")
+                raise DataError(
+                    f"The journal's entry {entry} is no effect of an edge of this graph."
+                )
             known[numbers[entry["edge"]]] = True
             scores[numbers[entry["edge"]]] = entry["effect"]
         done = 0
@@ -79,6 +97,10 @@ def _effects(experiment: Experiment, edges: Int[np.ndarray, " n"]) -> Float[np.n
     try:
         losses = experiment.reader_losses(rows, int(experiment.graph.ends[0][edges[0]]))
     except NotFiniteError as error:
-        what = f"Removing {experiment.graph.edges[edges[error.row - 1]]}" if error.row else "The whole model"
+        what = (
+            f"Removing {experiment.graph.edges[edges[error.row - 1]]}"
+            if error.row
+            else "The whole model"
+        )
         raise SearchError(f"{what}: {error}") from error
     return losses[1:] - losses[0]

@@ -1,7 +1,10 @@
-"""The hard-concrete distribution: masks between 0 and 1 that are often exactly 0 or 1, yet can be learned.
+"""The hard-concrete distribution: masks between 0 and 1 that are often exactly 0 or 1, yet can be
+learned.
 
-Louizos, Welling and Kingma (2018), "Learning sparse neural networks through L0 regularization", equations 10 to 13:
-a concrete variable ``s = sigmoid((log(u / (1 - u)) + log_alpha) / temperature)`` is stretched beyond both ends and
+Louizos, Welling and Kingma (2018), "Learning sparse neural networks through L0 regularization",
+equations 10 to 13:
+a concrete variable ``s = sigmoid((log(u / (1 - u)) + log_alpha) / temperature)`` is stretched
+beyond both ends and
 cut off there. The constants are theirs, and those of Cao et al. (2021) and Bhaskar et al. (2024).
 """
 
@@ -20,7 +23,9 @@ _SMALLEST = 1e-6  # keeps the logarithms of the uniform numbers finite
 
 
 def uniforms(seed: int, step: int | Int[Array, ""], n: int) -> Float[Array, " n"]:
-    """The random numbers of one step. They depend on the seed and the step's number only, so no key is carried."""
+    """The random numbers of one step. They depend on the seed and the step's number only, so no key
+    is carried.
+    """
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.random.uniform(key, (n,), jnp.float32, _SMALLEST, 1 - _SMALLEST)
 
@@ -37,7 +42,9 @@ def expected_l0(log_alpha: Float[Array, " n"]) -> Float[Array, " n"]:
 
 
 def deterministic(log_alpha: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The mask to use once learning is over: no noise and no temperature. It is 1/2 where ``log_alpha`` is 0."""
+    """The mask to use once learning is over: no noise and no temperature. It is 1/2 where
+    ``log_alpha`` is 0.
+    """
     return _stretched(jax.nn.sigmoid(log_alpha))
 
 

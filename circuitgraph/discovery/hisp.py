@@ -1,4 +1,6 @@
-"""Head importance score for pruning: Michel et al. (2019), as the ACDC paper (Conmy et al. 2023) uses it."""
+"""Head importance score for pruning: Michel et al. (2019), as the ACDC paper (Conmy et al. 2023)
+uses it.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,16 @@ from circuitgraph.tasks.metrics import Metric
 class Hisp(Scoring):
     """Heads and MLPs are scored, and the circuit is all edges among the best of them.
 
-    A node's importance is ``|(replacement - value) . gradient of the loss at its output|``, the mean over the clean
-    prompts; under zero ablation that is Michel et al.'s ``|value . gradient|``. An edge's score is the lower
-    importance of its two ends, of which the embedding and the logits count as important as the best node; it is never
-    negative and no estimate of the edge's own effect.
+    A node's importance is ``|(replacement - value) . gradient of the loss at its output|``, the
+    mean over the clean prompts; under zero ablation that is Michel et al.'s ``|value . gradient|``.
+    An edge's score is the lower importance of its two ends, of which the embedding and the logits
+    count as important as the best node; it is never negative and no estimate of the edge's own
+    effect.
 
     Attributes:
-        n_nodes: how many heads and MLPs to keep, beside the embedding and the logits. If neither this nor
-            ``n_edges`` nor ``threshold`` is given, as many as have 5 % of the edges among them, but one at least.
+        n_nodes: how many heads and MLPs to keep, beside the embedding and the logits. If neither
+            this nor ``n_edges`` nor ``threshold`` is given, as many as have 5 % of the edges among
+            them, but one at least.
     """
 
     score: ClassVar[str] = "the lower importance of the edge's two nodes, in the unit of the metric"
@@ -40,14 +44,18 @@ class Hisp(Scoring):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_one_size({"n_nodes": self.n_nodes, "n_edges": self.n_edges, "threshold": self.threshold})
+        self._check_one_size(
+            {"n_nodes": self.n_nodes, "n_edges": self.n_edges, "threshold": self.threshold}
+        )
         if self.n_nodes is not None:
             check_at_least("n_nodes", self.n_nodes, 0)
 
     def check(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
-        check_not_flat(self.name, metric, "Use another metric, or 'eap-ig-inputs' for scores of edges.")
+        check_not_flat(
+            self.name, metric, "Use another metric, or 'eap-ig-inputs' for scores of edges."
+        )
 
     def n_parts(self, graph: Graph) -> int:
         del graph
@@ -57,7 +65,10 @@ class Hisp(Scoring):
         del i
         graph, found = experiment.graph, experiment.attribution.importances()
         of_writer = np.concatenate([[found.max()], found])
-        of_reader = [of_writer[list(reader.feeds)].max() if reader.feeds else found.max() for reader in graph.readers]
+        of_reader = [
+            of_writer[list(reader.feeds)].max() if reader.feeds else found.max()
+            for reader in graph.readers
+        ]
         dst, src = graph.ends
         return np.minimum(np.array(of_reader)[dst], of_writer[src])
 
@@ -67,15 +78,23 @@ class Hisp(Scoring):
         ranked = 1 + np.argsort(-self._importances(graph, scores)[1:], kind="stable")
         if self.n_nodes is not None:
             if self.n_nodes > len(ranked):
-                raise ArgumentError(f"n_nodes is {self.n_nodes}, but the graph has only {len(ranked)} heads and MLPs.")
+                raise ArgumentError(
+                    f"n_nodes is {self.n_nodes}, but the graph has only {len(ranked)} heads and "
+                    "MLPs."
+                )
             return _among_best(graph, ranked, self.n_nodes)
         n = 1
-        while n < len(ranked) and len(_among_best(graph, ranked, n + 1)) <= DEFAULT_SHARE * graph.n_edges:
+        while (
+            n < len(ranked)
+            and len(_among_best(graph, ranked, n + 1)) <= DEFAULT_SHARE * graph.n_edges
+        ):
             n += 1
         return _among_best(graph, ranked, n)
 
     @staticmethod
-    def _importances(graph: Graph, scores: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " writers"]:
+    def _importances(
+        graph: Graph, scores: Float[np.ndarray, " edges"]
+    ) -> Float[np.ndarray, " writers"]:
         """Of every writer: the logits see all of them and are as important as the best."""
         return scores[graph.ends[0] == len(graph.readers) - 1]
 

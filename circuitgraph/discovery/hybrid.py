@@ -1,7 +1,9 @@
 """A fast score to preselect, the exact search to decide.
 
-As ACDC++ and HAP put a filter by attribution before a slow search: the edges of the lowest scores go at once, and
-ACDC decides on the others. What it keeps was tested exactly; what the score misjudged is lost untested.
+As ACDC++ and HAP put a filter by attribution before a slow search: the edges of the lowest scores
+go at once, and
+ACDC decides on the others. What it keeps was tested exactly; what the score misjudged is lost
+untested.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ STAGES = ("scoring", "exact")
 
 @dataclass(frozen=True)
 class HybridState:
-    """What an unfinished search knows: the scores so far and, once they are complete, the exact search."""
+    """What an unfinished search knows: the scores so far and, once they are complete, the exact
+    search.
+    """
 
     scoring: ScoringState
     exact: AcdcState | None
@@ -40,8 +44,9 @@ class Hybrid(Algorithm[HybridState]):
     """ACDC on the edges that a fast score puts on top; the others are removed at once.
 
     Attributes:
-        scores: name of the algorithm that scores, with its default settings. Edges are ranked by the size of their
-            score. ``eap`` needs a metric that is not flat at the whole model; ``eap-ig-inputs`` takes KL too.
+        scores: name of the algorithm that scores, with its default settings. Edges are ranked by
+            the size of their score. ``eap`` needs a metric that is not flat at the whole model;
+            ``eap-ig-inputs`` takes KL too.
         keep: share of the edges to decide on exactly; at 1 the search is ACDC.
         threshold, absolute, heads: ACDC's.
     """
@@ -54,10 +59,17 @@ class Hybrid(Algorithm[HybridState]):
 
     def __post_init__(self) -> None:
         if not issubclass(algorithms[self.scores], Scoring):
-            able = ", ".join(name for name in algorithms.names() if issubclass(algorithms[name], Scoring))
-            raise ArgumentError(f"scores is {self.scores!r}, but that algorithm gives no scores. Use one of: {able}.")
+            able = ", ".join(
+                name for name in algorithms.names() if issubclass(algorithms[name], Scoring)
+            )
+            raise ArgumentError(
+                f"scores is {self.scores!r}, but that algorithm gives no scores. Use one of: "
+                f"{able}."
+            )
         if not 0 < check_finite("keep", self.keep) <= 1:
-            raise ArgumentError(f"keep is {self.keep}, but is a share of the edges: above 0, at most 1.")
+            raise ArgumentError(
+                f"keep is {self.keep}, but is a share of the edges: above 0, at most 1."
+            )
         _ = self._exact  # refuses settings that make no sense
 
     @property
@@ -72,7 +84,9 @@ class Hybrid(Algorithm[HybridState]):
         try:
             self._scoring.check(metric, ablation)
         except ArgumentError as error:
-            raise ArgumentError(f"Algorithm {self.name!r} with scores={self.scores!r}: {error}") from error
+            raise ArgumentError(
+                f"Algorithm {self.name!r} with scores={self.scores!r}: {error}"
+            ) from error
         self._exact.check(metric, ablation)
 
     def init(self, experiment: Experiment) -> HybridState:
@@ -88,7 +102,9 @@ class Hybrid(Algorithm[HybridState]):
         done, total = self._scoring.progress(scoring)
         if done < total:
             return HybridState(scoring, None)
-        return HybridState(scoring, self._exact.init(experiment, self._preselected(experiment.graph, scoring)))
+        return HybridState(
+            scoring, self._exact.init(experiment, self._preselected(experiment.graph, scoring))
+        )
 
     def _preselected(self, graph: Graph, scoring: ScoringState) -> Bool[np.ndarray, " edges"]:
         return Circuit.top(graph, scoring.scores, self._n_kept(graph.n_edges)).mask
@@ -108,22 +124,33 @@ class Hybrid(Algorithm[HybridState]):
     def close_calls(self, experiment: Experiment, state: HybridState) -> list[str]:
         return self._exact.close_calls(experiment, _begun(state))
 
-    def entries(self, experiment: Experiment, before: HybridState, after: HybridState) -> list[Entry]:
+    def entries(
+        self, experiment: Experiment, before: HybridState, after: HybridState
+    ) -> list[Entry]:
         """Those of the two searches, each under its stage's name."""
         if before.exact is not None:
             found = self._exact.entries(experiment, before.exact, _begun(after))
             return [{"exact": entry} for entry in found]
-        return [{"scoring": entry} for entry in self._scoring.entries(experiment, before.scoring, after.scoring)]
+        return [
+            {"scoring": entry}
+            for entry in self._scoring.entries(experiment, before.scoring, after.scoring)
+        ]
 
-    def resumed(self, experiment: Experiment, start: HybridState, entries: Sequence[Entry]) -> HybridState:
+    def resumed(
+        self, experiment: Experiment, start: HybridState, entries: Sequence[Entry]
+    ) -> HybridState:
         if any(len(entry) != 1 or next(iter(entry)) not in STAGES for entry in entries):
             raise DataError(f"The journal's entries are not those of a search by {self.name!r}.")
-        scored, decided = ([entry[stage] for entry in entries if stage in entry] for stage in STAGES)
+        scored, decided = (
+            [entry[stage] for entry in entries if stage in entry] for stage in STAGES
+        )
         state = self._scored(experiment, self._scoring.resumed(experiment, start.scoring, scored))
         if not decided:
             return state
         if state.exact is None:
-            raise DataError("The journal has decisions of the exact search, but its scores are not complete.")
+            raise DataError(
+                "The journal has decisions of the exact search, but its scores are not complete."
+            )
         return replace(state, exact=self._exact.resumed(experiment, state.exact, decided))
 
     def evaluations(self, graph: Graph) -> int:

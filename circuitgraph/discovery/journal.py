@@ -1,8 +1,12 @@
-"""The journal of a search: every decision in a file, so that a search killed at any moment can be taken up again.
+"""The journal of a search: every decision in a file, so that a search killed at any moment can be
+taken up again.
 
-One JSON object a line. The first line, the header, is everything that a search depends on; then comes a line for
-each entry of the search. The last line of a step also has the seconds spent so far: a step counts as a whole or not
-at all. Every line ends with the CRC-32 of all lines up to it, so that what is damaged, lost or moved is noticed.
+One JSON object a line. The first line, the header, is everything that a search depends on; then
+comes a line for
+each entry of the search. The last line of a step also has the seconds spent so far: a step counts
+as a whole or not
+at all. Every line ends with the CRC-32 of all lines up to it, so that what is damaged, lost or
+moved is noticed.
 """
 
 from __future__ import annotations
@@ -28,7 +32,9 @@ except ImportError:  # Windows: two processes on one journal go unnoticed there
 FORMAT = 1
 Entry = dict[str, Any]  # of JSON values
 
-_SYNC_SECONDS = 0.5  # a killed process loses nothing that was flushed; a computer without power loses this much
+_SYNC_SECONDS = (
+    0.5  # a killed process loses nothing that was flushed; a computer without power loses this much
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,10 @@ class Journal:
     """Where a search writes down what it decides, and of which model and prompts that is true.
 
     Attributes:
-        path: the file. If it is there already and has the same header, the search is taken up where it ended.
-        facts: what a search does not know itself but depends on: model, prompts, precision, versions.
+        path: the file. If it is there already and has the same header, the search is taken up where
+            it ended.
+        facts: what a search does not know itself but depends on: model, prompts, precision,
+            versions.
         anew: begin again although the file is there.
     """
 
@@ -55,7 +63,8 @@ class Journal:
             question: what the search knows of itself: algorithm, metric, ablation, graph.
 
         Raises:
-            ArgumentError: it is of another search, all differences are listed; or another process writes it now.
+            ArgumentError: it is of another search, all differences are listed; or another process
+                writes it now.
             DataError: it is damaged, or no journal.
             OutputError: it cannot be read or written.
         """
@@ -115,7 +124,9 @@ class Writer:
         ends = [i for i, entry in enumerate(parsed) if i and "seconds" in entry]
         whole = ends[-1] + 1 if ends else 1
         self.n_steps, self.seconds = len(ends), float(parsed[ends[-1]]["seconds"]) if ends else 0.0
-        self.entries = [{k: v for k, v in entry.items() if k != "seconds"} for entry in parsed[1:whole]]
+        self.entries = [
+            {k: v for k, v in entry.items() if k != "seconds"} for entry in parsed[1:whole]
+        ]
         with _said(self.path):
             self._file.truncate(sum(len(line) + 1 for line in lines[:whole]))
         self._check = zlib.crc32(b"".join(_body(entry) for entry in parsed[:whole]))
@@ -182,11 +193,13 @@ def _entry(line: bytes, before: int) -> tuple[Entry | None, int]:
 def _damaged(number: int, path: Path) -> DataError:
     if number == 1:
         return DataError(
-            f"{str(path)!r} is not the journal of a search: its first line is none that circuitgraph wrote."
+            f"{str(path)!r} is not the journal of a search: its first line is none that "
+            "circuitgraph wrote."
         )
     return DataError(
-        f"The journal {str(path)!r} is damaged at line {number}: it, or a line before it, was changed, moved or lost. "
-        f"To go on from there, cut the file off before line {number}; or begin again without it."
+        f"The journal {str(path)!r} is damaged at line {number}: it, or a line before it, was "
+        f"changed, moved or lost. To go on from there, cut the file off before line {number}; or "
+        "begin again without it."
     )
 
 
@@ -196,12 +209,17 @@ def _compare(then: Entry, now: Entry, path: Path) -> None:
     differing = sorted(key for key in was.keys() | is_now.keys() if was.get(key) != is_now.get(key))
     if not differing:
         return
-    shown = [f"{key}: {_shown(was, key)} in the journal, {_shown(is_now, key)} now" for key in differing]
-    advice = "Go on with what the journal has, or begin again: with --overwrite, or in another place."
+    shown = [
+        f"{key}: {_shown(was, key)} in the journal, {_shown(is_now, key)} now" for key in differing
+    ]
+    advice = (
+        "Go on with what the journal has, or begin again: with --overwrite, or in another place."
+    )
     if all(key.startswith("environment.") for key in differing):
         advice = (
-            "Other versions and devices can give other last digits, so that the result would be that of neither. "
-            "Go on with those of the journal, or begin again: with --overwrite, or in another place."
+            "Other versions and devices can give other last digits, so that the result would be "
+            "that of neither. Go on with those of the journal, or begin again: with --overwrite, "
+            "or in another place."
         )
     title = f"The journal {str(path)!r} is of another search and was left as it is:"
     raise ArgumentError(f"{list_problems(title, shown)}\n{advice}")
@@ -229,7 +247,9 @@ def _lock(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ArgumentError(f"Another process is writing the journal {str(path)!r}: choose another place.") from error
+        raise ArgumentError(
+            f"Another process is writing the journal {str(path)!r}: choose another place."
+        ) from error
     except OSError:
         return  # a file system without locks
 
@@ -241,6 +261,6 @@ def _said(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"The journal {str(path)!r} cannot be written: {error.strerror or error}. What it holds of the search "
-            "so far stays good."
+            f"The journal {str(path)!r} cannot be written: {error.strerror or error}. What it holds "
+            "of the search so far stays good."
         ) from error

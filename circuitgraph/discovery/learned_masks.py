@@ -1,7 +1,10 @@
-"""What searches that learn a mask by gradient descent share: the loop, its randomness, snapshots, refusals.
+"""What searches that learn a mask by gradient descent share: the loop, its randomness, snapshots,
+refusals.
 
-Each edge has one number, ``log_alpha``. A step draws a mask from it, asks the experiment for the loss and its
-derivative by that mask, adds the search's own penalty for keeping edges, and lets the optimiser move the numbers.
+Each edge has one number, ``log_alpha``. A step draws a mask from it, asks the experiment for the
+loss and its
+derivative by that mask, adds the search's own penalty for keeping edges, and lets the optimiser
+move the numbers.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ class MaskState:
 
     Attributes:
         taken: optimiser steps so far.
-        variables: what is learned: ``log_alpha`` of each edge, and what the search learns beside it.
+        variables: what is learned: ``log_alpha`` of each edge, and what the search learns beside
+            it.
         moments: what the optimiser carries, in the order of its pytree's leaves.
     """
 
@@ -54,11 +58,14 @@ class MaskState:
 class LearnedMask(Algorithm[MaskState]):
     """A search that learns how much of each edge to keep.
 
-    The circuit's scores are the edges' ``log_alpha``: they rank the edges even where masks ended at exactly 0 or 1.
+    The circuit's scores are the edges' ``log_alpha``: they rank the edges even where masks ended at
+    exactly 0 or 1.
     """
 
     unit: ClassVar[str] = "step"
-    score: ClassVar[str] = "the mask's log_alpha: above 0 where the mask ended above 1/2; without unit"
+    score: ClassVar[str] = (
+        "the mask's log_alpha: above 0 where the mask ended above 1/2; without unit"
+    )
     steps: int
     seed: int
 
@@ -73,12 +80,18 @@ class LearnedMask(Algorithm[MaskState]):
         """How gradients move the variables."""
 
     @abstractmethod
-    def mask(self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]) -> Float[Array, " edges"]:
+    def mask(
+        self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]
+    ) -> Float[Array, " edges"]:
         """The mask that a step asks about, between 0 and 1; differentiable."""
 
     @abstractmethod
     def objective(
-        self, loss: Float[Array, ""], mask: Float[Array, " edges"], variables: Variables, step: Int[Array, ""]
+        self,
+        loss: Float[Array, ""],
+        mask: Float[Array, " edges"],
+        variables: Variables,
+        step: Int[Array, ""],
     ) -> Float[Array, ""]:
         """What is minimised: the loss and what is paid for the edges that the mask keeps."""
 
@@ -98,14 +111,19 @@ class LearnedMask(Algorithm[MaskState]):
         return _state(0, start, self.optimiser().init(start))
 
     def step(self, experiment: Experiment, state: MaskState) -> MaskState:
-        step, variables = jnp.int32(state.taken), {name: jnp.asarray(v) for name, v in state.variables.items()}
+        step, variables = (
+            jnp.int32(state.taken),
+            {name: jnp.asarray(v) for name, v in state.variables.items()},
+        )
         loss, gradient = experiment.loss_and_gradient(np.asarray(_draw(self, variables, step)))
         moments = tuple(jnp.asarray(values) for values in state.moments)
         told = jnp.float32(loss), jnp.asarray(gradient, jnp.float32)
         moved = _move(self, variables, moments, *told, step)
         after = _state(state.taken + 1, *moved)
         if not np.isfinite(after.variables["log_alpha"]).all():
-            raise SearchError(f"The masks diverged at step {after.taken}. Use a lower learning rate.")
+            raise SearchError(
+                f"The masks diverged at step {after.taken}. Use a lower learning rate."
+            )
         return after
 
     def progress(self, state: MaskState) -> tuple[int, int]:
@@ -114,29 +132,49 @@ class LearnedMask(Algorithm[MaskState]):
     def circuit(self, experiment: Experiment, state: MaskState) -> Circuit:
         log_alpha = state.variables["log_alpha"]
         kept = self.kept(log_alpha)
-        return Circuit(experiment.graph, kept, log_alpha.astype(np.float64), np.ones(len(kept), bool))
+        return Circuit(
+            experiment.graph, kept, log_alpha.astype(np.float64), np.ones(len(kept), bool)
+        )
 
     def entries(self, experiment: Experiment, before: MaskState, after: MaskState) -> list[Entry]:
         """A snapshot of the whole state at every 50th step and the last; nothing in between."""
         if after.taken % SNAPSHOT and after.taken != self.steps:
             return []
         arrays = {name: _packed(values) for name, values in after.variables.items()}
-        return [{"taken": after.taken, "variables": arrays, "moments": [_packed(values) for values in after.moments]}]
+        return [
+            {
+                "taken": after.taken,
+                "variables": arrays,
+                "moments": [_packed(values) for values in after.moments],
+            }
+        ]
 
-    def resumed(self, experiment: Experiment, start: MaskState, entries: Sequence[Entry]) -> MaskState:
+    def resumed(
+        self, experiment: Experiment, start: MaskState, entries: Sequence[Entry]
+    ) -> MaskState:
         """The state of the last snapshot. What came after it is computed again, to the same bits."""
         if not entries:
             return start
         last = entries[-1]
         try:
-            variables = {name: _unpacked(last["variables"][name], like) for name, like in start.variables.items()}
-            moments = [_unpacked(values, like) for values, like in zip(last["moments"], start.moments, strict=True)]
+            variables = {
+                name: _unpacked(last["variables"][name], like)
+                for name, like in start.variables.items()
+            }
+            moments = [
+                _unpacked(values, like)
+                for values, like in zip(last["moments"], start.moments, strict=True)
+            ]
             return MaskState(int(last["taken"]), variables, tuple(moments))
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise DataError(f"The journal's last entry holds no state of {self.name!r}: {error!r}.") from error
+            raise DataError(
+                f"The journal's last entry holds no state of {self.name!r}: {error!r}."
+            ) from error
 
     def evaluations(self, graph: Graph) -> int:
-        """The cost of all steps in evaluations of a mask; it does not depend on the number of edges."""
+        """The cost of all steps in evaluations of a mask; it does not depend on the number of
+        edges.
+        """
         return GRADIENT_COST * self.steps
 
 
@@ -160,7 +198,9 @@ def check_size(n_edges: int, graph_size: int) -> None:
 
 
 @eqx.filter_jit
-def _draw(search: LearnedMask, variables: Variables, step: Int[Array, ""]) -> Float[Array, " edges"]:
+def _draw(
+    search: LearnedMask, variables: Variables, step: Int[Array, ""]
+) -> Float[Array, " edges"]:
     return search.mask(variables["log_alpha"], step)
 
 
@@ -176,7 +216,8 @@ def _move(
     """The variables and the optimiser's state after one step.
 
     Args:
-        loss, gradient: the experiment's mean loss under the step's mask, and its derivative by that mask.
+        loss, gradient: the experiment's mean loss under the step's mask, and its derivative by that
+            mask.
     """
     asked = search.mask(variables["log_alpha"], step)
 
@@ -187,7 +228,9 @@ def _move(
 
     optimiser = search.optimiser()
     shape = jax.tree.structure(jax.eval_shape(optimiser.init, variables))
-    updates, after = optimiser.update(jax.grad(objective)(variables), jax.tree.unflatten(shape, moments), variables)
+    updates, after = optimiser.update(
+        jax.grad(objective)(variables), jax.tree.unflatten(shape, moments), variables
+    )
     return optax.apply_updates(variables, updates), after  # pyright: ignore[reportReturnType]
 
 

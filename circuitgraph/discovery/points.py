@@ -14,16 +14,21 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric
 
-WITHOUT_GRADIENT = "Use 'exact' or 'acdc', or a metric such as 'logit_difference' or 'log_probability'."
-# One forward and one backward pass with the gradients of every reader, in evaluations of a mask: about.
+WITHOUT_GRADIENT = (
+    "Use 'exact' or 'acdc', or a metric such as 'logit_difference' or 'log_probability'."
+)
+# One forward and one backward pass with the gradients of every reader, in evaluations of a mask:
+# about.
 EVALUATIONS_PER_GRADIENT = 4
 
 
 @dataclass(frozen=True)
 class AtPoints(Scoring):
-    """``(replacement - clean) . gradient``, the gradients' mean over runs from interpolated embeddings.
+    """``(replacement - clean) . gradient``, the gradients' mean over runs from interpolated
+    embeddings.
 
-    Both ends are the prompts' own embeddings, whatever the ablation; the difference is that of the ablation.
+    Both ends are the prompts' own embeddings, whatever the ablation; the difference is that of the
+    ablation.
     """
 
     @abstractmethod
@@ -34,7 +39,9 @@ class AtPoints(Scoring):
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
         if set(self.points()) == {1.0}:
-            check_not_flat(self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric.")
+            check_not_flat(
+                self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric."
+            )
 
     def n_parts(self, graph: Graph) -> int:
         del graph

@@ -20,24 +20,30 @@ from circuitgraph.tasks.metrics import Metric
 @algorithm("relp")
 @dataclass(frozen=True)
 class Relp(Scoring):
-    """EAP with the gradient replaced by relevance rules: norms divide by constants, activations multiply by constants
-    ``activation(h) / h``, a gated product passes half of its gradient on, attention patterns are constants.
+    """EAP with the gradient replaced by relevance rules: norms divide by constants, activations
+    multiply by constants ``activation(h) / h``, a gated product passes half of its gradient on,
+    attention patterns are constants.
 
-    The last rule leaves nothing to the edges into q and k: their scores are zero. The authors score whole components,
-    for which that matters less; for edges it says that a circuit found so explains what heads move, not where they
-    look. A soft cap of the logits keeps its gradient.
+    The last rule leaves nothing to the edges into q and k: their scores are zero. The authors score
+    whole components, for which that matters less; for edges it says that a circuit found so
+    explains what heads move, not where they look. A soft cap of the logits keeps its gradient.
 
     Attributes:
-        fixed_patterns: False keeps the gradient of attention patterns, and so scores of q and k; a variant of ours.
+        fixed_patterns: False keeps the gradient of attention patterns, and so scores of q and k; a
+            variant of ours.
     """
 
-    score: ClassVar[str] = "estimate by relevance rules of what removing the edge adds to the mean loss"
+    score: ClassVar[str] = (
+        "estimate by relevance rules of what removing the edge adds to the mean loss"
+    )
     fixed_patterns: bool = True
 
     def check(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
-        check_not_flat(self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric.")
+        check_not_flat(
+            self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric."
+        )
 
     def n_parts(self, graph: Graph) -> int:
         del graph

@@ -31,8 +31,8 @@ from circuitgraph.tasks.metrics import Metric
 SELECTIONS = ("top", "greedy")
 DEFAULT_SHARE = 0.05  # of the graph's edges
 
-# A score nearer to the boundary than this share of the largest one (about eight roundings of float32) could fall on
-# the other side on another machine.
+# A score nearer to the boundary than this share of the largest one (about eight roundings of
+# float32) could fall on the other side on another machine.
 NOISE = 1e-6
 
 
@@ -47,17 +47,20 @@ class ScoringState:
 
 @dataclass(frozen=True)
 class Scoring(Algorithm[ScoringState]):
-    """The frame of all searches that score first. Their scores say, unless they state otherwise, by how much the mean
-    loss rises when the edge is removed: positive means that removing it hurts.
+    """The frame of all searches that score first. Their scores say, unless they state otherwise, by
+    how much the mean loss rises when the edge is removed: positive means that removing it hurts.
 
     Attributes:
-        n_edges: how many edges to select; 5 % of the graph's if neither this nor ``threshold`` is given.
+        n_edges: how many edges to select; 5 % of the graph's if neither this nor ``threshold`` is
+            given.
         threshold: select the edges whose (absolute) score is at least this.
-        absolute: rank by the size of a score, so that edges which hurt the behaviour are selected too.
-        selection: ``top`` takes the strongest edges wherever they are, ``greedy`` one after the other the strongest
-            into a node that is connected to the logits.
-        prune: drop the edges that lie on no path from the embedding to the logits; the circuit can then be smaller
-            than asked for. Under resampling this changes nothing that the circuit computes.
+        absolute: rank by the size of a score, so that edges which hurt the behaviour are selected
+            too.
+        selection: ``top`` takes the strongest edges wherever they are, ``greedy`` one after the
+            other the strongest into a node that is connected to the logits.
+        prune: drop the edges that lie on no path from the embedding to the logits; the circuit can
+            then be smaller than asked for. Under resampling this changes nothing that the circuit
+            computes.
     """
 
     unit: ClassVar[str] = "part"
@@ -76,8 +79,9 @@ class Scoring(Algorithm[ScoringState]):
             check_finite("threshold", self.threshold)
             if self.absolute and self.threshold < 0:
                 raise ArgumentError(
-                    f"threshold is {self.threshold}, but absolute scores are never negative, so that every edge would "
-                    "be selected. Use a threshold of at least 0, or absolute=False."
+                    f"threshold is {self.threshold}, but absolute scores are never negative, so "
+                    "that every edge would be selected. Use a threshold of at least 0, or "
+                    "absolute=False."
                 )
         if self.selection not in SELECTIONS:
             raise unknown_name("selection", self.selection, SELECTIONS)
@@ -87,7 +91,8 @@ class Scoring(Algorithm[ScoringState]):
         given = [f"{name}={value}" for name, value in sizes.items() if value is not None]
         if len(given) > 1:
             raise ArgumentError(
-                f"{' and '.join(given)} were given, but each of them says how much to select: give one."
+                f"{' and '.join(given)} were given, but each of them says how much to select: give "
+                "one."
             )
 
     @abstractmethod
@@ -106,8 +111,8 @@ class Scoring(Algorithm[ScoringState]):
         if not np.isfinite(found).all():
             edge = int(np.argmin(np.isfinite(found)))
             raise SearchError(
-                f"The score of {experiment.graph.edges[edge]} is {found[edge]}. Use another metric or ablation, or "
-                "look for extreme weights in the model."
+                f"The score of {experiment.graph.edges[edge]} is {found[edge]}. Use another metric "
+                "or ablation, or look for extreme weights in the model."
             )
         return replace(state, done=state.done + 1, scores=state.scores + found)
 
@@ -133,12 +138,16 @@ class Scoring(Algorithm[ScoringState]):
         return choose(graph, scores, self._size(graph), absolute=self.absolute)
 
     def _size(self, graph: Graph) -> int:
-        return max(1, round(DEFAULT_SHARE * graph.n_edges)) if self.n_edges is None else self.n_edges
+        return (
+            max(1, round(DEFAULT_SHARE * graph.n_edges)) if self.n_edges is None else self.n_edges
+        )
 
     def close_calls(self, experiment: Experiment, state: ScoringState) -> list[str]:
-        """Edges whose score is nearer to the weakest selected or the strongest other one than numerical noise.
+        """Edges whose score is nearer to the weakest selected or the strongest other one than
+        numerical noise.
 
-        None are named after a greedy selection of a number of edges, in which each had a boundary of its own.
+        None are named after a greedy selection of a number of edges, in which each had a boundary
+        of its own.
         """
         if self.selection == "greedy" and self.threshold is None:
             return []
@@ -159,23 +168,35 @@ class Scoring(Algorithm[ScoringState]):
         del experiment
         return NOISE * float(np.abs(scores).max(initial=0.0))
 
-    def entries(self, experiment: Experiment, before: ScoringState, after: ScoringState) -> list[Entry]:
-        """One entry: the number of parts done, and the scores so far as base64 of little-endian float64."""
+    def entries(
+        self, experiment: Experiment, before: ScoringState, after: ScoringState
+    ) -> list[Entry]:
+        """One entry: the number of parts done, and the scores so far as base64 of little-endian
+        float64.
+        """
         del experiment, before
         packed = base64.b64encode(after.scores.astype("<f8").tobytes()).decode("ascii")
         return [{"parts": after.done, "scores": packed}]
 
-    def resumed(self, experiment: Experiment, start: ScoringState, entries: Sequence[Entry]) -> ScoringState:
+    def resumed(
+        self, experiment: Experiment, start: ScoringState, entries: Sequence[Entry]
+    ) -> ScoringState:
         if not entries:
             return start
         try:
-            done, packed = int(entries[-1]["parts"]), base64.b64decode(entries[-1]["scores"], validate=True)
+            done, packed = (
+                int(entries[-1]["parts"]),
+                base64.b64decode(entries[-1]["scores"], validate=True),
+            )
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise DataError(f"The journal's last entry holds no scores of {self.name!r}: {error}.") from error
+            raise DataError(
+                f"The journal's last entry holds no scores of {self.name!r}: {error}."
+            ) from error
         if not 0 < done <= start.total or len(packed) != 8 * experiment.graph.n_edges:
             raise DataError(
-                f"The journal says that {done} parts of {start.total} are done and holds {len(packed) // 8} scores, "
-                f"but the graph has {experiment.graph.n_edges} edges: it is another search's."
+                f"The journal says that {done} parts of {start.total} are done and holds "
+                f"{len(packed) // 8} scores, but the graph has {experiment.graph.n_edges} edges: it "
+                "is another search's."
             )
         return replace(start, done=done, scores=np.frombuffer(packed, "<f8").astype(np.float64))
 
@@ -184,15 +205,19 @@ def check_gradient(name: str, metric: Metric, instead: str) -> None:
     """Refuse a metric without gradient for the algorithm ``name``; ``instead`` says what to use."""
     if not metric.differentiable:
         raise ArgumentError(
-            f"Algorithm {name!r} cannot work with metric {metric.name!r}: it follows the metric's gradient, and that "
-            f"of {metric.name!r} is zero, because it moves in jumps only. {instead}"
+            f"Algorithm {name!r} cannot work with metric {metric.name!r}: it follows the metric's "
+            f"gradient, and that of {metric.name!r} is zero, because it moves in jumps only. "
+            f"{instead}"
         )
 
 
 def check_not_flat(name: str, metric: Metric, instead: str) -> None:
-    """Refuse a metric whose gradient is zero at the whole model for an algorithm that asks there alone."""
+    """Refuse a metric whose gradient is zero at the whole model for an algorithm that asks there
+    alone.
+    """
     if metric.flat_at_full:
         raise ArgumentError(
-            f"Algorithm {name!r} cannot work with metric {metric.name!r}: it takes the gradient at the whole model "
-            f"alone, where {metric.name!r} has its minimum, so that every score would be zero. {instead}"
+            f"Algorithm {name!r} cannot work with metric {metric.name!r}: it takes the gradient at "
+            f"the whole model alone, where {metric.name!r} has its minimum, so that every score "
+            f"would be zero. {instead}"
         )

@@ -1,8 +1,12 @@
-"""Subnetwork probing on edges: learn masks that keep the loss low and pay for every edge that they keep.
+"""Subnetwork probing on edges: learn masks that keep the loss low and pay for every edge that they
+keep.
 
-Cao, Sanh and Rush (2021), "Low-complexity probing via finding subnetworks", mask weights; Conmy et al. (2023,
-appendix D) mask nodes; here each edge has a mask, as in Miller et al. (2024, auto-circuit). What is paid is
-``regularisation`` times the mean probability that an edge's mask is not zero. Every step sees all prompts.
+Cao, Sanh and Rush (2021), "Low-complexity probing via finding subnetworks", mask weights; Conmy et
+al. (2023,
+appendix D) mask nodes; here each edge has a mask, as in Miller et al. (2024, auto-circuit). What is
+paid is
+``regularisation`` times the mean probability that an edge's mask is not zero. Every step sees all
+prompts.
 """
 
 from __future__ import annotations
@@ -18,7 +22,13 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.discovery import hard_concrete
 from circuitgraph.discovery.base import algorithm
-from circuitgraph.discovery.learned_masks import LearnedMask, MaskState, Variables, check_learning, check_size
+from circuitgraph.discovery.learned_masks import (
+    LearnedMask,
+    MaskState,
+    Variables,
+    check_learning,
+    check_size,
+)
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, check_at_least, check_finite, unknown_name
 
@@ -32,10 +42,13 @@ class SubnetworkProbing(LearnedMask):
     """Masks of all edges descend the loss plus a price for every edge kept (Cao et al. 2021).
 
     Attributes:
-        regularisation: price of keeping all edges, in the unit of the metric; lambda in the papers. The higher, the
-            fewer edges stay; where it outweighs all that the metric can lose, none do.
-        n_edges: number of edges to keep, those of the highest masks. By default all with a mask above 1/2.
-        masks: ``hard-concrete``, drawn anew at each step, or plain ``sigmoid``, whose price is the mean mask.
+        regularisation: price of keeping all edges, in the unit of the metric; lambda in the papers.
+            The higher, the fewer edges stay; where it outweighs all that the metric can lose, none
+            do.
+        n_edges: number of edges to keep, those of the highest masks. By default all with a mask
+            above 1/2.
+        masks: ``hard-concrete``, drawn anew at each step, or plain ``sigmoid``, whose price is the
+            mean mask.
         steps: optimiser steps.
         learning_rate: of Adam.
         seed: of the noise.
@@ -51,7 +64,9 @@ class SubnetworkProbing(LearnedMask):
     def __post_init__(self) -> None:
         check_learning(self.steps, self.learning_rate, self.seed)
         if check_finite("regularisation", self.regularisation) < 0:
-            raise ArgumentError(f"regularisation is {self.regularisation}, but is a price: it must not be negative.")
+            raise ArgumentError(
+                f"regularisation is {self.regularisation}, but is a price: it must not be negative."
+            )
         if self.n_edges is not None:
             check_at_least("n_edges", self.n_edges, 1)
         if self.masks not in MASKS:
@@ -69,15 +84,25 @@ class SubnetworkProbing(LearnedMask):
     def optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def mask(self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]) -> Float[Array, " edges"]:
+    def mask(
+        self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]
+    ) -> Float[Array, " edges"]:
         if self.masks == "sigmoid":
             return jax.nn.sigmoid(log_alpha)
-        return hard_concrete.sample(log_alpha, hard_concrete.uniforms(self.seed, step, len(log_alpha)))
+        return hard_concrete.sample(
+            log_alpha, hard_concrete.uniforms(self.seed, step, len(log_alpha))
+        )
 
     def objective(
-        self, loss: Float[Array, ""], mask: Float[Array, " edges"], variables: Variables, step: Int[Array, ""]
+        self,
+        loss: Float[Array, ""],
+        mask: Float[Array, " edges"],
+        variables: Variables,
+        step: Int[Array, ""],
     ) -> Float[Array, ""]:
-        paid = mask if self.masks == "sigmoid" else hard_concrete.expected_l0(variables["log_alpha"])
+        paid = (
+            mask if self.masks == "sigmoid" else hard_concrete.expected_l0(variables["log_alpha"])
+        )
         return loss + self.regularisation * paid.mean()
 
     def kept(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:

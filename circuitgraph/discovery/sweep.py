@@ -36,8 +36,8 @@ class SweepState:
     """What an unfinished sweep knows.
 
     Attributes:
-        open: branches to go on with, the next one last. A branch is finished before the next is begun, so that the
-            masks that the experiment is asked about follow each other.
+        open: branches to go on with, the next one last. A branch is finished before the next is
+            begun, so that the masks that the experiment is asked about follow each other.
         ended: the final states, one for each threshold that is done.
         n_tested: edges tested so far, one that several searches share counted once.
     """
@@ -49,10 +49,12 @@ class SweepState:
 
 @dataclass(frozen=True)
 class Sweep(Steps[SweepState]):
-    """One ACDC search for each threshold. Each decides exactly as it would alone, in steps of the same width.
+    """One ACDC search for each threshold. Each decides exactly as it would alone, in steps of the
+    same width.
 
-    A step asks what the next step of all searches of a branch is; those that decide alike from the answer
-    stay together. A branch is split where an effect lies between two of its thresholds, and that test is shared too.
+    A step asks what the next step of all searches of a branch is; those that decide alike from the
+    answer stay together. A branch is split where an effect lies between two of its thresholds, and
+    that test is shared too.
 
     Attributes:
         thresholds: strictly increasing.
@@ -78,7 +80,9 @@ class Sweep(Steps[SweepState]):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        others = {name: value for name, value in self.search.arguments.items() if name != "threshold"}
+        others = {
+            name: value for name, value in self.search.arguments.items() if name != "threshold"
+        }
         return {**others, "thresholds": list(self.thresholds)}
 
     def init(self, experiment: Experiment) -> SweepState:
@@ -86,9 +90,13 @@ class Sweep(Steps[SweepState]):
 
     def step(self, experiment: Experiment, state: SweepState) -> SweepState:
         branch = state.open[-1]
-        asking = self.at(branch.thresholds[len(branch.thresholds) // 2])  # its guesses are as good as any
+        asking = self.at(
+            branch.thresholds[len(branch.thresholds) // 2]
+        )  # its guesses are as good as any
         answer = asking.ask(experiment, branch.state)
-        return self._split(state, [(t, self.at(t).settled(branch.state, answer)) for t in branch.thresholds])
+        return self._split(
+            state, [(t, self.at(t).settled(branch.state, answer)) for t in branch.thresholds]
+        )
 
     def _split(self, state: SweepState, after: Sequence[tuple[float, AcdcState]]) -> SweepState:
         """The last branch goes on as one branch for each way in which its searches decided."""
@@ -101,8 +109,14 @@ class Sweep(Steps[SweepState]):
                 parts.append(Branch((threshold,), then))
         tested = np.any([part.state.tested & ~before.tested for part in parts], axis=0)
         going = [part for part in parts if not self._ended(part.state)]
-        done = [(t, part.state) for part in parts if self._ended(part.state) for t in part.thresholds]
-        return SweepState((*state.open[:-1], *going[::-1]), (*state.ended, *done), state.n_tested + int(tested.sum()))
+        done = [
+            (t, part.state) for part in parts if self._ended(part.state) for t in part.thresholds
+        ]
+        return SweepState(
+            (*state.open[:-1], *going[::-1]),
+            (*state.ended, *done),
+            state.n_tested + int(tested.sum()),
+        )
 
     def _ended(self, state: AcdcState) -> bool:
         done, total = self.search.progress(state)
@@ -110,7 +124,9 @@ class Sweep(Steps[SweepState]):
 
     def progress(self, state: SweepState) -> tuple[int, int]:
         """Decisions of all searches."""
-        parts = [(len(branch.thresholds), self.search.progress(branch.state)) for branch in state.open]
+        parts = [
+            (len(branch.thresholds), self.search.progress(branch.state)) for branch in state.open
+        ]
         parts += [(1, self.search.progress(ended)) for _, ended in state.ended]
         return sum(n * done for n, (done, _) in parts), sum(n * total for n, (_, total) in parts)
 
@@ -125,18 +141,29 @@ class Sweep(Steps[SweepState]):
             for entry in self.search.entries(experiment, branch.state, state)
         ]
 
-    def resumed(self, experiment: Experiment, start: SweepState, entries: Sequence[Entry]) -> SweepState:
+    def resumed(
+        self, experiment: Experiment, start: SweepState, entries: Sequence[Entry]
+    ) -> SweepState:
         state, heard, complete = start, {}, []
         for entry in entries:
             at = tuple(entry.get("at", ()))
             if not at or not state.open or not set(at) <= set(state.open[-1].thresholds):
-                raise DataError("The journal's entries are not those of a sweep over these thresholds.")
+                raise DataError(
+                    "The journal's entries are not those of a sweep over these thresholds."
+                )
             heard.setdefault(at, []).append(entry)
             complete += at if "then" in entry else ()
-            if len(complete) == len(state.open[-1].thresholds):  # all searches of the branch have been heard
+            if len(complete) == len(
+                state.open[-1].thresholds
+            ):  # all searches of the branch have been heard
                 before = state.open[-1].state
-                then = {at: self.search.resumed(experiment, before, part) for at, part in heard.items()}
-                state = self._split(state, sorted(((t, then[at]) for at in then for t in at), key=lambda part: part[0]))
+                then = {
+                    at: self.search.resumed(experiment, before, part) for at, part in heard.items()
+                }
+                state = self._split(
+                    state,
+                    sorted(((t, then[at]) for at in then for t in at), key=lambda part: part[0]),
+                )
                 heard, complete = {}, []
         return state
 
@@ -165,12 +192,14 @@ class Swept:
     seconds: float
 
 
-def sweep(steps: Sweep, experiment: Experiment, *, bar: bool = False, journal: Journal | None = None) -> Swept:
+def sweep(
+    steps: Sweep, experiment: Experiment, *, bar: bool = False, journal: Journal | None = None
+) -> Swept:
     """Search at every threshold of ``steps``; arguments and errors as of `search`.
 
     Returns:
-        For each threshold the circuit, with scores, that a search at it alone finds. ``seconds`` of its
-        provenance are those of the whole sweep.
+        For each threshold the circuit, with scores, that a search at it alone finds. ``seconds`` of
+        its provenance are those of the whole sweep.
     """
     steps.search.check(experiment.metric, experiment.ablation)
     state, seconds = run(steps, experiment, bar=bar, journal=journal)
@@ -196,10 +225,12 @@ def check_thresholds(thresholds: Sequence[float]) -> None:
         check_finite(f"threshold number {i + 1}", threshold)
     for i, (one, two) in enumerate(pairwise(thresholds)):
         if two == one:
-            raise ArgumentError(f"Threshold {one} was given twice: thresholds must be strictly increasing.")
+            raise ArgumentError(
+                f"Threshold {one} was given twice: thresholds must be strictly increasing."
+            )
         if two < one:
             shown = ", ".join(map(str, sorted(set(thresholds))))
             raise ArgumentError(
-                f"Thresholds must be strictly increasing, but number {i + 2}, {two}, comes after {one}. "
-                f"In order: {shown}."
+                f"Thresholds must be strictly increasing, but number {i + 2}, {two}, comes after "
+                f"{one}. In order: {shown}."
             )

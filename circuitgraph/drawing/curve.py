@@ -10,7 +10,8 @@ from typing import NamedTuple
 from circuitgraph.errors import MissingExtraError
 
 FORMATS = ("png", "svg", "pdf")
-# Colours that colour-blind readers can tell apart (Paul Tol, "bright"), and dashes for curves that lie on each other.
+# Colours that colour-blind readers can tell apart (Paul Tol, "bright"), and dashes for curves that
+# lie on each other.
 _STYLES = (("#4477AA", "-"), ("#EE6677", "--"), ("#228833", ":"), ("#AA3377", "-."))
 
 
@@ -31,11 +32,14 @@ def check_plots() -> None:
         )
 
 
-def draw_curve(shares: Sequence[float], lines: Mapping[str, Line], *, title: str, kind: str) -> bytes:
+def draw_curve(
+    shares: Sequence[float], lines: Mapping[str, Line], *, title: str, kind: str
+) -> bytes:
     """Faithfulness over the share of edges, as a file of that kind.
 
     Args:
-        shares: of edges, above 0; drawn on a logarithmic axis, because most of what happens, happens near 0.
+        shares: of edges, above 0; drawn on a logarithmic axis, because most of what happens,
+            happens near 0.
         lines: by what the legend calls them, four at most.
         kind: one of `FORMATS`.
 
@@ -47,7 +51,9 @@ def draw_curve(shares: Sequence[float], lines: Mapping[str, Line], *, title: str
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a screen, and without a say in what other figures are drawn by
+    FigureCanvasAgg(
+        figure
+    )  # draws without a screen, and without a say in what other figures are drawn by
     axes = figure.subplots()
     for (colour, dashes), (label, line) in zip(_STYLES, lines.items(), strict=False):
         axes.plot(shares, line.mean, dashes, marker="o", markersize=4, color=colour, label=label)
@@ -60,6 +66,10 @@ def draw_curve(shares: Sequence[float], lines: Mapping[str, Line], *, title: str
     axes.set_title(title, fontsize="medium", loc="left")
     axes.legend(frameon=False)
     content = io.BytesIO()
-    dates = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same curve gives the same file
+    dates = {
+        "png": {},
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+    }  # the same curve gives the same file
     figure.savefig(content, format=kind, dpi=160, metadata=dates[kind])
     return content.getvalue()

@@ -1,4 +1,6 @@
-"""A circuit as a Graphviz drawing: layers as ranks, q/k/v told apart, edges as wide as their effect."""
+"""A circuit as a Graphviz drawing: layers as ranks, q/k/v told apart, edges as wide as their
+effect.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ from circuitgraph.graph.graph import INPUTS, Reader
 
 FORMATS = ("dot", "svg", "pdf", "png")
 INSTALL_HINT = (
-    "Graphviz is not installed, so only the DOT text was written. Install it (apt install graphviz, brew install "
-    "graphviz, conda install graphviz), then run: circuitgraph render {where}"
+    "Graphviz is not installed, so only the DOT text was written. Install it (apt install "
+    "graphviz, brew install graphviz, conda install graphviz), then run: circuitgraph render "
+    "{where}"
 )
 # Colours that colour-blind readers can tell apart (Paul Tol, "bright").
 COLOURS = {"q": "#4477AA", "k": "#EE6677", "v": "#228833", "mlp": "#444444", "logits": "#444444"}
@@ -31,21 +34,38 @@ _PATIENCE = 60  # seconds that a layout may take
 
 
 class LayoutError(OutputError):
-    """Graphviz is there, but could not draw this circuit. Write ``.dot`` instead, or draw fewer edges."""
+    """Graphviz is there, but could not draw this circuit. Write ``.dot`` instead, or draw fewer
+    edges.
+    """
 
 
 def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
     """The drawing as a `graphviz.Digraph`; needs no Graphviz program.
 
-    Time runs upwards: the embedding at the bottom, the logits on top, one rank per sublayer. Edges into a head
+    Time runs upwards: the embedding at the bottom, the logits on top, one rank per sublayer. Edges
+        into a head
     end at its q, k or v; dashed edges are those whose removal lowered the loss.
     """
     dot = graphviz.Digraph("circuit")
     # Many edges make a drawing wide: keep them close together, and names large in proportion.
     crowded = int(circuit.mask.sum()) > _LABELLED
     nodesep, ranksep, size = ("0.05", "1.2", 24) if crowded else ("0.35", "0.7", 14)
-    dot.attr(rankdir="BT", ranksep=ranksep, nodesep=nodesep, bgcolor="white", fontname="Helvetica", labelloc="t")
-    dot.attr("node", fontname="Helvetica", fontsize=str(size), shape="box", style="filled,rounded", color="#666666")
+    dot.attr(
+        rankdir="BT",
+        ranksep=ranksep,
+        nodesep=nodesep,
+        bgcolor="white",
+        fontname="Helvetica",
+        labelloc="t",
+    )
+    dot.attr(
+        "node",
+        fontname="Helvetica",
+        fontsize=str(size),
+        shape="box",
+        style="filled,rounded",
+        color="#666666",
+    )
     dot.attr("edge", fontname="Helvetica", fontsize="10", arrowsize="0.6")
     dot.attr(label=f"<{_title(circuit, title, size - 3)}>", fontsize=str(size + 2))
     _add_nodes(dot, circuit)
@@ -58,7 +78,8 @@ def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path
     """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot).
 
     Returns:
-        The file written: with another ending than asked for (``.dot``) if Graphviz is not installed.
+        The file written: with another ending than asked for (``.dot``) if Graphviz is not
+            installed.
 
     Raises:
         ArgumentError: another ending. OutputError: the file cannot be written.
@@ -109,7 +130,9 @@ def _layout(dot: graphviz.Digraph, kind: str) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise LayoutError(f"Graphviz found no layout within {_PATIENCE} s. {remedy}") from error
     except subprocess.CalledProcessError as error:
-        raise LayoutError(f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}") from error
+        raise LayoutError(
+            f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}"
+        ) from error
     return done.stdout
 
 
@@ -131,7 +154,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
-    """One rank per sublayer that the circuit touches, tied into a column of layer labels in the right order."""
+    """One rank per sublayer that the circuit touches, tied into a column of layer labels in the
+    right order.
+    """
     kinds = {w.name: (w.kind, w.layer) for w in circuit.graph.writers}
     ranks: dict[tuple[int, int], list[str]] = {}
     for name in circuit.nodes:
@@ -143,7 +168,13 @@ def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
         label = f"rank-{layer}-{is_mlp}"
         labels.append(label)
         rank = graphviz.Digraph(graph_attr={"rank": "same"})
-        rank.node(label, _rank_label(names[0], layer, bool(is_mlp)), shape="plaintext", style="", fontcolor="#888888")
+        rank.node(
+            label,
+            _rank_label(names[0], layer, bool(is_mlp)),
+            shape="plaintext",
+            style="",
+            fontcolor="#888888",
+        )
         for name in names:
             kind = kinds[name][0] if name in kinds else "logits"
             rank.node(name, **_node_style(name, kind, inputs.get(name, set())))
@@ -167,8 +198,9 @@ def _node_style(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
         for i in INPUTS
     )
     table = (
-        '<TABLE BORDER="1" COLOR="#666666" CELLBORDER="0" CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED" '
-        f'BGCOLOR="{_FILLS["head"]}"><TR><TD COLSPAN="3">{escape(name)}</TD></TR><TR>{cells}</TR></TABLE>'
+        '<TABLE BORDER="1" COLOR="#666666" CELLBORDER="0" CELLSPACING="0" CELLPADDING="4" '
+        f'STYLE="ROUNDED" BGCOLOR="{_FILLS["head"]}"><TR><TD '
+        f'COLSPAN="3">{escape(name)}</TD></TR><TR>{cells}</TR></TABLE>'
     )
     return {"label": f"<{table}>", "shape": "plain", "style": ""}
 
@@ -184,7 +216,9 @@ def _inputs_used(circuit: Circuit) -> dict[str, set[str]]:
 
 
 def _drawn(circuit: Circuit) -> Iterable[tuple[Reader, str, float | None]]:
-    """Each kept ordinary edge: its reader, its writer's name and its effect where that was measured."""
+    """Each kept ordinary edge: its reader, its writer's name and its effect where that was
+    measured.
+    """
     dst, src = circuit.graph.ends
     for i in np.flatnonzero(circuit.mask & (src >= 0)):
         known = circuit.scores is not None and (circuit.tested is None or circuit.tested[i])
@@ -196,11 +230,17 @@ def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
     drawn = list(_drawn(circuit))
     largest = max((abs(effect) for _, _, effect in drawn if effect is not None), default=0.0)
     labelled = len(drawn) <= _LABELLED
-    side = "" if labelled else ":s"  # entering from below only is neater, but puts labels on top of each other
+    side = (
+        "" if labelled else ":s"
+    )  # entering from below only is neater, but puts labels on top of each other
     for reader, writer, effect in drawn:
         style = _edge_style(reader, writer, effect, largest, labelled)
         for target in _targets(circuit, reader):
-            dot.edge(writer, f"{target}:{reader.kind}{side}" if reader.kind in INPUTS else target, **style)
+            dot.edge(
+                writer,
+                f"{target}:{reader.kind}{side}" if reader.kind in INPUTS else target,
+                **style,
+            )
 
 
 def _targets(circuit: Circuit, reader: Reader) -> list[str]:
@@ -208,7 +248,9 @@ def _targets(circuit: Circuit, reader: Reader) -> list[str]:
     return [circuit.graph.writers[fed].name for fed in reader.feeds] or [reader.name]
 
 
-def _edge_style(reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool) -> dict[str, str]:
+def _edge_style(
+    reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool
+) -> dict[str, str]:
     colour = COLOURS[reader.kind]
     style = {"color": colour, "tooltip": f"{writer}->{reader.name}", "penwidth": "1.2"}
     if effect is None:
@@ -223,13 +265,18 @@ def _edge_style(reader: Reader, writer: str, effect: float | None, largest: floa
 
 
 def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
-    """A small table in a corner; its rank is that of the embedding, so that it does not push layers apart."""
+    """A small table in a corner; its rank is that of the embedding, so that it does not push layers
+    apart.
+    """
     swatches = "".join(
         f'<TR><TD BGCOLOR="{COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
         for i, text in (("q", "query"), ("k", "key"), ("v", "value"), ("mlp", "MLP or logits"))
     )
     unit = circuit.provenance.get("metric")
-    lines = [f"width: effect on {escape(str(unit))}" if unit else "width: score", "dashed: removal helps"]
+    lines = [
+        f"width: effect on {escape(str(unit))}" if unit else "width: score",
+        "dashed: removal helps",
+    ]
     rows = "".join(f'<TR><TD COLSPAN="2" ALIGN="LEFT">{line}</TD></TR>' for line in lines)
     table = (
         '<TABLE BORDER="1" COLOR="#CCCCCC" CELLBORDER="0" CELLSPACING="2" CELLPADDING="2">'

@@ -1,4 +1,6 @@
-"""A tree of claims as a Graphviz drawing: each node the redder, the more of the loss is lost when it is resampled."""
+"""A tree of claims as a Graphviz drawing: each node the redder, the more of the loss is lost when
+it is resampled.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +43,41 @@ def tree_dot(claims: Sequence[Claim], title: str, below: str) -> graphviz.Digrap
         below: a second line under the title.
     """
     dot = graphviz.Digraph("hypothesis")
-    dot.attr(rankdir="BT", ranksep="0.6", nodesep="0.3", bgcolor="white", fontname="Helvetica", labelloc="t")
-    dot.attr(label=f'<<B>{escape(title)}</B><BR/><FONT POINT-SIZE="11" COLOR="#666666">{escape(below)}</FONT><BR/> >')
-    dot.attr("node", fontname="Helvetica", fontsize="13", shape="box", style="filled,rounded", color="#666666")
+    dot.attr(
+        rankdir="BT",
+        ranksep="0.6",
+        nodesep="0.3",
+        bgcolor="white",
+        fontname="Helvetica",
+        labelloc="t",
+    )
+    dot.attr(
+        label=f'<<B>{escape(title)}</B><BR/><FONT POINT-SIZE="11" '
+        f'COLOR="#666666">{escape(below)}</FONT><BR/> >'
+    )
+    dot.attr(
+        "node",
+        fontname="Helvetica",
+        fontsize="13",
+        shape="box",
+        style="filled,rounded",
+        color="#666666",
+    )
     dot.attr("edge", fontname="Helvetica", fontsize="11", arrowsize="0.6", penwidth="1.5")
     names = {claim.path: f"n{i}" for i, claim in enumerate(claims)}
     for claim in claims:
         tip = f"{claim.site}: {claim.kept:.3f} of the loss recovered when it alone is resampled; donor: {claim.donor}"
-        dot.node(names[claim.path], f"<{_label(claim)}>", fillcolor=_red(1 - claim.kept), tooltip=_plain(tip))
+        dot.node(
+            names[claim.path],
+            f"<{_label(claim)}>",
+            fillcolor=_red(1 - claim.kept),
+            tooltip=_plain(tip),
+        )
         if len(claim.path) > 1:
             colour = COLOURS.get(claim.feeds, COLOURS["mlp"])
-            label = {"label": f" {claim.feeds}", "fontcolor": colour} if claim.feeds in "qkv" else {}
+            label = (
+                {"label": f" {claim.feeds}", "fontcolor": colour} if claim.feeds in "qkv" else {}
+            )
             dot.edge(names[claim.path], names[claim.path[:-1]], color=colour, **label)
     return dot
 

@@ -1,6 +1,7 @@
 """What an absent edge carries: the replacement of its writer's value.
 
-Each ablation is one function with a decorator, from writer values on corrupted prompts to replacements.
+Each ablation is one function with a decorator, from writer values on corrupted prompts to
+replacements.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Ablation:
 
     Attributes:
         function: from writer values [writers, batch, pos, d] and the token mask to replacements.
-        per_prompt: True if each prompt has its own replacement; otherwise one replacement, with a batch axis
-            of 1, is made from a whole reference set.
+        per_prompt: True if each prompt has its own replacement; otherwise one replacement, with a
+            batch axis of 1, is made from a whole reference set.
     """
 
     name: str
@@ -79,5 +80,7 @@ def mean(written: Written, mask: Mask) -> Replacement:
 def mean_positional(written: Written, mask: Mask) -> Replacement:
     """The writer's mean at each position, over the reference prompts that reach it."""
     weights = mask.astype(written.dtype)
-    counts = jnp.maximum(weights.sum(0), 1.0)[:, None]  # a position that no prompt reaches stays zero
+    counts = jnp.maximum(weights.sum(0), 1.0)[
+        :, None
+    ]  # a position that no prompt reaches stays zero
     return (jnp.einsum("wbpd,bp->wpd", written, weights) / counts)[:, None]

@@ -1,4 +1,6 @@
-"""Which position of one prompt stands for which of another: role for role, last token for last token."""
+"""Which position of one prompt stands for which of another: role for role, last token for last
+token.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Alignment:
     ) -> None:
         self.roles, self.places, self.mask = roles, places, mask
         last = mask.sum(axis=1) - 1
-        self._ends = np.concatenate([places, last[:, None]], axis=1).astype(np.int32)  # the last token is named too
+        self._ends = np.concatenate([places, last[:, None]], axis=1).astype(
+            np.int32
+        )  # the last token is named too
         others = mask.copy()
         np.put_along_axis(others, self._ends, False, axis=1)
         self._rank = np.cumsum(others, axis=1, dtype=np.int32) - 1
@@ -34,32 +38,41 @@ class Alignment:
         self._others = np.where(np.arange(mask.shape[1]) < others.sum(axis=1)[:, None], ordered, 0)
 
     def maps(
-        self, references: Int[np.ndarray, " n"], donors: Int[np.ndarray, " n"], first: Sequence[str] = ()
+        self,
+        references: Int[np.ndarray, " n"],
+        donors: Int[np.ndarray, " n"],
+        first: Sequence[str] = (),
     ) -> Int[np.ndarray, "n pos"]:
         """For each position of each reference the position of its donor that stands for it.
 
-        Each role's place goes to that role's place, the last token to the last one, and the k-th of the other positions
-        to the (k mod m)-th of the donor's m others (to 0 where it has none). So a prompt's map to itself changes
-        nothing. Padding stays where it is.
+        Each role's place goes to that role's place, the last token to the last one, and the k-th of
+        the other positions to the (k mod m)-th of the donor's m others (to 0 where it has none). So
+        a prompt's map to itself changes nothing. Padding stays where it is.
 
         Args:
-            first: roles that win where several names share a position of the reference but not of the donor. After
-                them comes the last token, then the other roles in their order.
+            first: roles that win where several names share a position of the reference but not of
+                the donor. After them comes the last token, then the other roles in their order.
         """
         rows = np.arange(len(references))
         nth = self._rank[references] % self._n_others[donors][:, None]
         found = np.take_along_axis(self._others[donors], nth, axis=1)
-        found = np.where(self.mask[references], found, np.arange(self.mask.shape[1], dtype=np.int32))
+        found = np.where(
+            self.mask[references], found, np.arange(self.mask.shape[1], dtype=np.int32)
+        )
         for end in self._strongest_last(tuple(first)):
             found[rows, self._ends[references, end]] = self._ends[donors, end]
         return found
 
-    def covered(self, rows: Int[np.ndarray, " n"], roles: Sequence[str]) -> Bool[np.ndarray, "n pos"]:
+    def covered(
+        self, rows: Int[np.ndarray, " n"], roles: Sequence[str]
+    ) -> Bool[np.ndarray, "n pos"]:
         """Where these roles stand in each prompt; all real positions if none is named."""
         if not roles:
             return self.mask[rows]
         found = np.zeros((len(rows), self.mask.shape[1]), bool)
-        np.put_along_axis(found, self.places[rows][:, [self.roles.index(role) for role in roles]], True, axis=1)
+        np.put_along_axis(
+            found, self.places[rows][:, [self.roles.index(role) for role in roles]], True, axis=1
+        )
         return found
 
     def _strongest_last(self, first: tuple[str, ...]) -> list[int]:

@@ -10,7 +10,14 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.flow import run_flow
-from circuitgraph.engine.gradients import Held, run_differences, run_group, run_importances, run_scores, run_start
+from circuitgraph.engine.gradients import (
+    Held,
+    run_differences,
+    run_group,
+    run_importances,
+    run_scores,
+    run_start,
+)
 from circuitgraph.engine.masked import Cells, Inputs
 from circuitgraph.engine.programs import Batch
 from circuitgraph.engine.relevance import with_rules
@@ -25,7 +32,8 @@ Chunk = tuple[Batch, Inputs]
 class Attribution:
     """Scores of an experiment's edges. All methods share a few compiled programs.
 
-    The differences between replacements and clean values are kept for the chunk of prompts that was used last.
+    The differences between replacements and clean values are kept for the chunk of prompts that was
+    used last.
     """
 
     def __init__(
@@ -44,14 +52,18 @@ class Attribution:
 
     @property
     def n_groups(self) -> int:
-        """Number of groups of `interpolated`: the embedding, then each layer's heads and, if it has one, its MLP."""
+        """Number of groups of `interpolated`: the embedding, then each layer's heads and, if it has
+        one, its MLP.
+        """
         return 1 + self._graph.n_layers * (1 + self._graph.mlp)
 
     def at(self, share: float) -> Float[np.ndarray, " edges"]:
-        """Scores with gradients taken where the embedding is ``share`` of the way from corrupted (0) to clean (1).
+        """Scores with gradients taken where the embedding is ``share`` of the way from corrupted
+        (0) to clean (1).
 
-        The prompts' embeddings are the ends whatever the ablation, and what the writer ``embed`` writes (positions,
-        scale and norm included) is interpolated. Attention may look where it may in the clean prompts.
+        The prompts' embeddings are the ends whatever the ablation, and what the writer ``embed``
+        writes (positions, scale and norm included) is interpolated. Attention may look where it may
+        in the clean prompts.
         """
 
         def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
@@ -61,7 +73,8 @@ class Attribution:
         return self._mean(found)
 
     def interpolated(self, group: int, share: float) -> Float[np.ndarray, " edges"]:
-        """Scores on the clean prompts, one group held ``share`` of the way from its replacements (0) to clean (1).
+        """Scores on the clean prompts, one group held ``share`` of the way from its replacements
+        (0) to clean (1).
 
         No gradient passes through what is held: readers that feed the group alone get nothing.
         """
@@ -78,7 +91,9 @@ class Attribution:
         return self._mean(found)
 
     def relevance(self, *, fixed_patterns: bool) -> Float[np.ndarray, " edges"]:
-        """Scores on the clean prompts with relevance rules in the place of gradients; see `with_rules`."""
+        """Scores on the clean prompts with relevance rules in the place of gradients; see
+        `with_rules`.
+        """
         ruled = with_rules(self._model, fixed_patterns=fixed_patterns)
 
         def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
@@ -88,15 +103,19 @@ class Attribution:
         return self._mean(found)
 
     def importances(self) -> Float[np.ndarray, " heads_and_mlps"]:
-        """``|(replacement - value) . gradient|`` of every writer but the embedding, the mean over the clean prompts.
+        """``|(replacement - value) . gradient|`` of every writer but the embedding, the mean over
+        the clean prompts.
 
-        The product is summed over positions and dimensions, and the gradient is that at the writer's own output.
+        The product is summed over positions and dimensions, and the gradient is that at the
+        writer's own output.
         """
 
         def found(i: int, chunk: Chunk) -> Float[np.ndarray, " heads_and_mlps"]:
             start = run_start(self._model, chunk[0][0], chunk[1], np.float32(1))
             moved = self._differences(i, chunk)
-            by_layer = run_importances(self._model, start, self._held(start), moved, chunk[0], self._metric)
+            by_layer = run_importances(
+                self._model, start, self._held(start), moved, chunk[0], self._metric
+            )
             return np.asarray(by_layer, np.float64).ravel()
 
         return self._mean(found)
@@ -106,7 +125,9 @@ class Attribution:
 
         def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
             del i
-            return self._gathered(run_flow(self._model, chunk[0][0], self._cells, jnp.asarray(self._graph.legal)))
+            return self._gathered(
+                run_flow(self._model, chunk[0][0], self._cells, jnp.asarray(self._graph.legal))
+            )
 
         return self._mean(found)
 
@@ -124,7 +145,9 @@ class Attribution:
     ) -> Float[np.ndarray, " edges"]:
         moved = self._differences(i, chunk)
         model = self._model if model is None else model
-        return self._gathered(run_scores(model, start, held, moved, self._cells, chunk[0], self._metric))
+        return self._gathered(
+            run_scores(model, start, held, moved, self._cells, chunk[0], self._metric)
+        )
 
     def _gathered(self, matrix: Float[Array, "readers writers"]) -> Float[np.ndarray, " edges"]:
         return np.asarray(matrix, np.float64)[self._graph.ends]
@@ -139,10 +162,14 @@ class Attribution:
         """1 for the writers of a group."""
         layer, mlp = self._place(group)
         kind = "embed" if layer < 0 else "mlp" if mlp else "head"
-        return np.array([w.kind == kind and w.layer == layer for w in self._graph.writers], np.float32)
+        return np.array(
+            [w.kind == kind and w.layer == layer for w in self._graph.writers], np.float32
+        )
 
     def _held(self, value: Float[Array, "batch pos d"], group: int = 0) -> Held:
-        """That group held at ``value``; nothing held for the embedding, from which a run starts anyway."""
+        """That group held at ``value``; nothing held for the embedding, from which a run starts
+        anyway.
+        """
         layer, mlp = self._place(group)
         here = np.arange(self._graph.n_layers) == layer
         return Held(jnp.asarray(here & (not mlp)), jnp.asarray(here & mlp), value)

@@ -1,6 +1,8 @@
-"""Several devices share the work by the placement of arrays alone: the compiler cuts the same programs accordingly.
+"""Several devices share the work by the placement of arrays alone: the compiler cuts the same
+programs accordingly.
 
-Candidates (masks) go over one axis of a grid of devices, prompts over the other; parameters are on all of them.
+Candidates (masks) go over one axis of a grid of devices, prompts over the other; parameters are on
+all of them.
 """
 
 from __future__ import annotations
@@ -51,11 +53,15 @@ class Devices:
 
     @classmethod
     def of(cls, n_prompts: int) -> Devices:
-        """For chunks of that many prompts: they are shared out as far as they can be, candidates over what is left."""
+        """For chunks of that many prompts: they are shared out as far as they can be, candidates
+        over what is left.
+        """
         found = np.array(jax.devices())
         if len(found) == 1:
             return cls(None)
-        return cls(Mesh(found.reshape(-1, prompt_ways(n_prompts, len(found))), ("candidates", "prompts")))
+        return cls(
+            Mesh(found.reshape(-1, prompt_ways(n_prompts, len(found))), ("candidates", "prompts"))
+        )
 
     def everywhere(self, tree: Tree) -> Tree:
         """A whole copy of every array on each device."""
@@ -64,7 +70,9 @@ class Devices:
         return jax.tree.map(lambda x: self._put(x, PartitionSpec()) if eqx.is_array(x) else x, tree)
 
     def prompts(self, tree: Tree) -> Tree:
-        """Arrays of a chunk shared out by prompts; those that are the same for all prompts are on every device."""
+        """Arrays of a chunk shared out by prompts; those that are the same for all prompts are on
+        every device.
+        """
 
         def put(axis: int, x: Array | None) -> Array | None:
             if x is None or x.shape[axis] == 1:
@@ -75,9 +83,15 @@ class Devices:
             return tree
         return jax.tree.map(put, _BATCH_AXES[type(tree)], tree)
 
-    def candidates(self, rows: Float[np.ndarray, "groups lanes n"]) -> Float[Array, "groups lanes n"]:
+    def candidates(
+        self, rows: Float[np.ndarray, "groups lanes n"]
+    ) -> Float[Array, "groups lanes n"]:
         """The lanes shared out; their number is a multiple of the grid's first axis."""
         return self._put(rows, PartitionSpec(None, "candidates"))
 
     def _put(self, x: Array | np.ndarray, spec: PartitionSpec) -> Array:
-        return jnp.asarray(x) if self.mesh is None else jax.device_put(x, NamedSharding(self.mesh, spec))
+        return (
+            jnp.asarray(x)
+            if self.mesh is None
+            else jax.device_put(x, NamedSharding(self.mesh, spec))
+        )

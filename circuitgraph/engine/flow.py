@@ -14,8 +14,12 @@ from circuitgraph.engine.masked import Cells, Inputs, writer_values
 from circuitgraph.models.transformer import Transformer
 
 
-def streams(model: Transformer, written: Float[Array, "writers batch pos d"]) -> Float[Array, "sites batch pos d"]:
-    """What is read at each site: by the heads of a layer, then by its MLP if it has one; by the logits last."""
+def streams(
+    model: Transformer, written: Float[Array, "writers batch pos d"]
+) -> Float[Array, "sites batch pos d"]:
+    """What is read at each site: by the heads of a layer, then by its MLP if it has one; by the
+    logits last.
+    """
     n_layers, n_heads = model.spec.n_layers, model.spec.n_heads
     by_layer = written[1:].reshape(n_layers, -1, *written.shape[1:])
 
@@ -34,11 +38,12 @@ def streams(model: Transformer, written: Float[Array, "writers batch pos d"]) ->
 def run_flow(
     model: Transformer, inputs: Inputs, cells: Cells, legal: Bool[Array, "readers writers"]
 ) -> Float[Array, "readers writers"]:
-    """The share of each writer in each reader's input, a mean over a prompt's positions, summed over prompts.
+    """The share of each writer in each reader's input, a mean over a prompt's positions, summed
+    over prompts.
 
-    The share follows the proximity ``max(0, |x|_1 - |x - w|_1)`` of the writer's value w to the input x, over the sum
-    of the proximities of all writers that the reader sees; where all are zero, so are the shares (Ferrando and
-    Voita 2024).
+    The share follows the proximity ``max(0, |x|_1 - |x - w|_1)`` of the writer's value w to the
+    input x, over the sum of the proximities of all writers that the reader sees; where all are
+    zero, so are the shares (Ferrando and Voita 2024).
     """
     with jax.default_matmul_precision("highest"):
         written = writer_values(model, inputs)
@@ -48,7 +53,9 @@ def run_flow(
     site = jnp.full(len(legal), per_layer * model.spec.n_layers)
     for rows, offset in ((cells.q, 0), (cells.k, 0), (cells.v, 0), (cells.mlp, 1)):
         site = site.at[rows].set(jnp.broadcast_to(first_site + offset, rows.shape))
-    seen = jnp.zeros((per_layer * model.spec.n_layers + 1, legal.shape[1]), bool).at[site].set(legal)
+    seen = (
+        jnp.zeros((per_layer * model.spec.n_layers + 1, legal.shape[1]), bool).at[site].set(legal)
+    )
 
     def shares(xs: tuple[Array, Array]) -> Float[Array, " writers"]:
         x, visible = xs

@@ -1,6 +1,8 @@
-"""The frontier: exact values of masks that differ in one reader's edges, or that keep few, at the cost of what changes.
+"""The frontier: exact values of masks that differ in one reader's edges, or that keep few, at the
+cost of what changes.
 
-The values of all nodes under one mask are kept and brought up to date when the mask shrinks. Candidates for one
+The values of all nodes under one mask are kept and brought up to date when the mask shrinks.
+Candidates for one
 reader then need only that reader's node and what a kept path leads to from there.
 """
 
@@ -41,14 +43,25 @@ def pays(spec: Spec, graph: Graph, n_tokens: int) -> bool:
     """Whether one whole masked run for every edge takes longer than compiling the frontier does."""
     attention = 4 * spec.d_model * spec.d_head * spec.n_heads
     mlp = (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
-    run = 2 * n_tokens * (spec.n_layers * (attention + mlp) + len(graph.readers) * len(graph.writers) * spec.d_model)
+    run = (
+        2
+        * n_tokens
+        * (
+            spec.n_layers * (attention + mlp)
+            + len(graph.readers) * len(graph.writers) * spec.d_model
+        )
+    )
     return graph.n_edges * run > _COMPILING
 
 
 class _Prompts:
-    """One chunk of prompts: its ground, its clean values, and its values under the mask of the moment."""
+    """One chunk of prompts: its ground, its clean values, and its values under the mask of the
+    moment.
+    """
 
-    def __init__(self, model: Transformer, inputs: Inputs, targets: Targets, background: Background) -> None:
+    def __init__(
+        self, model: Transformer, inputs: Inputs, targets: Targets, background: Background
+    ) -> None:
         self.devices = Devices.of(len(targets.answer))
         ground, clean = clean_ground(model, inputs, background)
         self.ground: Ground = self.devices.prompts(ground)
@@ -62,11 +75,15 @@ class _Prompts:
     def settle(self, model: Transformer, schedule: Schedule) -> None:
         if self.values is self.clean:
             self.values = jax.tree.map(jnp.copy, self.clean)  # for it is used up
-        self.values = run_settling((model, self.ground, schedule.everywhere, schedule.scored), self.values)
+        self.values = run_settling(
+            (model, self.ground, schedule.everywhere, schedule.scored), self.values
+        )
 
 
 class Frontier:
-    """Values of masks near the one that was asked about last, whose values it keeps; results do not depend on it."""
+    """Values of masks near the one that was asked about last, whose values it keeps; results do not
+    depend on it.
+    """
 
     def __init__(
         self,
@@ -93,16 +110,25 @@ class Frontier:
         self._settle(kept)
         logits = self._plans(kept).settling(np.zeros(kept.shape[1], bool)).logits
         found = [
-            run_settled(self._model, chunk.ground, logits, chunk.values, chunk.targets, self._metric)
+            run_settled(
+                self._model, chunk.ground, logits, chunk.values, chunk.targets, self._metric
+            )
             for chunk in self._chunks
         ]
         return np.concatenate([np.asarray(part) for part in found])
 
     def pays(self, reader: int, mask: Bool[np.ndarray, " edges"]) -> bool:
-        """Whether `candidates` costs less than masked runs: little is left that a change of the reader moves."""
-        return self._test(reader, self._around(reader, mask)).n_reads <= _DENSE * self._wiring.graph.n_edges
+        """Whether `candidates` costs less than masked runs: little is left that a change of the
+        reader moves.
+        """
+        return (
+            self._test(reader, self._around(reader, mask)).n_reads
+            <= _DENSE * self._wiring.graph.n_edges
+        )
 
-    def candidates(self, reader: int, masks: Bool[np.ndarray, "n edges"]) -> Float[np.ndarray, "n batch"]:
+    def candidates(
+        self, reader: int, masks: Bool[np.ndarray, "n edges"]
+    ) -> Float[np.ndarray, "n batch"]:
         """The metric of each example under masks that differ in the edges into one reader only."""
         kept = self._around(reader, masks[0])
         self._settle(kept)
@@ -113,12 +139,17 @@ class Frontier:
         parts = [self._launch(schedule, rows[i : i + size]) for i in range(0, len(rows), size)]
         return np.concatenate(parts)
 
-    def _launch(self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]) -> Float[np.ndarray, "n batch"]:
+    def _launch(
+        self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]
+    ) -> Float[np.ndarray, "n batch"]:
         padded = np.zeros((GROUPS * self._lanes, rows.shape[1]), np.float32)
         padded[: len(rows)] = rows
         n_groups, base = np.int32(-(-len(rows) // self._lanes)), np.int32(schedule.candidate)
         grouped = padded.reshape(GROUPS, self._lanes, -1)
-        placed = {devices: devices.candidates(grouped) for devices in {chunk.devices for chunk in self._chunks}}
+        placed = {
+            devices: devices.candidates(grouped)
+            for devices in {chunk.devices for chunk in self._chunks}
+        }
         tables = (schedule.everywhere, schedule.scored, schedule.logits)
         found = [
             run_candidates(
@@ -134,13 +165,16 @@ class Frontier:
             )
             for chunk in self._chunks
         ]
-        return np.concatenate([np.asarray(part).reshape(len(padded), -1)[: len(rows)] for part in found], axis=1)
+        return np.concatenate(
+            [np.asarray(part).reshape(len(padded), -1)[: len(rows)] for part in found], axis=1
+        )
 
     def _settle(self, kept: Kept) -> None:
         """Bring all values that matter up to date with the edges ``kept``.
 
-        From the clean run if edges have come back. A value is a function of the mask alone, bit for bit: what is
-        computed again is computed by the same program from the same numbers, whatever was settled before.
+        From the clean run if edges have come back. A value is a function of the mask alone, bit for
+        bit: what is computed again is computed by the same program from the same numbers, whatever
+            was settled before.
         """
         if (kept & ~self._kept).any():
             for chunk in self._chunks:
@@ -180,6 +214,10 @@ class Frontier:
         padded = np.append(mask, [False, True])
         return padded[self._edge] & padded[self._direct][:, None]
 
-    def _rows(self, masks: Bool[np.ndarray, "n edges"], reader: int) -> Bool[np.ndarray, "n writers"]:
-        padded = np.concatenate([masks, np.zeros((len(masks), 1), bool), np.ones((len(masks), 1), bool)], axis=1)
+    def _rows(
+        self, masks: Bool[np.ndarray, "n edges"], reader: int
+    ) -> Bool[np.ndarray, "n writers"]:
+        padded = np.concatenate(
+            [masks, np.zeros((len(masks), 1), bool), np.ones((len(masks), 1), bool)], axis=1
+        )
         return padded[:, self._edge[reader]] & padded[:, [self._direct[reader]]]

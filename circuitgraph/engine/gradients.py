@@ -1,7 +1,10 @@
-"""Scores of all edges from gradients: the first-order estimate of what removing each edge adds to the mean loss.
+"""Scores of all edges from gradients: the first-order estimate of what removing each edge adds to
+the mean loss.
 
-For writer u and reader v the score is ``sum over batch, pos, d of (replacement - value of u) * (gradient at v's own
-input)`` (Syed et al. 2023), from one forward and one backward pass. The backward pass goes layer by layer and
+For writer u and reader v the score is ``sum over batch, pos, d of (replacement - value of u) *
+(gradient at v's own
+input)`` (Syed et al. 2023), from one forward and one backward pass. The backward pass goes layer by
+layer and
 contracts a layer's gradients at once, so that those of all readers are never in memory together.
 
 These are the programs; `attribution` asks them about an experiment's prompts.
@@ -70,13 +73,17 @@ def residuals(
         after = x + _attention(block, x, where, own, hold_heads, held.value)
         if block.mlp is None:
             return after, x
-        return after + jnp.where(hold_mlp, held.value, block.mlp(x if model.spec.parallel else after)), x
+        return after + jnp.where(
+            hold_mlp, held.value, block.mlp(x if model.spec.parallel else after)
+        ), x
 
     final, before = jax.lax.scan(layer, start, (model.layers(), held.heads, held.mlp))
     return before, final
 
 
-def _attention(block: Block, x: Stream, where: Place, own: Settings, hold: Bool[Array, ""], value: Stream) -> Stream:
+def _attention(
+    block: Block, x: Stream, where: Place, own: Settings, hold: Bool[Array, ""], value: Stream
+) -> Stream:
     """What a layer's heads and its constant add to the stream, or the held value and the constant."""
     attention = block.attention
     written = attention.output(attention.mix(x[None], x[None], x[None], where, own))
@@ -84,7 +91,14 @@ def _attention(block: Block, x: Stream, where: Place, own: Settings, hold: Bool[
 
 
 def backward(
-    model: Transformer, start: Stream, held: Held, chunk: Batch, metric: Metric, kv_heads: int, visit: Visit, extra: Any
+    model: Transformer,
+    start: Stream,
+    held: Held,
+    chunk: Batch,
+    metric: Metric,
+    kv_heads: int,
+    visit: Visit,
+    extra: Any,
 ) -> tuple[Float[Array, "batch d"], Any]:
     """Visit the layers' gradients, last layer first.
 
@@ -93,7 +107,8 @@ def backward(
         visit: called once in each layer with its gradients and its slice of ``extra``.
 
     Returns:
-        The gradient at the logits' input, at the scored positions, and what ``visit`` returned, layers stacked.
+        The gradient at the logits' input, at the scored positions, and what ``visit`` returned,
+        layers stacked.
     """
     inputs, targets, _ = chunk
     where = model.place(inputs.tokens, inputs.mask, inputs.positions)
@@ -116,28 +131,39 @@ def backward(
 
     rows = jnp.arange(len(final))
     above = jnp.zeros_like(final).at[rows, inputs.score_at].set(top)
-    _, seen = jax.lax.scan(layer, above, (model.layers(), held.heads, held.mlp, before, extra), reverse=True)
+    _, seen = jax.lax.scan(
+        layer, above, (model.layers(), held.heads, held.mlp, before, extra), reverse=True
+    )
     return top, seen
 
 
 def _into_heads(
     attention: Attention, x: Stream, where: Place, own: Settings, kv_heads: int
 ) -> tuple[Stream, Callable[[Stream], Float[Array, "readers batch pos d"]]]:
-    """What the attention writes, and how a gradient there becomes those at its inputs: q of all heads, then k, then v.
+    """What the attention writes, and how a gradient there becomes those at its inputs: q of all
+    heads, then k, then v.
 
     Each head gets a copy of the stream as its own input, so that the copies' gradients stay apart.
     """
-    copies = (jnp.broadcast_to(x, (n, *x.shape)) for n in (attention.spec.n_heads, kv_heads, kv_heads))
-    written, into_copies = jax.vjp(lambda q, k, v: attention.output(attention.mix(q, k, v, where, own)), *copies)
+    copies = (
+        jnp.broadcast_to(x, (n, *x.shape)) for n in (attention.spec.n_heads, kv_heads, kv_heads)
+    )
+    written, into_copies = jax.vjp(
+        lambda q, k, v: attention.output(attention.mix(q, k, v, where, own)), *copies
+    )
     return written, lambda gradient: jnp.concatenate(into_copies(gradient))
 
 
-def _summed_loss(model: Transformer, targets: Targets, metric: Metric, final: Float[Array, "batch d"]) -> Array:
+def _summed_loss(
+    model: Transformer, targets: Targets, metric: Metric, final: Float[Array, "batch d"]
+) -> Array:
     return metric.loss(model.logits(final), targets).sum()
 
 
 @eqx.filter_jit
-def run_differences(model: Transformer, inputs: Inputs, background: Background) -> Float[Array, "writers batch pos d"]:
+def run_differences(
+    model: Transformer, inputs: Inputs, background: Background
+) -> Float[Array, "writers batch pos d"]:
     """Replacement minus clean value of every writer."""
     with jax.default_matmul_precision("highest"):
         return background.writers - writer_values(model, inputs)
@@ -158,7 +184,9 @@ def run_group(
     differences: Float[Array, "writers batch pos d"],
     share: Share,
 ) -> Stream:
-    """What a group of writers adds up to, ``share`` of the way from the replacements to the clean values."""
+    """What a group of writers adds up to, ``share`` of the way from the replacements to the clean
+    values.
+    """
     with jax.default_matmul_precision("highest"):
         weights = jnp.asarray(group, differences.dtype)
         replaced = jnp.einsum("w,wbpd->bpd", weights, background.writers)
@@ -185,7 +213,9 @@ def run_scores(
         return jnp.einsum("wk,rk->wr", flat, each, preferred_element_type=jnp.float32).T
 
     with jax.default_matmul_precision("highest"):
-        top, by_layer = backward(model, start, held, chunk, metric, cells.k.shape[1], contracted, None)
+        top, by_layer = backward(
+            model, start, held, chunk, metric, cells.k.shape[1], contracted, None
+        )
         into_logits = jnp.einsum("bd,wbd->w", top, scored(differences, chunk[0].score_at))
         rows = jnp.concatenate([cells.q, cells.k, cells.v, cells.mlp], axis=1)
         matrix = jnp.zeros(cells.edge.shape, by_layer.dtype).at[rows].set(by_layer)
@@ -201,11 +231,15 @@ def run_importances(
     chunk: Batch,
     metric: Metric,
 ) -> Float[Array, "layers nodes"]:
-    """``sum over prompts of |sum over pos, d of (replacement - value) * gradient|`` of each head and MLP."""
+    """``sum over prompts of |sum over pos, d of (replacement - value) * gradient|`` of each head
+    and MLP.
+    """
     n_heads = model.spec.n_heads
     by_layer = differences[1:].reshape(model.spec.n_layers, -1, *differences.shape[1:])
 
-    def weighed(found: Gradients, moved: Float[Array, "nodes batch pos d"]) -> Float[Array, " nodes"]:
+    def weighed(
+        found: Gradients, moved: Float[Array, "nodes batch pos d"]
+    ) -> Float[Array, " nodes"]:
         heads = jnp.einsum("wbpd,bpd->wb", moved[:n_heads], found.heads)
         mlp = jnp.einsum("wbpd,bpd->wb", moved[n_heads:], found.mlp)
         return jnp.abs(jnp.concatenate([heads, mlp])).sum(-1)

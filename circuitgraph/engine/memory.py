@@ -16,22 +16,27 @@ from circuitgraph.models.spec import Spec
 
 _FLOAT = 4  # in reduced precisions as well: what is compared and summed is wider, and an estimate may be too high
 GROUPS = 16  # groups of lanes that one launch of the frontier takes, one after the other
-_CPU_LANES = 2**18  # numbers that one node's value should have over all lanes; more makes nothing faster here
+_CPU_LANES = (
+    2**18
+)  # numbers that one node's value should have over all lanes; more makes nothing faster here
 _GPU_LANES = 2**25
 _CPU_TARGET = 2**30  # a bigger launch gains nothing on a CPU once its work outgrows the caches
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Chunk sizes that respect a memory limit on each device; all but ``bytes_needed`` count all devices together.
+    """Chunk sizes that respect a memory limit on each device; all but ``bytes_needed`` count all
+    devices together.
 
     Attributes:
         prompts: prompts in one chunk.
         masks: masks that one launch takes, at most.
-        lanes: masks computed side by side within a launch; groups of lanes follow each other. One for a CPU,
-            whose cores a single mask keeps busy, many for an accelerator.
-        frontier_lanes: candidates that the frontier computes side by side; 0 if what it must keep does not fit.
-        keeps: whether the replacements of all prompts are kept; else they are made anew for each launch.
+        lanes: masks computed side by side within a launch; groups of lanes follow each other. One
+            for a CPU, whose cores a single mask keeps busy, many for an accelerator.
+        frontier_lanes: candidates that the frontier computes side by side; 0 if what it must keep
+            does not fit.
+        keeps: whether the replacements of all prompts are kept; else they are made anew for each
+            launch.
         bytes_needed: estimated peak on each device, parameters left out.
         devices: how many share the work.
     """
@@ -51,7 +56,9 @@ class Plan:
 
 
 def bytes_per_row(spec: Spec, graph: Graph, n_pos: int) -> int:
-    """Memory of one mask on one prompt: writers' values twice (kept and updated), and one layer's insides."""
+    """Memory of one mask on one prompt: writers' values twice (kept and updated), and one layer's
+    insides.
+    """
     values = 2 * len(graph.writers) * n_pos * spec.d_model
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
     attention = spec.n_heads * n_pos * (3 * spec.d_head + 2 * n_pos)
@@ -65,14 +72,18 @@ def bytes_per_row(spec: Spec, graph: Graph, n_pos: int) -> int:
 
 
 def bytes_held(spec: Spec, graph: Graph, n_prompts: int, n_pos: int) -> int:
-    """Memory of every writer's replacement on every prompt, and of what it adds up to at each layer."""
+    """Memory of every writer's replacement on every prompt, and of what it adds up to at each
+    layer.
+    """
     return _FLOAT * (len(graph.writers) + 2 * spec.n_layers + 1) * n_prompts * n_pos * spec.d_model
 
 
 def memory_limit() -> int:
-    """Bytes to take of each device by default: most of an accelerator, a modest part of a computer's memory.
+    """Bytes to take of each device by default: most of an accelerator, a modest part of a
+    computer's memory.
 
-    It depends on what is built in, not on what is free just now, so that the same search is cut the same way.
+    It depends on what is built in, not on what is free just now, so that the same search is cut the
+    same way.
     """
     device = jax.devices()[0]
     if device.platform != "cpu":
@@ -84,7 +95,12 @@ def memory_limit() -> int:
 
 
 def plan(
-    spec: Spec, graph: Graph, n_prompts: int, n_pos: int, limit: int | None = None, devices: int | None = None
+    spec: Spec,
+    graph: Graph,
+    n_prompts: int,
+    n_pos: int,
+    limit: int | None = None,
+    devices: int | None = None,
 ) -> Plan:
     """Chunk sizes for that many prompts of that many positions.
 
@@ -100,11 +116,13 @@ def plan(
     row, held = bytes_per_row(spec, graph, n_pos), bytes_held(spec, graph, 1, n_pos)
     if row + held > limit:
         raise ArgumentError(
-            f"One evaluation of one prompt of {n_pos} tokens needs about {(row + held) / 2**20:.0f} MiB, but the limit "
-            f"is {limit / 2**20:.0f} MiB. Use shorter prompts or a higher limit."
+            f"One evaluation of one prompt of {n_pos} tokens needs about {(row + held) / 2**20:.0f} "
+            f"MiB, but the limit is {limit / 2**20:.0f} MiB. Use shorter prompts or a higher limit."
         )
     on_cpu = jax.devices()[0].platform == "cpu"
-    keeps = held * n_prompts <= min(limit // 2, limit - row)  # all of them on one device, at the worst
+    keeps = held * n_prompts <= min(
+        limit // 2, limit - row
+    )  # all of them on one device, at the worst
     room = limit - held * n_prompts if keeps else limit
     target = min(room, _CPU_TARGET) if on_cpu else room
     prompts = chunk_size(n_prompts, max(1, target // (row if keeps else row + held)), devices)
@@ -112,15 +130,21 @@ def plan(
     all_held = held * (n_prompts if keeps else own)
     lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * own)))
     last = n_prompts % prompts or prompts
-    ways = math.lcm(*(devices // prompt_ways(n, devices) for n in (prompts, last)))  # by what lanes are shared out
+    ways = math.lcm(
+        *(devices // prompt_ways(n, devices) for n in (prompts, last))
+    )  # by what lanes are shared out
     masks = (64 if on_cpu else 4 * lanes) * ways
     all_own = (n_prompts - last) // prompts * own + last // prompt_ways(last, devices)
     candidates = ways * frontier_lanes(spec, graph, (all_own, own, n_pos), limit)
-    return Plan(prompts, masks, ways * lanes, candidates, keeps, row * own * lanes + all_held, devices)
+    return Plan(
+        prompts, masks, ways * lanes, candidates, keeps, row * own * lanes + all_held, devices
+    )
 
 
 def chunk_size(n_prompts: int, most: int, devices: int) -> int:
-    """Prompts in a chunk: as many as there can be if no device has more than ``most`` of a chunk, the last included."""
+    """Prompts in a chunk: as many as there can be if no device has more than ``most`` of a chunk,
+    the last included.
+    """
 
     def fits(n: int) -> bool:
         return n // prompt_ways(n, devices) <= most
@@ -130,10 +154,12 @@ def chunk_size(n_prompts: int, most: int, devices: int) -> int:
 
 
 def frontier_lanes(spec: Spec, graph: Graph, shape: tuple[int, int, int], limit: int) -> int:
-    """How many candidates the frontier takes side by side on a device, a power of two; 0 if they do not fit.
+    """How many candidates the frontier takes side by side on a device, a power of two; 0 if they do
+    not fit.
 
-    Its state is every node's value in the clean run and under the mask of the moment, its replacement, and all streams
-    without edges and clean. A candidate has slots for all nodes that it could change, at the worst.
+    Its state is every node's value in the clean run and under the mask of the moment, its
+    replacement, and all streams without edges and clean. A candidate has slots for all nodes that
+    it could change, at the worst.
 
     Args:
         shape: prompts in all, and in a chunk, as far as the device has them; positions.
@@ -147,5 +173,7 @@ def frontier_lanes(spec: Spec, graph: Graph, shape: tuple[int, int, int], limit:
     fits = (limit - state) // (2 * (nodes + 1) * value * in_chunk)
     if fits == 0:
         return 0
-    useful = (_CPU_LANES if jax.devices()[0].platform == "cpu" else _GPU_LANES) // (in_chunk * n_pos * spec.d_model)
+    useful = (_CPU_LANES if jax.devices()[0].platform == "cpu" else _GPU_LANES) // (
+        in_chunk * n_pos * spec.d_model
+    )
     return 1 << int(np.log2(min(fits, max(2, useful), 64)))

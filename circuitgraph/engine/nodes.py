@@ -1,6 +1,8 @@
-"""Programs for single nodes of a model, on rows of a pool of prompts: what the tree and the swaps are put together of.
+"""Programs for single nodes of a model, on rows of a pool of prompts: what the tree and the swaps
+are put together of.
 
-Which layer, head or neuron, and which prompts, are arguments at run time, so that each is compiled once for all trees.
+Which layer, head or neuron, and which prompts, are arguments at run time, so that each is compiled
+once for all trees.
 Axes: ``prompts`` are those of the pool, ``batch`` the rows of one launch.
 """
 
@@ -51,14 +53,19 @@ def run_attention(
 
 @jax.jit
 def run_after_mlp(
-    model: Transformer, layer: Number, read: Float[Array, "batch pos d"], x: Float[Array, "batch pos d"]
+    model: Transformer,
+    layer: Number,
+    read: Float[Array, "batch pos d"],
+    x: Float[Array, "batch pos d"],
 ) -> Float[Array, "batch pos d"]:
     """The stream ``x`` and what the MLP, which reads ``read``, adds to it."""
     return x + run_mlp(model, layer, read)
 
 
 @jax.jit
-def run_mlp(model: Transformer, layer: Number, x: Float[Array, "batch pos d"]) -> Float[Array, "batch pos d"]:
+def run_mlp(
+    model: Transformer, layer: Number, x: Float[Array, "batch pos d"]
+) -> Float[Array, "batch pos d"]:
     with jax.default_matmul_precision("highest"):
         mlp = _layer(model, layer)[0].mlp
         assert mlp is not None  # noqa: S101 - sites are checked before
@@ -84,7 +91,8 @@ def run_head(
     x: tuple[Float[Array, "batch pos d"], Float[Array, "batch pos d"], Float[Array, "batch pos d"]],
     others: Float[Array, "batch pos d"] | None,
 ) -> Float[Array, "batch pos d"]:
-    """What one head writes, given its three inputs; its positions are those of the prompts in ``rows``.
+    """What one head writes, given its three inputs; its positions are those of the prompts in
+    ``rows``.
 
     Args:
         place: layer and head.
@@ -94,14 +102,22 @@ def run_head(
         layer, head = (jnp.asarray(number) for number in place)
         (block, own), where = _layer(model, layer), _place(model, prompts, rows)
         at = block.attention
-        q, k, v = at.queries(x[0][None], where, own, head), at.keys(x[1][None], where, own, head), x[2][None]
+        q, k, v = (
+            at.queries(x[0][None], where, own, head),
+            at.keys(x[1][None], where, own, head),
+            x[2][None],
+        )
         written = at.written(at.look(q, k, at.values(v, head), where, own, head)[0], head)
         return written if others is None else at.share(written, others + written)
 
 
 @jax.jit
 def run_others(
-    model: Transformer, prompts: Inputs, rows: Rows, place: tuple[Number, Number], x: Float[Array, "batch pos d"]
+    model: Transformer,
+    prompts: Inputs,
+    rows: Rows,
+    place: tuple[Number, Number],
+    x: Float[Array, "batch pos d"],
 ) -> Float[Array, "batch pos d"]:
     """What all heads of a layer but one write into the post-norm in a plain run."""
     with jax.default_matmul_precision("highest"):
@@ -127,13 +143,20 @@ def run_contribution(
 
 @jax.jit
 def run_pattern(
-    model: Transformer, prompts: Inputs, rows: Rows, place: tuple[Number, Number], x: Float[Array, "batch pos d"]
+    model: Transformer,
+    prompts: Inputs,
+    rows: Rows,
+    place: tuple[Number, Number],
+    x: Float[Array, "batch pos d"],
 ) -> Float[Array, "batch queries keys"]:
     """Where one head looks."""
     with jax.default_matmul_precision("highest"):
         layer, head = (jnp.asarray(number) for number in place)
         (block, own), where = _layer(model, layer), _place(model, prompts, rows)
-        q, k = (each(x[None], where, own, head) for each in (block.attention.queries, block.attention.keys))
+        q, k = (
+            each(x[None], where, own, head)
+            for each in (block.attention.queries, block.attention.keys)
+        )
         return block.attention.pattern(q, k, where, own, head)[0]
 
 
@@ -175,7 +198,9 @@ def run_moved(
     covers: Bool[Array, "batch pos"],
     now: Float[Array, "batch pos d"],
 ) -> Float[Array, "batch pos d"]:
-    """``x`` with ``now`` in place of the values taken from those prompts and positions, where it is covered."""
+    """``x`` with ``now`` in place of the values taken from those prompts and positions, where it is
+    covered.
+    """
     return x + jnp.where(covers[..., None], now - _taken(values, *to), 0.0)
 
 
@@ -187,7 +212,9 @@ def run_replaced(
     values: Float[Array, "prompts pos d"],
     by: tuple[Int[Array, "batch pos"], Int[Array, "batch pos"]],
 ) -> Float[Array, "batch pos d"]:
-    """``x``, which holds ``now``, with the values taken from those prompts and positions, where it is covered."""
+    """``x``, which holds ``now``, with the values taken from those prompts and positions, where it
+    is covered.
+    """
     return x + jnp.where(covers[..., None], values[by[0], by[1]] - now, 0.0)
 
 

@@ -1,4 +1,6 @@
-"""A pool of prompts whose activations are at hand: all that the tree and the swaps read, each computed once."""
+"""A pool of prompts whose activations are at hand: all that the tree and the swaps read, each
+computed once.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,16 @@ _CPU_ROWS, _GPU_ROWS = 256, 2048  # prompts in one launch, at most; more makes n
 
 
 class Pool:
-    """Prompts of one model. Residual streams and what sites write are computed when first asked for, and kept.
+    """Prompts of one model. Residual streams and what sites write are computed when first asked
+    for, and kept.
 
     Attributes:
         model, prompts: as given.
         graph: the model's.
         alignment: which position of one prompt stands for which of another.
         launch: rows of one launch of a compiled program.
-        inputs, labels: the prompts on the device, filled up with copies of the first to whole launches.
+        inputs, labels: the prompts on the device, filled up with copies of the first to whole
+            launches.
     """
 
     def __init__(
@@ -53,8 +57,8 @@ class Pool:
 
         Args:
             places: index of each role in each prompt.
-            rows, length: pad to that many prompts and positions, so that small batches of fresh prompts never compile
-                anew; by default to whole launches and the longest prompt.
+            rows, length: pad to that many prompts and positions, so that small batches of fresh
+                prompts never compile anew; by default to whole launches and the longest prompt.
             launch: rows of one launch; by default what fits well.
             memory: limit in bytes of what is kept.
 
@@ -67,16 +71,21 @@ class Pool:
         n, longest = prompts.mask.shape
         if n > (rows or n) or longest > (length or longest):
             raise ArgumentError(
-                f"There are {n} prompts of up to {longest} tokens, but rows is {rows} and length {length}: both must "
-                "be at least as much."
+                f"There are {n} prompts of up to {longest} tokens, but rows is {rows} and length "
+                f"{length}: both must be at least as much."
             )
         if (length or longest) > model.spec.n_ctx:
-            raise ArgumentError(f"length is {length}, but the model's context is {model.spec.n_ctx}: use at most that.")
+            raise ArgumentError(
+                f"length is {length}, but the model's context is {model.spec.n_ctx}: use at most "
+                "that."
+            )
         self.model, self.prompts, self.graph = model, prompts, model.graph()
         self.launch = _launch(model, rows or n, length or longest) if launch is None else launch
         check_at_least("launch", self.launch, 1)
         whole = -(-(rows or n) // self.launch) * self.launch
-        self._padded = np.minimum(np.arange(whole), n) % n  # the first prompt again and again after the last
+        self._padded = (
+            np.minimum(np.arange(whole), n) % n
+        )  # the first prompt again and again after the last
         mask = _wider(prompts.mask, length or longest)
         self.alignment = Alignment(mask, places, roles)
         self.inputs, self.labels = self._on_device(mask)
@@ -91,7 +100,9 @@ class Pool:
     @property
     def bytes(self) -> int:
         """Memory of what is kept now."""
-        return sum(a.nbytes for kept in (self._streams, self._written, self._others) for a in kept.values())
+        return sum(
+            a.nbytes for kept in (self._streams, self._written, self._others) for a in kept.values()
+        )
 
     @property
     def room(self) -> int:
@@ -102,12 +113,20 @@ class Pool:
         p, padded = self.prompts, self._padded
         tokens = _wider(p.clean, mask.shape[1]).astype(np.int32)
         positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
-        inputs = Inputs(*(jnp.asarray(a[padded]) for a in (tokens, mask, positions, p.score_at.astype(np.int32))))
-        others = (None if a is None else jnp.asarray(a[padded]) for a in (p.distractor, p.right, p.wrong))
+        inputs = Inputs(
+            *(
+                jnp.asarray(a[padded])
+                for a in (tokens, mask, positions, p.score_at.astype(np.int32))
+            )
+        )
+        others = (
+            None if a is None else jnp.asarray(a[padded]) for a in (p.distractor, p.right, p.wrong)
+        )
         return inputs, nodes.Labels(jnp.asarray(p.answer[padded]), *others)
 
     def chunks(self, n: int) -> Iterator[Int[np.ndarray, " launch"]]:
-        """The numbers 0 to ``n - 1`` cut into launches, the last one again and again where there are no more.
+        """The numbers 0 to ``n - 1`` cut into launches, the last one again and again where there
+        are no more.
 
         Programs always take ``launch`` rows, so that one serves any number.
         """
@@ -124,14 +143,17 @@ class Pool:
         """
         written = {site.node: site for site in sites if site.kind not in ("embed", "logits")}
         streams = {0, *stages, *(self.reader(site).stage for site in written.values())}
-        heads = {node for node, site in written.items() if site.kind == "head" and self.graph.coupled}
+        heads = {
+            node for node, site in written.items() if site.kind == "head" and self.graph.coupled
+        }
         wanted = ((streams, self._streams), (written.keys(), self._written), (heads, self._others))
         n_new = sum(len(names - kept.keys()) for names, kept in wanted)
         size = _FLOAT * self.inputs.tokens.size * self.model.spec.d_model
         if n_new * size + self.bytes > self._limit:
             raise ArgumentError(
-                f"The activations of {len(self)} prompts need about {(n_new * size + self.bytes) / 2**20:.0f} MiB, but "
-                f"the limit is {self._limit / 2**20:.0f} MiB. Use fewer or shorter prompts in the pool, or a "
+                f"The activations of {len(self)} prompts need about "
+                f"{(n_new * size + self.bytes) / 2**20:.0f} MiB, but the limit is "
+                f"{self._limit / 2**20:.0f} MiB. Use fewer or shorter prompts in the pool, or a "
                 "higher limit."
             )
         for stage in sorted(streams):
@@ -140,7 +162,9 @@ class Pool:
             self.written(site)
 
     def stream(self, stage: int) -> Float[Array, "prompts pos d"]:
-        """The residual stream of each prompt after that many sublayers (see `Writer.stage`), in its own positions."""
+        """The residual stream of each prompt after that many sublayers (see `Writer.stage`), in its
+        own positions.
+        """
         if stage not in self._streams:
             below = max((s for s in self._streams if s < stage), default=-1)
             self._streams[stage] = self._chunked(lambda rows: self._run_to(stage, below, rows))
@@ -157,17 +181,24 @@ class Pool:
             def run(rows: Int[np.ndarray, " launch"]) -> Array:
                 at = self._own_positions
                 x = nodes.run_taken(stream, rows, at)
-                return self.run(site, rows, (x,) * len(site.inputs), _taken_or_none(others, rows, at))
+                return self.run(
+                    site, rows, (x,) * len(site.inputs), _taken_or_none(others, rows, at)
+                )
 
             self._written[site.node] = self._chunked(run)
         return self._written[site.node]
 
     def others(self, site: Site) -> Float[Array, "prompts pos d"] | None:
-        """What the other heads of a head's layer write into its post-norm in each prompt's plain run, if it has one."""
+        """What the other heads of a head's layer write into its post-norm in each prompt's plain
+        run, if it has one.
+        """
         if not self.graph.coupled or site.kind != "head":
             return None
         if site.node not in self._others:
-            stream, place = self.stream(self.reader(site).stage), (np.int32(site.layer), np.int32(site.index))
+            stream, place = (
+                self.stream(self.reader(site).stage),
+                (np.int32(site.layer), np.int32(site.index)),
+            )
 
             def run(rows: Int[np.ndarray, " launch"]) -> Array:
                 x = nodes.run_taken(stream, rows, self._own_positions)
@@ -183,7 +214,9 @@ class Pool:
 
     def _chunked(self, run: Callable[[Int[np.ndarray, " launch"]], Array]) -> Array:
         whole = len(self._padded)
-        parts = [run(np.arange(start, start + self.launch)) for start in range(0, whole, self.launch)]
+        parts = [
+            run(np.arange(start, start + self.launch)) for start in range(0, whole, self.launch)
+        ]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     # Running nodes
@@ -195,19 +228,24 @@ class Pool:
         x: Sequence[Float[Array, "launch pos d"]],
         others: Float[Array, "launch pos d"] | None,
     ) -> Float[Array, "launch pos d"]:
-        """What a site writes given the streams that it reads, in the positions of the prompts in ``rows``.
+        """What a site writes given the streams that it reads, in the positions of the prompts in
+        ``rows``.
 
         Args:
             others: as of `others`, moved to these positions.
         """
         model, layer, index = self.model.transformer, np.int32(site.layer), np.int32(site.index)
         if site.kind == "head":
-            return nodes.run_head(model, self.inputs, rows, (layer, index), (x[0], x[1], x[2]), others)
+            return nodes.run_head(
+                model, self.inputs, rows, (layer, index), (x[0], x[1], x[2]), others
+            )
         if site.kind == "neuron":
             return nodes.run_neuron(model, layer, index, x[0])
         return nodes.run_mlp(model, layer, x[0])
 
-    def _run_to(self, stage: int, start: int, rows: Int[np.ndarray, " launch"]) -> Float[Array, "launch pos d"]:
+    def _run_to(
+        self, stage: int, start: int, rows: Int[np.ndarray, " launch"]
+    ) -> Float[Array, "launch pos d"]:
         """The streams of some prompts, from those kept of an earlier stage (-1: from their tokens)."""
         model = self.model.transformer
         if start < 0:
@@ -221,7 +259,11 @@ class Pool:
                 x = nodes.run_after_mlp(model, layer, x, x)
                 continue
             after, _ = nodes.run_attention(model, self.inputs, rows, layer, x)
-            x = nodes.run_after_mlp(model, layer, x, after) if self.graph.mlp and self.graph.parallel else after
+            x = (
+                nodes.run_after_mlp(model, layer, x, after)
+                if self.graph.mlp and self.graph.parallel
+                else after
+            )
         return x
 
     def read(
@@ -230,7 +272,9 @@ class Pool:
         x: Float[Array, "launch pos d"],
         kinds: tuple[Metric, ...],
     ) -> tuple[Float[Array, "metrics launch"], Int[Array, " launch"]]:
-        """Metrics and top tokens of final streams ``x``, against the labels of the prompts in ``rows``."""
+        """Metrics and top tokens of final streams ``x``, against the labels of the prompts in
+        ``rows``.
+        """
         model, final = self.model.transformer, self.stream(self.last_stage)
         return nodes.run_reading(model, (self.inputs, self.labels), rows, x, final, kinds)
 
@@ -273,12 +317,18 @@ def _launch(model: LanguageModel, n: int, n_pos: int) -> int:
     return min(most, 1 << int(np.ceil(np.log2(n))))
 
 
-def _check_places(prompts: Prompts, places: Int[np.ndarray, "prompts roles"], roles: tuple[str, ...]) -> None:
+def _check_places(
+    prompts: Prompts, places: Int[np.ndarray, "prompts roles"], roles: tuple[str, ...]
+) -> None:
     if places.shape != (len(prompts), len(roles)):
-        raise DataError(f"places have shape {places.shape}; expected ({len(prompts)}, {len(roles)}): prompts, roles.")
+        raise DataError(
+            f"places have shape {places.shape}; expected ({len(prompts)}, {len(roles)}): prompts, "
+            "roles."
+        )
     lengths = prompts.mask.sum(axis=1)
     problems = [
-        f"role {roles[j]!r} of prompt {i} stands at {places[i, j]}, but the prompt has {lengths[i]} tokens"
+        f"role {roles[j]!r} of prompt {i} stands at {places[i, j]}, but the prompt has {lengths[i]} "
+        "tokens"
         for i, j in np.argwhere((places < 0) | (places >= lengths[:, None]))
     ]
     if problems:

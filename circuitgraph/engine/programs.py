@@ -1,4 +1,6 @@
-"""The engine's compiled programs. Parameters are arguments, never closed over, or they would become constants."""
+"""The engine's compiled programs. Parameters are arguments, never closed over, or they would become
+constants.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.engine.ablation import Ablation
-from circuitgraph.engine.masked import Background, Cells, Inputs, full_logits, masked_logits, writer_values
+from circuitgraph.engine.masked import (
+    Background,
+    Cells,
+    Inputs,
+    full_logits,
+    masked_logits,
+    writer_values,
+)
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
@@ -50,13 +59,17 @@ def run_masks(
     chunk: Batch,
     metric: Metric,
 ) -> Float[Array, "groups lanes batch"]:
-    """The metric under the masks of the first ``n_groups`` groups; the rest stays zero and costs nothing."""
+    """The metric under the masks of the first ``n_groups`` groups; the rest stays zero and costs
+    nothing.
+    """
     inputs, targets, background = chunk
 
     def one(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
         return metric.function(masked_logits(model, mask, cells, background, inputs), targets)
 
-    def group(i: Int[Array, ""], found: Float[Array, "groups lanes batch"]) -> Float[Array, "groups lanes batch"]:
+    def group(
+        i: Int[Array, ""], found: Float[Array, "groups lanes batch"]
+    ) -> Float[Array, "groups lanes batch"]:
         return found.at[i].set(jax.vmap(one)(masks[i]))
 
     with jax.default_matmul_precision("highest"):
@@ -66,13 +79,19 @@ def run_masks(
 
 @eqx.filter_jit
 def run_metrics(
-    model: Transformer, mask: Float[Array, " edges"], cells: Cells, chunk: Batch, metrics: tuple[Metric, ...]
+    model: Transformer,
+    mask: Float[Array, " edges"],
+    cells: Cells,
+    chunk: Batch,
+    metrics: tuple[Metric, ...],
 ) -> Float[Array, "metrics batch"]:
     """Several metrics under one mask, from one run."""
     inputs, targets, background = chunk
     with jax.default_matmul_precision("highest"):
         logits = masked_logits(model, mask, cells, background, inputs)
-        return jnp.stack([metric.function(logits, targets).astype(jnp.float32) for metric in metrics])
+        return jnp.stack(
+            [metric.function(logits, targets).astype(jnp.float32) for metric in metrics]
+        )
 
 
 @eqx.filter_jit

@@ -1,6 +1,8 @@
-"""A network whose backward pass follows the rules of relevance propagation; its forward pass is unchanged.
+"""A network whose backward pass follows the rules of relevance propagation; its forward pass is
+unchanged.
 
-The rules are those of RelP (Rezaei Jafari et al. 2025): what is `constant` here passes values on and no gradient.
+The rules are those of RelP (Rezaei Jafari et al. 2025): what is `constant` here passes values on
+and no gradient.
 """
 
 from __future__ import annotations
@@ -47,8 +49,10 @@ class FixedAttention(Attention):
 
 
 class ProportionalMLP(MLP):
-    """Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of the gradient of a
-    product (of gate and input) half is kept. Which experts are chosen, and their weights, are constants too."""
+    """Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of
+    the gradient of a product (of gate and input) half is kept. Which experts are chosen, and their
+    weights, are constants too.
+    """
 
     def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
         hidden = linear(x, self.w_in, self.b_in)
@@ -63,19 +67,25 @@ class ProportionalMLP(MLP):
         activation = ACTIVATIONS[self.spec.activation]
         return h * constant(activation(h) / jnp.where(h == 0, 1, h))
 
-    def _routed(self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]) -> Float[Array, "*axes d"]:
+    def _routed(
+        self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
+    ) -> Float[Array, "*axes d"]:
         return super()._routed(x, constant(weights))
 
 
 def with_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
-    """The same network with the rules in it; without ``fixed_patterns`` attention patterns keep their gradient."""
+    """The same network with the rules in it; without ``fixed_patterns`` attention patterns keep
+    their gradient.
+    """
     ruled = jax.tree.map(
         lambda part: _as(ScaledNorm, part) if isinstance(part, Norm) else part,
         model,
         is_leaf=lambda part: isinstance(part, Norm),
     )
     if fixed_patterns:
-        ruled = eqx.tree_at(lambda m: m.blocks.attention, ruled, _as(FixedAttention, ruled.blocks.attention))
+        ruled = eqx.tree_at(
+            lambda m: m.blocks.attention, ruled, _as(FixedAttention, ruled.blocks.attention)
+        )
     if ruled.blocks.mlp is not None:
         ruled = eqx.tree_at(lambda m: m.blocks.mlp, ruled, _as(ProportionalMLP, ruled.blocks.mlp))
     return ruled

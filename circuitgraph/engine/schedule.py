@@ -1,4 +1,6 @@
-"""What has to be computed again when some readers' inputs change, and from what; planned without any model."""
+"""What has to be computed again when some readers' inputs change, and from what; planned without
+any model.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,16 @@ HEAD, MLP, SHARE = range(3)  # what a step computes; SHARE: a head's part of a p
 
 
 class Table(NamedTuple):
-    """Steps in an order in which they can be computed, each with up to three inputs to sum (q, k, v; an MLP has one).
+    """Steps in an order in which they can be computed, each with up to three inputs to sum (q, k,
+    v; an MLP has one).
 
     Attributes:
         n: how many steps; the arrays are padded, so that one program serves many tables.
         kind, layer, head, node: what a step computes.
         slot: where a step's value for each candidate goes.
         base: which base an input starts from.
-        shared, slots: start and length in ``reads`` of the nodes that an input adds: those that are the same for all
-            candidates, and those that lie in slots.
+        shared, slots: start and length in ``reads`` of the nodes that an input adds: those that are
+            the same for all candidates, and those that lie in slots.
     """
 
     n: np.int32
@@ -43,16 +46,20 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What changes: nodes whose value counts at every position, then those that count at the scored one only.
+    """What changes: nodes whose value counts at every position, then those that count at the scored
+    one only.
 
-    A node is needed everywhere if a kept path leads from it through some key or value; every other needed one only at
-    the scored positions, because all else is position-local. The first never read the second.
+    A node is needed everywhere if a kept path leads from it through some key or value; every other
+    needed one only at the scored positions, because all else is position-local. The first never
+    read the second.
 
     Attributes:
-        everywhere, scored, logits: the steps; the last table has one step, the reading of the logits.
+        everywhere, scored, logits: the steps; the last table has one step, the reading of the
+            logits.
         candidate: base of the reader whose inputs are candidates.
         wide: the candidates' inputs are needed everywhere.
-        n_slots: slots that the steps of ``everywhere`` and of ``scored`` take, the candidate's inputs included.
+        n_slots: slots that the steps of ``everywhere`` and of ``scored`` take, the candidate's
+            inputs included.
         touched: nodes that the steps compute.
     """
 
@@ -90,7 +97,9 @@ class Step(NamedTuple):
 
 
 def tabled(steps: Sequence[Step], n_nodes: int) -> Table:
-    """Steps as padded arrays. The number of reads is rounded up to a power of four, for the same reason."""
+    """Steps as padded arrays. The number of reads is rounded up to a power of four, for the same
+    reason.
+    """
     reads: list[int] = []
     shared, slots = (np.zeros((n_nodes, 3, 2), np.int32) for _ in range(2))
     base = np.zeros((n_nodes, 3), np.int32)
@@ -119,7 +128,8 @@ def rounded(n: int) -> int:
 class Scheduler:
     """Plans what follows from a change, under one set of kept edges.
 
-    ``roomy``: give every schedule slots for all nodes, so that one program serves all; else as few as will do.
+    ``roomy``: give every schedule slots for all nodes, so that one program serves all; else as few
+        as will do.
     """
 
     def __init__(self, wiring: Wiring, kept: Kept, roomy: bool) -> None:
@@ -130,7 +140,9 @@ class Scheduler:
         self.dirty = wiring.changed(kept, wiring.incomplete(kept))  # not as in the clean run
 
     def settling(self, roots: Writers) -> Schedule:
-        """To compute ``roots``, and all that changes with them, once for all: nothing lies in slots."""
+        """To compute ``roots``, and all that changes with them, once for all: nothing lies in
+        slots.
+        """
         changed = self.wiring.changed(self.kept, roots)
         plan = _Plan(self, changed, None)
         return plan.schedule(plan.steps(True, ()), plan.steps(False, ()), (0, 0))
@@ -153,7 +165,9 @@ class Scheduler:
         return most if self.roomy else min(most, max(least, rounded(n)))
 
     def live(self, layer: int) -> tuple[Bool[np.ndarray, " heads"], Bool[np.ndarray, " heads"]]:
-        """The heads of a layer whose inputs matter, and those whose inputs matter at every position."""
+        """The heads of a layer whose inputs matter, and those whose inputs matter at every
+        position.
+        """
         heads = self.wiring.heads[layer]
         live, wide = self.needed[heads], self.everywhere[heads]
         if self.wiring.graph.coupled:
@@ -165,7 +179,9 @@ class Scheduler:
         r = self.wiring.graph.readers[reader]
         if r.kind == "q":
             return bool(self.live(r.layer)[1][r.head])
-        return r.kind in INPUTS or (r.kind == "mlp" and bool(self.everywhere[self.wiring.mlps[r.layer]]))
+        return r.kind in INPUTS or (
+            r.kind == "mlp" and bool(self.everywhere[self.wiring.mlps[r.layer]])
+        )
 
 
 CANDIDATE = -1  # stands in the list of slots for the input that differs from candidate to candidate
@@ -181,33 +197,45 @@ class _Plan:
         self.wide = candidate is not None and scheduler.is_wide(candidate)
         self.slots: list[int | None] = []
 
-    def schedule(self, everywhere: list[Step], scored: list[Step], n_slots: tuple[int, int]) -> Schedule:
+    def schedule(
+        self, everywhere: list[Step], scored: list[Step], n_slots: tuple[int, int]
+    ) -> Schedule:
         wiring = self.s.wiring
         logits = len(self.s.kept) - 1
         final = [Step(MLP, 0, 0, 0, 0, (self.read(logits),))]
-        first, second, last = (tabled(steps, wiring.n_nodes) for steps in (everywhere, scored, final))
+        first, second, last = (
+            tabled(steps, wiring.n_nodes) for steps in (everywhere, scored, final)
+        )
         touched = np.zeros(wiring.n_nodes, bool)
         touched[[step.node for step in (*everywhere, *scored)]] = True
         base = wiring.nothing if self.candidate is None else int(wiring.base[self.candidate])
         return Schedule(first, second, last, base, self.wide, n_slots, touched)
 
     def steps(self, wide: bool, slots: Sequence[int]) -> list[Step]:
-        """The changed nodes that count at every position, or those that count where it is scored only."""
+        """The changed nodes that count at every position, or those that count where it is scored
+        only.
+        """
         self.slots += slots
         found: list[Step] = []
         for layer in range(self.s.wiring.graph.n_layers):
             # one after the other: a later step reads the slots of those before
-            for step in chain(self._heads(layer, wide), self._shares(layer, wide), self._mlp(layer, wide)):
+            for step in chain(
+                self._heads(layer, wide), self._shares(layer, wide), self._mlp(layer, wide)
+            ):
                 found.append(step._replace(slot=len(self.slots)))
                 if self.candidate is not None:
                     self.slots.append(step.node)
         return found
 
     def _heads(self, layer: int, wide: bool) -> Iterator[Step]:
-        """Each head by itself; for candidates under a post-norm, those of its layer that have an input that changes."""
+        """Each head by itself; for candidates under a post-norm, those of its layer that have an
+        input that changes.
+        """
         wiring = self.s.wiring
         live, everywhere = self.s.live(layer)
-        for head in np.flatnonzero(self.changed[wiring.heads[layer]] & live & (everywhere == wide)).tolist():
+        for head in np.flatnonzero(
+            self.changed[wiring.heads[layer]] & live & (everywhere == wide)
+        ).tolist():
             reads = tuple(self.read(reader) for reader in wiring.inputs[layer, head].tolist())
             if self.candidate is None or any(read.slots for read in reads):
                 yield Step(HEAD, layer, head, wiring.raw(layer, head), 0, reads)
@@ -219,7 +247,9 @@ class _Plan:
         raws = [wiring.raw(layer, h) for h in range(len(heads))]
         due = self.changed[heads] & self.s.needed[heads] & (self.s.everywhere[heads] == wide)
         for head in np.flatnonzero(due).tolist():
-            yield Step(SHARE, layer, head, int(heads[head]), 0, (self._sum([raws[head]]), self._sum(raws)))
+            yield Step(
+                SHARE, layer, head, int(heads[head]), 0, (self._sum([raws[head]]), self._sum(raws))
+            )
 
     def _mlp(self, layer: int, wide: bool) -> Iterator[Step]:
         wiring = self.s.wiring
@@ -228,7 +258,9 @@ class _Plan:
                 yield Step(MLP, layer, 0, node, 0, (self.read(int(wiring.mlp_inputs[layer])),))
 
     def read(self, reader: int) -> Read:
-        """Where a reader's input comes from: the clean stream, if nothing in it has changed or is missing."""
+        """Where a reader's input comes from: the clean stream, if nothing in it has changed or is
+        missing.
+        """
         wiring, row, legal = self.s.wiring, self.s.kept[reader], self.s.wiring.graph.legal[reader]
         if reader == self.candidate:
             return Read(wiring.nothing, (), (self.slots.index(CANDIDATE),))

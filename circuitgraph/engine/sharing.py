@@ -1,4 +1,6 @@
-"""What trees of claims have in common is computed once: the same path with the same prompts is the same value."""
+"""What trees of claims have in common is computed once: the same path with the same prompts is the
+same value.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ from jax import Array
 
 from circuitgraph.graph.tree import Node, Path
 
-Prompts_ = np.ndarray | Mapping[tuple[str, str], np.ndarray]  # which prompts a node reads; or one array for each edge
+Prompts_ = (
+    np.ndarray | Mapping[tuple[str, str], np.ndarray]
+)  # which prompts a node reads; or one array for each edge
 Tree = tuple[Node, Mapping[Path, Prompts_]]
 Key = bytes
 
 
 class Uses:
-    """The values that trees ask for, each by a key: equal keys are equal values, for every reference.
+    """The values that trees ask for, each by a key: equal keys are equal values, for every
+    reference.
 
     Attributes:
         keys: for each tree the key of each of its nodes.
@@ -39,7 +44,9 @@ class Uses:
         for node in reversed(list(root.walk())):
             text = hashlib.blake2b(str(node.site).encode(), digest_size=16)
             given = inputs[node.path]
-            for edge, rows in sorted(given.items()) if isinstance(given, Mapping) else [(("", ""), given)]:
+            for edge, rows in (
+                sorted(given.items()) if isinstance(given, Mapping) else [(("", ""), given)]
+            ):
                 text.update(" ".join(edge).encode() + self._digest(rows))
             for child in node.children:
                 text.update(child.feeds.encode() + found[child.path])

@@ -1,6 +1,8 @@
-"""Running a schedule: only what changes is computed, from the values of what does not. Pure functions.
+"""Running a schedule: only what changes is computed, from the values of what does not. Pure
+functions.
 
-Axes: ``lanes`` are candidates side by side; ``pos`` all positions. A node's value is what it differs from its
+Axes: ``lanes`` are candidates side by side; ``pos`` all positions. A node's value is what it
+    differs from its
 replacement by (before a post-norm: the value itself), as in `masked`.
 """
 
@@ -25,7 +27,9 @@ from circuitgraph.tasks.metrics import Metric, Targets
 
 
 class Values(NamedTuple):
-    """Of every node, its value everywhere and where it is scored; the first is out of date where it is not needed."""
+    """Of every node, its value everywhere and where it is scored; the first is out of date where it
+    is not needed.
+    """
 
     everywhere: Float[Array, "nodes batch pos d"]
     scored: Float[Array, "nodes batch d"]
@@ -35,7 +39,8 @@ class Ground(NamedTuple):
     """What no mask changes.
 
     Attributes:
-        bases: what the readers get without any edge, and in the clean run, in the order of `Wiring`; the last is zero.
+        bases: what the readers get without any edge, and in the clean run, in the order of
+            `Wiring`; the last is zero.
         replaced: each node's replacement; zero for those before a post-norm.
         place, queries: where all tokens stand, and the scored ones.
         score_at: the scored position.
@@ -49,14 +54,18 @@ class Ground(NamedTuple):
 
 
 @eqx.filter_jit
-def clean_ground(model: Transformer, inputs: Inputs, background: Background) -> tuple[Ground, Values]:
+def clean_ground(
+    model: Transformer, inputs: Inputs, background: Background
+) -> tuple[Ground, Values]:
     """The ground of a chunk of prompts, and every node's value in the clean run."""
     with jax.default_matmul_precision("highest"):
         written, raw = writer_values(model, inputs), raw_values(model, inputs)
         clean = Background.of(model, written)
         shape = written.shape[1:]
         zero = jnp.zeros((1, *shape), written.dtype)
-        streams = [part for b in (background, clean) for part in (b.into_heads, b.into_mlp, b.final[None])]
+        streams = [
+            part for b in (background, clean) for part in (b.into_heads, b.into_mlp, b.final[None])
+        ]
         bases = jnp.concatenate([*(jnp.broadcast_to(s, (len(s), *shape)) for s in streams), zero])
         values = jnp.concatenate([written - background.writers, raw])
         replaced = jnp.pad(background.writers, [(0, len(raw)), (0, 0), (0, 0), (0, 0)])
@@ -77,7 +86,9 @@ def raw_values(model: Transformer, inputs: Inputs) -> Float[Array, "raws batch p
         mixed = block.attention.mix(x[None], x[None], x[None], where, own)
         raw = jax.vmap(block.attention.written)(mixed, jnp.arange(len(mixed)))
         after = x + block.attention.output(mixed)
-        return after if block.mlp is None else after + block.mlp(x if model.spec.parallel else after), raw
+        return after if block.mlp is None else after + block.mlp(
+            x if model.spec.parallel else after
+        ), raw
 
     _, raw = jax.lax.scan(layer, embed, model.layers())
     return raw.reshape(-1, *embed.shape)
@@ -93,11 +104,15 @@ class _Sources(NamedTuple):
 
 def _common(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
     """The part of an input that all candidates share."""
-    return _plus(sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j])
+    return _plus(
+        sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j]
+    )
 
 
 def _plus(total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np.ndarray) -> Array:
-    """``total`` and the rows that a part of ``reads`` (its start and length) names, added one by one."""
+    """``total`` and the rows that a part of ``reads`` (its start and length) names, added one by
+    one.
+    """
     start, n = part
     return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
 
@@ -123,11 +138,15 @@ def _through(
         y = lanes(_common(table, sources, step, j)[None])
         return jnp.broadcast_to(y, (slots.shape[1], *y.shape[1:]))
 
-    return jax.lax.cond(table.slots[step, j, 1] == 0, once, lambda: lanes(_whole(table, sources, step, j)))
+    return jax.lax.cond(
+        table.slots[step, j, 1] == 0, once, lambda: lanes(_whole(table, sources, step, j))
+    )
 
 
 class _Machine(NamedTuple):
-    """The model and the ground under one table's steps; ``where`` holds the places of the values to compute."""
+    """The model and the ground under one table's steps; ``where`` holds the places of the values to
+    compute.
+    """
 
     model: Transformer
     ground: Ground
@@ -140,7 +159,9 @@ class _Machine(NamedTuple):
         return jax.tree.map(lambda a: a[layer], (blocks, own))
 
     def value(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
-        """A step's value. Its queries (or an MLP's input) are read from ``at``, keys and values from ``everywhere``."""
+        """A step's value. Its queries (or an MLP's input) are read from ``at``, keys and values
+        from ``everywhere``.
+        """
         kinds = [self._head, self._mlp if self.model.blocks.mlp is not None else self._head]
         kinds += [self._share] if self.model.spec.post_norm is not None else []
         branches = [lambda kind=kind: kind(step, at, everywhere) for kind in kinds]
@@ -156,11 +177,15 @@ class _Machine(NamedTuple):
             return attention.queries(x[None], queries, own, head)[0]
 
         q = _through(query, self.table, at, step, 0)
-        k = _through(lambda x: attention.keys(x[None], place, own, head)[0], self.table, everywhere, step, 1)
+        k = _through(
+            lambda x: attention.keys(x[None], place, own, head)[0], self.table, everywhere, step, 1
+        )
         v = _through(lambda x: attention.values(x[None], head)[0], self.table, everywhere, step, 2)
 
         def written(q: Array, k: Array, v: Array) -> Array:
-            return attention.written(attention.look(q[None], k[None], v[None], queries, own, head)[0], head)
+            return attention.written(
+                attention.look(q[None], k[None], v[None], queries, own, head)[0], head
+            )
 
         k, v = (jnp.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
         value = jax.vmap(written)(q, k, v)
@@ -195,16 +220,24 @@ class _Machine(NamedTuple):
 def run_settling(fixed: tuple[Transformer, Ground, Table, Table], values: Values) -> Values:
     """Every node of the two tables computed in place. ``values`` is used up."""
     model, ground, everywhere, at_scored = fixed
-    wide, narrow = (_Machine(model, ground, table, wide) for table, wide in ((everywhere, True), (at_scored, False)))
+    wide, narrow = (
+        _Machine(model, ground, table, wide)
+        for table, wide in ((everywhere, True), (at_scored, False))
+    )
 
     def anywhere(step: Array, values: Values) -> Values:
         sources = _Sources(ground.bases.everywhere, values.everywhere, None)
         value, node = wide.value(step, sources, sources)[0], everywhere.node[step]
-        return Values(values.everywhere.at[node].set(value), values.scored.at[node].set(scored(value, ground.score_at)))
+        return Values(
+            values.everywhere.at[node].set(value),
+            values.scored.at[node].set(scored(value, ground.score_at)),
+        )
 
     def where_scored(step: Array, values: Values) -> Values:
         at = _Sources(ground.bases.scored, values.scored, None)
-        value = narrow.value(step, at, _Sources(ground.bases.everywhere, values.everywhere, None))[0]
+        value = narrow.value(step, at, _Sources(ground.bases.everywhere, values.everywhere, None))[
+            0
+        ]
         return values._replace(scored=values.scored.at[at_scored.node[step]].set(value))
 
     with jax.default_matmul_precision("highest"):
@@ -214,7 +247,12 @@ def run_settling(fixed: tuple[Transformer, Ground, Table, Table], values: Values
 
 @eqx.filter_jit
 def run_settled(
-    model: Transformer, ground: Ground, logits: Table, values: Values, targets: Targets, metric: Metric
+    model: Transformer,
+    ground: Ground,
+    logits: Table,
+    values: Values,
+    targets: Targets,
+    metric: Metric,
 ) -> Float[Array, " batch"]:
     """The metric of settled values."""
     with jax.default_matmul_precision("highest"):
@@ -275,7 +313,9 @@ def run_candidates(
             first = inputs(rows, ground.bases.scored, values.scored)[None]
         slots = jnp.zeros((sum(n_slots), lanes, *first.shape[2:]), first.dtype)
         slots = slots.at[: len(first)].set(first)
-        slots = jax.lax.fori_loop(0, at_scored.n, lambda step, s: where_scored(step, s, all_slots), slots)
+        slots = jax.lax.fori_loop(
+            0, at_scored.n, lambda step, s: where_scored(step, s, all_slots), slots
+        )
         final = _whole(logits, _Sources(ground.bases.scored, values.scored, slots), jnp.int32(0), 0)
         return found.at[i].set(jax.vmap(lambda x: metric_values(model, x, targets, metric))(final))
 
@@ -287,10 +327,14 @@ def run_candidates(
 def metric_values(
     model: Transformer, final: Float[Array, "batch d"], targets: Targets, metric: Metric
 ) -> Float[Array, " batch"]:
-    """The metric of final residual streams; only the columns of the unembedding that it looks at are computed."""
+    """The metric of final residual streams; only the columns of the unembedding that it looks at
+    are computed.
+    """
     if not metric.columns_only:
         return metric.function(model.logits(final), targets)
     first, distractor = jnp.zeros_like(targets.answer), targets.distractor
     tokens = [targets.answer] if distractor is None else [targets.answer, distractor]
     logits = model.logits_of(final, jnp.stack(tokens, axis=-1))
-    return metric.function(logits, Targets(first, None if distractor is None else first + 1, logits))
+    return metric.function(
+        logits, Targets(first, None if distractor is None else first + 1, logits)
+    )

@@ -1,4 +1,6 @@
-"""Swaps: ordinary runs in which some sites write what they write on another prompt (interchange interventions)."""
+"""Swaps: ordinary runs in which some sites write what they write on another prompt (interchange
+interventions).
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,25 @@ from circuitgraph.errors import ArgumentError, list_problems
 from circuitgraph.graph.sites import Site
 
 
-def swap(pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors], metrics: Sequence[str]) -> Outcome:
-    """Run the base prompts with what these sites write taken from their donors' plain runs; all that follows follows.
+def swap(
+    pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors], metrics: Sequence[str]
+) -> Outcome:
+    """Run the base prompts with what these sites write taken from their donors' plain runs; all
+    that follows follows.
 
-    What a donor's site wrote is moved to the base's positions (`Alignment.maps`). Where two sites name the same node at
-    the same position, the first counts. After a post-norm what is taken is the head's share of its output; the
-    other heads keep theirs.
+    What a donor's site wrote is moved to the base's positions (`Alignment.maps`). Where two sites
+    name the same node at the same position, the first counts. After a post-norm what is taken is
+    the head's share of its output; the other heads keep theirs.
 
     Args:
         base: prompts of the pool.
-        donors: for each site one prompt of the pool for each base; no site at all is the model itself.
+        donors: for each site one prompt of the pool for each base; no site at all is the model
+            itself.
         metrics: their names; against the labels of the bases.
 
     Raises:
-        ArgumentError: sites or prompts that do not exist, or a neuron and the whole of its MLP; names every problem.
+        ArgumentError: sites or prompts that do not exist, or a neuron and the whole of its MLP;
+            names every problem.
         SearchError: a metric is not finite; names the prompt.
     """
     base, donors = np.asarray(base), {site: np.asarray(given) for site, given in donors.items()}
@@ -72,7 +79,9 @@ class _Patch:
     at: Int[np.ndarray, "launch pos"]
 
 
-def _patches(pool: Pool, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]) -> list[_Patch]:
+def _patches(
+    pool: Pool, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]
+) -> list[_Patch]:
     """One patch for each node."""
     found: dict[str, _Patch] = {}
     for site, given in donors.items():
@@ -82,12 +91,18 @@ def _patches(pool: Pool, base: Int[np.ndarray, " launch"], donors: Mapping[Site,
         patch = found.get(site.node)
         if patch is not None:
             old = patch.covered
-            covered, rows, at = old | covered, np.where(old, patch.donors, rows), np.where(old, patch.at, at)
+            covered, rows, at = (
+                old | covered,
+                np.where(old, patch.donors, rows),
+                np.where(old, patch.at, at),
+            )
         found[site.node] = _Patch(site, covered, rows, at)
     return list(found.values())
 
 
-def _final(pool: Pool, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]) -> Float[Array, "launch pos d"]:
+def _final(
+    pool: Pool, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]
+) -> Float[Array, "launch pos d"]:
     """The final streams of patched runs. Layers before the first patch are those of the plain run."""
     model, graph, own = pool.model.transformer, pool.graph, pool.alignment.maps(base, base)
     if not patches:
@@ -115,16 +130,26 @@ def _final(pool: Pool, base: Int[np.ndarray, " launch"], patches: Sequence[_Patc
 
 
 def _patched(pool: Pool, x: Array, now: Array, patch: _Patch) -> Array:
-    return nodes.run_replaced(x, now, patch.covered, pool.written(patch.site), (patch.donors, patch.at))
+    return nodes.run_replaced(
+        x, now, patch.covered, pool.written(patch.site), (patch.donors, patch.at)
+    )
 
 
 def _check(pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors]) -> None:
     problems = index_problems(pool, "base", base)
     for site, given in donors.items():
-        problems += site_problems(pool, site) + index_problems(pool, f"the donor of {site}", given, len(base))
+        problems += site_problems(pool, site) + index_problems(
+            pool, f"the donor of {site}", given, len(base)
+        )
         if site.kind == "logits":
             problems.append(f"{site} writes nothing that could be swapped")
-        if site.kind == "neuron" and any(other.kind == "mlp" and other.layer == site.layer for other in donors):
-            problems.append(f"{site} is part of m{site.layer}, which is swapped as well: swap one of them")
+        if site.kind == "neuron" and any(
+            other.kind == "mlp" and other.layer == site.layer for other in donors
+        ):
+            problems.append(
+                f"{site} is part of m{site.layer}, which is swapped as well: swap one of them"
+            )
     if problems:
-        raise ArgumentError(list_problems("These sites cannot be swapped:", list(dict.fromkeys(problems))))
+        raise ArgumentError(
+            list_problems("These sites cannot be swapped:", list(dict.fromkeys(problems)))
+        )

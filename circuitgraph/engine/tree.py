@@ -1,6 +1,8 @@
-"""The tree: a model unrolled along claimed paths, each copy of a site reading prompts of its own (treeification).
+"""The tree: a model unrolled along claimed paths, each copy of a site reading prompts of its own
+(treeification).
 
-Causal scrubbing asks it. Everything that a node's children do not cover comes from the plain run of one prompt, moved
+Causal scrubbing asks it. Everything that a node's children do not cover comes from the plain run of
+one prompt, moved
 to the reference's positions, so only the claimed nodes are computed.
 """
 
@@ -40,7 +42,11 @@ class Outcome:
 
 
 def run_tree(
-    pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_, metrics: Sequence[str]
+    pool: Pool,
+    root: Node,
+    references: Int[np.ndarray, " n"],
+    inputs: Inputs_,
+    metrics: Sequence[str],
 ) -> Outcome:
     """The output of one tree of claims; as `run_trees`."""
     return run_trees(pool, [(root, inputs)], references, metrics)[0]
@@ -56,24 +62,28 @@ def run_trees(
 ) -> list[Outcome]:
     """The outputs of trees of claims (Chan et al. 2022), whose nodes read prompts of their own.
 
-    A node computes its site's function, in the reference's positions, of the stream that its own prompt has there, in
-    which what its children's sites write is replaced by the children's values. A node without children has its site's
-    plain value on its own prompt. Positions are moved as `Alignment.maps` says; where several roles share a position,
-    those of the children that enter an input come first, then those of the site (at the logits, the last token comes
-    first). Of several copies of one site that enter one input at one position the first counts.
+    A node computes its site's function, in the reference's positions, of the stream that its own
+    prompt has there, in which what its children's sites write is replaced by the children's values.
+    A node without children has its site's plain value on its own prompt. Positions are moved as
+    `Alignment.maps` says; where several roles share a position, those of the children that enter an
+    input come first, then those of the site (at the logits, the last token comes first). Of several
+    copies of one site that enter one input at one position the first counts.
 
-    If every node reads the reference itself, this is the model, bit for bit. What trees share is computed once.
+    If every node reads the reference itself, this is the model, bit for bit. What trees share is
+    computed once.
 
     Args:
-        trees: each a root, and its inputs: of every node, the root included, the prompt from which all comes that its
-            children do not cover; or one for each (input, writer), such as ``("k", "a0.h1")`` or ``("x", "embed")``.
-            There the other heads before a post-norm are the reference's.
+        trees: each a root, and its inputs: of every node, the root included, the prompt from which
+            all comes that its children do not cover; or one for each (input, writer), such as
+            ``("k", "a0.h1")`` or ``("x", "embed")``. There the other heads before a post-norm are
+            the reference's.
         references: which prompts of the pool give labels, lengths and positions.
         metrics: their names.
         bar: show progress.
 
     Raises:
-        ArgumentError: a tree, the references or the inputs do not fit the pool and its model; names every problem.
+        ArgumentError: a tree, the references or the inputs do not fit the pool and its model; names
+            every problem.
         SearchError: a metric is not finite; names the reference.
     """
     references = np.asarray(references)
@@ -83,7 +93,9 @@ def run_trees(
     pool.keep([pool.last_stage], _sites(pool, trees))
     uses, launches = Uses(trees), list(pool.chunks(len(references)))
     parts: list[list[tuple[Array, Array]]] = [[] for _ in trees]
-    with tqdm(total=len(trees) * len(launches), desc="trees", unit="launch", disable=not bar, leave=False) as shown:
+    with tqdm(
+        total=len(trees) * len(launches), desc="trees", unit="launch", disable=not bar, leave=False
+    ) as shown:
         for rows in launches:
             shared = Shared(uses.counts.copy(), pool.room)
             for (root, inputs), keys, own in zip(trees, uses.keys, parts, strict=True):
@@ -106,8 +118,8 @@ def outcome_of(
     if not np.isfinite(values).all():
         metric, row = np.argwhere(~np.isfinite(values))[0]
         raise SearchError(
-            f"{metrics[metric]} of prompt {references[row]} is {values[metric, row]}. Use another metric, or look for "
-            "extreme weights in the model."
+            f"{metrics[metric]} of prompt {references[row]} is {values[metric, row]}. Use another "
+            "metric, or look for extreme weights in the model."
         )
     return Outcome(values, np.concatenate([np.asarray(top) for _, top in parts])[:n])
 
@@ -144,11 +156,19 @@ class _Launch:
         return self.pool.run(node.site, self.references, x, others)
 
     def streams(self, node: Node) -> list[Float[Array, "launch pos d"]]:
-        """What a node's site reads through each of its inputs; computed once for those that no child enters."""
-        fed, shared = {child.feeds for child in node.children}, not isinstance(self.inputs[node.path], Mapping)
+        """What a node's site reads through each of its inputs; computed once for those that no
+        child enters.
+        """
+        fed, shared = (
+            {child.feeds for child in node.children},
+            not isinstance(self.inputs[node.path], Mapping),
+        )
         free = [name for name in node.site.inputs if name not in fed]
         plain = self.stream(node, free[0]) if free and shared else None
-        return [plain if plain is not None and name in free else self.stream(node, name) for name in node.site.inputs]
+        return [
+            plain if plain is not None and name in free else self.stream(node, name)
+            for name in node.site.inputs
+        ]
 
     def stream(self, node: Node, into: str) -> Float[Array, "launch pos d"]:
         """What a node's site reads through one input."""
@@ -167,13 +187,19 @@ class _Launch:
             covered = pool.alignment.covered(self.references, child.site.roles)
             before = taken.get(child.site.node, np.zeros_like(covered))
             covered, taken[child.site.node] = covered & ~before, covered | before
-            x = nodes.run_moved(x, pool.written(child.site), (donors, at), covered, self.value(child))
+            x = nodes.run_moved(
+                x, pool.written(child.site), (donors, at), covered, self.value(child)
+            )
         return x
 
-    def mixed(self, node: Node, into: str, stage: int, first: tuple[str, ...]) -> Float[Array, "launch pos d"]:
-        """The reference's stream in which what every writer wrote is replaced by what it wrote in its own prompt.
+    def mixed(
+        self, node: Node, into: str, stage: int, first: tuple[str, ...]
+    ) -> Float[Array, "launch pos d"]:
+        """The reference's stream in which what every writer wrote is replaced by what it wrote in
+        its own prompt.
 
-        Their sum and the constants would be the same but for rounding; this changes nothing where nothing is replaced.
+        Their sum and the constants would be the same but for rounding; this changes nothing where
+        nothing is replaced.
         """
         pool, own = self.pool, self.references
         at = pool.alignment.maps(own, own)
@@ -191,13 +217,20 @@ class _Launch:
         return np.asarray(given[edge] if isinstance(given, Mapping) else given)[self.rows]
 
     def taken(
-        self, values: Float[Array, "prompts pos d"], donors: Int[np.ndarray, " launch"], first: tuple[str, ...]
+        self,
+        values: Float[Array, "prompts pos d"],
+        donors: Int[np.ndarray, " launch"],
+        first: tuple[str, ...],
     ) -> Float[Array, "launch pos d"]:
-        return nodes.run_taken(values, donors, self.pool.alignment.maps(self.references, donors, first))
+        return nodes.run_taken(
+            values, donors, self.pool.alignment.maps(self.references, donors, first)
+        )
 
 
 def edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
-    """All inputs of a site with each of their writers. Neurons and features read what their MLP reads."""
+    """All inputs of a site with each of their writers. Neurons and features read what their MLP
+    reads.
+    """
     found = []
     for name in site.inputs:
         into = f"{site.writer}<{name}>" if name in ATTENTION_INPUTS else site.writer
@@ -219,8 +252,13 @@ def _site(pool: Pool, name: str) -> Site:
 def _sites(pool: Pool, trees: Sequence[tuple[Node, Inputs_]]) -> list[Site]:
     """Those of all nodes, and all writers that nodes with one prompt for each read."""
     sites = {node.site for root, _ in trees for node in root.walk()}
-    separate = (given for _, inputs in trees for given in inputs.values() if isinstance(given, Mapping))
-    return [*sites, *(_site(pool, name) for name in {name for given in separate for _, name in given})]
+    separate = (
+        given for _, inputs in trees for given in inputs.values() if isinstance(given, Mapping)
+    )
+    return [
+        *sites,
+        *(_site(pool, name) for name in {name for given in separate for _, name in given}),
+    ]
 
 
 def _check(pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_) -> None:
@@ -246,26 +284,39 @@ def _check_inputs(pool: Pool, node: Node, n: int, inputs: Inputs_) -> list[str]:
     known = set(edges(pool.graph, node.site))
     problems = [
         f"{node.name}: {what} {edge}"
-        for what, some in (("no prompt for", known - given.keys()), ("there is no edge", given.keys() - known))
+        for what, some in (
+            ("no prompt for", known - given.keys()),
+            ("there is no edge", given.keys() - known),
+        )
         for edge in sorted(some)
     ]
-    return problems or [p for e in given for p in index_problems(pool, f"the input {e} of {node.name}", given[e], n)]
+    return problems or [
+        p for e in given for p in index_problems(pool, f"the input {e} of {node.name}", given[e], n)
+    ]
 
 
 def _check_children(pool: Pool, node: Node) -> list[str]:
     problems = []
     for child in node.children:
         if child.feeds not in node.site.inputs:
-            problems.append(f"{child.name} feeds {child.feeds!r}, but {node.site} reads {list(node.site.inputs)}")
+            problems.append(
+                f"{child.name} feeds {child.feeds!r}, but {node.site} reads "
+                f"{list(node.site.inputs)}"
+            )
         elif child.site.kind == "logits":
             problems.append(f"{child.name}: the logits feed nothing")
         elif not site_problems(pool, child.site):
             stage = pool.graph.writers[pool.graph.writer_index(child.site.writer)].stage
-            whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {child.site.node}
+            whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {
+                child.site.node
+            }
             if child.site.writer in whole:
                 problems.append(
-                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there as well"
+                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there "
+                    "as well"
                 )
             if stage > pool.reader(node.site, child.feeds).stage:
-                problems.append(f"{child.name}: {child.site} is computed no earlier than {node.site}")
+                problems.append(
+                    f"{child.name}: {child.site} is computed no earlier than {node.site}"
+                )
     return problems

@@ -1,6 +1,8 @@
-"""A graph as arrays: what every node is computed from, what changes when something does, and what of it matters.
+"""A graph as arrays: what every node is computed from, what changes when something does, and what
+of it matters.
 
-Nodes are the graph's writers, in its order. Under a post-norm each head has a second node after those: what it
+Nodes are the graph's writers, in its order. Under a post-norm each head has a second node after
+those: what it
 writes into the post-norm, before the divisor that all heads of its layer share.
 """
 
@@ -58,9 +60,13 @@ class Wiring:
 
     @cached_property
     def base(self) -> Int[np.ndarray, " readers"]:
-        """What each reader gets if it keeps no edge: index into the heads' layers, then the MLPs', then the logits."""
+        """What each reader gets if it keeps no edge: index into the heads' layers, then the MLPs',
+        then the logits.
+        """
         n = self.graph.n_layers
-        return np.array([{"mlp": n + r.layer, "logits": 2 * n}.get(r.kind, r.layer) for r in self.graph.readers])
+        return np.array(
+            [{"mlp": n + r.layer, "logits": 2 * n}.get(r.kind, r.layer) for r in self.graph.readers]
+        )
 
     @property
     def clean_base(self) -> int:
@@ -106,7 +112,9 @@ class Wiring:
         return found
 
     def needed(self, kept: Kept) -> tuple[Writers, Writers]:
-        """The writers from which a kept path leads to the logits, and those of them that count at every position."""
+        """The writers from which a kept path leads to the logits, and those of them that count at
+        every position.
+        """
         needed, everywhere = kept[-1].copy(), np.zeros(kept.shape[1], bool)
         for layer in reversed(range(self.graph.n_layers)):
             if len(self.mlps) and needed[mlp := self.mlps[layer]]:

@@ -1,4 +1,6 @@
-"""What a compiled model is, as a record: sizes, graph, tokenizer, and the memory that a search needs."""
+"""What a compiled model is, as a record: sizes, graph, tokenizer, and the memory that a search
+needs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 
 EXAMPLE = "The keys to the cabinet"
-SIZES = ("n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "d_mlp", "d_vocab", "d_vocab_out", "n_ctx")
+SIZES = (
+    "n_layers",
+    "n_heads",
+    "n_kv_heads",
+    "d_model",
+    "d_head",
+    "d_mlp",
+    "d_vocab",
+    "d_vocab_out",
+    "n_ctx",
+)
 
 
 def compile_record(
@@ -35,7 +47,10 @@ def compile_record(
         ArgumentError: not even one evaluation fits into memory.
     """
     if n_tokens > model.spec.n_ctx:
-        raise DataError(f"Prompts of {n_tokens} tokens do not fit into the model's context of {model.spec.n_ctx}.")
+        raise DataError(
+            f"Prompts of {n_tokens} tokens do not fit into the model's context of "
+            f"{model.spec.n_ctx}."
+        )
     graph = model.graph(grouped=grouped)
     return CompileRecord(
         name=model.name,
@@ -53,7 +68,9 @@ def compile_record(
     )
 
 
-def memory_record(model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: int) -> MemoryRecord:
+def memory_record(
+    model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: int
+) -> MemoryRecord:
     """What a search needs; raises `ArgumentError` if not even one evaluation fits."""
     found = plan(model.spec, graph, n_prompts, n_tokens)
     return MemoryRecord(
@@ -68,7 +85,9 @@ def memory_record(model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: 
 def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     """How text becomes tokens, shown on an example."""
     example = EXAMPLE
-    if tokenizer.unknown_id in tokenizer.encode(example):  # a toy's vocabulary: words that it does have
+    if tokenizer.unknown_id in tokenizer.encode(
+        example
+    ):  # a toy's vocabulary: words that it does have
         example = tokenizer.decode(tokenizer.vocabulary()[:5])
     return TokenizerRecord(
         n_tokens=len(tokenizer),
@@ -82,12 +101,15 @@ def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
 def settings(spec: Spec) -> list[str]:
     """What this model has beyond plain attention and MLPs, in words of the field."""
     windows = sorted({w for w in spec.windows if w is not None})
-    norm = {None: "no pre-norm", "layer": "LayerNorm", "rms": "RMSNorm"}[spec.norm.kind if spec.norm else None]
+    norm = {None: "no pre-norm", "layer": "LayerNorm", "rms": "RMSNorm"}[
+        spec.norm.kind if spec.norm else None
+    ]
     facts = {
         norm: True,
         "post-norm": spec.post_norm is not None,
         "parallel attention and MLP": spec.parallel,
-        f"grouped-query attention, {spec.n_heads // spec.n_kv_heads} heads to a group": spec.n_kv_heads < spec.n_heads,
+        f"grouped-query attention, {spec.n_heads // spec.n_kv_heads} heads to a group": spec.n_kv_heads
+        < spec.n_heads,
         "learned positions": spec.learned_positions,
         "rotary positions": bool(spec.ropes),
         "ALiBi": spec.alibi is not None,
@@ -99,7 +121,9 @@ def settings(spec: Spec) -> list[str]:
         "bidirectional attention": not spec.causal,
         f"{spec.activation} MLP": spec.d_mlp is not None,
         "gated MLP": spec.gated and spec.d_mlp is not None,
-        f"{spec.experts.n_active} of {spec.experts.n_experts} experts" if spec.experts else "": bool(spec.experts),
+        f"{spec.experts.n_active} of {spec.experts.n_experts} experts"
+        if spec.experts
+        else "": bool(spec.experts),
         "tied unembedding": spec.tied,
     }
     return [fact for fact, true in facts.items() if true]

@@ -1,4 +1,6 @@
-"""Completeness: the model without a part of the circuit should behave like the circuit without that part."""
+"""Completeness: the model without a part of the circuit should behave like the circuit without that
+part.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,27 @@ class _Cut:
 
 
 def completeness(
-    experiment: Experiment, circuit: Circuit, *, seed: int, n_random: int = 20, n_greedy: int = 3, bar: bool = False
+    experiment: Experiment,
+    circuit: Circuit,
+    *,
+    seed: int,
+    n_random: int = 20,
+    n_greedy: int = 3,
+    bar: bool = False,
 ) -> CompletenessRecord:
-    """|m(C - K) - m(M - K)| / |m(full) - m(empty)| over parts K of the circuit C (Wang et al. 2022, but of edges).
+    """|m(C - K) - m(M - K)| / |m(full) - m(empty)| over parts K of the circuit C (Wang et al. 2022,
+    but of edges).
 
-    K is: random edges, a tenth to three quarters of the circuit; for each node of the circuit all of its edges that
-    read into it or out of it; and from the worst of these on, greedily, the edges of one more node at a time, while
-    that makes it worse.
+    K is: random edges, a tenth to three quarters of the circuit; for each node of the circuit all
+        of its edges that
+    read into it or out of it; and from the worst of these on, greedily, the edges of one more node
+    at a time, while that makes it worse.
 
     Args:
         experiment: over prompts that the search did not see.
         n_random: number of random K.
-        n_greedy: how many nodes the greedy search knocks out together at most; below 2 there is none.
+        n_greedy: how many nodes the greedy search knocks out together at most; below 2 there is
+            none.
 
     Raises:
         GraphError: the circuit is of another graph than the experiment.
@@ -63,7 +74,10 @@ def completeness(
     if not len(circuit) or not ends.defined:
         return CompletenessRecord(worst=None, random=None, nodes={}, n_random=0, n_sets=0)
     edges = {name: edges_of(circuit.graph, name) & circuit.mask for name in circuit.nodes}
-    parts = [*_random(circuit, n_random, seed), *(_Part("nodes", (name,), mask) for name, mask in edges.items())]
+    parts = [
+        *_random(circuit, n_random, seed),
+        *(_Part("nodes", (name,), mask) for name, mask in edges.items()),
+    ]
     cuts = _cut(experiment, circuit, parts, bar)
     random, single = cuts[:n_random], cuts[n_random:]
     for n in range(2, n_greedy + 1):
@@ -95,7 +109,9 @@ def _random(circuit: Circuit, n: int, seed: int) -> Iterator[_Part]:
     rng, kept = np.random.default_rng([seed, n, len(circuit)]), np.flatnonzero(circuit.mask)
     for i in range(n):
         mask = np.zeros(circuit.graph.n_edges, bool)
-        mask[rng.choice(kept, max(1, round(SHARES[i % len(SHARES)] * len(kept))), replace=False)] = True
+        mask[
+            rng.choice(kept, max(1, round(SHARES[i % len(SHARES)] * len(kept))), replace=False)
+        ] = True
         yield _Part("random", (), mask)
 
 
@@ -111,7 +127,9 @@ def _size(cut: _Cut, ends: Ends) -> float:
 
 
 def _samples(cuts: Sequence[_Cut], ends: Ends) -> Float[np.ndarray, "n batch"]:
-    return np.stack([ends.empty, ends.full, *(cut.circuit for cut in cuts), *(cut.model for cut in cuts)])
+    return np.stack(
+        [ends.empty, ends.full, *(cut.circuit for cut in cuts), *(cut.model for cut in cuts)]
+    )
 
 
 def _incompleteness(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:

@@ -17,7 +17,9 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-STEP = 1.1  # from one size to the next in the search for the smallest circuit that is faithful enough
+STEP = (
+    1.1  # from one size to the next in the search for the smallest circuit that is faithful enough
+)
 
 Masks = Bool[np.ndarray, "n edges"]
 Table = Float[np.ndarray, "n batch"]
@@ -40,12 +42,18 @@ class _Asked:
 
 
 def size_curve(
-    experiment: Experiment, scores: Float[np.ndarray, " edges"], *, seed: int, n_random: int = 5, bar: bool = False
+    experiment: Experiment,
+    scores: Float[np.ndarray, " edges"],
+    *,
+    seed: int,
+    n_random: int = 5,
+    bar: bool = False,
 ) -> SizeCurveRecord:
-    """Faithfulness of the strongest 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50 and 100 % of edges, with CPR and CMD.
+    """Faithfulness of the strongest 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50 and 100 % of edges, with CPR
+    and CMD.
 
-    Numbers of edges are rounded down, so that in a small graph the smallest circuits are empty. What lies on no path
-    is pruned; the place on the axis stays the nominal one.
+    Numbers of edges are rounded down, so that in a small graph the smallest circuits are empty.
+    What lies on no path is pruned; the place on the axis stays the nominal one.
 
     Args:
         experiment: over prompts that the search did not see.
@@ -58,9 +66,18 @@ def size_curve(
     """
     check_at_least("n_random", n_random, 2)
     graph, ends = experiment.graph, Ends.of(experiment)
-    signed, absolute = _strongest(graph, scores, absolute=False), _strongest(graph, scores, absolute=True)
+    signed, absolute = (
+        _strongest(graph, scores, absolute=False),
+        _strongest(graph, scores, absolute=True),
+    )
     if not ends.defined:
-        nothing = {"cpr": None, "cmd": None, "random_cpr": None, "random_cmd": None, "size_95": None}
+        nothing = {
+            "cpr": None,
+            "cmd": None,
+            "random_cpr": None,
+            "random_cmd": None,
+            "size_95": None,
+        }
         return SizeCurveRecord(points=[], n_random=n_random, **nothing)
     rng = np.random.default_rng([seed, n_random])
     rivals = [_strongest(graph, rng.random(graph.n_edges), absolute=True) for _ in range(n_random)]
@@ -77,19 +94,23 @@ def size_curve(
     )
 
 
-def size_reaching(experiment: Experiment, scores: Float[np.ndarray, " edges"], faithfulness: float) -> int | None:
+def size_reaching(
+    experiment: Experiment, scores: Float[np.ndarray, " edges"], faithfulness: float
+) -> int | None:
     """How many edges the smallest circuit has whose faithfulness is at least this.
 
-    Tried are the strongest n edges by the size of their scores, less those on no path, for n = 1, 2, ... and from 20
-    on in steps of a tenth up to the whole graph; the first that reaches it counts, whatever larger ones do. None where
-    none does, or whole model and nothing do not differ.
+    Tried are the strongest n edges by the size of their scores, less those on no path, for n = 1,
+    2, ... and from 20 on in steps of a tenth up to the whole graph; the first that reaches it
+    counts, whatever larger ones do. None where none does, or whole model and nothing do not differ.
     """
     graph, ends = experiment.graph, Ends.of(experiment)
     if not ends.defined:
         return None
     sizes, together = _sizes(graph.n_edges), 8
     for i in range(0, len(sizes), together):
-        masks = np.stack([Circuit.top(graph, scores, n).pruned().mask for n in sizes[i : i + together]])
+        masks = np.stack(
+            [Circuit.top(graph, scores, n).pruned().mask for n in sizes[i : i + together]]
+        )
         reached = ratio(experiment.values(masks), ends.empty, ends.full) >= faithfulness
         if reached.any():
             return int(masks[int(np.argmax(reached))].sum())
@@ -115,7 +136,12 @@ def n_at(graph: Graph, share: float) -> int:
 
 def _strongest(graph: Graph, scores: Float[np.ndarray, " edges"], *, absolute: bool) -> Masks:
     """The circuits at all shares."""
-    return np.stack([Circuit.top(graph, scores, n_at(graph, s), absolute=absolute).pruned().mask for s in SHARES])
+    return np.stack(
+        [
+            Circuit.top(graph, scores, n_at(graph, s), absolute=absolute).pruned().mask
+            for s in SHARES
+        ]
+    )
 
 
 def _samples(values: Table, ends: Ends) -> Float[np.ndarray, "all batch"]:
@@ -138,10 +164,14 @@ def _cpr(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resampl
 
 def _cmd(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
     empty, full, *values = means
-    return np.asarray(np.trapezoid(np.abs(1 - share(np.stack(values), empty, full)), np.array(SHARES), axis=0))
+    return np.asarray(
+        np.trapezoid(np.abs(1 - share(np.stack(values), empty, full)), np.array(SHARES), axis=0)
+    )
 
 
-def _points(graph: Graph, signed: Masks, absolute: Masks, value: _Asked, ends: Ends, seed: int) -> list[SizePoint]:
+def _points(
+    graph: Graph, signed: Masks, absolute: Masks, value: _Asked, ends: Ends, seed: int
+) -> list[SizePoint]:
     tables = zip(SHARES, signed, absolute, value(signed), value(absolute), strict=True)
     return [
         SizePoint(

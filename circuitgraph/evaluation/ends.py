@@ -1,4 +1,6 @@
-"""What every measure needs: the two ends that it is relative to, and one way to ask about many masks."""
+"""What every measure needs: the two ends that it is relative to, and one way to ask about many
+masks.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +31,24 @@ class Ends:
     @property
     def defined(self) -> bool:
         """Whether the two differ by more than rounding: nothing can be a share of nothing."""
-        return bool(abs(self.full.mean() - self.empty.mean()) > _NOISE * max(1.0, abs(self.full.mean())))
+        return bool(
+            abs(self.full.mean() - self.empty.mean()) > _NOISE * max(1.0, abs(self.full.mean()))
+        )
 
     @classmethod
     def of(cls, experiment: Experiment) -> Ends:
         """Those of an experiment."""
         graph = experiment.graph
-        full, empty = experiment.values(np.stack([Circuit.full(graph).mask, Circuit.empty(graph).mask]))
+        full, empty = experiment.values(
+            np.stack([Circuit.full(graph).mask, Circuit.empty(graph).mask])
+        )
         return cls(full, empty)
 
 
 def share(part: Statistic, empty: Statistic, full: Statistic) -> Statistic:
-    """(part - empty) / (full - empty) of means; NaN, not an error, in a resample in which the ends are one."""
+    """(part - empty) / (full - empty) of means; NaN, not an error, in a resample in which the ends
+    are one.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         return (part - empty) / (full - empty)
 
@@ -55,14 +63,19 @@ def check_graph(graph: Graph, circuit: Circuit, what: str = "The circuit") -> No
     """Raise `GraphError` unless the circuit is of this graph."""
     if circuit.graph != graph:
         raise GraphError(
-            f"{what} is of {circuit.graph} ({circuit.graph.n_edges} edges), but the model has {graph} ({graph.n_edges} "
-            "edges). Name the model that it was found in, at the same granularity (direct and grouped edges), or "
-            "discover a circuit in this one."
+            f"{what} is of {circuit.graph} ({circuit.graph.n_edges} edges), but the model has "
+            f"{graph} ({graph.n_edges} edges). Name the model that it was found in, at the same "
+            "granularity (direct and grouped edges), or discover a circuit in this one."
         )
 
 
 def ask(
-    experiment: Experiment, masks: Iterable[Bool[np.ndarray, " edges"]], n: int, *, what: str, bar: bool = False
+    experiment: Experiment,
+    masks: Iterable[Bool[np.ndarray, " edges"]],
+    n: int,
+    *,
+    what: str,
+    bar: bool = False,
 ) -> Float[np.ndarray, "n batch"]:
     """The values of ``n`` masks, of which only one launch's worth exists at a time.
 

@@ -19,8 +19,11 @@ Statistic = np.ndarray | np.floating  # of all resamples, or of the sample itsel
 _RESAMPLES = 2000
 
 
-def bootstrap(statistic: Callable[..., Statistic], samples: Sequence[Sample], seed: int) -> Interval:
-    """A statistic of paired samples with its percentile bootstrap interval (2,000 resamples of the prompts).
+def bootstrap(
+    statistic: Callable[..., Statistic], samples: Sequence[Sample], seed: int
+) -> Interval:
+    """A statistic of paired samples with its percentile bootstrap interval (2,000 resamples of the
+    prompts).
 
     Resamples in which the statistic is undefined (such as 0/0 for a ratio) do not count.
 
@@ -73,7 +76,8 @@ def spread(values: Sequence[float | Statistic]) -> Interval:
 
 
 def resampled(samples: Float[np.ndarray, "n batch"], seed: int) -> Float[np.ndarray, "n resamples"]:
-    """The mean of each sample in each of 2,000 resamples of the prompts, the same ones for all samples.
+    """The mean of each sample in each of 2,000 resamples of the prompts, the same ones for all
+    samples.
 
     Raises:
         ArgumentError: fewer than two prompts.

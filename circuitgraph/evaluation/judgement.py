@@ -33,7 +33,8 @@ class Known:
     Attributes:
         scores: of all edges, for the curve and ROC AUC.
         true: the true circuit.
-        discover: the search that found it, to be run on other prompts, and ``prompts``, those that it saw.
+        discover: the search that found it, to be run on other prompts, and ``prompts``, those that
+            it saw.
     """
 
     scores: Float[np.ndarray, " edges"] | None = None
@@ -49,7 +50,9 @@ class Known:
         if self.true is None:
             reasons["truth"] = "no true circuit was given"
         if self.discover is None or self.prompts is None:
-            reasons["stability"] = "the circuit does not say by what search on what prompts it was found"
+            reasons["stability"] = (
+                "the circuit does not say by what search on what prompts it was found"
+            )
         return reasons
 
 
@@ -64,8 +67,8 @@ def chosen(asked: Sequence[str], known: Known, circuit: Circuit, cost: int) -> t
     """The measures to take.
 
     Args:
-        asked: names of `MEASURES`; ``all`` stands for all that are not ruled out, ``quick`` for those of completeness
-            and minimality, if they take about a minute or two on two cores.
+        asked: names of `MEASURES`; ``all`` stands for all that are not ruled out, ``quick`` for
+            those of completeness and minimality, if they take about a minute or two on two cores.
         cost: of one mask: parameters x tokens.
 
     Raises:
@@ -76,7 +79,10 @@ def chosen(asked: Sequence[str], known: Known, circuit: Circuit, cost: int) -> t
     lacking, wanted = known.lacking(), set(asked)
     if problems := [f"{name}: {reason}" for name, reason in lacking.items() if name in wanted]:
         raise ArgumentError(list_problems("These measures cannot be taken:", problems))
-    masks = {"completeness": completeness.n_masks(circuit), "minimality": minimality.n_masks(circuit)}
+    masks = {
+        "completeness": completeness.n_masks(circuit),
+        "minimality": minimality.n_masks(circuit),
+    }
     if "quick" in asked and sum(masks.values()) * cost <= QUICK:
         wanted |= masks.keys()
     if "all" in asked:
@@ -85,7 +91,13 @@ def chosen(asked: Sequence[str], known: Known, circuit: Circuit, cost: int) -> t
 
 
 def measured(
-    names: Collection[str], experiment: Experiment, circuit: Circuit, known: Known, *, seed: int, bar: bool = False
+    names: Collection[str],
+    experiment: Experiment,
+    circuit: Circuit,
+    known: Known,
+    *,
+    seed: int,
+    bar: bool = False,
 ) -> dict[str, Record]:
     """The records of those measures, faithfulness left out."""
     found: dict[str, Record] = {}

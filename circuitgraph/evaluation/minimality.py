@@ -17,10 +17,14 @@ _NOISE = 1e-5  # effects below this share of what lies between the ends are roun
 _TOGETHER = 4096  # edges whose resamples are alive at once
 
 
-def minimality(experiment: Experiment, circuit: Circuit, *, seed: int, bar: bool = False) -> MinimalityRecord:
-    """(m(C) - m(C - e)) / (m(full) - m(empty)) for every edge e of the circuit C, each taken out alone.
+def minimality(
+    experiment: Experiment, circuit: Circuit, *, seed: int, bar: bool = False
+) -> MinimalityRecord:
+    """(m(C) - m(C - e)) / (m(full) - m(empty)) for every edge e of the circuit C, each taken out
+    alone.
 
-    Two edges that can stand in for each other are both unneeded by this measure, although one of them is not.
+    Two edges that can stand in for each other are both unneeded by this measure, although one of
+    them is not.
 
     Args:
         experiment: over prompts that the search did not see.
@@ -39,7 +43,9 @@ def minimality(experiment: Experiment, circuit: Circuit, *, seed: int, bar: bool
     return MinimalityRecord(
         least=EdgeEffect(edge=circuit.graph.edges[kept[least]], effect=effect),
         n_edges=len(kept),
-        unneeded=[circuit.graph.edges[kept[i]] for i in np.flatnonzero(_unneeded(lost, ends, seed))],
+        unneeded=[
+            circuit.graph.edges[kept[i]] for i in np.flatnonzero(_unneeded(lost, ends, seed))
+        ],
     )
 
 

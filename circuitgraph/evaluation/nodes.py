@@ -9,12 +9,16 @@ from circuitgraph.graph.graph import Graph, Reader
 
 
 def targets(graph: Graph, reader: Reader) -> list[str]:
-    """The nodes that an input belongs to: its head, all heads that share it, its MLP, or the logits."""
+    """The nodes that an input belongs to: its head, all heads that share it, its MLP, or the
+    logits.
+    """
     return [graph.writers[fed].name for fed in reader.feeds] or [reader.name]
 
 
 def edges_of(graph: Graph, node: str) -> Bool[np.ndarray, " edges"]:
-    """The edges into and out of a node; those of an input that it shares with other heads are among them."""
+    """The edges into and out of a node; those of an input that it shares with other heads are among
+    them.
+    """
     dst, src = graph.ends
     reads = np.array([node in targets(graph, reader) for reader in graph.readers])[dst]
     writers = [writer.name for writer in graph.writers]

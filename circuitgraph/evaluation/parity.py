@@ -1,4 +1,6 @@
-"""Is the compiled model the model? Its logits and residual stream beside those of transformers' own code."""
+"""Is the compiled model the model? Its logits and residual stream beside those of transformers' own
+code.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +22,45 @@ REDUCED = ("bfloat16", "float16")
 _LEAST = float(np.finfo(np.float32).tiny)  # nothing is divided by less
 
 
-def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int | None = None, seed: int = 0) -> ParityRecord:
-    """Run random prompts through both and compare; loads the checkpoint once more, with transformers.
+def verify(
+    model: LanguageModel, *, n_prompts: int = 4, n_tokens: int | None = None, seed: int = 0
+) -> ParityRecord:
+    """Run random prompts through both and compare; loads the checkpoint once more, with
+    transformers.
 
     Args:
-        n_tokens: length of the prompts; 32 if None, or the model's context if that is shorter. Windows and original
-            contexts that are not shorter are not put to the test; the record names them.
+        n_tokens: length of the prompts; 32 if None, or the model's context if that is shorter.
+            Windows and original contexts that are not shorter are not put to the test; the record
+            names them.
 
     Raises:
         ArgumentError: prompts longer than the model's context.
-        ModelError: transformers cannot run it, or numbers leave the range of the precision on the way.
+        ModelError: transformers cannot run it, or numbers leave the range of the precision on the
+            way.
     """
     check_at_least("the number of prompts", n_prompts, 1)
     n_tokens = min(32, model.spec.n_ctx) if n_tokens is None else n_tokens
     check_at_least("the number of tokens", n_tokens, 1)
     if n_tokens > model.spec.n_ctx:
-        raise ArgumentError(f"Prompts of {n_tokens} tokens do not fit into the model's context of {model.spec.n_ctx}.")
+        raise ArgumentError(
+            f"Prompts of {n_tokens} tokens do not fit into the model's context of "
+            f"{model.spec.n_ctx}."
+        )
     tokens = np.random.default_rng(seed).integers(0, model.spec.d_vocab, (n_prompts, n_tokens))
     theirs = run_reference(model, tokens)
     inputs = full_length(tokens)
     logits = _wide(run_everywhere(model.transformer, inputs))
-    compared = {"our logits": logits, "transformers' logits": theirs.logits, "its residual stream": theirs.streams}
+    compared = {
+        "our logits": logits,
+        "transformers' logits": theirs.logits,
+        "its residual stream": theirs.streams,
+    }
     _check_finite(model, compared)
     residual = residual_errors(model, inputs, theirs.streams)
     difference = np.abs(logits - theirs.logits)
-    prompt, position, token = (int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
+    prompt, position, token = (
+        int(i) for i in np.unravel_index(np.argmax(difference), difference.shape)
+    )
     largest, worst = float(np.abs(theirs.logits).max()), float(difference.max())
     relative = float(np.sqrt(np.mean(difference**2) / max(np.mean(theirs.logits**2), _LEAST)))
     if model.dtype in REDUCED:
@@ -72,8 +88,16 @@ def verify(model: LanguageModel, *, n_prompts: int = 4, n_tokens: int | None = N
 
 def untested(spec: Spec, n_tokens: int) -> list[str]:
     """What shows in longer prompts only."""
-    windows = sorted({window for window in spec.windows if window is not None and window >= n_tokens})
-    contexts = sorted({rope.context for rope in spec.ropes if rope.context is not None and rope.context >= n_tokens})
+    windows = sorted(
+        {window for window in spec.windows if window is not None and window >= n_tokens}
+    )
+    contexts = sorted(
+        {
+            rope.context
+            for rope in spec.ropes
+            if rope.context is not None and rope.context >= n_tokens
+        }
+    )
     found = [f"windows of {window} tokens" for window in windows]
     return found + [f"rotation beyond {context} tokens" for context in contexts]
 
@@ -82,8 +106,8 @@ def _check_finite(model: LanguageModel, found: dict[str, np.ndarray]) -> None:
     """Numbers that are not finite cannot be compared, and no record holds them."""
     if bad := [name for name, numbers in found.items() if not np.isfinite(numbers).all()]:
         raise ModelError(
-            f"Nothing can be compared: in {model.dtype} {' and '.join(bad)} of {model.name!r} are not finite. Choose a "
-            "precision of larger range: bfloat16, float32 or float64."
+            f"Nothing can be compared: in {model.dtype} {' and '.join(bad)} of {model.name!r} are "
+            "not finite. Choose a precision of larger range: bfloat16, float32 or float64."
         )
 
 
@@ -92,14 +116,19 @@ def full_length(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
     positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
     last = np.full(len(tokens), tokens.shape[1] - 1, np.int32)
     return Inputs(
-        jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool), jnp.asarray(positions), jnp.asarray(last)
+        jnp.asarray(tokens, jnp.int32),
+        jnp.ones(tokens.shape, bool),
+        jnp.asarray(positions),
+        jnp.asarray(last),
     )
 
 
 def residual_errors(
     model: LanguageModel, inputs: Inputs, streams: Float[np.ndarray, "layers_and_one batch pos d"]
 ) -> list[float]:
-    """Law 1: embedding + writers + constants so far against another implementation's residual stream, per layer."""
+    """Law 1: embedding + writers + constants so far against another implementation's residual
+    stream, per layer.
+    """
     written = _wide(run_writers(model.transformer, inputs))
     constants = np.cumsum(_wide(model.transformer.blocks.attention.constant), axis=0)
     layers = np.array([writer.layer for writer in model.graph().writers])

@@ -12,14 +12,15 @@ from circuitgraph.graph.circuit import Circuit
 def ranking(circuit: Circuit) -> Float[np.ndarray, " edges"]:
     """Scores that order a circuit's edges: kept before removed before never tested.
 
-    ACDC measures an edge's effect at the moment of its test, when other edges are gone already, so that effects of a
-    kept and of a removed edge cannot be compared; the decisions can. Within the kept ones, and within the removed
-    ones, edges are ordered by their effects. What was never tested (ACDC removes edges into dead nodes unseen) comes
-    last, all alike, unless it was kept.
+    ACDC measures an edge's effect at the moment of its test, when other edges are gone already, so
+    that effects of a kept and of a removed edge cannot be compared; the decisions can. Within the
+    kept ones, and within the removed ones, edges are ordered by their effects. What was never
+    tested (ACDC removes edges into dead nodes unseen) comes last, all alike, unless it was kept.
 
     Returns:
-        From 2 to 3 for kept edges, from 1 to 2 for removed ones, 0 for the others; equal effects have equal scores.
-        No score is negative, so that signed and absolute selection agree. Without effects, 2 where kept and else 0.
+        From 2 to 3 for kept edges, from 1 to 2 for removed ones, 0 for the others; equal effects
+        have equal scores. No score is negative, so that signed and absolute selection agree.
+        Without effects, 2 where kept and else 0.
     """
     effects = np.zeros(len(circuit.mask)) if circuit.scores is None else circuit.scores
     known = circuit.scores is not None

@@ -1,4 +1,6 @@
-"""Stability: how much of a circuit is found again on other samples of the same prompts (Meloux et al. 2025)."""
+"""Stability: how much of a circuit is found again on other samples of the same prompts (Meloux et
+al. 2025).
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,17 @@ from circuitgraph.tasks.base import Prompts
 
 
 def stability(
-    discover: Callable[[Prompts], Circuit], prompts: Prompts, *, seed: int, n: int = 5, bar: bool = False
+    discover: Callable[[Prompts], Circuit],
+    prompts: Prompts,
+    *,
+    seed: int,
+    n: int = 5,
+    bar: bool = False,
 ) -> StabilityRecord:
     """The mean Jaccard overlap of circuits discovered on bootstrap samples of the prompts.
 
-    A sample has as many prompts, drawn with replacement, in arrays of the same shapes, so that nothing is compiled
-    anew. Two empty circuits overlap fully.
+    A sample has as many prompts, drawn with replacement, in arrays of the same shapes, so that
+    nothing is compiled anew. Two empty circuits overlap fully.
 
     Args:
         discover: the whole search; it must answer the same to the same prompts.
@@ -51,7 +58,9 @@ def overlaps(circuits: Sequence[Circuit]) -> list[float]:
     Raises:
         GraphError: circuits of different graphs.
     """
-    return [1.0 if not len(a | b) else len(a & b) / len(a | b) for a, b in combinations(circuits, 2)]
+    return [
+        1.0 if not len(a | b) else len(a & b) / len(a | b) for a, b in combinations(circuits, 2)
+    ]
 
 
 def sample(prompts: Prompts, rng: np.random.Generator) -> Prompts:

@@ -37,13 +37,19 @@ class Members:
 
 
 def truth(
-    circuit: Circuit, true: Circuit, scores: Float[np.ndarray, " edges"] | None = None, *, absolute: bool = True
+    circuit: Circuit,
+    true: Circuit,
+    scores: Float[np.ndarray, " edges"] | None = None,
+    *,
+    absolute: bool = True,
 ) -> TruthRecord:
-    """ROC AUC of scores, and precision, recall and F1 of a circuit, against a true circuit of the same graph.
+    """ROC AUC of scores, and precision, recall and F1 of a circuit, against a true circuit of the
+    same graph.
 
-    Counted in edges; in pairs of nodes, where a writer's edges into the q, k and v of one head are one and direct edges
-    do not count; and in nodes (heads and MLPs: embedding and logits are part of every circuit). A pair or a node is in
-    a circuit if any of its edges is; its score is the highest of theirs.
+    Counted in edges; in pairs of nodes, where a writer's edges into the q, k and v of one head are
+    one and direct edges do not count; and in nodes (heads and MLPs: embedding and logits are part
+    of every circuit). A pair or a node is in a circuit if any of its edges is; its score is the
+    highest of theirs.
 
     Args:
         scores: of each edge; None: no ROC AUC.
@@ -61,14 +67,19 @@ def truth(
     return TruthRecord(
         edges=_level(circuit.mask, true.mask, scores),
         **{
-            name: _level(m.any(circuit.mask), m.any(true.mask), None if scores is None else m.strongest(scores))
+            name: _level(
+                m.any(circuit.mask),
+                m.any(true.mask),
+                None if scores is None else m.strongest(scores),
+            )
             for name, m in levels.items()
         },
     )
 
 
 def roc_auc(scores: Float[np.ndarray, " n"], true: Bool[np.ndarray, " n"]) -> float | None:
-    """The chance that a true one has a higher score than a false one, ties counted half (Mann-Whitney U).
+    """The chance that a true one has a higher score than a false one, ties counted half
+    (Mann-Whitney U).
 
     None where nothing is true or everything is.
     """
@@ -80,7 +91,9 @@ def roc_auc(scores: Float[np.ndarray, " n"], true: Bool[np.ndarray, " n"]) -> fl
 
 
 def _level(
-    found: Bool[np.ndarray, " n"], true: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"] | None
+    found: Bool[np.ndarray, " n"],
+    true: Bool[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"] | None,
 ) -> TruthLevel:
     hits, n_found, n_true = int((found & true).sum()), int(found.sum()), int(true.sum())
     return TruthLevel(
@@ -95,7 +108,9 @@ def _level(
 
 
 def _promoted(graph: Graph) -> Members:
-    """Edges by writer and node that reads; one of a shared input belongs to all heads that share it."""
+    """Edges by writer and node that reads; one of a shared input belongs to all heads that share
+    it.
+    """
     pairs: dict[tuple[int, str], int] = {}
     member = [
         (edge, pairs.setdefault((writer, name), len(pairs)))
@@ -108,7 +123,9 @@ def _promoted(graph: Graph) -> Members:
 
 def _nodes(graph: Graph) -> Members:
     """Edges by head or MLP; an edge belongs to its writer and to what reads it."""
-    names = {writer.name: i for i, writer in enumerate(w for w in graph.writers if w.kind != "embed")}
+    names = {
+        writer.name: i for i, writer in enumerate(w for w in graph.writers if w.kind != "embed")
+    }
     reading = [{names[name] for name in targets(graph, r) if name in names} for r in graph.readers]
     writing = [{names[w.name]} if w.name in names else set() for w in graph.writers]
     member = [

@@ -19,20 +19,22 @@ from circuitgraph.graph.reach import on_a_path
 class Circuit:
     """A mask over a graph's edges, with scores.
 
-    Circuits of one graph form a Boolean algebra: ``a | b``, ``a & b``, ``a - b``, ``a ^ b``, ``~a``, ``a <= b``.
-    Two circuits are equal if they keep the same edges of equal graphs; scores and provenance do not count.
-    The results of the algebra carry neither, because they were measured by nobody.
+    Circuits of one graph form a Boolean algebra: ``a | b``, ``a & b``, ``a - b``, ``a ^ b``,
+    ``~a``, ``a <= b``. Two circuits are equal if they keep the same edges of equal graphs; scores
+    and provenance do not count. The results of the algebra carry neither, because they were
+    measured by nobody.
 
     Attributes:
         graph: the graph that the mask is over.
         mask: True where an edge is kept.
-        scores: one number per edge, in the unit of the metric; for ACDC, what removing the edge added to the
-            loss at the moment it was tested (zero for edges never tested).
+        scores: one number per edge, in the unit of the metric; for ACDC, what removing the edge
+            added to the loss at the moment it was tested (zero for edges never tested).
         tested: True where the score was measured. None: all were, or none.
         provenance: what produced it, as plain JSON values.
 
     Raises:
-        GraphError: an array whose length is not the number of the graph's edges, or a mask that is not Boolean.
+        GraphError: an array whose length is not the number of the graph's edges, or a mask that is
+            not Boolean.
     """
 
     graph: Graph
@@ -47,7 +49,10 @@ class Circuit:
             if values is not None:
                 self.graph.check_per_edge(name, values)
         if self.mask.dtype != bool:
-            raise GraphError(f"mask has the type {self.mask.dtype}, but must be bool: True where an edge is kept.")
+            raise GraphError(
+                f"mask has the type {self.mask.dtype}, but must be bool: True where an edge is "
+                "kept."
+            )
 
     # Making one
 
@@ -77,7 +82,9 @@ class Circuit:
         return cls(graph, mask)
 
     @classmethod
-    def top(cls, graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True) -> Circuit:
+    def top(
+        cls, graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True
+    ) -> Circuit:
         """The ``n`` edges of highest (absolute) score; ties go to the edge numbered first."""
         check_size(graph, n)
         ranked = np.argsort(-strength(graph, scores, absolute), kind="stable")
@@ -87,7 +94,12 @@ class Circuit:
 
     @classmethod
     def above(
-        cls, graph: Graph, scores: Float[np.ndarray, " edges"], threshold: float, *, absolute: bool = True
+        cls,
+        graph: Graph,
+        scores: Float[np.ndarray, " edges"],
+        threshold: float,
+        *,
+        absolute: bool = True,
     ) -> Circuit:
         """The edges whose (absolute) score is at least ``threshold``."""
         check_finite("threshold", threshold)
@@ -102,7 +114,9 @@ class Circuit:
 
     @property
     def nodes(self) -> list[str]:
-        """Names of the nodes that a kept edge touches, in the order of the forward pass; logits last."""
+        """Names of the nodes that a kept edge touches, in the order of the forward pass; logits
+        last.
+        """
         touched = networkx_of(self.graph, self.mask)
         return [name for name in touched.nodes if touched.degree(name)]
 
@@ -154,7 +168,9 @@ class Circuit:
 
     def _combined(self, other: Circuit, operation: np.ufunc) -> Circuit:
         if self.graph != other.graph:
-            raise GraphError(f"The circuits are of different graphs: {self.graph} and {other.graph}.")
+            raise GraphError(
+                f"The circuits are of different graphs: {self.graph} and {other.graph}."
+            )
         return Circuit(self.graph, operation(self.mask, other.mask))
 
     # Mending
@@ -165,19 +181,26 @@ class Circuit:
         return replace(self, mask=mask)
 
     def pruned(self) -> Circuit:
-        """The circuit less the edges that lie on no path from the embedding to the logits; scores stay.
+        """The circuit less the edges that lie on no path from the embedding to the logits; scores
+        stay.
 
-        Under resampling this changes no output: a node that nothing kept feeds carries its replacement. Under
-        mean and zero ablation it can, because such a node computes something from its constant input.
+        Under resampling this changes no output: a node that nothing kept feeds carries its
+            replacement. Under
+        mean and zero ablation it can, because such a node computes something from its constant
+        input.
         """
         return replace(self, mask=on_a_path(self.graph, self.mask))
 
 
-def strength(graph: Graph, scores: Float[np.ndarray, " edges"], absolute: bool) -> Float[np.ndarray, " edges"]:
+def strength(
+    graph: Graph, scores: Float[np.ndarray, " edges"], absolute: bool
+) -> Float[np.ndarray, " edges"]:
     """By what edges are ranked: their (absolute) scores, none of which may be NaN."""
     graph.check_per_edge("scores", scores)
     if np.isnan(scores).any():
-        raise ArgumentError(f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN: nothing to rank.")
+        raise ArgumentError(
+            f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN: nothing to rank."
+        )
     return np.abs(scores) if absolute else scores
 
 

@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from circuitgraph.errors import ArgumentError, GraphError, check_at_least, unknown_name
-from circuitgraph.graph.names import canonical_edge, canonical_node, edge_name, head_name, kv_name, mlp_name
+from circuitgraph.graph.names import (
+    canonical_edge,
+    canonical_node,
+    edge_name,
+    head_name,
+    kv_name,
+    mlp_name,
+)
 
 INPUTS = ("q", "k", "v")
 
@@ -32,10 +39,12 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """An input that reads the residual stream, before its norm; it sees writers of ``stage`` or earlier.
+    """An input that reads the residual stream, before its norm; it sees writers of ``stage`` or
+    earlier.
 
-    ``feeds`` are the indices of the writers that are computed from this input: one head or MLP, all heads of a group
-    where its key-value head is one reader, nothing for the logits. ``head`` is the key-value head's index there.
+    ``feeds`` are the indices of the writers that are computed from this input: one head or MLP, all
+    heads of a group where its key-value head is one reader, nothing for the logits. ``head`` is the
+    key-value head's index there.
     """
 
     name: str
@@ -50,24 +59,26 @@ class Reader:
 class Graph:
     """Every legal edge of one model: a writer may feed every reader that comes after it.
 
-    Edges are numbered reader by reader (layer by layer, q/k/v of each head, then the MLP, the logits last), and
-    within a reader writer by writer. GPT-2 small's shape has 32,491 of them.
+    Edges are numbered reader by reader (layer by layer, q/k/v of each head, then the MLP, the
+    logits last), and within a reader writer by writer. GPT-2 small's shape has 32,491 of them.
 
     Attributes:
         n_layers: number of layers.
         n_heads: attention heads in each layer.
         mlp: whether the layers have MLPs (or MLPs that can write anything but zero).
-        direct: the convention of the ACDC reference implementation, which has one more edge for each q, k and
-            v of each head, from the reader to its own head. Without such an edge the head uses the replaced
-            q (k, v). They are numbered last.
+        direct: the convention of the ACDC reference implementation, which has one more edge for
+            each q, k and v of each head, from the reader to its own head. Without such an edge the
+            head uses the replaced q (k, v). They are numbered last.
         parallel: the MLP of a layer does not see the heads of that layer.
-        coupled: the heads of a layer share a post-norm, so that what goes into one of them changes, through the norm's
-            divisor, what all of them write.
-        n_kv_heads: if given, k and v are one reader for each key-value head (``a5.kv1<k>``, after all q of its layer),
-            which feeds a group of query heads; if None they are one for each query head, as EAP-IG and MIB count.
+        coupled: the heads of a layer share a post-norm, so that what goes into one of them changes,
+            through the norm's divisor, what all of them write.
+        n_kv_heads: if given, k and v are one reader for each key-value head (``a5.kv1<k>``, after
+            all q of its layer), which feeds a group of query heads; if None they are one for each
+            query head, as EAP-IG and MIB count.
 
     Raises:
-        ArgumentError: a count below one, heads that cannot be grouped so, or ``direct`` with ``n_kv_heads``.
+        ArgumentError: a count below one, heads that cannot be grouped so, or ``direct`` with
+            ``n_kv_heads``.
     """
 
     n_layers: int
@@ -85,11 +96,14 @@ class Graph:
             return
         check_at_least("n_kv_heads", self.n_kv_heads, 1)
         if self.n_heads % self.n_kv_heads:
-            raise ArgumentError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key-value heads evenly.")
+            raise ArgumentError(
+                f"{self.n_heads} heads cannot share {self.n_kv_heads} key-value heads evenly."
+            )
         if self.direct:
             raise ArgumentError(
-                "The reference's direct edges lead from a q, k or v to its one head. Where a key-value head is one "
-                "reader for several heads there are none: use one or the other."
+                "The reference's direct edges lead from a q, k or v to its one head. Where a "
+                "key-value head is one reader for several heads there are none: use one or the "
+                "other."
             )
 
     @cached_property
@@ -98,21 +112,28 @@ class Graph:
         found = [Writer("embed", "embed", -1, -1, 0)]
         for layer in range(self.n_layers):
             stage = layer * self._sublayers
-            found += [Writer(head_name(layer, h), "head", layer, h, stage + 1) for h in range(self.n_heads)]
+            found += [
+                Writer(head_name(layer, h), "head", layer, h, stage + 1)
+                for h in range(self.n_heads)
+            ]
             if self.mlp:
                 found.append(Writer(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers))
         return tuple(found)
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
-        """All readers, in the order of the forward pass; the q, k and v of one head lie side by side."""
+        """All readers, in the order of the forward pass; the q, k and v of one head lie side by
+        side.
+        """
         found: list[Reader] = []
         for layer in range(self.n_layers):
             stage = layer * self._sublayers
             found += self._attention_readers(layer, stage)
             if self.mlp:
                 feeds = (self.writer_index(mlp_name(layer)),)
-                found.append(Reader(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers - 1, feeds))
+                found.append(
+                    Reader(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers - 1, feeds)
+                )
         return (
             *found,
             Reader("logits", "logits", self.n_layers, -1, self.n_layers * self._sublayers, ()),
@@ -122,12 +143,21 @@ class Graph:
         heads = [self.writer_index(head_name(layer, h)) for h in range(self.n_heads)]
         if self.n_kv_heads is None:
             named = ((h, head_name(layer, h)) for h in range(self.n_heads))
-            return [Reader(f"{name}<{i}>", i, layer, h, stage, (heads[h],)) for h, name in named for i in INPUTS]
-        found = [Reader(f"{head_name(layer, h)}<q>", "q", layer, h, stage, (heads[h],)) for h in range(self.n_heads)]
+            return [
+                Reader(f"{name}<{i}>", i, layer, h, stage, (heads[h],))
+                for h, name in named
+                for i in INPUTS
+            ]
+        found = [
+            Reader(f"{head_name(layer, h)}<q>", "q", layer, h, stage, (heads[h],))
+            for h in range(self.n_heads)
+        ]
         size = self.n_heads // self.n_kv_heads
         for g in range(self.n_kv_heads):
             group = tuple(heads[g * size : (g + 1) * size])
-            found += [Reader(f"{kv_name(layer, g)}<{i}>", i, layer, g, stage, group) for i in ("k", "v")]
+            found += [
+                Reader(f"{kv_name(layer, g)}<{i}>", i, layer, g, stage, group) for i in ("k", "v")
+            ]
         return found
 
     def moved_by(self, reader: Reader) -> tuple[int, ...]:
@@ -151,7 +181,9 @@ class Graph:
 
     @cached_property
     def ends(self) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " edges"]]:
-        """Reader and writer index of each edge; a direct edge has its own reader, and -1 for the writer."""
+        """Reader and writer index of each edge; a direct edge has its own reader, and -1 for the
+        writer.
+        """
         dst, src = np.nonzero(self.legal)
         if self.direct:
             split = np.flatnonzero([r.kind in INPUTS for r in self.readers])
@@ -214,7 +246,9 @@ class Graph:
         return {name: i for i, name in enumerate(self.edges)}
 
     def check_per_edge(self, name: str, values: Shaped[np.ndarray, "..."]) -> None:
-        """Raise `GraphError` unless ``values``, called ``name`` in the message, has one entry per edge."""
+        """Raise `GraphError` unless ``values``, called ``name`` in the message, has one entry per
+        edge.
+        """
         if values.shape != (self.n_edges,):
             raise GraphError(
                 f"{name} has shape {values.shape}, but the graph has {self.n_edges} edges: "
@@ -222,12 +256,16 @@ class Graph:
             )
 
     def to_networkx(self) -> nx.DiGraph:
-        """The graph with one node per writer or logits, and an edge attribute ``inputs`` (such as ``"qv"``)."""
+        """The graph with one node per writer or logits, and an edge attribute ``inputs`` (such as
+        ``"qv"``).
+        """
         return networkx_of(self, np.ones(self.n_edges, bool))
 
 
 def networkx_of(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
-    """The kept edges of a graph between whole nodes: parallel q, k and v edges become one, with ``inputs``."""
+    """The kept edges of a graph between whole nodes: parallel q, k and v edges become one, with
+    ``inputs``.
+    """
     found = nx.DiGraph()
     found.add_nodes_from((w.name, {"kind": w.kind, "layer": w.layer}) for w in graph.writers)
     found.add_node("logits", kind="logits", layer=graph.n_layers)

@@ -1,8 +1,12 @@
-"""Names of nodes and edges: one canonical form is printed, the forms of papers and other tools are understood.
+"""Names of nodes and edges: one canonical form is printed, the forms of papers and other tools are
+understood.
 
-Canonical: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; a head's inputs ``a5.h1<q>``,
-``<k>``, ``<v>``; those of a key-value head that is one reader for a group of heads ``a5.kv1<k>``, ``<v>``; an edge
-``a5.h1->a7.h3<q>``. Aliases: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG), ``blocks.5.attn.hook_result[1]``,
+Canonical: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; a head's inputs
+    ``a5.h1<q>``,
+``<k>``, ``<v>``; those of a key-value head that is one reader for a group of heads ``a5.kv1<k>``,
+``<v>``; an edge
+``a5.h1->a7.h3<q>``. Aliases: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
+``blocks.5.attn.hook_result[1]``,
 ``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ... (TransformerLens).
 """
 
@@ -60,8 +64,8 @@ def canonical_node(text: str) -> str:
     """The canonical name of a writer or reader given in any known form.
 
     Raises:
-        UnknownNameError: the text has none of the known forms. Whether the node exists in a given graph is
-            for the graph to say.
+        UnknownNameError: the text has none of the known forms. Whether the node exists in a given
+            graph is for the graph to say.
     """
     wanted = text.strip().lower()
     for name, forms in _FIXED.items():
@@ -79,8 +83,8 @@ def canonical_node(text: str) -> str:
         if match := re.fullmatch(form, wanted):
             return mlp_name(int(match["layer"]))
     raise UnknownNameError(
-        f"{text!r} is not the name of a node. Expected for example 'embed', 'a5.h1' (or 'L5H1', '5.1'), "
-        "'a5.h1<q>', 'm3' or 'logits'."
+        f"{text!r} is not the name of a node. Expected for example 'embed', 'a5.h1' (or 'L5H1', "
+        "'5.1'), 'a5.h1<q>', 'm3' or 'logits'."
     )
 
 
@@ -92,5 +96,7 @@ def canonical_edge(text: str) -> str:
     """
     ends = text.split(ARROW)
     if len(ends) != 2:
-        raise UnknownNameError(f"{text!r} is not the name of an edge. Expected for example 'a5.h1->a7.h3<q>'.")
+        raise UnknownNameError(
+            f"{text!r} is not the name of an edge. Expected for example 'a5.h1->a7.h3<q>'."
+        )
     return edge_name(canonical_node(ends[0]), canonical_node(ends[1]))

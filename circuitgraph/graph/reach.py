@@ -1,4 +1,6 @@
-"""Which kept edges lie on a path from the embedding to the logits, and which readers are still of use."""
+"""Which kept edges lie on a path from the embedding to the logits, and which readers are still of
+use.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from circuitgraph.graph.graph import Graph
 def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """The kept edges that a path from the embedding to the logits runs through.
 
-    A path enters a head by its q, k or v (in the direct convention only where that direct edge is kept) and an MLP
-    by its input. Under a post-norm what enters one head enters all heads of its layer.
+    A path enters a head by its q, k or v (in the direct convention only where that direct edge is
+    kept) and an MLP by its input. Under a post-norm what enters one head enters all heads of its
+    layer.
     """
     flow = _flow(graph, mask)
     forward = nx.descendants(flow, ("w", 0)) | {("w", 0)}
@@ -33,19 +36,26 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     flow = nx.DiGraph()
     flow.add_nodes_from(("w", i) for i in range(len(graph.writers)))
     flow.add_nodes_from(("r", i) for i in range(len(graph.readers)))
-    flow.add_edges_from((("w", s), ("r", d)) for d, s in zip(dst[kept].tolist(), src[kept].tolist(), strict=True))
+    flow.add_edges_from(
+        (("w", s), ("r", d)) for d, s in zip(dst[kept].tolist(), src[kept].tolist(), strict=True)
+    )
     cut = set(dst[(src < 0) & ~mask].tolist())
     flow.add_edges_from(
-        (("r", i), ("w", moved)) for i, r in enumerate(graph.readers) if i not in cut for moved in graph.moved_by(r)
+        (("r", i), ("w", moved))
+        for i, r in enumerate(graph.readers)
+        if i not in cut
+        for moved in graph.moved_by(r)
     )
     return flow
 
 
 def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
-    """Edges whose reader's node still feeds something: the others are dead, and ACDC removes them untested.
+    """Edges whose reader's node still feeds something: the others are dead, and ACDC removes them
+    untested.
 
-    Under a post-norm a head lives as long as any head of its layer feeds something: it is part of their divisor.
-    A q, k or v counts as dead too when its direct edge is gone, as in the reference implementation of ACDC.
+    Under a post-norm a head lives as long as any head of its layer feeds something: it is part of
+    their divisor. A q, k or v counts as dead too when its direct edge is gone, as in the reference
+    implementation of ACDC.
     """
     dst, src = graph.ends
     ordinary = src >= 0

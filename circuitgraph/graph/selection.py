@@ -14,13 +14,16 @@ from circuitgraph.graph.circuit import Circuit, check_size, strength
 from circuitgraph.graph.graph import Graph
 
 
-def greedy(graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True) -> Circuit:
-    """The ``n`` edges taken one after the other, each the strongest into a node that is connected to the logits.
+def greedy(
+    graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True
+) -> Circuit:
+    """The ``n`` edges taken one after the other, each the strongest into a node that is connected
+    to the logits.
 
-    A node is connected once an edge that starts at it is taken; all its inputs are open then. Under a post-norm the
-    heads of a layer are connected together. Ties go to the edge numbered first. This is the greedy search of Hanna et
-    al. (2024): from every edge a path leads to the logits, but a node may have no input yet, which `Circuit.pruned`
-    sees to.
+    A node is connected once an edge that starts at it is taken; all its inputs are open then. Under
+    a post-norm the heads of a layer are connected together. Ties go to the edge numbered first.
+    This is the greedy search of Hanna et al. (2024): from every edge a path leads to the logits,
+    but a node may have no input yet, which `Circuit.pruned` sees to.
 
     Raises:
         GraphError: a graph with direct edges, which are no choice of their own.
@@ -42,14 +45,19 @@ def greedy_above(
     """
     check_finite("threshold", threshold)
     size, mask = strength(graph, scores, absolute), np.zeros(graph.n_edges, bool)
-    mask[list(itertools.takewhile(lambda edge: size[edge] >= threshold, _from_logits(graph, size)))] = True
+    mask[
+        list(itertools.takewhile(lambda edge: size[edge] >= threshold, _from_logits(graph, size)))
+    ] = True
     return Circuit(graph, mask, scores)
 
 
 def _from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterator[int]:
     """All edges in the order in which a greedy search takes them."""
     if graph.direct:
-        raise GraphError("Greedy selection works on graphs without direct edges: use Circuit.top or Circuit.above.")
+        raise GraphError(
+            "Greedy selection works on graphs without direct edges: use Circuit.top or "
+            "Circuit.above."
+        )
     dst, src = graph.ends
     into = [np.flatnonzero(dst == r).tolist() for r in range(len(graph.readers))]
     moving: list[list[int]] = [[] for _ in graph.writers]
@@ -75,5 +83,7 @@ def among(graph: Graph, chosen: Bool[np.ndarray, " writers"]) -> Circuit:
     An input that several heads share belongs to the chosen nodes if one of those heads does.
     """
     dst, src = graph.ends
-    reader_chosen = np.array([not r.feeds or bool(chosen[list(r.feeds)].any()) for r in graph.readers])
+    reader_chosen = np.array(
+        [not r.feeds or bool(chosen[list(r.feeds)].any()) for r in graph.readers]
+    )
     return Circuit(graph, reader_chosen[dst] & ((src < 0) | chosen[src]))

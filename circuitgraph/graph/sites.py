@@ -1,6 +1,7 @@
 """Sites: places in a model that a hypothesis can speak of, ``head(0, 3) @ "B1"``.
 
-A site is a node of the graph (or a neuron or dictionary feature inside an MLP) at named positions of the prompt.
+A site is a node of the graph (or a neuron or dictionary feature inside an MLP) at named positions
+of the prompt.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Site:
 
     @property
     def node(self) -> str:
-        """The node's name in the graph: ``a0.h3``, ``m1``, ``m1.n7``, ``m1.f20``, ``embed``, ``logits``."""
+        """The node's name in the graph: ``a0.h3``, ``m1``, ``m1.n7``, ``m1.f20``, ``embed``,
+        ``logits``.
+        """
         names = {
             "head": head_name(self.layer, self.index),
             "mlp": mlp_name(self.layer),
@@ -56,7 +59,9 @@ class Site:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the node reads: ``q``, ``k``, ``v``, or the stream (``x``); nothing for the embedding."""
+        """What the node reads: ``q``, ``k``, ``v``, or the stream (``x``); nothing for the
+        embedding.
+        """
         if self.kind == "head":
             return ATTENTION_INPUTS
         return () if self.kind == "embed" else (STREAM,)
@@ -89,7 +94,9 @@ def mlp(layer: int) -> Site:
 
 
 def neuron(layer: int, neuron: int | Iterable[int]) -> Site | Sites:
-    """What one hidden neuron of an MLP writes: its activation times its row of the output weights; or several."""
+    """What one hidden neuron of an MLP writes: its activation times its row of the output weights;
+    or several.
+    """
     return _each("neuron", layer, neuron)
 
 

@@ -21,9 +21,11 @@ class Node:
         path: names from the root to here; what identifies the node.
         variable: whose value the site is said to carry.
         site: where.
-        feeds: the input of the parent's site that this one enters (``q``, ``k``, ``v``, or ``x``), "" for the root. If
-            a site enters several inputs, each is a path, and so a node, of its own.
-        children: claimed inputs of this site. A node without any is a leaf: all its inputs come from one prompt.
+        feeds: the input of the parent's site that this one enters (``q``, ``k``, ``v``, or ``x``),
+            "" for the root. If a site enters several inputs, each is a path, and so a node, of its
+            own.
+        children: claimed inputs of this site. A node without any is a leaf: all its inputs come
+            from one prompt.
         tie: nodes of one tie share their donors; None for a node that draws alone.
     """
 
@@ -36,7 +38,9 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The path in one line, from the node to the output: ``a0.h3@B1<k> > a1.h6@A2 > logits@A2``."""
+        """The path in one line, from the node to the output: ``a0.h3@B1<k> > a1.h6@A2 >
+        logits@A2``.
+        """
         return " > ".join(reversed(self.path))
 
     def walk(self) -> Iterator[Node]:

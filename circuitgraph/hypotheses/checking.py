@@ -1,6 +1,7 @@
 """All that is wrong with a hypothesis, at once, before any model runs.
 
-Three stages: the text alone; against the model and the task; the program on prompts. A stage whose questions make no
+Three stages: the text alone; against the model and the task; the program on prompts. A stage whose
+    questions make no
 sense after what the one before it found is left out.
 """
 
@@ -42,13 +43,18 @@ class Checked:
     def refuse(self) -> None:
         """Raise `HypothesisError` with all problems, if there are any."""
         if self.problems:
-            ordered = sorted(dict.fromkeys(self.problems), key=lambda f: (f.where.file, f.where.line))
+            ordered = sorted(
+                dict.fromkeys(self.problems), key=lambda f: (f.where.file, f.where.line)
+            )
             title = f"The hypothesis {self.hypothesis.name!r} cannot be tested as it is written:"
-            raise HypothesisError(list_problems(title, [str(finding) for finding in ordered], limit=50))
+            raise HypothesisError(
+                list_problems(title, [str(finding) for finding in ordered], limit=50)
+            )
 
 
 def check(study: Study) -> list[Finding]:
-    """Refuse a hypothesis that cannot be tested as it is written; what is worth knowing of it comes back.
+    """Refuse a hypothesis that cannot be tested as it is written; what is worth knowing of it comes
+    back.
 
     Raises:
         HypothesisError: with file and line of every problem.
@@ -82,7 +88,8 @@ def open_checked(hypothesis: Hypothesis, *, model: str | None = None, seed: int 
         model: instead of the hypothesis's own.
 
     Raises:
-        HypothesisError: with file and line of every problem, a model that cannot be loaded among them.
+        HypothesisError: with file and line of every problem, a model that cannot be loaded among
+            them.
     """
     checked = Checked(hypothesis)
     broken = _text(checked)

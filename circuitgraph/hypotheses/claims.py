@@ -1,4 +1,5 @@
-"""Claims: what a hypothesis file says, one checkable thing at a time, each with an id that a person can read.
+"""Claims: what a hypothesis file says, one checkable thing at a time, each with an id that a person
+can read.
 
 Making the list loads neither jax nor torch; running a claim does.
 """
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 Profile = Literal["dev", "ci", "hunt"]
 PROMPTS: dict[Profile, int] = {"dev": 2000, "ci": 2000, "hunt": 10_000}
-"""How many prompts the statistics of each profile are taken on; ``dev`` shows the numbers that ``scrub`` shows."""
+"""How many prompts the statistics of each profile are taken on; ``dev`` shows the numbers that
+``scrub`` shows.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Untested(Verdict):
 
 @dataclass
 class Context:
-    """What the claims of one hypothesis share: the model, the prompts and what is measured on them, each made once.
+    """What the claims of one hypothesis share: the model, the prompts and what is measured on them,
+    each made once.
 
     Attributes:
         model: another model than the hypothesis's own.
@@ -62,7 +66,9 @@ class Context:
             raise
 
     def evidence(self, n: int | None = None) -> Evidence:
-        """What is measured on ``n`` prompts, if neither the profile nor the user wants another number."""
+        """What is measured on ``n`` prompts, if neither the profile nor the user wants another
+        number.
+        """
         from circuitgraph.hypotheses.evidence import Evidence
 
         n = self.n_prompts or n or PROMPTS[self.profile]
@@ -74,8 +80,8 @@ class Context:
         """The verdict on one claim.
 
         Raises:
-            CircuitGraphError: for the claim ``program``, all that is wrong with the hypothesis, or with its model or
-                task; for others what hinders just them.
+            CircuitGraphError: for the claim ``program``, all that is wrong with the hypothesis, or
+                with its model or task; for others what hinders just them.
         """
         if claim.kind != "program":
             try:
@@ -90,7 +96,8 @@ class Claim:
     """One checkable thing.
 
     Attributes:
-        id: readable, unique in its hypothesis and always the same, such as ``rival[no previous-token head]``.
+        id: readable, unique in its hypothesis and always the same, such as ``rival[no
+            previous-token head]``.
         kind: ``program``, ``expect``, ``scrub``, ``rival``, ``holds``, ``never`` or ``property``.
         where: the line of the file that makes it.
     """
@@ -109,14 +116,20 @@ def claims(about: Hypothesis | Study) -> list[Claim]:
     """All that a hypothesis says and that can be checked, in the order in which it is best read."""
     hypothesis = about if isinstance(about, Hypothesis) else about.hypothesis
     found = [Claim("program", "program", hypothesis.declared, _sound)]
-    found += [Claim(_id("expect", e.name), "expect", e.where, _Expected(e)) for e in hypothesis.expectations]
+    found += [
+        Claim(_id("expect", e.name), "expect", e.where, _Expected(e))
+        for e in hypothesis.expectations
+    ]
     found.append(Claim("scrub", "scrub", hypothesis.declared, _scrubbed))
     found += [Claim(_id("rival", r.name), "rival", r.where, _Beaten(r)) for r in hypothesis.rivals]
     for prop in hypothesis.properties:
         kind = "property" if prop.function is None else prop.kind
         found.append(Claim(_id(kind, prop.name), kind, prop.where, _Hunted(prop)))
     ids = numbered(claim.id for claim in found)
-    return [Claim(name, claim.kind, claim.where, claim.judge) for name, claim in zip(ids, found, strict=True)]
+    return [
+        Claim(name, claim.kind, claim.where, claim.judge)
+        for name, claim in zip(ids, found, strict=True)
+    ]
 
 
 def slug(name: str) -> str:
@@ -156,7 +169,11 @@ def _sound(context: Context) -> Verdict:
 
     notes = check(context.study)
     counted = f"{len(context.hypothesis.variables)} variables that give the task's answers"
-    return Verdict(True, f"program: {counted}, {len(notes)} notes" if notes else f"program: {counted}", _lines(notes))
+    return Verdict(
+        True,
+        f"program: {counted}, {len(notes)} notes" if notes else f"program: {counted}",
+        _lines(notes),
+    )
 
 
 def _scrubbed(context: Context) -> Verdict:
@@ -181,7 +198,9 @@ class _Beaten:
         more, held = found.difference, found.difference.low > 0
         recovered = f"it recovers {found.recovered.mean:.3f} of the loss, the hypothesis {record.recovered.mean:.3f}"
         by = f"more by {more.mean:.3f} [{more.low:.3f}, {more.high:.3f}], {record.n} prompts"
-        return Verdict(held, f"rival {found.name!r}: {recovered}, {by}: {'held' if held else 'refuted'}")
+        return Verdict(
+            held, f"rival {found.name!r}: {recovered}, {by}: {'held' if held else 'refuted'}"
+        )
 
 
 def _lines(notes: Iterable[object]) -> str:

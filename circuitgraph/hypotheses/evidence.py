@@ -1,4 +1,6 @@
-"""Evidence: a study's prompts with everything that is measured on them, each thing once and when it is asked for."""
+"""Evidence: a study's prompts with everything that is measured on them, each thing once and when it
+is asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ N_PROMPTS = 2000
 
 @dataclass
 class Evidence:
-    """Prompts that nobody has looked at while writing the hypothesis, and what the model does on them.
+    """Prompts that nobody has looked at while writing the hypothesis, and what the model does on
+    them.
 
     Attributes:
         n: how many prompts of the evaluation split.
@@ -46,7 +49,13 @@ class Evidence:
     @cached_property
     def pool(self) -> Pool:
         """The same, ready to run."""
-        return Pool(self.study.model, self.batch.tokens, self.batch.places, self.study.roles, memory=self.memory)
+        return Pool(
+            self.study.model,
+            self.batch.tokens,
+            self.batch.places,
+            self.study.roles,
+            memory=self.memory,
+        )
 
     @cached_property
     def codes(self) -> dict[str, Int[np.ndarray, " pool"]]:
@@ -79,7 +88,12 @@ class Evidence:
     def follows_program(self) -> Bool[np.ndarray, " pool"]:
         """Whether the model says what the program says."""
         said = self.texts(self.plain.top)
-        return np.array([t in self.study.program.answers(p) for t, p in zip(said, self.batch.prompts, strict=True)])
+        return np.array(
+            [
+                t in self.study.program.answers(p)
+                for t, p in zip(said, self.batch.prompts, strict=True)
+            ]
+        )
 
     def once(self, make: Callable[[Evidence], T]) -> T:
         """What a function makes of these prompts, made when it is first asked for."""
@@ -95,4 +109,6 @@ class Evidence:
 
 def layouts_of(batch: Batch) -> Int[np.ndarray, " prompts"]:
     """Equal numbers for prompts of equal length with their roles at equal places."""
-    return classes((len(p), *map(int, at)) for p, at in zip(batch.prompts, batch.places, strict=True))
+    return classes(
+        (len(p), *map(int, at)) for p, at in zip(batch.prompts, batch.places, strict=True)
+    )

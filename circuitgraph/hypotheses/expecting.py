@@ -1,6 +1,7 @@
 """Expectations: what was measured against the bounds that a hypothesis file gives.
 
-An expectation holds only if its whole 95 % interval lies within the bounds. A mean inside with an interval that
+An expectation holds only if its whole 95 % interval lies within the bounds. A mean inside with an
+interval that
 crosses a bound is not shown, and the verdict asks for more prompts.
 """
 
@@ -42,7 +43,8 @@ def judge(evidence: Evidence, expectation: Expectation) -> Verdict:
     detail = [seen] if seen and not held else []
     if expectation.rivals_below is not None:
         worse = [
-            f"rival {name!r} recovers {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}], not below {expectation.rivals_below:g}"
+            f"rival {name!r} recovers {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}], not below "
+            f"{expectation.rivals_below:g}"
             for name, i in _rivals(evidence).items()
             if i.high >= expectation.rivals_below
         ]
@@ -63,8 +65,14 @@ def _compared(found: Interval, expectation: Expectation) -> tuple[bool, str]:
 def _accuracy(evidence: Evidence, expectation: Expectation) -> Measured:
     right = evidence.follows_program
     said = evidence.texts(evidence.plain.top)
-    wrong = sorted((p for p, ok in zip(evidence.batch.prompts, right, strict=True) if not ok), key=len)
-    shown = "" if not wrong else _wrong(evidence, wrong[0], said[evidence.batch.prompts.index(wrong[0])])
+    wrong = sorted(
+        (p for p, ok in zip(evidence.batch.prompts, right, strict=True) if not ok), key=len
+    )
+    shown = (
+        ""
+        if not wrong
+        else _wrong(evidence, wrong[0], said[evidence.batch.prompts.index(wrong[0])])
+    )
     return proportion(int(right.sum()), len(right)), shown
 
 
@@ -89,8 +97,9 @@ def _interchange(evidence: Evidence, expectation: Expectation) -> Measured:
     found = interchange(evidence, expectation.of, evidence.seed)
     if found.accuracy is None:
         raise HypothesisError(
-            f"The program says nothing on any of {found.n_prompts} prompts once {'+'.join(expectation.of)} is swapped: "
-            "let the output be defined there, or swap other variables along."
+            f"The program says nothing on any of {found.n_prompts} prompts once "
+            f"{'+'.join(expectation.of)} is swapped: let the output be defined there, or swap other "
+            "variables along."
         )
     return found.accuracy, "\n".join(map(str, found.failures[:1]))
 
@@ -103,10 +112,14 @@ def _attention(evidence: Evidence, expectation: Expectation) -> Measured:
     """Mean attention from the site's role to the role asked for, over prompts."""
     site, roles = expectation.site, evidence.study.roles
     if site is None or site.kind != "head" or len(site.roles) != 1 or expectation.to is None:
-        raise HypothesisError(f"{expectation.where}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'.")
+        raise HypothesisError(
+            f"{expectation.where}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'."
+        )
     pattern = attention(evidence.pool, site)
     rows = np.arange(len(evidence.batch))
-    at, to = (evidence.batch.places[:, roles.index(role)] for role in (site.roles[0], expectation.to))
+    at, to = (
+        evidence.batch.places[:, roles.index(role)] for role in (site.roles[0], expectation.to)
+    )
     return mean_of(pattern[rows, at, to], evidence.seed), ""
 
 

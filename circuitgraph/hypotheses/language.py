@@ -1,7 +1,10 @@
-"""The language: variables, output, expectations, rivals and properties, as decorated functions of one `Hypothesis`.
+"""The language: variables, output, expectations, rivals and properties, as decorated functions of
+one `Hypothesis`.
 
-A variable is a function whose parameters are its parents, as pytest's fixtures are; ``p`` is the prompt. Nothing is
-checked here but Python's own types: `circuitgraph.hypotheses.checking` finds all that is wrong with a file at once.
+A variable is a function whose parameters are its parents, as pytest's fixtures are; ``p`` is the
+prompt. Nothing is
+checked here but Python's own types: `circuitgraph.hypotheses.checking` finds all that is wrong with
+    a file at once.
 """
 
 from __future__ import annotations
@@ -40,11 +43,13 @@ class Where:
 
 @dataclass(frozen=True)
 class Variable:
-    """A function of the prompt or of other variables, and the sites that are said to carry its value.
+    """A function of the prompt or of other variables, and the sites that are said to carry its
+    value.
 
     Attributes:
         sites: none for a step inside the sites of those that use it, which its parents then feed.
-        routes: for ``q``, ``k`` and ``v`` the parents that enter there. A parent in none of them enters everywhere.
+        routes: for ``q``, ``k`` and ``v`` the parents that enter there. A parent in none of them
+            enters everywhere.
         through: for a parent the site that it passes on its way, if not by the direct path.
         role: what the site is called, in words.
         together: whether several sites share one donor.
@@ -79,7 +84,8 @@ class Expectation:
     """A number that the model should reach.
 
     Attributes:
-        quantity: ``accuracy``, ``loss_recovered``, ``interchange_accuracy``, ``necessity``, ``attention``, or a metric.
+        quantity: ``accuracy``, ``loss_recovered``, ``interchange_accuracy``, ``necessity``,
+            ``attention``, or a metric.
         of: variables (or, for attention, the site) that it is about.
         to: the role that is attended to.
         n: how many prompts are drawn.
@@ -111,7 +117,8 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Rival:
-    """The hypothesis with something else in place of a part; it should do worse, and may be wrong on paper.
+    """The hypothesis with something else in place of a part; it should do worse, and may be wrong
+    on paper.
 
     Attributes:
         drop: variables whose sites claim nothing, so that they are resampled like all else.
@@ -131,8 +138,10 @@ class Property:
     """Something that holds for every prompt, but for an allowed share.
 
     Attributes:
-        kind: ``holds`` (the function asserts), ``never`` (it returns what must not be), or one of the library's.
-        function: from what its parameters name: ``p``, ``donor``, ``run``, ``relabel``; None for the library's.
+        kind: ``holds`` (the function asserts), ``never`` (it returns what must not be), or one of
+            the library's.
+        function: from what its parameters name: ``p``, ``donor``, ``run``, ``relabel``; None for
+            the library's.
         of, settings: the variables that a property of the library is about, and its numbers.
         allow: the share of prompts that may be exceptions.
         max_examples: how many examples the hunt takes; the profile's number if None.
@@ -160,10 +169,11 @@ class Hypothesis:
         settings: of the task, such as ``{"corruption": "swap"}``.
         where: which of the task's prompts it is about, as a function of the prompt; all if None.
         metric: what the loss is; the task's default if None.
-        unclaimed: how inputs that no claim covers are resampled. ``joint``: those of one node from one random prompt;
-            ``everywhere``: those of all nodes from one; ``separate``: each edge from its own; ``keep``: not at all.
-        align: ``role`` moves a donor's activations to the places of the same roles; ``index`` takes only donors whose
-            roles stand at the same places.
+        unclaimed: how inputs that no claim covers are resampled. ``joint``: those of one node from
+            one random prompt; ``everywhere``: those of all nodes from one; ``separate``: each edge
+            from its own; ``keep``: not at all.
+        align: ``role`` moves a donor's activations to the places of the same roles; ``index`` takes
+            only donors whose roles stand at the same places.
     """
 
     def __init__(
@@ -205,10 +215,10 @@ class Hypothesis:
         """Declare the decorated function as a variable.
 
         Args:
-            at: the site that carries it, or several, each with its own donor unless ``together``. Without any it is a
-                step inside the sites of the variables that use it.
-            q, k, v: for a head, the parents (names, or several) that enter each input. A parent that none of them
-                names enters all that it can.
+            at: the site that carries it, or several, each with its own donor unless ``together``.
+                Without any it is a step inside the sites of the variables that use it.
+            q, k, v: for a head, the parents (names, or several) that enter each input. A parent
+                that none of them names enters all that it can.
             through: for a parent, the site that it passes on the way here.
             role: what the site is called, such as "previous-token head".
         """
@@ -218,7 +228,14 @@ class Hypothesis:
             passed = {names_of(parent)[0]: site for parent, site in (through or {}).items()}
             kept = {name: parents for name, parents in routes.items() if parents}
             found = Variable(
-                function.__name__, function, sites_of(at), kept, passed, role, together, _place(function, self)
+                function.__name__,
+                function,
+                sites_of(at),
+                kept,
+                passed,
+                role,
+                together,
+                _place(function, self),
             )
             self.variables.append(found)
             return found
@@ -228,7 +245,8 @@ class Hypothesis:
     def output(
         self, at: Site, *, through: Mapping[Any, Site] | None = None
     ) -> Callable[[Callable[..., Any]], Variable]:
-        """Declare the decorated function as what the model says: a token's text, or a set of texts, any of them right.
+        """Declare the decorated function as what the model says: a token's text, or a set of texts,
+        any of them right.
 
         Args:
             at: ``logits`` at the role where the prompt ends.
@@ -252,15 +270,26 @@ class Hypothesis:
         n: int | None = None,
         rivals_below: Number | None = None,
     ) -> None:
-        """Expect a number of the model, with its 95 % interval inside the bounds; see `Expectation`."""
+        """Expect a number of the model, with its 95 % interval inside the bounds; see
+        `Expectation`.
+        """
         site = of if isinstance(of, Site) else None
         about = () if site is not None else names_of(of)
-        self.expectations.append(Expectation(quantity, at_least, at_most, about, site, to, n, rivals_below, _caller()))
+        self.expectations.append(
+            Expectation(quantity, at_least, at_most, about, site, to, n, rivals_below, _caller())
+        )
 
     def rival(
-        self, name: str, *, drop: Any = (), move: Mapping[Any, At] | None = None, **replace: Callable[..., Any]
+        self,
+        name: str,
+        *,
+        drop: Any = (),
+        move: Mapping[Any, At] | None = None,
+        **replace: Callable[..., Any],
     ) -> None:
-        """Name a rival: variables dropped, moved to other sites, or with other functions; see `Rival`."""
+        """Name a rival: variables dropped, moved to other sites, or with other functions; see
+        `Rival`.
+        """
         moved = {names_of(variable)[0]: sites_of(at) for variable, at in (move or {}).items()}
         self.rivals.append(Rival(name, names_of(drop), replace, moved, _caller()))
 
@@ -274,11 +303,13 @@ class Hypothesis:
     ) -> Any:
         """Declare a property: the decorated function asserts something of every prompt.
 
-        Its parameters say what it is given: ``p`` a prompt, ``donor`` another, ``run`` what runs the model on a prompt,
+        Its parameters say what it is given: ``p`` a prompt, ``donor`` another, ``run`` what runs
+            the model on a prompt,
         ``relabel`` a random exchange of words that the task treats alike.
 
         Args:
-            allow: the share of prompts that may be exceptions; it is measured on the task's own distribution.
+            allow: the share of prompts that may be exceptions; it is measured on the task's own
+                distribution.
             exceptions: prompts that are known not to obey.
         """
         return self._declare("holds", function, allow, max_examples, tuple(exceptions))
@@ -291,7 +322,9 @@ class Hypothesis:
         max_examples: int | None = None,
         exceptions: Iterable[str] = (),
     ) -> Any:
-        """Declare a property: what the decorated function returns is true of no prompt. Otherwise as `holds`."""
+        """Declare a property: what the decorated function returns is true of no prompt. Otherwise
+        as `holds`.
+        """
         return self._declare("never", function, allow, max_examples, tuple(exceptions))
 
     def property(
@@ -308,7 +341,9 @@ class Hypothesis:
         about = names_of(of)
         name = " ".join([kind, *(["of " + "+".join(about)] if about else [])])
         self.properties.append(
-            Property(name, kind, None, about, settings, allow, max_examples, tuple(exceptions), _caller())
+            Property(
+                name, kind, None, about, settings, allow, max_examples, tuple(exceptions), _caller()
+            )
         )
 
     def _declare(
@@ -322,7 +357,17 @@ class Hypothesis:
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             where = _place(function, self)
             self.properties.append(
-                Property(function.__name__, kind, function, (), {}, allow, max_examples, exceptions, where)
+                Property(
+                    function.__name__,
+                    kind,
+                    function,
+                    (),
+                    {},
+                    allow,
+                    max_examples,
+                    exceptions,
+                    where,
+                )
             )
             return function
 

@@ -26,8 +26,8 @@ def load_hypotheses(path: str | Path) -> list[Hypothesis]:
     The file stands alone: its folder is not searched for modules. What it prints goes to stderr.
 
     Raises:
-        HypothesisError: there is no such file, it is not Python, it fails (its own error, with its line), or it holds
-            no hypothesis.
+        HypothesisError: there is no such file, it is not Python, it fails (its own error, with its
+            line), or it holds no hypothesis.
     """
     path = Path(path)
     content = _read(path)
@@ -48,8 +48,8 @@ def load_hypotheses(path: str | Path) -> list[Hypothesis]:
     found = {id(value): value for value in vars(module).values() if isinstance(value, Hypothesis)}
     if not found:
         raise NoHypothesisError(
-            f"{str(path)!r} holds no hypothesis. Expected at its top level H = Hypothesis('...', task='...', "
-            "model='...'), from circuitgraph.hypotheses."
+            f"{str(path)!r} holds no hypothesis. Expected at its top level H = Hypothesis('...', "
+            "task='...', model='...'), from circuitgraph.hypotheses."
         )
     return list(found.values())
 
@@ -60,16 +60,22 @@ def _read(path: Path) -> bytes:
     if not path.exists():
         raise HypothesisError(f"There is no hypothesis file {str(path)!r}.")
     if path.suffix != ".py":
-        raise HypothesisError(f"{str(path)!r} is no hypothesis file: expected Python, with a name that ends in .py.")
+        raise HypothesisError(
+            f"{str(path)!r} is no hypothesis file: expected Python, with a name that ends in .py."
+        )
     try:
         return path.read_bytes()
     except OSError as error:
-        raise HypothesisError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+        raise HypothesisError(
+            f"{str(path)!r} cannot be read: {error.strerror or error}."
+        ) from error
 
 
 @contextmanager
 def _module(file: str) -> Iterator[ModuleType]:
-    """A module to execute in, known to Python (as dataclasses need) only meanwhile and under a name of its own."""
+    """A module to execute in, known to Python (as dataclasses need) only meanwhile and under a name
+    of its own.
+    """
     name = f"circuitgraph_hypothesis_file_{next(_numbers)}"
     module = ModuleType(name)
     module.__file__ = file
@@ -93,8 +99,9 @@ def _failure(error: BaseException, file: str) -> str:
     what = said(error)
     if not isinstance(error, Exception):
         what += "\nThe file must not end the program when it is loaded."
-    elif isinstance(error, ModuleNotFoundError) and (Path(file).parent / f"{error.name}.py").is_file():
-        what += (
-            "\nA hypothesis file stands alone, its folder is not searched: install that module, or copy what it needs."
-        )
+    elif (
+        isinstance(error, ModuleNotFoundError)
+        and (Path(file).parent / f"{error.name}.py").is_file()
+    ):
+        what += "\nA hypothesis file stands alone, its folder is not searched: install that module, or copy what it needs."
     return f"{shown(where)}: {what}"

@@ -20,7 +20,9 @@ def shown(where: Where) -> str:
 def innermost(error: BaseException, file: str) -> Where | None:
     """The last line of that file that an error passed through; None if it never was there."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno is not None]
+    lines = [
+        frame.lineno for frame in frames if frame.filename == file and frame.lineno is not None
+    ]
     return Where(file, lines[-1]) if lines else None
 
 

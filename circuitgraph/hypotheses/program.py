@@ -32,7 +32,9 @@ class Program:
     def of(cls, hypothesis: Hypothesis) -> Program:
         """The program of a hypothesis that `checking` has found sound."""
         if hypothesis.output_variable is None:
-            raise HypothesisError(f"{hypothesis.name!r} has no output: declare one with @H.output(at=logits @ role).")
+            raise HypothesisError(
+                f"{hypothesis.name!r} has no output: declare one with @H.output(at=logits @ role)."
+            )
         return cls({v.name: v for v in hypothesis.variables}, hypothesis.output_variable.name)
 
     def with_rival(self, rival: Rival) -> Program:
@@ -52,23 +54,33 @@ class Program:
             HypothesisError: variables need each other in a circle.
         """
         try:
-            return tuple(TopologicalSorter({n: v.parents for n, v in self.variables.items()}).static_order())
+            return tuple(
+                TopologicalSorter({n: v.parents for n, v in self.variables.items()}).static_order()
+            )
         except CycleError as error:
-            raise HypothesisError(f"These variables need each other: {' -> '.join(error.args[1])}.") from error
+            raise HypothesisError(
+                f"These variables need each other: {' -> '.join(error.args[1])}."
+            ) from error
 
     def values(self, prompt: Prompt, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Every variable's value on a prompt; those ``given`` are taken as they are, and those after them follow."""
+        """Every variable's value on a prompt; those ``given`` are taken as they are, and those
+        after them follow.
+        """
         known: dict[str, Any] = {}
         for name in self.order:
             if given is not None and name in given:
                 known[name] = given[name]
                 continue
             variable = self.variables[name]
-            known[name] = variable.function(*(prompt if p == PROMPT else known[p] for p in variable.parameters))
+            known[name] = variable.function(
+                *(prompt if p == PROMPT else known[p] for p in variable.parameters)
+            )
         return known
 
     def answers(self, prompt: Prompt, given: Mapping[str, Any] | None = None) -> frozenset[str]:
-        """What the model should say on a prompt, any of these; empty where the program says nothing."""
+        """What the model should say on a prompt, any of these; empty where the program says
+        nothing.
+        """
         return answers_of(self.values(prompt, given)[self.output])
 
     def codes(self, prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " prompts"]]:

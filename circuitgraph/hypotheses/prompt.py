@@ -1,4 +1,6 @@
-"""A prompt as the functions of a hypothesis see it: its text, its tokens, and the positions that have a name."""
+"""A prompt as the functions of a hypothesis see it: its text, its tokens, and the positions that
+have a name.
+"""
 
 from __future__ import annotations
 
@@ -71,5 +73,6 @@ def prompts_of(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> list[Prompt]:
     ids = tokenizer.encode_all([pair.clean for pair in pairs])
     known = {token: tokenizer.decode([token]).strip() for row in ids for token in row}
     return [
-        Prompt(pair, tuple(row), tuple(known[token] for token in row)) for pair, row in zip(pairs, ids, strict=True)
+        Prompt(pair, tuple(row), tuple(known[token] for token in row))
+        for pair, row in zip(pairs, ids, strict=True)
     ]

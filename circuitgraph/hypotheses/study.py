@@ -65,7 +65,12 @@ class Study:
             CircuitGraphError: either does not exist, or they do not fit each other.
         """
         loaded = load_model(model or hypothesis.model)
-        return cls(hypothesis, loaded, load_task(hypothesis.task, loaded, seed=seed, **hypothesis.settings), seed)
+        return cls(
+            hypothesis,
+            loaded,
+            load_task(hypothesis.task, loaded, seed=seed, **hypothesis.settings),
+            seed,
+        )
 
     @cached_property
     def program(self) -> Program:
@@ -82,10 +87,14 @@ class Study:
         """The roles that sites name, those of rivals among them."""
         variables = self.hypothesis.variables
         sites = [s for v in variables for s in (*v.sites, *v.through.values())]
-        sites += [s for rival in self.hypothesis.rivals for moved in rival.move.values() for s in moved]
+        sites += [
+            s for rival in self.hypothesis.rivals for moved in rival.move.values() for s in moved
+        ]
         sites += [e.site for e in self.hypothesis.expectations if e.site is not None]
         named = {role for site in sites for role in site.roles}
-        return tuple(sorted(named | {e.to for e in self.hypothesis.expectations if e.to is not None}))
+        return tuple(
+            sorted(named | {e.to for e in self.hypothesis.expectations if e.to is not None})
+        )
 
     @property
     def tokenizer(self) -> TokenizerLike:
@@ -106,8 +115,9 @@ class Study:
             known = drawn if selects is None else [prompt for prompt in drawn if selects(prompt)]
             if len(known) * _FEWEST_OF < asked:
                 raise DataError(
-                    f"Only {len(known)} of {asked} prompts of task {self.task.name!r} pass the hypothesis's `where`: "
-                    "use a task setting that draws them, or a wider condition."
+                    f"Only {len(known)} of {asked} prompts of task {self.task.name!r} pass the "
+                    "hypothesis's `where`: use a task setting that draws them, or a wider "
+                    "condition."
                 )
             asked = int(1.1 * asked * max(1.0, n / max(1, len(known)))) + 1
         self._drawn[split] = known
@@ -115,7 +125,8 @@ class Study:
 
     @cached_property
     def sample(self) -> list[Prompt]:
-        """The prompts that the hypothesis is checked on, before any model runs; fewer where the task has fewer.
+        """The prompts that the hypothesis is checked on, before any model runs; fewer where the
+        task has fewer.
 
         Raises:
             DataError: there are none, or `where` lets hardly any pass.
@@ -140,7 +151,11 @@ class Study:
         Raises:
             HypothesisError: a prompt lacks a role.
         """
-        return Batch(tuple(prompts), tokenise([p.pair for p in prompts], self.tokenizer), self._places(prompts))
+        return Batch(
+            tuple(prompts),
+            tokenise([p.pair for p in prompts], self.tokenizer),
+            self._places(prompts),
+        )
 
     def _places(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:
         for role in self.roles:
@@ -151,8 +166,12 @@ class Study:
         return places.reshape(len(prompts), len(self.roles))
 
     def unrolled(self, program: Program | None = None) -> Unrolled:
-        """The tree of claims of the hypothesis's program, or of a rival's, with what is wrong with it."""
-        return unroll(program or self.program, self.graph, lambda *ends: self._meets(self.places, *ends))
+        """The tree of claims of the hypothesis's program, or of a rival's, with what is wrong with
+        it.
+        """
+        return unroll(
+            program or self.program, self.graph, lambda *ends: self._meets(self.places, *ends)
+        )
 
     def tree(self, program: Program | None = None) -> Node:
         """The tree of claims.
@@ -165,13 +184,21 @@ class Study:
             raise HypothesisError("; ".join(f"{p.variable}: {p.message}" for p in found.problems))
         return found.root
 
-    def _meets(self, places: Int[np.ndarray, "prompts roles"], writer: Site, reader: Site, feeds: str) -> bool:
+    def _meets(
+        self, places: Int[np.ndarray, "prompts roles"], writer: Site, reader: Site, feeds: str
+    ) -> bool:
         """Whether, in every prompt, one of the writer's positions is read at one of the reader's."""
         if not writer.roles or not reader.roles:
             return True
-        at, to = (places[:, [self.roles.index(role) for role in site.roles]] for site in (writer, reader))
+        at, to = (
+            places[:, [self.roles.index(role) for role in site.roles]] for site in (writer, reader)
+        )
         pairs = at[:, :, None], to[:, None, :]
-        seen = pairs[0] <= pairs[1] if feeds in ("k", "v") and self.model.spec.causal else pairs[0] == pairs[1]
+        seen = (
+            pairs[0] <= pairs[1]
+            if feeds in ("k", "v") and self.model.spec.causal
+            else pairs[0] == pairs[1]
+        )
         if feeds in ("k", "v") and not self.model.spec.causal:
             return True
         return bool(seen.any(axis=(1, 2)).all())

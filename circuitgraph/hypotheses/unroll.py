@@ -1,4 +1,6 @@
-"""From a program to its tree of claims: every path from an input to the output gets its own copy of every site."""
+"""From a program to its tree of claims: every path from an input to the output gets its own copy of
+every site.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from circuitgraph.hypotheses.language import Variable
 from circuitgraph.hypotheses.program import Program
 
 Meets = Callable[[Site, Site, str], bool]
-"""Whether a writer's site and that input of a reader's site have a position in common, in every prompt."""
+"""Whether a writer's site and that input of a reader's site have a position in common, in every
+prompt.
+"""
 
 _MOST_NODES = 500  # of a tree; their number can grow exponentially with depth
 
@@ -28,7 +32,9 @@ class Problem:
 
 @dataclass
 class Unrolled:
-    """A tree of claims, and what kept parts of the program out of it. With problems the tree is not to be used."""
+    """A tree of claims, and what kept parts of the program out of it. With problems the tree is not
+    to be used.
+    """
 
     root: Node
     problems: list[Problem] = field(default_factory=list)
@@ -40,19 +46,29 @@ def unroll(program: Program, graph: Graph, meets: Meets) -> Unrolled:
     top = output.sites[0] if output.sites else Site("logits")
     found = Unrolled(Node((_step(output.name, top, ""),), output.name, top))
     grow = _Grow(program, graph, meets, found.problems)
-    found.root = Node(found.root.path, output.name, top, children=grow.children(output, top, found.root.path))
-    found.problems[:] = dict.fromkeys(found.problems)  # a variable on several paths is wrong on each
+    found.root = Node(
+        found.root.path, output.name, top, children=grow.children(output, top, found.root.path)
+    )
+    found.problems[:] = dict.fromkeys(
+        found.problems
+    )  # a variable on several paths is wrong on each
     return found
 
 
 def contains(whole: Site, part: Site) -> bool:
-    """Whether what one site writes holds what the other writes, wherever it is: the same node, or an MLP's neuron."""
-    inside = part.kind in ("neuron", "feature") and whole.kind == "mlp" and part.layer == whole.layer
+    """Whether what one site writes holds what the other writes, wherever it is: the same node, or
+    an MLP's neuron.
+    """
+    inside = (
+        part.kind in ("neuron", "feature") and whole.kind == "mlp" and part.layer == whole.layer
+    )
     return inside or whole.node == part.node
 
 
 def overlap(a: Site, b: Site) -> bool:
-    """Whether two sites share something at a position that both name, or that one names by naming none."""
+    """Whether two sites share something at a position that both name, or that one names by naming
+    none.
+    """
     same = contains(a, b) or contains(b, a)
     return same and (not a.roles or not b.roles or bool({*a.roles} & {*b.roles}))
 
@@ -74,7 +90,11 @@ class _Grow:
         """All claimed inputs of one copy of a variable's site."""
         found: list[Node] = []
         for name, inputs in self._entering(variable, site).items():
-            nodes = [node for at in self._sites(variable, name) for node in self._nodes(name, at, site, inputs, path)]
+            nodes = [
+                node
+                for at in self._sites(variable, name)
+                for node in self._nodes(name, at, site, inputs, path)
+            ]
             if not nodes:
                 self._cannot(variable, name, site, inputs)
             found += [node for node in nodes if node not in found]
@@ -87,13 +107,15 @@ class _Grow:
                 )
                 self._problem(
                     variable,
-                    f"{who} claim the same path into {site}{_input(a.feeds)}: one path carries one variable; make "
-                    "them one, or keep one of them",
+                    f"{who} claim the same path into {site}{_input(a.feeds)}: one path carries one "
+                    "variable; make them one, or keep one of them",
                 )
         return tuple(found)
 
     def _entering(self, variable: Variable, site: Site) -> dict[str, tuple[str, ...]]:
-        """The sited parents, those behind steps without a site among them, with the inputs that each may enter."""
+        """The sited parents, those behind steps without a site among them, with the inputs that
+        each may enter.
+        """
         routed = {name for names in variable.routes.values() for name in names}
         found: dict[str, tuple[str, ...]] = {}
 
@@ -117,7 +139,9 @@ class _Grow:
         through = variable.through.get(parent)
         yield from self.program.variables[parent].sites if through is None else (through,)
 
-    def _nodes(self, name: str, at: Site, site: Site, inputs: tuple[str, ...], path: Path) -> Iterator[Node]:
+    def _nodes(
+        self, name: str, at: Site, site: Site, inputs: tuple[str, ...], path: Path
+    ) -> Iterator[Node]:
         """The copies of one parent's site, one for each input that it can enter."""
         parent = self.program.variables[name]
         for feeds in inputs:
@@ -127,13 +151,18 @@ class _Grow:
             own = (*path, _step(name, at, feeds))
             tie = (*path, name) if parent.together else None
             if self.n_nodes > _MOST_NODES:
-                self._problem(parent, f"the tree of claims has more than {_MOST_NODES} nodes: claim fewer paths")
+                self._problem(
+                    parent,
+                    f"the tree of claims has more than {_MOST_NODES} nodes: claim fewer paths",
+                )
                 return
             if at in parent.sites:
                 children = self.children(parent, at, own)
             else:  # a site on the way: it carries the same variable
                 children = tuple(
-                    node for inner in parent.sites for node in self._nodes(name, inner, at, at.inputs, own)
+                    node
+                    for inner in parent.sites
+                    for node in self._nodes(name, inner, at, at.inputs, own)
                 )
             yield Node(own, name, at, feeds, children, tie)
 
@@ -143,15 +172,19 @@ class _Grow:
             return False
         into = f"{reader.node}<{feeds}>" if feeds in ATTENTION_INPUTS else reader.writer
         known = self.graph
-        return known.writers[known.writer_index(writer.writer)].stage <= known.readers[known.reader_index(into)].stage
+        return (
+            known.writers[known.writer_index(writer.writer)].stage
+            <= known.readers[known.reader_index(into)].stage
+        )
 
     def _cannot(self, variable: Variable, parent: str, site: Site, inputs: tuple[str, ...]) -> None:
         at = ", ".join(map(str, self._sites(variable, parent)))
         into = " or ".join(f"{site}{_input(i)}" for i in inputs) or f"{site}, which reads nothing"
         self._problem(
             variable,
-            f"{parent} at {at} cannot feed {into}: either it is computed no earlier, or its positions are not the "
-            "ones that are read there (q, MLPs and logits read their own position only)",
+            f"{parent} at {at} cannot feed {into}: either it is computed no earlier, or its "
+            "positions are not the ones that are read there (q, MLPs and logits read their own "
+            "position only)",
         )
 
     def _problem(self, variable: Variable, message: str) -> None:

@@ -1,7 +1,9 @@
 """From a checkpoint's tensors to the transformer, by the names that a family gives them.
 
-Each parameter is one array with all layers in it, filled tensor by tensor, so that memory holds the model once and
-one tensor more. All that is missing, superfluous or of a wrong shape is found from the files' headers first.
+Each parameter is one array with all layers in it, filled tensor by tensor, so that memory holds the
+model once and
+one tensor more. All that is missing, superfluous or of a wrong shape is found from the files'
+headers first.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ from circuitgraph.models.attention import Attention
 from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import Norm
-from circuitgraph.models.parameters import Parameter, Rows, Shape, converted, parameters, stored_shape
+from circuitgraph.models.parameters import (
+    Parameter,
+    Rows,
+    Shape,
+    converted,
+    parameters,
+    stored_shape,
+)
 from circuitgraph.models.spec import NormSpec, Spec
 from circuitgraph.models.transformer import Block, Transformer
 
@@ -38,8 +47,8 @@ def check_dtype(dtype: str) -> None:
         raise unknown_name("dtype", dtype, DTYPES)
     if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise ArgumentError(
-            "float64 needs jax's 64-bit mode: set JAX_ENABLE_X64=1, or jax.config.update('jax_enable_x64', True), "
-            "before anything is computed."
+            "float64 needs jax's 64-bit mode: set JAX_ENABLE_X64=1, or "
+            "jax.config.update('jax_enable_x64', True), before anything is computed."
         )
 
 
@@ -58,7 +67,8 @@ class _Source:
     """A family's checkpoint.
 
     Attributes:
-        stored: the name in the files of each tensor, by its name without the prefix of transformers' wrapper classes.
+        stored: the name in the files of each tensor, by its name without the prefix of
+            transformers' wrapper classes.
         prefix: what most names in the files begin with.
     """
 
@@ -70,7 +80,10 @@ class _Source:
     @classmethod
     def of(cls, family: Family, checkpoint: Checkpoint) -> _Source:
         """Names without their prefixes."""
-        prefixes = {name: next((p for p in family.prefixes if name.startswith(p)), "") for name in checkpoint.shapes}
+        prefixes = {
+            name: next((p for p in family.prefixes if name.startswith(p)), "")
+            for name in checkpoint.shapes
+        }
         stored = {name.removeprefix(prefix): name for name, prefix in prefixes.items()}
         return cls(family, checkpoint, stored, next(filter(None, prefixes.values()), ""))
 
@@ -80,13 +93,17 @@ class _Source:
         rows, shape = None, stored_shape(parameter, self.family.layout)
         if isinstance(name, Rows):
             rows, n_rows = name.index(spec)
-            shape = (*shape[:-1], n_rows) if self.family.layout == "conv1d" else (n_rows, *shape[1:])
+            shape = (
+                (*shape[:-1], n_rows) if self.family.layout == "conv1d" else (n_rows, *shape[1:])
+            )
             name = name.name
         by_head = "{h}" in name
         lead = (*parameter.leading, parameter.shape[0]) if by_head else parameter.leading
         for place in product(*(range(n) for n in lead)):
             layer, last = place[0] if place else 0, place[-1] if place else 0
-            yield _Slot(name.format(i=layer, h=last, e=last), place, shape[1:] if by_head else shape, rows)
+            yield _Slot(
+                name.format(i=layer, h=last, e=last), place, shape[1:] if by_head else shape, rows
+            )
 
     def read(self, slot: _Slot, parameter: Parameter) -> Any:
         """One tensor as torch has it, in our shape; a view where that can be."""
@@ -104,7 +121,9 @@ class _Source:
         return str(self.family.stored_as("unembedding.weight"))
 
     def really_tied(self, spec: Spec) -> Spec:
-        """As transformers: where the configuration ties but the files hold two different tables, both are used."""
+        """As transformers: where the configuration ties but the files hold two different tables,
+        both are used.
+        """
         names = [str(self.family.stored_as("embedding.weight")), self.head]
         if not spec.tied or any(name not in self.stored for name in names):
             return spec
@@ -115,7 +134,9 @@ class _Source:
         return replace(spec, tied=same)
 
     def problems(self, plan: Mapping[Parameter, list[_Slot]], spec: Spec) -> list[str]:
-        """What is missing, of another shape than the configuration asks for, not in floating point, or left over."""
+        """What is missing, of another shape than the configuration asks for, not in floating point,
+        or left over.
+        """
         found, used = [], set()
         for slot in (slot for slots in plan.values() for slot in slots):
             if slot.tensor in used:
@@ -126,13 +147,24 @@ class _Source:
                 found.append(f"missing: {'' if outside else self.prefix}{slot.tensor}")
             elif (shape := self.checkpoint.shapes[self.stored[slot.tensor]]) != slot.shape:
                 name = self.stored[slot.tensor]
-                found.append(f"wrong shape: {name} has {list(shape)}, but config.json asks for {list(slot.shape)}")
-            elif (kept := self.checkpoint.dtypes[self.stored[slot.tensor]]) not in DTYPES:  # rounded, scaled elsewhere
+                found.append(
+                    f"wrong shape: {name} has {list(shape)}, but config.json asks for "
+                    f"{list(slot.shape)}"
+                )
+            elif (
+                kept := self.checkpoint.dtypes[self.stored[slot.tensor]]
+            ) not in DTYPES:  # rounded, scaled elsewhere
                 name = self.stored[slot.tensor]
-                found.append(f"wrong dtype: {name} is {kept}, but must be one of {', '.join(DTYPES)}")
+                found.append(
+                    f"wrong dtype: {name} is {kept}, but must be one of {', '.join(DTYPES)}"
+                )
         if spec.tied:
             used.add(self.head)
-        left = [name for name in self.stored if name not in used and not re.search(self.family.buffers, name)]
+        left = [
+            name
+            for name in self.stored
+            if name not in used and not re.search(self.family.buffers, name)
+        ]
         return sorted(found) + [f"unexpected: {self.stored[name]}" for name in sorted(left)]
 
 
@@ -154,11 +186,14 @@ def assemble(spec: Spec, family: Family, checkpoint: Checkpoint, dtype: str) -> 
         if sources not in shared:
             buffer, bad = _filled(parameter, slots, source, dtype)
             problems += [f"not finite: {source.stored[name]}" for name in bad]
-            silent = silent and not (parameter.key.startswith("mlp.out") and any(part.any() for part in buffer))
+            silent = silent and not (
+                parameter.key.startswith("mlp.out") and any(part.any() for part in buffer)
+            )
             shared[sources] = to_jax(buffer)
         arrays[parameter.key] = shared[sources]
     _refuse(checkpoint, problems)
-    # Attention-only models are stored with MLPs of zeros, in families that always have MLPs: they could never write.
+    # Attention-only models are stored with MLPs of zeros, in families that always have MLPs: they
+    # could never write.
     return build(replace(spec, d_mlp=None) if silent and spec.post_norm is None else spec, arrays)
 
 
@@ -168,8 +203,12 @@ def _refuse(checkpoint: Checkpoint, problems: list[str]) -> None:
         raise ModelError(list_problems(title, problems))
 
 
-def _filled(parameter: Parameter, slots: list[_Slot], source: _Source, dtype: str) -> tuple[Any, list[str]]:
-    """One parameter with all its layers, as torch has it, and the tensors in which a number is not finite."""
+def _filled(
+    parameter: Parameter, slots: list[_Slot], source: _Source, dtype: str
+) -> tuple[Any, list[str]]:
+    """One parameter with all its layers, as torch has it, and the tensors in which a number is not
+    finite.
+    """
     import torch
 
     buffer = torch.empty((*parameter.leading, *parameter.shape), dtype=getattr(torch, dtype))
@@ -177,7 +216,9 @@ def _filled(parameter: Parameter, slots: list[_Slot], source: _Source, dtype: st
     def fill(slot: _Slot) -> str | None:
         target = buffer[slot.place]
         target.copy_(source.read(slot, parameter))
-        extremes = torch.stack(torch.aminmax(target))  # NaN if there is one; much faster than isfinite of all
+        extremes = torch.stack(
+            torch.aminmax(target)
+        )  # NaN if there is one; much faster than isfinite of all
         return None if torch.isfinite(extremes).all() else slot.tensor
 
     with ThreadPoolExecutor(_THREADS) as pool:  # torch copies without Python's lock
@@ -185,7 +226,9 @@ def _filled(parameter: Parameter, slots: list[_Slot], source: _Source, dtype: st
 
 
 def to_jax(tensor: Any) -> jax.Array:
-    """A torch tensor on jax's device; on a CPU it is the same memory, which nobody else may change from now on."""
+    """A torch tensor on jax's device; on a CPU it is the same memory, which nobody else may change
+    from now on.
+    """
     return jnp.asarray(jax.device_put(jax.dlpack.from_dlpack(tensor), jax.devices()[0]))
 
 

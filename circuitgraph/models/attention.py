@@ -1,6 +1,7 @@
 """Attention, kept apart by head from its inputs to what it adds to the residual stream.
 
-Weights lie as torch's Linear has them, outputs before inputs, so that loading is copying; the heads have an axis
+Weights lie as torch's Linear has them, outputs before inputs, so that loading is copying; the heads
+have an axis
 of their own.
 """
 
@@ -20,7 +21,9 @@ Head = Int[Array, ""] | None
 
 
 class Attention(eqx.Module):
-    """Multi-head attention with grouped keys and values, in three steps: `mix`, then `contributions` or `output`."""
+    """Multi-head attention with grouped keys and values, in three steps: `mix`, then
+    `contributions` or `output`.
+    """
 
     norm: Norm | None
     w_q: Float[Array, "*layers heads d_head d"]
@@ -46,25 +49,38 @@ class Attention(eqx.Module):
     ) -> Float[Array, "heads batch pos d_head"]:
         """Each head's mixture of values, given its (un-normed) inputs.
 
-        An input's first axis is 1 where all heads read the same stream; otherwise there is one for each query head,
-        or, of keys and values, one for each key-value head.
+        An input's first axis is 1 where all heads read the same stream; otherwise there is one for
+        each query head, or, of keys and values, one for each key-value head.
         """
         q, k, v = self.queries(x_q, where, own), self.keys(x_k, where, own), self.values(x_v)
         k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
         return self.look(q, k, v, where, own)
 
-    # The steps of `mix`. With ``head`` they are of that one query head (and the key-value head that it uses) alone.
+    # The steps of `mix`. With ``head`` they are of that one query head (and the key-value head that
+    # it uses) alone.
 
     def queries(
-        self, x: Float[Array, "one_or_heads batch pos d"], where: Place, own: Settings, head: Head = None
+        self,
+        x: Float[Array, "one_or_heads batch pos d"],
+        where: Place,
+        own: Settings,
+        head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        return turned(self._projected(x, self.w_q, self.b_q, self.q_norm, head), where, own, self.spec)
+        return turned(
+            self._projected(x, self.w_q, self.b_q, self.q_norm, head), where, own, self.spec
+        )
 
     def keys(
-        self, x: Float[Array, "one_or_any_heads batch pos d"], where: Place, own: Settings, head: Head = None
+        self,
+        x: Float[Array, "one_or_any_heads batch pos d"],
+        where: Place,
+        own: Settings,
+        head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
         head = self._shared(head)
-        return turned(self._projected(x, self.w_k, self.b_k, self.k_norm, head), where, own, self.spec)
+        return turned(
+            self._projected(x, self.w_k, self.b_k, self.k_norm, head), where, own, self.spec
+        )
 
     def values(
         self, x: Float[Array, "one_or_any_heads batch pos d"], head: Head = None
@@ -83,18 +99,30 @@ class Attention(eqx.Module):
         """Each head's mixture of values; ``where`` is the place of the queries."""
         return jnp.einsum("hbqk,hbke->hbqe", self.pattern(q, k, where, own, head), v)
 
-    def written(self, mixed: Float[Array, "batch pos d_head"], head: Int[Array, ""]) -> Float[Array, "batch pos d"]:
-        """What one head adds to the residual stream, or to the post-norm's input where there is one."""
+    def written(
+        self, mixed: Float[Array, "batch pos d_head"], head: Int[Array, ""]
+    ) -> Float[Array, "batch pos d"]:
+        """What one head adds to the residual stream, or to the post-norm's input where there is
+        one.
+        """
         each = jnp.einsum("bpe,de->bpd", mixed, self.w_o[head])
         return each if self.post_norm is not None else each * self.spec.residual_scale
 
-    def share(self, part: Float[Array, "*axes d"], whole: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
-        """What a head adds to the residual stream, given what it and all heads `written` to the post-norm."""
+    def share(
+        self, part: Float[Array, "*axes d"], whole: Float[Array, "*axes d"]
+    ) -> Float[Array, "*axes d"]:
+        """What a head adds to the residual stream, given what it and all heads `written` to the
+        post-norm.
+        """
         assert self.post_norm is not None  # noqa: S101 - the engine asks only where there is one
         return self.post_norm.share(part, whole) * self.spec.residual_scale
 
-    def contributions(self, mixed: Float[Array, "heads batch pos d_head"]) -> Float[Array, "heads batch pos d"]:
-        """What each head adds to the residual stream; after a post-norm, its share of that norm's output."""
+    def contributions(
+        self, mixed: Float[Array, "heads batch pos d_head"]
+    ) -> Float[Array, "heads batch pos d"]:
+        """What each head adds to the residual stream; after a post-norm, its share of that norm's
+        output.
+        """
         each = jnp.einsum("hbpe,hde->hbpd", mixed, self.w_o)
         if self.post_norm is not None:
             each = self.post_norm.share(each, each.sum(0))
@@ -102,7 +130,9 @@ class Attention(eqx.Module):
 
     @property
     def constant(self) -> Float[Array, "*layers d"]:
-        """What the attention adds to the residual stream whatever its heads do: its output bias, if it has one."""
+        """What the attention adds to the residual stream whatever its heads do: its output bias, if
+        it has one.
+        """
         if self.b_o is None:
             return jnp.zeros((*self.w_o.shape[:-3], self.w_o.shape[-2]), self.w_o.dtype)
         return self.b_o * self.spec.residual_scale
@@ -126,7 +156,9 @@ class Attention(eqx.Module):
         norm: Norm | None,
         head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        """Queries, keys or values of each head, or of each input if there are more of those, or of one head."""
+        """Queries, keys or values of each head, or of each input if there are more of those, or of
+        one head.
+        """
         over_width = norm is not None and self.spec.qk_norm_over == "width"
 
         def finish(y: Array, b: Array | None, norm: Norm | None) -> Array:
@@ -151,9 +183,13 @@ class Attention(eqx.Module):
                 return finish(jnp.einsum("bpd,hed->hbpe", args[0], w), b, norm)[args[1]]
 
             return jax.lax.map(one, (x, jnp.arange(len(x)) // (len(x) // len(w))))
-        w, b = (jax.tree.map(lambda a: jnp.repeat(a, len(x) // len(w), axis=0), part) for part in (w, b))
+        w, b = (
+            jax.tree.map(lambda a: jnp.repeat(a, len(x) // len(w), axis=0), part) for part in (w, b)
+        )
         if self.spec.qk_norm_over == "each_head":
-            norm = jax.tree.map(lambda weight: jnp.repeat(weight, len(x) // len(weight), axis=0), norm)
+            norm = jax.tree.map(
+                lambda weight: jnp.repeat(weight, len(x) // len(weight), axis=0), norm
+            )
         return finish(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
 
     def pattern(
@@ -170,7 +206,11 @@ class Attention(eqx.Module):
             scores = jnp.tanh(scores / self.spec.attn_softcap) * self.spec.attn_softcap
         scores = precise(scores)
         if where.bias is not None:
-            scores = scores + (where.bias if head is None else where.bias[head]).astype(scores.dtype)
+            scores = scores + (where.bias if head is None else where.bias[head]).astype(
+                scores.dtype
+            )
         visible = where.visible & (where.back < own.window)
         pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
-        return jnp.where(visible, pattern, 0.0).astype(q.dtype)  # a query that sees nothing gets nothing
+        return jnp.where(visible, pattern, 0.0).astype(
+            q.dtype
+        )  # a query that sees nothing gets nothing

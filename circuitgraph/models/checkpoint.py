@@ -1,4 +1,6 @@
-"""A checkpoint's tensors, read one at a time: safetensors or torch's .bin, in one file or in shards."""
+"""A checkpoint's tensors, read one at a time: safetensors or torch's .bin, in one file or in
+shards.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ class Checkpoint:
     def read(self, tensor: str) -> Any:
         """One tensor, as torch has it.
 
-        A safetensors file is opened anew each time: closing it unmaps what was read, so that pages of the file do
-        not pile up in memory beside what was made of them.
+        A safetensors file is opened anew each time: closing it unmaps what was read, so that pages
+        of the file do not pile up in memory beside what was made of them.
         """
         path = self._files[tensor]
         if path.suffix != ".safetensors":
@@ -54,13 +56,18 @@ def open_checkpoint(name: str, files: Iterable[Path]) -> Checkpoint:
     """The tensors of these files.
 
     Raises:
-        ModelError: a file is truncated, is no such file at all, or would run code when read; names the file.
+        ModelError: a file is truncated, is no such file at all, or would run code when read; names
+            the file.
     """
     found = Checkpoint(name, {}, {}, {})
     for path in files:
         if not path.is_file():
-            raise ModelError(f"The weights of {name!r} are incomplete: there is no file {path.name}. {AGAIN}")
-        tensors = _safetensors(name, path) if path.suffix == ".safetensors" else _torch_file(name, path)
+            raise ModelError(
+                f"The weights of {name!r} are incomplete: there is no file {path.name}. {AGAIN}"
+            )
+        tensors = (
+            _safetensors(name, path) if path.suffix == ".safetensors" else _torch_file(name, path)
+        )
         if path.suffix != ".safetensors":
             found._opened[path] = tensors
         for tensor, header in tensors.items():
@@ -79,7 +86,8 @@ def _safetensors(name: str, path: Path) -> Mapping[str, Any]:
             return {tensor: file.get_slice(tensor) for tensor in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"The file {path.name} of {name!r} is truncated or is no safetensors file: {first_line(error)}. {AGAIN}"
+            f"The file {path.name} of {name!r} is truncated or is no safetensors file: "
+            f"{first_line(error)}. {AGAIN}"
         ) from error
 
 
@@ -94,13 +102,17 @@ def _torch_file(name: str, path: Path) -> Mapping[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"The file {path.name} of {name!r} is a pickle that is broken or would run code when read, so it is "
-            "refused. Save them as safetensors where they come from."
+            f"The file {path.name} of {name!r} is a pickle that is broken or would run code when "
+            "read, so it is refused. Save them as safetensors where they come from."
         ) from error
     except Exception as error:
-        raise ModelError(f"The file {path.name} of {name!r} cannot be read: {first_line(error)}. {AGAIN}") from error
+        raise ModelError(
+            f"The file {path.name} of {name!r} cannot be read: {first_line(error)}. {AGAIN}"
+        ) from error
     if not isinstance(content, Mapping):
-        raise ModelError(f"The file {path.name} of {name!r} holds a {type(content).__name__}, not a state dict.")
+        raise ModelError(
+            f"The file {path.name} of {name!r} holds a {type(content).__name__}, not a state dict."
+        )
     return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
 
 
@@ -120,10 +132,18 @@ def shards(name: str, index: Path) -> list[Path]:
     try:
         listed = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}.") from error
+        raise ModelError(
+            f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}."
+        ) from error
     if not listed:
-        raise ModelError(f"The file {index.name} of {name!r} is no index of shards: it names none. {AGAIN}")
+        raise ModelError(
+            f"The file {index.name} of {name!r} is no index of shards: it names none. {AGAIN}"
+        )
     if bad := [file for file in listed if not isinstance(file, str) or Path(file).name != file]:
         problems = sorted({str(file) for file in bad})
-        raise ModelError(list_problems(f"The file {index.name} of {name!r} names files that are no shards:", problems))
+        raise ModelError(
+            list_problems(
+                f"The file {index.name} of {name!r} names files that are no shards:", problems
+            )
+        )
     return [index.parent / file for file in sorted(set(listed))]

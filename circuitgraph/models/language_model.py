@@ -51,7 +51,10 @@ class LanguageModel:
     @property
     def n_parameters(self) -> int:
         """Number of weights that the forward pass uses; one that serves twice counts once."""
-        return sum(leaf.size for leaf in {id(leaf): leaf for leaf in jax.tree.leaves(self.transformer)}.values())
+        return sum(
+            leaf.size
+            for leaf in {id(leaf): leaf for leaf in jax.tree.leaves(self.transformer)}.values()
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,4 +1,6 @@
-"""Checkpoints of TransformerLens: a state dict in one file, and a HookedTransformerConfig beside it."""
+"""Checkpoints of TransformerLens: a state dict in one file, and a HookedTransformerConfig beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _COMPARED = 1024  # positions of a rotary table; later ones are as exact as floa
 
 @dataclass
 class _StateDict(Checkpoint):
-    """A checkpoint of which some tensors are in memory: all of a torch file, and those that we make."""
+    """A checkpoint of which some tensors are in memory: all of a torch file, and those that we
+    make.
+    """
 
     at_hand: dict[str, Any] = field(default_factory=dict)
 
@@ -36,11 +40,16 @@ class _StateDict(Checkpoint):
     def put(self, tensor: str, value: Any) -> None:
         """Add or replace a tensor."""
         self.at_hand[tensor] = value
-        self.shapes[tensor], self.dtypes[tensor] = tuple(value.shape), str(value.dtype).removeprefix("torch.")
+        self.shapes[tensor], self.dtypes[tensor] = (
+            tuple(value.shape),
+            str(value.dtype).removeprefix("torch."),
+        )
 
 
 def is_state_dict(path: Path) -> bool:
-    """Whether this is a file of weights by itself, not one of those in a folder in Hugging Face layout."""
+    """Whether this is a file of weights by itself, not one of those in a folder in Hugging Face
+    layout.
+    """
     if path.suffix not in SUFFIXES:
         return False
     try:
@@ -49,7 +58,9 @@ def is_state_dict(path: Path) -> bool:
     except (OSError, RuntimeError):  # a name too long, somebody's home that is not here
         return False
     with suppress(OSError, ValueError, TypeError):
-        return "model_type" not in json.loads((path.expanduser().parent / "config.json").read_text(encoding="utf-8"))
+        return "model_type" not in json.loads(
+            (path.expanduser().parent / "config.json").read_text(encoding="utf-8")
+        )
     return True
 
 
@@ -64,16 +75,20 @@ def state_dict_in(folder: Path) -> Path | None:
 
 
 def load_transformer_lens(
-    weights: str | Path, config: str | Path | Mapping[str, Any] | None = None, *, dtype: str = "float32"
+    weights: str | Path,
+    config: str | Path | Mapping[str, Any] | None = None,
+    *,
+    dtype: str = "float32",
 ) -> LanguageModel:
     """Load a HookedTransformer.
 
     Args:
-        weights: its state dict, saved by torch (``.pt``, ``.pth``, ``.bin``) or as ``.safetensors``; one that torch
-            saved may be wrapped, ``{"state_dict": ...}`` or ``{"model": ...}``.
-        config: the fields of its HookedTransformerConfig, or a JSON file of them; by default the JSON file of the
-            same name, or else config.json or cfg.json, in the same folder. ``masked_token`` is a field of ours: a
-            token that attention never looks at.
+        weights: its state dict, saved by torch (``.pt``, ``.pth``, ``.bin``) or as
+            ``.safetensors``; one that torch saved may be wrapped, ``{"state_dict": ...}`` or
+            ``{"model": ...}``.
+        config: the fields of its HookedTransformerConfig, or a JSON file of them; by default the
+            JSON file of the same name, or else config.json or cfg.json, in the same folder.
+            ``masked_token`` is a field of ours: a token that attention never looks at.
         dtype: precision to run in, whatever the file has.
 
     Raises:
@@ -81,7 +96,9 @@ def load_transformer_lens(
     """
     check_dtype(dtype)
     if Path(weights).suffix not in SUFFIXES:
-        raise ModelError(f"{str(weights)!r} is no state dict: its name must end in one of {', '.join(SUFFIXES)}.")
+        raise ModelError(
+            f"{str(weights)!r} is no state dict: its name must end in one of {', '.join(SUFFIXES)}."
+        )
     path = _file(weights)
     if path is None:
         raise ModelError(f"There is no file {str(weights)!r}.")
@@ -111,21 +128,30 @@ def _config(weights: Path, given: str | Path | Mapping[str, Any] | None) -> Mapp
     if path is None:
         looked = " or ".join(path.name for path in tried)
         raise ModelError(
-            f"There is no {looked} in {str(tried[0].parent)!r}. Give the HookedTransformerConfig of {weights.name} as "
-            "a JSON file or as a mapping."
+            f"There is no {looked} in {str(tried[0].parent)!r}. Give the HookedTransformerConfig of "
+            f"{weights.name} as a JSON file or as a mapping."
         )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{str(path)!r} is not readable JSON: {first_line(error)}. {AGAIN}") from error
+        raise ModelError(
+            f"{str(path)!r} is not readable JSON: {first_line(error)}. {AGAIN}"
+        ) from error
     if not isinstance(found, dict):
-        raise ModelError(f"{str(path)!r} holds a {type(found).__name__}, not the fields of a HookedTransformerConfig.")
+        raise ModelError(
+            f"{str(path)!r} holds a {type(found).__name__}, not the fields of a "
+            "HookedTransformerConfig."
+        )
     return found
 
 
 def _beside(weights: Path) -> list[Path]:
     """Where the configuration of a state dict usually is."""
-    return [weights.with_suffix(".json"), weights.with_name("config.json"), weights.with_name("cfg.json")]
+    return [
+        weights.with_suffix(".json"),
+        weights.with_name("config.json"),
+        weights.with_name("cfg.json"),
+    ]
 
 
 def _file(name: str | Path) -> Path | None:
@@ -148,7 +174,9 @@ def _opened(name: str, path: Path) -> _StateDict:
     wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
     content = wrapped[0] if wrapped else content
     tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    if tensors and all(key.startswith("model.") for key in tensors):  # a training loop's module around the model
+    if tensors and all(
+        key.startswith("model.") for key in tensors
+    ):  # a training loop's module around the model
         tensors = {key.removeprefix("model."): value for key, value in tensors.items()}
     found = _StateDict(name, {}, {}, {})
     for key, value in tensors.items():
@@ -167,8 +195,8 @@ def _check_buffers(checkpoint: _StateDict, spec: Spec) -> None:
     if problems:
         raise ModelError(
             list_problems(
-                f"The weights of {checkpoint.name!r} hold tensors with other content than the configuration makes, "
-                "which cannot be reproduced:",
+                f"The weights of {checkpoint.name!r} hold tensors with other content than the "
+                "configuration makes, which cannot be reproduced:",
                 problems,
             )
         )
@@ -188,14 +216,21 @@ def _expected(checkpoint: _StateDict, spec: Spec, layer: int) -> Iterator[tuple[
         index = spec.rope_of_layer[layer]
         rope = spec.ropes[0 if index is None else index]
         frequencies = torch.tensor(rope.frequencies, dtype=torch.float64)
-        twice = frequencies.repeat(2) if spec.rope_pairs == "halves" else frequencies.repeat_interleave(2)
+        twice = (
+            frequencies.repeat(2)
+            if spec.rope_pairs == "halves"
+            else frequencies.repeat_interleave(2)
+        )
         for name, wave in (("rotary_cos", torch.cos), ("rotary_sin", torch.sin)):
 
             def agrees(table: Any, wave: Any = wave) -> bool:
                 if table.ndim != 2 or table.shape[1] != len(twice):
                     return False
                 table = table[:_COMPARED]
-                turns = wave(torch.arange(len(table), dtype=torch.float64)[:, None] * twice) * rope.factor
+                turns = (
+                    wave(torch.arange(len(table), dtype=torch.float64)[:, None] * twice)
+                    * rope.factor
+                )
                 rounding = 1e-3 if table.dtype in (torch.float32, torch.float64) else 1e-2
                 return bool(torch.allclose(table.double(), turns, atol=rounding, rtol=0))
 
@@ -203,7 +238,8 @@ def _expected(checkpoint: _StateDict, spec: Spec, layer: int) -> Iterator[tuple[
 
 
 def _is_causal(mask: Any, window: int | None) -> bool:
-    """Whether a mask lets each position see itself and what was before it, as far back as the window goes.
+    """Whether a mask lets each position see itself and what was before it, as far back as the
+    window goes.
 
     TransformerLens 3 stores an empty one.
     """
@@ -220,14 +256,20 @@ def _is_causal(mask: Any, window: int | None) -> bool:
 
 
 def _fold_gated_bias(checkpoint: _StateDict, spec: Spec) -> None:
-    """Make b_in part of b_out: TransformerLens adds it behind the gate, to ``activation(gate) * in``, not to ``in``."""
+    """Make b_in part of b_out: TransformerLens adds it behind the gate, to ``activation(gate) *
+    in``, not to ``in``.
+    """
     import torch
 
     for layer in range(spec.n_layers):
         b_in, w_out, b_out = (f"blocks.{layer}.mlp.{name}" for name in ("b_in", "W_out", "b_out"))
         shapes = [checkpoint.shapes.get(name) for name in (b_in, w_out, b_out)]
         checkpoint.put(f"blocks.{layer}.mlp.b_gate", torch.zeros(spec.d_mlp or 0))
-        if shapes == [(spec.d_mlp,), (spec.d_mlp, spec.d_model), (spec.d_model,)]:  # or `assemble` says what is wrong
+        if shapes == [
+            (spec.d_mlp,),
+            (spec.d_mlp, spec.d_model),
+            (spec.d_model,),
+        ]:  # or `assemble` says what is wrong
             behind = checkpoint.read(b_in).double() @ checkpoint.read(w_out).double()
             checkpoint.put(b_out, checkpoint.read(b_out).double() + behind)
             checkpoint.put(b_in, torch.zeros(spec.d_mlp or 0))

@@ -1,7 +1,10 @@
-"""From a name to a running model: a local folder, a shipped model, or a name on the Hugging Face hub.
+"""From a name to a running model: a local folder, a shipped model, or a name on the Hugging Face
+hub.
 
-All three are ordinary Hugging Face checkpoints and take the same way: transformers reads the configuration, the
-family's file refuses or understands it and says where the tensors are, and they go to jax one by one.
+All three are ordinary Hugging Face checkpoints and take the same way: transformers reads the
+configuration, the
+family's file refuses or understands it and says where the tensors are, and they go to jax one by
+one.
 """
 
 from __future__ import annotations
@@ -22,7 +25,13 @@ from circuitgraph.models.checkpoint import AGAIN, WEIGHT_FILES, open_checkpoint,
 from circuitgraph.models.constructed.programs import PREFIX, constructed
 from circuitgraph.models.families import families
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.lens import FAMILY, SUFFIXES, is_state_dict, load_transformer_lens, state_dict_in
+from circuitgraph.models.lens import (
+    FAMILY,
+    SUFFIXES,
+    is_state_dict,
+    load_transformer_lens,
+    state_dict_in,
+)
 from circuitgraph.models.tokenizer import read_tokenizer
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -33,7 +42,11 @@ def shipped_models() -> dict[str, Path]:
     """The trained models that come with circuitgraph, by name."""
     roots = [_PACKAGE / "_shipped" / "models", _PACKAGE.parent / "catalog" / "models"]
     root = next((root for root in roots if root.is_dir()), None)
-    return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))} if root else {}
+    return (
+        {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
+        if root
+        else {}
+    )
 
 
 def load_model(
@@ -48,18 +61,21 @@ def load_model(
     """Load a model.
 
     Args:
-        name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub name, the
-            state dict of a TransformerLens model (``.pt``, ``.pth``, ``.safetensors``), or ``constructed:PROGRAM``.
+        name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub
+            name, the state dict of a TransformerLens model (``.pt``, ``.pth``, ``.safetensors``),
+            or ``constructed:PROGRAM``.
         revision: branch, tag or commit on the hub.
         dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.
-        config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON beside the weights.
+        config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON
+            beside the weights.
         local_only: use what the hub's cache holds, without asking the network.
-        trust_remote_code: let the checkpoint's own Python code read its configuration and tokenizer. What runs the
-            model is always ours.
+        trust_remote_code: let the checkpoint's own Python code read its configuration and
+            tokenizer. What runs the model is always ours.
 
     Raises:
-        ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced exactly.
-            Nothing is guessed: a missing tensor or an unknown config field is named and refused.
+        ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
+            exactly. Nothing is guessed: a missing tensor or an unknown config field is named and
+                refused.
         UnknownNameError: no constructed model of that name.
     """
     name = str(name)
@@ -69,14 +85,21 @@ def load_model(
     if config is not None or is_state_dict(Path(name)):
         return load_transformer_lens(name, config, dtype=dtype)
     where = _locate(name)
-    options: dict[str, Any] = {"local_files_only": local_only or where != name, "revision": revision or "main"}
+    options: dict[str, Any] = {
+        "local_files_only": local_only or where != name,
+        "revision": revision or "main",
+    }
     with quiet_transformers():
         file = _config_file(name, where, options)
         _check_model_type(name, file)
         commit = _commit(where, file)
-        if commit is not None:  # of which all files are, even if the hub's branch moves on meanwhile
+        if (
+            commit is not None
+        ):  # of which all files are, even if the hub's branch moves on meanwhile
             options["revision"] = commit
-        settings = _read_config(name, where, options | {"trust_remote_code": trust_remote_code}).to_dict()
+        settings = _read_config(
+            name, where, options | {"trust_remote_code": trust_remote_code}
+        ).to_dict()
         family = _family(name, settings["model_type"])
         family.check(settings)
         family = family.configured(settings)
@@ -95,7 +118,9 @@ def load_model(
 
 def _in_dtype(model: LanguageModel, dtype: str) -> LanguageModel:
     """The model with its weights rounded to that precision."""
-    return replace(model, transformer=jax.tree.map(lambda weights: weights.astype(dtype), model.transformer))
+    return replace(
+        model, transformer=jax.tree.map(lambda weights: weights.astype(dtype), model.transformer)
+    )
 
 
 def _locate(name: str) -> str:
@@ -114,29 +139,45 @@ def _locate(name: str) -> str:
     if is_folder:
         if not has_config:
             raise ModelError(
-                f"The folder {name!r} has no config.json: it is not a Hugging Face checkpoint.{_instead(path)} {_GIVE}"
+                f"The folder {name!r} has no config.json: it is not a Hugging Face "
+                f"checkpoint.{_instead(path)} {_GIVE}"
             )
         if not any((path / file).is_file() for file in WEIGHT_FILES):
             found = sorted(file.name for file in path.glob("*.gguf"))
-            quantised = f" {found[0]} is a GGUF file, which holds rounded weights and is not read." if found else ""
+            quantised = (
+                f" {found[0]} is a GGUF file, which holds rounded weights and is not read."
+                if found
+                else ""
+            )
             raise ModelError(
-                f"The folder {name!r} has no weights. Expected one of {', '.join(WEIGHT_FILES)}.{quantised}"
-                f"{_instead(path)}"
+                f"The folder {name!r} has no weights. Expected one of "
+                f"{', '.join(WEIGHT_FILES)}.{quantised}{_instead(path)}"
             )
         return str(path)
     if path.suffix == ".gguf":
-        raise ModelError(f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_GIVE}")
+        raise ModelError(
+            f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_GIVE}"
+        )
     if exists:
-        raise ModelError(f"{name!r} is a file. Give the folder that holds it, if that is a Hugging Face checkpoint.")
+        raise ModelError(
+            f"{name!r} is a file. Give the folder that holds it, if that is a Hugging Face "
+            "checkpoint."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"There is no {'file' if path.suffix in SUFFIXES else 'folder'} {name!r}. {_GIVE}")
+        raise ModelError(
+            f"There is no {'file' if path.suffix in SUFFIXES else 'folder'} {name!r}. {_GIVE}"
+        )
     return name
 
 
 def _instead(folder: Path) -> str:
     """What to give where a folder is no Hugging Face checkpoint but holds one of TransformerLens."""
     found = state_dict_in(folder)
-    return f" To load the TransformerLens model in it, give its state dict: {str(found)!r}." if found else ""
+    return (
+        f" To load the TransformerLens model in it, give its state dict: {str(found)!r}."
+        if found
+        else ""
+    )
 
 
 def _read_config(name: str, where: str, options: dict[str, Any]) -> Any:
@@ -145,7 +186,9 @@ def _read_config(name: str, where: str, options: dict[str, Any]) -> Any:
     try:
         return AutoConfig.from_pretrained(where, **options)
     except Exception as error:
-        raise ModelError(f"The config.json of {name!r} cannot be used: {first_line(error)}") from error
+        raise ModelError(
+            f"The config.json of {name!r} cannot be used: {first_line(error)}"
+        ) from error
 
 
 def _config_file(name: str, where: str, options: dict[str, Any]) -> Path:
@@ -161,26 +204,39 @@ def _config_file(name: str, where: str, options: dict[str, Any]) -> Path:
 
 
 def _check_model_type(name: str, path: Path) -> None:
-    """Say which part of a config.json is wrong before transformers says something longer, or asks to run its code."""
+    """Say which part of a config.json is wrong before transformers says something longer, or asks
+    to run its code.
+    """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {AGAIN}") from error
+        raise ModelError(
+            f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {AGAIN}"
+        ) from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        raise ModelError(f"The config.json of {name!r} has no 'model_type'.{_instead(path.parent)} {AGAIN}")
+        raise ModelError(
+            f"The config.json of {name!r} has no 'model_type'.{_instead(path.parent)} {AGAIN}"
+        )
     _family(name, settings["model_type"])
 
 
 def _family(name: str, model_type: Any) -> Any:
-    supported = [known for known in families.names() if known != FAMILY]  # whose checkpoints are files, not folders
+    supported = [
+        known for known in families.names() if known != FAMILY
+    ]  # whose checkpoints are files, not folders
     if not isinstance(model_type, str) or model_type not in supported:
         known = ", ".join(supported)
-        raise ModelError(f"{name!r} is of the architecture {model_type!r}, which is not supported. Supported: {known}.")
+        raise ModelError(
+            f"{name!r} is of the architecture {model_type!r}, which is not supported. Supported: "
+            f"{known}."
+        )
     return families[model_type]
 
 
 def _weight_files(name: str, where: str, options: dict[str, Any]) -> list[Path]:
-    """The files that hold the weights: one, or the shards that an index names; fetched from the hub if need be."""
+    """The files that hold the weights: one, or the shards that an index names; fetched from the hub
+    if need be.
+    """
     from transformers.utils.hub import cached_file
 
     for file in WEIGHT_FILES:
@@ -204,7 +260,8 @@ def _shard(name: str, where: str, file: str, options: dict[str, Any]) -> Path:
         return Path(str(cached_file(where, file, **options)))
     except Exception as error:
         raise ModelError(
-            f"The weights of {name!r} are incomplete: the hub did not provide {file}: {first_line(error)}. {AGAIN}"
+            f"The weights of {name!r} are incomplete: the hub did not provide {file}: "
+            f"{first_line(error)}. {AGAIN}"
         ) from error
 
 
@@ -218,7 +275,11 @@ def _commit(where: str, file: Path) -> str | None:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Our own checks replace transformers' warnings and bars for the time of loading."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
     from transformers.utils import logging
 
     verbosity, bars, no_hub_bars = (

@@ -1,4 +1,6 @@
-"""The MLP of a layer: plain, gated, or a mixture of experts. One node of the graph, from stream to stream."""
+"""The MLP of a layer: plain, gated, or a mixture of experts. One node of the graph, from stream to
+stream.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,11 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
 
 
 class MLP(eqx.Module):
-    """Norm, up-projection, activation, down-projection; biases and multipliers are part of what it writes.
+    """Norm, up-projection, activation, down-projection; biases and multipliers are part of what it
+    writes.
 
-    With experts every weight but the norms' has an axis of them before the last two, and ``router`` chooses.
+    With experts every weight but the norms' has an axis of them before the last two, and ``router``
+    chooses.
     """
 
     norm: Norm | None
@@ -54,7 +58,8 @@ class MLP(eqx.Module):
         return normed(self.post_norm, written) * self.spec.residual_scale
 
     def neuron(self, x: Float[Array, "*axes d"], index: Int[Array, ""]) -> Float[Array, "*axes d"]:
-        """What one hidden neuron adds to the residual stream: its activation times its column of the output weights.
+        """What one hidden neuron adds to the residual stream: its activation times its column of
+        the output weights.
 
         Not defined with experts or a post-norm.
         """
@@ -68,18 +73,30 @@ class MLP(eqx.Module):
         """What the output weights read, of a normed input."""
         hidden = linear(x, self.w_in, self.b_in)
         activation = ACTIVATIONS[self.spec.activation]
-        hidden = activation(hidden) if self.w_gate is None else activation(linear(x, self.w_gate, self.b_gate)) * hidden
+        hidden = (
+            activation(hidden)
+            if self.w_gate is None
+            else activation(linear(x, self.w_gate, self.b_gate)) * hidden
+        )
         return normed(self.hidden_norm, hidden)
 
-    def _routed(self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]) -> Float[Array, "*axes d"]:
-        """Every expert sees every token and counts by the router's weight, zero for most: plain, exact, not cheap."""
+    def _routed(
+        self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
+    ) -> Float[Array, "*axes d"]:
+        """Every expert sees every token and counts by the router's weight, zero for most: plain,
+        exact, not cheap.
+        """
 
         def add(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
             mlp, weight = expert
             return total + precise(mlp._dense(x)) * weight[..., None], None
 
-        experts = eqx.tree_at(lambda m: (m.norm, m.post_norm, m.router), self, (None, None, None), is_leaf=_is_none)
-        total, _ = jax.lax.scan(add, jnp.zeros_like(precise(x)), (experts, jnp.moveaxis(weights, -1, 0)))
+        experts = eqx.tree_at(
+            lambda m: (m.norm, m.post_norm, m.router), self, (None, None, None), is_leaf=_is_none
+        )
+        total, _ = jax.lax.scan(
+            add, jnp.zeros_like(precise(x)), (experts, jnp.moveaxis(weights, -1, 0))
+        )
         return total.astype(x.dtype)
 
 

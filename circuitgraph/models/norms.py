@@ -20,7 +20,9 @@ def precise(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
 
 
 class Norm(eqx.Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias``, or the same without a mean; as `NormSpec` says."""
+    """``(x - mean) / sqrt(var + eps) * weight + bias``, or the same without a mean; as `NormSpec`
+    says.
+    """
 
     weight: Float[Array, "*layers d"] | None
     bias: Float[Array, "*layers d"] | None
@@ -29,8 +31,12 @@ class Norm(eqx.Module):
     def __call__(self, x: Float[Array, "*axes d"], over: Axes = -1) -> Float[Array, "*axes d"]:
         return self._finished(self._normed(x, x, over), self.bias, x.dtype)
 
-    def share(self, part: Float[Array, "*axes d"], whole: Float[Array, "*other d"]) -> Float[Array, "*axes d"]:
-        """What ``part`` contributes to the norm of ``whole``: exact, given the divisor of the whole; no bias."""
+    def share(
+        self, part: Float[Array, "*axes d"], whole: Float[Array, "*other d"]
+    ) -> Float[Array, "*axes d"]:
+        """What ``part`` contributes to the norm of ``whole``: exact, given the divisor of the
+        whole; no bias.
+        """
         return self._finished(self._normed(part, whole, -1), None, part.dtype)
 
     def _normed(self, part: Array, whole: Array, over: Axes) -> Array:

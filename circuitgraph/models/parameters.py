@@ -1,6 +1,7 @@
 """Every parameter of a spec's transformer, by our name, and how checkpoints store it.
 
-A family says under which name a checkpoint keeps each part; this file knows the rest: shapes, biases, and how one
+A family says under which name a checkpoint keeps each part; this file knows the rest: shapes,
+biases, and how one
 tensor holds several matrices.
 """
 
@@ -73,7 +74,9 @@ Names = Mapping[str, str | Rows]
 """
 
 Layout = Literal["linear", "conv1d", "lens"]
-"""How matrices lie in the files: torch's Linear [out, in], Conv1D [in, out], or TransformerLens's by head."""
+"""How matrices lie in the files: torch's Linear [out, in], Conv1D [in, out], or TransformerLens's
+by head.
+"""
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,13 @@ def parameters(spec: Spec) -> list[Parameter]:
         if bias is not None:
             found.append(Parameter(f"{name}.bias", leading, bias))
 
-    def add_norm(name: str, norm: NormSpec | None, shape: Shape, leading: Shape = (), flat: bool = False) -> None:
+    def add_norm(
+        name: str, norm: NormSpec | None, shape: Shape, leading: Shape = (), flat: bool = False
+    ) -> None:
         parts = () if norm is None else (("weight", norm.weight), ("bias", norm.bias))
-        found.extend(Parameter(f"{name}.{part}", leading, shape, flat) for part, exists in parts if exists)
+        found.extend(
+            Parameter(f"{name}.{part}", leading, shape, flat) for part, exists in parts if exists
+        )
 
     layers = (spec.n_layers,)
     add("embedding", (spec.d_vocab, d))
@@ -117,14 +124,25 @@ def parameters(spec: Spec) -> list[Parameter]:
         add(f"attention.{name}", (heads, e, d), bias=bias, leading=layers)
         if name != "v":
             shape = (e,) if spec.qk_norm_over == "head" else (heads, e)
-            add_norm(f"attention.{name}_norm", spec.qk_norm, shape, layers, flat=spec.qk_norm_over == "width")
+            add_norm(
+                f"attention.{name}_norm",
+                spec.qk_norm,
+                shape,
+                layers,
+                flat=spec.qk_norm_over == "width",
+            )
     add("attention.o", (h, d, e), bias=(d,) if spec.o_bias else None, leading=layers)
     add_norm("attention.post_norm", spec.post_norm, (d,), layers)
     if m is not None:
         experts = (spec.experts.n_experts,) if spec.experts else ()
         add_norm("mlp.norm", spec.norm, (d,), layers)
         for name in ("in", "gate") if spec.gated else ("in",):
-            add(f"mlp.{name}", (m, d), bias=(m,) if spec.mlp_bias else None, leading=layers + experts)
+            add(
+                f"mlp.{name}",
+                (m, d),
+                bias=(m,) if spec.mlp_bias else None,
+                leading=layers + experts,
+            )
         add_norm("mlp.hidden_norm", spec.hidden_norm, (m,), layers)
         add("mlp.out", (d, m), bias=(d,) if spec.mlp_bias else None, leading=layers + experts)
         add_norm("mlp.post_norm", spec.post_norm, (d,), layers)
@@ -150,7 +168,9 @@ def stored_shape(parameter: Parameter, layout: Layout) -> Shape:
         shape = (d, heads * d_head)
     elif re.fullmatch(r"attention\.[qkv]\.(weight|bias)", key):
         shape = (shape[0] * shape[1], *shape[2:])
-    return shape[::-1] if layout == "conv1d" and _is_matrix(parameter) and parameter.leading else shape
+    return (
+        shape[::-1] if layout == "conv1d" and _is_matrix(parameter) and parameter.leading else shape
+    )
 
 
 def converted(tensor: Any, parameter: Parameter, layout: Layout) -> Any:
@@ -168,4 +188,9 @@ def converted(tensor: Any, parameter: Parameter, layout: Layout) -> Any:
 def _is_matrix(parameter: Parameter) -> bool:
     """Whether it multiplies vectors; tables and norms do not."""
     table = parameter.key in ("embedding.weight", "positional.weight")
-    return len(parameter.shape) >= 2 and parameter.key.endswith(".weight") and not table and "norm" not in parameter.key
+    return (
+        len(parameter.shape) >= 2
+        and parameter.key.endswith(".weight")
+        and not table
+        and "norm" not in parameter.key
+    )

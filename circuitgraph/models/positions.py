@@ -20,7 +20,8 @@ class Place(NamedTuple):
     Attributes:
         visible: which key (last axis) each query sees, windows apart.
         back: how many tokens each key lies before the query.
-        cos, sin: turns of every rotary embedding of the model, and of one that does not turn; None without any.
+        cos, sin: turns of every rotary embedding of the model, and of one that does not turn; None
+            without any.
         bias: ALiBi's, of each head, by the key's position; None without it.
     """
 
@@ -32,9 +33,13 @@ class Place(NamedTuple):
 
     def queries_at(self, at: Int[Array, " batch"]) -> Place:
         """The place of one query of each prompt, at that position; not for keys."""
-        visible, back = (jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back))
+        visible, back = (
+            jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back)
+        )
         turns = (self.cos, self.sin)
-        cos, sin = (None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in turns)
+        cos, sin = (
+            None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in turns
+        )
         return Place(visible, back, cos, sin, self.bias)
 
 
@@ -87,7 +92,9 @@ def _turns(
     rope: Rope, positions: Int[Array, "batch pos"], lengths: Int[Array, " batch"]
 ) -> tuple[Float[Array, "batch pos half"], Float[Array, "batch pos half"]]:
     """Cosine and sine of each position's turn; in float32, as everybody computes them."""
-    frequencies = jnp.broadcast_to(jnp.array(rope.frequencies, jnp.float32), (len(lengths), len(rope.frequencies)))
+    frequencies = jnp.broadcast_to(
+        jnp.array(rope.frequencies, jnp.float32), (len(lengths), len(rope.frequencies))
+    )
     beyond = (lengths > (rope.context or FOREVER))[:, None]
     if rope.longer is not None:
         frequencies = jnp.where(beyond, jnp.array(rope.longer, jnp.float32), frequencies)
@@ -101,7 +108,9 @@ def _turns(
     return jnp.cos(angles) * rope.factor, jnp.sin(angles) * rope.factor
 
 
-def turned(x: Float[Array, "heads batch pos d_head"], where: Place, own: Settings, spec: Spec) -> Array:
+def turned(
+    x: Float[Array, "heads batch pos d_head"], where: Place, own: Settings, spec: Spec
+) -> Array:
     """Queries or keys, their first dimensions turned by position."""
     if where.cos is None or where.sin is None:
         return x
@@ -112,11 +121,15 @@ def turned(x: Float[Array, "heads batch pos d_head"], where: Place, own: Setting
         first, second = x[..., 0 : 2 * half : 2], x[..., 1 : 2 * half : 2]
     first, second = first * cos - second * sin, second * cos + first * sin
     if spec.rope_pairs == "neighbours":
-        return jnp.concatenate([jnp.stack([first, second], -1).reshape(*x.shape[:-1], 2 * half), rest], -1)
+        return jnp.concatenate(
+            [jnp.stack([first, second], -1).reshape(*x.shape[:-1], 2 * half), rest], -1
+        )
     return jnp.concatenate([first, second, rest], -1)
 
 
-def alibi_bias(alibi: Alibi, positions: Int[Array, "batch pos"]) -> Float[Array, "heads batch one pos"]:
+def alibi_bias(
+    alibi: Alibi, positions: Int[Array, "batch pos"]
+) -> Float[Array, "heads batch one pos"]:
     """ALiBi's bias by the key's position; the query's would fall out of the softmax."""
 
     def rounded(x: Array) -> Array:  # XLA may drop a conversion to bfloat16 and back, but not this

@@ -26,8 +26,11 @@ class Reference(NamedTuple):
     streams: Float[np.ndarray, "layers_and_one batch pos d"]
 
 
-def run_reference(model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *, dtype: str | None = None) -> Reference:
-    """Run transformers' eager model of the same checkpoint on full-length prompts with explicit positions.
+def run_reference(
+    model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *, dtype: str | None = None
+) -> Reference:
+    """Run transformers' eager model of the same checkpoint on full-length prompts with explicit
+    positions.
 
     Args:
         dtype: precision; the model's own if None.
@@ -38,12 +41,25 @@ def run_reference(model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *,
         theirs = load_reference(model, dtype or model.dtype)
         streams: list[Any] = []
         layers = _decoder_layers(theirs, model.spec.n_layers)
-        hooks = [layer.register_forward_pre_hook(_note_input(streams), with_kwargs=True) for layer in layers]
-        hooks.append(layers[-1].register_forward_hook(lambda _module, _args, out: streams.append(_first(out))))
+        hooks = [
+            layer.register_forward_pre_hook(_note_input(streams), with_kwargs=True)
+            for layer in layers
+        ]
+        hooks.append(
+            layers[-1].register_forward_hook(
+                lambda _module, _args, out: streams.append(_first(out))
+            )
+        )
         with torch.no_grad():
             positions = torch.arange(tokens.shape[1]).expand(*tokens.shape)
-            given = {"input_ids": torch.tensor(np.asarray(tokens)).long(), "use_cache": False, "return_dict": True}
-            if "position_ids" in signature(theirs.forward).parameters:  # BLOOM goes by the attention mask
+            given = {
+                "input_ids": torch.tensor(np.asarray(tokens)).long(),
+                "use_cache": False,
+                "return_dict": True,
+            }
+            if (
+                "position_ids" in signature(theirs.forward).parameters
+            ):  # BLOOM goes by the attention mask
                 given["position_ids"] = positions
             logits = theirs(**given).logits
         for hook in hooks:
@@ -60,10 +76,12 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if model.family not in families or (not Path(model.location).is_dir() and model.revision is None):
+    if model.family not in families or (
+        not Path(model.location).is_dir() and model.revision is None
+    ):
         raise ModelError(
-            f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, so there is nothing "
-            "to compare with."
+            f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, "
+            "so there is nothing to compare with."
         )
     where: dict[str, Any] = {
         "pretrained_model_name_or_path": model.location,

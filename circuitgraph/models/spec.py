@@ -1,4 +1,6 @@
-"""What a transformer is, as data: sizes and switches that a family's file reads off a configuration."""
+"""What a transformer is, as data: sizes and switches that a family's file reads off a
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from typing import Literal
 
 from circuitgraph.graph.graph import Graph
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "solu", "tanh", "identity"]
+Activation = Literal[
+    "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "solu", "tanh", "identity"
+]
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class NormSpec:
         eps: added to the variance.
         weight, bias: whether the norm has them.
         offset: added to the weight (Gemma multiplies by 1 + w).
-        cast_first: go back to the model's precision before the weight is applied (Llama), not after.
+        cast_first: go back to the model's precision before the weight is applied (Llama), not
+            after.
     """
 
     kind: Literal["layer", "rms"]
@@ -40,7 +45,8 @@ class Rope:
         context: prompts longer than this use ``longer`` (LongRoPE) or are stretched (dynamic NTK).
         longer: frequencies of prompts longer than ``context``.
         base, stretch: dynamic NTK's base and factor; a prompt of L > context tokens has the base
-            ``base * (stretch * L / context - (stretch - 1)) ** (D / (D - 2))`` for D rotated dimensions.
+            ``base * (stretch * L / context - (stretch - 1)) ** (D / (D - 2))`` for D rotated
+            dimensions.
     """
 
     frequencies: tuple[float, ...]
@@ -55,7 +61,8 @@ class Rope:
 class Alibi:
     """A bias of ``slope * position of the key * scale`` on each head's scores.
 
-    ``rounded``: slope times position is rounded to bfloat16, whatever the model's precision (Falcon).
+    ``rounded``: slope times position is rounded to bfloat16, whatever the model's precision
+        (Falcon).
     """
 
     slopes: tuple[float, ...]
@@ -65,7 +72,8 @@ class Alibi:
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of experts: ``n_active`` of ``n_experts`` MLPs of width d_mlp, weighted by the router's softmax.
+    """A mixture of experts: ``n_active`` of ``n_experts`` MLPs of width d_mlp, weighted by the
+    router's softmax.
 
     ``renormalise``: the weights of the active ones are made to sum to one.
     """
@@ -77,31 +85,39 @@ class Experts:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A decoder whose blocks add to one residual stream: all that its forward pass depends on but the weights.
+    """A decoder whose blocks add to one residual stream: all that its forward pass depends on but
+    the weights.
 
     Attributes:
-        n_kv_heads: key-value heads; query head h reads key-value head ``h // (n_heads / n_kv_heads)``.
+        n_kv_heads: key-value heads; query head h reads key-value head ``h // (n_heads /
+            n_kv_heads)``.
         d_mlp: hidden width of the MLPs (of one expert); None if the layers have none.
         d_vocab, d_vocab_out: tokens that can be read, and predicted.
         n_ctx: longest prompt.
-        parallel: the MLP reads the same stream as the attention of its layer, not what that has written.
+        parallel: the MLP reads the same stream as the attention of its layer, not what that has
+            written.
 
         norm: of each sublayer's input; None where sublayers read the stream as it is.
         final_norm, embed_norm: before the unembedding, and after the embedding.
-        post_norm: of each sublayer's output, before it is added to the stream. Root mean square only.
+        post_norm: of each sublayer's output, before it is added to the stream. Root mean square
+            only.
         qk_norm: of queries and keys, after their projection.
-        qk_norm_over: ``head`` with one weight for all heads, ``each_head`` with one per head, or ``width``: over
-            all heads together. There a head's divisor comes from its own input alone.
+        qk_norm_over: ``head`` with one weight for all heads, ``each_head`` with one per head, or
+            ``width``: over all heads together. There a head's divisor comes from its own input
+                alone.
 
         learned_positions: the model has a table of position embeddings.
         ropes: the rotary embeddings of the model.
-        rope_of_layer: index into ``ropes`` for each layer, None where it does not rotate; empty without any.
-        rope_pairs: dimension i of n turns with i + n/2 (``halves``) or 2i with 2i + 1 (``neighbours``).
+        rope_of_layer: index into ``ropes`` for each layer, None where it does not rotate; empty
+            without any.
+        rope_pairs: dimension i of n turns with i + n/2 (``halves``) or 2i with 2i + 1
+            (``neighbours``).
         alibi: biases by position.
 
         attn_scales: what each layer multiplies its query-key products with.
         attn_softcap: c in ``c * tanh(scores / c)``.
-        windows: how many positions, its own included, a query sees in each layer; None for all; empty for all layers.
+        windows: how many positions, its own included, a query sees in each layer; None for all;
+            empty for all layers.
         causal: queries do not see later positions.
         unseen_token: attention never looks at this token (a pad inside the text, in toy models).
         clip_qkv: queries, keys and values are clipped to +- this.
@@ -112,8 +128,8 @@ class Spec:
         hidden_norm: of the MLP's hidden layer (SoLU).
         experts: the MLPs are mixtures of experts.
 
-        embed_scale, residual_scale, logit_scale: factors of the token embedding, of every sublayer's output,
-            of the logits.
+        embed_scale, residual_scale, logit_scale: factors of the token embedding, of every
+            sublayer's output, of the logits.
         logit_softcap: c in ``c * tanh(logits / c)``.
         tied: unembedding = embedding.
     """

@@ -29,7 +29,9 @@ class Tokenizer:
         if self._backend:
             self._backend.no_truncation()  # the text is the prompt, all of it and nothing else
             self._backend.no_padding()
-        inner.model_max_length = sys.maxsize  # how long a prompt may be is for the model to say, not for a log
+        inner.model_max_length = (
+            sys.maxsize
+        )  # how long a prompt may be is for the model to say, not for a log
         self.unknown_id: int | None = _unknown_id(inner)
         marked = {i for i, token in inner.added_tokens_decoder.items() if token.special}
         self.special_ids: frozenset[int] = frozenset(inner.all_special_ids) | marked
@@ -39,7 +41,9 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``."""
-        if self._backend:  # the same tokens without transformers' own work, which takes three times as long
+        if (
+            self._backend
+        ):  # the same tokens without transformers' own work, which takes three times as long
             return self._backend.encode(text, add_special_tokens=False).ids
         return self._inner.encode(text, add_special_tokens=False)
 
@@ -80,23 +84,33 @@ class Tokenizer:
             rules: Any = sorted(self._inner.get_vocab().items())
         else:
             content = json.loads(backend.to_str())
-            rules = {part: content.get(part) for part in ("normalizer", "pre_tokenizer", "model", "added_tokens")}
+            rules = {
+                part: content.get(part)
+                for part in ("normalizer", "pre_tokenizer", "model", "added_tokens")
+            }
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
 def _unknown_id(inner: Any) -> int | None:
-    """The splitting rules know best. Beyond them the special tokens are asked, but GPT-2's call its end of text
-    unknown as well, although no text ever becomes it but its own name."""
+    """The splitting rules know best. Beyond them the special tokens are asked, but GPT-2's call its
+    end of text unknown as well, although no text ever becomes it but its own name.
+    """
     rules = getattr(getattr(inner, "backend_tokenizer", None), "model", None)
     if token := getattr(rules, "unk_token", None):
         return inner.backend_tokenizer.token_to_id(token)
-    return None if inner.unk_token_id in {inner.bos_token_id, inner.eos_token_id} else inner.unk_token_id
+    return (
+        None
+        if inner.unk_token_id in {inner.bos_token_id, inner.eos_token_id}
+        else inner.unk_token_id
+    )
 
 
 def read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
-    """The tokenizer of a folder or hub name; None if there is none. A tokenizer.json is taken as it is.
+    """The tokenizer of a folder or hub name; None if there is none. A tokenizer.json is taken as it
+    is.
 
-    AutoTokenizer would keep its vocabulary only and split text the way the model's family usually does.
+    AutoTokenizer would keep its vocabulary only and split text the way the model's family usually
+    does.
 
     Raises:
         ModelError: there are files, but they cannot be read.
@@ -105,7 +119,10 @@ def read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
     from transformers.utils.hub import cached_file
 
     def has(file: str) -> bool:
-        return cached_file(where, file, _raise_exceptions_for_missing_entries=False, **options) is not None
+        return (
+            cached_file(where, file, _raise_exceptions_for_missing_entries=False, **options)
+            is not None
+        )
 
     try:
         if has("tokenizer.json"):
@@ -114,7 +131,7 @@ def read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
             return Tokenizer(AutoTokenizer.from_pretrained(where, **options))
     except Exception as error:
         raise ModelError(
-            f"The tokenizer of {where!r} cannot be read: {first_line(error)}. Save it again, or remove its files: "
-            "a model runs without one."
+            f"The tokenizer of {where!r} cannot be read: {first_line(error)}. Save it again, or "
+            "remove its files: a model runs without one."
         ) from error
     return None

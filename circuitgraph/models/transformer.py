@@ -1,7 +1,9 @@
 """The one transformer: every family is a setting of it, and the engine runs its parts.
 
-Axis names: ``batch``, ``pos`` (query positions), ``d`` (d_model), ``heads``, ``d_head``, ``d_mlp``, ``vocab``.
-``*layers`` is one axis where the blocks' weights are stacked over layers, so that one compiled layer serves all,
+Axis names: ``batch``, ``pos`` (query positions), ``d`` (d_model), ``heads``, ``d_head``, ``d_mlp``,
+    ``vocab``.
+``*layers`` is one axis where the blocks' weights are stacked over layers, so that one compiled
+layer serves all,
 and none inside that layer.
 """
 
@@ -59,9 +61,13 @@ class Transformer(eqx.Module):
         """The final residual stream, before the last norm."""
         where = self.place(tokens, mask, positions)
 
-        def layer(x: Float[Array, "batch pos d"], xs: tuple[Any, Settings]) -> tuple[Float[Array, "batch pos d"], None]:
+        def layer(
+            x: Float[Array, "batch pos d"], xs: tuple[Any, Settings]
+        ) -> tuple[Float[Array, "batch pos d"], None]:
             block, own = xs
-            after = x + block.attention.output(block.attention.mix(x[None], x[None], x[None], where, own))
+            after = x + block.attention.output(
+                block.attention.mix(x[None], x[None], x[None], where, own)
+            )
             if block.mlp is None:
                 return after, None
             return after + block.mlp(x if self.spec.parallel else after), None
@@ -82,8 +88,12 @@ class Transformer(eqx.Module):
         """All layers' weights and settings, stacked: what a scan over layers runs through."""
         return self.blocks, settings(self.spec)
 
-    def embed(self, tokens: Int[Array, "batch pos"], positions: Int[Array, "batch pos"]) -> Float[Array, "batch pos d"]:
-        """What the writer ``embed`` writes: scaled token embedding plus position embedding, normed if so."""
+    def embed(
+        self, tokens: Int[Array, "batch pos"], positions: Int[Array, "batch pos"]
+    ) -> Float[Array, "batch pos d"]:
+        """What the writer ``embed`` writes: scaled token embedding plus position embedding, normed
+        if so.
+        """
         x = self.embedding[tokens]
         if self.spec.embed_scale != 1.0:
             x = x * jnp.array(self.spec.embed_scale, x.dtype)
@@ -96,7 +106,9 @@ class Transformer(eqx.Module):
         y = jnp.einsum("...d,vd->...v", normed(self.final_norm, x), self._unembedding)
         return self._finished(y if self.b_unembed is None else y + self.b_unembed)
 
-    def logits_of(self, x: Float[Array, "batch d"], tokens: Int[Array, "batch n"]) -> Float[Array, "batch n"]:
+    def logits_of(
+        self, x: Float[Array, "batch d"], tokens: Int[Array, "batch n"]
+    ) -> Float[Array, "batch n"]:
         """Some columns of `logits`: those of each example's own tokens."""
         y = jnp.einsum("bd,bnd->bn", normed(self.final_norm, x), self._unembedding[tokens])
         return self._finished(y if self.b_unembed is None else y + self.b_unembed[tokens])

@@ -29,14 +29,21 @@ class Sum:
     @property
     def result(self) -> int:
         """What comes out."""
-        values = {"+": self.a + self.b, "-": self.a - self.b, "*": self.a * self.b, "/": self.a // max(1, self.b)}
+        values = {
+            "+": self.a + self.b,
+            "-": self.a - self.b,
+            "*": self.a * self.b,
+            "/": self.a // max(1, self.b),
+        }
         return values[self.operator]
 
     @property
     def legal(self) -> bool:
         """Whether the result is a whole number and not negative."""
         return (
-            self.a >= self.b if self.operator == "-" else self.operator != "/" or bool(self.b and self.a % self.b == 0)
+            self.a >= self.b
+            if self.operator == "-"
+            else self.operator != "/" or bool(self.b and self.a % self.b == 0)
         )
 
     @property
@@ -47,7 +54,9 @@ class Sum:
 
 @dataclass(frozen=True)
 class Asked:
-    """Token number ``at`` of a sum's result: ``47+38=8`` asks for ``5`` where each digit is a token."""
+    """Token number ``at`` of a sum's result: ``47+38=8`` asks for ``5`` where each digit is a
+    token.
+    """
 
     sum: Sum
     at: int
@@ -77,19 +86,22 @@ def addition(
     place: str = "any",
     corruption: str = "operands",
 ) -> Source:
-    """Sums and differences: ``47+38=`` -> 85; where each digit is a token, one after the other: ``47+38=8`` -> 5.
+    """Sums and differences: ``47+38=`` -> 85; where each digit is a token, one after the other:
+    ``47+38=8`` -> 5.
 
-    Both operands have one digit or more, each number of digits equally often (of a quotient: divisor and result, as
-    far as the dividend fits); differences are not negative, quotients exact. Roles: ``a``, ``operator``, ``b``,
-    ``equals``, ``end``, and where each digit is a token (as in Quirke & Barez 2023) ``a.tens``, ``b.ones`` and so on.
+    Both operands have one digit or more, each number of digits equally often (of a quotient:
+    divisor and result, as far as the dividend fits); differences are not negative, quotients exact.
+    Roles: ``a``, ``operator``, ``b``, ``equals``, ``end``, and where each digit is a token (as in
+        Quirke & Barez 2023) ``a.tens``, ``b.ones`` and so on.
     The distractor is the corrupted prompt's answer.
 
     Args:
         operators: some of ``+-*/``, each equally often.
         max_digits: of the operands (of the dividend).
-        place: which token of the result is asked for, where it has several: ``first``, ``last``, or ``any``, equally.
-        corruption: ``operands`` (others; Stolfo et al. 2023), ``operator`` (another one), or ``one-operand``; the
-            prompt stays as long, and its answer is another.
+        place: which token of the result is asked for, where it has several: ``first``, ``last``, or
+            ``any``, equally.
+        corruption: ``operands`` (others; Stolfo et al. 2023), ``operator`` (another one), or
+            ``one-operand``; the prompt stays as long, and its answer is another.
 
     Raises:
         ArgumentError: a choice that there is not.
@@ -98,10 +110,17 @@ def addition(
     check_at_least("max_digits", max_digits, 1)
     check_choice("place", place, PLACES)
     check_choice("corruption", corruption, CORRUPTIONS)
-    if not operators or not set(operators) <= set(OPERATORS) or len(set(operators)) < len(operators):
+    if (
+        not operators
+        or not set(operators) <= set(OPERATORS)
+        or len(set(operators)) < len(operators)
+    ):
         raise ArgumentError(f"operators is {operators!r}; expected some of {OPERATORS}, each once.")
     if corruption == "operator" and len(operators) < 2:
-        raise ArgumentError(f"corruption is 'operator', but {operators!r} is the only one: give several, or another.")
+        raise ArgumentError(
+            f"corruption is 'operator', but {operators!r} is the only one: give several, or "
+            "another."
+        )
     one_token([*"0123456789"], tokenizer, "digits", 10)
     one_token([*operators, "="], tokenizer, "signs", len(operators) + 1)
     drawn = _Numbers(tokenizer, operators, max_digits, place)
@@ -113,7 +132,10 @@ def addition(
                 other = drawn.other(rng, clean, corruption)
                 if other is not None:
                     return drawn.pair(clean, other)
-        raise DataError(f"No two sums with the operators {operators!r} have prompts of one length: allow more digits.")
+        raise DataError(
+            f"No two sums with the operators {operators!r} have prompts of one length: allow more "
+            "digits."
+        )
 
     return Source(draw)
 
@@ -121,8 +143,15 @@ def addition(
 class _Numbers:
     """Draws sums, and asks for their results token by token."""
 
-    def __init__(self, tokenizer: TokenizerLike, operators: str, max_digits: int, place: str) -> None:
-        self._tokenizer, self._operators, self._max_digits, self._place = tokenizer, operators, max_digits, place
+    def __init__(
+        self, tokenizer: TokenizerLike, operators: str, max_digits: int, place: str
+    ) -> None:
+        self._tokenizer, self._operators, self._max_digits, self._place = (
+            tokenizer,
+            operators,
+            max_digits,
+            place,
+        )
         self._by_digit = len(tokenizer.encode("12")) == 2
         self._known: dict[Sum, tuple[int, tuple[str, ...]]] = {}
 
@@ -140,7 +169,9 @@ class _Numbers:
         return a, b
 
     def _quotient(self, rng: np.random.Generator) -> Sum:
-        """Drawn by its result: of two drawn operands rounded to an exact quotient, most would give 1."""
+        """Drawn by its result: of two drawn operands rounded to an exact quotient, most would give
+        1.
+        """
         while True:
             result, b = (max(1, number) for number in self._numbers(rng))
             if result * b < 10**self._max_digits:
@@ -154,7 +185,9 @@ class _Numbers:
         """How many tokens the question has, and the result as the tokens that follow it."""
         if sum not in self._known:
             question, whole = self._tokenizer.encode_all([sum.text, f"{sum.text}{sum.result}"])
-            parts = tuple(self._tokenizer.decode([token]).strip() for token in whole[len(question) :])
+            parts = tuple(
+                self._tokenizer.decode([token]).strip() for token in whole[len(question) :]
+            )
             self._known[sum] = len(question), parts
         return self._known[sum]
 
@@ -170,18 +203,30 @@ class _Numbers:
         if corruption == "operator":
             new = Sum(old.a, pick(rng, [o for o in self._operators if o != old.operator]), old.b)
         elif corruption == "one-operand":
-            new = Sum(new.a, old.operator, old.b) if rng.integers(2) else Sum(old.a, old.operator, new.b)
+            new = (
+                Sum(new.a, old.operator, old.b)
+                if rng.integers(2)
+                else Sum(old.a, old.operator, new.b)
+            )
         if not new.legal:
             return None
         length, parts = self._tokens(new)
-        if length != self._tokens(old)[0] or len(parts) <= clean.at or parts[clean.at] == clean.answer:
+        if (
+            length != self._tokens(old)[0]
+            or len(parts) <= clean.at
+            or parts[clean.at] == clean.answer
+        ):
             return None
         return Asked(new, clean.at, parts)
 
     def pair(self, clean: Asked, other: Asked) -> Pair:
         """Both as texts, with the places of the clean one."""
         s = clean.sum
-        pieces: list[Piece] = [*self._operand("a", s.a), ("operator", s.operator), *self._operand("b", s.b)]
+        pieces: list[Piece] = [
+            *self._operand("a", s.a),
+            ("operator", s.operator),
+            *self._operand("b", s.b),
+        ]
         text, roles = placed([*pieces, ("equals", "="), ("end", clean.known)], self._tokenizer)
         return Pair(text, other.text, clean.answer, other.answer, roles)
 
@@ -191,4 +236,7 @@ class _Numbers:
         if not self._by_digit or len(digits) > len(DECADES):
             return [(name, digits)]
         decades = reversed(DECADES[: len(digits)])
-        return [*((f"{name}.{decade}", d) for decade, d in zip(decades, digits, strict=True)), (name, "")]
+        return [
+            *((f"{name}.{decade}", d) for decade, d in zip(decades, digits, strict=True)),
+            (name, ""),
+        ]

@@ -12,7 +12,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int
 
-from circuitgraph.errors import ArgumentError, DataError, check_at_least, list_problems, unknown_name
+from circuitgraph.errors import (
+    ArgumentError,
+    DataError,
+    check_at_least,
+    list_problems,
+    unknown_name,
+)
 from circuitgraph.registry import Registry
 
 Split = Literal["discovery", "evaluation"]
@@ -37,10 +43,12 @@ class Pair:
     """One prompt and its corrupted counterpart, as text.
 
     Attributes:
-        answer: what should follow the clean prompt; one token, with its leading space if it has one.
+        answer: what should follow the clean prompt; one token, with its leading space if it has
+            one.
         distractor: what follows the corrupted prompt, or another wrong answer; one token, or None.
         roles: token position of each named place in the clean prompt.
-        right, wrong: where more than one token is right: all of them, ``answer`` among them, and all that are wrong.
+        right, wrong: where more than one token is right: all of them, ``answer`` among them, and
+            all that are wrong.
     """
 
     clean: str
@@ -61,7 +69,8 @@ class Prompts:
         score_at: the position whose logits are scored: the last real token.
         answer: token id of each answer; distractor: likewise, or None if the pairs have none.
         pairs: the texts.
-        right, wrong: token ids of all right and all wrong answers, filled up with -1; None if the pairs name none.
+        right, wrong: token ids of all right and all wrong answers, filled up with -1; None if the
+            pairs name none.
     """
 
     clean: Int[np.ndarray, "batch pos"]
@@ -82,7 +91,9 @@ class Prompts:
         """SHA-256 of the tokens and answers."""
         digest = hashlib.sha256()
         for array in (self.clean, self.corrupted, self.mask, self.answer, self.distractor):
-            digest.update(b"none" if array is None else np.ascontiguousarray(array).astype(np.int64).tobytes())
+            digest.update(
+                b"none" if array is None else np.ascontiguousarray(array).astype(np.int64).tobytes()
+            )
         for array in (self.right, self.wrong):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).astype(np.int64).tobytes())
@@ -134,7 +145,9 @@ class GrammarTask(Task):
         source: the grammar, made for this tokenizer.
     """
 
-    def __init__(self, kind: TaskKind, tokenizer: TokenizerLike, seed: int, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, kind: TaskKind, tokenizer: TokenizerLike, seed: int, arguments: Mapping[str, Any]
+    ) -> None:
         self.name, self.metric, self.seed, self.tokenizer = kind.name, kind.metric, seed, tokenizer
         self.arguments = kind.effective(arguments)
         self.source = kind.grammar(tokenizer, **self.arguments)
@@ -159,15 +172,16 @@ class GrammarTask(Task):
             if len(found) == n:
                 return list(found.values())
         raise DataError(
-            f"Task {self.name!r} yielded only {len(found)} different {split} prompts where {n} were asked for. "
-            "Ask for fewer, or widen the grammar's arguments."
+            f"Task {self.name!r} yielded only {len(found)} different {split} prompts where {n} were "
+            "asked for. Ask for fewer, or widen the grammar's arguments."
         )
 
 
 def split_of(tokens: Sequence[int]) -> Split:
     """The split that a clean prompt belongs to: a coin that depends on its tokens only.
 
-    So no seed, no longer file and no other source ever judges a circuit on prompts that it was searched with.
+    So no seed, no longer file and no other source ever judges a circuit on prompts that it was
+    searched with.
     """
     return SPLITS[hashlib.sha256(np.asarray(tokens, np.int64).tobytes()).digest()[0] % 2]
 
@@ -178,12 +192,13 @@ Words = Mapping[str, Sequence[str | tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class Source:
-    """What a grammar is for one tokenizer: a function that draws one pair, and what its user should know.
+    """What a grammar is for one tokenizer: a function that draws one pair, and what its user should
+    know.
 
     Attributes:
-        words: groups of words that the task treats alike: exchange two of a group throughout a prompt, its answers
-            included, and it is as good a prompt. Each is one token, or a tuple of forms (singular, plural) that change
-            places together.
+        words: groups of words that the task treats alike: exchange two of a group throughout a
+            prompt, its answers included, and it is as good a prompt. Each is one token, or a tuple
+            of forms (singular, plural) that change places together.
     """
 
     draw: Draw
@@ -196,7 +211,9 @@ Grammar = Callable[..., Source]
 
 @dataclass(frozen=True)
 class TaskKind:
-    """A registered grammar. ``model`` is the shipped model that it is meant for, ``also`` others that know it."""
+    """A registered grammar. ``model`` is the shipped model that it is meant for, ``also`` others
+    that know it.
+    """
 
     name: str
     grammar: Grammar
@@ -251,7 +268,9 @@ def tokenise(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> Prompts:
     for i, pair in enumerate(pairs):
         problems += [f"pair {i + 1}: {problem}" for problem in problems_of(pair, tokenizer)]
     if not pairs or problems:
-        raise DataError(list_problems("These prompts cannot be used:", problems or ["there are none"]))
+        raise DataError(
+            list_problems("These prompts cannot be used:", problems or ["there are none"])
+        )
     clean = tokenizer.encode_all([p.clean for p in pairs])
     corrupted = tokenizer.encode_all([p.corrupted for p in pairs])
     lengths = np.array([len(ids) for ids in clean])
@@ -279,14 +298,20 @@ def problems_of(pair: Pair, tokenizer: TokenizerLike, n_ctx: int | None = None) 
     if not clean:
         problems.append("the clean prompt is empty")
     if len(clean) != len(corrupted):
-        problems.append(f"clean has {len(clean)} tokens, corrupted {len(corrupted)}; they must be equally long")
+        problems.append(
+            f"clean has {len(clean)} tokens, corrupted {len(corrupted)}; they must be equally long"
+        )
     if n_ctx is not None and max(len(clean), len(corrupted)) > n_ctx:
-        problems.append(f"{max(len(clean), len(corrupted))} tokens exceed the model's context of {n_ctx}")
+        problems.append(
+            f"{max(len(clean), len(corrupted))} tokens exceed the model's context of {n_ctx}"
+        )
     for name, ids in (("clean", clean), ("corrupted", corrupted)):
         unknown = [i + 1 for i, token in enumerate(ids) if token == tokenizer.unknown_id]
         if unknown:
             words = getattr(pair, name).split()
-            problems.append(f"{name}: unknown token at position {_places(unknown)} of {_shorten(words)!r}")
+            problems.append(
+                f"{name}: unknown token at position {_places(unknown)} of {_shorten(words)!r}"
+            )
     for name, text in (("answer", pair.answer), ("distractor", pair.distractor)):
         if text is not None:
             problems += _answer_problems(name, text, tokenizer)
@@ -308,7 +333,11 @@ def _answer_problems(name: str, text: str, tokenizer: TokenizerLike) -> list[str
     if len(ids) == 1:
         return []
     spaced = f" {text.strip()}"
-    remedy = f"; {spaced!r}, with a leading space, would be one" if len(tokenizer.encode(spaced)) == 1 else ""
+    remedy = (
+        f"; {spaced!r}, with a leading space, would be one"
+        if len(tokenizer.encode(spaced)) == 1
+        else ""
+    )
     return [f"{name} {text!r} is {len(ids)} tokens, but must be one{remedy}"]
 
 
@@ -320,7 +349,9 @@ def _shorten(words: list[str]) -> str:
     return " ".join(words[:8]) + (" ..." if len(words) > 8 else "")
 
 
-def _padded(rows: list[list[int]], mask: Bool[np.ndarray, "batch pos"]) -> Int[np.ndarray, "batch pos"]:
+def _padded(
+    rows: list[list[int]], mask: Bool[np.ndarray, "batch pos"]
+) -> Int[np.ndarray, "batch pos"]:
     """Rows as one array; padding is token 0, which nothing reads because ``mask`` hides it."""
     padded = np.zeros(mask.shape, np.int32)
     padded[mask] = np.concatenate([np.asarray(row, np.int32) for row in rows])
@@ -331,7 +362,9 @@ def _single(texts: list[str], tokenizer: TokenizerLike) -> Int[np.ndarray, " bat
     return np.array([tokenizer.encode(text)[0] for text in texts], np.int32)
 
 
-def _sets(sets: Sequence[tuple[str, ...]], tokenizer: TokenizerLike) -> Int[np.ndarray, "batch n"] | None:
+def _sets(
+    sets: Sequence[tuple[str, ...]], tokenizer: TokenizerLike
+) -> Int[np.ndarray, "batch n"] | None:
     """Token ids of sets of answers, each filled up with -1; None if no pair has any."""
     if not any(sets):
         return None

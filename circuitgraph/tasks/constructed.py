@@ -1,7 +1,10 @@
-"""Tasks of the constructed models: what a named program answers on a random sequence, ``constructed:NAME``.
+"""Tasks of the constructed models: what a named program answers on a random sequence,
+``constructed:NAME``.
 
-The corrupted prompt is one of equal length with another answer, which is the distractor: with the corruption
-``other-prompt`` another sequence, with ``one-token`` the same but for one symbol. Answers that random sequences seldom
+The corrupted prompt is one of equal length with another answer, which is the distractor: with the
+corruption
+``other-prompt`` another sequence, with ``one-token`` the same but for one symbol. Answers that
+random sequences seldom
 have are drawn on purpose.
 """
 
@@ -26,7 +29,9 @@ Sequence = tuple[str, ...]
 
 
 class _Asked:
-    """A named program that remembers what it has said: the same few sequences are drawn again and again."""
+    """A named program that remembers what it has said: the same few sequences are drawn again and
+    again.
+    """
 
     def __init__(self, chosen: Named) -> None:
         self.chosen = chosen
@@ -55,9 +60,14 @@ class _Asked:
                 found = tuple(alphabet[i] for i in rng.integers(len(alphabet), size=n))
             if self.said(found) is not None:
                 return found
-        raise DataError(f"The program is defined on none of {_TRIES} random sequences of {n} symbols:\n{self.program}")
+        raise DataError(
+            f"The program is defined on none of {_TRIES} random sequences of {n} "
+            f"symbols:\n{self.program}"
+        )
 
-    def corrupted(self, rng: np.random.Generator, clean: Sequence, corruption: str) -> Iterator[Sequence]:
+    def corrupted(
+        self, rng: np.random.Generator, clean: Sequence, corruption: str
+    ) -> Iterator[Sequence]:
         """Other sequences of the same length; or all that differ in one symbol, in random order."""
         if corruption == "other-prompt":
             yield from (self.sequence(rng, len(clean)) for _ in range(_TRIES))
@@ -76,7 +86,10 @@ class _Asked:
             for corrupted in self.corrupted(rng, clean, corruption):
                 if (wrong := self.said(corrupted)) not in (None, right):
                     return Pair(prompt(clean), prompt(corrupted), right, wrong)
-        raise DataError(f"Of {_TRIES} random sequences none has a corrupted one with another answer:\n{self.program}")
+        raise DataError(
+            f"Of {_TRIES} random sequences none has a corrupted one with another "
+            f"answer:\n{self.program}"
+        )
 
 
 def _grammar(name: str) -> Grammar:
@@ -103,6 +116,6 @@ def _check_words(name: str, program: Program, tokenizer: TokenizerLike) -> None:
     lacking = [w for w, ids in each if len(ids) != 1 or ids[0] == tokenizer.unknown_id]
     if lacking:
         raise DataError(
-            f"The tokenizer has no single token for {', '.join(lacking)}: task {PREFIX + name!r} is for the model "
-            f"{PREFIX + name!r}."
+            f"The tokenizer has no single token for {', '.join(lacking)}: task {PREFIX + name!r} is "
+            f"for the model {PREFIX + name!r}."
         )

@@ -1,4 +1,6 @@
-"""Docstring: the argument to describe next is the next one of the definition (Heimersheim & Janiak 2023)."""
+"""Docstring: the argument to describe next is the next one of the definition (Heimersheim & Janiak
+2023).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,16 @@ from circuitgraph.tasks.places import Piece, placed
 from circuitgraph.tasks.words import one_token, pick, spaced
 
 ARGUMENTS = (
-    "files obj state size shape option load file last key value name path node index image mode data list string "
-    "result table model event user group page order level version output error filter label color block field "
-    "item code count date time text type test source target start end point line"
+    "files obj state size shape option load file last key value name path node index image mode "
+    "data list string result table model event user group page order level version output error "
+    "filter label color block field item code count date time text type test source target start "
+    "end point line"
 )
 NOUNS = (
-    "document example performance analysis pattern design oil column piece crime population unit dark sea water city "
-    "music paper heart season weather market family history science machine energy council river summer winter island "
-    "garden window flower bridge church letter student teacher doctor"
+    "document example performance analysis pattern design oil column piece crime population unit "
+    "dark sea water city music paper heart season weather market family history science machine "
+    "energy council river summer winter island garden window flower bridge church letter student "
+    "teacher doctor"
 )
 N_ARGUMENTS = 6
 N_DOCUMENTED = 3  # the last of them is the answer
@@ -28,15 +32,17 @@ CORRUPTIONS = ("random-arguments", "random-doc")
 
 @task("docstring", metric="logit_difference", model="docstring")
 def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") -> Source:
-    """``def port(self, .., state, size, shape, ..):`` and a docstring on state and size -> `` shape``.
+    """``def port(self, .., state, size, shape, ..):`` and a docstring on state and size -> ``
+    shape``.
 
-    A definition of six arguments; its docstring describes three neighbours (A, B, C) of them in order and stops
-    before the third. Which three is random, so that a position alone never gives the answer. The distractor is
-    one of the other five arguments; all five are wrong.
+    A definition of six arguments; its docstring describes three neighbours (A, B, C) of them in
+    order and stops before the third. Which three is random, so that a position alone never gives
+    the answer. The distractor is one of the other five arguments; all five are wrong.
 
     Args:
-        corruption: ``random-arguments`` (the paper's) puts random names in place of A, B and C in the definition and
-            of A and B in the docstring; ``random-doc`` does so in the docstring only.
+        corruption: ``random-arguments`` (the paper's) puts random names in place of A, B and C in
+            the definition and of A and B in the docstring; ``random-doc`` does so in the docstring
+            only.
 
     Raises:
         ArgumentError: an unknown corruption.
@@ -66,7 +72,9 @@ def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") ->
     return Source(draw, (*notes, *more), {"arguments": arguments, "nouns": nouns})
 
 
-def _pieces(words: Sequence[str], defined: Sequence[str], documented: Sequence[str], first: int) -> list[Piece]:
+def _pieces(
+    words: Sequence[str], defined: Sequence[str], documented: Sequence[str], first: int
+) -> list[Piece]:
     """Pieces of a prompt; A, B and C are the arguments of the definition from place ``first`` on."""
     roles = {first + i: f"{letter}_def" for i, letter in enumerate("ABC")}
     pieces: list[Piece] = [f"def{words[0]}(self"]

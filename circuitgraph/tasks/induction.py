@@ -9,24 +9,32 @@ from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.words import single_token_words
 
 
-@task("induction", metric="logit_difference", model="induction-2l", also=("induction-2l-natural", "multitask"))
+@task(
+    "induction",
+    metric="logit_difference",
+    model="induction-2l",
+    also=("induction-2l-natural", "multitask"),
+)
 def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16) -> Source:
-    """Random different words, one of them (A, followed by B) once more at the end: ``.. A B .. A`` -> B.
+    """Random different words, one of them (A, followed by B) once more at the end: ``.. A B .. A``
+    -> B.
 
-    The place of A is random, so position alone never gives the answer. The corrupted prompt is another one of
-    the same length and of other words, whose answer is the distractor: what the words are changes everywhere,
-    and only the pattern stays.
+    The place of A is random, so position alone never gives the answer. The corrupted prompt is
+    another one of the same length and of other words, whose answer is the distractor: what the
+    words are changes everywhere, and only the pattern stays.
     """
     if not 3 <= min_words <= max_words:
         raise ArgumentError(
-            f"min_words = {min_words} and max_words = {max_words}: expected 3 <= min_words <= max_words."
+            f"min_words = {min_words} and max_words = {max_words}: expected 3 <= min_words <= "
+            "max_words."
         )
     words = single_token_words(tokenizer)
     needed = 2 * (max_words - 1)
     if len(words) < needed:
         raise DataError(
-            f"Prompts of {max_words} words need {needed} different words, but the tokenizer has only "
-            f"{len(words)} that are one token: choose max_words of at most {len(words) // 2 + 1}."
+            f"Prompts of {max_words} words need {needed} different words, but the tokenizer has "
+            f"only {len(words)} that are one token: choose max_words of at most "
+            f"{len(words) // 2 + 1}."
         )
 
     def one(rng: np.random.Generator, distinct: list[str]) -> tuple[list[str], int]:

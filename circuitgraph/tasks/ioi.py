@@ -12,8 +12,8 @@ from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.words import one_token, pick
 
 _NAMES = (
-    "Mary John Tom James Dan Sarah Alice Emily Mark Paul Laura Kevin Amy David Lisa Scott Rachel Adam Kate Peter Susan "
-    "Robert Jack Simon"
+    "Mary John Tom James Dan Sarah Alice Emily Mark Paul Laura Kevin Amy David Lisa Scott Rachel "
+    "Adam Kate Peter Susan Robert Jack Simon"
 )
 _PLACES = "store garden restaurant school hospital office house station park beach market library"
 _OBJECTS = "drink ring book snack ball bone computer necklace letter flower key present"
@@ -27,7 +27,11 @@ FRAMES = (  # as the templates of Wang et al. (2022), but shorter
     "After{first} and{second} left the{place},{giver} {verb} a{object} to",
     "Yesterday{first} and{second} came to the{place} and{giver} {verb} a{object} to",
 )
-ORDERS = {"both": (True, False), "abba": (True,), "baba": (False,)}  # whether the indirect object comes first
+ORDERS = {
+    "both": (True, False),
+    "abba": (True,),
+    "baba": (False,),
+}  # whether the indirect object comes first
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def abc(clean: Sentence, others: list[str]) -> Sentence:
 def swap(clean: Sentence, others: list[str]) -> Sentence:
     """The other one gives: the answer is the other name."""
     del others
-    return clean.named(clean.first, clean.second, clean.first if clean.giver == clean.second else clean.second)
+    return clean.named(
+        clean.first, clean.second, clean.first if clean.giver == clean.second else clean.second
+    )
 
 
 def other_names(clean: Sentence, others: list[str]) -> Sentence:
@@ -75,22 +81,29 @@ def other_names(clean: Sentence, others: list[str]) -> Sentence:
     return clean.named(first, second, first if clean.giver == clean.first else second)
 
 
-CORRUPTIONS: dict[str, tuple[Corruption, int]] = {"abc": (abc, 3), "swap": (swap, 0), "names": (other_names, 2)}
+CORRUPTIONS: dict[str, tuple[Corruption, int]] = {
+    "abc": (abc, 3),
+    "swap": (swap, 0),
+    "names": (other_names, 2),
+}
 """Each corruption with the number of other names that it needs."""
 
 
 @task("ioi", metric="logit_difference", model="ioi", also=("ioi-natural", "multitask"))
 def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "abc") -> Source:
-    """Indirect objects: ``Then, Mary and John went to the store. John gave a drink to`` -> Mary (Wang et al. 2022).
+    """Indirect objects: ``Then, Mary and John went to the store. John gave a drink to`` -> Mary
+    (Wang et al. 2022).
 
-    The names are one token each; the one that comes twice (S) is the distractor, the other (IO) the answer. Roles:
-    ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``; and, whoever is who, ``N1`` and ``N2``
+    The names are one token each; the one that comes twice (S) is the distractor, the other (IO) the
+    answer. Roles: ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``; and,
+        whoever is who, ``N1`` and ``N2``
     (the two names of the opening).
 
     Args:
         templates: ``abba`` (the indirect object comes first), ``baba`` (second), or ``both``.
-        corruption: ``abc`` (three other names, no answer has support), ``swap`` (S2 is the other name, so that the
-            answer is S), or ``names`` (two other names in the same order). Frame and other words always stay.
+        corruption: ``abc`` (three other names, no answer has support), ``swap`` (S2 is the other
+            name, so that the answer is S), or ``names`` (two other names in the same order). Frame
+            and other words always stay.
     """
     _check(templates=(templates, ORDERS), corruption=(corruption, CORRUPTIONS))
     corrupt, n_others = CORRUPTIONS[corruption]

@@ -1,6 +1,7 @@
 """Metrics: from the logits at the scored position to one number per example.
 
-Each is one function with a decorator. Searches minimise, so a metric that is better when higher enters them
+Each is one function with a decorator. Searches minimise, so a metric that is better when higher
+enters them
 with its sign turned (`Metric.loss`).
 """
 
@@ -24,7 +25,8 @@ class Targets(NamedTuple):
 
     Attributes:
         full_logits: those of the whole model on the clean prompt.
-        right, wrong: all right and all wrong answers, filled up with -1, where there is more than one.
+        right, wrong: all right and all wrong answers, filled up with -1, where there is more than
+            one.
     """
 
     answer: Int[Array, " batch"]
@@ -43,9 +45,10 @@ MetricFunction = Callable[[Logits, Targets], Values]
 class Metric:
     """A named metric, what is better: higher or lower, and whether its gradient says anything.
 
-    A metric that only moves in jumps is not ``differentiable``: its gradient is zero almost everywhere.
-    One that measures the distance from the whole model is ``flat_at_full``: its gradient is zero there.
-    One that looks at no logits but the answer's and the distractor's is ``columns_only``: others need not be computed.
+    A metric that only moves in jumps is not ``differentiable``: its gradient is zero almost
+    everywhere. One that measures the distance from the whole model is ``flat_at_full``: its
+    gradient is zero there. One that looks at no logits but the answer's and the distractor's is
+    ``columns_only``: others need not be computed.
     """
 
     name: str
@@ -82,7 +85,15 @@ def metric(
     """Register a function from logits and targets to one value per example as a metric."""
 
     def decorate(function: MetricFunction) -> MetricFunction:
-        kind = Metric(name, function, higher_is_better, needs_distractor, differentiable, flat_at_full, columns_only)
+        kind = Metric(
+            name,
+            function,
+            higher_is_better,
+            needs_distractor,
+            differentiable,
+            flat_at_full,
+            columns_only,
+        )
         metrics.add(name, kind)
         return function
 
@@ -167,16 +178,22 @@ def kl(logits: Logits, targets: Targets) -> Values:
 
 @metric("accuracy", higher_is_better=True, differentiable=False)
 def accuracy(logits: Logits, targets: Targets) -> Values:
-    """1 where no token has a higher logit than the answer (than the best right one, if there are several), else 0."""
+    """1 where no token has a higher logit than the answer (than the best right one, if there are
+    several), else 0.
+    """
     ranks = rank(logits, targets)
     return jnp.where(jnp.isnan(ranks), ranks, ranks == 0)
 
 
 @metric("rank", higher_is_better=False, differentiable=False)
 def rank(logits: Logits, targets: Targets) -> Values:
-    """Number of tokens with a higher logit than the answer (the best right one, if there are several); 0 is best."""
+    """Number of tokens with a higher logit than the answer (the best right one, if there are
+    several); 0 is best.
+    """
     above = jnp.sum(logits > _best(logits, _right(targets))[:, None], axis=-1).astype(logits.dtype)
-    return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, above)  # nothing is above NaN, but that is no success
+    return jnp.where(
+        jnp.isnan(logits).any(axis=-1), jnp.nan, above
+    )  # nothing is above NaN, but that is no success
 
 
 @metric("reciprocal_rank", higher_is_better=True, differentiable=False)

@@ -13,7 +13,9 @@ CORRUPTIONS = ("operands", "one-operand")
 
 
 @task("modular-addition", metric="logit_difference", model="modular-addition")
-def modular_addition(tokenizer: TokenizerLike, modulus: int = 59, corruption: str = "operands") -> Source:
+def modular_addition(
+    tokenizer: TokenizerLike, modulus: int = 59, corruption: str = "operands"
+) -> Source:
     """Addition modulo a number, each number a token: ``17 + 52 =`` -> 10 (Nanda et al. 2023).
 
     Roles: ``a``, ``plus``, ``b``, ``equals``. The distractor is the corrupted prompt's answer.
@@ -28,7 +30,10 @@ def modular_addition(tokenizer: TokenizerLike, modulus: int = 59, corruption: st
     """
     check_at_least("modulus", modulus, 2)
     check_choice("corruption", corruption, CORRUPTIONS)
-    for space in ("", " "):  # the first number begins the prompt: byte pairs may know it after a space only
+    for space in (
+        "",
+        " ",
+    ):  # the first number begins the prompt: byte pairs may know it after a space only
         one_token([f"{space}{number}" for number in range(modulus)], tokenizer, "numbers", modulus)
     one_token([" +", " ="], tokenizer, "signs", 2)
 
@@ -41,7 +46,9 @@ def modular_addition(tokenizer: TokenizerLike, modulus: int = 59, corruption: st
         elif corruption == "one-operand":
             other_a = (wrong - b) % modulus
         other_b = (wrong - other_a) % modulus
-        text, roles = placed([("a", f"{a}"), ("plus", " +"), ("b", f" {b}"), ("equals", " =")], tokenizer)
+        text, roles = placed(
+            [("a", f"{a}"), ("plus", " +"), ("b", f" {b}"), ("equals", " =")], tokenizer
+        )
         return Pair(text, f"{other_a} + {other_b} =", f" {result}", f" {wrong}", roles)
 
     return Source(draw)

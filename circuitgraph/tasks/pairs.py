@@ -27,13 +27,17 @@ END = "end"  # the role of the last token, which every prompt has
 
 
 class PairsTask(Task):
-    """The pairs of a file; `split_of` decides the split of each clean prompt, the seed only their order.
+    """The pairs of a file; `split_of` decides the split of each clean prompt, the seed only their
+    order.
 
-    A pair that the file holds twice counts once. Roles are what a line names: a token by its number from 0 (-1 is the
-    last), or a text by where it ends, if the clean prompt has it once. The last token has the role ``end``.
+    A pair that the file holds twice counts once. Roles are what a line names: a token by its number
+    from 0 (-1 is the last), or a text by where it ends, if the clean prompt has it once. The last
+    token has the role ``end``.
     """
 
-    def __init__(self, path: str | Path, tokenizer: TokenizerLike, n_ctx: int, seed: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, tokenizer: TokenizerLike, n_ctx: int, seed: int = 0
+    ) -> None:
         """Read and check the whole file.
 
         Raises:
@@ -54,7 +58,10 @@ class PairsTask(Task):
         self._check_supply()
         if self._pairs[0].distractor is None:
             self.metric = "log_probability"
-        self.arguments = {"data": str(self.path), "sha256": hashlib.sha256(content.encode()).hexdigest()}
+        self.arguments = {
+            "data": str(self.path),
+            "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        }
 
     def supply(self, split: Split) -> int | None:
         return len(self.available(split))
@@ -63,23 +70,26 @@ class PairsTask(Task):
         available = self.available(split)
         if n > len(available):
             raise DataError(
-                f"{str(self.path)!r} has {len(self._pairs)} pairs, {len(available)} of them for {split}, but "
-                f"{n} were asked for. Add lines or ask for fewer."
+                f"{str(self.path)!r} has {len(self._pairs)} pairs, {len(available)} of them for "
+                f"{split}, but {n} were asked for. Add lines or ask for fewer."
             )
         return available[:n]
 
     def available(self, split: Split) -> list[Pair]:
         """All pairs of that split, in the order in which they are handed out."""
         mine = [pair for pair, its in zip(self._pairs, self._splits, strict=True) if its == split]
-        return [mine[i] for i in np.random.default_rng([self.seed, len(mine)]).permutation(len(mine))]
+        return [
+            mine[i] for i in np.random.default_rng([self.seed, len(mine)]).permutation(len(mine))
+        ]
 
     def _check_supply(self) -> None:
         counts = {split: len({pair.clean for pair in self.available(split)}) for split in SPLITS}
         if min(counts.values()) < 2:
             shares = " and ".join(f"{n} to {split}" for split, n in counts.items())
             raise DataError(
-                f"The data file {str(self.path)!r} is too small. Each clean prompt goes to discovery or to evaluation, "
-                f"as by a coin; here {shares}, but each needs two different ones. Add lines: about ten will do."
+                f"The data file {str(self.path)!r} is too small. Each clean prompt goes to "
+                f"discovery or to evaluation, as by a coin; here {shares}, but each needs two "
+                "different ones. Add lines: about ten will do."
             )
 
 
@@ -126,13 +136,20 @@ def _roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[
             times = line.clean.count(place) if place else 0
             before = tokenizer.encode(line.clean[: line.clean.find(place) + len(place)])
             if times != 1:
-                problems.append(f"roles.{name}: the clean prompt has {place!r} {times} times; give the token's number")
+                problems.append(
+                    f"roles.{name}: the clean prompt has {place!r} {times} times; give the token's "
+                    "number"
+                )
             elif not before or before != ids[: len(before)]:
-                problems.append(f"roles.{name}: no token ends where {place!r} ends; give the token's number")
+                problems.append(
+                    f"roles.{name}: no token ends where {place!r} ends; give the token's number"
+                )
             else:
                 roles[name] = len(before) - 1
         elif not -len(ids) <= place < len(ids):
-            problems.append(f"roles.{name}: there is no token {place}; the clean prompt has {len(ids)}")
+            problems.append(
+                f"roles.{name}: there is no token {place}; the clean prompt has {len(ids)}"
+            )
         else:
             roles[name] = place % len(ids)
     return roles, problems if ids else []

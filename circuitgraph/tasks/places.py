@@ -11,10 +11,11 @@ Piece = str | tuple[str, str]
 
 
 def placed(pieces: Sequence[Piece], tokenizer: TokenizerLike) -> tuple[str, dict[str, int]]:
-    """The text of some pieces, and the position of the last token of each piece that is a pair (role, text).
+    """The text of some pieces, and the position of the last token of each piece that is a pair
+    (role, text).
 
-    Tokens are counted in the text up to the end of a piece, so that this holds for every tokenizer whose tokens
-    end where the named pieces end.
+    Tokens are counted in the text up to the end of a piece, so that this holds for every tokenizer
+    whose tokens end where the named pieces end.
     """
     texts = [piece if isinstance(piece, str) else piece[1] for piece in pieces]
     so_far = list(accumulate(texts))

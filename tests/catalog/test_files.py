@@ -35,7 +35,9 @@ def write_half(folder: Path, error: BaseException, *, overwrite: bool = False) -
 
 @pytest.mark.parametrize("error", [ValueError("any"), KeyboardInterrupt(), SystemExit(1)])
 @pytest.mark.parametrize("folder", ["new", "deep/down/new"])
-def test_an_exception_inside_leaves_nothing(tmp_path: Path, error: BaseException, folder: str) -> None:
+def test_an_exception_inside_leaves_nothing(
+    tmp_path: Path, error: BaseException, folder: str
+) -> None:
     with pytest.raises(type(error)):
         write_half(tmp_path / folder, error)
     assert list(tmp_path.iterdir()) == []
@@ -66,7 +68,9 @@ def test_taken_folder_is_refused_unless_it_may_be_overwritten(saved: Path) -> No
     assert [path.name for path in saved.parent.iterdir()] == ["saved"]
 
 
-def test_the_folder_one_stands_in_can_be_overwritten(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_one_stands_in_can_be_overwritten(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(saved)
     save_circuit(Circuit.empty(Graph(1, 1)), ".", overwrite=True)
     assert len(load_circuit(saved)) == 0
@@ -89,7 +93,9 @@ def test_a_file_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"Nothing was written to .*file/new.*Choose another folder"):
+    with pytest.raises(
+        OutputError, match=r"Nothing was written to .*file/new.*Choose another folder"
+    ):
         save_circuit(Circuit.empty(Graph(1, 1)), tmp_path / "file" / "new")
 
 
@@ -99,7 +105,9 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / "circuit.json").write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("content", ["", "{", "null", "[]", "5", '{"edges": []}', '{"schema_version": "one"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "null", "[]", "5", '{"edges": []}', '{"schema_version": "one"}']
+)
 def test_file_that_is_no_record(saved: Path, content: str) -> None:
     (saved / "circuit.json").write_text(content)
     with pytest.raises(DataError, match=r"circuit\.json"):
@@ -116,22 +124,40 @@ def test_all_problems_of_a_record_are_listed(saved: Path) -> None:
     edit(saved, lambda record: record.update(colour="red", metric=5, graph={"n_layers": 1}))
     with pytest.raises(DataError) as caught:
         load_record(saved)
-    for problem in ("colour: Extra inputs", "metric: Input should be a valid string", "graph.n_heads: Field required"):
+    for problem in (
+        "colour: Extra inputs",
+        "metric: Input should be a valid string",
+        "graph.n_heads: Field required",
+    ):
         assert problem in str(caught.value)
 
 
 def test_newer_schema_says_to_update(saved: Path) -> None:
     edit(saved, lambda record: record.update(schema_version=2, invention=True))
-    with pytest.raises(DataError, match=r"schema version 2; this circuitgraph reads up to 1: update it"):
+    with pytest.raises(
+        DataError, match=r"schema version 2; this circuitgraph reads up to 1: update it"
+    ):
         load_circuit(saved)
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an edge less": (lambda record: record["edges"].pop(), "keep different edges"),
-    "another effect": (lambda record: record["edges"][0].update(effect=9.0), "give different effects"),
-    "no such node": (lambda record: record["edges"][0].update(edge="a7.h0->logits"), "Unknown writer 'a7.h0'"),
-    "no name": (lambda record: record["edges"][0].update(edge="here to there"), "not the name of an edge"),
-    "no such edge": (lambda record: record["edges"][0].update(edge="m1->a0.h0<q>"), "is not an edge"),
+    "another effect": (
+        lambda record: record["edges"][0].update(effect=9.0),
+        "give different effects",
+    ),
+    "no such node": (
+        lambda record: record["edges"][0].update(edge="a7.h0->logits"),
+        "Unknown writer 'a7.h0'",
+    ),
+    "no name": (
+        lambda record: record["edges"][0].update(edge="here to there"),
+        "not the name of an edge",
+    ),
+    "no such edge": (
+        lambda record: record["edges"][0].update(edge="m1->a0.h0<q>"),
+        "is not an edge",
+    ),
     "another graph": (lambda record: record["graph"].update(n_layers=3), "is not what it says"),
     "no graph": (lambda record: record["graph"].update(n_heads=-1), "n_heads is -1"),
 }

@@ -17,7 +17,17 @@ from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
-TOP_LEVEL = {"schema_version", "model", "task", "metric", "ablation", "algorithm", "graph", "edges", "evaluation"}
+TOP_LEVEL = {
+    "schema_version",
+    "model",
+    "task",
+    "metric",
+    "ablation",
+    "algorithm",
+    "graph",
+    "edges",
+    "evaluation",
+}
 ALGORITHM = {
     "name": "acdc",
     "arguments": {"edges": [], "threshold": 0.1},
@@ -50,12 +60,17 @@ def per_edge(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(values, min_size=MOST, max_size=MOST)
 
 
-# What makes a circuit of a small graph, with any scores, tested or not; more than it needs, to be cut to size.
+# What makes a circuit of a small graph, with any scores, tested or not; more than it needs, to be
+# cut to size.
 shapes = st.tuples(st.integers(1, 2), st.integers(1, 2), st.booleans(), st.booleans())
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 facts = st.sampled_from([{}, {"metric": "kl", "ablation": "zero", "algorithm": ALGORITHM}])
 anything = st.tuples(
-    shapes, per_edge(st.booleans()), st.none() | per_edge(numbers), st.none() | per_edge(st.booleans()), facts
+    shapes,
+    per_edge(st.booleans()),
+    st.none() | per_edge(numbers),
+    st.none() | per_edge(st.booleans()),
+    facts,
 )
 
 
@@ -73,14 +88,20 @@ def circuit_of(parts: tuple[Any, ...]) -> Circuit:
 
 
 def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return (one is None) == (other is None) and (one is None or np.array_equal(one, np.asarray(other)))
+    return (one is None) == (other is None) and (
+        one is None or np.array_equal(one, np.asarray(other))
+    )
 
 
 @settings(max_examples=80)
 @given(parts=anything, judged=st.booleans())
-def test_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, parts: tuple[Any, ...], judged: bool) -> None:
+def test_saved_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, parts: tuple[Any, ...], judged: bool
+) -> None:
     circuit = circuit_of(parts)
-    folder = save_circuit(circuit, tmp_path_factory.mktemp("saved") / "it", evaluation=EVALUATION if judged else None)
+    folder = save_circuit(
+        circuit, tmp_path_factory.mktemp("saved") / "it", evaluation=EVALUATION if judged else None
+    )
     for path in (folder, str(folder), folder / "circuit.json"):
         loaded = load_circuit(path)
         assert loaded == circuit
@@ -137,7 +158,11 @@ def test_layout_of_circuit_json(parts: tuple[Any, ...]) -> None:
 def test_one_more_edge_is_one_more_line() -> None:
     graph = Graph(1, 2)
     few = record_of(Circuit.of(graph, ["embed->logits", "embed->m0"])).to_json().splitlines()
-    more = record_of(Circuit.of(graph, ["embed->logits", "embed->m0", "embed->a0.h1<q>"])).to_json().splitlines()
+    more = (
+        record_of(Circuit.of(graph, ["embed->logits", "embed->m0", "embed->a0.h1<q>"]))
+        .to_json()
+        .splitlines()
+    )
     assert len([line for line in more if line not in few]) == 1
     assert len(more) == len(few) + 1
 
@@ -146,7 +171,9 @@ def test_json_alone_gives_the_circuit_with_the_effects_it_names(tmp_path: Path) 
     graph = Graph(1, 1)
     mask = Circuit.of(graph, ["embed->logits", "a0.h0->logits"]).mask
     tested = mask & (np.arange(graph.n_edges) == graph.edge_index("embed->logits"))
-    folder = save_circuit(Circuit(graph, mask, np.full(graph.n_edges, 0.5), tested), tmp_path / "it")
+    folder = save_circuit(
+        Circuit(graph, mask, np.full(graph.n_edges, 0.5), tested), tmp_path / "it"
+    )
     (folder / "scores.safetensors").unlink()
     loaded = load_circuit(folder)
     assert same(loaded.tested, tested)
@@ -157,12 +184,17 @@ def test_json_alone_gives_the_circuit_with_the_effects_it_names(tmp_path: Path) 
 def test_score_that_json_cannot_hold(tmp_path: Path, value: float) -> None:
     graph = Graph(1, 1)
     with pytest.raises(DataError, match=r"score of embed->a0.h0<q> is (nan|inf|-inf)"):
-        save_circuit(Circuit(graph, np.ones(graph.n_edges, bool), np.full(graph.n_edges, value)), tmp_path / "it")
+        save_circuit(
+            Circuit(graph, np.ones(graph.n_edges, bool), np.full(graph.n_edges, value)),
+            tmp_path / "it",
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_provenance_that_the_record_does_not_know(tmp_path: Path) -> None:
-    circuit = Circuit(Graph(1, 1), np.ones(Graph(1, 1).n_edges, bool), provenance={"tested": 5, "metric": 7})
+    circuit = Circuit(
+        Graph(1, 1), np.ones(Graph(1, 1).n_edges, bool), provenance={"tested": 5, "metric": 7}
+    )
     with pytest.raises(DataError, match="cannot be stored") as caught:
         save_circuit(circuit, tmp_path / "it")
     assert "tested: Extra inputs are not permitted" in str(caught.value)

@@ -10,7 +10,11 @@ from tests.cli.conftest import Ran
 
 def rows(text: str) -> dict[str, str]:
     """The lines of the output, by what stands before them."""
-    return {m[1]: m[2] for line in text.splitlines() if (m := re.fullmatch(r"(\S.*?) {2,}(.*\S) *", line))}
+    return {
+        m[1]: m[2]
+        for line in text.splitlines()
+        if (m := re.fullmatch(r"(\S.*?) {2,}(.*\S) *", line))
+    }
 
 
 def record(ran: Ran) -> CompileRecord:

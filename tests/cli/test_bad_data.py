@@ -14,8 +14,18 @@ from tests.cli.conftest import Ran, files_below
 LONG = " ".join(["lake"] * 65)
 
 
-def pair(clean: str = " dog chair moon dog", corrupted: str = " fish bread apple fish", **changes: object) -> str:
-    return json.dumps({"clean": clean, "corrupted": corrupted, "answer": " chair", "distractor": " bread", **changes})
+def pair(
+    clean: str = " dog chair moon dog", corrupted: str = " fish bread apple fish", **changes: object
+) -> str:
+    return json.dumps(
+        {
+            "clean": clean,
+            "corrupted": corrupted,
+            "answer": " chair",
+            "distractor": " bread",
+            **changes,
+        }
+    )
 
 
 def discover(run: Callable[..., Ran], content: str | bytes, tmp_path: Path) -> Ran:
@@ -27,7 +37,9 @@ def discover(run: Callable[..., Ran], content: str | bytes, tmp_path: Path) -> R
     return ran
 
 
-def test_all_problems_are_reported_together_by_line_number(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_all_problems_are_reported_together_by_line_number(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     lines = [
         pair(),
         "{not json",
@@ -72,10 +84,15 @@ def test_all_problems_are_reported_together_by_line_number(run: Callable[..., Ra
         ("\n \n", "the file is empty"),
         (b"\xff\xfe\x00", "cannot be read"),
         (pair() + "\n" + pair(), "is too small"),
-        ("\n".join([pair(), pair(distractor=None)]), "some lines have a distractor and some have none"),
+        (
+            "\n".join([pair(), pair(distractor=None)]),
+            "some lines have a distractor and some have none",
+        ),
     ],
 )
-def test_file_as_a_whole(run: Callable[..., Ran], tmp_path: Path, content: str | bytes, phrase: str) -> None:
+def test_file_as_a_whole(
+    run: Callable[..., Ran], tmp_path: Path, content: str | bytes, phrase: str
+) -> None:
     assert phrase in discover(run, content, tmp_path).err
 
 
@@ -93,7 +110,20 @@ def test_many_problems_are_cut_short(run: Callable[..., Ran], tmp_path: Path) ->
 
 
 def some_pairs(**changes: Any) -> str:
-    words = ("moon", "lake", "fish", "bread", "apple", "door", "ship", "milk", "king", "hat", "cow", "bus")
+    words = (
+        "moon",
+        "lake",
+        "fish",
+        "bread",
+        "apple",
+        "door",
+        "ship",
+        "milk",
+        "king",
+        "hat",
+        "cow",
+        "bus",
+    )
     return "\n".join(pair(clean=f" dog chair {word} dog", **changes) for word in words)
 
 
@@ -116,9 +146,13 @@ def test_more_prompts_than_the_file_has(run: Callable[..., Ran], tmp_path: Path)
     assert files_below(tmp_path) == {"pairs.jsonl"}
 
 
-def test_a_dozen_pairs_are_enough_and_a_folder_is_named_after_the_file(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_dozen_pairs_are_enough_and_a_folder_is_named_after_the_file(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     (tmp_path / "my pairs [v1].jsonl").write_text("\ufeff" + some_pairs())
-    ran = run("discover", "--data", "my pairs [v1].jsonl", "--model", "induction-2l", "--threshold", 30)
+    ran = run(
+        "discover", "--data", "my pairs [v1].jsonl", "--model", "induction-2l", "--threshold", 30
+    )
     assert ran.code == 0, ran.err
     assert (tmp_path / "runs" / "my-pairs--v1-" / "circuit.json").is_file()
     assert "Written to runs/my-pairs--v1-/" in ran.out

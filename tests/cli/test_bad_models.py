@@ -36,17 +36,32 @@ def change_config(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["bert", "t5", "no-such-thing"])
-def test_unsupported_architecture(run: Callable[..., Ran], broken: Path, tmp_path: Path, architecture: str) -> None:
+def test_unsupported_architecture(
+    run: Callable[..., Ran], broken: Path, tmp_path: Path, architecture: str
+) -> None:
     change_config(broken, model_type=architecture)
-    refused(run, broken, tmp_path, str(broken), repr(architecture), "not supported", "Supported: ", "gpt2")
+    refused(
+        run,
+        broken,
+        tmp_path,
+        str(broken),
+        repr(architecture),
+        "not supported",
+        "Supported: ",
+        "gpt2",
+    )
 
 
 def test_model_without_a_tokenizer(run: Callable[..., Ran], tiny: Tiny, tmp_path: Path) -> None:
-    refused(run, tiny.folder, tmp_path, str(tiny.folder), "has no tokenizer", "Add a tokenizer.json")
+    refused(
+        run, tiny.folder, tmp_path, str(tiny.folder), "has no tokenizer", "Add a tokenizer.json"
+    )
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 5000])
-def test_truncated_weights(run: Callable[..., Ran], broken: Path, tmp_path: Path, keep: int) -> None:
+def test_truncated_weights(
+    run: Callable[..., Ran], broken: Path, tmp_path: Path, keep: int
+) -> None:
     file = broken / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
     refused(run, broken, tmp_path, str(broken), "is truncated or is no safetensors file", "again")
@@ -74,7 +89,9 @@ def test_no_configuration(run: Callable[..., Ran], broken: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model_type": 5}'])
-def test_broken_configuration(run: Callable[..., Ran], broken: Path, tmp_path: Path, content: str) -> None:
+def test_broken_configuration(
+    run: Callable[..., Ran], broken: Path, tmp_path: Path, content: str
+) -> None:
     (broken / "config.json").write_text(content)
     refused(run, broken, tmp_path, str(broken))
 

@@ -1,4 +1,6 @@
-"""Values that make no sense: one clear message, exit 2, refused before a model is loaded, nothing written."""
+"""Values that make no sense: one clear message, exit 2, refused before a model is loaded, nothing
+written.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,14 @@ EARLY = {
         ["threshold is -0.1", "absolute", "must not be negative"],
     ),
     "task": ("discover inductoin", ["Unknown task 'inductoin'", "Did you mean 'induction' or"]),
-    "task beside a model": ("discover inductoin --model induction-2l", ["Unknown task 'inductoin'"]),
-    "task that is a path": ("discover ../../etc/passwd", ["Unknown task '../../etc/passwd'", "from 'addition' to"]),
+    "task beside a model": (
+        "discover inductoin --model induction-2l",
+        ["Unknown task 'inductoin'"],
+    ),
+    "task that is a path": (
+        "discover ../../etc/passwd",
+        ["Unknown task '../../etc/passwd'", "from 'addition' to"],
+    ),
     "task that is a data file": ("discover pairs.jsonl", ["'pairs.jsonl' is a file", "--data"]),
     "metric": ("discover induction --metric acuracy", ["Unknown metric 'acuracy'", "'accuracy'"]),
     "metric like nothing": (
@@ -24,7 +32,10 @@ EARLY = {
         ["Unknown metric 'zzzz'", "Known: ", "logit_difference"],
     ),
     "algorithm": ("discover induction --algorithm acdcc", ["Unknown algorithm 'acdcc'", "'acdc'"]),
-    "ablation": ("discover induction --ablation resampel", ["Unknown ablation 'resampel'", "'resample'"]),
+    "ablation": (
+        "discover induction --ablation resampel",
+        ["Unknown ablation 'resampel'", "'resample'"],
+    ),
     "threshold nan": ("discover induction --threshold nan", ["threshold is nan", "finite"]),
     "threshold inf": ("discover induction --threshold inf", ["threshold is inf", "finite"]),
     "threshold -inf": ("discover induction --threshold=-inf", ["threshold is -inf", "finite"]),
@@ -34,17 +45,41 @@ EARLY = {
     "limit a fraction": ("discover induction --limit 2.5", ["Invalid value for '--limit'"]),
     "seed negative": ("discover induction --seed=-1", ["--seed is -1", "at least 0"]),
     "memory zero": ("discover induction --memory 0", ["--memory is 0", "positive number of GiB"]),
-    "memory infinite": ("discover induction --memory inf", ["--memory is inf", "positive number of GiB"]),
-    "memory nan": ("discover induction --memory nan", ["--memory is nan", "positive number of GiB"]),
-    "neither task nor data": ("discover", ["Give either a task (circuitgraph list tasks) or --data", "not both"]),
-    "both task and data": ("discover induction --data there.txt", ["Give either a task", "not both"]),
-    "two tasks": ("discover induction --task other", ["Two tasks were given", "'induction'", "'other'"]),
+    "memory infinite": (
+        "discover induction --memory inf",
+        ["--memory is inf", "positive number of GiB"],
+    ),
+    "memory nan": (
+        "discover induction --memory nan",
+        ["--memory is nan", "positive number of GiB"],
+    ),
+    "neither task nor data": (
+        "discover",
+        ["Give either a task (circuitgraph list tasks) or --data", "not both"],
+    ),
+    "both task and data": (
+        "discover induction --data there.txt",
+        ["Give either a task", "not both"],
+    ),
+    "two tasks": (
+        "discover induction --task other",
+        ["Two tasks were given", "'induction'", "'other'"],
+    ),
     "data without a model": ("discover --data there.txt", ["--data needs --model", "hub name"]),
-    "data that is not there": ("discover --data gone.jsonl --model induction-2l", ["no data file 'gone.jsonl'"]),
-    "unknown option": ("discover induction --treshold 1", ["No such option: --treshold", "--threshold"]),
+    "data that is not there": (
+        "discover --data gone.jsonl --model induction-2l",
+        ["no data file 'gone.jsonl'"],
+    ),
+    "unknown option": (
+        "discover induction --treshold 1",
+        ["No such option: --treshold", "--threshold"],
+    ),
     "unknown command": ("discovr induction", ["No such command 'discovr'"]),
     "dry run, too": ("discover induction --dry-run --metric acuracy", ["Unknown metric 'acuracy'"]),
-    "out that exists": ("discover induction --out there.txt", ["'there.txt' exists already", "--overwrite"]),
+    "out that exists": (
+        "discover induction --out there.txt",
+        ["'there.txt' exists already", "--overwrite"],
+    ),
     "list of what": ("list metric", ["Unknown kind of list 'metric'", "'metrics'"]),
     "evaluate: metric": ("evaluate nowhere --metric acuracy", ["Unknown metric 'acuracy'"]),
     "evaluate: ablation": ("evaluate nowhere --ablation none", ["Unknown ablation 'none'", "zero"]),
@@ -56,7 +91,9 @@ EARLY = {
 
 @pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize("case", EARLY)
-def test_bad_value_is_refused_before_a_model_is_loaded(run: Callable[..., Ran], tmp_path: Path, case: str) -> None:
+def test_bad_value_is_refused_before_a_model_is_loaded(
+    run: Callable[..., Ran], tmp_path: Path, case: str
+) -> None:
     (tmp_path / "there.txt").write_text("")
     line, phrases = EARLY[case]
     ran = run(*line.split())
@@ -66,7 +103,10 @@ def test_bad_value_is_refused_before_a_model_is_loaded(run: Callable[..., Ran], 
 
 
 LATE = {
-    "memory too small": ("discover induction --memory 1e-6", ["One evaluation of one prompt", "limit"]),
+    "memory too small": (
+        "discover induction --memory 1e-6",
+        ["One evaluation of one prompt", "limit"],
+    ),
     "model that is nowhere": (
         "discover induction --model induction-2",
         ["'induction-2'", "Did you mean 'induction-2l'"],
@@ -76,7 +116,9 @@ LATE = {
 
 
 @pytest.mark.parametrize("case", LATE)
-def test_bad_value_is_refused_and_nothing_is_left(run: Callable[..., Ran], tmp_path: Path, case: str) -> None:
+def test_bad_value_is_refused_and_nothing_is_left(
+    run: Callable[..., Ran], tmp_path: Path, case: str
+) -> None:
     line, phrases = LATE[case]
     ran = run(*line.split())
     assert (ran.code, ran.out) == (2, "")

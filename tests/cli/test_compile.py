@@ -30,7 +30,9 @@ L, H, KV = 3, 4, 2  # layers, heads and key-value heads of the llama
 
 
 def n_edges(readers: int) -> int:
-    """Edges of a sequential model with that many q, k and v readers in a layer, counted stream by stream."""
+    """Edges of a sequential model with that many q, k and v readers in a layer, counted stream by
+    stream.
+    """
     attention = sum(readers * (1 + layer * (H + 1)) for layer in range(L))
     mlps = sum(1 + layer * (H + 1) + H for layer in range(L))
     return attention + mlps + 1 + L * (H + 1)
@@ -44,13 +46,15 @@ def test_a_grouped_query_model_in_words(run: Callable[..., Ran], llama: Path) ->
     ran, n = run("compile", llama), n_parameters(llama)
     assert (ran.code, ran.err) == (0, "")
     found = rows(ran.out)
-    assert re.fullmatch(r"16 prompts of 16 tokens need \d+\.\d MiB beside the weights, .*", found.pop("search"))
+    assert re.fullmatch(
+        r"16 prompts of 16 tokens need \d+\.\d MiB beside the weights, .*", found.pop("search")
+    )
     assert found == {
         "model": f"{llama} (llama)",
         "layers": "3 of 4 heads (2 key-value) of size 8, MLP 40",
         "stream": "d_model 24, vocabulary 50, context 17",
-        "with": "RMSNorm, grouped-query attention, 2 heads to a group, rotary positions, gelu MLP, gated MLP, "
-        "tied unembedding",
+        "with": "RMSNorm, grouped-query attention, 2 heads to a group, rotary positions, gelu MLP, "
+        "gated MLP, tied unembedding",
         "parameters": f"{n:,}, float32, {4 * n / 2**20:.1f} MiB",
         "graph": f"{1 + L * (H + 1)} writers, {L * (3 * H + 1) + 1} readers, {n_edges(3 * H)} edges",
         "tokens": "no tokenizer: prompts cannot be written as text",
@@ -72,7 +76,9 @@ def test_a_beginning_that_the_tokenizer_would_add(run: Callable[..., Ran], tmp_p
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"bos_token": "<pad>"}))
     note = "nothing is added, although the tokenizer by itself would add '<pad>'; BOS is '<pad>'"
-    assert rows(run("compile", folder).out)["tokens"] == f"'apple' 'arm' 'bag' 'ball' 'bank'; {note}"
+    assert (
+        rows(run("compile", folder).out)["tokens"] == f"'apple' 'arm' 'bag' 'ball' 'bank'; {note}"
+    )
     tokenizer = record(run("compile", folder, "--json")).tokenizer
     assert tokenizer is not None
     assert (tokenizer.n_tokens, tokenizer.bos, tokenizer.default_adds) == (98, "<pad>", ["<pad>"])
@@ -80,10 +86,24 @@ def test_a_beginning_that_the_tokenizer_would_add(run: Callable[..., Ran], tmp_p
 
 
 def test_the_numbers_of_the_record(run: Callable[..., Ran], llama: Path, tiny: Tiny) -> None:
-    found, few = (record(run("compile", llama, "--json", "--prompts", n, "--length", 9)) for n in (64, 2))
-    assert (found.family, found.precision, found.revision, found.weights_sha256) == ("llama", "float32", None, None)
-    assert (found.n_parameters, found.memory.bytes_weights) == (n_parameters(llama), 4 * n_parameters(llama))
-    assert (found.sizes["n_kv_heads"], found.graph.n_edges, found.graph.n_kv_heads) == (KV, n_edges(3 * H), None)
+    found, few = (
+        record(run("compile", llama, "--json", "--prompts", n, "--length", 9)) for n in (64, 2)
+    )
+    assert (found.family, found.precision, found.revision, found.weights_sha256) == (
+        "llama",
+        "float32",
+        None,
+        None,
+    )
+    assert (found.n_parameters, found.memory.bytes_weights) == (
+        n_parameters(llama),
+        4 * n_parameters(llama),
+    )
+    assert (found.sizes["n_kv_heads"], found.graph.n_edges, found.graph.n_kv_heads) == (
+        KV,
+        n_edges(3 * H),
+        None,
+    )
     assert (found.memory.n_prompts, found.memory.n_tokens, found.parity) == (64, 9, None)
     assert found.memory.bytes_needed > few.memory.bytes_needed > 0
     assert record(run("compile", tiny.folder, "--json")).n_parameters == n_parameters(tiny.folder)
@@ -92,13 +112,19 @@ def test_the_numbers_of_the_record(run: Callable[..., Ran], llama: Path, tiny: T
 def test_grouped_readers(run: Callable[..., Ran], llama: Path) -> None:
     graph = record(run("compile", llama, "--grouped", "--json")).graph
     readers = H + 2 * KV
-    assert (graph.n_kv_heads, graph.n_readers, graph.n_edges) == (KV, L * (readers + 1) + 1, n_edges(readers))
+    assert (graph.n_kv_heads, graph.n_readers, graph.n_edges) == (
+        KV,
+        L * (readers + 1) + 1,
+        n_edges(readers),
+    )
 
 
 @pytest.mark.parametrize("verify", [(), ("--verify",)])
 def test_prompts_beyond_the_context(run: Callable[..., Ran], verify: tuple[str, ...]) -> None:
     ran = run("compile", "induction-2l", "--length", 65, *verify)
-    assert ran == Ran(2, "", "Error: Prompts of 65 tokens do not fit into the model's context of 64.\n")
+    assert ran == Ran(
+        2, "", "Error: Prompts of 65 tokens do not fit into the model's context of 64.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +134,10 @@ def test_prompts_beyond_the_context(run: Callable[..., Ran], verify: tuple[str, 
         (("--prompts", 0), "--prompts is 0, but must be at least 1"),
         (("--seed", -1), "--seed is -1, but must be at least 0"),
         (("--dtype", "float23"), "Unknown dtype 'float23'. Did you mean 'float32'"),
-        (("--model-config", "x.json"), "'induction-2l' is no state dict: its name must end in one of .pt"),
+        (
+            ("--model-config", "x.json"),
+            "'induction-2l' is no state dict: its name must end in one of .pt",
+        ),
     ],
 )
 def test_bad_values(run: Callable[..., Ran], options: tuple[object, ...], message: str) -> None:
@@ -136,12 +165,18 @@ def test_a_transformer_lens_model(run: Callable[..., Ran], tmp_path: Path) -> No
 def test_quiet_and_help(run: Callable[..., Ran]) -> None:
     assert run("compile", "induction-2l", "--quiet", "--verify") == Ran(0, "", "")
     shown = run("compile", "--help").out
-    for example in ("gpt2", "EleutherAI/pythia-160m --verify --length 128", "toy.pt --model-config toy.json --json"):
+    for example in (
+        "gpt2",
+        "EleutherAI/pythia-160m --verify --length 128",
+        "toy.pt --model-config toy.json --json",
+    ):
         assert f"circuitgraph compile {example}" in shown
 
 
 @pytest.mark.parametrize("flag", [(), ("--local-only",)])
-def test_local_only(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, flag: tuple[str, ...]) -> None:
+def test_local_only(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, flag: tuple[str, ...]
+) -> None:
     asked: list[tuple[bool, str]] = []
 
     def missing(*_: Any, local_files_only: bool, revision: str, **__: Any) -> None:

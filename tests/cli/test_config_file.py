@@ -1,4 +1,6 @@
-"""``--config FILE``: options from TOML, the command line before the file, and files that cannot be used."""
+"""``--config FILE``: options from TOML, the command line before the file, and files that cannot be
+used.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from tests.cli.conftest import Ran, files_below
 BROKEN = {
     "not TOML": ("threshold = ", ["cannot be read"]),
     "not text": ("\udcff", ["cannot be read"]),
-    "unknown option": ("treshold = 1\nmodle = 'x'", ["Unknown option 'treshold'", "'threshold'", "'modle'", "'model'"]),
+    "unknown option": (
+        "treshold = 1\nmodle = 'x'",
+        ["Unknown option 'treshold'", "'threshold'", "'modle'", "'model'"],
+    ),
     "config in itself": ("config = 'other.toml'", ["Unknown option 'config'"]),
     "a table": ("[threshold]\nvalue = 1", ["threshold = {'value': 1}: expected a number"]),
     "a list": ("limit = [1]", ["limit = [1]: expected a whole number"]),
@@ -59,7 +64,9 @@ json = true
 """
 
 
-def test_every_kind_of_option_is_taken_from_the_file(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_every_kind_of_option_is_taken_from_the_file(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     (tmp_path / "run.toml").write_text(FULL)
     ran = run("discover", "--config", "run.toml")
     assert ran.code == 0, ran.err
@@ -74,7 +81,11 @@ def test_command_line_goes_before_the_file(run: Callable[..., Ran], tmp_path: Pa
 
 
 def test_settings_of_the_file_reach_the_search(
-    run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch, canned: None
+    run: Callable[..., Ran],
+    tmp_path: Path,
+    finished: tuple[Path, Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    canned: None,
 ) -> None:
     given: dict[str, object] = {}
 
@@ -86,7 +97,13 @@ def test_settings_of_the_file_reach_the_search(
     (tmp_path / "run.toml").write_text(FULL.replace("dry-run = true", 'out = "strict"'))
     ran = run("discover", "--config", "run.toml", "--threshold", "0.5")
     assert ran.code == 0, ran.err
-    wanted = {"metric": "kl", "ablation": "zero", "threshold": 0.5, "absolute": True, "n_prompts": 3}
+    wanted = {
+        "metric": "kl",
+        "ablation": "zero",
+        "threshold": 0.5,
+        "absolute": True,
+        "n_prompts": 3,
+    }
     assert given.items() >= wanted.items()
     assert (tmp_path / "strict" / "circuit.json").read_text() == ran.out
 
@@ -102,11 +119,15 @@ def test_underscores_do_as_well_as_dashes(run: Callable[..., Ran], tmp_path: Pat
 def test_task_of_the_command_line_replaces_task_and_data_of_the_file(
     run: Callable[..., Ran], tmp_path: Path, typed: tuple[str, ...]
 ) -> None:
-    (tmp_path / "run.toml").write_text('task = "induction"\ndata = "pairs.jsonl"\nmodel = "induction-2l"')
+    (tmp_path / "run.toml").write_text(
+        'task = "induction"\ndata = "pairs.jsonl"\nmodel = "induction-2l"'
+    )
     assert "Unknown task 'other'" in run("discover", "--config", "run.toml", *typed).err
 
 
-def test_data_of_the_command_line_replaces_the_task_of_the_file(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_data_of_the_command_line_replaces_the_task_of_the_file(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     (tmp_path / "run.toml").write_text('task = "induction"\nmodel = "induction-2l"')
     ran = run("discover", "--config", "run.toml", "--data", "mine.jsonl")
     assert "There is no data file 'mine.jsonl'" in ran.err

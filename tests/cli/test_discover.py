@@ -51,7 +51,13 @@ def test_all_files_are_written(finished: tuple[Path, Ran]) -> None:
 def test_tables_go_to_stdout_and_nothing_to_stderr(run: Callable[..., Ran]) -> None:
     ran = run("discover", "induction", "--limit", 6)
     assert ran.code == 0
-    for phrase in ("of 257 edges", "a1.h6->logits", "faithfulness of the circuit", "95 % interval", "random circuits"):
+    for phrase in (
+        "of 257 edges",
+        "a1.h6->logits",
+        "faithfulness of the circuit",
+        "95 % interval",
+        "random circuits",
+    ):
         assert phrase in ran.out
     assert "Written to runs/induction/" in ran.out
     assert "acdc" not in ran.err, "a bar where no terminal is"
@@ -63,8 +69,12 @@ def test_quiet_prints_nothing(run: Callable[..., Ran], tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "induction" / "circuit.json").is_file()
 
 
-@pytest.mark.parametrize("task", [("induction",), ("--task", "induction"), ("induction", "--task", "induction")])
-def test_dry_run_writes_nothing(run: Callable[..., Ran], tmp_path: Path, task: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "task", [("induction",), ("--task", "induction"), ("induction", "--task", "induction")]
+)
+def test_dry_run_writes_nothing(
+    run: Callable[..., Ran], tmp_path: Path, task: tuple[str, ...]
+) -> None:
     ran = run("discover", *task, "--dry-run", "--json")
     assert (ran.code, ran.err) == (0, "")
     facts = json.loads(ran.out)
@@ -75,7 +85,9 @@ def test_dry_run_writes_nothing(run: Callable[..., Ran], tmp_path: Path, task: t
 
 def test_dry_run_as_a_table(run: Callable[..., Ran]) -> None:
     ran = run("discover", "induction", "--dry-run", "--direct")
-    assert [word in ran.out for word in ("evaluations at most", "memory mib", "edges", "305")] == [True] * 4
+    assert [word in ran.out for word in ("evaluations at most", "memory mib", "edges", "305")] == [
+        True
+    ] * 4
 
 
 @pytest.mark.usefixtures("canned")
@@ -85,13 +97,19 @@ def test_without_graphviz_the_message_says_how_to_get_the_picture(
     monkeypatch.setenv("PATH", str(tmp_path))
     ran = run("discover", "induction", "--limit", 6)
     assert ran.code == 0
-    assert files_below(tmp_path / "runs" / "induction") == {"circuit.json", "scores.safetensors", "circuit.dot"}
+    assert files_below(tmp_path / "runs" / "induction") == {
+        "circuit.json",
+        "scores.safetensors",
+        "circuit.dot",
+    }
     assert "Graphviz is not installed" in ran.err
     assert "circuitgraph render runs/induction" in ran.err
 
 
 @pytest.mark.usefixtures("canned")
-@pytest.mark.parametrize("script", ["#!/bin/sh\necho broken >&2; exit 1\n", "#!/bin/sh\nexec /bin/sleep 60\n"])
+@pytest.mark.parametrize(
+    "script", ["#!/bin/sh\necho broken >&2; exit 1\n", "#!/bin/sh\nexec /bin/sleep 60\n"]
+)
 def test_graphviz_that_fails_does_not_cost_the_search(
     run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:

@@ -14,7 +14,20 @@ from tests.cli.conftest import Ran
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-WORDS = ("apple", "arm", "bag", "ball", "bank", "bear", "bed", "bell", "bird", "boat", "book", "box")
+WORDS = (
+    "apple",
+    "arm",
+    "bag",
+    "ball",
+    "bank",
+    "bear",
+    "bed",
+    "bell",
+    "bird",
+    "boat",
+    "book",
+    "box",
+)
 
 
 @pytest.fixture
@@ -41,12 +54,27 @@ def data(tmp_path: Path) -> Path:
 
 def test_discover_evaluate_and_render(run: Callable[..., Ran], model: Path, data: Path) -> None:
     ran = run(
-        "discover", "--model", model, "--data", data, "--grouped", "--threshold", 0.05, "--out", "found", "--json"
+        "discover",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--grouped",
+        "--threshold",
+        0.05,
+        "--out",
+        "found",
+        "--json",
     )
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    # Four queries, two keys and two values of the embedding; one MLP that reads five writers, and logits that read six.
-    assert (found["graph"]["n_heads"], found["graph"]["n_kv_heads"], found["graph"]["n_edges"]) == (4, 2, 8 + 5 + 6)
+    # Four queries, two keys and two values of the embedding; one MLP that reads five writers, and
+    # logits that read six.
+    assert (found["graph"]["n_heads"], found["graph"]["n_kv_heads"], found["graph"]["n_edges"]) == (
+        4,
+        2,
+        8 + 5 + 6,
+    )
     assert 0 < found["algorithm"]["n_tested"] <= 19
     edges = {edge["edge"] for edge in found["edges"]}
     assert {edge for edge in edges if "<k>" in edge or "<v>" in edge} <= {
@@ -63,7 +91,9 @@ def test_discover_evaluate_and_render(run: Callable[..., Ran], model: Path, data
         assert picture.count(f'tooltip="{edge}:') == (2 if "kv" in edge else 1)
 
 
-def test_a_dry_run_counts_the_grouped_edges(run: Callable[..., Ran], model: Path, data: Path) -> None:
+def test_a_dry_run_counts_the_grouped_edges(
+    run: Callable[..., Ran], model: Path, data: Path
+) -> None:
     for flag, n_edges in (((), 12 + 5 + 6), (("--grouped",), 8 + 5 + 6)):
         ran = run("discover", "--model", model, "--data", data, "--dry-run", "--json", *flag)
         assert json.loads(ran.out)["edges"] == n_edges, ran.err

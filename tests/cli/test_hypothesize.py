@@ -1,4 +1,6 @@
-"""``circuitgraph hypothesize``: from a circuit to a file, and everything that can be wrong on the way."""
+"""``circuitgraph hypothesize``: from a circuit to a file, and everything that can be wrong on the
+way.
+"""
 
 from __future__ import annotations
 
@@ -36,25 +38,33 @@ def test_a_circuit_becomes_a_file(run: Callable[..., Ran], tmp_path: Path) -> No
     assert all(f"`{name}` is still `...`: say what it computes" in tested.err for name in LEFT)
 
 
-def test_without_roles_no_model_is_loaded(run: Callable[..., Ran], tmp_path: Path, no_model: None) -> None:
+def test_without_roles_no_model_is_loaded(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None
+) -> None:
     ran = run("hypothesize", CIRCUIT / "circuit.json", "-o", "mine.py", "--no-roles")
     assert (ran.code, ran.out) == (0, "mine.py\n")
     assert "Functions to write: a0_h3, a1_h6, answer." in ran.err
     assert '@ "ROLE"' in (tmp_path / "mine.py").read_text()
 
 
-def test_nothing_is_overwritten_unless_asked_for(run: Callable[..., Ran], tmp_path: Path, no_model: None) -> None:
+def test_nothing_is_overwritten_unless_asked_for(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None
+) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("precious")
     ran = run("hypothesize", CIRCUIT, "-o", "mine.py", "--no-roles")
     assert (ran.code, ran.out) == (2, "")
     assert "'mine.py' exists already. Choose another --out, or add --force" in ran.err
     assert mine.read_text() == "precious"
-    assert run("hypothesize", CIRCUIT, "-o", "mine.py", "--no-roles", "--force", "-q") == Ran(0, "", "")
+    assert run("hypothesize", CIRCUIT, "-o", "mine.py", "--no-roles", "--force", "-q") == Ran(
+        0, "", ""
+    )
     assert mine.read_text() != "precious"
 
 
-def test_names_from_a_circuit_stay_names(run: Callable[..., Ran], tmp_path: Path, no_model: None) -> None:
+def test_names_from_a_circuit_stay_names(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None
+) -> None:
     """A circuit's file is data: nothing that it says becomes code, or a place on the disk."""
     evil = "x')\nopen('executed', 'w')\n#\"\"\"\\"
     content = json.loads((CIRCUIT / "circuit.json").read_text())
@@ -69,15 +79,34 @@ def test_names_from_a_circuit_stay_names(run: Callable[..., Ran], tmp_path: Path
     assert files_below(tmp_path) == {"circuit", "circuit/circuit.json", "mine.py"}
 
 
-def test_settings_that_are_no_defaults_are_kept(run: Callable[..., Ran], tmp_path: Path, no_model: None) -> None:
+def test_settings_that_are_no_defaults_are_kept(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None
+) -> None:
     content = json.loads((CIRCUIT / "circuit.json").read_text())
     assert load_record(CIRCUIT).task is not None
     content["task"]["arguments"]["min_words"] = 9
     content["metric"] = "kl"
     (tmp_path / "circuit.json").write_text(json.dumps(content))
-    assert run("hypothesize", "circuit.json", "-o", "mine.py", "--no-roles", "--model", "multitask", "-q").code == 0
+    assert (
+        run(
+            "hypothesize",
+            "circuit.json",
+            "-o",
+            "mine.py",
+            "--no-roles",
+            "--model",
+            "multitask",
+            "-q",
+        ).code
+        == 0
+    )
     (found,) = load_hypotheses(tmp_path / "mine.py")
-    assert (found.task, found.model, found.settings, found.metric) == ("induction", "multitask", {"min_words": 9}, "kl")
+    assert (found.task, found.model, found.settings, found.metric) == (
+        "induction",
+        "multitask",
+        {"min_words": 9},
+        "kl",
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +117,10 @@ def test_settings_that_are_no_defaults_are_kept(run: Callable[..., Ran], tmp_pat
         ((CIRCUIT, "-o", "/proc/mine.py", "--no-roles"), ["'/proc/mine.py' cannot be written"]),
         (("nowhere", "-o", "mine.py"), ["There is no circuit at 'nowhere'"]),
         (("by-hand", "-o", "mine.py"), ["does not say which task and model it is of"]),
-        ((CIRCUIT, "-o", "mine.py", "--model", "ioi"), ["The circuit is of a model with 2 layers of 8 heads"]),
+        (
+            (CIRCUIT, "-o", "mine.py", "--model", "ioi"),
+            ["The circuit is of a model with 2 layers of 8 heads"],
+        ),
         ((CIRCUIT,), ["Missing option '--out'"]),
     ],
     ids=["ending", "folder", "unwritable", "nowhere", "by hand", "another model", "no file"],
@@ -117,7 +149,9 @@ def test_a_stored_hypothesis_becomes_the_file_that_it_was(
 ) -> None:
     record = stored(load_hypotheses(STORED)[0])
     (tmp_path / "alone.json").write_text(record.to_json())
-    (tmp_path / "scrub.json").write_text(json.dumps({"held": True, "stored": json.loads(record.to_json())}))
+    (tmp_path / "scrub.json").write_text(
+        json.dumps({"held": True, "stored": json.loads(record.to_json())})
+    )
     for file in ("alone.json", "scrub.json"):
         ran = run("hypothesize", file, "-o", "again.py", "--force", "--json")
         assert (ran.code, json.loads(ran.out)["unwritten"]) == (0, [])
@@ -127,7 +161,9 @@ def test_a_stored_hypothesis_becomes_the_file_that_it_was(
     assert load_hypotheses(tmp_path / "other.py")[0].model == "mine"
 
 
-def test_a_stored_hypothesis_is_not_executed(run: Callable[..., Ran], tmp_path: Path, no_model: None) -> None:
+def test_a_stored_hypothesis_is_not_executed(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None
+) -> None:
     content = json.loads(stored(load_hypotheses(STORED)[0]).to_json())
     content["support"] = "open('executed', 'w')"
     (tmp_path / "evil.json").write_text(json.dumps(content))

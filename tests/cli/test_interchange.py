@@ -34,7 +34,9 @@ def test_each_variable_and_each_pair_is_swapped_once(found: InterchangeRecord) -
 def test_what_the_head_copies_decides_what_is_said(found: InterchangeRecord) -> None:
     of = {tuple(swap.variables): swap for swap in found.swaps}
     copied = of["copied",]
-    assert 64 < copied.n_changed == copied.n_defined == copied.n_prompts  # others have no donor of their layout
+    assert (
+        64 < copied.n_changed == copied.n_defined == copied.n_prompts
+    )  # others have no donor of their layout
     assert copied.accuracy == copied.accuracy_changed
     assert copied.accuracy is not None
     assert copied.accuracy.mean > 0.97
@@ -48,7 +50,9 @@ def test_without_its_variables_the_behaviour_goes(found: InterchangeRecord) -> N
     assert all(need.low > 0.6 for need in needs.values())
 
 
-def test_the_report_says_on_which_prompts_the_model_does_not_follow(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_the_report_says_on_which_prompts_the_model_does_not_follow(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     (tmp_path / "mine.py").write_text(hypothesis(heads="head(1, 0)"))  # which copies nothing
     ran = run("interchange", "mine.py", "--limit", 64)
     assert ran.code == 0, ran.err

@@ -1,4 +1,6 @@
-"""``circuitgraph leaderboard``: a table on stdout, cells in a folder, and usage errors before anything runs."""
+"""``circuitgraph leaderboard``: a table on stdout, cells in a folder, and usage errors before
+anything runs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ import pytest
 
 from tests.cli.conftest import Ran, files_below
 
-ASKED = ("leaderboard", "--task", "induction", "--model", "induction-2l", "--algorithm", "random", "--bootstraps", "0")
+ASKED = (
+    "leaderboard",
+    "--task",
+    "induction",
+    "--model",
+    "induction-2l",
+    "--algorithm",
+    "random",
+    "--bootstraps",
+    "0",
+)
 
 
 def test_table_markdown_and_cells(run: Callable[..., Ran]) -> None:

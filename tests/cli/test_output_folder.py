@@ -1,4 +1,6 @@
-"""Where results go: folders that are taken, cannot be written or run full, and nothing half-written in any of them."""
+"""Where results go: folders that are taken, cannot be written or run full, and nothing half-written
+in any of them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ QUICK = ("discover", "induction", "--limit", 6)
 pytestmark = pytest.mark.usefixtures("canned")
 
 
-def test_existing_folder_is_kept(run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran]) -> None:
+def test_existing_folder_is_kept(
+    run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran]
+) -> None:
     shutil.copytree(finished[0], tmp_path / "mine")
     before = (tmp_path / "mine" / "circuit.json").read_bytes()
     ran = run(*QUICK, "--out", "mine", "--threshold", 30)
@@ -29,12 +33,16 @@ def test_existing_folder_is_kept(run: Callable[..., Ran], tmp_path: Path, finish
     assert (tmp_path / "mine" / "circuit.json").read_bytes() == before
 
 
-def test_overwrite_replaces_a_circuit(run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran]) -> None:
+def test_overwrite_replaces_a_circuit(
+    run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran]
+) -> None:
     shutil.copytree(finished[0], tmp_path / "mine")
     (tmp_path / "mine" / "circuit.json").write_text("an older one")
     ran = run(*QUICK, "--out", "mine", "--overwrite", "--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
-    assert (tmp_path / "mine" / "circuit.json").read_bytes() == (finished[0] / "circuit.json").read_bytes()
+    assert (tmp_path / "mine" / "circuit.json").read_bytes() == (
+        finished[0] / "circuit.json"
+    ).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"mine"}
 
 
@@ -49,7 +57,10 @@ def test_overwrite_spares_what_is_not_a_circuit(run: Callable[..., Ran], tmp_pat
 
 
 def test_failed_overwrite_keeps_the_old_circuit(
-    run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Ran],
+    tmp_path: Path,
+    finished: tuple[Path, Ran],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "mine")
     before = files_below(tmp_path), (tmp_path / "mine" / "circuit.json").read_bytes()
@@ -58,7 +69,9 @@ def test_failed_overwrite_keeps_the_old_circuit(
     assert (files_below(tmp_path), (tmp_path / "mine" / "circuit.json").read_bytes()) == before
 
 
-@pytest.mark.parametrize("out", ["file/run", "file/deep/run", "/proc/run", "/dev/null/run", "x" * 300])
+@pytest.mark.parametrize(
+    "out", ["file/run", "file/deep/run", "/proc/run", "/dev/null/run", "x" * 300]
+)
 def test_folder_that_cannot_be_made_is_refused_before_a_model_is_loaded(
     run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
@@ -112,10 +125,16 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(files, "save_file", save)
 
 
-@pytest.mark.parametrize("name", ["circuit.json", "scores.safetensors", "circuit.dot", "circuit.svg"])
+@pytest.mark.parametrize(
+    "name", ["circuit.json", "scores.safetensors", "circuit.dot", "circuit.svg"]
+)
 @pytest.mark.parametrize("out", [(), ("--out", "deep/down/run")])
 def test_full_disk_leaves_nothing(
-    run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, out: tuple[str, ...]
+    run: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    out: tuple[str, ...],
 ) -> None:
     if name == "circuit.svg" and shutil.which("dot") is None:
         pytest.skip("without Graphviz there is no SVG to write")
@@ -130,7 +149,10 @@ def test_full_disk_leaves_nothing(
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_search_that_is_stopped_leaves_nothing(
-    run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+    run: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: type[BaseException],
 ) -> None:
     def stopped(*args: object, **options: object) -> Circuit:
         raise stop
@@ -155,7 +177,9 @@ def test_results_can_be_read_by_others(finished: tuple[Path, Ran]) -> None:
     assert len({path.stat().st_mode for path in finished[0].iterdir()}) == 1
 
 
-def test_brackets_in_a_name_are_printed_as_they_are(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_brackets_in_a_name_are_printed_as_they_are(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     ran = run(*QUICK, "--out", "[bold]{where}:smile:")
     assert ran.code == 0
     assert "Written to [bold]{where}:smile:/" in ran.out

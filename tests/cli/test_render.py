@@ -23,25 +23,35 @@ needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is 
 def stored(tmp_path: Path) -> Path:
     """A stored circuit, of which one edge leads nowhere."""
     graph = Graph(2, 2, mlp=False)
-    mask = Circuit.of(graph, ["embed->a0.h1<v>", "a0.h1->a1.h0<k>", "a1.h0->logits", "embed->a1.h1<q>"]).mask
+    mask = Circuit.of(
+        graph, ["embed->a0.h1<v>", "a0.h1->a1.h0<k>", "a1.h0->logits", "embed->a1.h1<q>"]
+    ).mask
     return save_circuit(Circuit(graph, mask, np.where(mask, 0.5, 0.0)), tmp_path / "mine")
 
 
 @needs_dot
-def test_svg_is_the_default_and_lies_beside_the_circuit(run: Callable[..., Ran], stored: Path) -> None:
+def test_svg_is_the_default_and_lies_beside_the_circuit(
+    run: Callable[..., Ran], stored: Path
+) -> None:
     ran = run("render", stored)
     assert (ran.code, ran.out, ran.err) == (0, f"{stored / 'circuit.svg'}\n", "")
     assert ElementTree.parse(stored / "circuit.svg").getroot().tag.endswith("svg")  # noqa: S314
 
 
 @needs_dot
-@pytest.mark.parametrize(("name", "start"), [("a.pdf", b"%PDF"), ("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])
-def test_format_is_that_of_the_ending(run: Callable[..., Ran], stored: Path, name: str, start: bytes) -> None:
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.pdf", b"%PDF"), ("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")]
+)
+def test_format_is_that_of_the_ending(
+    run: Callable[..., Ran], stored: Path, name: str, start: bytes
+) -> None:
     assert run("render", stored / "circuit.json", "-o", name, "--quiet") == Ran(0, "", "")
     assert (stored.parent / name).read_bytes().startswith(start)
 
 
-def test_dot_needs_no_graphviz(run: Callable[..., Ran], stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dot_needs_no_graphviz(
+    run: Callable[..., Ran], stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     ran = run("render", stored, "-o", "new/a.dot", "--json")
     assert (ran.code, ran.err) == (0, "")
@@ -79,7 +89,9 @@ def test_prune_leaves_out_what_leads_nowhere(run: Callable[..., Ran], stored: Pa
         (f"{'x' * 260}.dot", ["cannot be written: File name too long"]),
     ],
 )
-def test_picture_that_cannot_be_written(run: Callable[..., Ran], stored: Path, out: str, phrases: list[str]) -> None:
+def test_picture_that_cannot_be_written(
+    run: Callable[..., Ran], stored: Path, out: str, phrases: list[str]
+) -> None:
     (stored.parent / "file").write_text("")
     (stored.parent / "folder.dot").mkdir()
     before = files_below(stored.parent)
@@ -103,7 +115,9 @@ def test_picture_that_cannot_be_written(run: Callable[..., Ran], stored: Path, o
         ('"n_layers": 2', '"n_layers": 0', "n_layers is 0"),
     ],
 )
-def test_damaged_circuit(run: Callable[..., Ran], stored: Path, old: str, new: str, phrase: str) -> None:
+def test_damaged_circuit(
+    run: Callable[..., Ran], stored: Path, old: str, new: str, phrase: str
+) -> None:
     file = stored / "circuit.json"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new, 1))

@@ -1,4 +1,6 @@
-"""Searches that end early: what is kept, what is said, and that the resumed run ends as an undisturbed one."""
+"""Searches that end early: what is kept, what is said, and that the resumed run ends as an
+undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -64,18 +66,27 @@ def test_an_unfinished_search_is_not_overlooked(run: Callable[..., Ran], stopped
     assert stopped.read_bytes() == before
 
 
-def test_overwrite_begins_again(run: Callable[..., Ran], stopped: Path, finished: tuple[Path, Ran]) -> None:
+def test_overwrite_begins_again(
+    run: Callable[..., Ran], stopped: Path, finished: tuple[Path, Ran]
+) -> None:
     stopped.write_bytes(b"what is no journal")
     assert run(*QUICK, "--overwrite", "--quiet") == Ran(0, "", "")
     equal(Path("runs/induction"), finished[0])
     assert not stopped.exists()
 
 
-def test_another_search_is_refused_with_what_differs(run: Callable[..., Ran], stopped: Path) -> None:
+def test_another_search_is_refused_with_what_differs(
+    run: Callable[..., Ran], stopped: Path
+) -> None:
     before = stopped.read_bytes()
     ran = run("discover", "induction", "--limit", 7, "--seed", 3, "--threshold", 0.5, "--resume")
     assert (ran.code, ran.out) == (2, "")
-    for phrase in ("threshold: 0.1 in the journal, 0.5 now", "task.n_prompts: 6", "task.seed: 0", "prompts_sha256"):
+    for phrase in (
+        "threshold: 0.1 in the journal, 0.5 now",
+        "task.n_prompts: 6",
+        "task.seed: 0",
+        "prompts_sha256",
+    ):
         assert phrase in ran.err
     assert "weights" not in ran.err
     assert stopped.read_bytes() == before
@@ -104,11 +115,16 @@ def test_the_first_unfinished_one_is_resumed(run: Callable[..., Ran], stopped: P
     "end", [KeyboardInterrupt(), SearchError("Removing embed->a0.h3<v>: nan."), MemoryError("full")]
 )
 def test_whatever_ends_it_the_message_says_how_to_go_on(
-    run: Callable[..., Ran], finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch, end: BaseException
+    run: Callable[..., Ran],
+    finished: tuple[Path, Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    end: BaseException,
 ) -> None:
     honest, calls = Experiment.removal_losses, []
 
-    def ending(self: Experiment, mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool) -> np.ndarray:
+    def ending(
+        self: Experiment, mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool
+    ) -> np.ndarray:
         calls.append(edges)
         if len(calls) == 5:
             raise end
@@ -148,7 +164,9 @@ main()
 def test_killed_at_random_moments_it_ends_as_an_undisturbed_run(
     run: Callable[..., Ran], finished: tuple[Path, Ran], tmp_path: Path
 ) -> None:
-    """Three kills without warning, each a little while after the journal grew, then a run to the end."""
+    """Three kills without warning, each a little while after the journal grew, then a run to the
+    end.
+    """
     rng = random.Random(4)  # noqa: S311
     command = [*map(str, QUICK), "--out", "run", "--quiet"]
     journal = tmp_path / "run.journal.jsonl"
@@ -156,7 +174,9 @@ def test_killed_at_random_moments_it_ends_as_an_undisturbed_run(
     size = 0
     for third in range(3):
         aim = max(size, int(whole * (third + rng.random()) / 4)) + 1
-        process = subprocess.Popen([sys.executable, "-c", SLOW, *command, *["--resume"] * bool(third)])
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, *command, *["--resume"] * bool(third)]
+        )
         while process.poll() is None and (journal.stat().st_size if journal.exists() else 0) < aim:
             time.sleep(0.002)
         time.sleep(rng.random() / 50)

@@ -1,4 +1,6 @@
-"""``circuitgraph scrub``: what it prints, how it ends, and what it refuses before any model is loaded."""
+"""``circuitgraph scrub``: what it prints, how it ends, and what it refuses before any model is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_the_report_shows_every_part(shown: tuple[Ran, Path]) -> None:
         "Expected: loss_recovered",
     ):
         assert part in ran.out
-    assert re.search(r"19 trees on 256 prompts, \d\d,\d{3} values of nodes to compute, about \d+ MiB", ran.err)
+    assert re.search(
+        r"19 trees on 256 prompts, \d\d,\d{3} values of nodes to compute, about \d+ MiB", ran.err
+    )
 
 
 def test_the_tree_is_drawn(shown: tuple[Ran, Path]) -> None:
@@ -91,7 +95,9 @@ def test_the_tree_is_drawn(shown: tuple[Ran, Path]) -> None:
     assert "a1.h6@A2" in source
 
 
-def test_a_refuted_hypothesis_ends_with_1_and_its_json_is_one_record(run: Callable[..., Ran]) -> None:
+def test_a_refuted_hypothesis_ends_with_1_and_its_json_is_one_record(
+    run: Callable[..., Ran],
+) -> None:
     Path("wrong.py").write_text(hypothesis(WRONG))
     ran = run("scrub", "wrong.py", "--n", N, "--json")
     assert ran.code == 1, ran.err
@@ -156,7 +162,9 @@ def test_bad_options_are_refused_before_anything_runs(
         ("x = 1", "holds no hypothesis"),
     ],
 )
-def test_bad_files_are_refused_in_words(run: Callable[..., Ran], content: str | None, message: str) -> None:
+def test_bad_files_are_refused_in_words(
+    run: Callable[..., Ran], content: str | None, message: str
+) -> None:
     if content is not None:
         Path("mine.py").write_text(content)
     ran = run("scrub", "mine.py")
@@ -165,7 +173,9 @@ def test_bad_files_are_refused_in_words(run: Callable[..., Ran], content: str | 
     assert "Traceback" not in ran.err
 
 
-def test_a_file_of_pairs_is_a_task(run: Callable[..., Ran], tmp_path: Path, shipped: LanguageModel) -> None:
+def test_a_file_of_pairs_is_a_task(
+    run: Callable[..., Ran], tmp_path: Path, shipped: LanguageModel
+) -> None:
     """With the roles that its lines name; the last token has one without being named."""
     pairs = [pair for split in SPLITS for pair in load_task("induction", shipped).pairs(300, split)]
     lines = [

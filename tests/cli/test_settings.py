@@ -16,10 +16,16 @@ from tests.cli.conftest import Ran, files_below
 
 GOOD: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "nothing": ((), {}),
-    "options": (("--threshold", "0.5", "--heads", "ascending"), {"threshold": 0.5, "heads": "ascending"}),
+    "options": (
+        ("--threshold", "0.5", "--heads", "ascending"),
+        {"threshold": 0.5, "heads": "ascending"},
+    ),
     "flags": (("--absolute", "--direct"), {"absolute": True, "direct": True}),
     "no flag": (("--signed",), {"absolute": False}),
-    "set": (("--set", "threshold=0.5", "--set", "absolute = true"), {"threshold": 0.5, "absolute": True}),
+    "set": (
+        ("--set", "threshold=0.5", "--set", "absolute = true"),
+        {"threshold": 0.5, "absolute": True},
+    ),
     "a bare word": (("--set", "heads=ascending"), {"heads": "ascending"}),
     "a word in quotes": (("--set", 'heads="ascending"'), {"heads": "ascending"}),
     "others": (
@@ -61,12 +67,21 @@ BAD: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "two lines": (("--set", "threshold=1\nheads=2"), ["cannot be read"]),
     "not a value": (("--set", "heads=[1"), ["'[1' is no number"]),
     "wrong type": (("--set", "threshold=high"), ["threshold is 'high', but must be a number"]),
-    "a truth for a number": (("--set", "threshold=true"), ["threshold is True, but must be a number"]),
+    "a truth for a number": (
+        ("--set", "threshold=true"),
+        ["threshold is True, but must be a number"],
+    ),
     "a number for a truth": (("--set", "absolute=1"), ["absolute is 1, but must be true or false"]),
     "twice": (("--threshold", "1", "--set", "threshold=2"), ["'threshold' was given twice"]),
     "no sense": (("--set", "threshold=nan"), ["threshold is nan"]),
-    "unknown to the task": (("--task-set", "max_word=9"), ["argument of task 'induction' 'max_word'", "'max_words'"]),
-    "a task's without value": (("--task-set", "max_words"), ["--task-set 'max_words' cannot be read"]),
+    "unknown to the task": (
+        ("--task-set", "max_word=9"),
+        ["argument of task 'induction' 'max_word'", "'max_words'"],
+    ),
+    "a task's without value": (
+        ("--task-set", "max_words"),
+        ["--task-set 'max_words' cannot be read"],
+    ),
 }
 
 
@@ -89,7 +104,10 @@ def test_a_pair_that_does_not_work_is_refused_before_a_model_is_loaded(
 
     monkeypatch.setattr(algorithms["acdc"], "check", refuse)
     assert "not with logit_difference and resample" in run("discover", "induction").err
-    assert "not with kl and zero" in run("discover", "induction", "--metric", "kl", "--ablation", "zero").err
+    assert (
+        "not with kl and zero"
+        in run("discover", "induction", "--metric", "kl", "--ablation", "zero").err
+    )
 
 
 def test_a_table_of_the_config_file_is_a_list_of_settings(
@@ -102,7 +120,9 @@ def test_a_table_of_the_config_file_is_a_list_of_settings(
         return make_algorithm(name, **settings)
 
     monkeypatch.setattr("circuitgraph.discovery.base.make_algorithm", note)
-    (tmp_path / "run.toml").write_text('dry-run = true\n[set]\nthreshold = 0.5\nheads = "ascending"\nabsolute = true\n')
+    (tmp_path / "run.toml").write_text(
+        'dry-run = true\n[set]\nthreshold = 0.5\nheads = "ascending"\nabsolute = true\n'
+    )
     ran = run("discover", "induction", "--config", "run.toml", "--quiet")
     assert ran == Ran(0, "", "")
     assert seen[0] == {"threshold": 0.5, "heads": "ascending", "absolute": True}
@@ -120,7 +140,12 @@ def test_the_list_of_algorithms_has_their_settings(run: Callable[..., Ran]) -> N
 
 def test_settings_of_the_task_reach_it(run: Callable[..., Ran], tmp_path: Path) -> None:
     given = ("--task-set", "min_words=4", "--task-set", "max_words=5")
-    assert json.loads(run("discover", "induction", *given, "--dry-run", "--json").out)["longest_prompt_tokens"] == 5
+    assert (
+        json.loads(run("discover", "induction", *given, "--dry-run", "--json").out)[
+            "longest_prompt_tokens"
+        ]
+        == 5
+    )
     (tmp_path / "run.toml").write_text("dry-run = true\n[task-set]\nmin_words = 4\nmax_words = 6\n")
     ran = run("discover", "induction", "--config", "run.toml", "--json")
     assert json.loads(ran.out)["longest_prompt_tokens"] == 6

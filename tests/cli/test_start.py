@@ -19,7 +19,11 @@ HEAVY = ("jax", "torch", "transformers", "equinox")
 
 def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *args], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
     )
 
 
@@ -27,8 +31,10 @@ def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     "code",
     [
         "import circuitgraph; dir(circuitgraph)",
-        "import sys; sys.argv = ['circuitgraph', '--help']; from circuitgraph.cli.main import main; main()",
-        "import sys; sys.argv = ['circuitgraph', 'discover', '--help']; from circuitgraph.cli.main import main; main()",
+        "import sys; sys.argv = ['circuitgraph', '--help']; from circuitgraph.cli.main import "
+        "main; main()",
+        "import sys; sys.argv = ['circuitgraph', 'discover', '--help']; from "
+        "circuitgraph.cli.main import main; main()",
         "from circuitgraph import Circuit, Graph, save_circuit, load_circuit, render",
     ],
 )
@@ -41,7 +47,9 @@ def test_light_start_loads_neither_jax_nor_torch(code: str) -> None:
 
 
 def test_bad_input_ends_with_2_and_one_message(tmp_path: Path) -> None:
-    ended = python("-m", "circuitgraph.cli.main", "discover", "inductoin", "--out", str(tmp_path / "run"))
+    ended = python(
+        "-m", "circuitgraph.cli.main", "discover", "inductoin", "--out", str(tmp_path / "run")
+    )
     assert (ended.returncode, ended.stdout) == (2, "")
     meant = "'induction' or 'constructed:induction' or 'ioi'"
     assert ended.stderr == f"Error: Unknown task 'inductoin'. Did you mean {meant}?\n"
@@ -49,7 +57,16 @@ def test_bad_input_ends_with_2_and_one_message(tmp_path: Path) -> None:
 
 
 def test_without_a_home_nothing_is_kept_and_nothing_is_said(tmp_path: Path) -> None:
-    args = ("-m", "circuitgraph.cli.main", "discover", "induction", "--dry-run", "--json", "--limit", "2")
+    args = (
+        "-m",
+        "circuitgraph.cli.main",
+        "discover",
+        "induction",
+        "--dry-run",
+        "--json",
+        "--limit",
+        "2",
+    )
     ended = python(*args, HOME="/proc/nowhere", XDG_CACHE_HOME="")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert json.loads(ended.stdout)["prompts"] == 2
@@ -70,7 +87,10 @@ def test_every_public_name_exists() -> None:
     [
         ("models", {"induction-2l"}),
         ("tasks", {"induction"}),
-        ("metrics", {"kl", "logit", "logit_difference", "log_probability", "probability", "cross_entropy"}),
+        (
+            "metrics",
+            {"kl", "logit", "logit_difference", "log_probability", "probability", "cross_entropy"},
+        ),
         ("metrics", {"accuracy", "rank", "reciprocal_rank"}),
         ("algorithms", {"acdc"}),
         ("ablations", {"resample", "zero", "mean", "mean-positional"}),

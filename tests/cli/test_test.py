@@ -69,12 +69,16 @@ def test_one_refuted(run: Run, file: Path, judged: Callable[[Tester], None]) -> 
     assert (ran.code, ran.err) == (1, "")
     assert ran.out.splitlines()[-1] == "4 claims: 3 held, 1 refuted"
     assert "rival summed up\nprompt: dog cat\n" in ran.out
-    assert run("test", f"{file}::rival[nothing]").out.splitlines()[-1] == "1 claim: 0 held, 1 refuted"
+    assert (
+        run("test", f"{file}::rival[nothing]").out.splitlines()[-1] == "1 claim: 0 held, 1 refuted"
+    )
     assert run("test", file, "-k", "not rival").code == 0
     assert run("test", file, "--quiet") == Ran(1, "", "")
 
 
-def test_json_is_all_that_goes_to_stdout(run: Run, file: Path, judged: Callable[[Tester], None]) -> None:
+def test_json_is_all_that_goes_to_stdout(
+    run: Run, file: Path, judged: Callable[[Tester], None]
+) -> None:
     judged(no_rival)
     ran = run("test", file, "--json")
     record = json.loads(ran.out)
@@ -103,7 +107,12 @@ def test_json_is_all_that_goes_to_stdout(run: Run, file: Path, judged: Callable[
     ],
 )
 def test_what_could_not_be_tested_is_not_refuted(
-    run: Run, file: Path, judged: Callable[[Tester], None], end: Exception | Verdict, code: int, line: str
+    run: Run,
+    file: Path,
+    judged: Callable[[Tester], None],
+    end: Exception | Verdict,
+    code: int,
+    line: str,
 ) -> None:
     def tester(context: Context, claim: Claim) -> Verdict:
         if claim.kind != "rival":
@@ -144,7 +153,10 @@ def test_files_outside_the_working_directory_keep_their_names(
     below.mkdir()
     monkeypatch.chdir(below)
     ran = run("test", f"../{file}", "--json")
-    assert (ran.code, {claim["file"] for claim in json.loads(ran.out)["claims"]}) == (0, {f"../{file}"})
+    assert (ran.code, {claim["file"] for claim in json.loads(ran.out)["claims"]}) == (
+        0,
+        {f"../{file}"},
+    )
     assert f"../{file}::scrub PASSED" in ran.err
 
 
@@ -155,17 +167,23 @@ def test_what_is_no_hypothesis_is_refused_all_at_once(run: Run, file: Path) -> N
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines() == [
         "Error: These cannot be tested:",
-        "  - 'plain.py' holds no hypothesis: expected an import from circuitgraph.hypotheses and a Hypothesis(...), "
-        "as UTF-8 text",
+        "  - 'plain.py' holds no hypothesis: expected an import from circuitgraph.hypotheses and "
+        "a Hypothesis(...), as UTF-8 text",
         "  - 'notes.txt' is no Python file: its name must end in .py",
         "  - there is no file or folder 'missing.py'",
     ]
 
 
-def test_without_any_claim_nothing_was_shown(run: Run, file: Path, judged: Callable[[Tester], None]) -> None:
+def test_without_any_claim_nothing_was_shown(
+    run: Run, file: Path, judged: Callable[[Tester], None]
+) -> None:
     judged(held)
     Path("empty").mkdir()
-    for args in (("empty",), ("hypotheses", "-k", "nonsense"), ("hypotheses/copying.py::nonsense",)):
+    for args in (
+        ("empty",),
+        ("hypotheses", "-k", "nonsense"),
+        ("hypotheses/copying.py::nonsense",),
+    ):
         ran = run("test", *args, "--quiet")
         assert (ran.code, ran.out) == (2, "")
         assert "Error: No claim was found.\n" in ran.err
@@ -187,7 +205,9 @@ def test_bad_options(run: Run, file: Path, options: tuple[object, ...], problem:
     assert problem in ran.err
 
 
-def test_several_processes_need_xdist(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_need_xdist(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     ran = run("test", file, "-n", "2")
     assert (ran.code, ran.err) == (2, "Error: -n needs pytest-xdist: pip install pytest-xdist\n")
@@ -201,7 +221,18 @@ def test_options_reach_the_claims_and_the_rest_reaches_pytest(
         return Verdict(claim.kind == "program", told)
 
     judged(tester)
-    options = ("--profile", "hunt", "--model", "other", "--seed", 7, "--prompts", 50, "--junitxml", "claims.xml")
+    options = (
+        "--profile",
+        "hunt",
+        "--model",
+        "other",
+        "--seed",
+        7,
+        "--prompts",
+        50,
+        "--junitxml",
+        "claims.xml",
+    )
     ran = run("test", *options, file, "--", "-x", "--durations", "3")
     assert ran.code == 1
     assert ran.out.splitlines()[-1] == "2 claims: 1 held, 1 refuted"
@@ -237,10 +268,10 @@ def test_without_a_home_nothing_is_kept_and_nothing_is_said(
 
 def test_help_warns_and_loads_nothing_heavy() -> None:
     code = "import atexit, sys; sys.argv = ['circuitgraph', 'test', '--help']; atexit.register(lambda: "
-    code += (
-        "print({'jax', 'torch', 'pytest', 'equinox'} & {*sys.modules})); from circuitgraph.cli.main import main; main()"
+    code += "print({'jax', 'torch', 'pytest', 'equinox'} & {*sys.modules})); from circuitgraph.cli.main import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "HYPOTHESIS FILES ARE EXECUTED AS PYTHON" in ended.stdout
     assert "circuitgraph test hypotheses/" in ended.stdout

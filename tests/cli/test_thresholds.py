@@ -1,4 +1,6 @@
-"""``--thresholds``: a curve in a folder, each circuit as found alone, and lists that are no thresholds."""
+"""``--thresholds``: a curve in a folder, each circuit as found alone, and lists that are no
+thresholds.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,25 @@ def test_json_is_the_curve(curve: tuple[Path, Ran]) -> None:
 def test_the_folder_holds_all_circuits(curve: tuple[Path, Ran]) -> None:
     folders = {f"threshold-{t}" for t in ("0.01", "0.1", "2.0")}
     circuits = {f"{folder}/{name}" for folder in folders for name in CIRCUIT}
-    assert files_below(curve[0]) == {"curve.csv", "curve.json", "journal.jsonl"} | folders | circuits
+    assert (
+        files_below(curve[0]) == {"curve.csv", "curve.json", "journal.jsonl"} | folders | circuits
+    )
     assert {path.name for path in curve[0].parent.iterdir()} == {"run"}
 
 
-def test_a_circuit_is_that_of_a_run_alone(curve: tuple[Path, Ran], finished: tuple[Path, Ran]) -> None:
-    one, two = (json.loads((f / "circuit.json").read_text()) for f in (curve[0] / "threshold-0.1", finished[0]))
+def test_a_circuit_is_that_of_a_run_alone(
+    curve: tuple[Path, Ran], finished: tuple[Path, Ran]
+) -> None:
+    one, two = (
+        json.loads((f / "circuit.json").read_text())
+        for f in (curve[0] / "threshold-0.1", finished[0])
+    )
     for record in (one, two):
         del record["algorithm"]["seconds"]
     assert one == two
-    scores = [(f / "scores.safetensors").read_bytes() for f in (curve[0] / "threshold-0.1", finished[0])]
+    scores = [
+        (f / "scores.safetensors").read_bytes() for f in (curve[0] / "threshold-0.1", finished[0])
+    ]
     assert scores[0] == scores[1]
 
 
@@ -64,18 +75,36 @@ def test_the_table_has_a_line_for_each_threshold(curve: tuple[Path, Ran]) -> Non
         assert int(row["edges"]) == point["n_edges"]
         assert float(row["discovery_loss"]) == point["loss"]
         assert float(row["metric"]) == point["evaluation"]["circuit"]["mean"]
-        assert float(row["faithfulness_low"]) <= float(row["faithfulness"]) <= float(row["faithfulness_high"])
+        assert (
+            float(row["faithfulness_low"])
+            <= float(row["faithfulness"])
+            <= float(row["faithfulness_high"])
+        )
 
 
-def test_it_is_shown_resumed_and_overwritten(run: Callable[..., Ran], curve: tuple[Path, Ran]) -> None:
+def test_it_is_shown_resumed_and_overwritten(
+    run: Callable[..., Ran], curve: tuple[Path, Ran]
+) -> None:
     journal = Path("mine.journal.jsonl")
     whole = (curve[0] / "journal.jsonl").read_bytes()
     journal.write_bytes(whole[: len(whole) * 2 // 3])
     ran = run(*QUICK, "--thresholds", "0.01, 0.1, 2", "--out", "mine", "--resume")
     assert (ran.code, ran.err) == (0, "")
-    for phrase in ("threshold", "faithfulness", "random circuits", "0.01", "2.0", "% saved", "Written to mine/"):
+    for phrase in (
+        "threshold",
+        "faithfulness",
+        "random circuits",
+        "0.01",
+        "2.0",
+        "% saved",
+        "Written to mine/",
+    ):
         assert phrase in ran.out
-    for name in ("curve.csv", "threshold-0.01/scores.safetensors", "threshold-2.0/scores.safetensors"):
+    for name in (
+        "curve.csv",
+        "threshold-0.01/scores.safetensors",
+        "threshold-2.0/scores.safetensors",
+    ):
         assert (Path("mine") / name).read_bytes() == (curve[0] / name).read_bytes()
     again = run(*QUICK, "--thresholds", "2", "--out", "mine", "--overwrite", "--quiet")
     assert again == Ran(0, "", "")
@@ -86,7 +115,9 @@ def test_it_is_shown_resumed_and_overwritten(run: Callable[..., Ran], curve: tup
     assert "holds other things than a circuit (threshold-2.0)" in kept.err
 
 
-def test_a_curve_is_no_circuit_but_says_where_they_are(run: Callable[..., Ran], curve: tuple[Path, Ran]) -> None:
+def test_a_curve_is_no_circuit_but_says_where_they_are(
+    run: Callable[..., Ran], curve: tuple[Path, Ran]
+) -> None:
     ran = run("render", curve[0])
     assert ran.code == 2
     assert "holds a curve: name the folder of one of its circuits" in ran.err
@@ -103,11 +134,16 @@ def test_a_curve_is_no_circuit_but_says_where_they_are(run: Callable[..., Ran], 
         (("--thresholds", "0.1;0.2"), "numbers between commas"),
         (("--thresholds=-0.1,0.2", "--absolute"), "threshold is -0.1"),
         (("--thresholds", "0.1,0.2", "--threshold", "0.1"), "Both --threshold and --thresholds"),
-        (("--thresholds", "0.1,0.2", "--algorithm", "random"), "--thresholds is for algorithm 'acdc'"),
+        (
+            ("--thresholds", "0.1,0.2", "--algorithm", "random"),
+            "--thresholds is for algorithm 'acdc'",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_model")
-def test_lists_that_are_no_thresholds(run: Callable[..., Ran], args: tuple[str, ...], words: str) -> None:
+def test_lists_that_are_no_thresholds(
+    run: Callable[..., Ran], args: tuple[str, ...], words: str
+) -> None:
     ran = run("discover", "induction", *args)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err

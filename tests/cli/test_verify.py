@@ -43,25 +43,37 @@ def test_verify_holds(run: Callable[..., Ran], llama: Path) -> None:
 def test_verify_in_words(run: Callable[..., Ran]) -> None:
     ran = run("compile", "induction-2l", "--verify")
     assert (ran.code, ran.err) == (0, "")
-    assert re.search(r"against transformers [\d.]+\S*, eager, 4 random prompts of 32 tokens", ran.out)
+    assert re.search(
+        r"against transformers [\d.]+\S*, eager, 4 random prompts of 32 tokens", ran.out
+    )
     assert rows(ran.out)["the graph is the model"] == "yes"
 
 
 def test_verify_in_half_precision(run: Callable[..., Ran]) -> None:
     ran = run("compile", "induction-2l", "--verify", "--dtype", "bfloat16", "--json")
     found = proof(ran)
-    assert (ran.code, found.held, found.precision, record(ran).precision) == (0, True, "bfloat16", "bfloat16")
+    assert (ran.code, found.held, found.precision, record(ran).precision) == (
+        0,
+        True,
+        "bfloat16",
+        "bfloat16",
+    )
     assert 1e-4 < found.relative <= 2e-2
 
 
 @pytest.mark.parametrize(("model_type", "most"), [("gpt2", 1e-9), ("llama", 1e-4)])
 def test_verify_in_double_precision(tiny: Tiny, llama: Path, model_type: str, most: float) -> None:
-    """In a process of its own, as jax decides once. transformers' Llama has norms, softmax and rotation in float32."""
+    """In a process of its own, as jax decides once. transformers' Llama has norms, softmax and
+    rotation in float32.
+    """
     folder = {"gpt2": tiny.folder, "llama": llama}[model_type]
     command = [sys.executable, "-m", "circuitgraph.cli.main", "compile", str(folder)]
     env = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
     done = subprocess.run(
-        [*command, "--dtype", "float64", "--verify", "--json"], capture_output=True, text=True, env=env
+        [*command, "--dtype", "float64", "--verify", "--json"],
+        capture_output=True,
+        text=True,
+        env=env,
     )
     found = proof(Ran(done.returncode, done.stdout, done.stderr))
     assert (done.returncode, found.precision, found.held) == (0, "float64", True)
@@ -86,10 +98,18 @@ def test_a_graph_that_is_not_the_model(run: Callable[..., Ran], llama: Path) -> 
     ran = run("compile", llama, "--verify")
     found = rows(ran.out)
     assert (ran.code, ran.err, found["the graph is the model"]) == (1, "", "NO")
-    assert re.fullmatch(r"5\.00e-01 .* at prompt 1, position 2, token 3", found["largest difference of a logit"])
+    assert re.fullmatch(
+        r"5\.00e-01 .* at prompt 1, position 2, token 3", found["largest difference of a logit"]
+    )
     ran = run("compile", llama, "--verify", "--json")
     parity = proof(ran)
-    assert (ran.code, parity.held, parity.prompt, parity.position, parity.token) == (1, False, 1, 2, 3)
+    assert (ran.code, parity.held, parity.prompt, parity.position, parity.token) == (
+        1,
+        False,
+        1,
+        2,
+        3,
+    )
     assert run("compile", llama, "--verify", "--quiet") == Ran(1, "", "")
 
 
@@ -106,8 +126,13 @@ def test_the_layer_that_is_not_the_model_is_named(llama: Path) -> None:
 
 def test_numbers_beyond_the_precision(run: Callable[..., Ran], tiny: Tiny, tmp_path: Path) -> None:
     folder = copy_of(tiny.folder, tmp_path / "m")
-    edit_weights(folder, lambda t: {name: 3e4 * w if "mlp.c_proj.weight" in name else w for name, w in t.items()})
+    edit_weights(
+        folder,
+        lambda t: {name: 3e4 * w if "mlp.c_proj.weight" in name else w for name, w in t.items()},
+    )
     ran = run("compile", folder, "--verify", "--dtype", "float16")
     assert (ran.code, ran.out) == (2, "")
-    assert re.search("in float16 our logits .* not finite. Choose .* bfloat16, float32 or float64", ran.err)
+    assert re.search(
+        "in float16 our logits .* not finite. Choose .* bfloat16, float32 or float64", ran.err
+    )
     assert run("compile", folder, "--verify", "--dtype", "float32").code == 0

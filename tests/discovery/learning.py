@@ -15,7 +15,11 @@ class Linear(Experiment):
 
     def __init__(self, worth: np.ndarray, graph: Graph) -> None:
         self.graph, self.worth = graph, worth
-        self.metric, self.ablation, self.reference_sha256 = metrics["kl"], ablations["resample"], None
+        self.metric, self.ablation, self.reference_sha256 = (
+            metrics["kl"],
+            ablations["resample"],
+            None,
+        )
 
     def loss_and_gradient(self, mask: np.ndarray) -> tuple[float, np.ndarray]:
         return float(self.worth @ (1 - mask)), -self.worth

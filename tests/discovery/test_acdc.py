@@ -47,7 +47,9 @@ def test_every_edge_is_in_exactly_one_group() -> None:
     assert sorted(np.concatenate(removal_order(graph, "descending"))) == list(range(graph.n_edges))
 
 
-def test_speculation_changes_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speculation_changes_nothing(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bit for bit: a row's value does not depend on what it is batched with."""
     batched = search(Acdc(threshold=0.01), experiment)
     monkeypatch.setattr(acdc, "_next_width", lambda *_: 1)
@@ -63,7 +65,9 @@ def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.Monk
     honest = Acdc.ask
 
     def forgetful(self: Acdc, experiment: Experiment, state: AcdcState) -> acdc.Answer:
-        return honest(self, experiment, replace(state, expected=np.full_like(state.expected, np.nan)))
+        return honest(
+            self, experiment, replace(state, expected=np.full_like(state.expected, np.nan))
+        )
 
     def perverse(self: Acdc, experiment: Experiment, state: AcdcState) -> acdc.Answer:
         wrong = np.where(guessed.mask, -1.0, 1.0)
@@ -77,7 +81,9 @@ def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.Monk
 
 
 def test_a_search_can_be_taken_up_between_any_two_steps(experiment: Experiment) -> None:
-    """All that has been decided lies in the state: a copy of it, taken anywhere, ends in the same circuit."""
+    """All that has been decided lies in the state: a copy of it, taken anywhere, ends in the same
+    circuit.
+    """
     algorithm = Acdc(threshold=0.01)
     whole = search(algorithm, experiment)
     state = algorithm.init(experiment)
@@ -125,7 +131,9 @@ def test_effects_are_differences_of_losses(experiment: Experiment) -> None:
             mask, loss = without, new
 
 
-def test_the_result_of_a_bare_search_can_be_saved_and_loaded(experiment: Experiment, tmp_path: Path) -> None:
+def test_the_result_of_a_bare_search_can_be_saved_and_loaded(
+    experiment: Experiment, tmp_path: Path
+) -> None:
     circuit = search(Acdc(threshold=0.02), experiment)
     loaded = load_circuit(save_circuit(circuit, tmp_path / "run"))
     assert loaded == circuit
@@ -143,7 +151,9 @@ def test_thresholds_at_the_ends(experiment: Experiment) -> None:
 
 
 def test_at_zero_equality_keeps_the_edge(tiny: Tiny) -> None:
-    """On identical clean and corrupted prompts no removal has any effect, and strictly less than zero is none."""
+    """On identical clean and corrupted prompts no removal has any effect, and strictly less than
+    zero is none.
+    """
     prompts = random_prompts()
     same = replace(prompts, corrupted=prompts.clean)
     experiment = Experiment(tiny.ours, same, metric="accuracy")
@@ -162,7 +172,9 @@ def test_absolute_keeps_what_the_signed_test_removes(tiny: Tiny) -> None:
 
 
 def test_decisions_within_noise_are_reported(experiment: Experiment) -> None:
-    """A threshold right at the effect of the first edge makes that decision a close call, and no other."""
+    """A threshold right at the effect of the first edge makes that decision a close call, and no
+    other.
+    """
     first = np.concatenate(removal_order(experiment.graph, "descending"))[0]
     every = search(Acdc(threshold=-1e9), experiment)
     assert every.scores is not None
@@ -180,7 +192,9 @@ def test_decisions_within_noise_are_reported(experiment: Experiment) -> None:
         ({"heads": "descnding"}, ["descnding", "Did you mean 'descending'"]),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(experiment: Experiment, settings: dict, words: list[str]) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    experiment: Experiment, settings: dict, words: list[str]
+) -> None:
     with pytest.raises((ArgumentError, UnknownNameError)) as error:
         search(Acdc(**settings), experiment)
     for word in words:

@@ -15,8 +15,13 @@ from tests.discovery.learning import with_worthy_edges
 floats = st.floats(-50, 50, width=32)
 
 
-@given(values=st.lists(floats | st.sampled_from([-3.0, 0.0, 10.0]), min_size=1, max_size=40), data=st.data())
-def test_rounding_keeps_exactly_as_many_as_asked_and_the_highest(values: list[float], data: st.DataObject) -> None:
+@given(
+    values=st.lists(floats | st.sampled_from([-3.0, 0.0, 10.0]), min_size=1, max_size=40),
+    data=st.data(),
+)
+def test_rounding_keeps_exactly_as_many_as_asked_and_the_highest(
+    values: list[float], data: st.DataObject
+) -> None:
     n = data.draw(st.integers(0, len(values)))
     array = np.array(values, np.float32)
     kept = rounded(array, n)
@@ -42,7 +47,9 @@ def test_the_objective_by_hand() -> None:
 
 
 def test_multipliers_ascend_while_masks_descend() -> None:
-    """As long as fewer edges are removed than asked, the linear multiplier falls and so pays for removal."""
+    """As long as fewer edges are removed than asked, the linear multiplier falls and so pays for
+    removal.
+    """
     experiment, algorithm = with_worthy_edges(4, 0.5), EdgePruning(steps=300)
     state = algorithm.init(experiment)
     start = state.variables["log_alpha"].mean()

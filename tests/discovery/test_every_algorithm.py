@@ -1,4 +1,6 @@
-"""Every algorithm ends with every metric and every ablation, or refuses the pair by name before anything runs."""
+"""Every algorithm ends with every metric and every ablation, or refuses the pair by name before
+anything runs.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_every_algorithm_takes_or_refuses_every_metric(ask: Ask, name: str, metr
 
 @pytest.mark.parametrize("ablation", ablations.names())
 @pytest.mark.parametrize("name", algorithms.names())
-def test_every_algorithm_takes_or_refuses_every_ablation(ask: Ask, name: str, ablation: str) -> None:
+def test_every_algorithm_takes_or_refuses_every_ablation(
+    ask: Ask, name: str, ablation: str
+) -> None:
     ends_or_refuses(ask("logit_difference", ablation), name)
 
 

@@ -17,8 +17,16 @@ N_DRAWS = 20_000
 @pytest.fixture(scope="module")
 def draws() -> np.ndarray:
     """Many masks of each log_alpha, shape [draws, log_alphas]."""
-    u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (N_DRAWS, len(LOG_ALPHAS))).astype(np.float32)
-    return np.asarray(jax.jit(jax.vmap(lambda one: hard_concrete.sample(jnp.asarray(LOG_ALPHAS), one)))(jnp.asarray(u)))
+    u = (
+        np.random.default_rng(0)
+        .uniform(1e-6, 1 - 1e-6, (N_DRAWS, len(LOG_ALPHAS)))
+        .astype(np.float32)
+    )
+    return np.asarray(
+        jax.jit(jax.vmap(lambda one: hard_concrete.sample(jnp.asarray(LOG_ALPHAS), one)))(
+            jnp.asarray(u)
+        )
+    )
 
 
 def test_a_sample_follows_the_published_formula() -> None:
@@ -46,12 +54,18 @@ def test_the_expected_l0_is_the_share_of_samples_above_zero(draws: np.ndarray) -
 
 
 def test_the_expected_l0_is_the_closed_form_of_the_distribution() -> None:
-    """One minus the concrete distribution's own cumulative function at the point that is stretched to zero."""
+    """One minus the concrete distribution's own cumulative function at the point that is stretched
+    to zero.
+    """
     at = 0.1 / 1.2
     below = expit(logit(at) * (2 / 3) - LOG_ALPHAS.astype(float))
-    np.testing.assert_allclose(hard_concrete.expected_l0(jnp.asarray(LOG_ALPHAS)), 1 - below, rtol=1e-5)
+    np.testing.assert_allclose(
+        hard_concrete.expected_l0(jnp.asarray(LOG_ALPHAS)), 1 - below, rtol=1e-5
+    )
     half = hard_concrete.expected_l0(jnp.zeros(1))
-    np.testing.assert_allclose(half, 11 ** (2 / 3) / (1 + 11 ** (2 / 3)), rtol=1e-6)  # by hand: 0.1 / 1.1 = 1 / 11
+    np.testing.assert_allclose(
+        half, 11 ** (2 / 3) / (1 + 11 ** (2 / 3)), rtol=1e-6
+    )  # by hand: 0.1 / 1.1 = 1 / 11
 
 
 def test_the_deterministic_mask() -> None:

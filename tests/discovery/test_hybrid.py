@@ -30,13 +30,18 @@ def scores(experiment: Experiment) -> np.ndarray:
 
 
 def test_keeping_all_edges_is_acdc(experiment: Experiment) -> None:
-    hybrid, exact = search(Hybrid(keep=1.0, threshold=0.02), experiment), search(Acdc(threshold=0.02), experiment)
+    hybrid, exact = (
+        search(Hybrid(keep=1.0, threshold=0.02), experiment),
+        search(Acdc(threshold=0.02), experiment),
+    )
     assert hybrid == exact
     np.testing.assert_array_equal(hybrid.scores, exact.scores)
     np.testing.assert_array_equal(hybrid.tested, exact.tested)
 
 
-def test_only_the_edges_of_the_highest_scores_are_tested(experiment: Experiment, scores: np.ndarray) -> None:
+def test_only_the_edges_of_the_highest_scores_are_tested(
+    experiment: Experiment, scores: np.ndarray
+) -> None:
     circuit = search(Hybrid(keep=0.25, threshold=0.02), experiment)
     n_kept = round(0.25 * experiment.graph.n_edges)
     preselected = Circuit.top(experiment.graph, scores, n_kept).mask
@@ -48,8 +53,12 @@ def test_only_the_edges_of_the_highest_scores_are_tested(experiment: Experiment,
     assert record["arguments"]["keep"] == 0.25
 
 
-def test_the_exact_search_starts_from_the_preselected_mask(experiment: Experiment, scores: np.ndarray) -> None:
-    """Its first effect is that of removing an edge from the preselected ones, and no edge comes back."""
+def test_the_exact_search_starts_from_the_preselected_mask(
+    experiment: Experiment, scores: np.ndarray
+) -> None:
+    """Its first effect is that of removing an edge from the preselected ones, and no edge comes
+    back.
+    """
     algorithm = Acdc(threshold=0.02)
     start = Circuit.top(experiment.graph, scores, 60).mask
     state = algorithm.init(experiment, start)
@@ -62,7 +71,9 @@ def test_the_exact_search_starts_from_the_preselected_mask(experiment: Experimen
     assert state.loss == pytest.approx(experiment.losses(state.mask[None])[0], abs=1e-6)
 
 
-def test_a_hybrid_search_resumed_from_its_journal_ends_in_the_same_circuit(experiment: Experiment) -> None:
+def test_a_hybrid_search_resumed_from_its_journal_ends_in_the_same_circuit(
+    experiment: Experiment,
+) -> None:
     algorithm = Hybrid(keep=0.2, threshold=0.02)
     state, written, lengths = algorithm.init(experiment), [], []
     start = state
@@ -108,7 +119,9 @@ def test_metrics_that_the_score_cannot_use_are_refused(tiny: Tiny) -> None:
         ({"heads": "descnding"}, ["descnding", "Did you mean 'descending'"]),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], words: list[str]) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    settings: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises((ArgumentError, UnknownNameError)) as error:
         Hybrid(**settings)
     for word in words:

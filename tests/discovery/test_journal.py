@@ -1,4 +1,6 @@
-"""The journal: what ends anywhere is taken up to the same result, what is another search's or damaged is refused."""
+"""The journal: what ends anywhere is taken up to the same result, what is another search's or
+damaged is refused.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def experiment(tiny: Tiny) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def whole(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> tuple[Circuit, bytes]:
+def whole(
+    experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Circuit, bytes]:
     """The circuit of an undisturbed search, and its journal."""
     path = tmp_path_factory.mktemp("whole") / "deep" / "journal.jsonl"
     circuit = search(ALGORITHM, experiment, journal=Journal(path, FACTS))
@@ -56,7 +60,8 @@ def same(one: Circuit, two: Circuit) -> None:
 def content(journal: bytes) -> list[dict]:
     """The entries of a journal less what its steps took."""
     return [
-        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "check")} for line in journal.splitlines()
+        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "check")}
+        for line in journal.splitlines()
     ]
 
 
@@ -71,7 +76,9 @@ def test_every_decision_has_a_line(whole: tuple[Circuit, bytes]) -> None:
     assert len(decided) == len(circuit.mask) == sum("edge" in entry for entry in entries)
     assert circuit.tested is not None
     assert circuit.scores is not None
-    for edge, tested, score in zip(circuit.graph.edges, circuit.tested, circuit.scores, strict=True):
+    for edge, tested, score in zip(
+        circuit.graph.edges, circuit.tested, circuit.scores, strict=True
+    ):
         assert decided[edge]["kept"] == (edge in circuit)
         assert decided[edge]["effect"] == (score if tested else None)
     assert header["algorithm"] == {"name": "acdc", "arguments": ALGORITHM.arguments}
@@ -81,16 +88,24 @@ def test_every_decision_has_a_line(whole: tuple[Circuit, bytes]) -> None:
 @given(where=st.floats(0, 1))
 @settings(max_examples=8)
 def test_cut_anywhere_it_is_taken_up_to_the_same_circuit(
-    experiment: Experiment, whole: tuple[Circuit, bytes], tmp_path_factory: pytest.TempPathFactory, where: float
+    experiment: Experiment,
+    whole: tuple[Circuit, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+    where: float,
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
     path.write_bytes(whole[1][: int(where * len(whole[1]))])
     same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
-    assert content(path.read_bytes()) == content(whole[1]), "the journal too is that of an undisturbed search"
+    assert content(path.read_bytes()) == content(whole[1]), (
+        "the journal too is that of an undisturbed search"
+    )
 
 
 def test_a_finished_journal_asks_for_nothing_but_the_start(
-    experiment: Experiment, whole: tuple[Circuit, bytes], path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment,
+    whole: tuple[Circuit, bytes],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path.write_bytes(whole[1])
     monkeypatch.setattr(experiment, "removal_losses", None)
@@ -98,14 +113,18 @@ def test_a_finished_journal_asks_for_nothing_but_the_start(
     assert path.read_bytes() == whole[1]
 
 
-def test_every_state_comes_back_bit_for_bit(experiment: Experiment, whole: tuple[Circuit, bytes]) -> None:
+def test_every_state_comes_back_bit_for_bit(
+    experiment: Experiment, whole: tuple[Circuit, bytes]
+) -> None:
     """After each step of a search; torn steps at the end are left out."""
     start = state = ALGORITHM.init(experiment)
     entries: list[dict] = []
     while len(set(ALGORITHM.progress(state))) == 2:
         before, state = state, ALGORITHM.step(experiment, state)
         new = ALGORITHM.entries(experiment, before, state)
-        equal(ALGORITHM.resumed(experiment, start, json.loads(json.dumps(entries + new[:-1]))), before)
+        equal(
+            ALGORITHM.resumed(experiment, start, json.loads(json.dumps(entries + new[:-1]))), before
+        )
         entries += new
     equal(ALGORITHM.resumed(experiment, start, entries), state)
 
@@ -137,7 +156,9 @@ def test_a_search_that_stops_on_a_bad_value_is_taken_up(
 ) -> None:
     honest, calls = experiment.removal_losses, []
 
-    def failing(mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool) -> np.ndarray:
+    def failing(
+        mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool
+    ) -> np.ndarray:
         calls.append(edges)
         if len(calls) == 6:
             raise SearchError("Removing a0.h1->m0: kl of prompt 3 is nan.")
@@ -185,18 +206,27 @@ def test_nothing_decided_leaves_nothing(experiment: Experiment, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_anew_forgets_what_was_there(experiment: Experiment, whole: tuple[Circuit, bytes], path: Path) -> None:
+def test_anew_forgets_what_was_there(
+    experiment: Experiment, whole: tuple[Circuit, bytes], path: Path
+) -> None:
     path.write_bytes(b"anything")
     same(search(ALGORITHM, experiment, journal=Journal(path, FACTS, anew=True)), whole[0])
     assert content(path.read_bytes()) == content(whole[1])
 
 
 OTHERS: dict[str, tuple[Acdc, dict, list[str]]] = {
-    "threshold": (Acdc(threshold=0.02), FACTS, ["algorithm.arguments.threshold: 0.01 in the journal, 0.02 now"]),
+    "threshold": (
+        Acdc(threshold=0.02),
+        FACTS,
+        ["algorithm.arguments.threshold: 0.01 in the journal, 0.02 now"],
+    ),
     "two settings": (
         Acdc(threshold=0.01, absolute=True, heads="ascending"),
         FACTS,
-        ['heads: "descending" in the journal, "ascending" now', "absolute: false in the journal, true now"],
+        [
+            'heads: "descending" in the journal, "ascending" now',
+            "absolute: false in the journal, true now",
+        ],
     ),
     "weights": (
         ALGORITHM,
@@ -208,7 +238,11 @@ OTHERS: dict[str, tuple[Acdc, dict, list[str]]] = {
         {**FACTS, "environment": {"versions": {"jax": "2"}}},
         ['environment.versions.jax: "1" in the journal, "2" now', "last digits"],
     ),
-    "a fact that the journal lacks": (ALGORITHM, {**FACTS, "task": "ioi"}, ['task: nothing in the journal, "ioi" now']),
+    "a fact that the journal lacks": (
+        ALGORITHM,
+        {**FACTS, "task": "ioi"},
+        ['task: nothing in the journal, "ioi" now'],
+    ),
 }
 
 
@@ -220,8 +254,14 @@ def test_a_journal_of_another_search_is_refused_with_the_difference(
     path.write_bytes(whole[1])
     with pytest.raises(ArgumentError) as error:
         search(algorithm, experiment, journal=Journal(path, facts))
-    assert [phrase for phrase in [*phrases, "another search", str(path)] if phrase not in str(error.value)] == []
-    assert str(error.value).count(" in the journal, ") == max(1, sum(" in the journal, " in p for p in phrases))
+    assert [
+        phrase
+        for phrase in [*phrases, "another search", str(path)]
+        if phrase not in str(error.value)
+    ] == []
+    assert str(error.value).count(" in the journal, ") == max(
+        1, sum(" in the journal, " in p for p in phrases)
+    )
     assert path.read_bytes() == whole[1]
 
 
@@ -229,10 +269,16 @@ def test_a_journal_over_another_graph_or_metric_is_refused(
     tiny: Tiny, whole: tuple[Circuit, bytes], path: Path
 ) -> None:
     path.write_bytes(whole[1])
-    other = Experiment(tiny.ours, random_prompts(batch=4, longest=6), graph=tiny.ours.graph(direct=True))
+    other = Experiment(
+        tiny.ours, random_prompts(batch=4, longest=6), graph=tiny.ours.graph(direct=True)
+    )
     with pytest.raises(ArgumentError) as error:
         search(ALGORITHM, other, journal=Journal(path, FACTS))
-    for phrase in ('metric: "kl" in the journal, "logit_difference" now', "graph.direct: false", "graph.n_edges"):
+    for phrase in (
+        'metric: "kl" in the journal, "logit_difference" now',
+        "graph.direct: false",
+        "graph.n_edges",
+    ):
         assert phrase in str(error.value)
 
 
@@ -255,10 +301,16 @@ DAMAGE: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
         "at line 7",
     ),
     "another decision": (_line(7, _flipped), "damaged at line 7"),
-    "without its check": (_line(7, lambda line: line.partition(b', "check')[0] + b"}"), "damaged at line 7"),
+    "without its check": (
+        _line(7, lambda line: line.partition(b', "check')[0] + b"}"),
+        "damaged at line 7",
+    ),
     "line lost": (lambda lines: lines[:6] + lines[7:], "damaged at line 7"),
     "line twice": (lambda lines: lines[:7] + lines[6:], "damaged at line 8"),
-    "lines swapped": (lambda lines: [*lines[:6], lines[7], lines[6], *lines[8:]], "damaged at line 7"),
+    "lines swapped": (
+        lambda lines: [*lines[:6], lines[7], lines[6], *lines[8:]],
+        "damaged at line 7",
+    ),
     "header": (_line(1, lambda line: line.replace(b"kl", b"lk")), "is not the journal of a search"),
     "another file": (lambda _: [b"edge,effect", b"a,1"], "is not the journal of a search"),
     "another file of one line": (lambda _: [b"thesis"], "is not the journal of a search"),
@@ -288,11 +340,19 @@ def test_a_last_line_of_garbage_counts_as_torn(
     same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
 
 
-@pytest.mark.parametrize("entry", [{"edge": "a9.h9->logits", "effect": 1.0, "size": 1.0, "kept": True}, {"edge": 5}])
-def test_entries_that_are_not_the_algorithms_are_refused(experiment: Experiment, entry: dict) -> None:
+@pytest.mark.parametrize(
+    "entry", [{"edge": "a9.h9->logits", "effect": 1.0, "size": 1.0, "kept": True}, {"edge": 5}]
+)
+def test_entries_that_are_not_the_algorithms_are_refused(
+    experiment: Experiment, entry: dict
+) -> None:
     start = ALGORITHM.init(experiment)
     with pytest.raises(DataError, match="not those of an ACDC search"):
-        ALGORITHM.resumed(experiment, start, [{**entry, "then": {"group": 0, "place": 1, "loss": 0.0, "width": 1}}])
+        ALGORITHM.resumed(
+            experiment,
+            start,
+            [{**entry, "then": {"group": 0, "place": 1, "loss": 0.0, "width": 1}}],
+        )
 
 
 @pytest.mark.skipif(journals.fcntl is None, reason="no locks on this system")
@@ -308,7 +368,9 @@ def test_two_searches_do_not_share_a_journal(experiment: Experiment, path: Path)
 
 
 @pytest.mark.parametrize("name", ["file/journal.jsonl", "folder", "x" * 300])
-def test_a_journal_that_cannot_be_written_is_refused(experiment: Experiment, tmp_path: Path, name: str) -> None:
+def test_a_journal_that_cannot_be_written_is_refused(
+    experiment: Experiment, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):
@@ -317,7 +379,10 @@ def test_a_journal_that_cannot_be_written_is_refused(experiment: Experiment, tmp
 
 
 def test_a_full_disk_stops_the_search_and_loses_nothing(
-    experiment: Experiment, whole: tuple[Circuit, bytes], path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment,
+    whole: tuple[Circuit, bytes],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = []
 

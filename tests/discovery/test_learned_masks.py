@@ -1,4 +1,6 @@
-"""What all searches by learned masks keep: gradients, same bits from the same seed, resuming, refusals."""
+"""What all searches by learned masks keep: gradients, same bits from the same seed, resuming,
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,12 @@ def test_a_loss_that_is_not_finite_is_named(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["edge-pruning", "subnetwork-probing"])
-def test_a_real_model_gives_the_same_bits_from_the_same_seed(experiment: Experiment, name: str) -> None:
-    one, two, other = (search(make_algorithm(name, steps=4, seed=seed), experiment) for seed in (0, 0, 1))
+def test_a_real_model_gives_the_same_bits_from_the_same_seed(
+    experiment: Experiment, name: str
+) -> None:
+    one, two, other = (
+        search(make_algorithm(name, steps=4, seed=seed), experiment) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(one.scores, two.scores)
     assert one == two
     assert one.scores is not None
@@ -94,7 +100,10 @@ def test_entries_of_another_search_are_refused(algorithm: LearnedMask) -> None:
     for _ in range(SNAPSHOT - 1):
         before = algorithm.step(experiment, before)
     whole = algorithm.entries(experiment, before, algorithm.step(experiment, before))[0]
-    short = {**whole, "variables": {name: packed[:8] for name, packed in whole["variables"].items()}}
+    short = {
+        **whole,
+        "variables": {name: packed[:8] for name, packed in whole["variables"].items()},
+    }
     for entry in ({"edge": "embed->logits"}, short, {**whole, "moments": whole["moments"][:-1]}):
         with pytest.raises(DataError, match=algorithm.name):
             algorithm.resumed(experiment, start, [entry])
@@ -112,7 +121,9 @@ def test_steps_leave_earlier_states_alone(algorithm: LearnedMask) -> None:
 
 @both
 @pytest.mark.parametrize("metric", ["accuracy", "rank", "reciprocal_rank"])
-def test_metrics_without_gradient_are_refused(tiny: Tiny, algorithm: LearnedMask, metric: str) -> None:
+def test_metrics_without_gradient_are_refused(
+    tiny: Tiny, algorithm: LearnedMask, metric: str
+) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=3, longest=5), metric=metric)
     with pytest.raises(ArgumentError) as error:
         search(algorithm, experiment)
@@ -146,7 +157,9 @@ def test_masks_that_diverge_stop_the_search() -> None:
         ("subnetwork-probing", {"n_edges": 0}, ["n_edges", "0", "at least 1"]),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(name: str, settings: dict[str, Any], words: list[str]) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    name: str, settings: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises((ArgumentError, UnknownNameError)) as error:
         make_algorithm(name, **settings)
     for word in words:
@@ -160,9 +173,15 @@ def test_more_edges_than_the_graph_has_are_refused_before_any_step(name: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [EdgePruning(steps=600), SubnetworkProbing(steps=200)], ids=lambda a: a.name)
-def test_the_circuit_of_the_shipped_model_is_found(shipped: LanguageModel, algorithm: LearnedMask) -> None:
-    """The edges between the heads that its card's ablation table shows; on unseen prompts it does the task."""
+@pytest.mark.parametrize(
+    "algorithm", [EdgePruning(steps=600), SubnetworkProbing(steps=200)], ids=lambda a: a.name
+)
+def test_the_circuit_of_the_shipped_model_is_found(
+    shipped: LanguageModel, algorithm: LearnedMask
+) -> None:
+    """The edges between the heads that its card's ablation table shows; on unseen prompts it does
+    the task.
+    """
     card = (shipped_models()["induction-2l"] / "README.md").read_text(encoding="utf-8")
     previous, induction = sorted(heads_without_which_it_fails(card))
     task = load_task("induction", shipped)

@@ -1,4 +1,6 @@
-"""Each search that scores first against its published definition, on the oracle's explicit caches or by hand."""
+"""Each search that scores first against its published definition, on the oracle's explicit caches
+or by hand.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def explicit(case: Case, name: str) -> dict[str, float]:
     if name == "exact":
         everything = set(case.experiment.graph.edges)
         full = loss(run.run(everything)).mean().item()
-        return {edge: loss(run.run(everything - {edge})).mean().item() - full for edge in everything}
+        return {
+            edge: loss(run.run(everything - {edge})).mean().item() - full for edge in everything
+        }
     return {
         "eap": lambda: eap.explicit_eap(run, loss),
         "eap-ig-inputs": lambda: eap.explicit_eap_ig_inputs(run, loss, 4),
@@ -52,7 +56,12 @@ def explicit(case: Case, name: str) -> dict[str, float]:
     }[name]()
 
 
-SETTINGS = {"eap": {}, "eap-ig-inputs": {"steps": 4}, "clean-corrupted": {}, "eap-ig-activations": {"steps": 2}}
+SETTINGS = {
+    "eap": {},
+    "eap-ig-inputs": {"steps": 4},
+    "clean-corrupted": {},
+    "eap-ig-activations": {"steps": 2},
+}
 SETTINGS |= {"information-flow": {}, "exact": {}}
 
 
@@ -119,7 +128,9 @@ def test_by_default_as_many_nodes_as_have_a_twentieth_of_the_edges() -> None:
 
 
 def test_more_nodes_than_there_are_are_refused(case: Case) -> None:
-    with pytest.raises(ArgumentError, match="n_nodes is 16, but the graph has only 15 heads and MLPs"):
+    with pytest.raises(
+        ArgumentError, match="n_nodes is 16, but the graph has only 15 heads and MLPs"
+    ):
         search(Hisp(n_nodes=16), case.experiment)
     with pytest.raises(ArgumentError, match="n_nodes=2 and n_edges=3"):
         Hisp(n_nodes=2, n_edges=3)
@@ -142,12 +153,18 @@ def test_an_exact_search_is_taken_up_reader_by_reader(case: Case) -> None:
         assert resumed.done == done
         ended = experiment.graph.ends[0] < done
         np.testing.assert_array_equal(resumed.scores, np.where(ended, state.scores, 0.0))
-    for entry in ({"edge": "embed->a0.h0<q>"}, {"edge": "embed->a9.h0<q>", "effect": 1.0}, {"parts": 1, "scores": ""}):
+    for entry in (
+        {"edge": "embed->a0.h0<q>"},
+        {"edge": "embed->a9.h0<q>", "effect": 1.0},
+        {"parts": 1, "scores": ""},
+    ):
         with pytest.raises(DataError, match="journal's entry"):
             algorithm.resumed(experiment, start, [entry])
 
 
-def test_a_value_that_is_not_finite_names_the_edge(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_not_finite_names_the_edge(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     honest = case.experiment._launch
 
     def broken(masks: np.ndarray, chunk: object) -> np.ndarray:
@@ -156,7 +173,9 @@ def test_a_value_that_is_not_finite_names_the_edge(case: Case, monkeypatch: pyte
         return values
 
     monkeypatch.setattr(case.experiment, "_launch", broken)
-    with pytest.raises(SearchError, match=f"Removing {case.experiment.graph.edges[0]}: .* of prompt 2 is nan"):
+    with pytest.raises(
+        SearchError, match=f"Removing {case.experiment.graph.edges[0]}: .* of prompt 2 is nan"
+    ):
         search(Exact(), case.experiment)
 
 
@@ -164,7 +183,9 @@ def test_a_value_that_is_not_finite_names_the_edge(case: Case, monkeypatch: pyte
 
 
 def test_random_scores_depend_on_the_seed_alone(case: Case) -> None:
-    one, same, other = (search(make_algorithm("random", seed=seed), case.experiment) for seed in (0, 0, 1))
+    one, same, other = (
+        search(make_algorithm("random", seed=seed), case.experiment) for seed in (0, 0, 1)
+    )
     assert one.scores is not None
     assert same.scores is not None
     assert other.scores is not None

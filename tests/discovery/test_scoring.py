@@ -21,7 +21,15 @@ from circuitgraph.graph.selection import greedy, greedy_above
 from circuitgraph.tasks.metrics import metrics
 from tests.checkpoints import Tiny, random_prompts
 
-SCORING = ["clean-corrupted", "eap", "eap-ig-activations", "eap-ig-inputs", "exact", "hisp", "information-flow"]
+SCORING = [
+    "clean-corrupted",
+    "eap",
+    "eap-ig-activations",
+    "eap-ig-inputs",
+    "exact",
+    "hisp",
+    "information-flow",
+]
 SCORING += ["random", "relp"]
 BY_GRADIENT = ["clean-corrupted", "eap", "eap-ig-activations", "eap-ig-inputs", "hisp", "relp"]
 AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp"]
@@ -71,7 +79,9 @@ def test_each_way_of_selecting(experiment: Experiment, absolute: bool) -> None:
         Given(n_edges=20): Circuit.top(graph, scores, 20, absolute=absolute),
         Given(threshold=1.5): Circuit.above(graph, scores, 1.5, absolute=absolute),
         Given(n_edges=20, selection="greedy"): greedy(graph, scores, 20, absolute=absolute),
-        Given(threshold=1.5, selection="greedy"): greedy_above(graph, scores, 1.5, absolute=absolute),
+        Given(threshold=1.5, selection="greedy"): greedy_above(
+            graph, scores, 1.5, absolute=absolute
+        ),
         Given(): Circuit.top(graph, scores, 13, absolute=absolute),  # 5 % of 262
     }
     for algorithm, circuit in expected.items():
@@ -112,7 +122,9 @@ def test_a_resumed_search_is_the_same_bit_for_bit(experiment: Experiment, n_done
         {"parts": None, "scores": ""},
     ],
 )
-def test_entries_of_another_search_are_refused(experiment: Experiment, entry: dict[str, Any]) -> None:
+def test_entries_of_another_search_are_refused(
+    experiment: Experiment, entry: dict[str, Any]
+) -> None:
     with pytest.raises(DataError, match="journal"):
         Given().resumed(experiment, Given().init(experiment), [entry])
 
@@ -133,12 +145,24 @@ def test_scores_at_the_boundary_are_close_calls(experiment: Experiment) -> None:
     near[order[10]] = near[order[9]] * (1 - 1e-7)
     both = {graph.edges[i] for i in order[9:11]}
     assert set(Given(n_edges=10).close_calls(experiment, replace(state, scores=near))) == both
-    assert set(Given(threshold=float(abs(near[order[9]]))).close_calls(experiment, replace(state, scores=near))) == both
-    assert Given(n_edges=10, selection="greedy").close_calls(experiment, replace(state, scores=near)) == []
+    assert (
+        set(
+            Given(threshold=float(abs(near[order[9]]))).close_calls(
+                experiment, replace(state, scores=near)
+            )
+        )
+        == both
+    )
+    assert (
+        Given(n_edges=10, selection="greedy").close_calls(experiment, replace(state, scores=near))
+        == []
+    )
     assert Given(n_edges=0).close_calls(experiment, replace(state, scores=near)) == []
 
 
-def test_a_score_that_is_not_finite_stops_the_search_and_names_the_edge(experiment: Experiment) -> None:
+def test_a_score_that_is_not_finite_stops_the_search_and_names_the_edge(
+    experiment: Experiment,
+) -> None:
     with pytest.raises(SearchError, match=f"score of {experiment.graph.edges[7]} is -?inf"):
         search(Given(value=np.inf), experiment)
 
@@ -154,7 +178,9 @@ def test_a_score_that_is_not_finite_stops_the_search_and_names_the_edge(experime
     ],
 )
 @pytest.mark.parametrize("name", SCORING)
-def test_settings_that_make_no_sense_are_refused(name: str, settings: dict[str, Any], words: list[str]) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    name: str, settings: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises((ArgumentError, UnknownNameError)) as error:
         make_algorithm(name, **settings)
     for word in words:
@@ -162,7 +188,9 @@ def test_settings_that_make_no_sense_are_refused(name: str, settings: dict[str, 
 
 
 def test_a_negative_threshold_makes_sense_for_signed_scores(experiment: Experiment) -> None:
-    assert len(search(Given(threshold=-100.0, absolute=False), experiment)) == experiment.graph.n_edges
+    assert (
+        len(search(Given(threshold=-100.0, absolute=False), experiment)) == experiment.graph.n_edges
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,22 @@ from tests.discovery.learning import with_worthy_edges
 
 
 def test_the_objective_by_hand() -> None:
-    """The price is paid for the mean probability that a mask is not zero; for plain sigmoids, the mean mask."""
+    """The price is paid for the mean probability that a mask is not zero; for plain sigmoids, the
+    mean mask.
+    """
     log_alpha = np.array([-2.0, 0.0, 3.0], np.float32)
     variables, mask = {"log_alpha": jnp.asarray(log_alpha)}, jnp.array([0.0, 0.4, 1.0])
-    not_zero = expit(log_alpha.astype(float) + np.log(11) * 2 / 3)  # -0.1 and 1.1 are the ends of the stretch
-    hard = SubnetworkProbing(regularisation=5.0).objective(jnp.float32(7.0), mask, variables, jnp.int32(0))
+    not_zero = expit(
+        log_alpha.astype(float) + np.log(11) * 2 / 3
+    )  # -0.1 and 1.1 are the ends of the stretch
+    hard = SubnetworkProbing(regularisation=5.0).objective(
+        jnp.float32(7.0), mask, variables, jnp.int32(0)
+    )
     assert float(hard) == pytest.approx(7 + 5 * not_zero.mean(), rel=1e-6)
     soft = SubnetworkProbing(regularisation=5.0, masks="sigmoid")
-    assert float(soft.objective(jnp.float32(7.0), mask, variables, jnp.int32(0))) == pytest.approx(7 + 5 * 1.4 / 3)
+    assert float(soft.objective(jnp.float32(7.0), mask, variables, jnp.int32(0))) == pytest.approx(
+        7 + 5 * 1.4 / 3
+    )
 
 
 @pytest.mark.parametrize("masks", ["hard-concrete", "sigmoid"])

@@ -1,4 +1,6 @@
-"""Many thresholds in one run: each circuit is that of a search at its threshold alone, and common tests are shared."""
+"""Many thresholds in one run: each circuit is that of a search at its threshold alone, and common
+tests are shared.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def same(one: Circuit, two: Circuit) -> None:
     np.testing.assert_array_equal(one.scores, two.scores)
     np.testing.assert_array_equal(one.tested, two.tested)
     left_out = {"seconds"}
-    records = [{k: v for k, v in c.provenance["algorithm"].items() if k not in left_out} for c in (one, two)]
+    records = [
+        {k: v for k, v in c.provenance["algorithm"].items() if k not in left_out}
+        for c in (one, two)
+    ]
     assert records[0] == records[1]
 
 
@@ -51,11 +56,17 @@ def test_each_circuit_is_that_of_a_search_alone(experiment: Experiment, absolute
         assert loss == pytest.approx(experiment.losses(circuit.mask[None])[0], abs=1e-6)
 
 
-def test_what_is_shared_is_asked_once(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two thresholds with no effect between them cost no more than one, and every question is put once."""
+def test_what_is_shared_is_asked_once(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two thresholds with no effect between them cost no more than one, and every question is put
+    once.
+    """
     honest, asked = experiment.removal_losses, []
 
-    def counted(mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool) -> np.ndarray:
+    def counted(
+        mask: np.ndarray, edges: np.ndarray, going: np.ndarray, **options: bool
+    ) -> np.ndarray:
         asked.append((mask.tobytes(), edges.tobytes()))
         return honest(mask, edges, going, **options)
 
@@ -86,7 +97,9 @@ def test_one_branch_is_finished_before_the_next(experiment: Experiment) -> None:
 
 
 @pytest.fixture(scope="module")
-def journalled(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> tuple[Swept, Path]:
+def journalled(
+    experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Swept, Path]:
     """An undisturbed sweep and its journal."""
     path = tmp_path_factory.mktemp("whole") / "journal.jsonl"
     return sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path)), path
@@ -95,7 +108,10 @@ def journalled(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory)
 @given(share=st.floats(0, 1))
 @settings(max_examples=4)
 def test_a_sweep_is_taken_up_where_it_ended(
-    experiment: Experiment, journalled: tuple[Swept, Path], tmp_path_factory: pytest.TempPathFactory, share: float
+    experiment: Experiment,
+    journalled: tuple[Swept, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    share: float,
 ) -> None:
     whole, content = journalled[0], journalled[1].read_bytes()
     path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
@@ -133,7 +149,9 @@ def test_every_state_of_a_sweep_comes_back_from_its_entries(experiment: Experime
         ((0.1, float("inf")), "threshold number 2 is inf"),
     ],
 )
-def test_thresholds_that_are_no_curve_are_refused(thresholds: tuple[float, ...], words: str) -> None:
+def test_thresholds_that_are_no_curve_are_refused(
+    thresholds: tuple[float, ...], words: str
+) -> None:
     with pytest.raises(ArgumentError) as error:
         Sweep(thresholds)
     assert words in str(error.value)

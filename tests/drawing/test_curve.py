@@ -10,7 +10,10 @@ import pytest
 from circuitgraph.drawing.curve import FORMATS, Line, draw_curve
 from circuitgraph.errors import CircuitGraphError
 
-LINES = {"signed": Line([0, 0.5, 1], [0, 0.4, 1], [0, 0.6, 1]), "absolute": Line([0, 0.4, 1], [0, 0.3, 1], [0, 0.5, 1])}
+LINES = {
+    "signed": Line([0, 0.5, 1], [0, 0.4, 1], [0, 0.6, 1]),
+    "absolute": Line([0, 0.4, 1], [0, 0.3, 1], [0, 0.5, 1]),
+}
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 

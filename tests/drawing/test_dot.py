@@ -69,7 +69,11 @@ def test_every_node_and_edge_is_drawn_once_and_ends_at_its_input() -> None:
 
 
 def test_only_inputs_in_use_are_coloured() -> None:
-    node = next(line for line in to_dot(circuit_of(EFFECTS)).source.splitlines() if line.startswith('\t\t"a1.h0" ['))
+    node = next(
+        line
+        for line in to_dot(circuit_of(EFFECTS)).source.splitlines()
+        if line.startswith('\t\t"a1.h0" [')
+    )
     colours = dict(re.findall(r'PORT="([qkv])" BGCOLOR="(#\w+)"', node))
     assert colours["v"] == "#E4E4E4"
     assert len({colours["q"], colours["k"], colours["v"]}) == 3
@@ -78,7 +82,12 @@ def test_only_inputs_in_use_are_coloured() -> None:
 def test_inputs_are_told_apart_by_colour() -> None:
     lines = edge_lines(to_dot(circuit_of(EFFECTS)).source)
     colour = {edge: re.search(r'color="(#\w+)"', line)[1] for edge, line in lines.items()}  # pyright: ignore[reportOptionalSubscript]
-    kinds = [colour["m0->a1.h0<q>"], colour["a0.h1->a1.h0<k>"], colour["embed->a0.h1<v>"], colour["a1.h0->logits"]]
+    kinds = [
+        colour["m0->a1.h0<q>"],
+        colour["a0.h1->a1.h0<k>"],
+        colour["embed->a0.h1<v>"],
+        colour["a1.h0->logits"],
+    ]
     assert len(set(kinds)) == 4
     assert colour["embed->m0"] == colour["a1.h0->logits"]
 
@@ -94,7 +103,9 @@ def test_width_grows_with_the_size_of_the_effect_and_its_sign_is_shown() -> None
 
 def test_edges_without_a_measured_effect_are_plain() -> None:
     circuit = circuit_of(EFFECTS)
-    untested = Circuit(circuit.graph, circuit.mask, circuit.scores, np.zeros(circuit.graph.n_edges, bool))
+    untested = Circuit(
+        circuit.graph, circuit.mask, circuit.scores, np.zeros(circuit.graph.n_edges, bool)
+    )
     for bare in (untested, Circuit(circuit.graph, circuit.mask)):
         lines = edge_lines(to_dot(bare).source)
         assert {width(line) for line in lines.values()} == {1.2}
@@ -116,7 +127,14 @@ def test_title_and_legend_say_what_is_shown() -> None:
     assert "<B>ioi in gpt2</B>" in source
     n_edges = Graph(2, 2).n_edges
     assert f"5 of {n_edges} edges, acdc, threshold 0.05, kl, zero ablation" in source
-    for text in ("into query", "into key", "into value", "into MLP or logits", "effect on kl", "removal helps"):
+    for text in (
+        "into query",
+        "into key",
+        "into value",
+        "into MLP or logits",
+        "effect on kl",
+        "removal helps",
+    ):
         assert text in source
     assert "<B>mine</B>" in to_dot(circuit_of(EFFECTS, **FACTS), title="mine").source
     assert "<B>circuit</B>" in to_dot(circuit_of(EFFECTS)).source
@@ -146,7 +164,11 @@ ODD: Sequence[str] = [
 @pytest.mark.parametrize("title", ODD)
 def test_odd_titles_are_shown_as_they_are(tmp_path: Path, title: str) -> None:
     path = render(circuit_of(EFFECTS), tmp_path / "a.svg", title)
-    texts = [element.text or "" for element in ElementTree.parse(path).iter() if element.tag.endswith("text")]  # noqa: S314
+    texts = [
+        element.text or ""
+        for element in ElementTree.parse(path).iter()  # noqa: S314 - our own file
+        if element.tag.endswith("text")
+    ]
     shown = " ".join(texts).replace("\N{NO-BREAK SPACE}", " ")
     assert " ".join(title.split()) in " ".join(shown.split())
 
@@ -155,13 +177,21 @@ def test_odd_titles_are_shown_as_they_are(tmp_path: Path, title: str) -> None:
 @settings(max_examples=12)
 @given(data=st.data(), direct=st.booleans(), mlp=st.booleans(), n_heads=st.integers(1, 3))
 def test_graphviz_draws_any_circuit(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, direct: bool, mlp: bool, n_heads: int
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    direct: bool,
+    mlp: bool,
+    n_heads: int,
 ) -> None:
     graph = Graph(2, n_heads, mlp, direct)
     kept = data.draw(st.sets(st.integers(0, graph.n_edges - 1)))
     mask = np.isin(np.arange(graph.n_edges), list(kept))
-    path = render(Circuit(graph, mask, np.linspace(-1, 1, graph.n_edges)), tmp_path_factory.mktemp("any") / "a.svg")
-    titles = {element.text for element in ElementTree.parse(path).iter() if element.tag.endswith("title")}  # noqa: S314
+    path = render(
+        Circuit(graph, mask, np.linspace(-1, 1, graph.n_edges)),
+        tmp_path_factory.mktemp("any") / "a.svg",
+    )
+    drawn = ElementTree.parse(path)  # noqa: S314 - our own file
+    titles = {element.text for element in drawn.iter() if element.tag.endswith("title")}
     assert titles >= set(Circuit(graph, mask).nodes) | {"legend"}
 
 
@@ -171,7 +201,9 @@ def test_unknown_format(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dot_text_is_written_without_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dot_text_is_written_without_graphviz(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drawing, "graphviz_installed", lambda: False)
     circuit = circuit_of(EFFECTS)
     assert render(circuit, tmp_path / "a.svg") == tmp_path / "a.dot"
@@ -179,7 +211,9 @@ def test_dot_text_is_written_without_graphviz(tmp_path: Path, monkeypatch: pytes
 
 
 @needs_dot
-def test_layout_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layout_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drawing, "_PATIENCE", 0.05)
     with pytest.raises(LayoutError, match=r"no layout within 0.05 s. Draw fewer edges"):
         render(Circuit.full(Graph(4, 8)), tmp_path / "a.svg")

@@ -30,7 +30,11 @@ def test_every_node_and_every_edge_is_there() -> None:
 
 def test_what_costs_nothing_is_white_and_what_costs_everything_red() -> None:
     source = tree_dot(CLAIMS, "t", "b").source
-    fills = [line.split("fillcolor=")[1].split()[0].strip('"') for line in source.splitlines() if "fillcolor" in line]
+    fills = [
+        line.split("fillcolor=")[1].split()[0].strip('"')
+        for line in source.splitlines()
+        if "fillcolor" in line
+    ]
     assert fills == ["#FFFFFF", "#F28C99", "#EE6677"]
 
 

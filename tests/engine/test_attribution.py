@@ -1,4 +1,6 @@
-"""Scores from gradients and activations against the oracle's explicit caches, on families that differ in structure."""
+"""Scores from gradients and activations against the oracle's explicit caches, on families that
+differ in structure.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,22 @@ from tests.oracle.run import read_everything
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-FAMILIES = ["gpt2", "llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads", "olmo2"]
+FAMILIES = [
+    "gpt2",
+    "llama",
+    "gpt_neox: parallel",
+    "gemma2",
+    "bloom: a power of two of heads",
+    "olmo2",
+]
 PROMPTS = random_prompts(batch=4, longest=7)
 
 
 @dataclass
 class Case:
-    """The same model, prompts and loss for the engine and for the oracle, which computes in float64."""
+    """The same model, prompts and loss for the engine and for the oracle, which computes in
+    float64.
+    """
 
     experiment: Experiment
     run: oracle.OracleRun
@@ -36,7 +47,11 @@ class Case:
 
     @classmethod
     def of(
-        cls, tiny: Tiny, ablation: str = "resample", metric: str = "logit_difference", grouped: bool = False
+        cls,
+        tiny: Tiny,
+        ablation: str = "resample",
+        metric: str = "logit_difference",
+        grouped: bool = False,
     ) -> Case:
         graph = tiny.ours.graph(grouped=grouped)
         experiment = Experiment(tiny.ours, PROMPTS, metric=metric, ablation=ablation, graph=graph)
@@ -69,7 +84,10 @@ def case(model: Tiny) -> Case:
 def activations(case: Case, steps: int) -> np.ndarray:
     attribution = case.experiment.attribution
     shares = [k / steps for k in range(1, steps + 1)]
-    return np.mean([attribution.interpolated(i, s) for i in range(attribution.n_groups) for s in shares], axis=0)
+    return np.mean(
+        [attribution.interpolated(i, s) for i in range(attribution.n_groups) for s in shares],
+        axis=0,
+    )
 
 
 METHODS: dict[str, tuple[Callable[[Case], np.ndarray], Callable[[Case], dict[str, float]]]] = {
@@ -82,7 +100,9 @@ METHODS: dict[str, tuple[Callable[[Case], np.ndarray], Callable[[Case], dict[str
         lambda case: eap.explicit_eap_ig_inputs(case.run, case.loss, 3, case.grouped),
     ),
     "clean and corrupted": (
-        lambda case: np.mean([case.experiment.attribution.at(share) for share in (1.0, 0.0)], axis=0),
+        lambda case: np.mean(
+            [case.experiment.attribution.at(share) for share in (1.0, 0.0)], axis=0
+        ),
         lambda case: eap.explicit_clean_corrupted(case.run, case.loss, case.grouped),
     ),
     "activations": (
@@ -106,13 +126,17 @@ def test_importances_are_those_of_explicit_caches(case: Case) -> None:
     theirs = eap.explicit_importances(case.run, case.loss)
     assert list(theirs) == [writer.name for writer in case.experiment.graph.writers[1:]]
     expected = np.array(list(theirs.values()))
-    np.testing.assert_allclose(case.experiment.attribution.importances(), expected, atol=1e-5 * expected.max())
+    np.testing.assert_allclose(
+        case.experiment.attribution.importances(), expected, atol=1e-5 * expected.max()
+    )
 
 
 def test_eap_is_minus_the_mask_gradient(case: Case) -> None:
     """Under resampling; two programs that share little."""
     gradient = case.experiment.gradient(np.ones(case.experiment.graph.n_edges, bool))
-    np.testing.assert_allclose(case.experiment.attribution.at(1.0), -gradient, atol=1e-5 * np.abs(gradient).max())
+    np.testing.assert_allclose(
+        case.experiment.attribution.at(1.0), -gradient, atol=1e-5 * np.abs(gradient).max()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +166,9 @@ def test_scores_of_other_metrics(tiny: Tiny, metric: str) -> None:
 
 
 def corrupted_point(case: Case) -> dict[str, float]:
-    gradients = eap.reader_gradients(case.run, case.loss, fixed={"embed": case.run.corrupted["embed"]})
+    gradients = eap.reader_gradients(
+        case.run, case.loss, fixed={"embed": case.run.corrupted["embed"]}
+    )
     return eap.scores_of(case.run, [gradients], kv=False)
 
 
@@ -153,7 +179,9 @@ def test_relevance_rules_are_those_written_into_the_oracle(
     case = Case.of(load(tmp_path_factory.mktemp("m"), family))
     case.run.family = RULES[family](case.run.model)
     _, logits = case.run.forward(case.run.clean_tokens, read_everything)
-    torch.testing.assert_close(logits, case.run.clean_logits)  # the rules change gradients, no values
+    torch.testing.assert_close(
+        logits, case.run.clean_logits
+    )  # the rules change gradients, no values
     gradients = eap.reader_gradients(case.run, case.loss, fixed={"embed": case.run.clean["embed"]})
     ours = case.experiment.attribution.relevance(fixed_patterns=True)
     case.assert_equal(ours, eap.scores_of(case.run, [gradients], kv=False))

@@ -1,6 +1,7 @@
 """Several devices give what one gives, each doing its share; plans hold the limit on each of them.
 
-The number of devices is fixed when jax starts, so virtual ones are tried in processes of their own, which run this
+The number of devices is fixed when jax starts, so virtual ones are tried in processes of their own,
+which run this
 file.
 """
 
@@ -51,7 +52,9 @@ def acdc(experiment: Experiment, threshold: float) -> tuple[np.ndarray, np.ndarr
 
 
 def in_chunks(model: LanguageModel, room: int, **settings: Any) -> Experiment:
-    """Seven prompts in chunks, ``room`` on a device at most: as if more were too much for a computer's caches."""
+    """Seven prompts in chunks, ``room`` on a device at most: as if more were too much for a
+    computer's caches.
+    """
     with pytest.MonkeyPatch.context() as patch:
         row = bytes_per_row(model.spec, model.graph(), N_POS)
         patch.setattr("circuitgraph.engine.memory._CPU_TARGET", room * row)
@@ -59,7 +62,9 @@ def in_chunks(model: LanguageModel, room: int, **settings: Any) -> Experiment:
 
 
 def answers(model: LanguageModel) -> Answers:
-    """What is compared: searches with six prompts, which devices can share, and values with six and one."""
+    """What is compared: searches with six prompts, which devices can share, and values with six and
+    one.
+    """
     whole = experiment_of(model, 6)
     masks = np.random.default_rng(0).random((5, whole.graph.n_edges)) < 0.6
     found: Answers = {"gradient": whole.gradient(masks[0]), "eap": whole.attribution.at(1.0)}
@@ -72,7 +77,9 @@ def answers(model: LanguageModel) -> Answers:
 
 
 def limited(model: LanguageModel) -> Answers:
-    """Searches in one piece, in chunks, and with so little memory that the frontier's state does not fit."""
+    """Searches in one piece, in chunks, and with so little memory that the frontier's state does
+    not fit.
+    """
     chunked, tight = in_chunks(model, 4), experiment_of(model, 7, memory=3 * 2**20)
     assert chunked.plan.prompts == 4
     assert chunked.frontier is not None
@@ -86,12 +93,18 @@ def limited(model: LanguageModel) -> Answers:
 
 
 def recorded(folder: Path, devices: int) -> subprocess.Popen[str]:
-    """That many virtual devices, recording. Programs that are compiled with little care are ready sooner."""
+    """That many virtual devices, recording. Programs that are compiled with little care are ready
+    sooner.
+    """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tests.engine.test_devices", str(folder)],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"},
+        env={
+            **os.environ,
+            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+            "JAX_PLATFORMS": "cpu",
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -113,8 +126,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Answers
 
 
 @pytest.mark.slow
-def test_several_devices_give_what_one_gives(records: dict[int, tuple[Answers, dict[str, Any]]]) -> None:
-    """Bit for bit where candidates are shared out; fewer prompts on each device can be rounded otherwise."""
+def test_several_devices_give_what_one_gives(
+    records: dict[int, tuple[Answers, dict[str, Any]]],
+) -> None:
+    """Bit for bit where candidates are shared out; fewer prompts on each device can be rounded
+    otherwise.
+    """
     alone, _ = records[1]
     for n in (2, 4):
         found, seen = records[n]
@@ -129,7 +146,9 @@ def test_several_devices_give_what_one_gives(records: dict[int, tuple[Answers, d
 
 
 @pytest.mark.slow
-def test_a_small_limit_changes_no_decision(records: dict[int, tuple[Answers, dict[str, Any]]]) -> None:
+def test_a_small_limit_changes_no_decision(
+    records: dict[int, tuple[Answers, dict[str, Any]]],
+) -> None:
     (mask, scores), *others = (records[1][0][name] for name in ("piece", "chunked", "tight"))
     assert 0 < mask.sum() < len(mask)
     for other in others:
@@ -178,7 +197,10 @@ def test_chunks_fill_the_devices_and_no_more(n_prompts: int, most: int, devices:
 @pytest.mark.parametrize("limit", [30 * 2**20, 2**28, 2**33])
 @pytest.mark.parametrize("n_prompts", [1, 7, 100])
 def test_each_of_several_devices_is_held_to_the_limit(limit: int, n_prompts: int) -> None:
-    one, *more = (plan(GPT2_SMALL, GPT2_SMALL.graph(), n_prompts, 16, limit, devices) for devices in (1, 2, 4, 6))
+    one, *more = (
+        plan(GPT2_SMALL, GPT2_SMALL.graph(), n_prompts, 16, limit, devices)
+        for devices in (1, 2, 4, 6)
+    )
     for cut in more:
         assert cut.bytes_needed <= limit
         assert one.prompts <= cut.prompts <= n_prompts

@@ -85,10 +85,14 @@ def test_memory_counts_the_writers_at_least_once() -> None:
 
 
 def test_ablations_by_hand() -> None:
-    """Two prompts of lengths 2 and 1, one writer, one dimension; the padding holds a value that must not count."""
+    """Two prompts of lengths 2 and 1, one writer, one dimension; the padding holds a value that
+    must not count.
+    """
     written = jnp.array([[[[1.0], [3.0]], [[5.0], [100.0]]]])
     mask = jnp.array([[True, True], [True, False]])
-    by_name = {name: np.asarray(ablations[name].function(written, mask)) for name in ablations.names()}
+    by_name = {
+        name: np.asarray(ablations[name].function(written, mask)) for name in ablations.names()
+    }
     np.testing.assert_array_equal(by_name["resample"], written)
     np.testing.assert_array_equal(by_name["zero"], [[[[0.0]]]])
     np.testing.assert_array_equal(by_name["mean"], [[[[3.0]]]])
@@ -116,7 +120,9 @@ def test_removal_losses_are_losses_of_growing_removals(tiny: Tiny) -> None:
 @pytest.mark.parametrize("longest", [6, 9])
 @pytest.mark.parametrize("ablation", ["mean", "mean-positional"])
 def test_means_come_from_the_reference_prompts(tiny: Tiny, ablation: str, longest: int) -> None:
-    """The same experiment as if the reference prompts were the corrupted side, whatever the two lengths."""
+    """The same experiment as if the reference prompts were the corrupted side, whatever the two
+    lengths.
+    """
     prompts, reference = random_prompts(longest=6), random_prompts(longest=longest, seed=7)
     experiment = Experiment(tiny.ours, prompts, ablation=ablation, reference=reference)
     empty = np.zeros((1, experiment.graph.n_edges), bool)
@@ -130,8 +136,12 @@ def test_means_come_from_the_reference_prompts(tiny: Tiny, ablation: str, longes
 def test_a_positional_mean_knows_the_position_only(tiny: Tiny) -> None:
     """Under mean-positional ablation, nothing kept gives every prompt of a length the same logits."""
     prompts = random_prompts(longest=6)
-    assert len(set(prompts.score_at.tolist())) < len(prompts), "no two prompts of one length would test nothing"
-    same = replace(prompts, answer=np.zeros_like(prompts.answer), distractor=np.ones_like(prompts.answer))
+    assert len(set(prompts.score_at.tolist())) < len(prompts), (
+        "no two prompts of one length would test nothing"
+    )
+    same = replace(
+        prompts, answer=np.zeros_like(prompts.answer), distractor=np.ones_like(prompts.answer)
+    )
     experiment = Experiment(tiny.ours, same, ablation="mean-positional")
     values = experiment.values(np.zeros((1, experiment.graph.n_edges), bool))[0]
     for length in set(prompts.score_at.tolist()):
@@ -151,7 +161,9 @@ def test_a_reference_too_short_for_positional_means_is_refused(tiny: Tiny) -> No
 
 def test_reference_prompts_are_checked_as_prompts_are(tiny: Tiny) -> None:
     with pytest.raises(DataError, match="14 tokens, but the model's context is 13"):
-        Experiment(tiny.ours, random_prompts(), ablation="mean", reference=random_prompts(longest=14))
+        Experiment(
+            tiny.ours, random_prompts(), ablation="mean", reference=random_prompts(longest=14)
+        )
 
 
 def test_other_reference_prompts_are_on_record(tiny: Tiny) -> None:
@@ -161,11 +173,17 @@ def test_other_reference_prompts_are_on_record(tiny: Tiny) -> None:
     assert Experiment(tiny.ours, random_prompts(), ablation="mean").reference_sha256 is None
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "rank", "reciprocal_rank", "kl", "logit_difference"])
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "rank", "reciprocal_rank", "kl", "logit_difference"]
+)
 def test_a_model_that_computes_nan_is_no_success(tiny: Tiny, metric: str) -> None:
     """Nothing is greater than NaN, so that a careless rank would be the best there is."""
-    network = eqx.tree_at(lambda m: m.final_norm.weight, tiny.ours.transformer, jnp.full(24, jnp.nan, jnp.float32))
-    experiment = Experiment(replace(tiny.ours, transformer=network), random_prompts(), metric=metric)
+    network = eqx.tree_at(
+        lambda m: m.final_norm.weight, tiny.ours.transformer, jnp.full(24, jnp.nan, jnp.float32)
+    )
+    experiment = Experiment(
+        replace(tiny.ours, transformer=network), random_prompts(), metric=metric
+    )
     with pytest.raises(SearchError, match=f"{metric} of prompt 1 is nan"):
         experiment.losses(np.ones((1, experiment.graph.n_edges), bool))
 
@@ -173,7 +191,9 @@ def test_a_model_that_computes_nan_is_no_success(tiny: Tiny, metric: str) -> Non
 def test_what_is_not_kept_is_made_anew_with_the_same_values(tiny: Tiny) -> None:
     prompts = random_prompts(batch=8)
     roomy = Experiment(tiny.ours, prompts)
-    tight = Experiment(tiny.ours, prompts, memory=bytes_per_row(tiny.ours.spec, roomy.graph, 9) * 3 // 2)
+    tight = Experiment(
+        tiny.ours, prompts, memory=bytes_per_row(tiny.ours.spec, roomy.graph, 9) * 3 // 2
+    )
     assert (roomy.plan.keeps, tight.plan.keeps) == (True, False)
     masks = np.random.default_rng(0).random((3, roomy.graph.n_edges)) < 0.7
     np.testing.assert_allclose(tight.values(masks), roomy.values(masks), atol=1e-5)
@@ -185,7 +205,10 @@ def test_other_metrics_from_one_run_are_what_experiments_by_them_answer(tiny: Ti
     names = ["kl", "accuracy", "logit"]
     # frontier=False: one program less to compile
     found = Experiment(tiny.ours, prompts, frontier=False).readings(mask, names)
-    alone = [Experiment(tiny.ours, prompts, metric=name, frontier=False).values(mask[None])[0] for name in names[:1]]
+    alone = [
+        Experiment(tiny.ours, prompts, metric=name, frontier=False).values(mask[None])[0]
+        for name in names[:1]
+    ]
     assert found[:1] == pytest.approx(np.array(alone), rel=1e-4, abs=1e-5)
     assert set(found[1]) <= {0.0, 1.0}
     assert found.shape == (3, 5)

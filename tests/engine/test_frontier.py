@@ -1,4 +1,6 @@
-"""The frontier answers as the masked run does, whatever it was asked before, and bit for bit the same each time."""
+"""The frontier answers as the masked run does, whatever it was asked before, and bit for bit the
+same each time.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,21 @@ from tests.checkpoints import Tiny, load_tiny, random_prompts
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-FAMILIES = ["llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads"]  # that differ in structure
+FAMILIES = [
+    "llama",
+    "gpt_neox: parallel",
+    "gemma2",
+    "bloom: a power of two of heads",
+]  # that differ in structure
 
 
-def experiment_of(model: LanguageModel, ablation: str = "resample", metric: str = "kl", **graph: bool) -> Experiment:
+def experiment_of(
+    model: LanguageModel, ablation: str = "resample", metric: str = "kl", **graph: bool
+) -> Experiment:
     prompts = random_prompts(batch=4, longest=7)
-    return Experiment(model, prompts, metric=metric, ablation=ablation, graph=model.graph(**graph), frontier=True)
+    return Experiment(
+        model, prompts, metric=metric, ablation=ablation, graph=model.graph(**graph), frontier=True
+    )
 
 
 def frontier_of(experiment: Experiment) -> Frontier:
@@ -37,7 +48,9 @@ def experiment(tiny: Tiny) -> Experiment:
     return experiment_of(tiny.ours)
 
 
-def neighbours(graph: Graph, mask: np.ndarray, reader: int, rng: np.random.Generator, n: int = 5) -> np.ndarray:
+def neighbours(
+    graph: Graph, mask: np.ndarray, reader: int, rng: np.random.Generator, n: int = 5
+) -> np.ndarray:
     """Masks that differ from ``mask`` in a reader's edges, with half of them each."""
     edges = np.flatnonzero(graph.ends[0] == reader)
     masks = np.repeat(mask[None], n, axis=0)
@@ -50,22 +63,32 @@ def masked(experiment: Experiment, masks: np.ndarray) -> np.ndarray:
     return experiment._masked_values(masks)
 
 
-def assert_same_values(experiment: Experiment, seed: int, shares: tuple[float, ...] = (0.6, 0.15)) -> None:
-    """Random circuits, and random candidates for some readers of each, in an order that leads nowhere."""
+def assert_same_values(
+    experiment: Experiment, seed: int, shares: tuple[float, ...] = (0.6, 0.15)
+) -> None:
+    """Random circuits, and random candidates for some readers of each, in an order that leads
+    nowhere.
+    """
     graph, frontier, rng = experiment.graph, frontier_of(experiment), np.random.default_rng(seed)
     for share in shares:
         mask = rng.random(graph.n_edges) < share
         expected = masked(experiment, mask[None])[0]
         close = 1e-5 * max(1.0, np.abs(expected).max())
         np.testing.assert_allclose(frontier.values(mask), expected, atol=close)
-        for reader in [*rng.choice(len(graph.readers) - 1, 4, replace=False), len(graph.readers) - 1]:
+        for reader in [
+            *rng.choice(len(graph.readers) - 1, 4, replace=False),
+            len(graph.readers) - 1,
+        ]:
             masks = neighbours(graph, mask, int(reader), rng)
             found = frontier.candidates(int(reader), masks)
-            np.testing.assert_allclose(found, masked(experiment, masks), atol=close, err_msg=str(reader))
+            np.testing.assert_allclose(
+                found, masked(experiment, masks), atol=close, err_msg=str(reader)
+            )
 
 
 @pytest.mark.parametrize(
-    ("ablation", "direct"), [("resample", False), ("resample", True), ("mean-positional", False), ("zero", False)]
+    ("ablation", "direct"),
+    [("resample", False), ("resample", True), ("mean-positional", False), ("zero", False)],
 )
 def test_it_answers_as_the_masked_run(tiny: Tiny, ablation: str, direct: bool) -> None:
     assert_same_values(experiment_of(tiny.ours, ablation, direct=direct), seed=1)
@@ -73,13 +96,17 @@ def test_it_answers_as_the_masked_run(tiny: Tiny, ablation: str, direct: bool) -
 
 @pytest.mark.parametrize("metric", ["logit", "logit_difference", "log_probability", "accuracy"])
 def test_it_answers_with_other_metrics(tiny: Tiny, metric: str) -> None:
-    """Also with those for which only some columns of the logits are computed, with and without distractor."""
+    """Also with those for which only some columns of the logits are computed, with and without
+    distractor.
+    """
     experiment, rng = experiment_of(tiny.ours, metric=metric), np.random.default_rng(2)
     graph, frontier = experiment.graph, frontier_of(experiment)
     masks = neighbours(graph, rng.random(graph.n_edges) < 0.4, len(graph.readers) - 1, rng)
     expected = masked(experiment, masks)
     close = 1e-5 * max(1.0, np.abs(expected).max())
-    np.testing.assert_allclose(frontier.candidates(len(graph.readers) - 1, masks), expected, atol=close)
+    np.testing.assert_allclose(
+        frontier.candidates(len(graph.readers) - 1, masks), expected, atol=close
+    )
     np.testing.assert_allclose(frontier.values(masks[0]), expected[0], atol=close)
 
 
@@ -100,7 +127,9 @@ def test_the_whole_model_and_nothing(experiment: Experiment) -> None:
         np.testing.assert_allclose(frontier_of(experiment).values(mask), expected, atol=1e-5)
 
 
-def test_an_answer_does_not_depend_on_what_was_asked_before(tiny: Tiny, experiment: Experiment) -> None:
+def test_an_answer_does_not_depend_on_what_was_asked_before(
+    tiny: Tiny, experiment: Experiment
+) -> None:
     """Bit for bit: what a resumed search relies on, since it comes to the same mask by another way."""
     graph, rng = experiment.graph, np.random.default_rng(7)
     mask = rng.random(graph.n_edges) < 0.4
@@ -109,7 +138,12 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(tiny: Tiny, experime
     straight = frontier_of(experiment_of(tiny.ours)).candidates(reader, masks)
     frontier = frontier_of(experiment)
     more = mask | (rng.random(graph.n_edges) < 0.5)
-    for before in (more, mask & (rng.random(graph.n_edges) < 0.5), more, more & (mask | (graph.ends[0] > 20))):
+    for before in (
+        more,
+        mask & (rng.random(graph.n_edges) < 0.5),
+        more,
+        more & (mask | (graph.ends[0] > 20)),
+    ):
         frontier.values(before)
         np.testing.assert_array_equal(frontier.candidates(reader, masks), straight)
 
@@ -119,11 +153,15 @@ def test_an_answer_does_not_depend_on_its_place_among_others(experiment: Experim
     reader = graph.reader_index("m1")
     masks = neighbours(graph, rng.random(graph.n_edges) < 0.5, reader, rng, n=40)
     together = frontier_of(experiment).candidates(reader, masks)
-    alone = np.concatenate([frontier_of(experiment).candidates(reader, masks[i : i + 1]) for i in range(40)])
+    alone = np.concatenate(
+        [frontier_of(experiment).candidates(reader, masks[i : i + 1]) for i in range(40)]
+    )
     np.testing.assert_array_equal(together, alone)
 
 
-def test_small_circuits_and_changes_that_move_little_are_answered_by_it(experiment: Experiment) -> None:
+def test_small_circuits_and_changes_that_move_little_are_answered_by_it(
+    experiment: Experiment,
+) -> None:
     """And others by masked runs, where those are faster; whoever asks need not know."""
     graph, frontier, rng = experiment.graph, frontier_of(experiment), np.random.default_rng(10)
     small = rng.random(graph.n_edges) < 0.03
@@ -141,7 +179,12 @@ def test_it_is_used_where_it_pays(tiny: Tiny) -> None:
         "compiling it takes longer than all masks of so small a model"
     )
     assert pays(replace(tiny.ours.spec, d_model=768, d_mlp=3072, d_head=64), Graph(12, 12), 256)
-    forced = Experiment(tiny.ours, prompts, frontier=True, memory=Experiment(tiny.ours, prompts).plan.bytes_needed // 2)
+    forced = Experiment(
+        tiny.ours,
+        prompts,
+        frontier=True,
+        memory=Experiment(tiny.ours, prompts).plan.bytes_needed // 2,
+    )
     assert forced.frontier is None, "its state has no room in so little memory"
 
 
@@ -159,7 +202,9 @@ def graphs() -> st.SearchStrategy[Graph]:
 @settings(max_examples=60)
 @given(graphs(), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
 def test_a_schedule_reads_only_what_is_there(graph: Graph, seed: int, share: float) -> None:
-    """Every step reads slots that were filled before it, and nodes that no step of its schedule computes."""
+    """Every step reads slots that were filled before it, and nodes that no step of its schedule
+    computes.
+    """
     rng = np.random.default_rng(seed)
     kept = graph.legal & (rng.random(graph.legal.shape) < share)
     reader = int(rng.integers(len(graph.readers)))
@@ -187,7 +232,9 @@ def test_what_is_needed_is_what_a_path_leads_from(graph: Graph, seed: int, share
     needed, everywhere = Wiring(graph).needed(kept)
 
     def ends(writer: int, wide: bool) -> set[bool]:
-        """Whether a writer's value comes to the logits through keys or values (True), without them (False)."""
+        """Whether a writer's value comes to the logits through keys or values (True), without them
+        (False).
+        """
         found: set[bool] = set()
         for index in np.flatnonzero(kept[:, writer]):
             reader = graph.readers[index]

@@ -68,7 +68,9 @@ def test_what_is_asked_for_is_kept_and_counted(case: Case) -> None:
     assert pool.bytes == 0
     pool.keep([], [head_at(1, 2, "A"), embed])
     size = 4 * 8 * 9 * 24
-    assert pool.bytes == 3 * size  # the embedding's stream, the one that layer 1 reads, and what the head writes
+    assert (
+        pool.bytes == 3 * size
+    )  # the embedding's stream, the one that layer 1 reads, and what the head writes
     pool.keep([2], [head_at(1, 2)])
     assert pool.bytes == 3 * size
 
@@ -83,7 +85,9 @@ def test_a_stream_is_the_same_from_whatever_it_is_computed(case: Case) -> None:
 
 def test_what_does_not_fit_is_refused_before_it_is_computed(case: Case) -> None:
     pool = Pool(case.tiny.ours, case.prompts, case.places, ROLES, launch=8, memory=20_000)
-    with pytest.raises(ArgumentError, match=r"6 prompts need about 0 MiB, but the limit is 0 MiB. Use fewer"):
+    with pytest.raises(
+        ArgumentError, match=r"6 prompts need about 0 MiB, but the limit is 0 MiB. Use fewer"
+    ):
         pool.keep([6], [mlp(1)])
     assert pool.bytes == 0
 
@@ -97,13 +101,17 @@ def test_prompts_are_filled_up_to_whole_launches(case: Case) -> None:
 
 def test_what_the_pool_cannot_hold_is_refused(tiny: Tiny) -> None:
     prompts = random_prompts()
-    with pytest.raises(ArgumentError, match="5 prompts of up to 9 tokens, but rows is 4 and length 12"):
+    with pytest.raises(
+        ArgumentError, match="5 prompts of up to 9 tokens, but rows is 4 and length 12"
+    ):
         Pool(tiny.ours, prompts, PLACES, ROLES, rows=4, length=12)
     with pytest.raises(DataError, match=r"expected \(5, 2\): prompts, roles"):
         Pool(tiny.ours, prompts, PLACES, ROLES[:2])
     outside = PLACES.copy()
     outside[3, 1], outside[4, 2] = 9, -1
-    with pytest.raises(DataError, match=r"'B' of prompt 3 stands at 9(.|\n)*'C' of prompt 4 stands at -1"):
+    with pytest.raises(
+        DataError, match=r"'B' of prompt 3 stands at 9(.|\n)*'C' of prompt 4 stands at -1"
+    ):
         Pool(tiny.ours, prompts, outside, ROLES)
     with pytest.raises(DataError, match="14 tokens, but the model's context is 13"):
         Pool(tiny.ours, random_prompts(longest=14), PLACES, ROLES)

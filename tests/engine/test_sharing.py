@@ -39,7 +39,9 @@ def related(case: Case, n_trees: int) -> tuple[list[tuple[Node, dict[Any, Any]]]
 
 
 @pytest.mark.parametrize("room", [0, 10_000, None], ids=["no room", "little room", "room"])
-def test_together_they_are_as_alone_bit_for_bit(case: Case, room: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_together_they_are_as_alone_bit_for_bit(
+    case: Case, room: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trees, references = related(case, 4)
     alone = [run_tree(case.pool, root, references, inputs, METRICS) for root, inputs in trees]
     if room is not None:

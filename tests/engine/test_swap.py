@@ -45,13 +45,19 @@ def test_it_is_hugging_faces_model_with_hooks(case: Case) -> None:
             given = {(site.node, site.roles): int(rows[row]) for site, rows in donors.items()}
             own = swapped_logits(oracle.family.model, oracle, int(prompt), given)
             expected, top = readings(own, case.prompts, prompt)
-            assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (donors, prompt)
+            assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
+                donors,
+                prompt,
+            )
             assert found.top[row] == top
 
 
 def test_nothing_swapped_is_the_model(case: Case) -> None:
     base = np.array([3, 1, 1, 5])
-    found, plain = swap(case.pool, base, {}, METRICS), run_tree(case.pool, ROOT, base, {ROOT.path: base}, METRICS)
+    found, plain = (
+        swap(case.pool, base, {}, METRICS),
+        run_tree(case.pool, ROOT, base, {ROOT.path: base}, METRICS),
+    )
     np.testing.assert_array_equal(found.values, plain.values)
     np.testing.assert_array_equal(found.top, plain.top)
 
@@ -65,7 +71,9 @@ def test_all_writers_swapped_is_the_donor_and_ones_own_change_nothing(
     prompts = random_prompts(batch=6)
     pool = Pool(load_tiny(folder).ours, prompts, np.zeros((6, 0), int), (), launch=8)
     length = prompts.mask.sum(1)
-    base, donor = next((i, j) for i in range(6) for j in range(6) if i != j and length[i] == length[j])
+    base, donor = next(
+        (i, j) for i in range(6) for j in range(6) if i != j and length[i] == length[j]
+    )
     rows, donors = np.array([base]), np.array([donor])
     sites = [Site(w.kind, w.layer, w.head) for w in pool.graph.writers]
     theirs = run_tree(pool, ROOT, rows, {ROOT.path: donors}, METRICS)
@@ -89,11 +97,17 @@ def test_where_sites_meet_the_first_counts(case: Case) -> None:
 def test_patterns_are_hugging_faces(case: Case) -> None:
     p = case.prompts
     with torch.no_grad():
-        theirs = case.tiny.hf(torch.tensor(p.clean).long(), attention_mask=torch.tensor(p.mask), output_attentions=True)
+        theirs = case.tiny.hf(
+            torch.tensor(p.clean).long(),
+            attention_mask=torch.tensor(p.mask),
+            output_attentions=True,
+        )
     for layer, index in ((0, 1), (2, 3)):
         found = attention(case.pool, head_at(layer, index))
         real = p.mask[:, :, None] & p.mask[:, None, :]
-        np.testing.assert_allclose(found[real], theirs.attentions[layer][:, index].numpy()[real], atol=1e-5)
+        np.testing.assert_allclose(
+            found[real], theirs.attentions[layer][:, index].numpy()[real], atol=1e-5
+        )
 
 
 def test_other_swaps_compile_nothing(case: Case) -> None:

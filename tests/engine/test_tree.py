@@ -14,7 +14,16 @@ from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNa
 from circuitgraph.graph.sites import Site, embed, logits, mlp
 from circuitgraph.graph.tree import Node
 from tests.checkpoints import Tiny, load_tiny
-from tests.engine.trees import ROLES, Case, Growth, claim, compilations, head_at, neuron_at, readings
+from tests.engine.trees import (
+    ROLES,
+    Case,
+    Growth,
+    claim,
+    compilations,
+    head_at,
+    neuron_at,
+    readings,
+)
 from tests.parity.cases import CASES
 from tests.parity.harness import run_ours, save_random
 
@@ -41,8 +50,13 @@ def assert_as_oracle(case: Case, n_trees: int, seed: int, neurons: int) -> None:
         inputs = grow.inputs(root, len(references), n)
         found = run_tree(case.pool, root, references, inputs, ["log_probability"])
         for row, reference in enumerate(references):
-            expected, top = readings(oracle.logits(claim(root, inputs, row), reference), case.prompts, reference)
-            assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (root, reference)
+            expected, top = readings(
+                oracle.logits(claim(root, inputs, row), reference), case.prompts, reference
+            )
+            assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
+                root,
+                reference,
+            )
             assert found.top[row] == top
     assert max(sizes) > 8
 
@@ -52,7 +66,9 @@ def test_it_is_the_recursion_written_out(case: Case) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_is_the_recursion_in_families_that_differ(family: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_it_is_the_recursion_in_families_that_differ(
+    family: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = save_random(tmp_path_factory.mktemp("m"), family.partition(":")[0], **CASES[family])
     assert_as_oracle(Case.of(load_tiny(folder)), 6, seed=1, neurons=FAMILIES[family])
 
@@ -66,7 +82,10 @@ def test_if_all_read_the_reference_it_is_the_model_bit_for_bit(case: Case) -> No
         grow = Growth(case.pool.graph, rng, 40, separate=i % 2 == 1)
         root = grow.tree()
         drawn = grow.inputs(root, len(references), len(case.prompts))
-        exact = {path: dict.fromkeys(d, references) if isinstance(d, dict) else references for path, d in drawn.items()}
+        exact = {
+            path: dict.fromkeys(d, references) if isinstance(d, dict) else references
+            for path, d in drawn.items()
+        }
         found = run_tree(case.pool, root, references, exact, METRICS)
         np.testing.assert_array_equal(found.values, plain.values)
         np.testing.assert_array_equal(found.top, plain.top)
@@ -83,18 +102,26 @@ def test_a_root_alone_is_the_model(case: Case) -> None:
     np.testing.assert_array_equal(found.top, scored.argmax(-1))
 
 
-def test_if_all_read_one_other_prompt_of_the_same_layout_it_is_that_prompts_output(case: Case) -> None:
+def test_if_all_read_one_other_prompt_of_the_same_layout_it_is_that_prompts_output(
+    case: Case,
+) -> None:
     """Only the labels stay the reference's."""
     rng = np.random.default_rng(3)
     n, longest = case.prompts.clean.shape
-    prompts = replace(case.prompts, mask=np.ones_like(case.prompts.mask), score_at=np.full(n, longest - 1))
+    prompts = replace(
+        case.prompts, mask=np.ones_like(case.prompts.mask), score_at=np.full(n, longest - 1)
+    )
     pool = Pool(case.tiny.ours, prompts, np.tile([1, 4, 7], (n, 1)), ROLES, launch=8)
     references, donors = rng.integers(0, n, (2, 20))
     output = run_tree(pool, ROOT, references, {ROOT.path: donors}, METRICS)
     for _ in range(4):
         root = Growth(pool.graph, rng).tree()
-        found = run_tree(pool, root, references, {node.path: donors for node in root.walk()}, METRICS)
-        np.testing.assert_allclose(found.values, output.values, atol=1e-5 * np.abs(output.values).max())
+        found = run_tree(
+            pool, root, references, {node.path: donors for node in root.walk()}, METRICS
+        )
+        np.testing.assert_allclose(
+            found.values, output.values, atol=1e-5 * np.abs(output.values).max()
+        )
         np.testing.assert_array_equal(found.top, output.top)
 
 
@@ -105,17 +132,24 @@ def test_padding_changes_nothing(case: Case) -> None:
     root = grow.tree()
     references = rng.integers(0, len(case.prompts), 9)
     inputs = grow.inputs(root, 9, len(case.prompts))
-    first, second = (run_tree(pool, root, references, inputs, METRICS) for pool in (case.pool, padded))
+    first, second = (
+        run_tree(pool, root, references, inputs, METRICS) for pool in (case.pool, padded)
+    )
     np.testing.assert_allclose(first.values, second.values, atol=1e-5)
     np.testing.assert_array_equal(first.top, second.top)
 
 
 def test_other_trees_of_other_pools_compile_nothing(case: Case) -> None:
-    """Other sites, prompts and numbers of references; the metrics and the padded sizes are the same."""
+    """Other sites, prompts and numbers of references; the metrics and the padded sizes are the
+    same.
+    """
     rng = np.random.default_rng(5)
     sites = Growth(case.pool.graph, rng, 40)
     warm = Node(
-        ROOT.path, "", logits, children=(chain(mlp(1), "x", (chain(head_at(1, 0), "x"), chain(neuron_at(0, 1), "x"))),)
+        ROOT.path,
+        "",
+        logits,
+        children=(chain(mlp(1), "x", (chain(head_at(1, 0), "x"), chain(neuron_at(0, 1), "x"))),),
     )
     for root, n in ((warm, 8), *((sites.tree(), n) for n in (1, 5, 30))):
         pool = Case.of(case.tiny, n=4, longest=7, rows=8, length=9).pool
@@ -142,21 +176,34 @@ def chain(site: Site, feeds: str, children: tuple[Node, ...] = (), path: str = "
         (chain(neuron_at(0, 40), "x"), r"m0.n40: an MLP of the model has 40 neurons, 0 to 39"),
         (chain(Site("feature", 0, 3), "x"), "no dictionary of features"),
         (chain(head_at(0, 1), "q"), r"feeds 'q', but logits reads \['x'\]"),
-        (chain(mlp(0), "x", (chain(mlp(1), "x", path="m0 "),)), "m1 is computed no earlier than m0"),
+        (
+            chain(mlp(0), "x", (chain(mlp(1), "x", path="m0 "),)),
+            "m1 is computed no earlier than m0",
+        ),
         (chain(logits, "x"), "the logits feed nothing"),
     ],
 )
-def test_trees_that_the_model_does_not_have_are_refused(case: Case, child: Node, message: str) -> None:
+def test_trees_that_the_model_does_not_have_are_refused(
+    case: Case, child: Node, message: str
+) -> None:
     root = replace(ROOT, children=(child,))
     references = np.zeros(2, int)
     with pytest.raises(ArgumentError, match=message):
-        run_tree(case.pool, root, references, {node.path: references for node in root.walk()}, ["kl"])
+        run_tree(
+            case.pool, root, references, {node.path: references for node in root.walk()}, ["kl"]
+        )
 
 
 def test_a_neuron_beside_its_mlp_is_refused(case: Case) -> None:
     root = replace(ROOT, children=(chain(mlp(1), "x"), chain(neuron_at(1, 3, "A"), "x")))
     with pytest.raises(ArgumentError, match=r"m1\.n3@A is part of m1, which enters there as well"):
-        run_tree(case.pool, root, np.zeros(1, int), {node.path: np.zeros(1, int) for node in root.walk()}, ["kl"])
+        run_tree(
+            case.pool,
+            root,
+            np.zeros(1, int),
+            {node.path: np.zeros(1, int) for node in root.walk()},
+            ["kl"],
+        )
 
 
 def test_all_that_is_wrong_with_the_inputs_is_said_at_once(case: Case) -> None:
@@ -187,7 +234,9 @@ def test_unknown_metrics_and_missing_distractors_are_refused(case: Case) -> None
     rows = np.zeros(1, int)
     with pytest.raises(UnknownNameError, match="logit_difference"):
         run_tree(case.pool, ROOT, rows, {ROOT.path: rows}, ["logit_diff"])
-    pool = Pool(case.tiny.ours, replace(case.prompts, distractor=None), case.places, ROLES, launch=8)
+    pool = Pool(
+        case.tiny.ours, replace(case.prompts, distractor=None), case.places, ROLES, launch=8
+    )
     with pytest.raises(DataError, match="needs a distractor"):
         run_tree(pool, ROOT, rows, {ROOT.path: rows}, ["logit_difference"])
 

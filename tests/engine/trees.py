@@ -35,7 +35,9 @@ def neuron_at(layer: int, index: int, *roles: str) -> Site:
 
 @dataclass
 class Case:
-    """The same random prompts for the engine and the oracle. Roles may share a position, in some prompts only."""
+    """The same random prompts for the engine and the oracle. Roles may share a position, in some
+    prompts only.
+    """
 
     tiny: Tiny
     prompts: Prompts
@@ -45,15 +47,22 @@ class Case:
     @classmethod
     def of(cls, tiny: Tiny, n: int = 6, longest: int = 9, **padding: int) -> Case:
         prompts = random_prompts(batch=n, longest=longest)
-        places = np.random.default_rng(0).integers(0, 10**6, (n, len(ROLES))) % (prompts.score_at[:, None] + 1)
+        places = np.random.default_rng(0).integers(0, 10**6, (n, len(ROLES))) % (
+            prompts.score_at[:, None] + 1
+        )
         places[1, 1], places[2, 0] = places[1, 0], prompts.score_at[2]
-        return cls(tiny, prompts, places, Pool(tiny.ours, prompts, places, ROLES, launch=8, **padding))
+        return cls(
+            tiny, prompts, places, Pool(tiny.ours, prompts, places, ROLES, launch=8, **padding)
+        )
 
     def oracle(self) -> TreeOracle:
-        model: Any = AutoModelForCausalLM.from_pretrained(self.tiny.folder, attn_implementation="eager").double()
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            self.tiny.folder, attn_implementation="eager"
+        ).double()
         rows = zip(self.prompts.clean, self.prompts.mask, self.places, strict=True)
         prompts = [
-            Prompt(tokens[real].tolist(), dict(zip(ROLES, map(int, at), strict=True))) for tokens, real, at in rows
+            Prompt(tokens[real].tolist(), dict(zip(ROLES, map(int, at), strict=True)))
+            for tokens, real, at in rows
         ]
         return TreeOracle(model.eval(), prompts)
 
@@ -68,12 +77,16 @@ class Growth:
     separate: bool = False
 
     def tree(self) -> Node:
-        return Node(("logits",), "", Site("logits"), children=self.children(Site("logits"), ("logits",)))
+        return Node(
+            ("logits",), "", Site("logits"), children=self.children(Site("logits"), ("logits",))
+        )
 
     def children(self, site: Site, path: Path) -> tuple[Node, ...]:
         found = []
         for feeds in site.inputs:
-            sites = {self.site(self.stage(site)) for _ in range(self.rng.integers(len(path) == 1, 3))}
+            sites = {
+                self.site(self.stage(site)) for _ in range(self.rng.integers(len(path) == 1, 3))
+            }
             whole = {child.node for child in sites}
             for child in sorted(sites, key=str):
                 if child.kind == "neuron" and f"m{child.layer}" in whole:
@@ -102,7 +115,9 @@ class Growth:
         if not self.separate or not node.children:
             return self.rng.integers(0, pool, n)
         writers = [w.name for w in self.graph.writers if w.stage <= self.stage(node.site)]
-        return {(into, w): self.rng.integers(0, pool, n) for into in node.site.inputs for w in writers}
+        return {
+            (into, w): self.rng.integers(0, pool, n) for into in node.site.inputs for w in writers
+        }
 
 
 @contextmanager
@@ -123,8 +138,18 @@ def compilations() -> Iterator[list[str]]:
 def claim(node: Node, inputs: dict[Path, Any], i: int) -> Claim:
     """One reference's tree, as the oracle reads it."""
     given = inputs[node.path]
-    donors = {edge: int(rows[i]) for edge, rows in given.items()} if isinstance(given, dict) else int(given[i])
-    return Claim(node.site.node, node.site.roles, node.feeds, donors, [claim(c, inputs, i) for c in node.children])
+    donors = (
+        {edge: int(rows[i]) for edge, rows in given.items()}
+        if isinstance(given, dict)
+        else int(given[i])
+    )
+    return Claim(
+        node.site.node,
+        node.site.roles,
+        node.feeds,
+        donors,
+        [claim(c, inputs, i) for c in node.children],
+    )
 
 
 def readings(logits: torch.Tensor, prompts: Prompts, reference: int) -> tuple[float, int]:

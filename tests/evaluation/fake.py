@@ -1,4 +1,6 @@
-"""Experiments without a model: the value of a mask is a formula, so that every measure has a known answer."""
+"""Experiments without a model: the value of a mask is a formula, so that every measure has a known
+answer.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from circuitgraph.graph.graph import Graph
 class Formula(Experiment):
     """Values are ``formula(masks)``, an array of masks by prompts; what was asked is counted."""
 
-    def __init__(self, graph: Graph, n_prompts: int, formula: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(
+        self, graph: Graph, n_prompts: int, formula: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
         self.graph, self.n_prompts, self._formula = graph, n_prompts, formula
         self.plan: Any = SimpleNamespace(masks=7)  # not a divisor of anything asked
         self.asked: list[int] = []

@@ -28,16 +28,24 @@ def test_where_edges_add_up_every_knockout_shows_just_what_the_circuit_lacks() -
     assert found.worst is not None
     assert found.random is not None
     for interval in (found.worst.incompleteness, found.random):
-        assert (interval.mean, interval.low, interval.high) == tuple(map(approximately, (lacking,) * 3))
+        assert (interval.mean, interval.low, interval.high) == tuple(
+            map(approximately, (lacking,) * 3)
+        )
     assert found.nodes == {name: approximately(lacking) for name in circuit.nodes}
-    assert found.worst.model.mean - found.worst.circuit.mean == approximately(weights[~circuit.mask, 0].sum())
+    assert found.worst.model.mean - found.worst.circuit.mean == approximately(
+        weights[~circuit.mask, 0].sum()
+    )
     assert set(found.worst.edges) <= set(circuit.edges)
 
 
 def backup(*kept: str, spare: str) -> Formula:
     """One where any of the edges is there."""
-    masks_to_values = lambda masks: np.any([having(GRAPH, masks, e) for e in (*kept, spare)], axis=0)  # noqa: E731
-    return Formula(GRAPH, 4, lambda masks: np.repeat(masks_to_values(masks)[:, None], 4, axis=1))
+
+    def values(masks: np.ndarray) -> np.ndarray:
+        any_kept = np.any([having(GRAPH, masks, e) for e in (*kept, spare)], axis=0)
+        return np.repeat(any_kept[:, None], 4, axis=1)
+
+    return Formula(GRAPH, 4, values)
 
 
 def test_a_backup_that_was_left_out_is_found_although_the_circuit_is_faithful() -> None:
@@ -55,7 +63,9 @@ def test_greedy_search_knocks_out_two_nodes_where_one_does_no_harm() -> None:
     edges = ["a0.h0->a1.h0<q>", "a0.h1->a1.h1<q>"]
     experiment = backup(*edges, spare="embed->a1.h1<k>")
     circuit = Circuit.of(GRAPH, edges)
-    alone, pairs = (completeness(experiment, circuit, seed=0, n_greedy=n, n_random=1) for n in (1, 2))
+    alone, pairs = (
+        completeness(experiment, circuit, seed=0, n_greedy=n, n_random=1) for n in (1, 2)
+    )
     assert alone.worst is not None
     assert pairs.worst is not None
     assert alone.worst.incompleteness.mean == 0
@@ -79,7 +89,9 @@ def test_random_parts_have_all_sizes_and_follow_the_seed() -> None:
     full = Circuit.full(GRAPH)
     assert completeness(experiment, full, seed=3) == completeness(experiment, full, seed=3)
     seen: list[np.ndarray] = []
-    spy = Formula(GRAPH, 5, lambda masks: seen.extend(masks) or np.arange(5.0) + masks.sum(axis=1)[:, None])
+    spy = Formula(
+        GRAPH, 5, lambda masks: seen.extend(masks) or np.arange(5.0) + masks.sum(axis=1)[:, None]
+    )
     completeness(spy, full, seed=0, n_random=8, n_greedy=1)
     sizes = {int((~mask).sum()) for mask in seen[2 : 2 + 16]}
     assert sizes == {round(share * GRAPH.n_edges) for share in SHARES}
@@ -88,8 +100,12 @@ def test_random_parts_have_all_sizes_and_follow_the_seed() -> None:
 def test_edges_of_a_node_are_what_it_reads_and_what_it_writes() -> None:
     found = [GRAPH.edges[i] for i in np.flatnonzero(edges_of(GRAPH, "a0.h1"))]
     reads = [f"embed->a0.h1<{i}>" for i in "qkv"]
-    assert sorted(found) == sorted([*reads, *(f"a0.h1->a1.h{h}<{i}>" for h in (0, 1) for i in "qkv"), "a0.h1->logits"])
-    assert {GRAPH.edges[i].split("->")[1] for i in np.flatnonzero(edges_of(GRAPH, "logits"))} == {"logits"}
+    assert sorted(found) == sorted(
+        [*reads, *(f"a0.h1->a1.h{h}<{i}>" for h in (0, 1) for i in "qkv"), "a0.h1->logits"]
+    )
+    assert {GRAPH.edges[i].split("->")[1] for i in np.flatnonzero(edges_of(GRAPH, "logits"))} == {
+        "logits"
+    }
     assert edges_of(GRAPH, "embed").sum() == 13
 
 
@@ -105,5 +121,7 @@ def test_nothing_to_knock_out_or_to_compare_with() -> None:
 
 def test_a_circuit_of_another_graph_is_refused() -> None:
     experiment = linear(GRAPH, np.ones((GRAPH.n_edges, 3)))
-    with pytest.raises(GraphError, match=r"n_layers=1.*but the model has.*n_layers=2.*Name the model"):
+    with pytest.raises(
+        GraphError, match=r"n_layers=1.*but the model has.*n_layers=2.*Name the model"
+    ):
         completeness(experiment, Circuit.full(Graph(1, 1)), seed=0)

@@ -28,14 +28,22 @@ def scores_of(graph: Graph, order: list[str]) -> np.ndarray:
 
 
 def test_areas_by_hand() -> None:
-    """With five edges the first seven circuits are empty; the second edge hangs in the air and is pruned.
+    """With five edges the first seven circuits are empty; the second edge hangs in the air and is
+    pruned.
 
-    f = 0 up to 10 %, 0.4 at 20 % and 50 %, 1 at 100 %: areas 0.02 + 0.12 + 0.35, and 0.099 + 0.08 + 0.18 + 0.15.
+    f = 0 up to 10 %, 0.4 at 20 % and 50 %, 1 at 100 %: areas 0.02 + 0.12 + 0.35, and 0.099 + 0.08 +
+    0.18 + 0.15.
     """
-    experiment = linear(FIVE, weights_of(FIVE, {"embed->logits": 0.4, "a0.h0->logits": 0.6}), base=5)
+    experiment = linear(
+        FIVE, weights_of(FIVE, {"embed->logits": 0.4, "a0.h0->logits": 0.6}), base=5
+    )
     found = size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
     assert [p.n_edges for p in found.points] == [0] * 7 + [1, 2, 5]
-    assert [(p.kept_signed, p.kept_absolute) for p in found.points] == [(0, 0)] * 7 + [(1, 1), (1, 1), (5, 5)]
+    assert [(p.kept_signed, p.kept_absolute) for p in found.points] == [(0, 0)] * 7 + [
+        (1, 1),
+        (1, 1),
+        (5, 5),
+    ]
     assert [p.signed.mean for p in found.points] == pytest.approx([0] * 7 + [0.4, 0.4, 1], abs=1e-6)
     assert found.cpr is not None
     assert found.cmd is not None
@@ -45,7 +53,9 @@ def test_areas_by_hand() -> None:
 
 
 def test_signed_selection_leaves_harmful_edges_to_the_end_and_absolute_takes_them_first() -> None:
-    """Signed: f = 1.5 at 20 % and 50 %. Absolute: 0 at 20 %, where the head has no input and is pruned, then 1.5."""
+    """Signed: f = 1.5 at 20 % and 50 %. Absolute: 0 at 20 %, where the head has no input and is
+    pruned, then 1.5.
+    """
     effects = {"embed->logits": 1.5, "a0.h0->logits": -1.9, "embed->a0.h0<v>": 1.4}
     weights = weights_of(FIVE, effects)
     found = size_curve(linear(FIVE, weights), weights[:, 0], seed=0)
@@ -82,7 +92,9 @@ def test_intervals_come_from_the_prompts() -> None:
     assert found.cpr.low < found.cpr.mean < found.cpr.high
     ends = weights.sum(axis=0).mean()
     share = weights[FIVE.edge_index("embed->logits")].mean() / ends
-    assert found.cpr.mean == pytest.approx(0.05 * share + 0.3 * share + 0.25 * (1 + share), rel=1e-5)
+    assert found.cpr.mean == pytest.approx(
+        0.05 * share + 0.3 * share + 0.25 * (1 + share), rel=1e-5
+    )
 
 
 def test_numbers_of_edges_are_those_of_mib() -> None:
@@ -102,11 +114,15 @@ def test_size_reaching_counts_what_pruning_leaves_and_takes_the_first() -> None:
 
 def test_sizes_in_a_large_graph_are_tried_in_small_steps() -> None:
     graph = Graph(4, 8, mlp=False)
-    order = [f"embed->a0.h{h}<{i}>" for h in range(8) for i in "qkv"] + [f"a0.h{h}->logits" for h in range(8)]
+    order = [f"embed->a0.h{h}<{i}>" for h in range(8) for i in "qkv"] + [
+        f"a0.h{h}->logits" for h in range(8)
+    ]
     experiment = linear(graph, weights_of(graph, {f"a0.h{h}->logits": 1.0 for h in range(8)}))
     found = size_reaching(experiment, scores_of(graph, order), 0.5)
     assert found is not None
-    assert 4 * 4 <= found <= 6 * 4, "from the 28th edge on half of the heads count; steps are of a tenth"
+    assert 4 * 4 <= found <= 6 * 4, (
+        "from the 28th edge on half of the heads count; steps are of a tenth"
+    )
 
 
 def test_undefined_where_the_ends_are_one() -> None:
@@ -130,14 +146,20 @@ def test_table() -> None:
     rows = list(csv.DictReader(io.StringIO(size_table(found))))
     assert [float(row["share"]) for row in rows] == list(SHARES)
     assert [int(row["absolute_edges"]) for row in rows] == [p.kept_absolute for p in found.points]
-    assert [float(row["signed_faithfulness"]) for row in rows] == [p.signed.mean for p in found.points]
-    assert [float(row["absolute_faithfulness_high"]) for row in rows] == [p.absolute.high for p in found.points]
+    assert [float(row["signed_faithfulness"]) for row in rows] == [
+        p.signed.mean for p in found.points
+    ]
+    assert [float(row["absolute_faithfulness_high"]) for row in rows] == [
+        p.absolute.high for p in found.points
+    ]
 
 
 def test_pruning_is_that_of_circuits() -> None:
     """Whatever the order, the circuit asked about is the pruned one."""
     asked: list[bytes] = []
-    experiment = Formula(FIVE, 2, lambda m: asked.extend(map(bytes, m)) or np.arange(2) + m.sum(axis=1)[:, None])
+    experiment = Formula(
+        FIVE, 2, lambda m: asked.extend(map(bytes, m)) or np.arange(2) + m.sum(axis=1)[:, None]
+    )
     size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
     for mask in asked:
         circuit = Circuit(FIVE, np.frombuffer(mask, bool))

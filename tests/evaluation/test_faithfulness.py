@@ -30,8 +30,14 @@ def judge(experiment: Experiment, circuit: Circuit, **options: Any) -> Any:
 
 
 def test_the_whole_model_is_faithful_and_nothing_is_not(experiment: Experiment) -> None:
-    full, empty = (judge(experiment, end(experiment.graph)) for end in (Circuit.full, Circuit.empty))
-    for found, value in ((full.faithfulness, 1.0), (full.random_faithfulness, 1.0), (empty.faithfulness, 0.0)):
+    full, empty = (
+        judge(experiment, end(experiment.graph)) for end in (Circuit.full, Circuit.empty)
+    )
+    for found, value in (
+        (full.faithfulness, 1.0),
+        (full.random_faithfulness, 1.0),
+        (empty.faithfulness, 0.0),
+    ):
         assert (found.mean, found.low, found.high) == pytest.approx((value, value, value), abs=1e-5)
     assert (full.circuit, empty.circuit) == (full.full, empty.empty)
 
@@ -41,7 +47,9 @@ def test_values_are_those_of_the_experiment(experiment: Experiment) -> None:
     ends = [Circuit.full(experiment.graph).mask, Circuit.empty(experiment.graph).mask, circuit.mask]
     full, empty, part = experiment.values(np.stack(ends)).astype(np.float64).mean(axis=1)
     found = judge(experiment, circuit)
-    assert (found.full.mean, found.empty.mean, found.circuit.mean) == pytest.approx((full, empty, part))
+    assert (found.full.mean, found.empty.mean, found.circuit.mean) == pytest.approx(
+        (full, empty, part)
+    )
     assert found.faithfulness.mean == pytest.approx((part - empty) / (full - empty))
     assert found.faithfulness.low <= found.faithfulness.mean <= found.faithfulness.high
     assert (found.n_prompts, found.n_random, found.prompts_sha256) == (5, 20, PROMPTS.fingerprint)
@@ -75,8 +83,17 @@ def test_one_random_circuit_has_no_spread(experiment: Experiment) -> None:
 
 def test_induction_circuit_is_faithful_where_its_parts_are_not(shipped: LanguageModel) -> None:
     graph, task = shipped.graph(), api.load_task("induction", shipped)
-    path = ["embed->a0.h3<v>", "a0.h3->a1.h6<k>", "embed->a1.h6<q>", "embed->a1.h6<v>", "a1.h6->logits"]
-    whole, broken = (api.evaluate(shipped, task, Circuit.of(graph, edges), n_prompts=16) for edges in (path, path[1:]))
+    path = [
+        "embed->a0.h3<v>",
+        "a0.h3->a1.h6<k>",
+        "embed->a1.h6<q>",
+        "embed->a1.h6<v>",
+        "a1.h6->logits",
+    ]
+    whole, broken = (
+        api.evaluate(shipped, task, Circuit.of(graph, edges), n_prompts=16)
+        for edges in (path, path[1:])
+    )
     assert whole.faithfulness is not None
     assert broken.faithfulness is not None
     assert whole.faithfulness.low > 0.9

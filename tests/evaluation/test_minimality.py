@@ -15,7 +15,9 @@ EDGES = ["embed->a0.h0<q>", "embed->a0.h1<v>", "a0.h1->logits", "embed->logits"]
 
 
 def test_effects_are_the_weights_as_shares() -> None:
-    experiment = linear(GRAPH, weights_of(GRAPH, dict(zip(EDGES, (0.5, -0.1, 0.2, 0.4), strict=True))), base=2)
+    experiment = linear(
+        GRAPH, weights_of(GRAPH, dict(zip(EDGES, (0.5, -0.1, 0.2, 0.4), strict=True))), base=2
+    )
     circuit = Circuit.of(GRAPH, EDGES)
     found = minimality(experiment, circuit, seed=0)
     assert found.least is not None
@@ -40,7 +42,9 @@ def test_edges_whose_effect_could_be_none_are_named() -> None:
     noisy, weak = GRAPH.edge_index(EDGES[1]), GRAPH.edge_index(EDGES[2])
     weights[noisy] = rng.normal(0, 0.5, 400)
     weights[noisy] -= weights[noisy].mean()
-    weights[weak] = 0.2 + 0.1 * rng.normal(size=400)  # little, but certain: 0.2 with a standard error of 0.005
+    weights[weak] = 0.2 + 0.1 * rng.normal(
+        size=400
+    )  # little, but certain: 0.2 with a standard error of 0.005
     weights[GRAPH.edge_index(EDGES[3])] = 0
     found = minimality(linear(GRAPH, weights), Circuit.of(GRAPH, EDGES), seed=0)
     assert found.unneeded == [GRAPH.edges[i] for i in sorted((noisy, GRAPH.edge_index(EDGES[3])))]
@@ -57,4 +61,7 @@ def test_undefined_for_no_edges_and_for_ends_that_are_one() -> None:
     same = Formula(GRAPH, 3, lambda masks: np.ones((len(masks), 3)))
     full = minimality(same, Circuit.full(GRAPH), seed=0)
     assert (full.least, full.n_edges) == (None, GRAPH.n_edges)
-    assert minimality(linear(GRAPH, np.ones((GRAPH.n_edges, 3))), Circuit.empty(GRAPH), seed=0).least is None
+    assert (
+        minimality(linear(GRAPH, np.ones((GRAPH.n_edges, 3))), Circuit.empty(GRAPH), seed=0).least
+        is None
+    )

@@ -39,5 +39,8 @@ def test_a_circuit_without_scores_ranks_what_it_keeps_first() -> None:
 
 def test_all_or_nothing_kept() -> None:
     effects = np.arange(9.0)
-    for circuit in (Circuit(GRAPH, np.ones(9, bool), effects), Circuit(GRAPH, np.zeros(9, bool), effects)):
+    for circuit in (
+        Circuit(GRAPH, np.ones(9, bool), effects),
+        Circuit(GRAPH, np.zeros(9, bool), effects),
+    ):
         assert order(ranking(circuit)) == list(range(8, -1, -1))

@@ -58,7 +58,11 @@ def test_samples_keep_shapes_and_belonging() -> None:
     assert found.distractor is None
     assert found.right is not None
     assert prompts.right is not None
-    for one, all_of_them in ((found.clean, prompts.clean), (found.mask, prompts.mask), (found.right, prompts.right)):
+    for one, all_of_them in (
+        (found.clean, prompts.clean),
+        (found.mask, prompts.mask),
+        (found.right, prompts.right),
+    ):
         assert np.array_equal(one, all_of_them[rows])
         assert one.dtype == all_of_them.dtype
     assert np.array_equal(found.answer, prompts.answer[rows])

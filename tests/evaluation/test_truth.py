@@ -97,7 +97,9 @@ def test_direct_edges_count_as_edges_but_join_no_nodes() -> None:
 
 
 def test_a_truth_of_another_graph_is_refused() -> None:
-    with pytest.raises(GraphError, match=r"The true circuit is of .*n_layers=1.*but the model has .*n_layers=2"):
+    with pytest.raises(
+        GraphError, match=r"The true circuit is of .*n_layers=1.*but the model has .*n_layers=2"
+    ):
         truth(Circuit.full(GRAPH), Circuit.full(Graph(1, 2)))
     with pytest.raises(GraphError, match="scores has shape"):
         truth(Circuit.full(GRAPH), Circuit.full(GRAPH), np.ones(3))

@@ -91,7 +91,12 @@ def test_iteration_is_in_the_graphs_order_and_agrees_with_membership(sample: Dra
 @given(drawn())
 def test_nodes_are_those_that_an_ordinary_edge_touches(sample: Drawn) -> None:
     circuit = sample.circuit()
-    ends = {end.split("<")[0] for edge in circuit if not edge.split("->")[0].endswith(">") for end in edge.split("->")}
+    ends = {
+        end.split("<")[0]
+        for edge in circuit
+        if not edge.split("->")[0].endswith(">")
+        for end in edge.split("->")
+    }
     touched = {node for end in ends for node in fed_by(circuit.graph, end)}
     assert set(circuit.nodes) == touched == set(circuit.to_networkx().nodes)
     order = [writer.name for writer in circuit.graph.writers] + ["logits"]
@@ -120,7 +125,9 @@ def test_without_takes_edges_out_and_keeps_what_was_measured() -> None:
     assert (circuit | less).scores is None
 
 
-@pytest.mark.parametrize("other", [Graph(2, 3), Graph(3, 2), Graph(2, 2, mlp=False), Graph(2, 2, direct=True)], ids=str)
+@pytest.mark.parametrize(
+    "other", [Graph(2, 3), Graph(3, 2), Graph(2, 2, mlp=False), Graph(2, 2, direct=True)], ids=str
+)
 def test_circuits_of_different_graphs_do_not_mix(other: Graph) -> None:
     mine, theirs = Circuit.full(GRAPH), Circuit.full(other)
     assert mine != theirs

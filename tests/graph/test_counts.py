@@ -51,13 +51,19 @@ def test_closed_formula(graph: Graph) -> None:
     before = [1 + (heads + mlps) * layer for layer in layers]
     inputs = 3 * heads if graph.n_kv_heads is None else heads + 2 * graph.n_kv_heads
     own = 0 if graph.parallel else heads
-    expected = inputs * sum(before) + mlps * sum(b + own for b in before) + 1 + (heads + mlps) * graph.n_layers
+    expected = (
+        inputs * sum(before)
+        + mlps * sum(b + own for b in before)
+        + 1
+        + (heads + mlps) * graph.n_layers
+    )
     expected += 3 * heads * graph.n_layers * graph.direct
     assert graph.n_edges == expected
 
 
 def sees(reader: Reader, writer: Writer, parallel: bool) -> bool:
-    """The forward pass in words: attention reads what earlier layers wrote, an MLP its own layer's heads too.
+    """The forward pass in words: attention reads what earlier layers wrote, an MLP its own layer's
+    heads too.
 
     Where the two run in parallel, neither sees the other.
     """
@@ -70,7 +76,10 @@ def sees(reader: Reader, writer: Writer, parallel: bool) -> bool:
 
 @given(graphs())
 def test_legality(graph: Graph) -> None:
-    expected = [[sees(reader, writer, graph.parallel) for writer in graph.writers] for reader in graph.readers]
+    expected = [
+        [sees(reader, writer, graph.parallel) for writer in graph.writers]
+        for reader in graph.readers
+    ]
     np.testing.assert_array_equal(graph.legal, expected)
 
 
@@ -84,11 +93,15 @@ def test_edges_are_numbered_reader_by_reader_and_named_after_their_ends(graph: G
         if sees(graph.readers[d], graph.writers[s], graph.parallel)
     ]
     split = [(d, -1) for d, reader in enumerate(graph.readers) if reader.kind in ("q", "k", "v")]
-    assert list(zip(dst.tolist(), src.tolist(), strict=True)) == ordinary + (split if graph.direct else [])
+    assert list(zip(dst.tolist(), src.tolist(), strict=True)) == ordinary + (
+        split if graph.direct else []
+    )
     for name, d, s in zip(graph.edges, dst, src, strict=True):
         reader = graph.readers[d]
         expected = (
-            (graph.writers[s].name, reader.name) if s >= 0 else (reader.name, graph.writers[reader.feeds[0]].name)
+            (graph.writers[s].name, reader.name)
+            if s >= 0
+            else (reader.name, graph.writers[reader.feeds[0]].name)
         )
         assert tuple(name.split("->")) == expected
 
@@ -100,7 +113,9 @@ def test_readers_feed_the_writer_of_their_own_layer_and_head(graph: Graph) -> No
         shared = reader.kind in ("k", "v") and graph.n_kv_heads is not None
         heads = range(reader.head * group, (reader.head + 1) * group) if shared else [reader.head]
         writers = [graph.writers[fed] for fed in reader.feeds]
-        assert [(writer.layer, writer.head) for writer in writers] == [(reader.layer, head) for head in heads]
+        assert [(writer.layer, writer.head) for writer in writers] == [
+            (reader.layer, head) for head in heads
+        ]
         assert {writer.kind for writer in writers} == {"mlp" if reader.kind == "mlp" else "head"}
     assert graph.readers[-1].name == "logits"
     assert graph.readers[-1].feeds == ()
@@ -125,13 +140,19 @@ def test_networkx_holds_every_ordinary_edge_once(graph: Graph) -> None:
     assert list(found.successors("logits")) == []
     inputs = nx.get_edge_attributes(found, "inputs").values()
     dst, src = graph.ends
-    assert sum(len(letters) or 1 for letters in inputs) == sum(len(graph.readers[d].feeds) or 1 for d in dst[src >= 0])
+    assert sum(len(letters) or 1 for letters in inputs) == sum(
+        len(graph.readers[d].feeds) or 1 for d in dst[src >= 0]
+    )
     assert set(inputs) <= {"qkv", ""}
 
 
-@pytest.mark.parametrize(("layers", "heads", "named"), [(0, 2, "n_layers"), (2, 0, "n_heads"), (-1, 1, "n_layers")])
+@pytest.mark.parametrize(
+    ("layers", "heads", "named"), [(0, 2, "n_layers"), (2, 0, "n_heads"), (-1, 1, "n_layers")]
+)
 def test_empty_shapes_are_refused(layers: int, heads: int, named: str) -> None:
-    with pytest.raises(ArgumentError, match=f"{named} is {min(layers, heads)}, but must be at least 1"):
+    with pytest.raises(
+        ArgumentError, match=f"{named} is {min(layers, heads)}, but must be at least 1"
+    ):
         Graph(layers, heads)
 
 

@@ -24,14 +24,21 @@ def plain_greedy(graph: Graph, scores: list[float], n: int) -> list[int]:
             edge
             for edge in range(graph.n_edges)
             if edge not in taken
-            and (graph.readers[dst[edge]].kind == "logits" or connected & set(graph.moved_by(graph.readers[dst[edge]])))
+            and (
+                graph.readers[dst[edge]].kind == "logits"
+                or connected & set(graph.moved_by(graph.readers[dst[edge]]))
+            )
         ]
         taken.append(max(possible, key=lambda edge: (scores[edge], -edge)))
     return taken
 
 
-@given(graphs(3, 3).filter(lambda graph: not graph.direct), st.integers(0, 2**32 - 1), st.booleans())
-def test_greedy_takes_the_strongest_edge_into_a_connected_node(graph: Graph, seed: int, absolute: bool) -> None:
+@given(
+    graphs(3, 3).filter(lambda graph: not graph.direct), st.integers(0, 2**32 - 1), st.booleans()
+)
+def test_greedy_takes_the_strongest_edge_into_a_connected_node(
+    graph: Graph, seed: int, absolute: bool
+) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(-4, 5, graph.n_edges).astype(float)  # ties are common
     n = int(rng.integers(0, min(graph.n_edges, 25) + 1))
@@ -40,14 +47,22 @@ def test_greedy_takes_the_strongest_edge_into_a_connected_node(graph: Graph, see
     assert np.flatnonzero(circuit.mask).tolist() == sorted(expected)
 
 
-@given(graphs(3, 3).filter(lambda graph: not graph.direct), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0, 3.0]))
-def test_above_a_threshold_it_is_what_reaches_the_logits(graph: Graph, seed: int, threshold: float) -> None:
+@given(
+    graphs(3, 3).filter(lambda graph: not graph.direct),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.0, 1.0, 3.0]),
+)
+def test_above_a_threshold_it_is_what_reaches_the_logits(
+    graph: Graph, seed: int, threshold: float
+) -> None:
     scores = np.random.default_rng(seed).integers(-4, 5, graph.n_edges).astype(float)
     kept = Circuit.above(graph, scores, threshold).mask
     while True:  # drop edges into nodes that feed nothing, until none is left
         dst, src = graph.ends
         feeding = set(src[kept].tolist())
-        useful = [r.kind == "logits" or bool(feeding & set(graph.moved_by(r))) for r in graph.readers]
+        useful = [
+            r.kind == "logits" or bool(feeding & set(graph.moved_by(r))) for r in graph.readers
+        ]
         rest = kept & np.array(useful)[dst]
         if (rest == kept).all():
             break
@@ -68,14 +83,20 @@ def test_greedy_by_hand() -> None:
         scores[graph.edge_index(edge)] = score
     assert set(greedy(graph, scores, 1).edges) == {"a1.h0->logits"}
     assert set(greedy(graph, scores, 2).edges) == {"a1.h0->logits", "a0.h0->a1.h0<k>"}
-    assert set(greedy(graph, scores, 3).edges) == {"a1.h0->logits", "a0.h0->a1.h0<k>", "embed->a0.h0<v>"}
+    assert set(greedy(graph, scores, 3).edges) == {
+        "a1.h0->logits",
+        "a0.h0->a1.h0<k>",
+        "embed->a0.h0<v>",
+    }
     assert greedy(graph, scores, graph.n_edges) == Circuit.full(graph)
     assert len(greedy(graph, scores, 0)) == 0
 
 
 @given(drawn())
 def test_pruning_stops_only_when_every_node_has_an_edge_in_and_one_out(case: Drawn) -> None:
-    """EAP-IG's rule since its pull request 17: edges of dangling nodes go, again and again, until there are none."""
+    """EAP-IG's rule since its pull request 17: edges of dangling nodes go, again and again, until
+    there are none.
+    """
     graph, kept = case.graph, case.circuit().mask.copy()
     if graph.direct:
         return
@@ -84,8 +105,15 @@ def test_pruning_stops_only_when_every_node_has_an_edge_in_and_one_out(case: Dra
     while True:
         fed = {0}.union(*(moving[r] for r in set(dst[kept].tolist())))
         feeding = set(src[kept].tolist())
-        alive = [graph.readers[r].kind == "logits" or bool(moving[r] & feeding) for r in range(len(graph.readers))]
-        rest = kept & np.array(alive)[dst] & np.array([w in fed for w in range(len(graph.writers))])[src]
+        alive = [
+            graph.readers[r].kind == "logits" or bool(moving[r] & feeding)
+            for r in range(len(graph.readers))
+        ]
+        rest = (
+            kept
+            & np.array(alive)[dst]
+            & np.array([w in fed for w in range(len(graph.writers))])[src]
+        )
         if (rest == kept).all():
             break
         kept = rest

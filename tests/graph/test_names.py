@@ -1,4 +1,6 @@
-"""Names and aliases: every form of every node of a graph leads back to it, and what does not exist is explained."""
+"""Names and aliases: every form of every node of a graph leads back to it, and what does not exist
+is explained.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ def writer_forms(writer: Writer) -> list[str]:
     if writer.kind == "embed":
         return ["embed", "input", "hook_embed", "blocks.0.hook_resid_pre", "Embed"]
     if writer.kind == "mlp":
-        return [f"m{layer}", f"MLP{layer}", f"mlp {layer}", f"mlp_{layer}", f"blocks.{layer}.hook_mlp_out"]
+        return [
+            f"m{layer}",
+            f"MLP{layer}",
+            f"mlp {layer}",
+            f"mlp_{layer}",
+            f"blocks.{layer}.hook_mlp_out",
+        ]
     return [
         f"a{layer}.h{head}",
         f"L{layer}H{head}",
@@ -74,7 +82,11 @@ def test_every_form_of_an_edge_leads_back_to_it(graph: Graph, data: st.DataObjec
     if s >= 0:
         forms = [f"{w}->{r}" for w in writer_forms(graph.writers[s]) for r in reader_forms(reader)]
     else:
-        forms = [f"{r} -> {w}" for r in reader_forms(reader) for w in writer_forms(graph.writers[reader.feeds[0]])]
+        forms = [
+            f"{r} -> {w}"
+            for r in reader_forms(reader)
+            for w in writer_forms(graph.writers[reader.feeds[0]])
+        ]
     assert {graph.edge_index(form) for form in [*forms, graph.edges[index]]} == {index}
 
 
@@ -87,17 +99,23 @@ def test_canonical_names_stay_as_they_are(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "head", "a5", "a5.h", "a.h1", "5", "5.1.2", "a5.h1<x>", "L5", "m", "a-1.h0", "m3<q>"]
+    "text",
+    ["", "head", "a5", "a5.h", "a.h1", "5", "5.1.2", "a5.h1<x>", "L5", "m", "a-1.h0", "m3<q>"],
 )
 def test_what_is_no_name_is_told_what_names_look_like(text: str) -> None:
     with pytest.raises(UnknownNameError, match="is not the name of a node") as e:
         canonical_node(text)
-    assert str(e.value).startswith(f"{text!r} is not the name of a node. Expected for example 'embed', 'a5.h1'")
+    assert str(e.value).startswith(
+        f"{text!r} is not the name of a node. Expected for example 'embed', 'a5.h1'"
+    )
 
 
 @pytest.mark.parametrize("text", ["embed", "embed->m0->logits", "embed=>m0", ""])
 def test_what_is_no_edge_is_told_what_edges_look_like(text: str) -> None:
-    with pytest.raises(UnknownNameError, match=re.escape("is not the name of an edge. Expected for example 'a5.h1->")):
+    with pytest.raises(
+        UnknownNameError,
+        match=re.escape("is not the name of an edge. Expected for example 'a5.h1->"),
+    ):
         canonical_edge(text)
 
 
@@ -105,7 +123,9 @@ def test_what_is_no_edge_is_told_what_edges_look_like(text: str) -> None:
     ("given_name", "kind", "nearest"),
     [("a12.h1", "writer", "a1.h1"), ("m12", "writer", "m1"), ("a5.h12<q>", "reader", "a5.h1<q>")],
 )
-def test_names_that_this_graph_lacks_suggest_the_nearest(given_name: str, kind: str, nearest: str) -> None:
+def test_names_that_this_graph_lacks_suggest_the_nearest(
+    given_name: str, kind: str, nearest: str
+) -> None:
     look_up = GRAPH.writer_index if kind == "writer" else GRAPH.reader_index
     with pytest.raises(UnknownNameError) as e:
         look_up(given_name)
@@ -114,11 +134,15 @@ def test_names_that_this_graph_lacks_suggest_the_nearest(given_name: str, kind: 
 
 
 def test_unknown_ends_of_an_edge_are_named() -> None:
-    with pytest.raises(UnknownNameError, match=re.escape("Unknown reader 'a7.h12<q>'. Did you mean")):
+    with pytest.raises(
+        UnknownNameError, match=re.escape("Unknown reader 'a7.h12<q>'. Did you mean")
+    ):
         GRAPH.edge_index("a5.h1->a7.h12<q>")
     with pytest.raises(UnknownNameError, match="Unknown writer 'logits'"):
         GRAPH.edge_index("logits->m3")
-    with pytest.raises(UnknownNameError, match=re.escape("Unknown reader 'a5.h1'. Did you mean 'a5.h1<")):
+    with pytest.raises(
+        UnknownNameError, match=re.escape("Unknown reader 'a5.h1'. Did you mean 'a5.h1<")
+    ):
         GRAPH.edge_index("embed->a5.h1")  # whole heads do not read: q, k or v must be said
 
 
@@ -132,7 +156,9 @@ def test_unknown_ends_of_an_edge_are_named() -> None:
     ],
 )
 def test_illegal_edges_say_why(edge: str, reader: str, writer: str) -> None:
-    with pytest.raises(GraphError, match=re.escape(f"is not an edge: {reader} does not come after {writer}.")):
+    with pytest.raises(
+        GraphError, match=re.escape(f"is not an edge: {reader} does not come after {writer}.")
+    ):
         GRAPH.edge_index(edge)
 
 

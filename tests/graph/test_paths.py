@@ -16,7 +16,9 @@ from tests.graph.strategies import Drawn, drawn, moved_by
 
 
 def walkable(circuit: Circuit) -> nx.DiGraph:
-    """The kept edges by name: writers to readers, readers to their own node (q, k and v if their direct edge is)."""
+    """The kept edges by name: writers to readers, readers to their own node (q, k and v if their
+    direct edge is).
+    """
     found = nx.DiGraph()
     direct = circuit.graph.direct
     for edge in circuit:
@@ -86,7 +88,17 @@ def test_pruning_keeps_what_was_measured() -> None:
         (["embed->a0.h0<q>"], 0),  # leads nowhere
         (["a0.h0->logits"], 0),  # comes from nowhere
         (["embed->a0.h0<q>", "a0.h1->logits"], 0),  # two heads
-        (["embed->a0.h0<q>", "embed->a0.h0<v>", "a0.h0->m0", "m0->logits", "m1->logits", "embed->m1"], 6),
+        (
+            [
+                "embed->a0.h0<q>",
+                "embed->a0.h0<v>",
+                "a0.h0->m0",
+                "m0->logits",
+                "m1->logits",
+                "embed->m1",
+            ],
+            6,
+        ),
         (["embed->logits", "a0.h0->a1.h0<k>", "a1.h0->logits"], 1),
     ],
 )
@@ -111,7 +123,10 @@ def test_an_edge_lives_while_the_node_it_enters_feeds_something(sample: Drawn) -
         src, dst = edge.split("->")
         node = dst.split("<")[0]
         direct_gone = circuit.graph.direct and dst.endswith(">") and dst not in feeding
-        expected.append(dst == "logits" or (not feeding.isdisjoint(moved_by(circuit.graph, node)) and not direct_gone))
+        expected.append(
+            dst == "logits"
+            or (not feeding.isdisjoint(moved_by(circuit.graph, node)) and not direct_gone)
+        )
         if src.endswith(">"):
             assert node == dst, "a direct edge enters the head itself"
     np.testing.assert_array_equal(live_edges(circuit.graph, circuit.mask), expected)

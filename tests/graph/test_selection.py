@@ -21,11 +21,15 @@ GRAPH = Graph(1, 2)  # 13 edges
 N = GRAPH.n_edges
 DIRECT = Graph(1, 2, direct=True)
 # few different values, so that ties are common; infinities can be ranked
-scores_of = arrays.arrays(np.float64, N, elements=st.sampled_from([-np.inf, -2.0, -1.0, -0.0, 0.0, 1.0, 2.0, np.inf]))
+scores_of = arrays.arrays(
+    np.float64, N, elements=st.sampled_from([-np.inf, -2.0, -1.0, -0.0, 0.0, 1.0, 2.0, np.inf])
+)
 
 
 @given(scores_of, st.integers(0, N), st.booleans())
-def test_top_n_is_a_sort_by_score_then_by_number(scores: np.ndarray, n: int, absolute: bool) -> None:
+def test_top_n_is_a_sort_by_score_then_by_number(
+    scores: np.ndarray, n: int, absolute: bool
+) -> None:
     strength = [abs(s) if absolute else s for s in scores.tolist()]
     expected = sorted(range(N), key=lambda i: (-strength[i], i))[:n]
     circuit = Circuit.top(GRAPH, scores, n, absolute=absolute)
@@ -34,9 +38,15 @@ def test_top_n_is_a_sort_by_score_then_by_number(scores: np.ndarray, n: int, abs
 
 
 @given(scores_of, st.sampled_from([-2.0, -0.5, 0.0, 1.0, 1.5, 3.0]), st.booleans())
-def test_threshold_keeps_what_reaches_it(scores: np.ndarray, threshold: float, absolute: bool) -> None:
+def test_threshold_keeps_what_reaches_it(
+    scores: np.ndarray, threshold: float, absolute: bool
+) -> None:
     circuit = Circuit.above(GRAPH, scores, threshold, absolute=absolute)
-    expected = [edge for edge, s in zip(GRAPH.edges, scores, strict=True) if (abs(s) if absolute else s) >= threshold]
+    expected = [
+        edge
+        for edge, s in zip(GRAPH.edges, scores, strict=True)
+        if (abs(s) if absolute else s) >= threshold
+    ]
     assert circuit.edges == expected
 
 
@@ -67,11 +77,15 @@ def test_nan_scores_are_counted_and_refused() -> None:
 
 @pytest.mark.parametrize("threshold", [np.nan, np.inf, -np.inf])
 def test_thresholds_that_are_no_numbers_are_refused(threshold: float) -> None:
-    with pytest.raises(ArgumentError, match=f"threshold is {threshold}, but must be a finite number"):
+    with pytest.raises(
+        ArgumentError, match=f"threshold is {threshold}, but must be a finite number"
+    ):
         Circuit.above(GRAPH, np.ones(N), threshold)
 
 
-@pytest.mark.parametrize(("n", "message"), [(-1, "is -1, but must be at least 0"), (N + 1, f"is {N + 1}, but .* {N}")])
+@pytest.mark.parametrize(
+    ("n", "message"), [(-1, "is -1, but must be at least 0"), (N + 1, f"is {N + 1}, but .* {N}")]
+)
 def test_sizes_out_of_range_are_refused(n: int, message: str) -> None:
     with pytest.raises(ArgumentError, match=f"the number of edges {message}"):
         Circuit.top(GRAPH, np.ones(N), n)
@@ -85,7 +99,9 @@ def test_random_circuits_have_the_size_asked_for_and_use_every_edge() -> None:
     assert {len(circuit) for circuit in drawn} == {5}
     share = np.mean([circuit.mask for circuit in drawn], axis=0)
     np.testing.assert_allclose(share, 5 / N, atol=0.1)  # four standard errors
-    assert Circuit.random(GRAPH, 5, np.random.default_rng(1)) == Circuit.random(GRAPH, 5, np.random.default_rng(1))
+    assert Circuit.random(GRAPH, 5, np.random.default_rng(1)) == Circuit.random(
+        GRAPH, 5, np.random.default_rng(1)
+    )
     assert Circuit.random(GRAPH, N, rng) == Circuit.full(GRAPH)
 
 
@@ -119,7 +135,9 @@ for arrays in [(kept.astype(int),), (kept, np.ones(12)), (kept, np.ones(14)), (k
 
 def test_arrays_that_do_not_belong_together_are_refused_without_shape_checks_too() -> None:
     """As users run it. ``~`` of an integer mask is -1 and -2, which would count as kept."""
-    out = subprocess.run([sys.executable, "-c", WITHOUT_SHAPE_CHECKS], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SHAPE_CHECKS], capture_output=True, text=True, check=True
+    )
     assert out.stdout.splitlines() == [
         "mask has the type int64, but must be bool: True where an edge is kept.",
         *(

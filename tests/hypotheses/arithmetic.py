@@ -1,6 +1,8 @@
-"""Graphs of plain sums, run as a tree of claims says: what scrubbing must give on them can be worked out by hand.
+"""Graphs of plain sums, run as a tree of claims says: what scrubbing must give on them can be
+worked out by hand.
 
-Every graph reads digits that are uniform and independent. The pool is every combination of digits, many times over,
+Every graph reads digits that are uniform and independent. The pool is every combination of digits,
+many times over,
 so that a class's share of the pool is exactly its probability.
 """
 
@@ -43,7 +45,9 @@ def claim(name: str, variable: str, *children: Node) -> Node:
 
 
 def rooted(node: Node, above: Path = (), tie: bool = False) -> Node:
-    """The same tree with whole paths. With ``tie`` the children of one node with one variable share their donors."""
+    """The same tree with whole paths. With ``tie`` the children of one node with one variable share
+    their donors.
+    """
     path = (*above, *node.path)
     own = (*above, node.variable) if tie and above else None
     children = tuple(rooted(child, path, tie) for child in node.children)
@@ -53,11 +57,17 @@ def rooted(node: Node, above: Path = (), tie: bool = False) -> Node:
 def plain(graph: Graph, name: str, data: Data) -> Values:
     """A part's value on every datum."""
     part = graph.get(name)
-    return data[name] if part is None else part.function(*(plain(graph, read, data) for read in part.reads))
+    return (
+        data[name]
+        if part is None
+        else part.function(*(plain(graph, read, data) for read in part.reads))
+    )
 
 
 def scrubbed(graph: Graph, node: Node, inputs: Inputs, data: Data) -> Values:
-    """A node's value for each reference, where each part of what it reads is a child's or comes from its inputs."""
+    """A node's value for each reference, where each part of what it reads is a child's or comes
+    from its inputs.
+    """
     name = node.path[-1]
     given = inputs[node.path]
     if not node.children:
@@ -75,7 +85,9 @@ def scrubbed(graph: Graph, node: Node, inputs: Inputs, data: Data) -> Values:
 
 
 def digits(n: int, *, columns: int) -> dict[str, Values]:
-    """Every combination of that many digits, equally often, at least ``n`` in all: ``x0``, ``x1``, ..."""
+    """Every combination of that many digits, equally often, at least ``n`` in all: ``x0``, ``x1``,
+    ...
+    """
     every = np.array(list(itertools.product(range(10), repeat=columns)))
     rows = np.tile(every, (-(-n // len(every)), 1))
     return {f"x{i}": rows[:, i].astype(float) for i in range(columns)}

@@ -30,9 +30,13 @@ def sample(shipped: LanguageModel) -> list[Prompt]:
     return study_of(load_hypotheses(SHIPPED / "induction.py")[0], shipped).sample[:100]
 
 
-def study_of(hypothesis: Hypothesis, model: LanguageModel, sample: list[Prompt] | None = None) -> Study:
+def study_of(
+    hypothesis: Hypothesis, model: LanguageModel, sample: list[Prompt] | None = None
+) -> Study:
     """The study of a hypothesis, with prompts that are drawn already."""
-    study = Study(hypothesis, model, load_task(hypothesis.task, model, seed=0, **hypothesis.settings))
+    study = Study(
+        hypothesis, model, load_task(hypothesis.task, model, seed=0, **hypothesis.settings)
+    )
     if sample is not None:
         vars(study)["sample"] = sample
     return study
@@ -70,20 +74,38 @@ def test_the_shipped_hypothesis_is_checked_on_a_thousand_prompts(shipped: Langua
 
 VARIABLES = {
     "unknown parent": (
-        ("def copied(current, seen_before, successor)", "def copied(current, seen_before, sucessor)"),
-        ["mine.py:26: `copied` has the parameter 'sucessor'. Unknown variable 'sucessor'. Did you mean 'successor'?"],
+        (
+            "def copied(current, seen_before, successor)",
+            "def copied(current, seen_before, sucessor)",
+        ),
+        [
+            "mine.py:26: `copied` has the parameter 'sucessor'. Unknown variable 'sucessor'. Did "
+            "you mean 'successor'?"
+        ],
     ),
     "star": (
-        ("def copied(current, seen_before, successor)", "def copied(current, seen_before, *successor)"),
+        (
+            "def copied(current, seen_before, successor)",
+            "def copied(current, seen_before, *successor)",
+        ),
         ["mine.py:26:", "'*successor'", "name of one variable, or `p`"],
     ),
     "not routed here": (
         ('q="current"', 'q="earlier"'),
-        ["mine.py:26: `copied` has q='earlier', which is none of its parameters (current, seen_before, successor)"],
+        [
+            "mine.py:26: `copied` has q='earlier', which is none of its parameters (current, "
+            "seen_before, successor)"
+        ],
     ),
-    "routed nobody": (('q="current"', 'q="curent"'), ["which is no variable", "Did you mean 'current'"]),
+    "routed nobody": (
+        ('q="current"', 'q="curent"'),
+        ["which is no variable", "Did you mean 'current'"],
+    ),
     "no head": (
-        ('@H.var(at=embed @ "A2")\ndef current(p)', '@H.var(at=mlp(0) @ "A2", q="earlier")\ndef current(earlier)'),
+        (
+            '@H.var(at=embed @ "A2")\ndef current(p)',
+            '@H.var(at=mlp(0) @ "A2", q="earlier")\ndef current(earlier)',
+        ),
         ["mine.py:16: `current` is at m0@A2, but q=, k= and v= are inputs of heads only"],
     ),
     "no site": (
@@ -114,7 +136,10 @@ VARIABLES = {
         ('@H.output(at=logits @ "A2")', '@H.output(at=logits @ ("A2", "B1"))'),
         ["is at logits@A2+B1, but"],
     ),
-    "circle": (("def earlier(p):", "def earlier(copied):"), ["mine.py:", "variables need each other: `", "needs"]),
+    "circle": (
+        ("def earlier(p):", "def earlier(copied):"),
+        ["mine.py:", "variables need each other: `", "needs"],
+    ),
     "itself": (
         ("def seen_before(earlier)", "def seen_before(earlier, seen_before)"),
         ["mine.py:21: variables need each other: `seen_before` needs `seen_before`"],
@@ -139,7 +164,10 @@ def test_problems_of_variables(case: str, found: Callable[..., Found]) -> None:
 
 def test_two_of_one_name(found: Callable[..., Found]) -> None:
     twin = '\n\n@H.var(at=embed @ "A2")\ndef current(p):\n    return 1\n'
-    only(found(INDUCTION + twin), "mine.py:36: two variables are called `current`, the first in line 16: rename one")
+    only(
+        found(INDUCTION + twin),
+        "mine.py:36: two variables are called `current`, the first in line 16: rename one",
+    )
 
 
 def test_two_outputs(found: Callable[..., Found]) -> None:
@@ -149,7 +177,10 @@ def test_two_outputs(found: Callable[..., Found]) -> None:
 
 def test_a_variable_that_nobody_uses(found: Callable[..., Found]) -> None:
     more = '\n\n@H.var(at=head(0, 1) @ "A2", v="earlier")\ndef idle(earlier):\n    return earlier\n'
-    only(found(INDUCTION + more), "mine.py:36: nobody uses `idle`: make it a parameter of what reads it, or remove it")
+    only(
+        found(INDUCTION + more),
+        "mine.py:36: nobody uses `idle`: make it a parameter of what reads it, or remove it",
+    )
 
 
 @pytest.mark.parametrize("body", ["...", "return ...", "pass", '"""What it is."""\n    ...'])
@@ -160,47 +191,87 @@ def test_a_function_that_is_still_to_be_written(body: str, found: Callable[..., 
 
 DECLARED = {
     'H.expect("acuracy", at_least=0.5)': ["Unknown quantity 'acuracy'. Did you mean 'accuracy'"],
-    'H.expect("accuracy")': ["the expectation of accuracy has no bound: give at_least=, at_most= or both"],
-    'H.expect("kl", at_most=float("nan"))': ["the expectation of kl has at_most=nan: expected a number"],
+    'H.expect("accuracy")': [
+        "the expectation of accuracy has no bound: give at_least=, at_most= or both"
+    ],
+    'H.expect("kl", at_most=float("nan"))': [
+        "the expectation of kl has at_most=nan: expected a number"
+    ],
     'H.expect("kl", at_least=2, at_most=1)': ["at least 2 and at most 1: nothing can be both"],
     'H.expect("accuracy", rivals_below=0.5)': ["rivals_below, which belongs to loss_recovered"],
     'H.expect("accuracy", at_least=0.5, n=1)': ["has n=1: expected a number of prompts, 2 or more"],
-    'H.expect("accuracy", at_least=0.5, of="copied")': ["is of the whole hypothesis: leave of= out"],
-    'H.expect("interchange_accuracy", at_least=0.5)': ["needs of=: the variable, or several, to be swapped"],
-    'H.expect("interchange_accuracy", at_least=0.5, of="copid")': ["is of 'copid'. Unknown variable", "'copied'"],
+    'H.expect("accuracy", at_least=0.5, of="copied")': [
+        "is of the whole hypothesis: leave of= out"
+    ],
+    'H.expect("interchange_accuracy", at_least=0.5)': [
+        "needs of=: the variable, or several, to be swapped"
+    ],
+    'H.expect("interchange_accuracy", at_least=0.5, of="copid")': [
+        "is of 'copid'. Unknown variable",
+        "'copied'",
+    ],
     'H.expect("necessity", at_least=0.5, of=answer)': ["is of the output `answer`"],
     'H.expect("attention", of=head(1, 6), to="B1", at_least=0.5)': ["needs one head at one role"],
-    'H.expect("attention", of=head(1, 6) @ "A2", at_least=0.5)': ["needs one head at one role, and where it looks"],
-    'H.expect("attention", of=head(1, 6) @ "A2", to="C1", at_least=0.5)': ["Unknown role 'C1'", "A1, B1, A2"],
-    'H.expect("attention", of=head(1, 9) @ "A2", to="B1", at_least=0.5)': ["is at a1.h9@A2, but", "8 heads"],
-    'H.expect("accuracy", at_least=0.5, of=head(1, 6))': ["has of=a site, which belongs to attention"],
-    'H.rival("r")': ["the rival 'r' changes nothing: give drop=, move=, or a function for a variable"],
+    'H.expect("attention", of=head(1, 6) @ "A2", at_least=0.5)': [
+        "needs one head at one role, and where it looks"
+    ],
+    'H.expect("attention", of=head(1, 6) @ "A2", to="C1", at_least=0.5)': [
+        "Unknown role 'C1'",
+        "A1, B1, A2",
+    ],
+    'H.expect("attention", of=head(1, 9) @ "A2", to="B1", at_least=0.5)': [
+        "is at a1.h9@A2, but",
+        "8 heads",
+    ],
+    'H.expect("accuracy", at_least=0.5, of=head(1, 6))': [
+        "has of=a site, which belongs to attention"
+    ],
+    'H.rival("r")': [
+        "the rival 'r' changes nothing: give drop=, move=, or a function for a variable"
+    ],
     'H.rival("r", move={"seen_before": head(0, 3) @ "B1"})': ["changes nothing"],
-    'H.rival("r", drop="seen")': ["the rival 'r' drops 'seen'. Unknown variable 'seen'. Did you mean 'seen_before'?"],
+    'H.rival("r", drop="seen")': [
+        "the rival 'r' drops 'seen'. Unknown variable 'seen'. Did you mean 'seen_before'?"
+    ],
     'H.rival("r", move={"seen": embed @ "A1"})': ["the rival 'r' moves 'seen'. Unknown variable"],
     'H.rival("r", seen=lambda p: 1)': ["the rival 'r' replaces 'seen'. Unknown variable"],
     'H.rival("r", drop="answer")': ["drops the output `answer`"],
-    'H.rival("r", copied=lambda curent: 1)': ["the function for `copied` has the parameter 'curent'", "'current'"],
+    'H.rival("r", copied=lambda curent: 1)': [
+        "the function for `copied` has the parameter 'curent'",
+        "'current'",
+    ],
     'H.rival("r", earlier=lambda copied: copied)': ["the rival 'r': variables need each other: `"],
     'H.rival("r", earlier=lambda p: 1 / 0)': ["the rival 'r': `earlier` raises ZeroDivisionError"],
-    'H.rival("r", move={"earlier": embed @ "C1"})': ["`earlier` of the rival 'r': Unknown role 'C1'"],
-    'H.rival("r", move={"seen_before": head(0, 3) @ "A2"}, drop="earlier")\nH.rival("r", drop="copied")': [
-        "two rivals are called 'r'"
+    'H.rival("r", move={"earlier": embed @ "C1"})': [
+        "`earlier` of the rival 'r': Unknown role 'C1'"
     ],
+    'H.rival("r", move={"seen_before": head(0, 3) @ "A2"}, drop="earlier")\nH.rival("r", '
+    'drop="copied")': ["two rivals are called 'r'"],
     'H.property("equalitty", of="copied")': ["Unknown property 'equalitty'"],
     'H.property("behaviour", of="copied")': ["takes nothing in of=, not copied"],
     'H.property("behaviour", colour=3)': ["Unknown setting 'colour'"],
     'H.property("attention", of="copied")': ["the property 'attention of copied' needs to="],
     'H.property("attention", of="copid", to="B1")': ["is of 'copid'. Unknown variable"],
-    'H.property("behaviour", allow=1.5)': ["has allow=1.5: expected a share of prompts, from 0 to below 1"],
+    'H.property("behaviour", allow=1.5)': [
+        "has allow=1.5: expected a share of prompts, from 0 to below 1"
+    ],
     'H.property("behaviour", max_examples=0)': ["has max_examples=0: expected 1 or more"],
-    "@H.holds\ndef law(p, runs):\n    pass": ["the property 'law' has the parameter 'runs'", "Did you mean 'run'?"],
+    "@H.holds\ndef law(p, runs):\n    pass": [
+        "the property 'law' has the parameter 'runs'",
+        "Did you mean 'run'?",
+    ],
 }
 
 
 @pytest.mark.parametrize("line", DECLARED)
-def test_problems_of_expectations_rivals_and_properties(line: str, found: Callable[..., Found]) -> None:
-    only(found(f"{INDUCTION}\n\n{line}\n"), "mine.py:36: " if "\n" not in line else "mine.py:3", *DECLARED[line])
+def test_problems_of_expectations_rivals_and_properties(
+    line: str, found: Callable[..., Found]
+) -> None:
+    only(
+        found(f"{INDUCTION}\n\n{line}\n"),
+        "mine.py:36: " if "\n" not in line else "mine.py:3",
+        *DECLARED[line],
+    )
 
 
 def test_quantities_are_those_that_can_be_measured() -> None:
@@ -208,12 +279,24 @@ def test_quantities_are_those_that_can_be_measured() -> None:
 
 
 PLACES = {
-    "layer": (("head(0, 3)", "head(2, 3)"), ["mine.py:21: `seen_before` is at a2.h3@B1, but the model has 2 layers"]),
-    "head": (("head(0, 3)", "head(0, 8)"), ["`seen_before` is at a0.h8@B1, but a layer of the model has 8 heads"]),
+    "layer": (
+        ("head(0, 3)", "head(2, 3)"),
+        ["mine.py:21: `seen_before` is at a2.h3@B1, but the model has 2 layers"],
+    ),
+    "head": (
+        ("head(0, 3)", "head(0, 8)"),
+        ["`seen_before` is at a0.h8@B1, but a layer of the model has 8 heads"],
+    ),
     "mlp": (("head(0, 3)", "mlp(0)"), ["the model has no MLPs"]),
     "neuron": (("head(0, 3)", "neuron(0, 3)"), ["the model has no MLPs"]),
-    "feature": (("head(0, 3)", "feature(0, 3)"), ["no dictionary of features can be attached to a model yet"]),
-    "role": (('embed @ "A1"', 'embed @ "A3"'), ["mine.py:6: `earlier`: Unknown role 'A3'.", "have: A1, B1, A2."]),
+    "feature": (
+        ("head(0, 3)", "feature(0, 3)"),
+        ["no dictionary of features can be attached to a model yet"],
+    ),
+    "role": (
+        ('embed @ "A1"', 'embed @ "A3"'),
+        ["mine.py:6: `earlier`: Unknown role 'A3'.", "have: A1, B1, A2."],
+    ),
     "not last": (
         ('logits @ "A2"', 'logits @ "B1"'),
         ["mine.py:31: the output `answer` is at 'B1'", "the role of the last token is 'A2'"],
@@ -228,18 +311,28 @@ def test_sites_and_roles_that_are_not_there(case: str, found: Callable[..., Foun
     only(found(changed(change, routes) if routes != change else changed(change)), *phrases)
 
 
-def test_a_role_that_some_prompts_lack(shipped: LanguageModel, sample: list[Prompt], tmp_path: Path) -> None:
+def test_a_role_that_some_prompts_lack(
+    shipped: LanguageModel, sample: list[Prompt], tmp_path: Path
+) -> None:
     short = min(sample, key=len)
     roles = {name: at for name, at in short.pair.roles.items() if name != "B1"}
     lacking = replace(short, pair=replace(short.pair, roles=roles))
     prompts = [lacking if p is short else p for p in sample]
     problems = problems_of(study_of(load_text(tmp_path, INDUCTION), shipped, prompts))
     shown = [f.message for f in problems if f.message.startswith("`successor`:")]
-    only(shown, "only 99 of 100 prompts have the role 'B1'", repr(lacking), "where=lambda p: 'B1' in p.position")
+    only(
+        shown,
+        "only 99 of 100 prompts have the role 'B1'",
+        repr(lacking),
+        "where=lambda p: 'B1' in p.position",
+    )
 
 
 PAPER = {
-    "raises": (('p.token["A1"]', 'p.tokens["A1"]'), ["mine.py:8: `earlier` raises TypeError", "100 of 100 prompts"]),
+    "raises": (
+        ('p.token["A1"]', 'p.tokens["A1"]'),
+        ["mine.py:8: `earlier` raises TypeError", "100 of 100 prompts"],
+    ),
     "raises deep": (
         ("    return earlier\n", "    return (lambda x:\n        x / 2)(earlier)\n"),
         ["mine.py:24: `seen_before` raises TypeError", "on 100 of 100 prompts, as on '"],
@@ -250,7 +343,10 @@ PAPER = {
     ),
     "constant": (
         ("    return earlier\n", "    return 3\n"),
-        ["mine.py:21: `seen_before` is 3 on all of 100 prompts: nothing is claimed to be carried there"],
+        [
+            "mine.py:21: `seen_before` is 3 on all of 100 prompts: nothing is claimed to be "
+            "carried there"
+        ],
     ),
 }
 
@@ -269,10 +365,15 @@ def test_a_value_that_no_other_prompt_has(found: Callable[..., Found]) -> None:
     )
     problems = found(text)
     who = ["mine.py:6: `earlier`", "mine.py:21: `seen_before`"]
-    assert [p.partition(" has a value that no other prompt has on 100 of 100 prompts")[0] for p in problems] == who
+    assert [
+        p.partition(" has a value that no other prompt has on 100 of 100 prompts")[0]
+        for p in problems
+    ] == who
 
 
-def test_few_lonely_values_are_a_note(shipped: LanguageModel, sample: list[Prompt], tmp_path: Path) -> None:
+def test_few_lonely_values_are_a_note(
+    shipped: LanguageModel, sample: list[Prompt], tmp_path: Path
+) -> None:
     text = changed(('return p.token["A1"]', f"return p.token['A1'], p.text == {sample[0].text!r}"))
     text = text.replace("current == seen_before", "current == seen_before[0]")
     notes = check(study_of(load_text(tmp_path, text), shipped))
@@ -301,7 +402,11 @@ def test_everything_at_once_in_the_order_of_the_file(
     shipped: LanguageModel, sample: list[Prompt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = changed(('embed @ "A2"', 'embed @ "A9"'), ("head(1, 6)", "head(7, 6)"), ("return copied", "return 1 / 0"))
+    text = changed(
+        ('embed @ "A2"', 'embed @ "A9"'),
+        ("head(1, 6)", "head(7, 6)"),
+        ("return copied", "return 1 / 0"),
+    )
     hypothesis = load_text(tmp_path, text + '\n\nH.expect("nothing", at_least=1)\nH.rival("r")\n')
     with pytest.raises(HypothesisError) as caught:
         check(study_of(hypothesis, shipped, sample))
@@ -313,10 +418,16 @@ def test_everything_at_once_in_the_order_of_the_file(
 @pytest.mark.parametrize(
     ("change", "phrases"),
     [
-        (('task="induction"', 'task="inductoin"'), ["mine.py:3: Unknown task 'inductoin'. Did you mean 'induction'"]),
+        (
+            ('task="induction"', 'task="inductoin"'),
+            ["mine.py:3: Unknown task 'inductoin'. Did you mean 'induction'"],
+        ),
         (('model="induction-2l"', 'model="./none"'), ["mine.py:3: There is no folder './none'"]),
         (('-2l")', '-2l", metric="kll")'), ["mine.py:3: Unknown metric 'kll'. Did you mean 'kl'"]),
-        (('-2l")', '-2l", settings={"words": 3})'), ["mine.py:3: Unknown argument of task 'induction' 'words'"]),
+        (
+            ('-2l")', '-2l", settings={"words": 3})'),
+            ["mine.py:3: Unknown argument of task 'induction' 'words'"],
+        ),
         (('-2l")', '-2l", settings={"min_words": 99})'), ["mine.py:3: min_words = 99"]),
         (('model="induction-2l"', 'model="addition"'), ["mine.py:3: ", "words"]),
     ],
@@ -330,7 +441,9 @@ def test_names_of_task_and_model(
     with pytest.raises(HypothesisError) as caught:
         open_checked(hypothesis)
     message = str(caught.value)
-    assert "mine.py:35: the rival 'r' changes nothing" in message  # a model is no reason to keep silent of the rest
+    assert (
+        "mine.py:35: the rival 'r' changes nothing" in message
+    )  # a model is no reason to keep silent of the rest
     assert not [phrase for phrase in phrases if phrase not in message], message
 
 
@@ -339,9 +452,18 @@ def test_a_condition_that_fails_or_lets_nothing_pass(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     where = partial('-2l", where={})'.format)
-    fails = study_of(load_text(tmp_path, changed(('-2l")', where("lambda p: p.colour == 3")))), shipped)
-    only([str(f) for f in problems_of(fails)], "mine.py:3: the condition where= raises AttributeError")
+    fails = study_of(
+        load_text(tmp_path, changed(('-2l")', where("lambda p: p.colour == 3")))), shipped
+    )
+    only(
+        [str(f) for f in problems_of(fails)],
+        "mine.py:3: the condition where= raises AttributeError",
+    )
     empty = study_of(load_text(tmp_path, changed(('-2l")', where("lambda p: False")))), shipped)
-    only([str(f) for f in problems_of(empty)], "mine.py:3: Only 0 of", "pass the hypothesis's `where`")
+    only(
+        [str(f) for f in problems_of(empty)],
+        "mine.py:3: Only 0 of",
+        "pass the hypothesis's `where`",
+    )
     no_function = load_text(tmp_path, changed(('-2l")', '-2l")\nH.selects = 3')))
     only([str(f) for f in text_problems(no_function)], "where=3: expected a function of the prompt")

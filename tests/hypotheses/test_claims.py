@@ -12,7 +12,16 @@ import pytest
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses import Hypothesis, checking, embed, evidence, expecting, head, logits
-from circuitgraph.hypotheses.claims import PROMPTS, Claim, Context, Profile, Untested, claims, numbered, slug
+from circuitgraph.hypotheses.claims import (
+    PROMPTS,
+    Claim,
+    Context,
+    Profile,
+    Untested,
+    claims,
+    numbered,
+    slug,
+)
 from circuitgraph.hypotheses.properties import hunting
 from circuitgraph.hypotheses.properties.profiles import PROFILES
 from circuitgraph.hypotheses.scrubbing import scrub
@@ -62,7 +71,9 @@ class Measured:
     def scrub(self) -> Any:
         """A scrub in which one rival is beaten and the other may not be."""
         rivals = [
-            SimpleNamespace(name=name, recovered=Interval(mean=0.2, low=0.1, high=0.3), difference=difference)
+            SimpleNamespace(
+                name=name, recovered=Interval(mean=0.2, low=0.1, high=0.3), difference=difference
+            )
             for name, difference in (
                 ("beaten", Interval(mean=0.7, low=0.6, high=0.8)),
                 ("perhaps", Interval(mean=0.1, low=0.0, high=0.2)),
@@ -70,7 +81,12 @@ class Measured:
         ]
         recovered = Interval(mean=0.9, low=0.85, high=0.95)
         return SimpleNamespace(
-            held=False, verdict="refuted", n=self.n, notes=["few donors"], rivals=rivals, recovered=recovered
+            held=False,
+            verdict="refuted",
+            n=self.n,
+            notes=["few donors"],
+            rivals=rivals,
+            recovered=recovered,
         )
 
 
@@ -113,9 +129,13 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
     assert [claim.kind for claim in found] == [
         *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
     ]
-    assert len({claim.where.line for claim in found}) == 8  # only the scrub has no line but the hypothesis's
+    assert (
+        len({claim.where.line for claim in found}) == 8
+    )  # only the scrub has no line but the hypothesis's
     assert {claim.where.file for claim in found} == {__file__}
-    assert [claim.id for claim in claims(SimpleNamespace(hypothesis=hypothesis()))] == [claim.id for claim in found]  # type: ignore[arg-type]
+    assert [claim.id for claim in claims(SimpleNamespace(hypothesis=hypothesis()))] == [
+        claim.id for claim in found
+    ]  # type: ignore[arg-type]
 
 
 def test_names_for_ids() -> None:
@@ -129,9 +149,17 @@ def test_profiles_are_the_same_everywhere() -> None:
     assert PROMPTS["dev"] == evidence.N_PROMPTS
 
 
-def test_one_study_serves_all_claims(opened: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expecting, "judge", lambda evidence, expectation: Verdict(True, str(evidence.n)))
-    monkeypatch.setattr(hunting, "test_property", lambda study, prop, profile: Verdict(True, f"{prop.kind} {profile}"))
+def test_one_study_serves_all_claims(
+    opened: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        expecting, "judge", lambda evidence, expectation: Verdict(True, str(evidence.n))
+    )
+    monkeypatch.setattr(
+        hunting,
+        "test_property",
+        lambda study, prop, profile: Verdict(True, f"{prop.kind} {profile}"),
+    )
     about = hypothesis()
     context = Context(about, "ci", "other", 3)
     found = {claim.id: claim.run(context) for claim in claims(about) if claim.kind != "rival"}
@@ -145,27 +173,38 @@ def test_one_study_serves_all_claims(opened: list[tuple[Any, ...]], monkeypatch:
     assert Measured.gathered == [(2000, 3), (40, 3)]
 
 
-def test_the_number_of_prompts_is_the_users_then_the_files_then_the_profiles(opened: list[tuple[Any, ...]]) -> None:
-    for given, expected in (((None, 40), 40), ((7, 40), 7), ((7, None), 7), ((None, None), PROMPTS["dev"])):
+def test_the_number_of_prompts_is_the_users_then_the_files_then_the_profiles(
+    opened: list[tuple[Any, ...]],
+) -> None:
+    for given, expected in (
+        ((None, 40), 40),
+        ((7, 40), 7),
+        ((7, None), 7),
+        ((None, None), PROMPTS["dev"]),
+    ):
         context = Context(hypothesis(), n_prompts=given[0])
         assert context.evidence(given[1]).n == expected
         assert context.evidence(given[1]) is context.evidence(given[1])
 
 
-def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(opened: list[tuple[Any, ...]]) -> None:
+def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(
+    opened: list[tuple[Any, ...]],
+) -> None:
     about = Hypothesis("h", task="induction", model="induction-2l")
     about.rival("beaten")
     about.rival("perhaps")
     context = Context(about, n_prompts=100)
     assert claim("rival[beaten]", about).run(context) == Verdict(
         True,
-        "rival 'beaten': it recovers 0.200 of the loss, the hypothesis 0.900, more by 0.700 [0.600, 0.800], "
-        "100 prompts: held",
+        "rival 'beaten': it recovers 0.200 of the loss, the hypothesis 0.900, more by 0.700 "
+        "[0.600, 0.800], 100 prompts: held",
     )
     assert not claim("rival[perhaps]", about).run(context).held
 
 
-def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tried = []
 
     def refuse(hypothesis: Hypothesis, **given: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Loading hypothesis files: what is in them, and a located sentence for each way in which that can fail."""
+"""Loading hypothesis files: what is in them, and a located sentence for each way in which that can
+fail.
+"""
 
 from __future__ import annotations
 
@@ -66,20 +68,36 @@ CASES = {
     "indent": ("x = 1\n    y = 2\n", ["mine.py:2: IndentationError"]),
     "null": ("x = 1\0", ["null bytes"]),
     "encoding": ("# coding: klingon\n", ["SyntaxError", "klingon"]),
-    "own error": ("def f():\n    return 1 / 0\n\nf()\n", ["mine.py:2: ZeroDivisionError: division by zero"]),
-    "import": ("import no_such_module\n", ["mine.py:1: ModuleNotFoundError: No module named 'no_such_module'"]),
+    "own error": (
+        "def f():\n    return 1 / 0\n\nf()\n",
+        ["mine.py:2: ZeroDivisionError: division by zero"],
+    ),
+    "import": (
+        "import no_such_module\n",
+        ["mine.py:1: ModuleNotFoundError: No module named 'no_such_module'"],
+    ),
     "exit": ("import sys\nsys.exit(3)\n", ["mine.py:2: SystemExit: 3", "must not end the program"]),
     "deep": ("import json\njson.loads('{')\n", ["mine.py:2: json.decoder.JSONDecodeError"]),
-    "bad head": (changed(("head(0, 3)", "head(0, -3)")), ["mine.py:21: TypeError: a head is given by its number"]),
+    "bad head": (
+        changed(("head(0, 3)", "head(0, -3)")),
+        ["mine.py:21: TypeError: a head is given by its number"],
+    ),
     "none": ("x = 1\n", ["holds no hypothesis", "H = Hypothesis("]),
 }
 
 
-# Errors of types, which in these tests other eyes see first: they are looked at in a process without them.
+# Errors of types, which in these tests other eyes see first: they are looked at in a process
+# without them.
 TYPES = {
     "bad role": (changed(('head(0, 3) @ "B1"', "head(0, 3) @ 3")), ":21: TypeError: "),
-    "bad site": (changed(('embed @ "A1"', '"embed"')), ":6: TypeError: at= takes sites such as head(0, 3)"),
-    "bad route": (changed(('v="earlier"', "v=3")), ":21: TypeError: expected a variable or its name"),
+    "bad site": (
+        changed(('embed @ "A1"', '"embed"')),
+        ":6: TypeError: at= takes sites such as head(0, 3)",
+    ),
+    "bad route": (
+        changed(('v="earlier"', "v=3")),
+        ":21: TypeError: expected a variable or its name",
+    ),
     "bad setting": (changed(('task="induction"', 'tusk="induction"')), ":3: TypeError: "),
 }
 LOAD = """
@@ -100,7 +118,9 @@ def test_errors_of_types_are_located_and_loading_is_light(tmp_path: Path) -> Non
     for i, (text, _) in enumerate(TYPES.values()):
         files.append(tmp_path / f"{i}.py")
         files[-1].write_text(text)
-    ran = subprocess.run([sys.executable, "-c", LOAD, *map(str, files)], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD, *map(str, files)], capture_output=True, text=True, check=True
+    )
     lines = ran.stdout.splitlines()
     assert len(lines) == len(files)
     for line, file, (_, expected) in zip(lines, files, TYPES.values(), strict=True):
@@ -133,7 +153,11 @@ def test_ctrl_c_passes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "phrase"),
-    [("absent.py", "There is no hypothesis file"), ("folder.py", "is a folder"), ("notes.txt", "ends in .py")],
+    [
+        ("absent.py", "There is no hypothesis file"),
+        ("folder.py", "is a folder"),
+        ("notes.txt", "ends in .py"),
+    ],
 )
 def test_what_is_no_file_of_python(name: str, phrase: str, tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()

@@ -1,4 +1,6 @@
-"""Hypotheses that must be refused, as the correspondences that causal scrubbing's reference implementation refuses."""
+"""Hypotheses that must be refused, as the correspondences that causal scrubbing's reference
+implementation refuses.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ USUAL = 'q="current", k="seen_before"'
 REFUSED = {
     "duplicate path": (
         with_another('embed @ "B1"', "p", "len(p)", f'{USUAL}, v=("successor", "another")'),
-        "`copied`: successor and another, both at embed@B1, claim the same path into a1.h6@A2<v>: one path carries one "
-        "variable; make them one, or keep one of them",
+        "`copied`: successor and another, both at embed@B1, claim the same path into a1.h6@A2<v>: "
+        "one path carries one variable; make them one, or keep one of them",
     ),
     "path subsumed by another": (
         with_another("embed", "p", "len(p)", f'{USUAL}, v=("successor", "another")'),
@@ -46,12 +48,13 @@ REFUSED = {
     ),
     "path that shares a role": (
         with_another('embed @ ("A1", "B1")', "p", "len(p)", f'{USUAL}, v=("successor", "another")'),
-        "`copied`: successor at embed@B1 and another at embed@A1+B1 claim the same path into a1.h6@A2<v>",
+        "`copied`: successor at embed@B1 and another at embed@A1+B1 claim the same path into "
+        "a1.h6@A2<v>",
     ),
     "backwards tree": (
         (('at=head(0, 3) @ "B1", v="earlier"', 'at=head(1, 3) @ "B1", v="earlier"'),),
-        "`copied`: seen_before at a1.h3@B1 cannot feed a1.h6@A2<k>: either it is computed no earlier, or its positions "
-        "are not the ones that are read there",
+        "`copied`: seen_before at a1.h3@B1 cannot feed a1.h6@A2<k>: either it is computed no "
+        "earlier, or its positions are not the ones that are read there",
     ),
     "child of the wrong parent": (
         (("def answer(copied):", "def answer(copied, seen_before):"),),
@@ -66,11 +69,21 @@ REFUSED = {
         "`seen_before`: earlier at embed@A2 cannot feed a0.h3@B1<v>",
     ),
     "child of what reads nothing": (
-        (('def current(p):\n    return p.token["A2"]', "def current(earlier):\n    return earlier"),),
+        (
+            (
+                'def current(p):\n    return p.token["A2"]',
+                "def current(earlier):\n    return earlier",
+            ),
+        ),
         "`current`: earlier at embed@A1 cannot feed embed@A2, which reads nothing",
     ),
     "two roots": (
-        (('@H.var(at=head(1, 6) @ "A2", q="current", k="seen_before", v="successor")', '@H.output(at=logits @ "A2")'),),
+        (
+            (
+                '@H.var(at=head(1, 6) @ "A2", q="current", k="seen_before", v="successor")',
+                '@H.output(at=logits @ "A2")',
+            ),
+        ),
         "2 outputs are declared: a model says one thing",
     ),
     "an output with children": (
@@ -121,7 +134,9 @@ def test_a_root_alone_is_no_error(study: Callable[..., Study], tmp_path: Path) -
     assert root.tree().children == ()
 
 
-def test_one_token_under_two_roles_is_claimed_once(shipped_ioi: LanguageModel, tmp_path: Path) -> None:
+def test_one_token_under_two_roles_is_claimed_once(
+    shipped_ioi: LanguageModel, tmp_path: Path
+) -> None:
     text = """\
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits
 
@@ -153,8 +168,8 @@ def answer(moved):
     assert 0 < same < 50
     (problem,) = problems_of(study)
     assert problem.message.startswith(
-        f"first at embed@N1 and other at embed@IO both feed a2.h2@end, but in {same} of 50 prompts these roles are one "
-        "token, which would be claimed twice"
+        f"first at embed@N1 and other at embed@IO both feed a2.h2@end, but in {same} of 50 prompts "
+        "these roles are one token, which would be claimed twice"
     )
     assert problem.where.line == 16
 

@@ -1,6 +1,7 @@
 """How engine and search are held against the oracle.
 
-Thresholds are placed in the middle of gaps between the effects that the oracle measures, so that a decision is a
+Thresholds are placed in the middle of gaps between the effects that the oracle measures, so that a
+decision is a
 matter of being right and not of the last bit.
 """
 
@@ -25,7 +26,10 @@ ABLATIONS = ["resample", "mean", "mean-positional", "zero"]
 
 
 def loss_of(name: str, prompts: Prompts, run: oracle.OracleRun) -> losses.Loss:
-    answer, distractor = torch.tensor(prompts.answer).long(), torch.tensor(prompts.distractor).long()
+    answer, distractor = (
+        torch.tensor(prompts.answer).long(),
+        torch.tensor(prompts.distractor).long(),
+    )
     full = run.at_scored(run.clean_logits)
     return {
         "logit_difference": losses.negative_logit_difference(answer, distractor),
@@ -54,7 +58,9 @@ def assert_same_decisions(circuit: Circuit, decisions: list[oracle.Decision]) ->
         decision = theirs[edge]
         assert circuit.mask[i] == decision.kept, (edge, decision)
         assert circuit.tested[i] == decision.tested, (edge, decision)
-        assert circuit.scores[i] == pytest.approx(decision.effect, abs=1e-5 * max(1.0, largest)), edge
+        assert circuit.scores[i] == pytest.approx(decision.effect, abs=1e-5 * max(1.0, largest)), (
+            edge
+        )
 
 
 def compare(
@@ -68,9 +74,11 @@ def compare(
     frontier: bool = False,
     **settings: Any,
 ) -> Circuit:
-    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our circuit.
+    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our
+    circuit.
 
-    With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as the oracle does.
+    With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as
+    the oracle does.
     """
     mlp = tiny.ours.spec.d_mlp is not None
     run = oracle_run(tiny, prompts, ablation)
@@ -82,22 +90,30 @@ def compare(
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
     circuits = []
     for route in (False, True)[: 1 + frontier]:
-        experiment = Experiment(tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph, frontier=route)
+        experiment = Experiment(
+            tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph, frontier=route
+        )
         circuits.append(search(Acdc(threshold=threshold, **settings), experiment))
         assert_same_decisions(circuits[-1], decisions)
     return circuits[-1]
 
 
-def _effects_of_single_removals(run: oracle.OracleRun, loss: losses.Loss, mlp: bool, kv: bool) -> list[float]:
+def _effects_of_single_removals(
+    run: oracle.OracleRun, loss: losses.Loss, mlp: bool, kv: bool
+) -> list[float]:
     """What each edge costs when it alone is removed: where effects lie, to place thresholds by."""
     edges = oracle.edge_names(run.config, mlp=mlp, kv=kv)
     everything = set(edges)
     full = float(loss(run.run(everything, kv=kv)).double().mean())
     some = edges[:: max(1, len(edges) // 60)]
-    return [float(loss(run.run(everything - {edge}, kv=kv)).double().mean()) - full for edge in some]
+    return [
+        float(loss(run.run(everything - {edge}, kv=kv)).double().mean()) - full for edge in some
+    ]
 
 
-def assert_same_logits(tiny: Tiny, prompts: Prompts, ablation: str, *, direct: bool = False, kv: bool = False) -> None:
+def assert_same_logits(
+    tiny: Tiny, prompts: Prompts, ablation: str, *, direct: bool = False, kv: bool = False
+) -> None:
     """Values of random masks agree to 1e-5 of the largest logit."""
     graph = tiny.ours.graph(direct=direct, grouped=kv)
     run = oracle_run(tiny, prompts, ablation)

@@ -47,14 +47,18 @@ def test_random_circuits_have_the_oracles_logits(tiny: Tiny, ablation: str, dire
 @pytest.mark.parametrize("ablation", ABLATIONS)
 @pytest.mark.parametrize("metric", ["logit_difference", "kl"])
 def test_acdc_decides_as_the_oracle(small: Tiny, metric: str, ablation: str) -> None:
-    circuit = compare(small, random_prompts(batch=4, longest=7), metric, ablation, frontier=metric == "kl")
+    circuit = compare(
+        small, random_prompts(batch=4, longest=7), metric, ablation, frontier=metric == "kl"
+    )
     assert 0 < len(circuit) < circuit.graph.n_edges
 
 
 @pytest.mark.parametrize("heads", ["descending", "ascending"])
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("direct", [False, True])
-def test_acdc_options_decide_as_the_oracle(attention_only: Tiny, direct: bool, absolute: bool, heads: str) -> None:
+def test_acdc_options_decide_as_the_oracle(
+    attention_only: Tiny, direct: bool, absolute: bool, heads: str
+) -> None:
     prompts = random_prompts(batch=3, longest=6, seed=2)
     compare(
         attention_only,
@@ -72,7 +76,10 @@ def test_orders_of_heads_can_lead_to_different_circuits(small: Tiny) -> None:
     """Otherwise the option would be tested by nothing."""
     experiment = Experiment(small.ours, random_prompts(batch=4, longest=7), metric="kl")
     pairs = [
-        [search(Acdc(threshold=threshold, heads=heads), experiment) for heads in ("descending", "ascending")]
+        [
+            search(Acdc(threshold=threshold, heads=heads), experiment)
+            for heads in ("descending", "ascending")
+        ]
         for threshold in (0.003, 0.01, 0.03, 0.1, 0.3)
     ]
     assert any(one != other for one, other in pairs)
@@ -82,24 +89,33 @@ def test_orders_of_heads_can_lead_to_different_circuits(small: Tiny) -> None:
 @pytest.mark.parametrize("threshold", [0.05, 0.5])
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 @pytest.mark.parametrize("name", ["induction-2l", "induction-2l-natural"])
-def test_acdc_on_trained_models_decides_as_the_oracle(name: str, ablation: str, threshold: float) -> None:
+def test_acdc_on_trained_models_decides_as_the_oracle(
+    name: str, ablation: str, threshold: float
+) -> None:
     tiny = load_tiny(shipped_models()[name])
     prompts = load_task("induction", tiny.ours).prompts(4)
     compare(tiny, prompts, "logit_difference", ablation, threshold)
 
 
 def heads_without_which_it_fails(card: str) -> set[str]:
-    """Heads whose mean ablation leaves less than half of the accuracy, from the table of a model's card."""
+    """Heads whose mean ablation leaves less than half of the accuracy, from the table of a model's
+    card.
+    """
     rows = re.findall(r"^\| \**(L\d+H\d+)\** \| \**([\d.]+)%", card, flags=re.MULTILINE)
     return {head for head, accuracy in rows if float(accuracy) < 50}
 
 
 def test_acdc_finds_the_heads_that_the_ablation_table_shows(trained: Tiny) -> None:
     """The previous-token head writes into the induction head's keys, and no other head takes part."""
-    needed = heads_without_which_it_fails((trained.folder / "README.md").read_text(encoding="utf-8"))
+    needed = heads_without_which_it_fails(
+        (trained.folder / "README.md").read_text(encoding="utf-8")
+    )
     previous, induction = sorted(needed)
     assert (previous[:2], induction[:2]) == ("L0", "L1")
-    circuit = search(Acdc(threshold=0.1), Experiment(trained.ours, load_task("induction", trained.ours).prompts(50)))
+    circuit = search(
+        Acdc(threshold=0.1),
+        Experiment(trained.ours, load_task("induction", trained.ours).prompts(50)),
+    )
     path = [f"embed->{previous}<v>", f"{previous}->{induction}<k>", f"{induction}->logits"]
     for edge in (*path, f"embed->{induction}<q>", f"embed->{induction}<v>"):
         assert edge in circuit

@@ -1,4 +1,6 @@
-"""Law 6 on families that differ in structure: grouped queries, parallel blocks, post-norms, soft caps, ALiBi."""
+"""Law 6 on families that differ in structure: grouped queries, parallel blocks, post-norms, soft
+caps, ALiBi.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,23 @@ from tests.laws.agreement import ABLATIONS, assert_same_logits, compare
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-FAMILIES = ["llama", "gpt_neox: parallel", "gemma2", "bloom: a power of two of heads", "olmo2", "granite"]
+FAMILIES = [
+    "llama",
+    "gpt_neox: parallel",
+    "gemma2",
+    "bloom: a power of two of heads",
+    "olmo2",
+    "granite",
+]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return load_tiny(save_random(tmp_path_factory.mktemp("m"), request.param.partition(":")[0], **CASES[request.param]))
+    return load_tiny(
+        save_random(
+            tmp_path_factory.mktemp("m"), request.param.partition(":")[0], **CASES[request.param]
+        )
+    )
 
 
 def test_they_differ_in_structure(model: Tiny) -> None:
@@ -22,7 +35,9 @@ def test_they_differ_in_structure(model: Tiny) -> None:
     assert {
         "llama": spec.n_kv_heads < spec.n_heads,
         "gpt_neox": spec.parallel,
-        "gemma2": spec.post_norm is not None and spec.attn_softcap is not None and any(spec.windows),
+        "gemma2": spec.post_norm is not None
+        and spec.attn_softcap is not None
+        and any(spec.windows),
         "bloom": spec.alibi is not None,
         "olmo2": spec.post_norm is not None and spec.norm is None and spec.qk_norm_over == "width",
         "granite": spec.residual_scale != 1.0,
@@ -49,5 +64,7 @@ def test_acdc_decides_as_the_oracle(model: Tiny, ablation: str) -> None:
 def test_acdc_over_key_value_heads_decides_as_the_oracle(model: Tiny) -> None:
     if model.ours.spec.n_kv_heads == model.ours.spec.n_heads:
         pytest.skip("no grouped heads")
-    circuit = compare(model, random_prompts(batch=4, longest=7), "logit_difference", "resample", grouped=True)
+    circuit = compare(
+        model, random_prompts(batch=4, longest=7), "logit_difference", "resample", grouped=True
+    )
     assert 0 < len(circuit) < circuit.graph.n_edges

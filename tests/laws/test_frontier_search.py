@@ -1,4 +1,6 @@
-"""ACDC by the frontier and by whole masked runs are one search, whatever the shape, the prompts and the threshold."""
+"""ACDC by the frontier and by whole masked runs are one search, whatever the shape, the prompts and
+the threshold.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,26 @@ def model(shape: str) -> LanguageModel:
     absolute=st.booleans(),
     heads=st.sampled_from(["ascending", "descending"]),
 )
-def test_both_routes_decide_alike(shape: str, seed: int, threshold: float, absolute: bool, heads: str) -> None:
-    """Effects are equal up to rounding; decisions too, but for those that lie nearer to the threshold than rounding."""
-    algorithm = Acdc(threshold=abs(threshold) if absolute else threshold, absolute=absolute, heads=heads)
+def test_both_routes_decide_alike(
+    shape: str, seed: int, threshold: float, absolute: bool, heads: str
+) -> None:
+    """Effects are equal up to rounding; decisions too, but for those that lie nearer to the
+    threshold than rounding.
+    """
+    algorithm = Acdc(
+        threshold=abs(threshold) if absolute else threshold, absolute=absolute, heads=heads
+    )
     prompts = random_prompts(batch=3, longest=6, seed=seed)
-    fast, plain = (search(algorithm, Experiment(model(shape), prompts, frontier=route)) for route in (True, False))
+    fast, plain = (
+        search(algorithm, Experiment(model(shape), prompts, frontier=route))
+        for route in (True, False)
+    )
     assert fast.scores is not None
     assert plain.scores is not None
     different = np.flatnonzero(fast.mask != plain.mask)
     if len(different):  # from a close call on, the two may go different ways
         assert plain.provenance["algorithm"]["close_calls"], fast.graph.edges[different[0]]
         return
-    np.testing.assert_allclose(fast.scores, plain.scores, atol=20 * NOISE * max(1.0, np.abs(plain.scores).max()))
+    np.testing.assert_allclose(
+        fast.scores, plain.scores, atol=20 * NOISE * max(1.0, np.abs(plain.scores).max())
+    )

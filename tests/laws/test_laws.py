@@ -28,13 +28,19 @@ VARIANTS = {
         "tie_word_embeddings": True,
         "layer_norm_epsilon": 1e-5,
     },
-    "unscaled relu": {"scale_attn_weights": False, "activation_function": "relu", "reorder_and_upcast_attn": True},
+    "unscaled relu": {
+        "scale_attn_weights": False,
+        "activation_function": "relu",
+        "reorder_and_upcast_attn": True,
+    },
     "one layer, one head": {"n_layer": 1, "n_head": 1, "activation_function": "silu"},
     "attention only": {"silent_mlp": True, "n_layer": 2},
 }
 
 
-run_masked, run_writers, run_background = map(unpolished, (masked_logits, writer_values, Background.of))
+run_masked, run_writers, run_background = map(
+    unpolished, (masked_logits, writer_values, Background.of)
+)
 
 
 @unpolished
@@ -56,7 +62,9 @@ def hf_logits(model: Tiny, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
     positions = torch.arange(mask.shape[1]).expand(*mask.shape)
     with torch.no_grad():
         out = model.hf(
-            input_ids=torch.tensor(tokens).long(), attention_mask=torch.tensor(mask).long(), position_ids=positions
+            input_ids=torch.tensor(tokens).long(),
+            attention_mask=torch.tensor(mask).long(),
+            position_ids=positions,
         )
     return out.logits.numpy()
 
@@ -70,7 +78,9 @@ def test_law_1_contributions_add_up_to_the_residual_stream(model: Tiny) -> None:
     with torch.no_grad():
         tokens = torch.tensor(prompts.clean).long()
         streams = list(model.hf.transformer(tokens, output_hidden_states=True).hidden_states[:-1])
-        hook = model.hf.transformer.ln_f.register_forward_pre_hook(lambda _, args: streams.append(args[0]))
+        hook = model.hf.transformer.ln_f.register_forward_pre_hook(
+            lambda _, args: streams.append(args[0])
+        )
         model.hf.transformer(tokens)
         hook.remove()
     assert len(streams) == graph.n_layers + 1
@@ -94,12 +104,19 @@ def test_law_3_ends_at_every_position(model: Tiny) -> None:
     prompts = random_prompts()
     network, graph = model.ours.transformer, model.ours.graph()
     cells, inputs = Cells.of(graph), inputs_of(prompts.clean, prompts.mask)
-    background = run_background(network, run_writers(network, inputs_of(prompts.corrupted, prompts.mask)))
-    for mask, tokens in ((Circuit.full(graph).mask, prompts.clean), (Circuit.empty(graph).mask, prompts.corrupted)):
+    background = run_background(
+        network, run_writers(network, inputs_of(prompts.corrupted, prompts.mask))
+    )
+    for mask, tokens in (
+        (Circuit.full(graph).mask, prompts.clean),
+        (Circuit.empty(graph).mask, prompts.corrupted),
+    ):
         theirs = hf_logits(model, tokens, prompts.mask)
         for position in range(prompts.mask.shape[1]):
             here = inputs._replace(score_at=jnp.full(len(prompts), position))
-            ours = np.asarray(run_masked(network, jnp.asarray(mask, jnp.float32), cells, background, here))
+            ours = np.asarray(
+                run_masked(network, jnp.asarray(mask, jnp.float32), cells, background, here)
+            )
             real = prompts.mask[:, position]
             assert np.abs(ours - theirs[:, position])[real].max() <= gate(theirs)
 
@@ -122,7 +139,9 @@ def test_law_5_batched_is_one_by_one_whatever_the_memory(tiny: Tiny, ablation: s
     prompts, rng = random_prompts(batch=6), np.random.default_rng(1)
     wide = Experiment(tiny.ours, prompts, ablation=ablation)
     narrow = Experiment(tiny.ours, prompts, ablation=ablation, memory=wide.plan.bytes_needed // 3)
-    assert narrow.plan.prompts < len(prompts), "the narrow experiment must be cut into chunks to test anything"
+    assert narrow.plan.prompts < len(prompts), (
+        "the narrow experiment must be cut into chunks to test anything"
+    )
     masks = rng.random((7, wide.graph.n_edges)) < 0.6
     together = wide.values(masks)
     np.testing.assert_allclose(narrow.values(masks), together, atol=1e-5)
@@ -156,7 +175,9 @@ def test_law_5_gradient_is_the_slope_of_the_loss(tiny: Tiny) -> None:
 
 
 def test_law_5_padding_changes_nothing(tiny: Tiny) -> None:
-    """The most padded prompts, and then the batch cut to their length: the others, cut as well, are not looked at."""
+    """The most padded prompts, and then the batch cut to their length: the others, cut as well, are
+    not looked at.
+    """
     prompts = random_prompts()
     lengths = prompts.mask.sum(1)
     assert len(set(lengths)) > 1, "prompts of one length would test nothing"
@@ -189,8 +210,13 @@ def test_parameters_are_arguments_not_constants(tiny: Tiny) -> None:
 def test_metrics_of_the_full_mask_are_those_of_the_model(tiny: Tiny, name: str) -> None:
     prompts = random_prompts()
     experiment = Experiment(tiny.ours, prompts, metric=name)
-    logits = torch.tensor(hf_logits(tiny, prompts.clean, prompts.mask)[np.arange(len(prompts)), prompts.score_at])
-    answer, distractor = torch.tensor(prompts.answer).long(), torch.tensor(prompts.distractor).long()
+    logits = torch.tensor(
+        hf_logits(tiny, prompts.clean, prompts.mask)[np.arange(len(prompts)), prompts.score_at]
+    )
+    answer, distractor = (
+        torch.tensor(prompts.answer).long(),
+        torch.tensor(prompts.distractor).long(),
+    )
 
     theirs = {
         "logit_difference": losses.negative_logit_difference(answer, distractor),

@@ -40,13 +40,19 @@ def edit_weights(folder: Path, change: Callable[[Tensors], Tensors]) -> None:
     """Replace the tensors of model.safetensors."""
     path = folder / "model.safetensors"
     changed = change(load_file(path))
-    save_file({name: tensor.contiguous() for name, tensor in changed.items()}, path, metadata={"format": "pt"})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in changed.items()},
+        path,
+        metadata={"format": "pt"},
+    )
 
 
 def run_ours(network: Transformer, tokens: np.ndarray) -> np.ndarray:
     """Our logits of full-length prompts."""
     positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
-    return np.asarray(_run(network, jnp.asarray(tokens), jnp.ones(tokens.shape, bool), jnp.asarray(positions)))
+    return np.asarray(
+        _run(network, jnp.asarray(tokens), jnp.ones(tokens.shape, bool), jnp.asarray(positions))
+    )
 
 
 @unpolished
@@ -56,7 +62,9 @@ def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
 
 def run_theirs(folder: Path, tokens: np.ndarray) -> np.ndarray:
     """Hugging Face's eager float32 logits of the same checkpoint."""
-    model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    model = GPT2LMHeadModel.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    ).eval()
     model.config.return_dict = True  # a tuple holds the same logits
     with torch.no_grad():
         return model(torch.tensor(tokens).long()).logits.numpy()

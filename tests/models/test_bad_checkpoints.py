@@ -1,4 +1,6 @@
-"""Checkpoints of several files, of other architectures, with code beside them: what is refused, and in which words."""
+"""Checkpoints of several files, of other architectures, with code beside them: what is refused, and
+in which words.
+"""
 
 from __future__ import annotations
 
@@ -78,19 +80,28 @@ def test_the_truncated_shard_is_named(llama: Path, suffix: str, kept: int) -> No
 @pytest.mark.parametrize("suffix", INDEX)
 def test_a_missing_shard_is_named(llama: Path, suffix: str) -> None:
     split(llama, suffix)[2].unlink()
-    assert f"The weights of {str(llama)!r} are incomplete: there is no file part-3-of-3{suffix}." in refusal(llama)
+    assert (
+        f"The weights of {str(llama)!r} are incomplete: there is no file part-3-of-3{suffix}."
+        in refusal(llama)
+    )
 
 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ({"weight_map": {"a": "../other/model.safetensors"}}, "names files that are no shards:\n  - ../other/model"),
+        (
+            {"weight_map": {"a": "../other/model.safetensors"}},
+            "names files that are no shards:\n  - ../other/model",
+        ),
         (
             {"weight_map": {"a": "/etc/model.safetensors"}},
             "names files that are no shards:\n  - /etc/model.safetensors",
         ),
         ({"weight_map": {"a": 3, "b": "x.safetensors"}}, "names files that are no shards:\n  - 3"),
-        ({"weight_map": {"a": ["x.safetensors"]}}, "names files that are no shards:\n  - ['x.safetensors']"),
+        (
+            {"weight_map": {"a": ["x.safetensors"]}},
+            "names files that are no shards:\n  - ['x.safetensors']",
+        ),
         ({"weight_map": {}}, "is no index of shards: it names none"),
         ({"weights": {}}, "is no index of shards: 'weight_map'"),
         ({"weight_map": 3}, "is no index of shards: "),
@@ -101,7 +112,9 @@ def test_a_missing_shard_is_named(llama: Path, suffix: str) -> None:
 )
 def test_indices_that_are_none(llama: Path, index: Any, message: str) -> None:
     split(llama, ".safetensors")
-    (llama / INDEX[".safetensors"]).write_text(index if isinstance(index, str) else json.dumps(index))
+    (llama / INDEX[".safetensors"]).write_text(
+        index if isinstance(index, str) else json.dumps(index)
+    )
     assert f"The file model.safetensors.index.json of {str(llama)!r} {message}" in refusal(llama)
 
 
@@ -109,7 +122,9 @@ def without(tensor: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {name: value for name, value in tensors.items() if name != tensor}
 
 
-def changed(tensor: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Tensors], Tensors]:
+def changed(
+    tensor: str, value: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[Tensors], Tensors]:
     return lambda tensors: tensors | {tensor: value(tensors[tensor])}
 
 
@@ -124,13 +139,33 @@ def shorter(tensor: torch.Tensor) -> torch.Tensor:
     ("family", "change", "problem"),
     [
         ("llama", without(QUERY), f"missing: {QUERY}"),
-        ("llama", changed(QUERY, shorter), f"wrong shape: {QUERY} has [31, 24], but config.json asks for [32, 24]"),
+        (
+            "llama",
+            changed(QUERY, shorter),
+            f"wrong shape: {QUERY} has [31, 24], but config.json asks for [32, 24]",
+        ),
         ("phi3", without(FUSED), f"missing: {FUSED}"),
         # Queries of four heads, keys and values of two, of size eight each, lie in one tensor.
-        ("phi3", changed(FUSED, shorter), f"wrong shape: {FUSED} has [63, 24], but config.json asks for [64, 24]"),
-        ("llama", changed(QUERY, lambda t: t.to(torch.int8)), f"wrong dtype: {QUERY} is I8, but must be one of"),
-        ("llama", changed(QUERY, lambda t: t.to(torch.uint8)), f"wrong dtype: {QUERY} is U8, but must be one of"),
-        ("llama", changed(QUERY, lambda t: t.to(torch.float8_e4m3fn)), f"wrong dtype: {QUERY} is F8_E4M3, but must be"),
+        (
+            "phi3",
+            changed(FUSED, shorter),
+            f"wrong shape: {FUSED} has [63, 24], but config.json asks for [64, 24]",
+        ),
+        (
+            "llama",
+            changed(QUERY, lambda t: t.to(torch.int8)),
+            f"wrong dtype: {QUERY} is I8, but must be one of",
+        ),
+        (
+            "llama",
+            changed(QUERY, lambda t: t.to(torch.uint8)),
+            f"wrong dtype: {QUERY} is U8, but must be one of",
+        ),
+        (
+            "llama",
+            changed(QUERY, lambda t: t.to(torch.float8_e4m3fn)),
+            f"wrong dtype: {QUERY} is F8_E4M3, but must be",
+        ),
     ],
 )
 def test_a_tensor_is_refused_by_name(
@@ -139,7 +174,10 @@ def test_a_tensor_is_refused_by_name(
     folder = save_random(tmp_path / "m", family, **CASES[family])
     edit_weights(folder, change)
     title, only = refusal(folder).splitlines()
-    assert title == f"The weights of {str(folder)!r} are not what its config.json describes. Correct either:"
+    assert (
+        title
+        == f"The weights of {str(folder)!r} are not what its config.json describes. Correct either:"
+    )
     assert only.startswith(f"  - {problem}")
 
 
@@ -151,29 +189,49 @@ def test_integers_in_torch_files_are_refused_too(llama: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_widened_exactly(llama: Path, tmp_path: Path, dtype: torch.dtype) -> None:
-    edit_weights(llama, lambda tensors: {name: tensor.to(dtype) for name, tensor in tensors.items()})
+    edit_weights(
+        llama, lambda tensors: {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    )
     wide = copy_of(llama, tmp_path / "wide")
     edit_weights(wide, lambda tensors: {name: tensor.float() for name, tensor in tensors.items()})
     assert load_model(llama).fingerprint == load_model(wide).fingerprint
 
 
-OTHERS = ["bert", "roberta", "t5", "bart", "vit", "clip", "llava", "whisper", "wav2vec2", "mamba", "transformer_lens"]
+OTHERS = [
+    "bert",
+    "roberta",
+    "t5",
+    "bart",
+    "vit",
+    "clip",
+    "llava",
+    "whisper",
+    "wav2vec2",
+    "mamba",
+    "transformer_lens",
+]
 
 
 @pytest.mark.parametrize("model_type", OTHERS)
 def test_other_architectures_are_named(llama: Path, model_type: str) -> None:
-    """Encoders, pairs of encoder and decoder, vision, speech, recurrent ones; and a family whose models are files."""
+    """Encoders, pairs of encoder and decoder, vision, speech, recurrent ones; and a family whose
+    models are files.
+    """
     edit_config(llama, model_type=model_type)
     supported = ", ".join(name for name in families.names() if name != "transformer_lens")
     assert refusal(llama) == (
-        f"{str(llama)!r} is of the architecture {model_type!r}, which is not supported. Supported: {supported}."
+        f"{str(llama)!r} is of the architecture {model_type!r}, which is not supported. Supported: "
+        f"{supported}."
     )
 
 
 @pytest.mark.parametrize(
     ("fields", "problems"),
     [
-        ({"quantization_config": {"quant_method": "fp8"}}, ["quantization_config = {'quant_method': 'fp8'}; "]),
+        (
+            {"quantization_config": {"quant_method": "fp8"}},
+            ["quantization_config = {'quant_method': 'fp8'}; "],
+        ),
         ({"is_encoder_decoder": True}, ["is_encoder_decoder = True; only False is implemented"]),
         (
             {"brand_new": [1, 2], "attn_gate": 0.5},
@@ -185,10 +243,14 @@ def test_other_architectures_are_named(llama: Path, model_type: str) -> None:
     ],
     ids=str,
 )
-def test_settings_are_listed_with_their_values(llama: Path, fields: dict[str, Any], problems: list[str]) -> None:
+def test_settings_are_listed_with_their_values(
+    llama: Path, fields: dict[str, Any], problems: list[str]
+) -> None:
     edit_config(llama, **fields)
     title, *found = refusal(llama).splitlines()
-    assert title.startswith("This llama configuration has settings that would or might change the computation")
+    assert title.startswith(
+        "This llama configuration has settings that would or might change the computation"
+    )
     assert len(found) == len(problems)
     for line, problem in zip(sorted(found), problems, strict=True):
         assert line.startswith(f"  - {problem}")
@@ -207,7 +269,9 @@ def test_a_transformer_lens_model_under_the_names_of_a_checkpoint(tmp_path: Path
     shutil.copy(LENS / "layer_norm.json", tmp_path / "config.json")
     shutil.copy(LENS / "layer_norm.safetensors", tmp_path / "model.safetensors")
     message = refusal(tmp_path)
-    assert message.startswith(f"The config.json of {str(tmp_path)!r} has no 'model_type'. To load the TransformerLens")
+    assert message.startswith(
+        f"The config.json of {str(tmp_path)!r} has no 'model_type'. To load the TransformerLens"
+    )
     assert f"give its state dict: {str(tmp_path / 'model.safetensors')!r}." in message
 
 
@@ -215,7 +279,9 @@ def test_a_transformer_lens_model_under_the_names_of_a_checkpoint(tmp_path: Path
 def test_files_that_cannot_be_looked_up(name: str) -> None:
     assert refusal(name).startswith(f"{name!r} cannot be looked up: ")
     assert refusal(name, config={}).startswith(f"{name!r} cannot be looked up: ")
-    assert refusal(LENS / "solu.safetensors", config=name).startswith(f"{name!r} cannot be looked up: ")
+    assert refusal(LENS / "solu.safetensors", config=name).startswith(
+        f"{name!r} cannot be looked up: "
+    )
 
 
 def test_a_file_that_does_not_exist() -> None:
@@ -227,10 +293,13 @@ def bomb(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that appears once the code beside the checkpoint has run."""
     trace, code = tmp_path / "exploded", llama / "bomb.py"
     code.write_text(
-        f"from transformers import LlamaConfig\nopen({str(trace)!r}, 'w').close()\nclass Bomb(LlamaConfig):\n    pass\n"
+        f"from transformers import LlamaConfig\nopen({str(trace)!r}, 'w').close()\nclass "
+        "Bomb(LlamaConfig):\n    pass\n"
     )
     edit_config(llama, auto_map={"AutoConfig": "bomb.Bomb", "AutoTokenizer": ["bomb.Bomb", None]})
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(
+        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
+    )
     monkeypatch.setattr(sys, "path", [*sys.path])
     return trace
 
@@ -245,7 +314,9 @@ def test_code_beside_a_checkpoint_runs_only_if_trusted(llama: Path, bomb: Path) 
 @pytest.mark.parametrize("trust", [False, True])
 def test_code_of_an_unknown_architecture_never_runs(llama: Path, bomb: Path, trust: bool) -> None:
     edit_config(llama, model_type="brand_new")
-    assert "of the architecture 'brand_new', which is not supported" in refusal(llama, trust_remote_code=trust)
+    assert "of the architecture 'brand_new', which is not supported" in refusal(
+        llama, trust_remote_code=trust
+    )
     assert not bomb.exists()
 
 
@@ -271,13 +342,19 @@ def test_what_the_hub_provides_is_named_as_a_folder_is(cached: Path) -> None:
         "The weights of 'somebody/llama' are incomplete: the hub did not provide part-2-of-3.safe"
     )
     edit_config(cached, model_type="brand_new", auto_map={"AutoConfig": "bomb.Bomb"})
-    assert refusal("somebody/llama").startswith("'somebody/llama' is of the architecture 'brand_new', which is not")
+    assert refusal("somebody/llama").startswith(
+        "'somebody/llama' is of the architecture 'brand_new', which is not"
+    )
     (cached / "config.json").write_text("{}")
-    assert refusal("somebody/llama").startswith("The config.json of 'somebody/llama' has no 'model_type'.")
+    assert refusal("somebody/llama").startswith(
+        "The config.json of 'somebody/llama' has no 'model_type'."
+    )
 
 
 def test_double_precision_needs_to_be_switched_on(llama: Path) -> None:
     options: tuple[dict[str, Any], ...] = ({}, {"config": {}})
     for given in options:
-        with pytest.raises(ArgumentError, match="float64 needs jax's 64-bit mode: set JAX_ENABLE_X64=1"):
+        with pytest.raises(
+            ArgumentError, match="float64 needs jax's 64-bit mode: set JAX_ENABLE_X64=1"
+        ):
             load_model(llama, dtype="float64", **given)

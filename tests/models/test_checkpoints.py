@@ -46,13 +46,17 @@ def test_old_names_and_buffers(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_double_precision_on_disk(tiny: Tiny, tmp_path: Path) -> None:
     folder = copy_of(tiny.folder, tmp_path / "m")
-    edit_weights(folder, lambda tensors: {name: tensor.double() for name, tensor in tensors.items()})
+    edit_weights(
+        folder, lambda tensors: {name: tensor.double() for name, tensor in tensors.items()}
+    )
     assert load_model(folder).fingerprint == tiny.ours.fingerprint
 
 
 def test_half_precision_on_disk_runs_in_float32(tiny: Tiny, tmp_path: Path) -> None:
     folder = copy_of(tiny.folder, tmp_path / "m")
-    edit_weights(folder, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
+    edit_weights(
+        folder, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    )
     edit_config(folder, dtype="bfloat16")
     model = load_model(folder)
     assert model.transformer.embedding.dtype == "float32"
@@ -92,8 +96,12 @@ def test_torch_checkpoints(tiny: Tiny, tmp_path: Path, zipped: bool) -> None:
     assert load_model(folder).fingerprint == tiny.ours.fingerprint
 
 
-@pytest.mark.parametrize("name", ["transformer.wte.weight", "lm_head.weight", "transformer.h.2.ln_2.bias"])
-def test_the_fingerprint_sees_the_last_bit_of_one_weight(tiny: Tiny, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["transformer.wte.weight", "lm_head.weight", "transformer.h.2.ln_2.bias"]
+)
+def test_the_fingerprint_sees_the_last_bit_of_one_weight(
+    tiny: Tiny, tmp_path: Path, name: str
+) -> None:
     def nudge(tensors: Tensors) -> Tensors:
         last = tensors[name].view(-1)[-1:]
         last.copy_(torch.nextafter(last, torch.tensor(torch.inf)))
@@ -104,15 +112,24 @@ def test_the_fingerprint_sees_the_last_bit_of_one_weight(tiny: Tiny, tmp_path: P
     assert load_model(folder).fingerprint != tiny.ours.fingerprint
 
 
-@pytest.mark.parametrize("field", ["layer_norm_epsilon", "activation_function", "scale_attn_weights", "n_head"])
+@pytest.mark.parametrize(
+    "field", ["layer_norm_epsilon", "activation_function", "scale_attn_weights", "n_head"]
+)
 def test_the_fingerprint_sees_the_settings(tiny: Tiny, tmp_path: Path, field: str) -> None:
     folder = copy_of(tiny.folder, tmp_path / "m")
-    changed = {"layer_norm_epsilon": 4e-3, "activation_function": "relu", "scale_attn_weights": False, "n_head": 6}
+    changed = {
+        "layer_norm_epsilon": 4e-3,
+        "activation_function": "relu",
+        "scale_attn_weights": False,
+        "n_head": 6,
+    }
     edit_config(folder, **{field: changed[field]})
     assert load_model(folder).fingerprint != tiny.ours.fingerprint
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_model_lies(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_where_the_model_lies(
+    tiny: Tiny, tmp_path: Path
+) -> None:
     model = load_model(copy_of(tiny.folder, tmp_path / "elsewhere"))
     assert model.fingerprint == tiny.ours.fingerprint
     assert (model.name, model.family, model.revision) == (str(tmp_path / "elsewhere"), "gpt2", None)
@@ -133,7 +150,9 @@ def test_a_name_in_the_hubs_cache_loads_without_network(
         assert (model.name, model.revision, model.tokenizer) == ("somebody/tiny", commit, None)
 
 
-def test_relative_and_home_paths(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_and_home_paths(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy_of(tiny.folder, tmp_path / "m")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -164,7 +183,11 @@ def fails(folder: Path) -> None:
 def test_loading_leaves_the_settings_of_other_libraries_as_they_were(
     tiny: Tiny, action: Callable[[Path], object], verbosity: int, bars: bool, hub_bars: bool
 ) -> None:
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled(), hub.are_progress_bars_disabled()
+    before = (
+        logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+        hub.are_progress_bars_disabled(),
+    )
     try:
         logging.set_verbosity(verbosity)
         (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
@@ -180,8 +203,12 @@ def test_loading_leaves_the_settings_of_other_libraries_as_they_were(
 
 
 def test_loading_prints_nothing(tiny: Tiny) -> None:
-    """In a new process, without our test settings; the hub warns when bars that are asked for are switched off."""
+    """In a new process, without our test settings; the hub warns when bars that are asked for are
+    switched off.
+    """
     code = "import sys; from circuitgraph import load_model; load_model(sys.argv[1]); load_model('induction-2l')"
     env = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "0"}
-    done = subprocess.run([sys.executable, "-c", code, str(tiny.folder)], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny.folder)], capture_output=True, text=True, env=env
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -30,7 +30,9 @@ def test_untied_heads_are_kept_and_tied_ones_not_stored_twice(base: Path, tmp_pa
     assert untied.n_parameters == load_model(base).n_parameters + 11 * 8
 
 
-def test_untied_weights_under_a_config_that_says_tied_are_what_transformers_runs(tmp_path: Path) -> None:
+def test_untied_weights_under_a_config_that_says_tied_are_what_transformers_runs(
+    tmp_path: Path,
+) -> None:
     folder = write(tmp_path / "m", tie_word_embeddings=False)
     untied = run_theirs(folder, TOKENS)
     edit_config(folder, tie_word_embeddings=True)
@@ -53,13 +55,19 @@ def test_left_padding_with_explicit_positions_changes_nothing(base: Path) -> Non
     padded = np.concatenate([np.zeros((4, 3), tokens.dtype), tokens], axis=1)
     mask = np.arange(7) >= 3
     positions = np.maximum(np.arange(7) - 3, 0)
-    ours = network(jnp.asarray(padded), jnp.broadcast_to(mask, padded.shape), jnp.broadcast_to(positions, padded.shape))
+    ours = network(
+        jnp.asarray(padded),
+        jnp.broadcast_to(mask, padded.shape),
+        jnp.broadcast_to(positions, padded.shape),
+    )
     assert np.isfinite(ours).all()
     np.testing.assert_allclose(ours[:, 3:], run_ours(network, tokens), atol=1e-4)
 
 
 @pytest.mark.parametrize("tensor", ["weight", "bias", None])
-def test_mlps_that_write_exactly_nothing_are_left_out(base: Path, tmp_path: Path, tensor: str | None) -> None:
+def test_mlps_that_write_exactly_nothing_are_left_out(
+    base: Path, tmp_path: Path, tensor: str | None
+) -> None:
     """One number anywhere in one layer, weight or bias, keeps them all."""
 
     def silence(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,6 @@
-"""Law 2, field by field: a setting is reproduced, changes nothing, or is refused by name; never silently wrong."""
+"""Law 2, field by field: a setting is reproduced, changes nothing, or is refused by name; never
+silently wrong.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,15 @@ CHANGED: dict[str, Any] = {
 }
 REFUSED = {"add_cross_attention", "is_encoder_decoder", "model_type"}
 MATTERS = {
-    *("activation_function", "layer_norm_epsilon", "n_embd", "n_head", "n_inner", "n_layer", "tie_word_embeddings"),
+    *(
+        "activation_function",
+        "layer_norm_epsilon",
+        "n_embd",
+        "n_head",
+        "n_inner",
+        "n_layer",
+        "tie_word_embeddings",
+    ),
     *("scale_attn_by_inverse_layer_idx", "scale_attn_weights"),
 }
 SHAPES = {"n_embd", "n_inner", "n_layer", "n_positions", "tie_word_embeddings", "vocab_size"}
@@ -76,17 +86,27 @@ def test_every_field_that_transformers_writes_is_in_the_table() -> None:
 @pytest.mark.parametrize("field", sorted(CHANGED))
 def test_no_field_is_silently_wrong(base: Path, tmp_path: Path, field: str) -> None:
     value = CHANGED[field]
-    folder = write(tmp_path / "m", **{field: value}) if field in SHAPES else copy_of(base, tmp_path / "m")
+    folder = (
+        write(tmp_path / "m", **{field: value})
+        if field in SHAPES
+        else copy_of(base, tmp_path / "m")
+    )
     edit_config(folder, **{field: value})
     if field in REFUSED:
         with pytest.raises(ModelError) as e:
             load_model(folder)
-        assert (field if field != "model_type" else "'bert', which is not supported") in str(e.value)
-        assert field == "model_type" or f"{value!r}; only {not value!r} is implemented" in str(e.value)
+        assert (field if field != "model_type" else "'bert', which is not supported") in str(
+            e.value
+        )
+        assert field == "model_type" or f"{value!r}; only {not value!r} is implemented" in str(
+            e.value
+        )
         return
     logits = agrees(folder)
     if field in MATTERS:
-        assert logits.shape != (4, 7, 11) or np.abs(logits - agrees(base)).max() > 100 * gate(logits), "nothing tested"
+        assert logits.shape != (4, 7, 11) or np.abs(logits - agrees(base)).max() > 100 * gate(
+            logits
+        ), "nothing tested"
 
 
 @pytest.mark.parametrize("name", sorted(ACT2FN))
@@ -98,7 +118,16 @@ def test_every_activation_agrees_or_is_refused(base: Path, tmp_path: Path, name:
     except ModelError as error:
         assert f"Activation {name!r} is not implemented. Known: gelu, " in str(error)  # noqa: PT017
         assert f" {name}," not in str(error).partition("Known:")[2]  # noqa: PT017
-        assert name not in {"gelu", "gelu_new", "gelu_fast", "quick_gelu", "relu", "silu", "swish", "tanh"}
+        assert name not in {
+            "gelu",
+            "gelu_new",
+            "gelu_fast",
+            "quick_gelu",
+            "relu",
+            "silu",
+            "swish",
+            "tanh",
+        }
         return
     agrees(folder)
 
@@ -147,7 +176,9 @@ def test_scaling_flags_in_every_combination(
         ("tokenizer_class", "BertTokenizer"),
     ],
 )
-def test_fields_of_old_checkpoints_that_change_nothing_load(base: Path, tmp_path: Path, field: str, value: Any) -> None:
+def test_fields_of_old_checkpoints_that_change_nothing_load(
+    base: Path, tmp_path: Path, field: str, value: Any
+) -> None:
     folder = copy_of(base, tmp_path / "m")
     edit_config(folder, **{field: value})
     agrees(folder)
@@ -165,7 +196,9 @@ def test_fields_of_old_checkpoints_that_change_nothing_load(base: Path, tmp_path
         ("tie_encoder_decoder", True),
     ],
 )
-def test_unknown_fields_are_refused_with_name_and_value(base: Path, tmp_path: Path, field: str, value: Any) -> None:
+def test_unknown_fields_are_refused_with_name_and_value(
+    base: Path, tmp_path: Path, field: str, value: Any
+) -> None:
     folder = copy_of(base, tmp_path / "m")
     edit_config(folder, **{field: value, "another_field": 17})
     with pytest.raises(ModelError) as e:
@@ -173,7 +206,9 @@ def test_unknown_fields_are_refused_with_name_and_value(base: Path, tmp_path: Pa
     lines = str(e.value).splitlines()
     assert "can be deleted from config.json" in lines[0]
     assert any(line.startswith(f"  - {field} = {str(value)[:15]}") for line in lines)
-    assert any(line.startswith("  - another_field = 17; a field that") for line in lines), "all problems at once"
+    assert any(line.startswith("  - another_field = 17; a field that") for line in lines), (
+        "all problems at once"
+    )
 
 
 def test_a_field_is_only_in_one_of_the_lists() -> None:

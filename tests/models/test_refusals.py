@@ -65,15 +65,22 @@ def poisoned(value: float) -> Callable[[Tensors], Tensors]:
     ],
     ids=["missing", "shape", "extra", "nan", "infinite"],
 )
-def test_tensors_that_do_not_fit_are_named(folder: Path, change: Callable[[Tensors], Tensors], problem: str) -> None:
+def test_tensors_that_do_not_fit_are_named(
+    folder: Path, change: Callable[[Tensors], Tensors], problem: str
+) -> None:
     edit_weights(folder, change)
     title, *problems = refusal(folder).splitlines()
-    assert title == f"The weights of {str(folder)!r} are not what its config.json describes. Correct either:"
+    assert (
+        title
+        == f"The weights of {str(folder)!r} are not what its config.json describes. Correct either:"
+    )
     assert problems == [f"  - {problem}"]
 
 
 def test_all_problems_of_the_weights_are_listed_at_once(folder: Path) -> None:
-    edit_weights(folder, lambda tensors: extended(dropped(tensors)) | {"lm_head.weight": torch.ones(50, 23)})
+    edit_weights(
+        folder, lambda tensors: extended(dropped(tensors)) | {"lm_head.weight": torch.ones(50, 23)}
+    )
     """As far as the files' headers show them; numbers are read once names and shapes are right."""
     kinds = [line.split(":")[0] for line in refusal(folder).splitlines()[1:]]
     assert kinds == ["  - missing", "  - wrong shape", "  - unexpected"]
@@ -88,12 +95,16 @@ def test_all_problems_of_the_weights_are_listed_at_once(folder: Path) -> None:
         ("n_layer", 4, "h.3.ln_1"),
     ],
 )
-def test_sizes_that_the_weights_do_not_have(folder: Path, field: str, value: int, tensor: str) -> None:
+def test_sizes_that_the_weights_do_not_have(
+    folder: Path, field: str, value: int, tensor: str
+) -> None:
     edit_config(folder, **{field: value})
     assert re.search(rf"  - (wrong shape|missing): .*{re.escape(tensor)}", refusal(folder))
 
 
-@pytest.mark.parametrize("field", ["n_layer", "n_head", "n_embd", "n_inner", "n_positions", "vocab_size"])
+@pytest.mark.parametrize(
+    "field", ["n_layer", "n_head", "n_embd", "n_inner", "n_positions", "vocab_size"]
+)
 @pytest.mark.parametrize("value", [0, -2])
 def test_sizes_below_one(folder: Path, field: str, value: int) -> None:
     edit_config(folder, **{field: value})
@@ -106,7 +117,8 @@ def test_heads_that_do_not_divide_the_width(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("n_layer", "three"), ("n_embd", None), ("scale_attn_weights", "no"), ("n_head", 2.5)]
+    ("field", "value"),
+    [("n_layer", "three"), ("n_embd", None), ("scale_attn_weights", "no"), ("n_head", 2.5)],
 )
 def test_settings_of_a_wrong_type_are_named(folder: Path, field: str, value: Any) -> None:
     edit_config(folder, **{field: value})
@@ -121,7 +133,9 @@ def test_truncated_safetensors(folder: Path, kept: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
     message = refusal(folder)
-    title = f"The file model.safetensors of {str(folder)!r} is truncated or is no safetensors file: "
+    title = (
+        f"The file model.safetensors of {str(folder)!r} is truncated or is no safetensors file: "
+    )
     assert message.startswith(title)
     assert message.endswith(". Download or save the checkpoint again.")
 
@@ -170,9 +184,18 @@ def test_no_pickled_code_is_run(folder: Path, tmp_path: Path, zipped: bool) -> N
         (b"\xff\xfe\x00", "is not readable JSON: 'utf-8' codec"),
         (b"[1, 2]", "has no 'model_type'"),
         (b"{}", "has no 'model_type'"),
-        (b'{"model_type": "bert"}', "architecture 'bert', which is not supported. Supported: bloom,"),
-        (b'{"model_type": "clip"}', "architecture 'clip', which is not supported. Supported: bloom,"),
-        (b'{"model_type": ["gpt2"]}', "architecture ['gpt2'], which is not supported. Supported: bloom,"),
+        (
+            b'{"model_type": "bert"}',
+            "architecture 'bert', which is not supported. Supported: bloom,",
+        ),
+        (
+            b'{"model_type": "clip"}',
+            "architecture 'clip', which is not supported. Supported: bloom,",
+        ),
+        (
+            b'{"model_type": ["gpt2"]}',
+            "architecture ['gpt2'], which is not supported. Supported: bloom,",
+        ),
         (b'{"model_type": null}', "architecture None, which is not supported. Supported: bloom,"),
     ],
     ids=repr,
@@ -193,7 +216,9 @@ def test_no_configuration(folder: Path) -> None:
     assert "Give a folder in Hugging Face layout" in message
 
 
-def test_a_folder_that_has_a_shipped_models_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_has_a_shipped_models_name_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "induction-2l").mkdir()
     assert load_model("induction-2l").n_parameters > 0
@@ -202,8 +227,8 @@ def test_a_folder_that_has_a_shipped_models_name_only(tmp_path: Path, monkeypatc
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert refusal(folder) == (
-        f"The folder {str(folder)!r} has no weights. Expected one of model.safetensors, model.safetensors.index.json, "
-        "pytorch_model.bin, pytorch_model.bin.index.json."
+        f"The folder {str(folder)!r} has no weights. Expected one of model.safetensors, "
+        "model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json."
     )
 
 
@@ -216,17 +241,23 @@ def test_a_gguf_file_among_others_is_no_checkpoint(folder: Path) -> None:
 
 def test_a_file_instead_of_a_folder(folder: Path) -> None:
     message = refusal(folder / "model.safetensors")
-    assert message.startswith(f"{str(folder / 'model.safetensors')!r} is a file. Give the folder that holds it")
+    assert message.startswith(
+        f"{str(folder / 'model.safetensors')!r} is a file. Give the folder that holds it"
+    )
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "~/nowhere-either"])
 def test_a_folder_that_does_not_exist(name: str) -> None:
-    assert refusal(name).startswith(f"There is no folder {name!r}. Give a folder in Hugging Face layout")
+    assert refusal(name).startswith(
+        f"There is no folder {name!r}. Give a folder in Hugging Face layout"
+    )
 
 
 @pytest.mark.parametrize("name", ["", "  "])
 def test_an_empty_name(name: str) -> None:
-    assert refusal(name).startswith("The model's name is empty. Give a folder in Hugging Face layout")
+    assert refusal(name).startswith(
+        "The model's name is empty. Give a folder in Hugging Face layout"
+    )
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/model", "x" * 300])
@@ -235,14 +266,21 @@ def test_names_that_the_file_system_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "nobody/no-such-model", "two words", "gpt2\n"])
-def test_hub_names_that_cannot_be_fetched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_names_that_cannot_be_fetched(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     message = refusal(name)
     assert message.startswith(f"Unknown model {name!r}. Known: ")
     assert "It is no folder here, and the hub did not provide it: " in message
-    assert ". Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub name" in message
+    assert (
+        ". Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a "
+        "hub name" in message
+    )
 
 
-def test_nearly_the_name_of_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearly_the_name_of_a_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert "Did you mean 'induction-2l'" in refusal("inductoin-2l")

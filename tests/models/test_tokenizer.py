@@ -25,21 +25,29 @@ def word_level(n: int = 46, unknown: str = "<unk>") -> tokenizers.Tokenizer:
     vocabulary = {"<s>": 0, "<unk>": 1, **{f"w{i}": i + 2 for i in range(n)}}
     rules = tokenizers.Tokenizer(models.WordLevel(vocabulary, unknown))
     rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    rules.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    rules.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
     return rules
 
 
 def byte_level() -> tokenizers.Tokenizer:
-    """Like GPT-2's: every text has tokens, and an end of text that is marked in tokenizer.json only."""
+    """Like GPT-2's: every text has tokens, and an end of text that is marked in tokenizer.json
+    only.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    rules = tokenizers.Tokenizer(models.BPE({letter: i for i, letter in enumerate([*letters, "ab"])}, [("a", "b")]))
+    rules = tokenizers.Tokenizer(
+        models.BPE({letter: i for i, letter in enumerate([*letters, "ab"])}, [("a", "b")])
+    )
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rules.decoder = tokenizers.decoders.ByteLevel()
     rules.add_special_tokens(["<|endoftext|>"])
     return rules
 
 
-def loaded(tiny: Tiny, folder: Path, rules: tokenizers.Tokenizer, config: dict[str, Any] | None = None) -> Tokenizer:
+def loaded(
+    tiny: Tiny, folder: Path, rules: tokenizers.Tokenizer, config: dict[str, Any] | None = None
+) -> Tokenizer:
     copy_of(tiny.folder, folder)
     rules.save(str(folder / "tokenizer.json"))
     if config is not None:
@@ -61,7 +69,9 @@ def loaded(tiny: Tiny, folder: Path, rules: tokenizers.Tokenizer, config: dict[s
     ],
     ids=str,
 )
-def test_the_rules_of_tokenizer_json_decide(tiny: Tiny, tmp_path: Path, config: dict[str, Any] | None) -> None:
+def test_the_rules_of_tokenizer_json_decide(
+    tiny: Tiny, tmp_path: Path, config: dict[str, Any] | None
+) -> None:
     """Whatever class the model's family usually has; and no token is ever added."""
     rules = word_level()
     tokenizer = loaded(tiny, tmp_path / "m", rules, config)
@@ -76,7 +86,9 @@ def test_the_rules_of_tokenizer_json_decide(tiny: Tiny, tmp_path: Path, config: 
 
 
 def test_special_tokens_are_no_vocabulary(tiny: Tiny, tmp_path: Path) -> None:
-    tokenizer = loaded(tiny, tmp_path / "m", word_level(), {"bos_token": "<s>", "unk_token": "<unk>"})
+    tokenizer = loaded(
+        tiny, tmp_path / "m", word_level(), {"bos_token": "<s>", "unk_token": "<unk>"}
+    )
     assert tokenizer.special_ids == {0, 1}
     assert tokenizer.vocabulary() == list(range(2, 48))
 
@@ -90,9 +102,15 @@ def test_a_vocabulary_without_special_tokens(tiny: Tiny, tmp_path: Path) -> None
     assert tokenizer.encode("w3 w5") == [3, 5]
 
 
-@pytest.mark.parametrize("config", [None, dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")])
-def test_byte_level_vocabularies_know_every_text(tiny: Tiny, tmp_path: Path, config: dict[str, Any] | None) -> None:
-    """GPT-2 calls its end of text unknown; a prompt that starts with it is no prompt with an unknown token."""
+@pytest.mark.parametrize(
+    "config", [None, dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")]
+)
+def test_byte_level_vocabularies_know_every_text(
+    tiny: Tiny, tmp_path: Path, config: dict[str, Any] | None
+) -> None:
+    """GPT-2 calls its end of text unknown; a prompt that starts with it is no prompt with an
+    unknown token.
+    """
     tokenizer = loaded(tiny, tmp_path / "m", byte_level(), config)
     assert tokenizer.unknown_id is None
     assert tokenizer.special_ids == {257}

@@ -1,4 +1,6 @@
-"""Checkpoints of TransformerLens: the same logits as its own, or a refusal that names the setting or the tensor."""
+"""Checkpoints of TransformerLens: the same logits as its own, or a refusal that names the setting
+or the tensor.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +71,28 @@ def test_all_saved_logits_are_compared() -> None:
 # Checkpoint -> fields that matter in it, each with another value than it has there.
 OTHER: dict[str, dict[str, Any]] = {
     "layer_norm": {
-        **{"act_fn": "silu", "attn_only": True, "attn_scale": 2.5, "use_attn_scale": False, "clip_qkv": 2},
-        **{"scale_attn_by_inverse_layer_idx": True, "d_head": 3, "d_mlp": 7, "d_model": 6, "d_vocab": 7},
-        **{"d_vocab_out": 7, "eps": 0.2, "final_rms": True, "gated_mlp": True, "masked_token": 3, "n_ctx": 5},
+        **{
+            "act_fn": "silu",
+            "attn_only": True,
+            "attn_scale": 2.5,
+            "use_attn_scale": False,
+            "clip_qkv": 2,
+        },
+        **{
+            "scale_attn_by_inverse_layer_idx": True,
+            "d_head": 3,
+            "d_mlp": 7,
+            "d_model": 6,
+            "d_vocab": 7,
+        },
+        **{
+            "d_vocab_out": 7,
+            "eps": 0.2,
+            "final_rms": True,
+            "gated_mlp": True,
+            "masked_token": 3,
+            "n_ctx": 5,
+        },
         **{"n_heads": 1, "n_key_value_heads": 1, "n_layers": 1, "normalization_type": "RMSPre"},
         **{"parallel_attn_mlp": True, "positional_embedding_type": "alibi"},
     },
@@ -79,28 +100,53 @@ OTHER: dict[str, dict[str, Any]] = {
     "bidirectional": {"attention_dir": "causal"},
     "alibi": {"post_embedding_ln": False},
     "rotary_parallel": {"rotary_adjacent_pairs": False, "rotary_base": 100, "rotary_dim": 2},
-    "local": {"attn_types": ["global", "local", "local"], "use_local_attn": False, "window_size": 2},
+    "local": {
+        "attn_types": ["global", "local", "local"],
+        "use_local_attn": False,
+        "window_size": 2,
+    },
     "two_norms": {
-        **{"rotary_base_local": 11.5, "rotary_scaling_factor": 3.0, "use_normalization_before_and_after": False},
+        **{
+            "rotary_base_local": 11.5,
+            "rotary_scaling_factor": 3.0,
+            "use_normalization_before_and_after": False,
+        },
     },
     "ntk_by_parts": {
-        **{"NTK_by_parts_factor": 5.0, "NTK_by_parts_high_freq_factor": 3.0, "NTK_by_parts_low_freq_factor": 1.5},
+        **{
+            "NTK_by_parts_factor": 5.0,
+            "NTK_by_parts_high_freq_factor": 3.0,
+            "NTK_by_parts_low_freq_factor": 1.5,
+        },
         **{"NTK_original_ctx_len": 50, "use_NTK_by_parts_rope": False},
     },
     "yarn": {
-        **{"use_yarn_rope": False, "yarn_attention_factor": 1.5, "yarn_beta_fast": 1.5, "yarn_beta_slow": 0.2},
-        **{"yarn_factor": 2.0, "yarn_global_attn_only": False, "yarn_original_max_position_embeddings": 90},
+        **{
+            "use_yarn_rope": False,
+            "yarn_attention_factor": 1.5,
+            "yarn_beta_fast": 1.5,
+            "yarn_beta_slow": 0.2,
+        },
+        **{
+            "yarn_factor": 2.0,
+            "yarn_global_attn_only": False,
+            "yarn_original_max_position_embeddings": 90,
+        },
         **{"yarn_truncate": False},
     },
 }
 
 
 def test_every_handled_field_is_tried() -> None:
-    tried = [field for fields in OTHER.values() for field in fields] + ["original_architecture"]  # refused or nothing
+    tried = [field for fields in OTHER.values() for field in fields] + [
+        "original_architecture"
+    ]  # refused or nothing
     assert sorted(tried) == sorted(families["transformer_lens"].handled)
 
 
-@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in OTHER.items() for field in fields])
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name, fields in OTHER.items() for field in fields]
+)
 def test_a_field_changes_the_spec(name: str, field: str) -> None:
     family = families["transformer_lens"]
     before, after = config_of(name), config_of(name, **{field: OTHER[name][field]})
@@ -111,7 +157,11 @@ def test_a_field_changes_the_spec(name: str, field: str) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "problem"),
     [
-        ("layer_norm", {"positional_embedding_type": "shortformer"}, "positional_embedding_type = 'shortformer'"),
+        (
+            "layer_norm",
+            {"positional_embedding_type": "shortformer"},
+            "positional_embedding_type = 'shortformer'",
+        ),
         ("layer_norm", {"normalization_type": "Batch"}, "normalization_type = 'Batch'"),
         ("layer_norm", {"attention_dir": "backward"}, "attention_dir = 'backward'"),
         ("layer_norm", {"act_fn": None}, "act_fn is missing"),
@@ -128,19 +178,35 @@ def test_a_field_changes_the_spec(name: str, field: str) -> None:
         ("layer_norm", {"d_vocab": -1}, "d_vocab = -1"),
         ("layer_norm", {"d_vocab_out": 0}, "d_vocab_out = 0"),
         ("layer_norm", {"n_heads": -1, "d_head": 3}, "n_heads = -1"),
-        ("layer_norm", {"n_heads": 4, "n_key_value_heads": 3}, "not a multiple of n_key_value_heads = 3"),
+        (
+            "layer_norm",
+            {"n_heads": 4, "n_key_value_heads": 3},
+            "not a multiple of n_key_value_heads = 3",
+        ),
         ("layer_norm", {"masked_token": 11}, "masked_token = 11; the vocabulary has 11"),
         ("layer_norm", {"attn_scale": 0}, "attn_scale = 0"),
         ("layer_norm", {"use_local_attn": True}, "use_local_attn needs a window_size"),
         ("local", {"attn_types": ["local"]}, "attn_types = ['local']"),
         ("local", {"attn_types": ["local", "sparse"]}, "attn_types = ['local', 'sparse']"),
-        ("layer_norm", {"original_architecture": "Olmo2ForCausalLM"}, "original_architecture = 'Olmo2ForCausalLM'"),
+        (
+            "layer_norm",
+            {"original_architecture": "Olmo2ForCausalLM"},
+            "original_architecture = 'Olmo2ForCausalLM'",
+        ),
         ("attention_only", {"parallel_attn_mlp": True}, "attn_only with parallel_attn_mlp"),
         ("solu", {"gated_mlp": True}, "act_fn = 'solu_ln' with gated_mlp"),
         ("alibi", {"attention_dir": "bidirectional"}, "'alibi' with attention_dir"),
-        ("layer_norm", {"post_embedding_ln": True}, "post_embedding_ln with positional_embedding_type"),
+        (
+            "layer_norm",
+            {"post_embedding_ln": True},
+            "post_embedding_ln with positional_embedding_type",
+        ),
         ("rms_gated", {"clip_qkv": 1.0}, "clip_qkv with use_qk_norm"),
-        ("layer_norm", {"use_normalization_before_and_after": True}, "use_normalization_before_and_after with"),
+        (
+            "layer_norm",
+            {"use_normalization_before_and_after": True},
+            "use_normalization_before_and_after with",
+        ),
         ("rotary_parallel", {"rotary_dim": 8}, "rotary_dim = 8 is larger than d_head = 6"),
         ("rotary_parallel", {"rotary_dim": 3}, "3 of 3 dimensions"),
     ],
@@ -157,7 +223,10 @@ def test_a_missing_size_is_named(field: str) -> None:
 
 
 def test_defaults_are_transformer_lens_s(tmp_path: Path) -> None:
-    sizes = {key: config_of("layer_norm")[key] for key in ("n_layers", "d_model", "n_ctx", "d_head", "d_vocab")}
+    sizes = {
+        key: config_of("layer_norm")[key]
+        for key in ("n_layers", "d_model", "n_ctx", "d_head", "d_vocab")
+    }
     weights = saved(tmp_path / "m.pt", tensors_of("layer_norm"))
     spec = load_transformer_lens(weights, sizes | {"act_fn": "relu"}).spec
     assert (spec.n_heads, spec.d_mlp, spec.d_vocab_out) == (2, 32, 11)
@@ -167,7 +236,9 @@ def test_defaults_are_transformer_lens_s(tmp_path: Path) -> None:
     assert spec.learned_positions
 
 
-def changed(tensor: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Tensors], Tensors]:
+def changed(
+    tensor: str, value: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[Tensors], Tensors]:
     return lambda tensors: tensors | {tensor: value(tensors[tensor])}
 
 
@@ -188,17 +259,41 @@ CAUSAL = torch.ones(9, 9, dtype=torch.bool).tril()
         ("layer_norm", without("blocks.1.attn.W_V"), "missing: blocks.1.attn.W_V"),
         ("rms_gated", without("blocks.1.attn._W_V"), "missing: blocks.1.attn._W_V"),
         ("rms_gated", without("blocks.0.mlp.b_in"), "missing: blocks.0.mlp.b_in"),
-        ("layer_norm", changed("blocks.1.attn.W_Q", lambda t: t.transpose(1, 2)), "blocks.1.attn.W_Q has [2, 4, 8]"),
+        (
+            "layer_norm",
+            changed("blocks.1.attn.W_Q", lambda t: t.transpose(1, 2)),
+            "blocks.1.attn.W_Q has [2, 4, 8]",
+        ),
         ("rms_gated", changed("blocks.0.mlp.b_in", lambda t: t[:3]), "blocks.0.mlp.b_in has [3]"),
-        ("rms_gated", lambda t: t | {"pos_embed.W_pos": torch.ones(9, 8)}, "unexpected: pos_embed.W_pos"),
-        ("layer_norm", lambda t: t | {"blocks.0.attn.sinks": torch.ones(2)}, "unexpected: blocks.0.attn.sinks"),
+        (
+            "rms_gated",
+            lambda t: t | {"pos_embed.W_pos": torch.ones(9, 8)},
+            "unexpected: pos_embed.W_pos",
+        ),
+        (
+            "layer_norm",
+            lambda t: t | {"blocks.0.attn.sinks": torch.ones(2)},
+            "unexpected: blocks.0.attn.sinks",
+        ),
         ("layer_norm", changed("unembed.W_U", lambda t: t * torch.nan), "not finite: unembed.W_U"),
         ("layer_norm", with_mask(CAUSAL.tril(-1)), "blocks.0.attn.mask"),
         ("local", with_mask(CAUSAL), "blocks.0.attn.mask"),
         ("layer_norm", with_mask(torch.ones(9, dtype=torch.bool)), "blocks.0.attn.mask"),
-        ("layer_norm", changed("blocks.1.attn.IGNORE", lambda t: torch.tensor(-3.0)), "blocks.1.attn.IGNORE"),
-        ("rms_gated", changed("blocks.1.attn.rotary_cos", lambda t: t.roll(1, 0)), "blocks.1.attn.rotary_cos"),
-        ("rms_gated", changed("blocks.1.attn.rotary_sin", lambda t: t[:, :4]), "blocks.1.attn.rotary_sin"),
+        (
+            "layer_norm",
+            changed("blocks.1.attn.IGNORE", lambda t: torch.tensor(-3.0)),
+            "blocks.1.attn.IGNORE",
+        ),
+        (
+            "rms_gated",
+            changed("blocks.1.attn.rotary_cos", lambda t: t.roll(1, 0)),
+            "blocks.1.attn.rotary_cos",
+        ),
+        (
+            "rms_gated",
+            changed("blocks.1.attn.rotary_sin", lambda t: t[:, :4]),
+            "blocks.1.attn.rotary_sin",
+        ),
         ("two_norms", changed("blocks.0.attn.b_O", lambda t: t + 1), "blocks.0.attn.b_O"),
     ],
 )
@@ -209,10 +304,16 @@ def test_a_tensor_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("name", "mask"), [("layer_norm", CAUSAL), ("local", CAUSAL.triu(-2)), ("bidirectional", CAUSAL.tril(-1))]
+    ("name", "mask"),
+    [("layer_norm", CAUSAL), ("local", CAUSAL.triu(-2)), ("bidirectional", CAUSAL.tril(-1))],
 )
-def test_masks_that_earlier_versions_stored_are_accepted(name: str, mask: torch.Tensor, tmp_path: Path) -> None:
-    tensors = tensors_of(name) | {"blocks.0.attn.mask": mask, "blocks.0.attn.IGNORE": torch.tensor(-1e5)}
+def test_masks_that_earlier_versions_stored_are_accepted(
+    name: str, mask: torch.Tensor, tmp_path: Path
+) -> None:
+    tensors = tensors_of(name) | {
+        "blocks.0.attn.mask": mask,
+        "blocks.0.attn.IGNORE": torch.tensor(-1e5),
+    }
     model = load_transformer_lens(saved(tmp_path / "m.pt", tensors), config_of(name))
     assert model.fingerprint == load_transformer_lens(FOLDER / f"{name}.safetensors").fingerprint
 
@@ -226,11 +327,18 @@ def test_masks_that_earlier_versions_stored_are_accepted(name: str, mask: torch.
         (".pt", lambda t: {"state_dict": {f"model.{key}": value for key, value in t.items()}}),
     ],
 )
-def test_state_dicts_may_be_wrapped(suffix: str, wrap: Callable[[Tensors], Any], tmp_path: Path) -> None:
+def test_state_dicts_may_be_wrapped(
+    suffix: str, wrap: Callable[[Tensors], Any], tmp_path: Path
+) -> None:
     path = saved(tmp_path / f"m{suffix}", wrap(tensors_of("rms_gated")))
     model = load_transformer_lens(path, config_of("rms_gated"))
     assert model.fingerprint == load_transformer_lens(FOLDER / "rms_gated.safetensors").fingerprint
-    assert (model.name, model.family, model.revision, model.tokenizer) == (str(path), "transformer_lens", None, None)
+    assert (model.name, model.family, model.revision, model.tokenizer) == (
+        str(path),
+        "transformer_lens",
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("file", ["m.json", "config.json", "cfg.json"])
@@ -272,10 +380,14 @@ def test_pickles_that_would_run_code_do_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("masked", [10, None])
 def test_nobody_looks_at_a_masked_token(masked: int | None, tmp_path: Path) -> None:
-    other = changed("embed.W_E", lambda t: torch.cat([t[:10], t[10:].flip(1)]))(tensors_of("masked_bidirectional"))
+    other = changed("embed.W_E", lambda t: torch.cat([t[:10], t[10:].flip(1)]))(
+        tensors_of("masked_bidirectional")
+    )
     config = config_of("masked_bidirectional", masked_token=masked)
     tokens = EXPECTED["masked_bidirectional.tokens"]
-    before = logits(load_transformer_lens(FOLDER / "masked_bidirectional.safetensors", config), tokens)
+    before = logits(
+        load_transformer_lens(FOLDER / "masked_bidirectional.safetensors", config), tokens
+    )
     after = logits(load_transformer_lens(saved(tmp_path / "m.pt", other), config), tokens)
     moved = np.abs(after - before).max(-1) > 1e-4
     assert moved[tokens == 10].all()

@@ -16,7 +16,9 @@ HeadOrder = Literal["descending", "ascending"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about one edge; those into dead nodes are not tested, their effect is 0 by rule."""
+    """What was decided about one edge; those into dead nodes are not tested, their effect is 0 by
+    rule.
+    """
 
     edge: str
     effect: float
@@ -35,7 +37,8 @@ def oracle_acdc(
     mlp: bool = True,
     kv: bool = False,
 ) -> list[Decision]:
-    """Decide every edge once, from the output backwards; `heads` is the order of senders within a layer.
+    """Decide every edge once, from the output backwards; `heads` is the order of senders within a
+    layer.
 
     With `kv` key and value inputs belong to key-value heads.
     """
@@ -74,7 +77,8 @@ def visits(
 ) -> Iterator[tuple[str, list[str]]]:
     """Receivers in the order of visits, each with its senders in the order of tests.
 
-    The receiver of a direct edge is the head itself; it comes up three times, once each for v, k and q.
+    The receiver of a direct edge is the head itself; it comes up three times, once each for v, k
+    and q.
     """
     refuse_direct_with_kv(direct, kv)
     size = sizes(config)
@@ -85,14 +89,18 @@ def visits(
         if mlp:
             yield f"m{layer}", ([] if size.parallel else _in_order(own_heads, heads)) + before
         if direct:
-            yield from ((head, [f"{head}<{letter}>"]) for letter in "vkq" for head in reversed(own_heads))
+            yield from (
+                (head, [f"{head}<{letter}>"]) for letter in "vkq" for head in reversed(own_heads)
+            )
         for letter in "vkq":
             owners = kv_head_names(config, layer) if kv and letter != "q" else own_heads
             yield from ((f"{owner}<{letter}>", before) for owner in reversed(owners))
 
 
 def _senders(config: PreTrainedConfig, layer: int, heads: HeadOrder, mlp: bool) -> list[str]:
-    """Writers before the attention of `layer`: last layer first, MLP before heads, the embedding last."""
+    """Writers before the attention of `layer`: last layer first, MLP before heads, the embedding
+    last.
+    """
     senders = []
     for earlier in reversed(range(layer)):
         senders += [f"m{earlier}"] if mlp else []

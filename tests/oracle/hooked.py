@@ -1,7 +1,10 @@
-"""The same circuit, run by hooks inside Hugging Face's own forward pass: what the oracle is itself judged by.
+"""The same circuit, run by hooks inside Hugging Face's own forward pass: what the oracle is itself
+judged by.
 
-Nothing of attention, residual stream, norms or unembedding is written out here; `places.py` says where in a
-family's modules to look. Hooks note what writers add, and overwrite what readers see. The replacements are handed
+Nothing of attention, residual stream, norms or unembedding is written out here; `places.py` says
+where in a
+family's modules to look. Hooks note what writers add, and overwrite what readers see. The
+replacements are handed
 in, so this shares no arithmetic with `run.py` either.
 """
 
@@ -20,7 +23,9 @@ from .places import Places, Projection, final_norm, places, ungrouped
 
 @dataclass
 class Trace:
-    """One Hugging Face forward pass: writers' values, the residual at each reading place, all logits."""
+    """One Hugging Face forward pass: writers' values, the residual at each reading place, all
+    logits.
+    """
 
     writers: dict[str, Tensor] = field(default_factory=dict)
     residual: dict[str, Tensor] = field(default_factory=dict)
@@ -50,7 +55,9 @@ def split_heads(layer: int, place: Places, mixed: Tensor) -> dict[str, Tensor]:
 
 
 def watch_writers(model: Any, writers: dict[str, Tensor]) -> list[RemovableHandle]:
-    """Hooks that note every writer's value of the pass under way, as soon as it is in the residual stream."""
+    """Hooks that note every writer's value of the pass under way, as soon as it is in the residual
+    stream.
+    """
     handles = []
     for layer, place in enumerate(places(model)):
         shares: dict[str, Tensor] = {}
@@ -59,7 +66,11 @@ def watch_writers(model: Any, writers: dict[str, Tensor]) -> list[RemovableHandl
             writers.update(embed=args[0])
 
         def note_shares(
-            _, args: tuple[Tensor], shares: dict[str, Tensor] = shares, layer: int = layer, place: Places = place
+            _,
+            args: tuple[Tensor],
+            shares: dict[str, Tensor] = shares,
+            layer: int = layer,
+            place: Places = place,
         ) -> None:
             shares.update(split_heads(layer, place, args[0]))
 
@@ -70,11 +81,17 @@ def watch_writers(model: Any, writers: dict[str, Tensor]) -> list[RemovableHandl
             shares: dict[str, Tensor] = shares,
             place: Places = place,
         ) -> None:
-            factor = out / args[0] if module is place.post_norm else 1  # an RMS norm multiplies, whatever by
+            factor = (
+                out / args[0] if module is place.post_norm else 1
+            )  # an RMS norm multiplies, whatever by
             writers.update({name: share * factor for name, share in shares.items()})
 
-        def note_mlp(_, args: tuple[Tensor, ...], out: Tensor, layer: int = layer, place: Places = place) -> None:
-            writers[f"m{layer}"] = place.multiplier * (out - args[1] if place.mlp_adds_residual else out)
+        def note_mlp(
+            _, args: tuple[Tensor, ...], out: Tensor, layer: int = layer, place: Places = place
+        ) -> None:
+            writers[f"m{layer}"] = place.multiplier * (
+                out - args[1] if place.mlp_adds_residual else out
+            )
 
         handles += [
             place.mix_out.register_forward_pre_hook(note_shares),
@@ -122,9 +139,13 @@ def hooked_logits(
     now: dict[str, Tensor] = {}
 
     def base(site: str) -> Tensor:
-        """The corrupted residual, with each writer in it exchanged for its replacement; constants stay."""
+        """The corrupted residual, with each writer in it exchanged for its replacement; constants
+        stay.
+        """
         upstream = [writer for writer in corrupted.writers if writer in now]
-        return corrupted.residual[site] + sum(replacement[w] - corrupted.writers[w] for w in upstream)
+        return corrupted.residual[site] + sum(
+            replacement[w] - corrupted.writers[w] for w in upstream
+        )
 
     def seen_by(reader: str, site: str) -> Tensor:
         present = [writer for writer in now if f"{writer}->{reader}" in kept]
@@ -137,7 +158,11 @@ def hooked_logits(
         for projection in place.projections:
 
             def overwrite_outputs(
-                _, args: tuple[Tensor], out: Tensor, layer: int = layer, projection: Projection = projection
+                _,
+                args: tuple[Tensor],
+                out: Tensor,
+                layer: int = layer,
+                projection: Projection = projection,
             ) -> Tensor:
                 parts = []
                 for index, (letter, head) in enumerate(projection.outputs):
@@ -152,6 +177,10 @@ def hooked_logits(
             return seen_by(f"m{layer}", f"m{layer}"), *args[1:]
 
         handles.append(place.mlp_in.register_forward_pre_hook(overwrite_mlp))
-    handles.append(final_norm(model).register_forward_pre_hook(lambda _module, _args: seen_by("logits", "logits")))
+    handles.append(
+        final_norm(model).register_forward_pre_hook(
+            lambda _module, _args: seen_by("logits", "logits")
+        )
+    )
     with installed(*handles):
         return model(clean, attention_mask=mask, use_cache=False).logits

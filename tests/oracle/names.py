@@ -1,6 +1,7 @@
 """Names of writers, readers and edges, spelled as `embed->a0.h1<q>`, `a0.h1->m0`, `m0->logits`.
 
-With `kv=True` the key and value inputs belong to key-value heads, not to query heads: `m0->a1.kv0<k>`.
+With `kv=True` the key and value inputs belong to key-value heads, not to query heads:
+`m0->a1.kv0<k>`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ POST_NORM = ("gemma2", "olmo2")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a graph needs to know of a model; `parallel` MLPs do not see the heads of their own layer."""
+    """What a graph needs to know of a model; `parallel` MLPs do not see the heads of their own
+    layer.
+    """
 
     layers: int
     heads: int
@@ -30,7 +33,9 @@ def sizes(config: PreTrainedConfig) -> Sizes:
     fields: Any = config  # the attributes differ from family to family
     heads = fields.num_attention_heads
     kv_heads = getattr(fields, "num_key_value_heads", heads)
-    return Sizes(fields.num_hidden_layers, heads, kv_heads, getattr(fields, "use_parallel_residual", False))
+    return Sizes(
+        fields.num_hidden_layers, heads, kv_heads, getattr(fields, "use_parallel_residual", False)
+    )
 
 
 def head_names(config: PreTrainedConfig, layer: int) -> list[str]:
@@ -60,7 +65,9 @@ def attention_readers(config: PreTrainedConfig, layer: int, kv: bool = False) ->
 
 
 def nodes_fed(config: PreTrainedConfig, reader: str) -> list[str]:
-    """The writers whose value depends on this reader directly: one, or all heads of a key-value head's group."""
+    """The writers whose value depends on this reader directly: one, or all heads of a key-value
+    head's group.
+    """
     node = reader.partition("<")[0]
     layer, is_kv, group = node.partition(".kv")
     if not is_kv:
@@ -72,7 +79,8 @@ def nodes_fed(config: PreTrainedConfig, reader: str) -> list[str]:
 def nodes_moved(config: PreTrainedConfig, reader: str) -> list[str]:
     """The writers whose value can change with this reader's input.
 
-    Under a post-norm these are all heads of the layer: one norm's divisor is made of what they all write.
+    Under a post-norm these are all heads of the layer: one norm's divisor is made of what they all
+    write.
     """
     fed = nodes_fed(config, reader)
     if "<" not in reader or config.model_type not in POST_NORM:
@@ -81,7 +89,9 @@ def nodes_moved(config: PreTrainedConfig, reader: str) -> list[str]:
 
 
 def writers_before(config: PreTrainedConfig, layer: int, mlp: bool = True) -> list[str]:
-    """Writers that the attention of `layer` sees; one more than the last layer gives those of the final residual."""
+    """Writers that the attention of `layer` sees; one more than the last layer gives those of the
+    final residual.
+    """
     writers = ["embed"]
     for earlier in range(layer):
         writers += head_names(config, earlier)
@@ -89,7 +99,9 @@ def writers_before(config: PreTrainedConfig, layer: int, mlp: bool = True) -> li
     return writers
 
 
-def upstream_of(config: PreTrainedConfig, mlp: bool = True, kv: bool = False) -> dict[str, list[str]]:
+def upstream_of(
+    config: PreTrainedConfig, mlp: bool = True, kv: bool = False
+) -> dict[str, list[str]]:
     """Every reader of the residual stream with the writers before it, both in forward order."""
     size = sizes(config)
     upstream: dict[str, list[str]] = {}
@@ -108,8 +120,12 @@ def direct_edge_names(config: PreTrainedConfig) -> list[str]:
     return [f"{head}<{letter}>->{head}" for head in heads for letter in "qkv"]
 
 
-def edge_names(config: PreTrainedConfig, direct: bool = False, mlp: bool = True, kv: bool = False) -> list[str]:
-    """Every edge of the graph; `mlp=False` leaves out MLPs, for models in which they output exactly zero."""
+def edge_names(
+    config: PreTrainedConfig, direct: bool = False, mlp: bool = True, kv: bool = False
+) -> list[str]:
+    """Every edge of the graph; `mlp=False` leaves out MLPs, for models in which they output exactly
+    zero.
+    """
     refuse_direct_with_kv(direct, kv)
     upstream = upstream_of(config, mlp, kv)
     edges = [f"{writer}->{reader}" for reader, writers in upstream.items() for writer in writers]
@@ -118,4 +134,6 @@ def edge_names(config: PreTrainedConfig, direct: bool = False, mlp: bool = True,
 
 def refuse_direct_with_kv(direct: bool, kv: bool) -> None:
     if direct and kv:
-        raise ValueError("direct edges belong to query heads: direct=True and kv=True exclude each other")
+        raise ValueError(
+            "direct edges belong to query heads: direct=True and kv=True exclude each other"
+        )

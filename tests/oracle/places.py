@@ -45,7 +45,10 @@ def places(model: Any) -> list[Places]:
     family = model.config.model_type
     make = {"gpt2": _gpt2, "bloom": _bloom, "gpt_neox": _gpt_neox}.get(family, _like_llama)
     base = model.base_model
-    return [make(block, model.config) for block in (base.h if family in ("gpt2", "bloom") else base.layers)]
+    return [
+        make(block, model.config)
+        for block in (base.h if family in ("gpt2", "bloom") else base.layers)
+    ]
 
 
 def final_norm(model: Any) -> Module:
@@ -106,7 +109,9 @@ def _gpt_neox(block: Any, config: Any) -> Places:
 def _like_llama(block: Any, config: Any) -> Places:
     attention, family = block.self_attn, config.model_type
     has_post_norms = family in ("gemma2", "olmo2")
-    mlp_norm = {"gemma2": "pre_feedforward_layernorm", "olmo2": "mlp"}.get(family, "post_attention_layernorm")
+    mlp_norm = {"gemma2": "pre_feedforward_layernorm", "olmo2": "mlp"}.get(
+        family, "post_attention_layernorm"
+    )
     return Places(
         block=block,
         heads=config.num_attention_heads,
@@ -129,12 +134,15 @@ def _separate(block: Any, config: Any, letter: str) -> Projection:
         return _normed(block.input_layernorm, linear, outputs)
     if letter == "v":
         return Projection(linear, linear.forward, outputs)
-    norm = getattr(block.self_attn, f"{letter}_norm")  # over all heads: each head's own input must pass through it
+    norm = getattr(
+        block.self_attn, f"{letter}_norm"
+    )  # over all heads: each head's own input must pass through it
     return Projection(norm, lambda residual: norm.forward(linear(residual)), outputs)
 
 
 def ungrouped(model: Any) -> Any:
-    """The same function without groups: each query head has its own copy of its key-value head's weights.
+    """The same function without groups: each query head has its own copy of its key-value head's
+    weights.
 
     Only there can the query heads of one group have different key and value inputs.
     """

@@ -11,7 +11,12 @@ from .families.llama import Llama
 def layer_norm(module: Any, x: Tensor) -> Tensor:
     """With a standard deviation that has no gradient."""
     centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.pow(2).mean(-1, keepdim=True) + module.eps).sqrt().detach() * module.weight + module.bias
+    return (
+        centred
+        / (centred.pow(2).mean(-1, keepdim=True) + module.eps).sqrt().detach()
+        * module.weight
+        + module.bias
+    )
 
 
 def scaled(activation: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""One circuit, one forward pass: a transformer written out head by head around Hugging Face's own weights."""
+"""One circuit, one forward pass: a transformer written out head by head around Hugging Face's own
+weights.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,7 +15,9 @@ from .names import attention_readers, edge_names, head_names, input_names, refus
 Ablation = Literal["resample", "mean", "mean-positional", "zero"]
 Values = dict[str, Tensor]
 Read = Callable[[str, Values, Tensor], Tensor]
-"""(reader, values of the writers before it, constants before it) -> the residual that this reader sees."""
+"""(reader, values of the writers before it, constants before it) -> the residual that this reader
+sees.
+"""
 
 
 def read_everything(reader: str, values: Values, constant: Tensor) -> Tensor:
@@ -22,10 +26,12 @@ def read_everything(reader: str, values: Values, constant: Tensor) -> Tensor:
 
 
 class OracleRun:
-    """A model on clean prompts, with the replacement of every writer, ready to be asked about any circuit.
+    """A model on clean prompts, with the replacement of every writer, ready to be asked about any
+    circuit.
 
-    Clean and corrupted prompts of one example have the same length, given by `attention_mask` (right-padded).
-    Everything is computed in the model's own dtype, so a float64 model gives an oracle free of float32 noise.
+    Clean and corrupted prompts of one example have the same length, given by `attention_mask`
+    (right-padded). Everything is computed in the model's own dtype, so a float64 model gives an
+    oracle free of float32 noise.
     """
 
     def __init__(
@@ -43,19 +49,24 @@ class OracleRun:
         self.family = take_apart(model)
         self.clean_tokens, self.corrupted_tokens = clean, corrupted
         self.mask, self.score_at = attention_mask.bool(), score_at
-        self._edges = {kv: set(edge_names(self.config, direct=not kv, kv=kv)) for kv in (False, True)}
+        self._edges = {
+            kv: set(edge_names(self.config, direct=not kv, kv=kv)) for kv in (False, True)
+        }
         with torch.no_grad():
             self.clean, self.clean_logits = self.forward(clean, read_everything)
             self.corrupted, self.corrupted_logits = self.forward(corrupted, read_everything)
-            self.replacement = {w: self._replace(value, ablation) for w, value in self.corrupted.items()}
+            self.replacement = {
+                w: self._replace(value, ablation) for w, value in self.corrupted.items()
+            }
             self.base = self._base_inputs()
 
     def run(self, kept: set[str], direct: bool = False, kv: bool = False) -> Tensor:
-        """Logits [batch, vocab] at the scored positions when only the edges in `kept` carry current values.
+        """Logits [batch, vocab] at the scored positions when only the edges in `kept` carry current
+        values.
 
-        With `direct` the direct edges are part of the graph, so one that is not in `kept` is removed; without
-        it they do not exist, and `kept` says nothing about them. With `kv` key and value inputs belong to
-        key-value heads.
+        With `direct` the direct edges are part of the graph, so one that is not in `kept` is
+        removed; without it they do not exist, and `kept` says nothing about them. With `kv` key and
+        value inputs belong to key-value heads.
         """
         return self.at_scored(self.run_all_positions(kept, direct, kv))
 
@@ -83,7 +94,9 @@ class OracleRun:
         return logits[torch.arange(len(logits)), self.score_at]
 
     def forward(self, tokens: Tensor, read: Read, kv: bool = False) -> tuple[Values, Tensor]:
-        """The whole model, `read` deciding what each reader sees; returns writers' values and all logits."""
+        """The whole model, `read` deciding what each reader sees; returns writers' values and all
+        logits.
+        """
         family = self.family
         values = {"embed": family.embed(tokens)}
         constant = torch.zeros_like(values["embed"][0, 0])
@@ -95,9 +108,14 @@ class OracleRun:
             values[f"m{layer}"] = family.mlp(layer, read(f"m{layer}", *seen))
         return values, family.logits(read("logits", values, constant))
 
-    def _attention(self, layer: int, before: Values, constant: Tensor, read: Read, kv: bool) -> Values:
+    def _attention(
+        self, layer: int, before: Values, constant: Tensor, read: Read, kv: bool
+    ) -> Values:
         """The values of one layer's heads."""
-        inputs = {reader: read(reader, before, constant) for reader in attention_readers(self.config, layer, kv)}
+        inputs = {
+            reader: read(reader, before, constant)
+            for reader in attention_readers(self.config, layer, kv)
+        }
         shares = {}
         for head, name in enumerate(head_names(self.config, layer)):
             x_q, x_k, x_v = (inputs[reader] for reader in input_names(self.config, layer, head, kv))
@@ -136,7 +154,9 @@ def _site(reader: str) -> str:
     return reader.partition(".")[0]
 
 
-def _check_batch(model: PreTrainedModel, clean: Tensor, corrupted: Tensor, mask: Tensor, score_at: Tensor) -> None:
+def _check_batch(
+    model: PreTrainedModel, clean: Tensor, corrupted: Tensor, mask: Tensor, score_at: Tensor
+) -> None:
     """Refuse what would make the oracle silently wrong."""
     if model.training:
         raise ValueError("the model is in training mode (dropout): call model.eval() first")
@@ -144,8 +164,13 @@ def _check_batch(model: PreTrainedModel, clean: Tensor, corrupted: Tensor, mask:
         shapes = [tuple(tensor.shape) for tensor in (clean, corrupted, mask, score_at)]
         raise ValueError(f"clean, corrupted, mask must be [B, T] and score_at [B]; got {shapes}")
     lengths = mask.sum(1)
-    if not torch.equal(mask.bool(), torch.arange(mask.shape[1]) < lengths[:, None]) or (lengths < 1).any():
+    if (
+        not torch.equal(mask.bool(), torch.arange(mask.shape[1]) < lengths[:, None])
+        or (lengths < 1).any()
+    ):
         raise ValueError("attention_mask must be right-padded, with at least one token in each row")
     if (score_at < 0).any() or (score_at >= lengths).any():
         given, allowed = score_at.tolist(), lengths.tolist()
-        raise ValueError(f"score_at {given} must lie inside the prompts, whose lengths are {allowed}")
+        raise ValueError(
+            f"score_at {given} must lie inside the prompts, whose lengths are {allowed}"
+        )

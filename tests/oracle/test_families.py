@@ -19,24 +19,35 @@ SEQUENTIAL: tuple[str, Fields] = ("gpt_neox", {"use_parallel_residual": False})
 
 
 def test_counts_of_known_models() -> None:
-    llama = make_config("llama", num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8)
+    llama = make_config(
+        "llama", num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8
+    )
     assert len(set(edge_names(llama, kv=True))) == 195_865
     pythia = GPTNeoXConfig(num_hidden_layers=12, num_attention_heads=12, hidden_size=768)
     assert len(set(edge_names(pythia))) == len(set(edge_names(pythia, kv=True))) == 32_347
-    gemma = make_config("gemma2", num_hidden_layers=26, num_attention_heads=8, num_key_value_heads=4)
+    gemma = make_config(
+        "gemma2", num_hidden_layers=26, num_attention_heads=8, num_key_value_heads=4
+    )
     assert len(set(edge_names(gemma, kv=True))) == 50_610
 
 
 def test_kv_readers_and_their_order() -> None:
-    config = make_config("llama", num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, hidden_size=32)
-    queries, shared = [f"a1.h{h}<q>" for h in range(4)], [f"a1.kv{g}<{x}>" for g in (0, 1) for x in "kv"]
+    config = make_config(
+        "llama", num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, hidden_size=32
+    )
+    queries, shared = (
+        [f"a1.h{h}<q>" for h in range(4)],
+        [f"a1.kv{g}<{x}>" for g in (0, 1) for x in "kv"],
+    )
     assert list(upstream_of(config, kv=True))[9:] == [*queries, *shared, "m1", "logits"]
     visited = [reader for reader, _ in visits(config, kv=True)]
     shared = ["a1.kv1<v>", "a1.kv0<v>", "a1.kv1<k>", "a1.kv0<k>"]
     assert visited[:10] == ["logits", "m1", *shared, *queries[::-1]]
     assert nodes_fed(config, "a1.kv1<v>") == ["a1.h2", "a1.h3"]
     assert nodes_fed(config, "a1.h2<v>") == ["a1.h2"]
-    found = [f"{sender}->{reader}" for reader, senders in visits(config, kv=True) for sender in senders]
+    found = [
+        f"{sender}->{reader}" for reader, senders in visits(config, kv=True) for sender in senders
+    ]
     assert sorted(found) == sorted(edge_names(config, kv=True))
 
 
@@ -69,7 +80,9 @@ def test_ends_are_hugging_face(family: str, fields: Fields, dtype: torch.dtype) 
 
 @pytest.mark.parametrize(("family", "fields"), OTHERS)
 def test_settings_show(family: str, fields: Fields) -> None:
-    """The comparison above would fail if the oracle overlooked the setting: it moves the logits far enough."""
+    """The comparison above would fail if the oracle overlooked the setting: it moves the logits far
+    enough.
+    """
     case, other = make_case(family), make_case(family, **fields)
     other.model.load_state_dict(case.model.state_dict())
     one, another = (c.hugging_face(c.clean) for c in (case, other))
@@ -81,7 +94,9 @@ def test_settings_show(family: str, fields: Fields) -> None:
 
 @pytest.mark.parametrize(("family", "fields"), [*PLAIN, SEQUENTIAL])
 def test_writers_add_up_to_the_residual(family: str, fields: Fields) -> None:
-    """Each writer is what hooks see; with the constants, those before a reader make up what it reads."""
+    """Each writer is what hooks see; with the constants, those before a reader make up what it
+    reads.
+    """
     case = make_case(family, **fields)
     run, real, seen = case.oracle(), case.mask.bool(), case.trace(case.clean)
     assert set(run.clean) == set(seen.writers)
@@ -92,13 +107,17 @@ def test_writers_add_up_to_the_residual(family: str, fields: Fields) -> None:
     for reader, upstream in upstream_of(case.model.config).items():
         site = reader.partition(".")[0]
         added = sum(f"a{layer}.h0" in upstream for layer in range(len(constants)))
-        total = sum((run.clean[writer] for writer in upstream), sum(constants[:added], torch.zeros(())))
+        total = sum(
+            (run.clean[writer] for writer in upstream), sum(constants[:added], torch.zeros(()))
+        )
         assert_close(total[real], seen.residual[site][real])
 
 
 @pytest.mark.parametrize("family", ["gemma2", "olmo2"])
 def test_post_norm_denominators_are_those_of_the_run_itself(family: str) -> None:
-    """Another input to one head changes what the other heads of its layer add, in the same proportion."""
+    """Another input to one head changes what the other heads of its layer add, in the same
+    proportion.
+    """
     case = make_case(family)
     run = case.oracle()
 

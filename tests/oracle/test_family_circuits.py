@@ -1,4 +1,6 @@
-"""Circuits, searches and scores of every family, against the same circuits run by hooks inside Hugging Face."""
+"""Circuits, searches and scores of every family, against the same circuits run by hooks inside
+Hugging Face.
+"""
 
 from typing import Any
 
@@ -23,8 +25,12 @@ with_and_without_kv = pytest.mark.parametrize("kv", [False, True])
 
 @every_family
 @with_and_without_kv
-@pytest.mark.parametrize(("ablation", "share"), [("resample", 0.5), ("resample", 0.9), ("mean", 0.2), ("zero", 0.7)])
-def test_random_circuits_agree_with_hooks(family: str, kv: bool, ablation: Ablation, share: float) -> None:
+@pytest.mark.parametrize(
+    ("ablation", "share"), [("resample", 0.5), ("resample", 0.9), ("mean", 0.2), ("zero", 0.7)]
+)
+def test_random_circuits_agree_with_hooks(
+    family: str, kv: bool, ablation: Ablation, share: float
+) -> None:
     case = make_case(family)
     run, kept = case.oracle(ablation), some_edges(case, share, kv=kv)
     found = run.run(kept, kv=kv)
@@ -66,7 +72,11 @@ def test_kv_readers_stand_for_the_whole_group(family: str) -> None:
     per_head, grouped = (set(edge_names(case.model.config, kv=kv)) for kv in (False, True))
     for letter in "kv":
         into_group = {f"a0.h{head}<{letter}>" for head in range(size.heads // size.kv_heads)}
-        gone = {edge for edge in per_head if edge.startswith("embed") and edge.split("->")[1] in into_group}
+        gone = {
+            edge
+            for edge in per_head
+            if edge.startswith("embed") and edge.split("->")[1] in into_group
+        }
         found = run.run(grouped - {f"embed->a0.kv0<{letter}>"}, kv=True)
         assert_close(found, run.run(per_head - gone), EXACT)
         if len(gone) > 1:
@@ -79,17 +89,25 @@ def test_padding_changes_nothing(family: str) -> None:
     kept = some_edges(case, 0.5, kv=True)
     together = case.oracle().run(kept, kv=True)
     for i, length in enumerate(LENGTHS):
-        clean, corrupted, mask = (t[i : i + 1, :length] for t in (case.clean, case.corrupted, case.mask))
-        alone = OracleRun(case.model, clean, corrupted, mask, case.score_at[i : i + 1]).run(kept, kv=True)
+        clean, corrupted, mask = (
+            t[i : i + 1, :length] for t in (case.clean, case.corrupted, case.mask)
+        )
+        alone = OracleRun(case.model, clean, corrupted, mask, case.score_at[i : i + 1]).run(
+            kept, kv=True
+        )
         assert_close(alone, together[i : i + 1], EXACT)
 
 
 # Searches and scores
 
 
-@pytest.mark.parametrize(("family", "threshold"), [("llama", 0.14), ("gpt_neox", 0.1), ("gemma2", 0.1)])
+@pytest.mark.parametrize(
+    ("family", "threshold"), [("llama", 0.14), ("gpt_neox", 0.1), ("gemma2", 0.1)]
+)
 def test_every_decision_is_right(family: str, threshold: float) -> None:
-    """Replay a search: each effect by hooks, each rule by its words, each dead reader by walking the graph."""
+    """Replay a search: each effect by hooks, each rule by its words, each dead reader by walking
+    the graph.
+    """
     case = make_case(family, num_hidden_layers=2)
     run, config = case.oracle(), case.model.config
     loss = losses.kl_divergence(run.at_scored(run.clean_logits))
@@ -111,7 +129,10 @@ def test_every_decision_is_right(family: str, threshold: float) -> None:
     assert any(not d.tested and ".kv" in d.edge for d in decisions)
     if family != "gpt_neox":  # a key-value head is dead with its whole group only
         inputs = {d.edge.split("->")[1] for d in decisions if d.tested and ".kv" in d.edge}
-        groups = [[any(edge.startswith(f"{head}->") for edge in kept) for head in nodes_fed(config, i)] for i in inputs]
+        groups = [
+            [any(edge.startswith(f"{head}->") for edge in kept) for head in nodes_fed(config, i)]
+            for i in inputs
+        ]
         assert any(not all(group) for group in groups)
 
 
@@ -120,7 +141,9 @@ def alive(config: Any, reader: str, kept: set[str]) -> bool:
     if reader == "logits":
         return True
     nodes = nodes_moved(config, reader)
-    return any(alive(config, edge.split("->")[1], kept) for edge in kept if edge.split("->")[0] in nodes)
+    return any(
+        alive(config, edge.split("->")[1], kept) for edge in kept if edge.split("->")[0] in nodes
+    )
 
 
 @every_family

@@ -1,4 +1,5 @@
-"""The oracle, proved against Hugging Face itself: by patched modules and by circuits run with hooks alone.
+"""The oracle, proved against Hugging Face itself: by patched modules and by circuits run with hooks
+alone.
 
 Longer than other files, because all of it turns around one tiny case and the helpers that patch it.
 """
@@ -38,7 +39,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
 def tiny_model(dtype: torch.dtype = torch.float64, **fields: Any) -> GPT2LMHeadModel:
     """A random model in which every parameter matters: biases and layer norms are drawn too."""
     torch.manual_seed(0)
-    shape: dict[str, Any] = {"n_layer": 2, "n_head": 3, "n_embd": 24, "vocab_size": VOCAB, "n_positions": 16}
+    shape: dict[str, Any] = {
+        "n_layer": 2,
+        "n_head": 3,
+        "n_embd": 24,
+        "vocab_size": VOCAB,
+        "n_positions": 16,
+    }
     others: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.2}
     config: dict[str, Any] = {"attn_implementation": "eager"} | shape | others | fields
     model: Any = GPT2LMHeadModel(GPT2Config(**config))
@@ -71,7 +78,9 @@ class Case:
     def scored(self, logits: Tensor) -> Tensor:
         return logits[range(len(logits)), self.score_at]
 
-    def hooked(self, kept: set[str], ablation: Ablation = "resample", direct: bool = False) -> Tensor:
+    def hooked(
+        self, kept: set[str], ablation: Ablation = "resample", direct: bool = False
+    ) -> Tensor:
         seen = trace(self.model, self.corrupted, self.mask)
         replacement = replacements_by_loops(seen, ablation)
         logits = hooked_logits(self.model, self.clean, self.mask, seen, replacement, kept, direct)
@@ -84,7 +93,9 @@ def make_case(dtype: torch.dtype = torch.float64, **fields: Any) -> Case:
     clean, corrupted = torch.randint(1, VOCAB, (2, len(LENGTHS), PADDED_TO), generator=generator)
     lengths = torch.tensor(LENGTHS)
     mask = (torch.arange(PADDED_TO) < lengths[:, None]).long()
-    return Case(model, clean, corrupted, mask, torch.stack([lengths[0] - 1, lengths[1] - 1, lengths[2] - 3]))
+    return Case(
+        model, clean, corrupted, mask, torch.stack([lengths[0] - 1, lengths[1] - 1, lengths[2] - 3])
+    )
 
 
 def replacements_by_loops(corrupted: Trace, ablation: Ablation) -> dict[str, Tensor]:
@@ -135,7 +146,13 @@ def test_counts_of_known_models() -> None:
 
 def test_names_are_canonical() -> None:
     edges = edge_names(GPT2Config(n_layer=2, n_head=4), direct=True)
-    assert {"embed->a0.h1<q>", "a0.h1->m0", "m0->a1.h3<v>", "a1.h3->logits", "a1.h3<q>->a1.h3"} <= set(edges)
+    assert {
+        "embed->a0.h1<q>",
+        "a0.h1->m0",
+        "m0->a1.h3<v>",
+        "a1.h3->logits",
+        "a1.h3<q>->a1.h3",
+    } <= set(edges)
     assert not {"m0->a0.h0<q>", "a1.h0->m0", "a0.h1->a0.h2<k>", "m1->m1"} & set(edges)
 
 
@@ -158,7 +175,9 @@ def test_ends_are_hugging_face(fields: dict[str, Any], direct: bool) -> None:
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_everything_kept_is_clean_under_every_ablation(ablation: Ablation) -> None:
     case = make_case()
-    assert_same(case.oracle(ablation).run(every_edge(case)), case.scored(case.hugging_face(case.clean)))
+    assert_same(
+        case.oracle(ablation).run(every_edge(case)), case.scored(case.hugging_face(case.clean))
+    )
 
 
 def test_nothing_kept_under_zero_leaves_the_attention_biases() -> None:
@@ -176,7 +195,9 @@ def test_nothing_kept_under_zero_leaves_the_attention_biases() -> None:
 def test_writers_and_replacements_are_those_of_hugging_face(ablation: Ablation) -> None:
     case = make_case()
     run, real = case.oracle(ablation), case.mask.bool()
-    clean, corrupted = (trace(case.model, tokens, case.mask) for tokens in (case.clean, case.corrupted))
+    clean, corrupted = (
+        trace(case.model, tokens, case.mask) for tokens in (case.clean, case.corrupted)
+    )
     expected = replacements_by_loops(corrupted, ablation)
     assert list(run.clean) == list(clean.writers) == list(run.replacement)
     for name in run.clean:
@@ -194,7 +215,9 @@ def test_writers_and_attention_biases_add_up_to_the_residual() -> None:
 # A whole node's edges removed = the node patched inside Hugging Face
 
 
-def patched(case: Case, module: torch.nn.Module, new: Tensor, columns: slice, *, at_input: bool) -> Tensor:
+def patched(
+    case: Case, module: torch.nn.Module, new: Tensor, columns: slice, *, at_input: bool
+) -> Tensor:
     """Scored logits on clean with some columns of a module's input or output overwritten."""
 
     def overwrite(old: Tensor) -> Tensor:
@@ -208,7 +231,11 @@ def patched(case: Case, module: torch.nn.Module, new: Tensor, columns: slice, *,
     def after(_: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
         return overwrite(out)
 
-    hook = module.register_forward_pre_hook(before) if at_input else module.register_forward_hook(after)
+    hook = (
+        module.register_forward_pre_hook(before)
+        if at_input
+        else module.register_forward_hook(after)
+    )
     with installed(hook):
         return case.scored(case.hugging_face(case.clean))
 
@@ -254,7 +281,9 @@ def test_patching_an_mlp_is_removing_its_outgoing_edges(ablation: Ablation) -> N
     for layer, block in enumerate(case.model.transformer.h):
         output = replaced_by_words(captured(case, block.mlp, at_input=False), ablation)
         expected = patched(case, block.mlp, output, slice(None), at_input=False)
-        assert_same(run.run(without(case, lambda edge, name=f"m{layer}->": edge.startswith(name))), expected)
+        assert_same(
+            run.run(without(case, lambda edge, name=f"m{layer}->": edge.startswith(name))), expected
+        )
 
 
 @pytest.mark.parametrize("ablation", ["resample", "zero"])
@@ -263,7 +292,9 @@ def test_patching_the_embedding_is_removing_its_outgoing_edges(ablation: Ablatio
     gpt = case.model.transformer
     embedding = replaced_by_words(captured(case, gpt.drop, at_input=False), ablation)
     expected = patched(case, gpt.drop, embedding, slice(None), at_input=False)
-    assert_same(case.oracle(ablation).run(without(case, lambda edge: edge.startswith("embed->"))), expected)
+    assert_same(
+        case.oracle(ablation).run(without(case, lambda edge: edge.startswith("embed->"))), expected
+    )
 
 
 @pytest.mark.parametrize("letter", "qkv")
@@ -274,7 +305,9 @@ def test_patching_q_k_or_v_is_removing_its_incoming_or_its_direct_edge(letter: s
         output = captured(case, block.attn.c_attn, at_input=False)
         for head in range(3):
             start = 24 * "qkv".index(letter) + 8 * head
-            expected = patched(case, block.attn.c_attn, output, slice(start, start + 8), at_input=False)
+            expected = patched(
+                case, block.attn.c_attn, output, slice(start, start + 8), at_input=False
+            )
             assert (expected - full).abs().max() > 1e-3
             reader = f"a{layer}.h{head}<{letter}>"
             kept = without(case, lambda edge, name=f"->{reader}": edge.endswith(name))
@@ -310,7 +343,9 @@ def test_padding_changes_nothing() -> None:
     case = make_case()
     kept = some_edges(case, 0.5)
     for i, length in enumerate(LENGTHS):
-        clean, corrupted, mask = (t[i : i + 1, :length] for t in (case.clean, case.corrupted, case.mask))
+        clean, corrupted, mask = (
+            t[i : i + 1, :length] for t in (case.clean, case.corrupted, case.mask)
+        )
         alone = OracleRun(case.model, clean, corrupted, mask, case.score_at[i : i + 1]).run(kept)
         assert_same(alone, case.oracle().run(kept)[i : i + 1])
 
@@ -338,7 +373,9 @@ def test_visits_follow_the_reference() -> None:
     assert [receiver for receiver, _ in found][:15] == receivers
     assert found[0][1] == ["m1", "a1.h1", "a1.h0", "m0", "a0.h1", "a0.h0", "embed"]
     assert found[1][1] == ["a1.h1", "a1.h0", "m0", "a0.h1", "a0.h0", "embed"]
-    assert [senders for _, senders in found[2:8]] == [[f"a1.h{h}<{x}>"] for x in "vkq" for h in (1, 0)]
+    assert [senders for _, senders in found[2:8]] == [
+        [f"a1.h{h}<{x}>"] for x in "vkq" for h in (1, 0)
+    ]
     assert found[8] == ("a1.h1<v>", ["m0", "a0.h1", "a0.h0", "embed"])
     assert found[14] == ("m0", ["a0.h1", "a0.h0", "embed"])
     ascending = dict(visits(config, heads="ascending", mlp=False))
@@ -350,12 +387,16 @@ def test_visits_follow_the_reference() -> None:
 @pytest.mark.parametrize("mlp", [False, True])
 def test_visits_cover_every_edge_once(direct: bool, mlp: bool) -> None:
     config = GPT2Config(n_layer=3, n_head=4)
-    visited = [f"{s}->{r}" for r, senders in visits(config, direct=direct, mlp=mlp) for s in senders]
+    visited = [
+        f"{s}->{r}" for r, senders in visits(config, direct=direct, mlp=mlp) for s in senders
+    ]
     assert sorted(visited) == sorted(edge_names(config, direct, mlp))
 
 
 def small_search() -> tuple[Case, losses.Loss]:
-    """A model small enough for exhaustive checking, with KL to the full model (1.1 if nothing is kept)."""
+    """A model small enough for exhaustive checking, with KL to the full model (1.1 if nothing is
+    kept).
+    """
     case = make_case(n_head=2, n_embd=16, initializer_range=0.5)
     return case, losses.kl_divergence(case.scored(case.hugging_face(case.clean)))
 
@@ -364,10 +405,16 @@ def small_search() -> tuple[Case, losses.Loss]:
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 @pytest.mark.parametrize("threshold", [0.03, 0.1])
-def test_every_decision_is_right(absolute: bool, direct: bool, ablation: Ablation, threshold: float) -> None:
-    """Replay a search: each effect by hooks, each rule by its words, each dead node by walking the graph."""
+def test_every_decision_is_right(
+    absolute: bool, direct: bool, ablation: Ablation, threshold: float
+) -> None:
+    """Replay a search: each effect by hooks, each rule by its words, each dead node by walking the
+    graph.
+    """
     case, loss = small_search()
-    decisions = oracle_acdc(case.oracle(ablation), loss, threshold, absolute=absolute, direct=direct)
+    decisions = oracle_acdc(
+        case.oracle(ablation), loss, threshold, absolute=absolute, direct=direct
+    )
     assert sorted(d.edge for d in decisions) == sorted(every_edge(case, direct))
     kept = every_edge(case, direct)
     current = loss(case.hooked(kept, ablation, direct)).mean().item()
@@ -393,7 +440,9 @@ def test_absolute_keeps_what_the_signed_test_removes() -> None:
     """A removal that lowers the loss by more than the threshold passes only the signed test."""
     case, _ = small_search()
     loss = losses.negative_logit_difference(torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6]))
-    signed, absolute = (oracle_acdc(case.oracle(), loss, 0.1, absolute=choice) for choice in (False, True))
+    signed, absolute = (
+        oracle_acdc(case.oracle(), loss, 0.1, absolute=choice) for choice in (False, True)
+    )
     first = next(i for i, decision in enumerate(signed) if decision.effect < -0.1)
     assert signed[:first] == absolute[:first]
     assert signed[first].effect == absolute[first].effect
@@ -420,7 +469,9 @@ def alive(reader: str, kept: set[str], direct: bool) -> bool:
 
 
 def test_removals_into_dead_nodes_change_nothing() -> None:
-    """The rule 'untested, effect 0' is exact: after such a removal the logits are the same, bit for bit."""
+    """The rule 'untested, effect 0' is exact: after such a removal the logits are the same, bit for
+    bit.
+    """
     case, loss = small_search()
     run, kept, seen = case.oracle(), every_edge(case), 0
     for decision in oracle_acdc(run, loss, 0.1):
@@ -440,7 +491,9 @@ def test_extreme_thresholds() -> None:
     everything_removed = oracle_acdc(run, loss, torch.inf)
     assert not any(d.kept for d in everything_removed)
     into_logits = upstream_of(case.model.config)["logits"]
-    assert [d.tested for d in everything_removed] == [d.edge.endswith("->logits") for d in everything_removed]
+    assert [d.tested for d in everything_removed] == [
+        d.edge.endswith("->logits") for d in everything_removed
+    ]
     assert sum(d.tested for d in everything_removed) == len(into_logits)
 
 
@@ -448,8 +501,12 @@ def test_equality_keeps_the_edge() -> None:
     """The test is strict: with a loss that never moves, threshold 0 keeps everything."""
     case, _ = small_search()
     run = case.oracle()
-    assert all(d.kept and d.effect == 0 for d in oracle_acdc(run, lambda logits: 0 * logits[:, 0], 0.0))
-    assert all(d.kept for d in oracle_acdc(run, lambda logits: 0 * logits[:, 0], 0.0, absolute=True))
+    assert all(
+        d.kept and d.effect == 0 for d in oracle_acdc(run, lambda logits: 0 * logits[:, 0], 0.0)
+    )
+    assert all(
+        d.kept for d in oracle_acdc(run, lambda logits: 0 * logits[:, 0], 0.0, absolute=True)
+    )
 
 
 def test_models_with_silent_mlps_may_leave_them_out() -> None:
@@ -478,12 +535,16 @@ def test_eap_uses_hugging_faces_own_gradients() -> None:
     answer, distractor = torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6])
     loss = losses.negative_logit_difference(answer, distractor)
     gradients = gradients_by_hooks(case, loss)
-    clean, corrupted = (trace(case.model, tokens, case.mask) for tokens in (case.clean, case.corrupted))
+    clean, corrupted = (
+        trace(case.model, tokens, case.mask) for tokens in (case.clean, case.corrupted)
+    )
     scores = explicit_eap(case.oracle(), loss)
     assert list(scores) == edge_names(case.model.config)
     for edge, score in scores.items():
         writer, reader = edge.split("->")
-        expected = ((corrupted.writers[writer] - clean.writers[writer]) * gradients[reader]).sum().item()
+        expected = (
+            ((corrupted.writers[writer] - clean.writers[writer]) * gradients[reader]).sum().item()
+        )
         assert score == pytest.approx(expected, abs=1e-9), edge
         assert abs(score) > 1e-9, edge
 
@@ -544,7 +605,10 @@ def test_eap_is_the_slope_of_the_loss() -> None:
 def test_losses_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 3.0]], dtype=torch.float64)
     answer, distractor = torch.tensor([2, 1]), torch.tensor([0, 0])
-    p = torch.exp(logits[0, 2]) / logits[0].exp().sum(), torch.exp(logits[1, 1]) / logits[1].exp().sum()
+    p = (
+        torch.exp(logits[0, 2]) / logits[0].exp().sum(),
+        torch.exp(logits[1, 1]) / logits[1].exp().sum(),
+    )
     probability = torch.stack(p)
     assert losses.negative_logit_difference(answer, distractor)(logits).tolist() == [1.0, -3.0]
     assert losses.negative_logit(answer)(logits).tolist() == [-1.0, -3.0]
@@ -558,7 +622,9 @@ def test_losses_by_hand() -> None:
 
 
 def test_kl_by_torch_and_its_zero() -> None:
-    full, circuit = torch.randn(2, 4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    full, circuit = torch.randn(
+        2, 4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     expected = torch.nn.functional.kl_div(
         circuit.log_softmax(-1), full.log_softmax(-1), log_target=True, reduction="none"
     ).sum(-1)

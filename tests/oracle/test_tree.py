@@ -1,4 +1,6 @@
-"""The recursion, proved against Hugging Face itself: all on one prompt it is the model, unrolled it is a swap."""
+"""The recursion, proved against Hugging Face itself: all on one prompt it is the model, unrolled it
+is a swap.
+"""
 
 from typing import Any
 
@@ -17,11 +19,15 @@ WRITERS_AFTER = {"m1": ["a2.h0", "a2.h1", "a2.h2", "a2.h3", "m2"], "a2.h1": ["m2
 def oracle_of(family: str) -> TreeOracle:
     case = make_case(family)
     rows = zip(case.clean.tolist(), LENGTHS, PLACES, strict=True)
-    return TreeOracle(case.model, [Prompt(tokens[:length], places) for tokens, length, places in rows])
+    return TreeOracle(
+        case.model, [Prompt(tokens[:length], places) for tokens, length, places in rows]
+    )
 
 
 def unrolled(oracle: TreeOracle, node: str, feeds: str, reference: int, leaf: Claim) -> Claim:
-    """Everything between a node and the leaf's, unrolled, all on the reference; the leaf wherever it is read."""
+    """Everything between a node and the leaf's, unrolled, all on the reference; the leaf wherever
+    it is read.
+    """
     children = []
     for letter in "qkv" if ".h" in node else "x":
         reader = f"{node}<{letter}>" if ".h" in node else node
@@ -44,16 +50,28 @@ def test_read_everywhere_the_same_it_is_hugging_faces_model(family: str) -> None
         with torch.no_grad():
             expected = model(torch.tensor([prompt.tokens])).logits[0, -1]
         mlp = Claim("m1", (), "x", i, [Claim("a0.h1", ("A",), "x", i)])
-        head = Claim("a1.h0", ("B",), "x", i, [Claim("m0", (), "k", i), Claim("embed", ("A",), "q", i)])
+        head = Claim(
+            "a1.h0", ("B",), "x", i, [Claim("m0", (), "k", i), Claim("embed", ("A",), "q", i)]
+        )
         assert_close(oracle.logits(Claim("logits", (), "", i, [mlp, head]), i), expected)
-        writers = [edge.partition("->")[0] for edge in edge_names(model.config) if edge.endswith("->logits")]
+        writers = [
+            edge.partition("->")[0]
+            for edge in edge_names(model.config)
+            if edge.endswith("->logits")
+        ]
         each = {("x", writer): i for writer in writers}
         assert_close(oracle.logits(Claim("logits", (), "", each, [head]), i), expected)
 
 
-@pytest.mark.parametrize(("node", "roles"), [("m2", ("A",)), ("a2.h1", ("A",)), ("m1", ()), ("m1", ("A", "B"))])
-def test_unrolled_with_one_leaf_it_is_the_swap_of_that_leaf(node: str, roles: tuple[str, ...]) -> None:
-    """Every path from the leaf to the output is in the tree, so that it does what a swap does by itself."""
+@pytest.mark.parametrize(
+    ("node", "roles"), [("m2", ("A",)), ("a2.h1", ("A",)), ("m1", ()), ("m1", ("A", "B"))]
+)
+def test_unrolled_with_one_leaf_it_is_the_swap_of_that_leaf(
+    node: str, roles: tuple[str, ...]
+) -> None:
+    """Every path from the leaf to the output is in the tree, so that it does what a swap does by
+    itself.
+    """
     oracle = oracle_of("gpt2")
     moved = 0.0
     for base in range(3):
@@ -73,7 +91,9 @@ def test_a_neuron_is_its_activation_times_its_row() -> None:
     hidden: list[torch.Tensor] = []
     with (
         torch.no_grad(),
-        installed(block.mlp.c_proj.register_forward_pre_hook(lambda _m, args: hidden.append(args[0]))),
+        installed(
+            block.mlp.c_proj.register_forward_pre_hook(lambda _m, args: hidden.append(args[0]))
+        ),
     ):
         oracle.family.model(torch.tensor([oracle.prompts[0].tokens]))
     expected = hidden[0][0][:, 7, None] * block.mlp.c_proj.weight[7]

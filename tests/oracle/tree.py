@@ -1,6 +1,8 @@
-"""A tree of claims, one reference at a time: causal scrubbing's recursion, written out on Hugging Face's own weights.
+"""A tree of claims, one reference at a time: causal scrubbing's recursion, written out on Hugging
+Face's own weights.
 
-And swaps by hooks inside Hugging Face's forward pass of GPT-2, which share nothing with the recursion.
+And swaps by hooks inside Hugging Face's forward pass of GPT-2, which share nothing with the
+recursion.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +30,9 @@ class Prompt:
 
 @dataclass
 class Claim:
-    """A node (``a0.h1``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and the prompts that it reads."""
+    """A node (``a0.h1``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and the prompts
+    that it reads.
+    """
 
     node: str
     roles: tuple[str, ...]
@@ -39,7 +43,9 @@ class Claim:
 
 @dataclass
 class Run:
-    """One prompt's plain run, each entry [position, d]: what writers write, heads before a post-norm, streams read."""
+    """One prompt's plain run, each entry [position, d]: what writers write, heads before a
+    post-norm, streams read.
+    """
 
     values: dict[str, Tensor]
     raw: dict[str, Tensor]
@@ -64,8 +70,12 @@ class TreeOracle:
         """What a claim's node writes, at the reference's positions."""
         if not claim.children:
             assert isinstance(claim.donors, int)
-            return self._moved(self.written(claim.node, claim.donors), reference, claim.donors, claim.roles)
-        inputs = {letter: self._read(claim, letter, reference) for letter in self._letters(claim.node)}
+            return self._moved(
+                self.written(claim.node, claim.donors), reference, claim.donors, claim.roles
+            )
+        inputs = {
+            letter: self._read(claim, letter, reference) for letter in self._letters(claim.node)
+        }
         if "." not in claim.node or ".n" in claim.node:
             return self._mlp(claim.node, inputs["x"])
         layer, head = map(int, claim.node[1:].split(".h"))
@@ -80,7 +90,9 @@ class TreeOracle:
         return self.family.finish(layer, shares | {claim.node: own})[claim.node]
 
     def _read(self, claim: Claim, letter: str, reference: int) -> Tensor:
-        """What a claim reads through one input: its prompt's stream, with its children's values in their places."""
+        """What a claim reads through one input: its prompt's stream, with its children's values in
+        their places.
+        """
         reader = f"{claim.node}<{letter}>" if letter in "qkv" else claim.node.partition(".n")[0]
         children = [child for child in claim.children if child.feeds == letter]
         first = [] if claim.node == "logits" else [r for c in [*children, claim] for r in c.roles]
@@ -97,17 +109,23 @@ class TreeOracle:
                     done.add((child.node, position))
         return x
 
-    def _background(self, claim: Claim, letter: str, reader: str, reference: int, first: list[str]) -> Tensor:
+    def _background(
+        self, claim: Claim, letter: str, reader: str, reference: int, first: list[str]
+    ) -> Tensor:
         """What is read where nothing is claimed."""
         site = reader.partition(".")[0]
         if isinstance(claim.donors, int):
-            return self._moved(self.runs[claim.donors].streams[site], reference, claim.donors, first).clone()
+            return self._moved(
+                self.runs[claim.donors].streams[site], reference, claim.donors, first
+            ).clone()
         constants = self.runs[reference].streams[site]
         writers = [w for w in self.runs[reference].values if f"{w}->{reader}" in self.edges]
         constants = constants - sum(self.runs[reference].values[w] for w in writers)
         for writer in writers:
             donor = self._donor(claim, letter, writer)
-            constants = constants + self._moved(self.runs[donor].values[writer], reference, donor, first)
+            constants = constants + self._moved(
+                self.runs[donor].values[writer], reference, donor, first
+            )
         return constants
 
     def _donor(self, claim: Claim, letter: str, writer: str) -> int:
@@ -137,7 +155,11 @@ class TreeOracle:
     def written(self, node: str, prompt: int) -> Tensor:
         """What a node writes in a prompt's plain run."""
         run = self.runs[prompt]
-        return self._mlp(node, run.streams[node.partition(".n")[0]]) if ".n" in node else run.values[node]
+        return (
+            self._mlp(node, run.streams[node.partition(".n")[0]])
+            if ".n" in node
+            else run.values[node]
+        )
 
     def _mlp(self, node: str, x: Tensor) -> Tensor:
         """What an MLP writes, or one neuron of it: that is what is missing if it is silenced."""
@@ -184,15 +206,19 @@ class TreeOracle:
 
 
 @torch.no_grad()
-def swapped_logits(model: Any, oracle: TreeOracle, base: int, donors: dict[tuple[str, tuple[str, ...]], int]) -> Tensor:
-    """Logits [vocab] at the last token of GPT-2 on ``base``, in which these nodes write what they do on their donors.
+def swapped_logits(
+    model: Any, oracle: TreeOracle, base: int, donors: dict[tuple[str, tuple[str, ...]], int]
+) -> Tensor:
+    """Logits [vocab] at the last token of GPT-2 on ``base``, in which these nodes write what they
+    do on their donors.
 
     Hooks exchange what the donors' own runs of Hugging Face's model have at the same modules.
     """
     prompts, handles = oracle.prompts, []
     own = prompts[base]
     caught = {  # before any hook is set
-        node: _caught(model, prompts[donor].tokens, *_where(model, node)) for (node, _), donor in donors.items()
+        node: _caught(model, prompts[donor].tokens, *_where(model, node))
+        for (node, _), donor in donors.items()
     }
     for (node, roles), donor in donors.items():
         module, inward, columns = _where(model, node)
@@ -201,7 +227,11 @@ def swapped_logits(model: Any, oracle: TreeOracle, base: int, donors: dict[tuple
         here = [own.places[role] for role in roles] or list(range(len(own.tokens)))
 
         def exchange(
-            x: Tensor, theirs: Tensor = theirs, to: list[int] = to, here: list[int] = here, columns: slice = columns
+            x: Tensor,
+            theirs: Tensor = theirs,
+            to: list[int] = to,
+            here: list[int] = here,
+            columns: slice = columns,
         ) -> Tensor:
             x = x.clone()
             for position in here:
@@ -209,7 +239,11 @@ def swapped_logits(model: Any, oracle: TreeOracle, base: int, donors: dict[tuple
             return x
 
         if inward:
-            handles.append(module.register_forward_pre_hook(lambda _m, args, f=exchange: (f(args[0]), *args[1:])))
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda _m, args, f=exchange: (f(args[0]), *args[1:])
+                )
+            )
         else:
             handles.append(module.register_forward_hook(lambda _m, _args, out, f=exchange: f(out)))
     with installed(*handles):
@@ -217,7 +251,9 @@ def swapped_logits(model: Any, oracle: TreeOracle, base: int, donors: dict[tuple
 
 
 def _where(model: Any, node: str) -> tuple[Any, bool, slice]:
-    """The module at which a node of GPT-2 can be exchanged, whether it is the module's input, and its columns there."""
+    """The module at which a node of GPT-2 can be exchanged, whether it is the module's input, and
+    its columns there.
+    """
     base, everything = model.transformer, slice(None)
     if node == "embed":
         return base.h[0], True, everything
@@ -234,7 +270,9 @@ def _where(model: Any, node: str) -> tuple[Any, bool, slice]:
 def _caught(model: Any, tokens: list[int], module: Any, inward: bool, _columns: slice) -> Tensor:
     """A module's input, or output, on a prompt."""
     found: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _m, args, out: found.append(args[0] if inward else out))
+    hook = module.register_forward_hook(
+        lambda _m, args, out: found.append(args[0] if inward else out)
+    )
     with installed(hook):
         model(torch.tensor([tokens]))
     return found[0]

@@ -20,15 +20,22 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
 
-# Each program here runs once or twice, so that the machine code is left as it comes: the same operations of XLA, less
-# polished by LLVM. What users run is compiled as they compile it: every test that goes through the engine's programs.
+# Each program here runs once or twice, so that the machine code is left as it comes: the same
+# operations of XLA, less polished by LLVM. What users run is compiled as they compile it: every
+# test that goes through the engine's programs.
 unpolished = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 LENGTH = 13  # longer than every window and original context of the cases
 
 
-def save_random(folder: Path, model_type: str, seed: int = 0, scale: float = 0.3, **fields: Any) -> Path:
-    """Write a random model; with weights of this standard deviation every setting shows in the logits."""
-    config = AutoConfig.for_model(model_type, bos_token_id=None, eos_token_id=None, pad_token_id=None, **fields)
+def save_random(
+    folder: Path, model_type: str, seed: int = 0, scale: float = 0.3, **fields: Any
+) -> Path:
+    """Write a random model; with weights of this standard deviation every setting shows in the
+    logits.
+    """
+    config = AutoConfig.for_model(
+        model_type, bos_token_id=None, eos_token_id=None, pad_token_id=None, **fields
+    )
     torch.manual_seed(seed)
     logging.disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -47,7 +54,9 @@ def random_tokens(vocab: int, batch: int = 3, length: int = LENGTH, seed: int = 
     return np.random.default_rng(seed).integers(0, vocab, (batch, length))
 
 
-def run_ours(model: LanguageModel, tokens: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def run_ours(
+    model: LanguageModel, tokens: np.ndarray, mask: np.ndarray | None = None
+) -> np.ndarray:
     """Our logits, in float32 at least; of full-length prompts if no mask is given."""
     positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
     mask = np.ones(tokens.shape, bool) if mask is None else mask
@@ -61,21 +70,31 @@ def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
 
 
 @unpolished
-def run_masks(network: Transformer, masks: jax.Array, cells: Cells, replaced: jax.Array, clean: Inputs) -> jax.Array:
-    """Logits under each mask, absent edges carrying what the writers [writers, batch, pos, d] are replaced by."""
+def run_masks(
+    network: Transformer, masks: jax.Array, cells: Cells, replaced: jax.Array, clean: Inputs
+) -> jax.Array:
+    """Logits under each mask, absent edges carrying what the writers [writers, batch, pos, d] are
+    replaced by.
+    """
     background = Background.of(network, replaced)
     return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
 
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
-    """Writer values that stand beside `everywhere`: each prompt's counterpart is another one of them."""
+    """Writer values that stand beside `everywhere`: each prompt's counterpart is another one of
+    them.
+    """
     return jnp.repeat(run_writers(network, full_length(tokens))[:, ::-1], tokens.shape[1], axis=1)
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:
     """Each prompt once for each position, scored there."""
-    inputs: Any = jax.tree.map(lambda x: jnp.repeat(x, tokens.shape[1], axis=0), full_length(tokens))
-    return inputs._replace(score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens)))
+    inputs: Any = jax.tree.map(
+        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), full_length(tokens)
+    )
+    return inputs._replace(
+        score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))
+    )
 
 
 def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:

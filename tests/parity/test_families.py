@@ -1,4 +1,6 @@
-"""Laws 1 to 5 for every family: random checkpoints with every field away from its default, through the real path."""
+"""Laws 1 to 5 for every family: random checkpoints with every field away from its default, through
+the real path.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ SHORT = LENGTH // 2
 
 @dataclass(frozen=True)
 class Case:
-    """A checkpoint as we load it, and what transformers makes of some prompts; special if not its family's first."""
+    """A checkpoint as we load it, and what transformers makes of some prompts; special if not its
+    family's first.
+    """
 
     special: bool
     model: LanguageModel
@@ -43,14 +47,18 @@ class Case:
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    folder = save_random(tmp_path_factory.mktemp("m"), request.param.partition(":")[0], **CASES[request.param])
+    folder = save_random(
+        tmp_path_factory.mktemp("m"), request.param.partition(":")[0], **CASES[request.param]
+    )
     model = load_model(folder)
     tokens = random_tokens(model.spec.d_vocab)
     return Case(":" in request.param, model, tokens, run_reference(model, tokens))
 
 
 def test_law_1_writers_add_up_to_the_residual_stream(case: Case) -> None:
-    assert max(residual_errors(case.model, full_length(case.tokens), case.reference.streams)) <= 1e-5
+    assert (
+        max(residual_errors(case.model, full_length(case.tokens), case.reference.streams)) <= 1e-5
+    )
 
 
 def test_law_2_parity(case: Case) -> None:
@@ -60,7 +68,9 @@ def test_law_2_parity(case: Case) -> None:
 
 
 def test_law_5_padding_changes_nothing(case: Case) -> None:
-    """Prompts of half the length, padded with other tokens, are what transformers makes of them alone."""
+    """Prompts of half the length, padded with other tokens, are what transformers makes of them
+    alone.
+    """
     alone = run_reference(case.model, case.tokens[:, :SHORT]).logits
     mask = np.arange(LENGTH)[None, :] < np.array([[SHORT], [LENGTH], [SHORT]])
     padded = run_ours(case.model, case.tokens, mask)
@@ -70,27 +80,41 @@ def test_law_5_padding_changes_nothing(case: Case) -> None:
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["heads", "key-value heads"])
 def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
-    """Full mask = clean run, empty mask = corrupted run, at every position; and no node can be removed unnoticed."""
+    """Full mask = clean run, empty mask = corrupted run, at every position; and no node can be
+    removed unnoticed.
+    """
     if grouped and (case.special or case.model.spec.n_kv_heads == case.model.spec.n_heads):
         pytest.skip("no grouped heads, or not the family's first case")
     graph = case.model.graph(grouped=grouped)
     single = masks_without_one_node(graph)
-    masks = np.stack([np.ones(graph.n_edges, bool), np.zeros(graph.n_edges, bool), *single.values()])
+    masks = np.stack(
+        [np.ones(graph.n_edges, bool), np.zeros(graph.n_edges, bool), *single.values()]
+    )
     network, clean = case.model.transformer, everywhere(case.tokens)
     given, replaced = jnp.asarray(masks, jnp.float32), reversed_batch(network, case.tokens)
     full, empty, *without = np.asarray(run_masks(network, given, Cells.of(graph), replaced, clean))
     theirs = case.reference.logits
     assert np.abs(full - theirs.reshape(full.shape)).max() <= gate(theirs)
     assert np.abs(empty - theirs[::-1].reshape(full.shape)).max() <= gate(theirs)
-    assert not [node for node, logits in zip(single, without, strict=True) if np.abs(logits - full).max() < 1e-5]
+    assert not [
+        node
+        for node, logits in zip(single, without, strict=True)
+        if np.abs(logits - full).max() < 1e-5
+    ]
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if ":" not in name])  # each family's first case
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if ":" not in name]
+)  # each family's first case
 def test_law_2_parity_in_bfloat16(name: str, tmp_path: Any) -> None:
-    """Root mean square of the difference, relative, on weights so small that rounding is not amplified."""
+    """Root mean square of the difference, relative, on weights so small that rounding is not
+    amplified.
+    """
     folder = save_random(tmp_path / "m", name.partition(":")[0], scale=0.1, **CASES[name])
     model = load_model(folder, dtype="bfloat16")
-    shape = (3, LENGTH) if model.spec.experts is None else (40, 4)  # a route taken otherwise spoils all that follows
+    shape = (
+        (3, LENGTH) if model.spec.experts is None else (40, 4)
+    )  # a route taken otherwise spoils all that follows
     tokens = random_tokens(model.spec.d_vocab, *shape)
     settled = positions_with_settled_routes(model, tokens)
     theirs, ours = run_reference(model, tokens).logits[settled], run_ours(model, tokens)[settled]
@@ -99,9 +123,11 @@ def test_law_2_parity_in_bfloat16(name: str, tmp_path: Any) -> None:
 
 
 def positions_with_settled_routes(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """Where no router of a mixture of experts had a choice, here or before, that bfloat16 could take otherwise.
+    """Where no router of a mixture of experts had a choice, here or before, that bfloat16 could
+    take otherwise.
 
-    A token sent to another expert is another computation, between transformers' own two precisions too.
+    A token sent to another expert is another computation, between transformers' own two precisions
+    too.
     """
     settled = np.ones(tokens.shape, bool)
     if model.spec.experts is None:
@@ -112,7 +138,9 @@ def positions_with_settled_routes(model: LanguageModel, tokens: np.ndarray) -> n
     for logits in routers:
         ordered = logits.sort(-1, descending=True).values.reshape(*tokens.shape, -1).numpy()
         n = model.spec.experts.n_active
-        settled &= ordered[..., n - 1] - ordered[..., n] > 0.02  # some five times what bfloat16 does to them
+        settled &= (
+            ordered[..., n - 1] - ordered[..., n] > 0.02
+        )  # some five times what bfloat16 does to them
     settled = np.logical_and.accumulate(settled, axis=1)
     assert settled.mean() > 0.2, "too few left to compare"
     return settled

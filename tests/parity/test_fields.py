@@ -20,7 +20,13 @@ from tests.parity.cases import CASES
 from tests.parity.harness import gate, random_tokens, run_ours, save_random
 
 HUGGING_FACE = [name for name in families.names() if name != "transformer_lens"]
-LEGACY = {"rope_scaling", "rope_theta", "partial_rotary_factor", "rotary_pct", "rotary_emb_base"}  # spellings of before
+LEGACY = {
+    "rope_scaling",
+    "rope_theta",
+    "partial_rotary_factor",
+    "rotary_pct",
+    "rotary_emb_base",
+}  # spellings of before
 
 
 def defaults(model_type: str) -> dict[str, Any]:
@@ -39,7 +45,13 @@ def test_every_family_has_a_case() -> None:
 @pytest.mark.parametrize("model_type", HUGGING_FACE)
 def test_every_default_field_is_known(model_type: str) -> None:
     family = families[model_type]
-    known = family.handled | family.irrelevant | set(family.required) | COMMON_IRRELEVANT | set(COMMON_REQUIRED)
+    known = (
+        family.handled
+        | family.irrelevant
+        | set(family.required)
+        | COMMON_IRRELEVANT
+        | set(COMMON_REQUIRED)
+    )
     assert not set(defaults(model_type)) - known
     assert not family.handled & (family.irrelevant | set(family.required))
 
@@ -48,14 +60,21 @@ def test_every_default_field_is_known(model_type: str) -> None:
 def test_the_cases_of_a_family_move_every_handled_field(model_type: str) -> None:
     default = defaults(model_type)
     cases = [configured(name) for name in CASES if name.partition(":")[0] == model_type]
-    still = {f for f in default if f in families[model_type].handled and all(c.get(f) == default[f] for c in cases)}
+    still = {
+        f
+        for f in default
+        if f in families[model_type].handled and all(c.get(f) == default[f] for c in cases)
+    }
     assert not still
 
 
 @pytest.mark.parametrize("model_type", HUGGING_FACE)
 def test_unknown_fields_are_refused_by_name_and_file(model_type: str) -> None:
     config = defaults(model_type) | {"brand_new_gate": 0.5}
-    with pytest.raises(ModelError, match=rf"brand_new_gate = 0.5; a field that .*families\.{model_type} does not know"):
+    with pytest.raises(
+        ModelError,
+        match=rf"brand_new_gate = 0.5; a field that .*families\.{model_type} does not know",
+    ):
         families[model_type].check(config)
 
 
@@ -72,13 +91,19 @@ def moved_before(name: str, field: str, default: Any) -> bool:
     """Whether an earlier case of the same family has the field away from its default already."""
     family, *_ = name.partition(":")
     earlier = itertools.takewhile(lambda other: other != name, CASES)
-    return any(configured(other).get(field) != default for other in earlier if other.partition(":")[0] == family)
+    return any(
+        configured(other).get(field) != default
+        for other in earlier
+        if other.partition(":")[0] == family
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_fields_put_back_to_their_defaults_one_by_one(name: str, tmp_path: Path) -> None:
-    """A field that we read wrongly, or not at all, would part us from transformers. What changes shapes is refused."""
+    """A field that we read wrongly, or not at all, would part us from transformers. What changes
+    shapes is refused.
+    """
     model_type = name.partition(":")[0]
     folder = save_random(tmp_path / "m", model_type, **CASES[name])
     path = folder / "config.json"

@@ -1,4 +1,6 @@
-"""Tokenizers of both sorts that grammars must live with: one token per word, and byte pairs as GPT-2's."""
+"""Tokenizers of both sorts that grammars must live with: one token per word, and byte pairs as
+GPT-2's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from circuitgraph.models import tokenizer as ours
 
 
 def word_level(words: Iterable[str]) -> ours.Tokenizer:
-    """One token per word or run of signs; spaces are ignored, and a number of four digits is two tokens."""
+    """One token per word or run of signs; spaces are ignored, and a number of four digits is two
+    tokens.
+    """
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(["<unk>", *words]))}
     backend = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
     years = pre_tokenizers.Split(Regex(r"(?<=\d\d)(?=\d\d)"), "isolated")
@@ -22,7 +26,8 @@ def word_level(words: Iterable[str]) -> ours.Tokenizer:
 
 
 def byte_pairs(*texts: str) -> ours.Tokenizer:
-    """Byte-level BPE: words that occur in the texts, as they occur there, are one token; all others split.
+    """Byte-level BPE: words that occur in the texts, as they occur there, are one token; all others
+    split.
 
     Earlier texts are more frequent, so that their words are merged before those of later ones.
     """

@@ -1,4 +1,6 @@
-"""The grammar of sums: what is asked, digit by digit or number by number, and what each corruption changes."""
+"""The grammar of sums: what is asked, digit by digit or number by number, and what each corruption
+changes.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,10 @@ def test_every_pair_is_what_the_grammar_says(
         assert str(value(c, other, d)).startswith(theirs + str(pair.distractor))
         if kind == "numbers":
             assert (known, pair.answer) == ("", str(value(a, operator, b)))
-        changed = {"operands": operator == other, "operator": (a, b) == (c, d) and operator != other}
+        changed = {
+            "operands": operator == other,
+            "operator": (a, b) == (c, d) and operator != other,
+        }
         assert changed.get(corruption, operator == other and (a == c) != (b == d))
 
 
@@ -94,7 +99,12 @@ def test_roles_are_where_they_say(digits: Tokenizer, numbers: Tokenizer) -> None
 
 def test_every_number_of_digits_and_every_place_occurs(digits: Tokenizer) -> None:
     prompts = [said(pair.clean) for pair in addition(digits).pairs(400, "evaluation")]
-    assert {(len(str(a)), len(str(b))) for a, _, b, _ in prompts} == {(1, 1), (1, 2), (2, 1), (2, 2)}
+    assert {(len(str(a)), len(str(b))) for a, _, b, _ in prompts} == {
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    }
     assert {len(known) for *_, known in prompts} == {0, 1, 2}
     first = [said(pair.clean) for pair in addition(digits, place="first").pairs(50, "evaluation")]
     assert {known for *_, known in first} == {""}
@@ -134,7 +144,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "said"), BAD)
-def test_choices_that_there_are_not(digits: Tokenizer, arguments: dict[str, Any], said: str) -> None:
+def test_choices_that_there_are_not(
+    digits: Tokenizer, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ArgumentError, match=said):
         addition(digits, **arguments)
 

@@ -34,7 +34,9 @@ def plain() -> Tokenizer:
 def bpe() -> Tokenizer:
     """Knows the first ten nouns, but not the plural of the third."""
     nouns = [form for pair in NOUNS[:10] for form in pair if form != NOUNS[2][1]]
-    return byte_pairs("The" + "".join(f" {word}" for word in [*OTHERS[1:], *VERB_FORMS]) + "".join(nouns))
+    return byte_pairs(
+        "The" + "".join(f" {word}" for word in [*OTHERS[1:], *VERB_FORMS]) + "".join(nouns)
+    )
 
 
 def nouns_of(text: str) -> list[str]:
@@ -61,7 +63,12 @@ def kind_of(pair: Pair) -> str:
     verbs=st.sampled_from(list(VERBS)),
 )
 def test_every_pair_is_what_the_grammar_says(
-    request: pytest.FixtureRequest, kind: str, seed: int, attractors: str, corruption: str, verbs: str
+    request: pytest.FixtureRequest,
+    kind: str,
+    seed: int,
+    attractors: str,
+    corruption: str,
+    verbs: str,
 ) -> None:
     tokenizer = request.getfixturevalue(kind)
     if (attractors, corruption) == ("none", "attractor"):
@@ -72,7 +79,9 @@ def test_every_pair_is_what_the_grammar_says(
         assert kind_of(pair) == attractors if attractors != "mixed" else kind_of(pair) in KINDS
         clean, corrupted = numbers(pair.clean), numbers(pair.corrupted)
         changed = 0 if corruption == "subject" else 1
-        assert [a != b for a, b in zip(clean, corrupted, strict=True)] == [i == changed for i in range(len(clean))]
+        assert [a != b for a, b in zip(clean, corrupted, strict=True)] == [
+            i == changed for i in range(len(clean))
+        ]
         assert (pair.distractor, pair.answer) == (VERBS[verbs] if clean[0] else VERBS[verbs][::-1])
         assert set(pair.right) == {forms[clean[0]] for forms in VERBS.values()}
         assert set(pair.wrong) == {forms[not clean[0]] for forms in VERBS.values()}
@@ -91,7 +100,9 @@ def test_every_kind_and_noun_occurs(plain: Tokenizer) -> None:
 
 def test_splits_are_disjoint(plain: Tokenizer) -> None:
     seen = {pair.clean for pair in agreement(plain, 1, attractors="none").pairs(200, "discovery")}
-    judged = {pair.clean for pair in agreement(plain, 2, attractors="none").pairs(200, "evaluation")}
+    judged = {
+        pair.clean for pair in agreement(plain, 2, attractors="none").pairs(200, "evaluation")
+    }
     assert seen.isdisjoint(judged)
 
 
@@ -99,7 +110,9 @@ def test_nouns_that_split_are_left_out_in_both_numbers_and_said(bpe: Tokenizer) 
     task = agreement(bpe)
     assert NOUNS[2][1].strip() in "".join(task.notes).split("nouns ")[1].split(".")[0].split(", ")
     used = {noun for pair in task.pairs(400, "discovery") for noun in nouns_of(pair.clean)}
-    assert used == {form.strip() for pair in NOUNS[:10] for form in pair} - {form.strip() for form in NOUNS[2]}
+    assert used == {form.strip() for pair in NOUNS[:10] for form in pair} - {
+        form.strip() for form in NOUNS[2]
+    }
 
 
 def test_verbs_that_are_missing_are_neither_right_nor_wrong() -> None:
@@ -126,6 +139,8 @@ def test_too_few_nouns() -> None:
         ({"attractors": "none", "corruption": "attractor"}, "leaves nothing to change"),
     ],
 )
-def test_arguments_that_make_no_sense(plain: Tokenizer, arguments: dict[str, Any], message: str) -> None:
+def test_arguments_that_make_no_sense(
+    plain: Tokenizer, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ArgumentError, match=message):
         agreement(plain, **arguments)

@@ -62,12 +62,22 @@ def test_every_pair_is_what_the_grammar_says(
         assert [corrupted[i] for i in (1, 3, 5, 7)] == [clean[i] for i in (1, 3, 5, 7)]
         assert {corrupted[4], corrupted[6]}.isdisjoint({*defined, *changed})
         replaced = [i for i in range(6) if changed[i] != defined[i]]
-        assert replaced == ([first, first + 1, first + 2] if corruption == "random-arguments" else [])
+        assert replaced == (
+            [first, first + 1, first + 2] if corruption == "random-arguments" else []
+        )
         assert len({*changed, *(defined[i] for i in replaced)}) == 6 + len(replaced)
         tokens, names = tokenizer.encode(pair.clean), defined[first:]
-        for role, name in zip(("A_def", "B_def", "C_def", "A_doc", "B_doc"), [*names[:3], *names[:2]], strict=True):
+        for role, name in zip(
+            ("A_def", "B_def", "C_def", "A_doc", "B_doc"), [*names[:3], *names[:2]], strict=True
+        ):
             assert tokenizer.encode(f" {name}") == [tokens[pair.roles[role]]]
-        assert pair.roles["A_def"] < pair.roles["A_doc"] < pair.roles["B_doc"] < pair.roles["param"] == len(tokens) - 1
+        assert (
+            pair.roles["A_def"]
+            < pair.roles["A_doc"]
+            < pair.roles["B_doc"]
+            < pair.roles["param"]
+            == len(tokens) - 1
+        )
 
 
 def test_the_answer_stands_at_every_place_from_the_third_on(plain: Tokenizer) -> None:
@@ -86,14 +96,18 @@ def test_splits_are_disjoint(plain: Tokenizer) -> None:
 
 def test_names_that_split_are_left_out_and_said(bpe: Tokenizer) -> None:
     task = docstring(bpe)
-    assert all(word in "".join(task.notes) for word in (*ARGUMENTS.split()[20:], *NOUNS.split()[10:]))
+    assert all(
+        word in "".join(task.notes) for word in (*ARGUMENTS.split()[20:], *NOUNS.split()[10:])
+    )
     used = {name for pair in task.pairs(200, "discovery") for name in (*pair.wrong, *pair.right)}
     assert used == {f" {name}" for name in ARGUMENTS.split()[:20]}
 
 
 def test_too_few_names() -> None:
     few = word_level([*SIGNS, *ARGUMENTS.split()[:10], *NOUNS.split()])
-    with pytest.raises(DataError, match=r"Only 10 of \d+ names of arguments are one token .* 11 are needed"):
+    with pytest.raises(
+        DataError, match=r"Only 10 of \d+ names of arguments are one token .* 11 are needed"
+    ):
         docstring(few)
 
 

@@ -1,4 +1,6 @@
-"""The greater-than grammar: what is right and wrong, which years are used, and what each corruption changes."""
+"""The greater-than grammar: what is right and wrong, which years are used, and what each corruption
+changes.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,15 @@ def plain() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def bpe() -> Tokenizer:
-    """As GPT-2's: a century and its round or famous years are tokens, and so is every pair of digits."""
+    """As GPT-2's: a century and its round or famous years are tokens, and so is every pair of
+    digits.
+    """
     nouns = " ".join(NOUNS.split()[:12])
     centuries = " ".join(f"from {century} to" for century in CENTURIES[:7])
     return byte_pairs(
-        centuries, " ".join(f"x{e}" for e in ENDINGS), f"{FRAME} The {nouns} from 1200 to 1415 to 1789 to"
+        centuries,
+        " ".join(f"x{e}" for e in ENDINGS),
+        f"{FRAME} The {nouns} from 1200 to 1415 to 1789 to",
     )
 
 
@@ -61,7 +67,12 @@ def test_every_pair_is_what_the_grammar_says(
         assert [int(wrong) for wrong in pair.wrong] == list(range(int(ending) + 1))
         assert (pair.answer, pair.distractor) == (pair.right[0], ending)
         tokens = tokenizer.encode(pair.clean)
-        for role, text in {"noun": f" {noun}", "XX1": f" {century}", "YY": ending, "XX2": f" {century}"}.items():
+        for role, text in {
+            "noun": f" {noun}",
+            "XX1": f" {century}",
+            "YY": ending,
+            "XX2": f" {century}",
+        }.items():
             assert tokenizer.encode(text) == [tokens[pair.roles[role]]]
         assert pair.roles["YY"] == pair.roles["XX1"] + 1
         assert pair.roles["XX2"] == len(tokens) - 1
@@ -116,5 +127,7 @@ def test_years_of_one_token_are_refused_where_no_century_has_enough_others() -> 
 
 
 def test_unknown_corruption(plain: Tokenizer) -> None:
-    with pytest.raises(ArgumentError, match="corruption is '01': expected one of year-01, other-year"):
+    with pytest.raises(
+        ArgumentError, match="corruption is '01': expected one of year-01, other-year"
+    ):
         greater_than(plain, corruption="01")

@@ -1,4 +1,6 @@
-"""The induction grammar: what a prompt is, that supply is unlimited, and that the splits never meet."""
+"""The induction grammar: what a prompt is, that supply is unlimited, and that the splits never
+meet.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,14 @@ def test_every_length_and_place_occurs(words: Words) -> None:
 @settings(max_examples=40)
 @given(one=seeds, other=seeds)
 def test_discovery_and_evaluation_never_share_a_prompt(words: Words, one: int, other: int) -> None:
-    seen = {pair.clean for pair in induction(words, one, min_words=3, max_words=4).pairs(60, "discovery")}
-    judged = {pair.clean for pair in induction(words, other, min_words=3, max_words=4).pairs(60, "evaluation")}
+    seen = {
+        pair.clean
+        for pair in induction(words, one, min_words=3, max_words=4).pairs(60, "discovery")
+    }
+    judged = {
+        pair.clean
+        for pair in induction(words, other, min_words=3, max_words=4).pairs(60, "evaluation")
+    }
     assert len(seen) == len(judged) == 60
     assert seen.isdisjoint(judged)
     assert {split_of(words.encode(text)) for text in seen} == {"discovery"}
@@ -58,7 +66,9 @@ def test_discovery_and_evaluation_never_share_a_prompt(words: Words, one: int, o
 
 @given(seed=seeds)
 @settings(max_examples=20)
-def test_prompts_depend_on_the_seed_only_and_a_longer_list_begins_with_a_shorter(words: Words, seed: int) -> None:
+def test_prompts_depend_on_the_seed_only_and_a_longer_list_begins_with_a_shorter(
+    words: Words, seed: int
+) -> None:
     task = induction(words, seed)
     again, more = induction(words, seed).pairs(5, "evaluation"), task.pairs(12, "evaluation")
     assert task.pairs(5, "evaluation") == again == more[:5]
@@ -73,13 +83,17 @@ def test_supply_is_unlimited(words: Words) -> None:
 
 def test_grammar_that_runs_dry_says_so() -> None:
     task = induction(Words(["aa", "bb", "cc", "dd"]), min_words=3, max_words=3)
-    with pytest.raises(DataError, match=r"yielded only \d+ different discovery prompts where 100 were asked for"):
+    with pytest.raises(
+        DataError, match=r"yielded only \d+ different discovery prompts where 100 were asked for"
+    ):
         task.pairs(100, "discovery")
 
 
 def test_too_small_a_vocabulary_is_refused_and_the_remedy_works() -> None:
     few = Words(["aa", "bb", "cc", "dd", "ee", "ff", "gg"])
-    with pytest.raises(DataError, match=r"16 words need 30 different words, .* only 7 .* max_words of at most 4"):
+    with pytest.raises(
+        DataError, match=r"16 words need 30 different words, .* only 7 .* max_words of at most 4"
+    ):
         induction(few)
     assert induction(few, min_words=3, max_words=4).pairs(1, "discovery")
 
@@ -91,7 +105,9 @@ def test_lengths_that_make_no_sense(words: Words, low: int, high: int) -> None:
 
 
 def test_unknown_argument_gets_the_nearest_match(words: Words) -> None:
-    with pytest.raises(UnknownNameError, match=r"argument of task 'induction' 'max_word'.*'max_words'"):
+    with pytest.raises(
+        UnknownNameError, match=r"argument of task 'induction' 'max_word'.*'max_words'"
+    ):
         induction(words, max_word=5)
 
 

@@ -1,4 +1,6 @@
-"""The IOI grammar: who stands where, what a corruption changes, and that both kinds of tokenizer can say it."""
+"""The IOI grammar: who stands where, what a corruption changes, and that both kinds of tokenizer
+can say it.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,20 @@ def word_level(names: Sequence[str] = NAMES) -> Spaced:
 @pytest.fixture(scope="module")
 def bpe() -> Tokenizer:
     """A byte-level BPE that knows all our words after a space as one token, but a few names."""
-    known = [*frame_words(), *VERBS, *PLACES, *OBJECTS, *(name for name in NAMES if name not in RARE)]
+    known = [
+        *frame_words(),
+        *VERBS,
+        *PLACES,
+        *OBJECTS,
+        *(name for name in NAMES if name not in RARE),
+    ]
     backend = Backend(BPE())
     backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevelDecoder()
     alphabet = ByteLevel.alphabet()
-    backend.train_from_iterator([f" {w}" for w in known] * 5, BpeTrainer(vocab_size=2000, initial_alphabet=alphabet))
+    backend.train_from_iterator(
+        [f" {w}" for w in known] * 5, BpeTrainer(vocab_size=2000, initial_alphabet=alphabet)
+    )
     return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
 
 
@@ -71,7 +81,9 @@ def check(pair: Pair, tokenizer: TokenizerLike, corruption: str) -> None:
     assert at["IO"] < at["S2"] > at["S1"]
     assert (clean.count(io), clean.count(s)) == (1, 2)
     names_at = {at["IO"], at["S1"], at["S2"]}
-    assert all(a == b for i, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if i not in names_at)
+    assert all(
+        a == b for i, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if i not in names_at
+    )
     one, other, giver = (corrupted[at[role]] for role in ("IO", "S1", "S2"))
     if corruption == "abc":
         assert len({io, s, one, other, giver}) == 5
@@ -106,7 +118,9 @@ def test_names_of_several_tokens_are_left_out_and_reported(bpe: Tokenizer) -> No
     assert not any(name in pair.clean for pair in task.pairs(100, "discovery") for name in RARE)
 
 
-@pytest.mark.parametrize(("templates", "seen"), [("abba", {True}), ("baba", {False}), ("both", {True, False})])
+@pytest.mark.parametrize(
+    ("templates", "seen"), [("abba", {True}), ("baba", {False}), ("both", {True, False})]
+)
 def test_templates_say_who_stands_first(templates: str, seen: set[bool]) -> None:
     pairs = ioi(word_level(), templates=templates).pairs(40, "discovery")
     assert {pair.roles["IO"] < pair.roles["S1"] for pair in pairs} == seen
@@ -114,19 +128,25 @@ def test_templates_say_who_stands_first(templates: str, seen: set[bool]) -> None
 
 def test_discovery_and_evaluation_never_share_a_prompt() -> None:
     words = word_level()
-    seen, judged = ({p.clean for p in ioi(words, 5).pairs(60, split)} for split in ("discovery", "evaluation"))
+    seen, judged = (
+        {p.clean for p in ioi(words, 5).pairs(60, split)} for split in ("discovery", "evaluation")
+    )
     assert len(seen) == len(judged) == 60
     assert seen.isdisjoint(judged)
     assert {split_of(words.encode(text)) for text in judged} == {"evaluation"}
 
 
 def test_every_frame_occurs() -> None:
-    openings = {pair.clean.split()[0].strip(",") for pair in ioi(word_level()).pairs(200, "discovery")}
+    openings = {
+        pair.clean.split()[0].strip(",") for pair in ioi(word_level()).pairs(200, "discovery")
+    }
     assert openings == {"Then", "Afterwards", "When", "While", "After", "Yesterday"}
 
 
 def test_too_few_names_are_refused() -> None:
-    with pytest.raises(DataError, match="Only 4 of 24 names are one token of this tokenizer, but 5 are needed"):
+    with pytest.raises(
+        DataError, match="Only 4 of 24 names are one token of this tokenizer, but 5 are needed"
+    ):
         ioi(word_level(NAMES[:4]))
     assert ioi(word_level(NAMES[:4]), corruption="names").pairs(1, "discovery")
 
@@ -137,5 +157,7 @@ def test_a_tokenizer_without_our_words_is_refused(words: Words) -> None:
 
 
 def test_unknown_choices_are_named_all_at_once() -> None:
-    with pytest.raises(ArgumentError, match=r"(?s)templates is 'abab'.*both, abba, baba.*'abd'.*abc, swap"):
+    with pytest.raises(
+        ArgumentError, match=r"(?s)templates is 'abab'.*both, abba, baba.*'abd'.*abc, swap"
+    ):
         ioi(word_level(), templates="abab", corruption="abd")

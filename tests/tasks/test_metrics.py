@@ -11,7 +11,8 @@ import pytest
 from circuitgraph.errors import UnknownNameError
 from circuitgraph.tasks.metrics import Targets, metrics
 
-# Row 0: probabilities 1/10, 2/10, 3/10, 4/10; row 1: the same, reversed and shifted by 5; row 2: a tie of all.
+# Row 0: probabilities 1/10, 2/10, 3/10, 4/10; row 1: the same, reversed and shifted by 5; row 2: a
+# tie of all.
 P = np.array([0.1, 0.2, 0.3, 0.4])
 LOGITS = np.stack([np.log(P), np.log(P[::-1]) + 5, np.zeros(4)])
 FULL = np.stack([np.log(P[::-1]), np.log(P[::-1]) - 3, np.log(P)])
@@ -36,7 +37,11 @@ EXPECTED = {
 
 
 def targets(distractor: bool = True) -> Targets:
-    return Targets(jnp.array(ANSWER), jnp.array(DISTRACTOR) if distractor else None, jnp.array(FULL, jnp.float32))
+    return Targets(
+        jnp.array(ANSWER),
+        jnp.array(DISTRACTOR) if distractor else None,
+        jnp.array(FULL, jnp.float32),
+    )
 
 
 def test_every_metric_has_a_worked_example() -> None:
@@ -65,7 +70,8 @@ def test_only_the_metric_that_says_so_needs_a_distractor(name: str) -> None:
             metrics[name].function(logits, targets(distractor=False))
     else:
         np.testing.assert_array_equal(
-            metrics[name].function(logits, targets(distractor=False)), metrics[name].function(logits, targets())
+            metrics[name].function(logits, targets(distractor=False)),
+            metrics[name].function(logits, targets()),
         )
 
 

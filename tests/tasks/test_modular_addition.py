@@ -29,17 +29,28 @@ def numbers() -> Tokenizer:
 @pytest.mark.parametrize("corruption", ["operands", "one-operand"])
 @settings(max_examples=15)
 @given(seed=seeds, modulus=st.integers(7, 59))
-def test_every_pair_is_what_the_grammar_says(numbers: Tokenizer, corruption: str, seed: int, modulus: int) -> None:
-    for pair in modular(numbers, seed, modulus=modulus, corruption=corruption).pairs(5, "discovery"):
+def test_every_pair_is_what_the_grammar_says(
+    numbers: Tokenizer, corruption: str, seed: int, modulus: int
+) -> None:
+    for pair in modular(numbers, seed, modulus=modulus, corruption=corruption).pairs(
+        5, "discovery"
+    ):
         assert not problems_of(pair, numbers)
-        (a, b), (c, d) = (map(int, re.findall(r"\d+", text)) for text in (pair.clean, pair.corrupted))
+        (a, b), (c, d) = (
+            map(int, re.findall(r"\d+", text)) for text in (pair.clean, pair.corrupted)
+        )
         assert int(pair.answer) == (a + b) % modulus
         assert int(str(pair.distractor)) == (c + d) % modulus
         assert max(a, b, c, d) < modulus
         if corruption == "one-operand":
             assert (a == c) != (b == d)
         tokens = numbers.tokens(numbers.encode(pair.clean))
-        assert [tokens[pair.roles[role]] for role in ("a", "plus", "b", "equals")] == [str(a), "+", str(b), "="]
+        assert [tokens[pair.roles[role]] for role in ("a", "plus", "b", "equals")] == [
+            str(a),
+            "+",
+            str(b),
+            "=",
+        ]
 
 
 def test_splits_share_the_pairs_out(numbers: Tokenizer) -> None:

@@ -21,9 +21,12 @@ WORDS = Words([f"w{chr(97 + i)}" for i in range(26)])
 FILE = "pairs.jsonl"
 
 
-def write(folder: Path, prompts: Sequence[str], distractor: str | None = " wb", answer: str = " wa") -> Path:
+def write(
+    folder: Path, prompts: Sequence[str], distractor: str | None = " wb", answer: str = " wa"
+) -> Path:
     lines = [
-        {"clean": clean, "corrupted": " ".join(["wz"] * len(clean.split())), "answer": answer} for clean in prompts
+        {"clean": clean, "corrupted": " ".join(["wz"] * len(clean.split())), "answer": answer}
+        for clean in prompts
     ]
     if distractor is not None:
         lines = [{**line, "distractor": distractor} for line in lines]
@@ -36,12 +39,17 @@ def prompts_of(n: int) -> list[str]:
 
 
 @settings(max_examples=40)
-@given(n=st.integers(12, 60), more=st.integers(0, 60), one=st.integers(0, 99), other=st.integers(0, 99))
+@given(
+    n=st.integers(12, 60), more=st.integers(0, 60), one=st.integers(0, 99), other=st.integers(0, 99)
+)
 def test_no_seed_and_no_added_line_moves_a_prompt_to_the_other_split(
     tmp_path_factory: pytest.TempPathFactory, n: int, more: int, one: int, other: int
 ) -> None:
     folder = tmp_path_factory.mktemp("pairs")
-    seen = {pair.clean for pair in PairsTask(write(folder, prompts_of(n)), WORDS, 8, one).available("discovery")}
+    seen = {
+        pair.clean
+        for pair in PairsTask(write(folder, prompts_of(n)), WORDS, 8, one).available("discovery")
+    }
     grown = PairsTask(write(folder, prompts_of(n + more)), WORDS, 8, other)
     judged = {pair.clean for pair in grown.available("evaluation")}
     assert seen.isdisjoint(judged)
@@ -51,20 +59,27 @@ def test_no_seed_and_no_added_line_moves_a_prompt_to_the_other_split(
 
 def test_texts_of_the_same_tokens_are_in_the_same_split(tmp_path: Path) -> None:
     """A leading space more or less is no other prompt to a tokenizer that drops it."""
-    task = PairsTask(write(tmp_path, [*prompts_of(20), *(p.strip() for p in prompts_of(20))]), WORDS, 8)
+    task = PairsTask(
+        write(tmp_path, [*prompts_of(20), *(p.strip() for p in prompts_of(20))]), WORDS, 8
+    )
     seen, judged = ({pair.clean.strip() for pair in task.available(split)} for split in SPLITS)
     assert seen.isdisjoint(judged)
 
 
 def test_seed_decides_the_order_only(tmp_path: Path) -> None:
     file = write(tmp_path, prompts_of(30))
-    orders = [[pair.clean for pair in PairsTask(file, WORDS, 8, seed).available("discovery")] for seed in (0, 0, 1)]
+    orders = [
+        [pair.clean for pair in PairsTask(file, WORDS, 8, seed).available("discovery")]
+        for seed in (0, 0, 1)
+    ]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2])
 
 
 def test_a_pair_that_stands_twice_counts_once(tmp_path: Path) -> None:
-    once, thrice = (PairsTask(write(tmp_path, prompts_of(20) * times), WORDS, 8) for times in (1, 3))
+    once, thrice = (
+        PairsTask(write(tmp_path, prompts_of(20) * times), WORDS, 8) for times in (1, 3)
+    )
     for split in SPLITS:
         assert thrice.pairs(2, split) == once.pairs(2, split)
         assert thrice.supply(split) == once.supply(split)
@@ -75,7 +90,8 @@ def test_asking_for_too_many(tmp_path: Path) -> None:
     supply = task.supply("evaluation") or 0
     assert len(task.pairs(supply, "evaluation")) == supply
     with pytest.raises(
-        DataError, match=f"has 20 pairs, {supply} of them for evaluation, but {supply + 1} were asked for"
+        DataError,
+        match=f"has 20 pairs, {supply} of them for evaluation, but {supply + 1} were asked for",
     ):
         task.prompts(supply + 1, "evaluation")
 
@@ -88,7 +104,9 @@ def test_default_number_is_what_there_is(tmp_path: Path) -> None:
 
 def test_too_few_on_one_side(tmp_path: Path) -> None:
     prompts = [prompt for prompt in prompts_of(40) if split_of(WORDS.encode(prompt)) == "discovery"]
-    with pytest.raises(DataError, match=r"too small.*5 to discovery and 0 to evaluation.*Add lines"):
+    with pytest.raises(
+        DataError, match=r"too small.*5 to discovery and 0 to evaluation.*Add lines"
+    ):
         PairsTask(write(tmp_path, prompts[:5]), WORDS, 8)
 
 
@@ -97,8 +115,12 @@ def test_a_file_takes_no_arguments(tmp_path: Path, shipped: LanguageModel) -> No
         load_task(tmp_path / FILE, shipped, min_words=3)
 
 
-@pytest.mark.parametrize(("distractor", "metric"), [(" wb", "logit_difference"), (None, "log_probability")])
-def test_default_metric_is_one_that_the_pairs_allow(tmp_path: Path, distractor: str | None, metric: str) -> None:
+@pytest.mark.parametrize(
+    ("distractor", "metric"), [(" wb", "logit_difference"), (None, "log_probability")]
+)
+def test_default_metric_is_one_that_the_pairs_allow(
+    tmp_path: Path, distractor: str | None, metric: str
+) -> None:
     task = PairsTask(write(tmp_path, prompts_of(12), distractor), WORDS, 8)
     assert task.metric == metric
     assert (task.prompts(2).distractor is None) == (distractor is None)
@@ -111,9 +133,13 @@ def test_negative_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("space", ["\u2028", "\u0085"])
 def test_only_a_newline_ends_a_line(tmp_path: Path, space: str) -> None:
-    """Such characters may stand in JSON text as they are, and str.splitlines() takes them for line ends."""
+    """Such characters may stand in JSON text as they are, and str.splitlines() takes them for line
+    ends.
+    """
     lines = [
-        json.dumps({"clean": f" wa{space}w{c}", "corrupted": " wb wb", "answer": " wa"}, ensure_ascii=False)
+        json.dumps(
+            {"clean": f" wa{space}w{c}", "corrupted": " wb wb", "answer": " wa"}, ensure_ascii=False
+        )
         for c in "abcdefghijklmnop"
     ]
     (tmp_path / FILE).write_text("\r\n".join(lines), encoding="utf-8", newline="")
@@ -125,7 +151,20 @@ def test_load_task_takes_a_path_or_its_text(tmp_path: Path, shipped: LanguageMod
     (tmp_path / FILE).write_text(
         "\n".join(
             json.dumps({"clean": f" dog {word}", "corrupted": " cat fish", "answer": " lake"})
-            for word in ("moon", "chair", "door", "bread", "star", "ship", "milk", "king", "hat", "cow", "bus", "bed")
+            for word in (
+                "moon",
+                "chair",
+                "door",
+                "bread",
+                "star",
+                "ship",
+                "milk",
+                "king",
+                "hat",
+                "cow",
+                "bus",
+                "bed",
+            )
         )
     )
     for name in (tmp_path / FILE, str(tmp_path / FILE)):
@@ -137,7 +176,12 @@ def test_load_task_takes_a_path_or_its_text(tmp_path: Path, shipped: LanguageMod
 
 def with_roles(folder: Path, roles: dict[str, object], clean: str = " wa wb wc wb") -> PairsTask:
     write(folder, prompts_of(40))
-    line = {"clean": clean, "corrupted": " wz" * len(clean.split()), "answer": " wa", "distractor": " wb"}
+    line = {
+        "clean": clean,
+        "corrupted": " wz" * len(clean.split()),
+        "answer": " wa",
+        "distractor": " wb",
+    }
     with (folder / FILE).open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps({**line, "roles": roles}))
     return PairsTask(folder / FILE, WORDS, n_ctx=16)
@@ -147,7 +191,12 @@ def test_roles_are_texts_or_numbers_and_the_last_token_has_one(tmp_path: Path) -
     task = with_roles(tmp_path, {"first": "wa", "before the last": -2, "second": 1})
     (mine,) = (pair for split in SPLITS for pair in task.available(split) if len(pair.roles) > 1)
     assert mine.roles == {"end": 3, "first": 0, "before the last": 2, "second": 1}
-    assert all(pair.roles == {"end": 1} for split in SPLITS for pair in task.available(split) if pair is not mine)
+    assert all(
+        pair.roles == {"end": 1}
+        for split in SPLITS
+        for pair in task.available(split)
+        if pair is not mine
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from tests.checkpoints import Tiny
 from tests.tasks.conftest import Words
 
 WORDS = Words(["one", "two", "three", "four", "five"])
-LONG, SHORT = Pair(" one two one", " three four three", " two", " four"), Pair(" five", " one", " three", " two")
+LONG, SHORT = (
+    Pair(" one two one", " three four three", " two", " four"),
+    Pair(" five", " one", " three", " two"),
+)
 
 
 def test_padding_lies_on_the_right_and_the_last_real_token_is_scored() -> None:
@@ -51,7 +54,11 @@ def test_fingerprint_tells_prompts_apart() -> None:
 def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(DataError) as caught:
         tokenise([LONG, Pair(" one", " one two", " two three", " six")], WORDS)
-    for problem in ("clean has 1 tokens, corrupted 2", "' two three' is 2 tokens", "' six' is an unknown token"):
+    for problem in (
+        "clean has 1 tokens, corrupted 2",
+        "' two three' is 2 tokens",
+        "' six' is an unknown token",
+    ):
         assert problem in str(caught.value)
     assert str(caught.value).count("pair 2: ") == 3
     assert "pair 1" not in str(caught.value)
@@ -71,12 +78,16 @@ class Spaced(Words):
     """A tokenizer for which a word without its space is two tokens."""
 
     def encode(self, text: str) -> list[int]:
-        return super().encode(text) if text.startswith(" ") or not text else [0, *super().encode(text)]
+        return (
+            super().encode(text) if text.startswith(" ") or not text else [0, *super().encode(text)]
+        )
 
 
 def test_a_missing_leading_space_is_pointed_out() -> None:
     pair = Pair(" one", " two", "three")
-    assert problems_of(pair, Spaced(WORDS.words[1:]))[0].endswith("' three', with a leading space, would be one")
+    assert problems_of(pair, Spaced(WORDS.words[1:]))[0].endswith(
+        "' three', with a leading space, would be one"
+    )
 
 
 def test_no_prompts_at_all(shipped: LanguageModel) -> None:

@@ -21,5 +21,10 @@ def test_the_search_has_its_numbers(tmp_path: Path) -> None:
     (acdc,) = json.loads((tmp_path / "figures.json").read_text())
     assert acdc["torch_hooks"]["whole"]
     assert acdc["frontier"]["complete"]
-    assert 0 < acdc["frontier"]["kept"] < acdc["frontier"]["tested"] <= acdc["frontier"]["counts"]["rows"]
+    assert (
+        0
+        < acdc["frontier"]["kept"]
+        < acdc["frontier"]["tested"]
+        <= acdc["frontier"]["counts"]["rows"]
+    )
     assert run.stdout.count("tiny, no measurement") >= 1

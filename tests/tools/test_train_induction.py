@@ -1,4 +1,6 @@
-"""The training script of the shipped induction models: a few steps learn something, and the same things each time."""
+"""The training script of the shipped induction models: a few steps learn something, and the same
+things each time.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,14 @@ def test_targets_are_given_only_where_the_context_settles_them(script: ModuleTyp
     ids = np.array([[5, 6, 7, 5, 6, 8, 5, 6, 7]])
     ignore = script.IGNORE
     # 5 -> 6 is settled from its second time on; 6 was followed by 7, then by 8, so that it never is
-    assert script.determined_targets(ids).tolist() == [[ignore, ignore, ignore, 6, ignore, ignore, 6, ignore]]
+    assert script.determined_targets(ids).tolist() == [
+        [ignore, ignore, ignore, 6, ignore, ignore, 6, ignore]
+    ]
 
 
-def test_every_row_of_training_data_is_in_the_vocabulary_and_has_a_target(script: ModuleType) -> None:
+def test_every_row_of_training_data_is_in_the_vocabulary_and_has_a_target(
+    script: ModuleType,
+) -> None:
     ids, targets = script.training_batch(np.random.default_rng(0), 64)
     assert ids.shape == (64, script.CONTEXT)
     assert int(ids.min()) >= script.FIRST_WORD

@@ -1,4 +1,6 @@
-"""The training scripts of both IOI models: what the program says, what pairs are drawn, and that some steps help."""
+"""The training scripts of both IOI models: what the program says, what pairs are drawn, and that
+some steps help.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,14 @@ def tools() -> Iterator[SimpleNamespace]:
         sys.path.remove(str(TRAIN))
 
 
-def said(tools: SimpleNamespace, clean: tuple[int, int, int], donor: tuple[int, int, int], *dropped: int) -> dict:
+def said(
+    tools: SimpleNamespace, clean: tuple[int, int, int], donor: tuple[int, int, int], *dropped: int
+) -> dict:
     """What the program says of one pair of casts when these of the true edges carry the donor."""
     program = tools.program
-    clean_people, donor_people = (program.People(np.array([c[:2]]), np.array([c[2]])) for c in (clean, donor))
+    clean_people, donor_people = (
+        program.People(np.array([c[:2]]), np.array([c[2]])) for c in (clean, donor)
+    )
     kept = ~np.isin(np.arange(len(program.TRUE)), dropped)
     (row,) = program.intended(clean_people, donor_people, kept, 10)
     return {name: float(row[name]) for name in np.flatnonzero(row)}
@@ -61,10 +67,14 @@ def test_the_program_on_one_prompt(tools: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("edge", range(8))
-def test_every_true_edge_decides_something_under_the_tasks_corruption(tools: SimpleNamespace, edge: int) -> None:
+def test_every_true_edge_decides_something_under_the_tasks_corruption(
+    tools: SimpleNamespace, edge: int
+) -> None:
     """Three other names: whatever edge brings them, the answer is gone."""
     answer = said(tools, (1, 2, 2), (3, 4, 5), edge)
-    assert answer == ({3: 1.0} if edge == 6 else {3: 0.5, 4: 0.5} if edge == 7 else {1: 0.5, 2: 0.5})
+    assert answer == (
+        {3: 1.0} if edge == 6 else {3: 0.5, 4: 0.5} if edge == 7 else {1: 0.5, 2: 0.5}
+    )
 
 
 def test_interchange_between_the_prompts(tools: SimpleNamespace) -> None:
@@ -72,7 +82,10 @@ def test_interchange_between_the_prompts(tools: SimpleNamespace) -> None:
     assert said(tools, clean, swapped, 2) == {1: 1.0}  # both are flagged
     assert said(tools, clean, swapped, 3) == {2: 1.0}  # the other one is fetched
     assert said(tools, clean, swapped, 4) == {2: 1.0}
-    assert said(tools, clean, others, 4) == {1: 0.5, 2: 0.5}  # somebody is inhibited who is not there
+    assert said(tools, clean, others, 4) == {
+        1: 0.5,
+        2: 0.5,
+    }  # somebody is inhibited who is not there
     assert said(tools, clean, others, 5, 6) == {3: 0.5, 4: 0.5}
     assert said(tools, clean, others, 4, 5, 6) == {4: 1.0}
 
@@ -84,7 +97,9 @@ def test_pairs_are_sentences_of_the_task(tools: SimpleNamespace, split: str) -> 
     pairs = language.draw(np.random.default_rng(0), 60, split)
     assert len(pairs.length) > 30
     for side in (pairs.clean, pairs.donor):
-        for row, length, opening, giver in zip(side.tokens, pairs.length, *side.people, strict=True):
+        for row, length, opening, giver in zip(
+            side.tokens, pairs.length, *side.people, strict=True
+        ):
             text = row[:length].tolist()
             assert split_of(text) == split
             names = [token for token in text if token in language.names]
@@ -103,7 +118,9 @@ def begun(tools: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 @pytest.mark.slow
-def test_some_steps_of_interchange_training_lower_the_loss(tools: SimpleNamespace, begun: SimpleNamespace) -> None:
+def test_some_steps_of_interchange_training_lower_the_loss(
+    tools: SimpleNamespace, begun: SimpleNamespace
+) -> None:
     _, losses = tools.siit.train(begun.start, begun.settings)
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
 
@@ -112,7 +129,9 @@ def test_what_is_saved_is_what_was_trained(tools: SimpleNamespace, begun: Simple
     changed = tools.siit.head_start(begun.start.transformer, 1)
     with pytest.raises(RuntimeError, match="not the trained model"):
         tools.siit.check_same(changed, begun.folder)  # the first one still
-    begun.torch_model.load_state_dict(tools.siit.state_dict_of(changed, begun.torch_model.state_dict()))
+    begun.torch_model.load_state_dict(
+        tools.siit.state_dict_of(changed, begun.torch_model.state_dict())
+    )
     tools.supervised.save(begun.torch_model, tools.natural.build_tokenizer(), begun.folder)
     tools.siit.check_same(changed, begun.folder)
 
@@ -151,7 +170,12 @@ def test_the_shipped_weights_are_an_ordinary_checkpoint() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = shipped_models()["ioi-natural"]
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    ids = tokenizer("Then, Mary and John went to the store. John gave a drink to", return_tensors="pt").input_ids
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
+    ids = tokenizer(
+        "Then, Mary and John went to the store. John gave a drink to", return_tensors="pt"
+    ).input_ids
     with torch.no_grad():
         assert tokenizer.decode([int(model(ids).logits[0, -1].argmax())]) == "Mary"

@@ -1,4 +1,6 @@
-"""The training script of `modular-addition`: the pairs are shared out between the splits, and can be learned."""
+"""The training script of `modular-addition`: the pairs are shared out between the splits, and can
+be learned.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"
 def scripts() -> Iterator[Any]:
     sys.path.insert(0, str(TRAIN))
     try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in ("modular_addition", "supervised")})
+        yield SimpleNamespace(
+            **{name: importlib.import_module(name) for name in ("modular_addition", "supervised")}
+        )
     finally:
         sys.path.remove(str(TRAIN))
 
@@ -42,9 +46,15 @@ def losses_of(scripts: Any, tokenizer: Tokenizer, steps: int) -> list[float]:
     return scripts.supervised.train(model, batches, settings)
 
 
-def test_some_steps_learn_more_than_how_frequent_the_answers_are(scripts: Any, tokenizer: Tokenizer) -> None:
-    """Saying each number as often as it is right costs the entropy of the answers; less means reading the prompt."""
-    taught = [int(pair.answer) for pair in scripts.modular_addition.every_pair(tokenizer, "discovery")]
+def test_some_steps_learn_more_than_how_frequent_the_answers_are(
+    scripts: Any, tokenizer: Tokenizer
+) -> None:
+    """Saying each number as often as it is right costs the entropy of the answers; less means
+    reading the prompt.
+    """
+    taught = [
+        int(pair.answer) for pair in scripts.modular_addition.every_pair(tokenizer, "discovery")
+    ]
     losses = losses_of(scripts, tokenizer, 200)
     assert losses[0] > entropy(np.bincount(taught)) > np.mean(losses[-20:])
 
@@ -55,7 +65,9 @@ def test_training_is_reproducible(scripts: Any, tokenizer: Tokenizer) -> None:
 
 def test_each_pair_is_in_one_split_with_its_sum(scripts: Any, tokenizer: Tokenizer) -> None:
     script = scripts.modular_addition
-    found = {split: list(script.every_pair(tokenizer, split)) for split in ("discovery", "evaluation")}
+    found = {
+        split: list(script.every_pair(tokenizer, split)) for split in ("discovery", "evaluation")
+    }
     everything = [pair for pairs in found.values() for pair in pairs]
     assert len({pair.clean for pair in everything}) == len(everything) == script.MODULUS**2
     for split, pairs in found.items():
@@ -65,7 +77,9 @@ def test_each_pair_is_in_one_split_with_its_sum(scripts: Any, tokenizer: Tokeniz
             assert split_of(tokenizer.encode(pair.clean)) == split
 
 
-def test_the_task_asks_of_the_shipped_vocabulary_what_was_not_taught(scripts: Any, tokenizer: Tokenizer) -> None:
+def test_the_task_asks_of_the_shipped_vocabulary_what_was_not_taught(
+    scripts: Any, tokenizer: Tokenizer
+) -> None:
     script = scripts.modular_addition
     task = GrammarTask(tasks["modular-addition"], tokenizer, 0, {})
     assert task.arguments["modulus"] == script.MODULUS

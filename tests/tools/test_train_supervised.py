@@ -1,4 +1,6 @@
-"""The training scripts of models that are taught answers: a few steps learn something, on rows that may be seen."""
+"""The training scripts of models that are taught answers: a few steps learn something, on rows that
+may be seen.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,29 @@ def scripts() -> Iterator[Any]:
 def prepared(scripts: Any, name: str, **changes: Any) -> tuple[ModuleType, Any, Tokenizer]:
     """A script, settings that take no time, and its tokenizer."""
     script = getattr(scripts, name)
-    sizes: dict[str, Any] = {"layers": 1, "heads": 2, "width": 32, "mlp": 32, "batch": 12, "pool": 60, "steps": 40}
+    sizes: dict[str, Any] = {
+        "layers": 1,
+        "heads": 2,
+        "width": 32,
+        "mlp": 32,
+        "batch": 12,
+        "pool": 60,
+        "steps": 40,
+    }
     settings = replace(script.SETTINGS, **{**sizes, **changes})
-    return script, settings, Tokenizer(scripts.supervised.build_tokenizer(script.WORDS, settings.context))
+    return (
+        script,
+        settings,
+        Tokenizer(scripts.supervised.build_tokenizer(script.WORDS, settings.context)),
+    )
 
 
 def losses_of(scripts: Any, name: str, **changes: Any) -> list[float]:
     script, settings, tokenizer = prepared(scripts, name, **changes)
     model = scripts.supervised.build_model(settings, len(tokenizer))
-    return scripts.supervised.train(model, script.make_batches(tokenizer, len(tokenizer), settings), settings)
+    return scripts.supervised.train(
+        model, script.make_batches(tokenizer, len(tokenizer), settings), settings
+    )
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, "multitask"])
@@ -112,7 +128,9 @@ def test_copied_words_are_wanted_only_where_the_prompt_tells_them(scripts: Any) 
     pairs = scripts.supervised.draw_pairs("induction", tokenizer, settings)
     (batch,) = script.copying(pairs, tokenizer, len(tokenizer), 30)(np.random.default_rng(0))
     rows = batch.tokens.tolist()
-    for row, position, wanted in zip(batch.row.tolist(), batch.position.tolist(), batch.wanted, strict=True):
+    for row, position, wanted in zip(
+        batch.row.tolist(), batch.position.tolist(), batch.wanted, strict=True
+    ):
         before = rows[row][:position]
         assert before[before.index(rows[row][position]) + 1 :][0] == int(wanted.argmax())
 
@@ -138,10 +156,18 @@ def test_a_folder_is_complete_loads_and_has_a_card(
         scripts.supervised_card.write_card(folder, name, s, run, script.TEXT, variants)
 
     try:
-        scripts.supervised.build(tmp_path / "small", settings, script.WORDS, script.make_batches, card)
+        scripts.supervised.build(
+            tmp_path / "small", settings, script.WORDS, script.make_batches, card
+        )
     finally:
         torch.use_deterministic_algorithms(False)
-    files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
+    files = {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "README.md",
+    }
     assert {file.name for file in (tmp_path / "small").iterdir()} == files
     assert list(tmp_path.iterdir()) == [tmp_path / "small"]
     assert load_model(tmp_path / "small").spec.d_model == settings.width

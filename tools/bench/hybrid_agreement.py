@@ -1,9 +1,11 @@
-"""What the hybrid search saves and what it loses: beside the full exact search, at several thresholds.
+"""What the hybrid search saves and what it loses: beside the full exact search, at several
+thresholds.
 
     python tools/bench/hybrid_agreement.py
     python tools/bench/hybrid_agreement.py --keep 0.1 --scores eap-ig-inputs
 
-Both search the same prompts for the logit difference under resampling; faithfulness is on other prompts. The random
+Both search the same prompts for the logit difference under resampling; faithfulness is on other
+prompts. The random
 model's prompts are random too, so that there it says only how well the two agree.
 """
 
@@ -31,7 +33,16 @@ from circuitgraph.models.loading import load_model
 from tests.checkpoints import random_prompts, save_tiny
 
 METRIC = "logit_difference"
-HEADINGS = ("model", "threshold", "edges", "tested: full", "hybrid", "kept: full", "hybrid", "Jaccard")
+HEADINGS = (
+    "model",
+    "threshold",
+    "edges",
+    "tested: full",
+    "hybrid",
+    "kept: full",
+    "hybrid",
+    "Jaccard",
+)
 
 
 def pairs(n: int, folder: Path) -> Iterator[tuple[str, Experiment, Experiment]]:
@@ -43,18 +54,26 @@ def pairs(n: int, folder: Path) -> Iterator[tuple[str, Experiment, Experiment]]:
         yield name, Experiment(model, seen, metric=METRIC), Experiment(model, unseen, metric=METRIC)
     random = save_tiny(folder / "random", n_layer=4, n_head=8, n_embd=64, n_positions=32).ours
     seen, unseen = random_prompts(50, n, 12, seed=0), random_prompts(50, 2 * n, 12, seed=1)
-    yield "random 4 x 8", Experiment(random, seen, metric=METRIC), Experiment(random, unseen, metric=METRIC)
+    yield (
+        "random 4 x 8",
+        Experiment(random, seen, metric=METRIC),
+        Experiment(random, unseen, metric=METRIC),
+    )
 
 
 def faithfulness(experiment: Experiment, circuits: list[Circuit]) -> list[float]:
     """(m(circuit) - m(empty)) / (m(full) - m(empty)) of each, m being the mean metric."""
     graph = experiment.graph
     ends = [Circuit.full(graph).mask, Circuit.empty(graph).mask]
-    full, empty, *values = experiment.values(np.stack([*ends, *(c.mask for c in circuits)])).mean(axis=1)
+    full, empty, *values = experiment.values(np.stack([*ends, *(c.mask for c in circuits)])).mean(
+        axis=1
+    )
     return [float((value - empty) / (full - empty)) for value in values]
 
 
-def compare(name: str, found_in: Experiment, judged_by: Experiment, threshold: float, hybrid: Hybrid) -> list[str]:
+def compare(
+    name: str, found_in: Experiment, judged_by: Experiment, threshold: float, hybrid: Hybrid
+) -> list[str]:
     """One row of the table."""
     circuits = [search(Acdc(threshold=threshold), found_in), search(hybrid, found_in)]
     full, both = circuits[0], circuits[0] & circuits[1]
@@ -70,10 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scores", default="eap", help="the algorithm that preselects")
     parser.add_argument("--keep", type=float, default=0.2, help="share of the edges that it keeps")
-    parser.add_argument("--prompts", type=int, default=16, help="prompts to search on; judged on twice as many")
+    parser.add_argument(
+        "--prompts", type=int, default=16, help="prompts to search on; judged on twice as many"
+    )
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.02, 0.1, 0.5])
     given = parser.parse_args()
-    table = Table(title=f"ACDC on all edges, and on the top {given.keep:.0%} by {given.scores}", title_justify="left")
+    table = Table(
+        title=f"ACDC on all edges, and on the top {given.keep:.0%} by {given.scores}",
+        title_justify="left",
+    )
     for heading in (*HEADINGS, "faithfulness: full", "hybrid"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     with tempfile.TemporaryDirectory() as folder:

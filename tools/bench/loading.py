@@ -1,10 +1,13 @@
-"""Loading at scale: time and peak memory of load_model beside transformers' from_pretrained, on the same files.
+"""Loading at scale: time and peak memory of load_model beside transformers' from_pretrained, on the
+same files.
 
-    python tools/bench/loading.py                      # writes a random model of Llama-3.2-1B's shape first (5 GB)
-    python tools/bench/loading.py --folder MODEL --dtype bfloat16 --repeats 5
+    python tools/bench/loading.py                      # writes a random model of Llama-3.2-1B's
+    shape first (5 GB) python tools/bench/loading.py --folder MODEL --dtype bfloat16 --repeats 5
 
-Each measurement is a process of its own; the two take turns, so that both find the files in the same state of the
-system's cache. Peak memory is the process's largest resident set (Linux), less what it had before loading, as a share
+Each measurement is a process of its own; the two take turns, so that both find the files in the
+same state of the
+system's cache. Peak memory is the process's largest resident set (Linux), less what it had before
+loading, as a share
 of the weights in the loaded precision.
 """
 
@@ -37,8 +40,12 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="a checkpoint; a random 1B Llama is written if none is given")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="a checkpoint; a random 1B Llama is written if none is given"
+    )
     parser.add_argument("--work", type=Path, help="where to write it")
     parser.add_argument("--stored", default="float32", help="its precision in the files")
     parser.add_argument("--dtype", default="float32", help="precision to load in")
@@ -70,16 +77,24 @@ def write_random_llama(folder: Path, dtype: str) -> Path:
 def run_child(name: str, folder: Path, dtype: str) -> dict[str, float]:
     """Measure in a new process."""
     command = [sys.executable, __file__, "--child", name, "--folder", str(folder), "--dtype", dtype]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
 
 
 def measure(name: str, folder: Path, dtype: str) -> dict[str, float]:
-    """Load once, touch every weight, and say what it took; imports are done before the clock starts."""
+    """Load once, touch every weight, and say what it took; imports are done before the clock
+    starts.
+    """
     load = _with_circuitgraph if name == "circuitgraph" else _with_transformers
     ready = load(folder, dtype)
     before, start = _peak(), time.perf_counter()
     n_bytes = ready()
-    return {"seconds": time.perf_counter() - start, "peak": (_peak() - before) / n_bytes, "bytes": n_bytes}
+    return {
+        "seconds": time.perf_counter() - start,
+        "peak": (_peak() - before) / n_bytes,
+        "bytes": n_bytes,
+    }
 
 
 def _with_circuitgraph(folder: Path, dtype: str) -> Any:
@@ -106,7 +121,9 @@ def _with_transformers(folder: Path, dtype: str) -> Any:
     def ready() -> int:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         for parameter in model.parameters():
-            parameter.view(-1)[:: 4096 // parameter.element_size()].sum()  # one number of each page: it may be mapped
+            parameter.view(-1)[
+                :: 4096 // parameter.element_size()
+            ].sum()  # one number of each page: it may be mapped
         return sum(parameter.nbytes for parameter in model.parameters())
 
     return ready
@@ -121,10 +138,14 @@ def report(runs: dict[str, list[dict[str, float]]]) -> None:
     for name, found in runs.items():
         seconds = sorted(run["seconds"] for run in found)
         print(
-            f"{name:13} {statistics.median(seconds):6.2f} s ({seconds[0]:.2f} to {seconds[-1]:.2f}), peak "
-            f"{statistics.median(run['peak'] for run in found):.2f} x the weights' {found[0]['bytes'] / 2**30:.2f} GiB"
+            f"{name:13} {statistics.median(seconds):6.2f} s ({seconds[0]:.2f} to "
+            f"{seconds[-1]:.2f}), peak {statistics.median(run['peak'] for run in found):.2f} x the "
+            f"weights' {found[0]['bytes'] / 2**30:.2f} GiB"
         )
-    ours, theirs = (statistics.median(run["seconds"] for run in runs[n]) for n in ("circuitgraph", "transformers"))
+    ours, theirs = (
+        statistics.median(run["seconds"] for run in runs[n])
+        for n in ("circuitgraph", "transformers")
+    )
     print(f"ratio of times {ours / theirs:.2f}")
 
 

@@ -1,4 +1,5 @@
-"""How many prompts (prompt pairs) a second property tests take, everything included, and what they compile.
+"""How many prompts (prompt pairs) a second property tests take, everything included, and what they
+compile.
 
     python tools/bench/properties.py [--examples 100]
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    print("| task | property | pairs | pairs a second | pairs a CPU second | compiled first | later |")
+    print(
+        "| task | property | pairs | pairs a second | pairs a CPU second | compiled first | later |"
+    )
     print("|---|---|---:|---:|---:|---:|---:|")
     for task, (model, first, end) in CASES.items():
         subject = Subject.of(Study.open(_hypothesis(task, model, first, end)))
@@ -81,7 +84,11 @@ def _row(task: str, subject: Subject, property, n: int, compiled: list[str]) -> 
     seen: list[int] = []
 
     @settings(
-        max_examples=n, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=n,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
     )
     @given(batches(one, n_bytes))
     def test(cases: list[Case]) -> None:
@@ -96,9 +103,7 @@ def _row(task: str, subject: Subject, property, n: int, compiled: list[str]) -> 
     wall, cpu = time.perf_counter() - state["start"], time.process_time() - state["cpu"]
     pairs, first = sum(seen[1:]), int(state["compiled"])
     later = len(compiled) - first
-    return (
-        f"| {task} | {property.kind} | {pairs} | {pairs / wall:.0f} | {pairs / cpu:.0f} | {first - before} | {later} |"
-    )
+    return f"| {task} | {property.kind} | {pairs} | {pairs / wall:.0f} | {pairs / cpu:.0f} | {first - before} | {later} |"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Scrubbing at scale: all trees of a hypothesis with its rivals and nulls, beside the plain way on a few references.
+"""Scrubbing at scale: all trees of a hypothesis with its rivals and nulls, beside the plain way on
+a few references.
 
-    python tools/bench/scrubbing.py                                   # the shipped induction hypothesis
-    python tools/bench/scrubbing.py --file hypotheses/ioi.py --prompts 500 --references 5
+    python tools/bench/scrubbing.py                                   # the shipped induction
+    hypothesis python tools/bench/scrubbing.py --file hypotheses/ioi.py --prompts 500 --references 5
 
-The plain way is the tests' oracle: Hugging Face's model, one reference at a time, one node after the other, with every
-prompt's plain run made once beforehand (which is not counted). Both do the hypothesis's own tree; the difference
-between their logits is printed, so that the ratio is between two programs that do the same. The first scrub may compile
+The plain way is the tests' oracle: Hugging Face's model, one reference at a time, one node after
+    the other, with every
+prompt's plain run made once beforehand (which is not counted). Both do the hypothesis's own tree;
+the difference
+between their logits is printed, so that the ratio is between two programs that do the same. The
+first scrub may compile
 or read compiled programs from the cache; those after it are warm.
 """
 
@@ -42,7 +46,11 @@ def main() -> None:
     start = time.perf_counter()
     (hypothesis,) = load_hypotheses(options.file)
     study = Study.open(hypothesis)
-    found: dict[str, Any] = {"file": str(options.file), "prompts": options.prompts, "open": _since(start)}
+    found: dict[str, Any] = {
+        "file": str(options.file),
+        "prompts": options.prompts,
+        "open": _since(start),
+    }
     seconds, evidence = [], Evidence(study, options.prompts)
     for _ in range(options.repeats + 1):
         start = time.perf_counter()
@@ -74,7 +82,10 @@ def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
     ours_each = _since(start) / 3 / len(every)
     oracle, where = _oracle(evidence, donors, n)
     start = time.perf_counter()
-    plain = [oracle.logits(_claim(ready.root, donors, where, r), r)[evidence.batch.tokens.answer[r]] for r in range(n)]
+    plain = [
+        oracle.logits(_claim(ready.root, donors, where, r), r)[evidence.batch.tokens.answer[r]]
+        for r in range(n)
+    ]
     plain_each = _since(start) / n
     return {
         "references_plain": n,
@@ -86,15 +97,21 @@ def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
 
 
 def _oracle(evidence: Evidence, donors: Donors, n: int) -> tuple[Any, dict[int, int]]:
-    """The plain way over the first references and all prompts that they need; and where it has those."""
+    """The plain way over the first references and all prompts that they need; and where it has
+    those.
+    """
     from transformers import AutoModelForCausalLM
 
     from tests.oracle.tree import Prompt, TreeOracle
 
-    needed = sorted({*range(n), *(int(i) for found in donors.each() for i in found[:n])}, key=lambda i: (i >= n, i))
+    needed = sorted(
+        {*range(n), *(int(i) for found in donors.each() for i in found[:n])},
+        key=lambda i: (i >= n, i),
+    )
     roles, batch = evidence.study.roles, evidence.batch
     prompts = [
-        Prompt(list(batch.prompts[i].ids), dict(zip(roles, map(int, batch.places[i]), strict=True))) for i in needed
+        Prompt(list(batch.prompts[i].ids), dict(zip(roles, map(int, batch.places[i]), strict=True)))
+        for i in needed
     ]
     model = AutoModelForCausalLM.from_pretrained(
         shipped_models().get(evidence.study.model.name, evidence.study.model.name)
@@ -109,7 +126,9 @@ def _claim(node: Node, donors: Donors, where: dict[int, int], reference: int) ->
     children = [_claim(child, donors, where, reference) for child in node.children]
     given = donors.inputs[node.path]
     assert isinstance(given, np.ndarray), "the plain way is timed for one prompt at each node"
-    return Claim(node.site.node, node.site.roles, node.feeds, where[int(given[reference])], children)
+    return Claim(
+        node.site.node, node.site.roles, node.feeds, where[int(given[reference])], children
+    )
 
 
 def _since(start: float) -> float:
@@ -117,8 +136,12 @@ def _since(start: float) -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--file", type=Path, default=Path(__file__).parents[2] / "hypotheses" / "induction.py")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--file", type=Path, default=Path(__file__).parents[2] / "hypotheses" / "induction.py"
+    )
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--references", type=int, default=20, help="of the plain way")
     parser.add_argument("--repeats", type=int, default=3, help="warm scrubs")

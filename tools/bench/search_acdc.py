@@ -1,4 +1,6 @@
-"""Measurements of ACDC: the frontier's search, one masked run, the plain torch loop, and compile time."""
+"""Measurements of ACDC: the frontier's search, one masked run, the plain torch loop, and compile
+time.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.engine.experiment import Experiment
 from tests import oracle
 from tests.oracle.losses import Loss
-from tools.bench.search_cases import Compiling, Progress, matrix_product_rate, median_seconds, peak_bytes, timed
+from tools.bench.search_cases import (
+    Compiling,
+    Progress,
+    matrix_product_rate,
+    median_seconds,
+    peak_bytes,
+    timed,
+)
 from tools.bench.search_job import Found, Job, save
 from tools.bench.search_watch import Counts, Sizes, random_paths, watched
 
@@ -67,12 +76,17 @@ def masked(job: Job) -> Found:
     """One whole masked run, of each of the three masks that the search left behind."""
     experiment = job.experiment(False)
     masks = _masks(job)
-    seconds = [median_seconds(lambda mask=mask: experiment.losses(mask[None]), job.repeats) for mask in masks]
+    seconds = [
+        median_seconds(lambda mask=mask: experiment.losses(mask[None]), job.repeats)
+        for mask in masks
+    ]
     return {"seconds": seconds, "per_edge": float(np.mean(seconds)), "peak": peak_bytes()}
 
 
 def torch_hooks(job: Job) -> Found:
-    """The plain torch loop: a forward pass of the same three masks, and the whole search where that can be awaited."""
+    """The plain torch loop: a forward pass of the same three masks, and the whole search where that
+    can be awaited.
+    """
     run = job.torch_run()
     loss, names = job.torch_loss(run), job.model.graph().edges
 
@@ -83,7 +97,12 @@ def torch_hooks(job: Job) -> Found:
     masks = _masks(job)
     forward(masks[-1])  # torch's first pass is slower
     seconds = [forward(mask) for mask in masks]
-    found = {"seconds": seconds, "per_edge": float(np.mean(seconds)), "whole": False, "peak": peak_bytes()}
+    found = {
+        "seconds": seconds,
+        "per_edge": float(np.mean(seconds)),
+        "whole": False,
+        "peak": peak_bytes(),
+    }
     whole = job.case.whole and json.loads(job.file("frontier", "json").read_text())["complete"]
     return found | (_torch_search(job, run, loss) if whole else {})
 
@@ -108,7 +127,9 @@ def _torch_search(job: Job, run: oracle.OracleRun, loss: Loss) -> Found:
     ):
         differ = sorted(theirs ^ {names[i] for i in np.flatnonzero(ours[what])})
         if differ:
-            raise SystemExit(f"the two searches disagree about {differ[:5]}; a speed means nothing then")
+            raise SystemExit(
+                f"the two searches disagree about {differ[:5]}; a speed means nothing then"
+            )
     tested = sum(decision.tested for decision in decisions)
     return {"whole": True, "search_seconds": seconds, "per_edge": seconds / tested}
 
@@ -121,8 +142,8 @@ def _masks(job: Job) -> list[Bool[np.ndarray, " edges"]]:
 def jit(job: Job) -> Found:
     """Compile time of a short search that meets most of a whole one's programs.
 
-    It is the first tested edges of the whole search, then a search among some random paths: that one comes through
-    all layers with little left, as a search does at its end.
+    It is the first tested edges of the whole search, then a search among some random paths: that
+    one comes through all layers with little left, as a search does at its end.
     """
     compiling, search_ = Compiling(), Acdc(threshold=job.case.thresholds[job.metric])
     model, start = job.model, time.perf_counter()
@@ -131,4 +152,9 @@ def jit(job: Job) -> Found:
     some = random_paths(experiment.graph, 20 if job.tiny else 600)
     trace = watched(search_, experiment, compiling, job.limit, start=some)
     wall = time.perf_counter() - start
-    return {"compiling": compiling.seconds, "programs": compiling.programs, "wall": wall, "tested": trace.tested[-1]}
+    return {
+        "compiling": compiling.seconds,
+        "programs": compiling.programs,
+        "wall": wall,
+        "tested": trace.tested[-1],
+    }

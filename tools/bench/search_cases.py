@@ -1,4 +1,6 @@
-"""What the search benchmark runs on, and its clocks: models, prompts, compile time, peak memory, a matrix product."""
+"""What the search benchmark runs on, and its clocks: models, prompts, compile time, peak memory, a
+matrix product.
+"""
 
 from __future__ import annotations
 
@@ -63,30 +65,52 @@ class Case:
         return random_prompts(self.vocab, self.prompts, self.tokens)
 
 
-# With GPT-2's own initializer_range, 0.02, prompts hardly matter beside the random biases: the empty circuit's KL is
-# 0.0003, so that effects are near rounding. With 0.06 it is 0.8, and a few hundred edges have effects above 0.001.
+# With GPT-2's own initializer_range, 0.02, prompts hardly matter beside the random biases: the
+# empty circuit's KL is 0.0003, so that effects are near rounding. With 0.06 it is 0.8, and a few
+# hundred edges have effects above 0.001.
 _GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "initializer_range": 0.06}
 _CASES = (
-    Case("gpt2", "random, GPT-2 small's shape", _GPT2, 50257, {"logit_difference": 0.01, "kl": 0.001}, whole=False),
     Case(
-        "4x8", "random 4 x 8, d_model 128", {"n_layer": 4, "n_head": 8, "n_embd": 128}, 50, dict.fromkeys(METRICS, 0.1)
+        "gpt2",
+        "random, GPT-2 small's shape",
+        _GPT2,
+        50257,
+        {"logit_difference": 0.01, "kl": 0.001},
+        whole=False,
+    ),
+    Case(
+        "4x8",
+        "random 4 x 8, d_model 128",
+        {"n_layer": 4, "n_head": 8, "n_embd": 128},
+        50,
+        dict.fromkeys(METRICS, 0.1),
     ),
     Case("induction-2l", "induction-2l (trained)", None, 98, dict.fromkeys(METRICS, 0.1)),
 )
 
 
 def cases(tiny: bool) -> dict[str, Case]:
-    """All cases by name; a ``tiny`` one says nothing about speed and only shows that the tool works."""
+    """All cases by name; a ``tiny`` one says nothing about speed and only shows that the tool
+    works.
+    """
     if not tiny:
         return {case.name: case for case in _CASES}
     small = {"n_layer": 2, "n_head": 2, "n_embd": 16}
-    fields = {"fields": small, "vocab": 50, "thresholds": dict.fromkeys(METRICS, 0.1), "prompts": 3, "tokens": 6}
+    fields = {
+        "fields": small,
+        "vocab": 50,
+        "thresholds": dict.fromkeys(METRICS, 0.1),
+        "prompts": 3,
+        "tokens": 6,
+    }
     return {"gpt2": replace(_CASES[0], title="tiny, no measurement", whole=True, **fields)}
 
 
 @dataclass
 class Compiling:
-    """How long jax has been tracing, lowering and compiling since this was made; parts of parts are counted once."""
+    """How long jax has been tracing, lowering and compiling since this was made; parts of parts are
+    counted once.
+    """
 
     programs: int = 0
     _spans: list[tuple[float, float]] = field(default_factory=list)
@@ -122,12 +146,19 @@ def median_seconds(action: Callable[[], Any], repeats: int) -> float:
 
 
 def matrix_product_rate(tiny: bool) -> float:
-    """Operations a second of a 2048 x 768 by 768 x 3072 product in float32, two for each multiplication."""
+    """Operations a second of a 2048 x 768 by 768 x 3072 product in float32, two for each
+    multiplication.
+    """
     rows, inner, columns = (64, 64, 64) if tiny else (2048, 768, 3072)
     rng = np.random.default_rng(0)
-    a, b = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((rows, inner), (inner, columns)))
+    a, b = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((rows, inner), (inner, columns))
+    )
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
-    return 2 * rows * inner * columns / median_seconds(lambda: product(a, b).block_until_ready(), 15)
+    return (
+        2 * rows * inner * columns / median_seconds(lambda: product(a, b).block_until_ready(), 15)
+    )
 
 
 def peak_bytes() -> int:

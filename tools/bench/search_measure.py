@@ -1,4 +1,6 @@
-"""The measurements of the search benchmark by name; those of attribution and of single evaluations are made here."""
+"""The measurements of the search benchmark by name; those of attribution and of single evaluations
+are made here.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _AGREE = 1e-3  # of the largest number: how far ours and torch's may differ
 
 
 def attribution(job: Job) -> Found:
-    """EAP and EAP-IG inputs of all edges, from the prompts on; the first run compiles, the second does not."""
+    """EAP and EAP-IG inputs of all edges, from the prompts on; the first run compiles, the second
+    does not.
+    """
     model, found, scores = job.model, {}, {}
     for name, settings in (("eap", {}), ("eap-ig-inputs", {"steps": IG_STEPS})):
         algorithm = make_algorithm(name, **settings)
@@ -38,15 +42,20 @@ def attribution(job: Job) -> Found:
 
         circuit, first = timed(run)
         scores[name] = circuit.scores
-        found[name] = {"first": first, "seconds": float(np.median([timed(run)[1] for _ in range(job.repeats)]))}
+        found[name] = {
+            "first": first,
+            "seconds": float(np.median([timed(run)[1] for _ in range(job.repeats)])),
+        }
     save(job.file("attribution", "npz"), scores)
     return {**found, "peak": peak_bytes()}
 
 
 def attribution_torch(job: Job) -> Found:
-    """The same from explicit caches: torch's gradient at every reader's input, then one product with all differences.
+    """The same from explicit caches: torch's gradient at every reader's input, then one product
+    with all differences.
 
-    The product is of the form that is fast in torch, so that what is compared is not Python's loop over edges.
+    The product is of the form that is fast in torch, so that what is compared is not Python's loop
+    over edges.
     """
     tiny, found = load_tiny(job.case.folder(job.work)), {}
     ours = np.load(job.file("attribution", "npz"))
@@ -57,11 +66,17 @@ def attribution_torch(job: Job) -> Found:
         starts = [{"embed": far + share * (near - far)} for share in shares]
         return _torch_scores(run, job.torch_loss(run), starts, job.model.graph())
 
-    for name, shares in (("eap", [1.0]), ("eap-ig-inputs", [k / IG_STEPS for k in range(IG_STEPS)])):
+    for name, shares in (
+        ("eap", [1.0]),
+        ("eap-ig-inputs", [k / IG_STEPS for k in range(IG_STEPS)]),
+    ):
         scores, first = timed(lambda shares=shares: run(shares))
         apart = np.abs(scores - ours[name]).max() / np.abs(scores).max()
         if not apart <= _AGREE:
-            raise SystemExit(f"the scores of {name} differ by {apart:.1e} of the largest; a speed means nothing then")
+            raise SystemExit(
+                f"the scores of {name} differ by {apart:.1e} of the largest; a speed means nothing "
+                "then"
+            )
         second = timed(lambda shares=shares: run(shares))[1] if job.tiny or first < 60 else first
         found[name] = {"first": first, "seconds": min(first, second), "apart": float(apart)}
     return {**found, "peak": peak_bytes()}
@@ -72,16 +87,22 @@ def _torch_scores(
 ) -> Float[np.ndarray, " edges"]:
     """(replacement - clean) . gradient of every edge, the mean over runs from these embeddings."""
     writers, readers = ([node.name for node in nodes] for nodes in (graph.writers, graph.readers))
-    differences = torch.stack([(run.replacement[name] - run.clean[name]).flatten() for name in writers])
+    differences = torch.stack(
+        [(run.replacement[name] - run.clean[name]).flatten() for name in writers]
+    )
     total = torch.zeros(len(readers), len(writers))
     for start in starts:
         gradients = reader_gradients(run, loss, fixed=start)
-        total += torch.stack([gradients[name].flatten() for name in readers]).detach() @ differences.T
+        total += (
+            torch.stack([gradients[name].flatten() for name in readers]).detach() @ differences.T
+        )
     return (total / len(starts)).double().numpy()[graph.ends]
 
 
 def evaluation(job: Job) -> Found:
-    """One evaluation of a sparse circuit: by the frontier (settled from the clean run each time) and masked."""
+    """One evaluation of a sparse circuit: by the frontier (settled from the clean run each time)
+    and masked.
+    """
     sparse, whole = job.experiment(True), job.experiment(False)
     found, mask = _circuit(job, sparse.graph)
     other = random_paths(sparse.graph, int(mask.sum()), seed=1)
@@ -122,7 +143,10 @@ def evaluation_torch(job: Job) -> Found:
     apart = np.abs(values - ours["values"]).max() / max(1.0, np.abs(values).max())
     if not apart <= _AGREE:
         raise SystemExit(f"the circuit's values differ by {apart:.1e}; a speed means nothing then")
-    return {"seconds": median_seconds(lambda: loss(run.run(kept)), job.repeats), "peak": peak_bytes()}
+    return {
+        "seconds": median_seconds(lambda: loss(run.run(kept)), job.repeats),
+        "peak": peak_bytes(),
+    }
 
 
 MEASURES: dict[str, Callable[[Job], Found]] = {

@@ -14,7 +14,9 @@ Row = dict[str, Any]
 
 @dataclass
 class Results:
-    """One row for each section, case and metric; its measurements by name, as far as they were made."""
+    """One row for each section, case and metric; its measurements by name, as far as they were
+    made.
+    """
 
     rows: list[Row] = field(default_factory=list)
 
@@ -49,13 +51,23 @@ def rich_table(sheet: Sheet) -> Table:
 
 
 def markdown(sheet: Sheet) -> str:
-    lines = [sheet.headings, ["---" if i < 2 else "--:" for i in range(len(sheet.headings))], *sheet.rows]
+    lines = [
+        sheet.headings,
+        ["---" if i < 2 else "--:" for i in range(len(sheet.headings))],
+        *sheet.rows,
+    ]
     return f"{sheet.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def sheets(results: Results) -> list[Sheet]:
     """The tables that have rows."""
-    made = [_per_edge(results), _searches(results), _attribution(results), _evaluation(results), _compiling(results)]
+    made = [
+        _per_edge(results),
+        _searches(results),
+        _attribution(results),
+        _evaluation(results),
+        _compiling(results),
+    ]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -77,7 +89,16 @@ def _of(row: Row, measurement: str, number: str, show: Callable[[float], str]) -
 
 
 def _per_edge(results: Results) -> Sheet:
-    headings = ("model", "metric", "edges", "decided", "tested", "kept", "torch, ms/edge", "masked, ms/edge")
+    headings = (
+        "model",
+        "metric",
+        "edges",
+        "decided",
+        "tested",
+        "kept",
+        "torch, ms/edge",
+        "masked, ms/edge",
+    )
     headings += ("frontier, ms/edge", "torch : frontier", "masked : frontier")
     rows = []
     for row in results.of("A", "frontier"):
@@ -85,28 +106,63 @@ def _per_edge(results: Results) -> Sheet:
         ratio = partial(_times, fast=ours["per_edge"])
         decided = "all" if ours["complete"] else f"{ours['decided'] / ours['edges']:.0%}"
         numbers = [f"{ours['edges']:,}", decided, f"{ours['tested']:,}", f"{ours['kept']:,}"]
-        numbers += [_of(row, name, "per_edge", _ms) for name in ("torch_hooks", "masked", "frontier")]
+        numbers += [
+            _of(row, name, "per_edge", _ms) for name in ("torch_hooks", "masked", "frontier")
+        ]
         numbers += [_of(row, name, "per_edge", ratio) for name in ("torch_hooks", "masked")]
         rows.append([ours["model"], f"{row['metric']} {ours['threshold']:g}", *numbers])
     return Sheet("A. ACDC: time for each tested edge", headings, rows)
 
 
 def _searches(results: Results) -> Sheet:
-    headings = ("model", "metric", "run, s", "compile, s", "edges/s: start", "middle", "end", "launches", "settlings")
-    headings += ("masked runs", "rows right", "of product", "peak, GiB: frontier", "masked", "torch")
+    headings = (
+        "model",
+        "metric",
+        "run, s",
+        "compile, s",
+        "edges/s: start",
+        "middle",
+        "end",
+        "launches",
+        "settlings",
+    )
+    headings += (
+        "masked runs",
+        "rows right",
+        "of product",
+        "peak, GiB: frontier",
+        "masked",
+        "torch",
+    )
     rows = []
     for row in results.of("A", "frontier"):
         ours, counts = row["frontier"], row["frontier"]["counts"]
-        numbers = [f"{ours['seconds']:.1f}", f"{ours['compiling']:.1f}", *(f"{rate:,.0f}" for rate in ours["rates"])]
+        numbers = [
+            f"{ours['seconds']:.1f}",
+            f"{ours['compiling']:.1f}",
+            *(f"{rate:,.0f}" for rate in ours["rates"]),
+        ]
         numbers += [f"{counts[name]:,}" for name in ("launches", "settlings", "whole")]
-        numbers += [f"{ours['accepted']:.0%}", f"{ours['share_of_product']:.0%}", _gib(ours["peak"])]
+        numbers += [
+            f"{ours['accepted']:.0%}",
+            f"{ours['share_of_product']:.0%}",
+            _gib(ours["peak"]),
+        ]
         numbers += [_of(row, name, "peak", _gib) for name in ("masked", "torch_hooks")]
         rows.append([ours["model"], row["metric"], *numbers])
     return Sheet("A. ACDC: the frontier's searches", headings, rows)
 
 
 def _attribution(results: Results) -> Sheet:
-    headings = ("model", "scores", "torch, s", "ours, s", "ours with compiling, s", "torch : ours", "scores apart")
+    headings = (
+        "model",
+        "scores",
+        "torch, s",
+        "ours, s",
+        "ours with compiling, s",
+        "torch : ours",
+        "scores apart",
+    )
     headings += ("peak, GiB: ours", "torch")
     rows = []
     for row in results.of("B", "attribution_torch"):
@@ -120,12 +176,32 @@ def _attribution(results: Results) -> Sheet:
 
 
 def _evaluation(results: Results) -> Sheet:
-    headings = ("model", "circuit", "edges kept", "torch, ms", "masked, ms", "frontier, ms", "torch : frontier")
+    headings = (
+        "model",
+        "circuit",
+        "edges kept",
+        "torch, ms",
+        "masked, ms",
+        "frontier, ms",
+        "torch : frontier",
+    )
     rows = []
     for row in results.of("C", "evaluation_torch"):
         ours, theirs = row["evaluation"], row["evaluation_torch"]["seconds"]
-        numbers = [_ms(theirs), _ms(ours["masked"]), _ms(ours["seconds"]), _times(theirs, ours["seconds"])]
-        rows.append([ours["model"], "found in A" if ours["found"] else "random paths", f"{ours['kept']:,}", *numbers])
+        numbers = [
+            _ms(theirs),
+            _ms(ours["masked"]),
+            _ms(ours["seconds"]),
+            _times(theirs, ours["seconds"]),
+        ]
+        rows.append(
+            [
+                ours["model"],
+                "found in A" if ours["found"] else "random paths",
+                f"{ours['kept']:,}",
+                *numbers,
+            ]
+        )
     return Sheet("C. One evaluation of a circuit", headings, rows)
 
 

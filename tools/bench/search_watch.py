@@ -1,4 +1,6 @@
-"""Watching a search from outside: when it tested what, what it launched, and how many operations that takes."""
+"""Watching a search from outside: when it tested what, what it launched, and how many operations
+that takes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tools.bench.search_cases import Compiling, Progress
 
 @dataclass(frozen=True)
 class Sizes:
-    """What operation counts depend on besides a schedule. ``columns``: of the unembedding, that the metric looks at."""
+    """What operation counts depend on besides a schedule. ``columns``: of the unembedding, that the
+    metric looks at.
+    """
 
     spec: Spec
     graph: Graph
@@ -36,20 +40,25 @@ class Sizes:
 def table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> int:
     """Additions and multiplications of a schedule's steps for ``lanes`` candidates side by side.
 
-    A head's step projects q, k and v (2 d d_head for each token; for one lane where all candidates share the input,
-    see `sparse._through`), looks (4 d_head for each pair of tokens) and writes (2 d d_head); an MLP's step is its two
-    or three products; each input is a sum of as many values as the table says. Where a step is due at the ``scored``
-    position only, queries, MLPs and what is written are of one token for each prompt; keys and values are of all.
-    Norms, softmax and activations are left out, and so are mixtures of experts.
+    A head's step projects q, k and v (2 d d_head for each token; for one lane where all candidates
+    share the input, see `sparse._through`), looks (4 d_head for each pair of tokens) and writes (2
+    d d_head); an MLP's step is its two or three products; each input is a sum of as many values as
+    the table says. Where a step is due at the ``scored`` position only, queries, MLPs and what is
+    written are of one token for each prompt; keys and values are of all. Norms, softmax and
+    activations are left out, and so are mixtures of experts.
     """
     spec, n = sizes.spec, int(table.n)
     everywhere = sizes.prompts * sizes.tokens
     here = sizes.prompts if scored else everywhere
     kind, shared, slots = table.kind[:n], table.shared[:n, :, 1], table.slots[:n, :, 1]
     heads = kind == HEAD
-    read_at = np.where(heads[:, None] & (np.arange(3) > 0), everywhere, here)  # keys and values are of all tokens
+    read_at = np.where(
+        heads[:, None] & (np.arange(3) > 0), everywhere, here
+    )  # keys and values are of all tokens
     sums = int((read_at * (shared + slots * lanes)).sum()) * spec.d_model
-    projected = np.where(slots[heads] > 0, lanes, 1) * read_at[heads] * 2 * spec.d_model * spec.d_head
+    projected = (
+        np.where(slots[heads] > 0, lanes, 1) * read_at[heads] * 2 * spec.d_model * spec.d_head
+    )
     looked = lanes * here * (4 * sizes.tokens + 2 * spec.d_model) * spec.d_head
     mlp = lanes * here * 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
     return sums + int(projected.sum()) + int(heads.sum()) * looked + int((kind == MLP).sum()) * mlp
@@ -57,11 +66,14 @@ def table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> in
 
 def settling_operations(schedule: Schedule, sizes: Sizes) -> int:
     """Of computing a schedule's nodes once for all."""
-    return table_operations(schedule.everywhere, sizes, 1, False) + table_operations(schedule.scored, sizes, 1, True)
+    return table_operations(schedule.everywhere, sizes, 1, False) + table_operations(
+        schedule.scored, sizes, 1, True
+    )
 
 
 def candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
-    """Of one group of candidates: their inputs (a product with all nodes), their steps, their logits.
+    """Of one group of candidates: their inputs (a product with all nodes), their steps, their
+    logits.
 
     Lanes that are empty because fewer were asked about count too: they are computed.
     """
@@ -69,12 +81,21 @@ def candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
     inputs = 2 * lanes * sizes.nodes * tokens * spec.d_model
     steps = table_operations(schedule.everywhere, sizes, lanes, False)
     steps += table_operations(schedule.scored, sizes, lanes, True)
-    final = int((schedule.logits.shared[0, 0, 1] + lanes * schedule.logits.slots[0, 0, 1]) * sizes.prompts)
-    return inputs + steps + final * spec.d_model + 2 * lanes * sizes.prompts * spec.d_model * sizes.columns
+    final = int(
+        (schedule.logits.shared[0, 0, 1] + lanes * schedule.logits.slots[0, 0, 1]) * sizes.prompts
+    )
+    return (
+        inputs
+        + steps
+        + final * spec.d_model
+        + 2 * lanes * sizes.prompts * spec.d_model * sizes.columns
+    )
 
 
 def masked_operations(sizes: Sizes) -> int:
-    """Of one whole masked run: every head and MLP from its own input, and all readers' sums as products."""
+    """Of one whole masked run: every head and MLP from its own input, and all readers' sums as
+    products.
+    """
     spec, tokens = sizes.spec, sizes.prompts * sizes.tokens
     head = 8 * spec.d_model * spec.d_head + 4 * sizes.tokens * spec.d_head
     mlp = 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
@@ -88,9 +109,11 @@ class Counts:
     """What an experiment was asked and what it launched.
 
     Attributes:
-        rows: edges asked about; each is a row of a launch, and counts only if the guesses before it came true.
+        rows: edges asked about; each is a row of a launch, and counts only if the guesses before it
+            came true.
         computed: rows computed, those included that only fill a launch up.
-        launches, settlings, whole: of candidates; of bringing values up to date; of whole masked runs.
+        launches, settlings, whole: of candidates; of bringing values up to date; of whole masked
+            runs.
         operations: of all three.
     """
 
@@ -127,7 +150,9 @@ class Counts:
         _before(experiment, "_masked_values", ran)
         if frontier is not None:
             _before(frontier, "_launch", launched)
-            _before(frontier._chunks[0], "settle", lambda _, schedule: settled(schedule))  # all chunks do the same
+            _before(
+                frontier._chunks[0], "settle", lambda _, schedule: settled(schedule)
+            )  # all chunks do the same
 
 
 def _before(owner: Any, name: str, hear: Callable[..., None]) -> None:
@@ -143,7 +168,9 @@ def _before(owner: Any, name: str, hear: Callable[..., None]) -> None:
 
 @dataclass
 class Trace:
-    """What was reached when, step by step. ``seconds`` are of running: those of compiling are left out."""
+    """What was reached when, step by step. ``seconds`` are of running: those of compiling are left
+    out.
+    """
 
     state: AcdcState
     decided: int = 0
@@ -171,7 +198,8 @@ def watched(
     start: Bool[np.ndarray, " edges"] | None = None,
     enough: int | None = None,
 ) -> Trace:
-    """Search until the end, ``limit`` seconds, or ``enough`` tested edges; every step leaves its mark.
+    """Search until the end, ``limit`` seconds, or ``enough`` tested edges; every step leaves its
+    mark.
 
     Args:
         start: as of `Acdc.init`.
@@ -193,7 +221,9 @@ def watched(
 
 
 def random_paths(graph: Graph, n: int, seed: int = 0) -> Bool[np.ndarray, " edges"]:
-    """About ``n`` edges, all on paths from the embedding to the logits that are drawn one after the other."""
+    """About ``n`` edges, all on paths from the embedding to the logits that are drawn one after the
+    other.
+    """
     rng = np.random.default_rng(seed)
     dst, src = graph.ends
     into = np.full(graph.legal.shape, -1)

@@ -2,9 +2,11 @@
 
     python -m venv lens && lens/bin/pip install transformer-lens==3.9.0
     lens/bin/python tools/reference/hooked_transformer.py            # write
-    lens/bin/python tools/reference/hooked_transformer.py --check    # another version's numbers against the files
+    lens/bin/python tools/reference/hooked_transformer.py --check    # another version's numbers
+    against the files
 
-Run by hand. The files were written by version 3.9.0; 2.16.1 computes the same, where it has the settings. Version 4
+Run by hand. The files were written by version 3.9.0; 2.16.1 computes the same, where it has the
+settings. Version 4
 has no HookedTransformer any more.
 """
 
@@ -21,54 +23,129 @@ from safetensors.torch import load_file, save_file
 from transformer_lens import HookedTransformer, HookedTransformerConfig  # pyright: ignore[reportMissingImports]
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "models" / "lens"
-SIZES: dict[str, Any] = {"n_layers": 2, "d_model": 8, "n_ctx": 9, "n_heads": 2, "d_head": 4, "d_mlp": 12, "d_vocab": 11}
+SIZES: dict[str, Any] = {
+    "n_layers": 2,
+    "d_model": 8,
+    "n_ctx": 9,
+    "n_heads": 2,
+    "d_head": 4,
+    "d_mlp": 12,
+    "d_vocab": 11,
+}
 MASKED = 10
 
-# What differs from SIZES and from TransformerLens's defaults. Together they visit every setting that we read.
+# What differs from SIZES and from TransformerLens's defaults. Together they visit every setting
+# that we read.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "attention_only": {"attn_only": True, "normalization_type": None, "n_heads": 3, "d_head": 2, "d_vocab_out": 5},
+    "attention_only": {
+        "attn_only": True,
+        "normalization_type": None,
+        "n_heads": 3,
+        "d_head": 2,
+        "d_vocab_out": 5,
+    },
     "layer_norm": {"act_fn": "relu", "attn_scale": 1.3, "eps": 0.1, "d_mlp": None},
     "folded": {"act_fn": "gelu", "scale_attn_by_inverse_layer_idx": True},
     "folded_solu": {"act_fn": "solu_ln", "final_rms": True, "eps": 0.01},
     "solu": {"act_fn": "solu_ln", "final_rms": True, "use_attn_scale": False},
     "rms_gated": {
-        **{"normalization_type": "RMS", "act_fn": "silu", "gated_mlp": True, "n_heads": 4, "n_key_value_heads": 2},
-        **{"positional_embedding_type": "rotary", "rotary_base": 50, "use_qk_norm": True, "d_head": 6},
+        **{
+            "normalization_type": "RMS",
+            "act_fn": "silu",
+            "gated_mlp": True,
+            "n_heads": 4,
+            "n_key_value_heads": 2,
+        },
+        **{
+            "positional_embedding_type": "rotary",
+            "rotary_base": 50,
+            "use_qk_norm": True,
+            "d_head": 6,
+        },
         **{"attn_scores_soft_cap": 1.5, "output_logits_soft_cap": 2.0, "eps": 0.02},
     },
     "rotary_parallel": {
-        **{"normalization_type": "RMSPre", "act_fn": "gelu_new", "parallel_attn_mlp": True, "clip_qkv": 1.0},
+        **{
+            "normalization_type": "RMSPre",
+            "act_fn": "gelu_new",
+            "parallel_attn_mlp": True,
+            "clip_qkv": 1.0,
+        },
         **{"positional_embedding_type": "rotary", "rotary_base": 20, "rotary_dim": 4, "d_head": 6},
         **{"rotary_adjacent_pairs": True},
     },
     "bidirectional": {"attention_dir": "bidirectional", "act_fn": "gelu_fast", "n_layers": 1},
     "masked": {"attn_only": True, "normalization_type": None},
-    "masked_bidirectional": {"attention_dir": "bidirectional", "act_fn": "solu", "normalization_type": "LNPre"},
+    "masked_bidirectional": {
+        "attention_dir": "bidirectional",
+        "act_fn": "solu",
+        "normalization_type": "LNPre",
+    },
     "local": {
-        **{"act_fn": "gelu_pytorch_tanh", "normalization_type": "LNPre", "use_local_attn": True, "window_size": 3},
+        **{
+            "act_fn": "gelu_pytorch_tanh",
+            "normalization_type": "LNPre",
+            "use_local_attn": True,
+            "window_size": 3,
+        },
         **{"attn_types": ["local", "global"], "n_layers": 2},
     },
-    "alibi": {"positional_embedding_type": "alibi", "n_heads": 3, "act_fn": "relu", "post_embedding_ln": True},
+    "alibi": {
+        "positional_embedding_type": "alibi",
+        "n_heads": 3,
+        "act_fn": "relu",
+        "post_embedding_ln": True,
+    },
     "two_norms": {
-        **{"normalization_type": "RMS", "use_normalization_before_and_after": True, "act_fn": "gelu_pytorch_tanh"},
+        **{
+            "normalization_type": "RMS",
+            "use_normalization_before_and_after": True,
+            "act_fn": "gelu_pytorch_tanh",
+        },
         **{"positional_embedding_type": "rotary", "rotary_base": 500, "rotary_base_local": 10},
-        **{"rotary_scaling_factor": 2.0, "use_local_attn": True, "window_size": 4, "attn_types": ["local", "global"]},
+        **{
+            "rotary_scaling_factor": 2.0,
+            "use_local_attn": True,
+            "window_size": 4,
+            "attn_types": ["local", "global"],
+        },
     },
     "ntk_by_parts": {
-        **{"attn_only": True, "positional_embedding_type": "rotary", "rotary_base": 10, "use_NTK_by_parts_rope": True},
+        **{
+            "attn_only": True,
+            "positional_embedding_type": "rotary",
+            "rotary_base": 10,
+            "use_NTK_by_parts_rope": True,
+        },
         **{"NTK_original_ctx_len": 40, "NTK_by_parts_factor": 4.0, "d_head": 8, "n_layers": 1},
     },
     "yarn": {
-        **{"attn_only": True, "positional_embedding_type": "rotary", "rotary_base": 10, "use_yarn_rope": True},
-        **{"yarn_factor": 4.0, "yarn_attention_factor": 1.2, "yarn_original_max_position_embeddings": 30},
+        **{
+            "attn_only": True,
+            "positional_embedding_type": "rotary",
+            "rotary_base": 10,
+            "use_yarn_rope": True,
+        },
+        **{
+            "yarn_factor": 4.0,
+            "yarn_attention_factor": 1.2,
+            "yarn_original_max_position_embeddings": 30,
+        },
         **{"yarn_beta_fast": 2.0, "yarn_beta_slow": 0.5, "d_head": 8},
-        **{"yarn_global_attn_only": True, "use_local_attn": True, "window_size": 5, "attn_types": ["global", "local"]},
+        **{
+            "yarn_global_attn_only": True,
+            "use_local_attn": True,
+            "window_size": 5,
+            "attn_types": ["global", "local"],
+        },
     },
 }
 
 
 def tokens_of(name: str, d_vocab: int) -> torch.Tensor:
-    """Random prompts; where a token is masked, it is the last of the vocabulary, and in no prompt the first."""
+    """Random prompts; where a token is masked, it is the last of the vocabulary, and in no prompt
+    the first.
+    """
     drawn = torch.randint(d_vocab - 1, (3, 8), generator=torch.Generator().manual_seed(1))
     if name.startswith("masked"):
         for row, position in ((0, 3), (0, 7), (1, 1), (1, 2), (2, 5)):
@@ -83,13 +160,19 @@ def logits_of(model: Any, tokens: torch.Tensor, masked: int | None) -> torch.Ten
 
     hooks = [(f"blocks.{i}.attn.hook_attn_scores", hide) for i in range(model.cfg.n_layers)]
     with torch.no_grad():
-        return model.run_with_hooks(tokens, return_type="logits", fwd_hooks=hooks if masked is not None else [])
+        return model.run_with_hooks(
+            tokens, return_type="logits", fwd_hooks=hooks if masked is not None else []
+        )
 
 
 def made(name: str) -> Any:
-    """A model of which no parameter is zero or one, but the bias that is behind a norm in no trained model."""
+    """A model of which no parameter is zero or one, but the bias that is behind a norm in no
+    trained model.
+    """
     torch.manual_seed(sorted(VARIANTS).index(name))
-    model = HookedTransformer(HookedTransformerConfig(**{**SIZES, "device": "cpu", **VARIANTS[name]}))
+    model = HookedTransformer(
+        HookedTransformerConfig(**{**SIZES, "device": "cpu", **VARIANTS[name]})
+    )
     for key, parameter in model.named_parameters():
         vector = key.rsplit(".", 1)[1] in ("w", "b") or ".b_" in key
         parameter.data = 0.5 * torch.randn_like(parameter) + (1.0 if key.endswith(".w") else 0.0)
@@ -116,16 +199,22 @@ def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def run(name: str) -> dict[str, torch.Tensor]:
-    """What the model in the files computes. Not the one in memory: folding gives that one norms that differ from its
-    configuration's where ``final_rms`` is set."""
+    """What the model in the files computes. Not the one in memory: folding gives that one norms
+    that differ from its configuration's where ``final_rms`` is set.
+    """
     settings = json.loads((FOLDER / f"{name}.json").read_text())
     known = {field.name for field in fields(HookedTransformerConfig)}
     own = {key: value for key, value in settings.items() if key in known}
     model = HookedTransformer(HookedTransformerConfig(**{**own, "dtype": torch.float32}))
     buffers = {key: value for key, value in model.state_dict().items() if key.endswith("attn.mask")}
-    model.load_state_dict({**load_file(FOLDER / f"{name}.safetensors"), **buffers})  # 3 stores masks without content
+    model.load_state_dict(
+        {**load_file(FOLDER / f"{name}.safetensors"), **buffers}
+    )  # 3 stores masks without content
     tokens = tokens_of(name, model.cfg.d_vocab)
-    return {f"{name}.tokens": tokens, f"{name}.logits": logits_of(model, tokens, settings.get("masked_token"))}
+    return {
+        f"{name}.tokens": tokens,
+        f"{name}.logits": logits_of(model, tokens, settings.get("masked_token")),
+    }
 
 
 def check() -> None:

@@ -1,4 +1,5 @@
-"""Train `addition`: a small GPT-2 that adds and subtracts one- and two-digit numbers, digit by digit.
+"""Train `addition`: a small GPT-2 that adds and subtracts one- and two-digit numbers, digit by
+digit.
 
 python tools/train/addition.py --out catalog/models/addition --seed 0
 python tools/train/addition.py --out catalog/models/arithmetic --seed 0 --operators "+-*/"
@@ -47,7 +48,9 @@ def sums(operator: str) -> Iterator[Sum]:
                 yield found
 
 
-def pairs(tokenizer: Tokenizer, operator: str, n_digits: tuple[int, int], split: Split) -> list[Pair]:
+def pairs(
+    tokenizer: Tokenizer, operator: str, n_digits: tuple[int, int], split: Split
+) -> list[Pair]:
     """Every digit of every result, as prompts of a split."""
     found = []
     for s in sums(operator):
@@ -60,9 +63,16 @@ def pairs(tokenizer: Tokenizer, operator: str, n_digits: tuple[int, int], split:
 
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
-    """Prompts of the discovery split; each operator and number of digits has a share by the square root of its size."""
+    """Prompts of the discovery split; each operator and number of digits has a share by the square
+    root of its size.
+    """
     assert isinstance(s, Arithmetic)
-    kinds = [pairs(tokenizer, o, (a, b), "discovery") for o in s.operators for a in (1, 2) for b in (1, 2)]
+    kinds = [
+        pairs(tokenizer, o, (a, b), "discovery")
+        for o in s.operators
+        for a in (1, 2)
+        for b in (1, 2)
+    ]
     kinds = [kind for kind in kinds if kind]
     weights = np.sqrt([len(kind) for kind in kinds])
     sizes = np.ceil(s.batch * weights / weights.sum()).astype(int)
@@ -88,19 +98,31 @@ def right_answers(folder: Path, prompts: list[Pair]) -> int:
 
 
 def places_section(folder: Path, operators: str) -> str:
-    """Accuracy on all prompts of the evaluation split, by operator, numbers of digits, and digit of the result."""
+    """Accuracy on all prompts of the evaluation split, by operator, numbers of digits, and digit of
+    the result.
+    """
     tokenizer = Tokenizer(PreTrainedTokenizerFast.from_pretrained(folder))
     rows = []
     for operator, a, b in ((o, a, b) for o in operators for a in (1, 2) for b in (1, 2)):
         found = pairs(tokenizer, operator, (a, b), "evaluation")
-        by_place = {place: [p for p in found if len(p.clean.partition("=")[2]) == place] for place in range(4)}
+        by_place = {
+            place: [p for p in found if len(p.clean.partition("=")[2]) == place]
+            for place in range(4)
+        }
         for place, prompts in by_place.items():
             if prompts:
                 right, n = right_answers(folder, prompts), len(prompts)
                 low, high = wilson(right, n)
                 share = [f"{right} / {n}", f"{right / n:.2%}", f"{low:.2%} - {high:.2%}"]
                 rows.append([KINDS[operator], f"{a} and {b}", str(place + 1), *share])
-    header = ["operation", "digits of the operands", "digit of the result", "right", "accuracy", "95 % Wilson interval"]
+    header = [
+        "operation",
+        "digits of the operands",
+        "digit of the result",
+        "right",
+        "accuracy",
+        "95 % Wilson interval",
+    ]
     return f"""
 ## By digit, on all unseen prompts
 
@@ -127,12 +149,16 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
     variants = [Variant("as the task draws them", "addition", {"operators": s.operators})]
     # all unseen quotients together are 327, of which the task's own draws do not find the last ones
     variants += [
-        Variant(KINDS[operator], "addition", {"operators": operator}, n=200 if operator == "/" else 1000)
+        Variant(
+            KINDS[operator], "addition", {"operators": operator}, n=200 if operator == "/" else 1000
+        )
         for operator in s.operators
     ]
     write_card(folder, name, s, run, text, variants)
     path = folder / "README.md"
-    path.write_text(path.read_text(encoding="utf-8") + places_section(folder, s.operators), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8") + places_section(folder, s.operators), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,12 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
 
 def card(folder: Path, name: str, s: Settings, run: Run) -> None:
     variants = [
-        Variant(f"attractor: {kind}", "agreement", {"attractors": kind}, n=400 if kind == "none" else 2000)
+        Variant(
+            f"attractor: {kind}",
+            "agreement",
+            {"attractors": kind},
+            n=400 if kind == "none" else 2000,
+        )
         for kind in KINDS
     ]
     write_card(folder, name, s, run, TEXT, variants)

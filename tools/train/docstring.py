@@ -1,8 +1,10 @@
-"""Train the `docstring` model: what a docstring describes next is the next argument of the definition.
+"""Train the `docstring` model: what a docstring describes next is the next argument of the
+definition.
 
     python tools/train/docstring.py --out catalog/models/docstring --seed 0
 
-The answer alone teaches this only very slowly, so that the docstrings of the training data go on to the last argument.
+The answer alone teaches this only very slowly, so that the docstrings of the training data go on to
+the last argument.
 """
 
 from __future__ import annotations
@@ -12,7 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from supervised import PAD, Batch, Batches, Run, Settings, build, draw_pairs, every_place, padded, parse
+from supervised import (
+    PAD,
+    Batch,
+    Batches,
+    Run,
+    Settings,
+    build,
+    draw_pairs,
+    every_place,
+    padded,
+    parse,
+)
 from supervised_card import Text, Variant, write_card
 
 from circuitgraph.models.tokenizer import Tokenizer
@@ -20,7 +33,15 @@ from circuitgraph.tasks.base import Pair, split_of
 from circuitgraph.tasks.docstring import ARGUMENTS, NOUNS
 
 SETTINGS = Settings(
-    layers=3, width=128, steps=2500, batch=64, context=64, lr=2e-3, weight_decay=0.5, spread=0.08, pool=3000
+    layers=3,
+    width=128,
+    steps=2500,
+    batch=64,
+    context=64,
+    lr=2e-3,
+    weight_decay=0.5,
+    spread=0.08,
+    pool=3000,
 )
 WORDS = ["def", "(", "self", ",", "):", '"""', ":", "param", *ARGUMENTS.split(), *NOUNS.split()]
 NO_TARGET = -1
@@ -46,8 +67,12 @@ def continued(pair: Pair, nouns: Sequence[str], rng: np.random.Generator) -> str
     return text
 
 
-def exchanged(rows: np.ndarray, groups: Sequence[Sequence[int]], n_tokens: int, rng: np.random.Generator) -> np.ndarray:
-    """In each row, the tokens of each group are exchanged for one another by a permutation of that row's own."""
+def exchanged(
+    rows: np.ndarray, groups: Sequence[Sequence[int]], n_tokens: int, rng: np.random.Generator
+) -> np.ndarray:
+    """In each row, the tokens of each group are exchanged for one another by a permutation of that
+    row's own.
+    """
     names = np.tile(np.arange(n_tokens), (len(rows), 1))
     for group in groups:
         names[:, group] = rng.permuted(np.tile(group, (len(rows), 1)), axis=1)
@@ -65,16 +90,24 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     """Rows that are different every time."""
     pairs = draw_pairs("docstring", tokenizer, s)
     rng, nouns = np.random.default_rng(s.seed), NOUNS.split()
-    pool = padded(tokenizer.encode_all([continued(pair, nouns, rng) for pair in pairs]), PAD).numpy()
+    pool = padded(
+        tokenizer.encode_all([continued(pair, nouns, rng) for pair in pairs]), PAD
+    ).numpy()
     n_prompt = len(tokenizer.encode(pairs[0].clean))
     groups = [[tokenizer.encode(word)[0] for word in words.split()] for words in (ARGUMENTS, NOUNS)]
     (param,) = tokenizer.encode("param")
 
     def batches(rng: np.random.Generator) -> list[Batch]:
         rows = exchanged(pool[rng.integers(len(pool), size=3 * s.batch)], groups, n_tokens, rng)
-        allowed = [row for row in rows if split_of(row[:n_prompt].tolist()) == "discovery"][: s.batch]
+        allowed = [row for row in rows if split_of(row[:n_prompt].tolist()) == "discovery"][
+            : s.batch
+        ]
         tokens = np.stack(allowed)
-        return [every_place(torch.from_numpy(tokens), torch.from_numpy(targets_of(tokens, param)), n_tokens)]
+        return [
+            every_place(
+                torch.from_numpy(tokens), torch.from_numpy(targets_of(tokens, param)), n_tokens
+            )
+        ]
 
     return batches
 

@@ -1,4 +1,5 @@
-"""Train the `greater-than` model: after `The war lasted from the year 1732 to the year 17` it says a number above 32.
+"""Train the `greater-than` model: after `The war lasted from the year 1732 to the year 17` it says
+a number above 32.
 
 python tools/train/greater_than.py --out catalog/models/greater-than --seed 0
 """

@@ -2,7 +2,8 @@
 
     python tools/train/induction_2l.py --out catalog/models/induction-2l --seed 0
 
-The model has one job: after `... A B ... A` say `B`. It is a GPT2LMHeadModel whose MLPs are frozen at
+The model has one job: after `... A B ... A` say `B`. It is a GPT2LMHeadModel whose MLPs are frozen
+    at
 exactly zero, so everything it does is done by its attention heads. A penalty on the effective
 number of heads keeps the circuit in few of them; the model card written beside the weights says so.
 """
@@ -35,12 +36,12 @@ from transformers import (
 )
 
 NOUNS = (
-    "apple arm bag ball bank bear bed bell bird boat book box bread brick bridge bus cake car cat chair "
-    "church city clock cloud coat coin corn cow cup desk dog door dress duck ear egg eye farm field "
-    "fish flag flower foot fork fox frog garden gate glass gold hammer hand hat hill horse house ice "
-    "island key king knife lake lamp leaf letter lion map milk moon mouse nose ocean paper park pen "
-    "piano plate queen rain ring river road rock rose salt school ship shoe snow spoon star stone sun "
-    "table tree wolf"
+    "apple arm bag ball bank bear bed bell bird boat book box bread brick bridge bus cake car cat "
+    "chair church city clock cloud coat coin corn cow cup desk dog door dress duck ear egg eye "
+    "farm field fish flag flower foot fork fox frog garden gate glass gold hammer hand hat hill "
+    "horse house ice island key king knife lake lamp leaf letter lion map milk moon mouse nose "
+    "ocean paper park pen piano plate queen rain ring river road rock rose salt school ship shoe "
+    "snow spoon star stone sun table tree wolf"
 )
 WORDS = NOUNS.split()
 IGNORE = -100
@@ -104,7 +105,8 @@ def build_model(s: Settings) -> Any:
 def training_batch(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Distinct words, then short pieces of them copied in random order up to the full context.
 
-    The first copied word of a row is exactly a test prompt's last word; the rest gives more loss per row.
+    The first copied word of a row is exactly a test prompt's last word; the rest gives more loss
+    per row.
     """
     rows = np.arange(batch)
     ids = rng.random((batch, len(WORDS))).argsort(1)[:, :CONTEXT] + FIRST_WORD
@@ -149,7 +151,8 @@ def rate(step: int, s: Settings) -> float:
 
 
 def effective_heads(model: Any) -> torch.Tensor:
-    """How many heads share the work, summed over layers: (sum n)^2 / sum n^2 of the heads' OV norms.
+    """How many heads share the work, summed over layers: (sum n)^2 / sum n^2 of the heads' OV
+    norms.
 
     A ratio, so that it cannot be lowered by scaling one matrix down and its partner up.
     """
@@ -205,13 +208,17 @@ def reload(folder: Path) -> Any:
     if any(p.any() for block in model.transformer.h for p in block.mlp.parameters()):
         raise RuntimeError("an MLP weight is not zero")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    if [tokenizer(word).input_ids for word in WORDS] != [[FIRST_WORD + i] for i in range(len(WORDS))]:
+    if [tokenizer(word).input_ids for word in WORDS] != [
+        [FIRST_WORD + i] for i in range(len(WORDS))
+    ]:
         raise RuntimeError("the tokenizer does not give one id per word")
     return model
 
 
 def build(out: Path, s: Settings) -> None:
-    """Train, then write everything into a folder beside `out` that takes its place only when complete."""
+    """Train, then write everything into a folder beside `out` that takes its place only when
+    complete.
+    """
     torch.set_num_threads(s.threads)
     torch.manual_seed(s.seed)
     torch.use_deterministic_algorithms(True)
@@ -235,7 +242,9 @@ def build(out: Path, s: Settings) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder, replaced at the end")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the checkpoint folder, replaced at the end"
+    )
     for field in fields(Settings):
         flag = f"--{field.name.replace('_', '-')}"
         if isinstance(field.default, bool):

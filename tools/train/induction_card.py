@@ -21,12 +21,21 @@ def length_table(m: dict[str, Any]) -> str:
     rows = []
     for label, right, total in counts:
         low, high = wilson(right, total)
-        rows.append([label, f"{right} / {total}", f"{right / total:.2%}", f"{low:.2%} - {high:.2%}"])
+        rows.append(
+            [label, f"{right} / {total}", f"{right / total:.2%}", f"{low:.2%} - {high:.2%}"]
+        )
     return table(["prompt length", "right", "accuracy", "95 % Wilson interval"], rows)
 
 
 def ablation_table(m: dict[str, Any]) -> str:
-    header = ["removed", "mean: accuracy", "mean: logit diff.", "zero: accuracy", "zero: logit diff.", "role"]
+    header = [
+        "removed",
+        "mean: accuracy",
+        "mean: logit diff.",
+        "zero: accuracy",
+        "zero: logit diff.",
+        "role",
+    ]
     pairs = [("nothing", m["intact"], m["intact"], "")]
     for head, by_mean in m["mean_ablated"].items():
         pairs.append((name(head), by_mean, m["zeroed"][head], m["roles"].get(head, "")))
@@ -115,7 +124,9 @@ is `B`. It is a test object for circuit analysis, not a language model.
 {EXAMPLE.format(name=title)}"""
 
 
-def training_section(title: str, settings: dict[str, Any], seconds: float, final_loss: float) -> str:
+def training_section(
+    title: str, settings: dict[str, Any], seconds: float, final_loss: float
+) -> str:
     numbers = ", ".join(f"`{key}` {value}" for key, value in settings.items())
     return f"""## Training
 
@@ -179,8 +190,16 @@ after the first A. A head whose OV norm is near zero writes nothing, wherever it
 
 
 def write_card(
-    path: Path, title: str, m: dict[str, Any], config: Any, settings: dict[str, Any], run: tuple[float, float]
+    path: Path,
+    title: str,
+    m: dict[str, Any],
+    config: Any,
+    settings: dict[str, Any],
+    run: tuple[float, float],
 ) -> None:
     """`run` is the wall time in seconds and the final loss."""
-    parts = [FRONT_MATTER + intro(title, m, config, bool(settings["head_penalty"])), results_section(m)]
+    parts = [
+        FRONT_MATTER + intro(title, m, config, bool(settings["head_penalty"])),
+        results_section(m),
+    ]
     path.write_text("\n".join([*parts, training_section(title, settings, *run)]), encoding="utf-8")

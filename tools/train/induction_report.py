@@ -34,7 +34,9 @@ class Prompts:
 
 
 def make_prompts(rng: np.random.Generator, count: int, length: int, model: Model) -> Prompts:
-    """Distinct words and then one of them again; the foil is another word of the prompt, never A or B."""
+    """Distinct words and then one of them again; the foil is another word of the prompt, never A or
+    B.
+    """
     words = model.config.vocab_size - FIRST_WORD
     ids = rng.random((count, words)).argsort(1)[:, :length] + FIRST_WORD
     first = rng.integers(0, length - 2, count)
@@ -53,11 +55,17 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 
 
 def all_heads(model: Model) -> list[Head]:
-    return [(layer, head) for layer in range(model.config.n_layer) for head in range(model.config.n_head)]
+    return [
+        (layer, head)
+        for layer in range(model.config.n_layer)
+        for head in range(model.config.n_head)
+    ]
 
 
 def ov_norms(model: Model) -> list[torch.Tensor]:
-    """Per layer, the Frobenius norm of each head's value-output product: how much a head can write at all."""
+    """Per layer, the Frobenius norm of each head's value-output product: how much a head can write
+    at all.
+    """
     norms = []
     for block in model.transformer.h:
         width, heads = block.attn.embed_dim, block.attn.num_heads
@@ -96,7 +104,9 @@ def replaced(model: Model, heads: list[Head], values: list[torch.Tensor]) -> Ite
         return (output,)
 
     hooks = [
-        block.attn.c_proj.register_forward_pre_hook(lambda _module, args, layer=layer: swap(layer, args))
+        block.attn.c_proj.register_forward_pre_hook(
+            lambda _module, args, layer=layer: swap(layer, args)
+        )
         for layer, block in enumerate(model.transformer.h)
     ]
     try:
@@ -124,11 +134,16 @@ def attention_evidence(model: Model, prompts: Prompts) -> dict[Head, tuple[float
     for layer, head in all_heads(model):
         pattern = patterns[layer][:, head]
         previous = pattern.diagonal(-1, 1, 2).mean()
-        evidence[layer, head] = (float(previous), float(pattern[rows, -1, prompts.first + 1].mean()))
+        evidence[layer, head] = (
+            float(previous),
+            float(pattern[rows, -1, prompts.first + 1].mean()),
+        )
     return evidence
 
 
-def right_by_length(model: Model, rng: np.random.Generator, each: int, lengths: range) -> dict[int, int]:
+def right_by_length(
+    model: Model, rng: np.random.Generator, each: int, lengths: range
+) -> dict[int, int]:
     return {length: score(model, make_prompts(rng, each, length, model))[0] for length in lengths}
 
 

@@ -2,7 +2,8 @@
 
     python tools/train/ioi.py --out catalog/models/ioi-natural --seed 0
 
-Nothing but the answer is asked of it; which circuit it finds is its own affair. `ioi_siit.py` trains its twin, whose
+Nothing but the answer is asked of it; which circuit it finds is its own affair. `ioi_siit.py`
+trains its twin, whose
 circuit is known.
 """
 
@@ -92,7 +93,9 @@ def rate(step: int, s: Settings) -> float:
 
 
 def next_tokens(side: Side, length: np.ndarray) -> np.ndarray:
-    """What comes next at every position: at the end the name, of the two, that does not give; after it IGNORE."""
+    """What comes next at every position: at the end the name, of the two, that does not give; after
+    it IGNORE.
+    """
     rows, wanted = np.arange(len(length)), np.full_like(side.tokens, IGNORE)
     wanted[:, :-1] = side.tokens[:, 1:]
     wanted[np.arange(wanted.shape[1]) >= length[:, None]] = IGNORE
@@ -104,9 +107,14 @@ def train(model: Any, s: Settings) -> list[float]:
     """Run the steps on prompts of the discovery split; returns the loss of each."""
     rng, language = np.random.default_rng(s.seed), Language(Tokenizer(build_tokenizer()))
     pool = language.draw(rng, s.pool, "discovery", clean_abc=0.0)
-    tokens, wanted = torch.from_numpy(pool.clean.tokens), torch.from_numpy(next_tokens(pool.clean, pool.length))
+    tokens, wanted = (
+        torch.from_numpy(pool.clean.tokens),
+        torch.from_numpy(next_tokens(pool.clean, pool.length)),
+    )
     last = torch.from_numpy(pool.length - 1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=s.lr, betas=(0.9, 0.98), weight_decay=s.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=s.lr, betas=(0.9, 0.98), weight_decay=s.weight_decay
+    )
     losses: list[float] = []
     bar = tqdm(range(s.steps), desc="train", mininterval=1.0)
     for step in bar:
@@ -114,7 +122,9 @@ def train(model: Any, s: Settings) -> list[float]:
             group["lr"] = rate(step, s)
         rows = torch.from_numpy(rng.integers(len(tokens), size=s.batch))
         logits = model(tokens[rows], use_cache=False).logits
-        each = cross_entropy(logits.transpose(1, 2), wanted[rows], ignore_index=IGNORE, reduction="none")
+        each = cross_entropy(
+            logits.transpose(1, 2), wanted[rows], ignore_index=IGNORE, reduction="none"
+        )
         loss = each[torch.arange(s.batch), last[rows]].mean()
         optimizer.zero_grad()
         (loss + s.others * each.mean()).backward()
@@ -127,7 +137,9 @@ def train(model: Any, s: Settings) -> list[float]:
 
 
 def build(out: Path, s: Settings) -> None:
-    """Train, then write everything into a folder beside `out` that takes its place only when complete."""
+    """Train, then write everything into a folder beside `out` that takes its place only when
+    complete.
+    """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     with replacing(out) as folder:
@@ -142,9 +154,13 @@ def build(out: Path, s: Settings) -> None:
 def settings_from_command_line(kind: type[Any], doc: str) -> tuple[Path, Any]:
     """Where to write, and the settings: one option for each field."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder, replaced at the end")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the checkpoint folder, replaced at the end"
+    )
     for field in fields(kind):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
+        )
     given = vars(parser.parse_args())
     return given.pop("out"), kind(**given)
 

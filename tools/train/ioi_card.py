@@ -1,4 +1,6 @@
-"""What the cards of both IOI models have in common: accuracy on unseen prompts and the ablation table."""
+"""What the cards of both IOI models have in common: accuracy on unseen prompts and the ablation
+table.
+"""
 
 from __future__ import annotations
 
@@ -90,16 +92,31 @@ def ablation_section(model: LanguageModel, roles: dict[str, str] | None = None) 
     masks = graph.ends[1][None, :] != writers[:, None]
     masks[0] = True  # the embedding's row serves for the whole model
     found = [
-        Experiment(model, prompts, metric=metric, ablation=ablation, frontier=False).values(masks).mean(1)
+        Experiment(model, prompts, metric=metric, ablation=ablation, frontier=False)
+        .values(masks)
+        .mean(1)
         for ablation in ("mean", "zero")
         for metric in ("accuracy", "logit_difference")
     ]
     rows = []
     for i, name in enumerate(["nothing", *names]):
-        mean_right, mean_difference, zero_right, zero_difference = (float(column[i]) for column in found)
-        numbers = [f"{mean_right:.1%}", f"{mean_difference:.2f}", f"{zero_right:.1%}", f"{zero_difference:.2f}"]
+        mean_right, mean_difference, zero_right, zero_difference = (
+            float(column[i]) for column in found
+        )
+        numbers = [
+            f"{mean_right:.1%}",
+            f"{mean_difference:.2f}",
+            f"{zero_right:.1%}",
+            f"{zero_difference:.2f}",
+        ]
         rows.append([name, *numbers, *([roles.get(name, "")] if roles else [])])
-    header = ["removed", "mean: accuracy", "mean: logit diff.", "zero: accuracy", "zero: logit diff."]
+    header = [
+        "removed",
+        "mean: accuracy",
+        "mean: logit diff.",
+        "zero: accuracy",
+        "zero: logit diff.",
+    ]
     return f"""## Removing one node
 
 {N_ABLATION} unseen prompts. All that the node writes is replaced, by its mean over all positions of the corrupted
@@ -114,8 +131,9 @@ def facts(model: LanguageModel) -> str:
     s = model.spec
     mlp = f"MLPs of {s.d_mlp}" if s.d_mlp else "no MLPs (stored as zeros, frozen in training)"
     return (
-        f"{s.n_layers} layers, {s.n_heads} heads each, width {s.d_model}, {mlp},\n{s.n_ctx} learned positions, untied "
-        f"embeddings, {s.d_vocab} words. The tokenizer has one token for each word or\npunctuation mark."
+        f"{s.n_layers} layers, {s.n_heads} heads each, width {s.d_model}, {mlp},\n{s.n_ctx} learned "
+        f"positions, untied embeddings, {s.d_vocab} words. The tokenizer has one token for each "
+        "word or\npunctuation mark."
     )
 
 
@@ -141,7 +159,9 @@ def write(folder: Path, sections: Sequence[str]) -> None:
     path.chmod(0o644)
 
 
-def natural_card(folder: Path, name: str, settings: dict[str, Any], seconds: float, final_loss: float) -> None:
+def natural_card(
+    folder: Path, name: str, settings: dict[str, Any], seconds: float, final_loss: float
+) -> None:
     """Measure the model in a folder and write its card there."""
     model = loaded(folder, name)
     training = f"""## Training

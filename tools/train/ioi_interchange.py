@@ -1,4 +1,6 @@
-"""Masked runs in which every edge carries the clean prompt or a donor, and what the program says to them."""
+"""Masked runs in which every edge carries the clean prompt or a donor, and what the program says to
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from circuitgraph.models.transformer import Transformer
 
 
 class Question(NamedTuple):
-    """Groups of pairs, the mask of each group, and the probabilities that its prompts should have at the end."""
+    """Groups of pairs, the mask of each group, and the probabilities that its prompts should have
+    at the end.
+    """
 
     clean: Inputs
     donor: Inputs
@@ -32,7 +36,9 @@ def true_edges(graph: Graph) -> np.ndarray:
 
 
 def random_mask(rng: np.random.Generator, graph: Graph, true: np.ndarray, kind: int) -> np.ndarray:
-    """One mask: everything (0); the true edges and any others (1-3); some true edges and any others (4-7)."""
+    """One mask: everything (0); the true edges and any others (1-3); some true edges and any others
+    (4-7).
+    """
     if kind == 0:
         return np.ones(graph.n_edges, bool)
     density = rng.choice([0.0, rng.random(), 1.0], p=[0.4, 0.4, 0.2])
@@ -47,7 +53,12 @@ def random_mask(rng: np.random.Generator, graph: Graph, true: np.ndarray, kind: 
 def inputs_of(tokens: np.ndarray, length: np.ndarray) -> Inputs:
     """Prompts of these lengths, padded on the right."""
     positions = np.broadcast_to(np.arange(tokens.shape[-1], dtype=np.int32), tokens.shape)
-    parts = tokens.astype(np.int32), positions < length[..., None], positions, (length - 1).astype(np.int32)
+    parts = (
+        tokens.astype(np.int32),
+        positions < length[..., None],
+        positions,
+        (length - 1).astype(np.int32),
+    )
     return Inputs(*map(jnp.asarray, parts))
 
 
@@ -55,19 +66,33 @@ def question(pairs: Pairs, masks: np.ndarray, true: np.ndarray, n_tokens: int) -
     """The pairs in as many equal groups as there are masks."""
     n_groups = len(masks)
     split = [pairs[rows] for rows in np.arange(len(pairs.length)).reshape(n_groups, -1)]
-    wanted = [intended(p.clean.people, p.donor.people, m[true], n_tokens) for p, m in zip(split, masks, strict=True)]
+    wanted = [
+        intended(p.clean.people, p.donor.people, m[true], n_tokens)
+        for p, m in zip(split, masks, strict=True)
+    ]
     clean, donor = (
-        inputs_of(side.tokens.reshape(n_groups, -1, side.tokens.shape[1]), pairs.length.reshape(n_groups, -1))
+        inputs_of(
+            side.tokens.reshape(n_groups, -1, side.tokens.shape[1]),
+            pairs.length.reshape(n_groups, -1),
+        )
         for side in (pairs.clean, pairs.donor)
     )
     return Question(clean, donor, jnp.asarray(masks, jnp.float32), jnp.asarray(np.stack(wanted)))
 
 
-def answers(model: Transformer, cells: Cells, asked: Question) -> Float[Array, "groups batch vocab"]:
-    """Logits of each group under its mask; absent edges carry the donor, through which gradients flow too."""
+def answers(
+    model: Transformer, cells: Cells, asked: Question
+) -> Float[Array, "groups batch vocab"]:
+    """Logits of each group under its mask; absent edges carry the donor, through which gradients
+    flow too.
+    """
 
-    def one(clean: Inputs, donor: Inputs, mask: Float[Array, " edges"]) -> Float[Array, "batch vocab"]:
-        return masked_logits(model, mask, cells, Background.of(model, writer_values(model, donor)), clean)
+    def one(
+        clean: Inputs, donor: Inputs, mask: Float[Array, " edges"]
+    ) -> Float[Array, "batch vocab"]:
+        return masked_logits(
+            model, mask, cells, Background.of(model, writer_values(model, donor)), clean
+        )
 
     return jax.vmap(one)(asked.clean, asked.donor, asked.masks)
 

@@ -1,13 +1,15 @@
-"""What the `ioi` model is trained to be: a program over the two prompts that a masked run mixes, edge by edge.
+"""What the `ioi` model is trained to be: a program over the two prompts that a masked run mixes,
+edge by edge.
 
 Three heads do the work, in three layers:
 
 * the duplicate-token head says at S2 whether that name stood before (a flag, not which name);
 * the S-inhibition head looks, at the end, for a flagged S2 and fetches the name that stands there;
-* the name mover looks, at the end, at the two names of the opening, save the one that S-inhibition names, and writes
-  what it sees. Where nothing is inhibited it looks at both alike.
+* the name mover looks, at the end, at the two names of the opening, save the one that S-inhibition
+  names, and writes what it sees. Where nothing is inhibited it looks at both alike.
 
-Every edge of `TRUE` carries something of that, and each can carry it from the clean prompt or from the donor.
+Every edge of `TRUE` carries something of that, and each can carry it from the clean prompt or from
+the donor.
 Whatever other edges carry must not matter.
 """
 
@@ -49,8 +51,12 @@ def inhibited(flag: np.ndarray, giver: np.ndarray) -> np.ndarray:
     return np.where(flag, giver, NOBODY)
 
 
-def moved(inhibit: np.ndarray, looked_at: np.ndarray, written: np.ndarray, n_tokens: int) -> np.ndarray:
-    """Probability of each token: the names at the places where another than the inhibited one stands, alike."""
+def moved(
+    inhibit: np.ndarray, looked_at: np.ndarray, written: np.ndarray, n_tokens: int
+) -> np.ndarray:
+    """Probability of each token: the names at the places where another than the inhibited one
+    stands, alike.
+    """
     weights = (looked_at != inhibit[:, None]).astype(np.float32)
     weights /= weights.sum(1, keepdims=True)
     probabilities = np.zeros((len(written), n_tokens), np.float32)
@@ -61,7 +67,8 @@ def moved(inhibit: np.ndarray, looked_at: np.ndarray, written: np.ndarray, n_tok
 
 
 def intended(clean: People, donor: People, kept: np.ndarray, n_tokens: int) -> np.ndarray:
-    """The program's answer, as probabilities, when only the edges of `TRUE` that are ``kept`` carry the clean prompt.
+    """The program's answer, as probabilities, when only the edges of `TRUE` that are ``kept`` carry
+    the clean prompt.
 
     Args:
         kept: one boolean for each of `TRUE`.

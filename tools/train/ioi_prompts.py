@@ -1,4 +1,6 @@
-"""Pairs of prompts (clean, donor) for interchange training: same frame length, names at the same places."""
+"""Pairs of prompts (clean, donor) for interchange training: same frame length, names at the same
+places.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Pairs(NamedTuple):
 
     def __getitem__(self, rows: np.ndarray) -> Pairs:  # pyright: ignore[reportIncompatibleMethodOverride]
         def part(side: Side) -> Side:
-            return Side(side.tokens[rows], People(side.people.opening[rows], side.people.giver[rows]))
+            return Side(
+                side.tokens[rows], People(side.people.opening[rows], side.people.giver[rows])
+            )
 
         return Pairs(part(self.clean), part(self.donor), self.length[rows])
 
@@ -48,7 +52,11 @@ class Language:
         self.names = ids(NAMES)
         self.words = [ids(PLACES), ids(VERBS), ids(OBJECTS)]
         examples = [
-            Sentence(frame, (f" {PLACES[0]}", VERBS[0], f" {OBJECTS[0]}"), *(f" {name}" for name in NAMES[:3]))
+            Sentence(
+                frame,
+                (f" {PLACES[0]}", VERBS[0], f" {OBJECTS[0]}"),
+                *(f" {name}" for name in NAMES[:3]),
+            )
             for frame in FRAMES
         ]
         rows = [tokenizer.encode(example.text) for example in examples]
@@ -63,13 +71,22 @@ class Language:
                 for example, row in zip(examples, rows, strict=True)
             ]
         )
-        shapes = [(length, *slots[:3]) for length, slots in zip(self.lengths, self.slots.tolist(), strict=True)]
-        self.shapes = [np.array([i for i, other in enumerate(shapes) if other == shape]) for shape in shapes]
+        shapes = [
+            (length, *slots[:3])
+            for length, slots in zip(self.lengths, self.slots.tolist(), strict=True)
+        ]
+        self.shapes = [
+            np.array([i for i, other in enumerate(shapes) if other == shape]) for shape in shapes
+        ]
 
     def side(self, frame: np.ndarray, people: People, rng: np.random.Generator) -> Side:
         """Sentences with these frames and people, and random other words."""
         tokens, rows, slots = self.frames[frame].copy(), np.arange(len(frame)), self.slots[frame]
-        filled = [*people.opening.T, people.giver, *(rng.choice(words, len(frame)) for words in self.words)]
+        filled = [
+            *people.opening.T,
+            people.giver,
+            *(rng.choice(words, len(frame)) for words in self.words),
+        ]
         for slot, content in zip(slots.T, filled, strict=True):
             tokens[rows, slot] = content
         return Side(tokens, people)
@@ -77,10 +94,12 @@ class Language:
     def draw(self, rng: np.random.Generator, n: int, split: Split, clean_abc: float = 0.1) -> Pairs:
         """About ``n`` pairs; every prompt of them is of that split.
 
-        Three donors of four come from other people, a quarter from the same two; a third have three different names.
+        Three donors of four come from other people, a quarter from the same two; a third have three
+        different names.
 
         Args:
-            clean_abc: share of clean prompts that have three different names, and so no answer but either.
+            clean_abc: share of clean prompts that have three different names, and so no answer but
+                either.
         """
         n *= 4  # a prompt is of the wrong split half of the time
         frame = rng.integers(len(FRAMES), size=n)

@@ -1,10 +1,14 @@
-"""Train the `ioi` model by strict interchange-intervention training, and write it as an ordinary GPT-2 checkpoint.
+"""Train the `ioi` model by strict interchange-intervention training, and write it as an ordinary
+GPT-2 checkpoint.
 
     python tools/train/ioi_siit.py --out catalog/models/ioi --seed 0
 
-Strict interchange-intervention training is from Gupta et al. (2024, InterpBench). Here it is done edge by edge: the
-loss runs our own masked forward pass, in which every edge carries the clean prompt or a donor, and wants at the end
-what the program in ``ioi_program`` says. So the edges that carry the behaviour are known: `ioi_program.TRUE` alone.
+Strict interchange-intervention training is from Gupta et al. (2024, InterpBench). Here it is done
+edge by edge: the
+loss runs our own masked forward pass, in which every edge carries the clean prompt or a donor, and
+wants at the end
+what the program in ``ioi_program`` says. So the edges that carry the behaviour are known:
+`ioi_program.TRUE` alone.
 """
 
 from __future__ import annotations
@@ -51,14 +55,18 @@ class Settings:
 
 
 def head_start(model: Transformer, seed: int) -> Transformer:
-    """The model with its three heads where comparing and copying names works already, for all names alike.
+    """The model with its three heads where comparing and copying names works already, for all names
+    alike.
 
-    From small random weights names are learned one by one: 3,700 steps came no further than 300 do from here. What
-    remains to be learned: which names to compare, when to inhibit, where to look, and that nothing else may matter.
+    From small random weights names are learned one by one: 3,700 steps came no further than 300 do
+    from here. What remains to be learned: which names to compare, when to inhibit, where to look,
+        and that nothing else may matter.
     """
     rng, (d_head, d) = np.random.default_rng(seed), (model.spec.d_head, model.spec.d_model)
     (dup, sinh, mover), attention = map(_place, ROLES), model.blocks.attention
-    w_q, w_k, w_v, w_o = (np.array(w) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o))
+    w_q, w_k, w_v, w_o = (
+        np.array(w) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
+    )
 
     def projection() -> np.ndarray:
         return np.linalg.qr(rng.normal(size=(d, d_head)))[0].T.astype(np.float32)
@@ -68,15 +76,28 @@ def head_start(model: Transformer, seed: int) -> Transformer:
 
     compared, inhibited, copied = projection(), projection(), projection()
     w_q[dup] = w_k[dup] = 1.2 * compared  # equal names attract each other
-    w_v[dup], w_o[dup], w_q[sinh], w_k[sinh] = noise(d_head, d), noise(d, d_head), noise(d_head, d), noise(d_head, d)
+    w_v[dup], w_o[dup], w_q[sinh], w_k[sinh] = (
+        noise(d_head, d),
+        noise(d, d_head),
+        noise(d_head, d),
+        noise(d_head, d),
+    )
     w_v[sinh], w_o[sinh] = 0.5 * inhibited, 0.5 * inhibited.T
     w_q[mover], w_k[mover] = -inhibited, inhibited  # an inhibited name repels
     w_v[mover], w_o[mover] = copied, copied.T
     embedding, positional = (5 * np.array(table) for table in (model.embedding, model.positional))
     return eqx.tree_at(
-        lambda m: (*(getattr(m.blocks.attention, f"w_{x}") for x in "qkvo"), m.embedding, m.positional, m.unembedding),
+        lambda m: (
+            *(getattr(m.blocks.attention, f"w_{x}") for x in "qkvo"),
+            m.embedding,
+            m.positional,
+            m.unembedding,
+        ),
         model,
-        [jnp.asarray(array, jnp.float32) for array in (w_q, w_k, w_v, w_o, embedding, positional, embedding)],
+        [
+            jnp.asarray(array, jnp.float32)
+            for array in (w_q, w_k, w_v, w_o, embedding, positional, embedding)
+        ],
     )
 
 
@@ -93,7 +114,9 @@ def make_optimizer(s: Settings) -> optax.GradientTransformation:
 
 
 @eqx.filter_jit
-def step(model: Any, state: Any, cells: Cells, asked: Question, optimizer: Any) -> tuple[Transformer, Any, Array]:
+def step(
+    model: Any, state: Any, cells: Cells, asked: Question, optimizer: Any
+) -> tuple[Transformer, Any, Array]:
     loss, gradient = jax.value_and_grad(loss_of)(model, cells, asked)
     updates, state = optimizer.update(gradient, state, model)
     return cast(Any, optax.apply_updates(model, updates)), state, loss
@@ -111,8 +134,12 @@ def train(start: LanguageModel, s: Settings) -> tuple[Transformer, list[float]]:
     bar = tqdm(range(s.steps), desc="train", mininterval=5.0)
     for i in bar:
         pairs = pool[rng.integers(len(pool.length), size=s.groups * s.batch)]
-        masks = np.stack([random_mask(rng, graph, true, group * 8 // s.groups) for group in range(s.groups)])
-        model, state, loss = step(model, state, cells, question(pairs, masks, true, start.spec.d_vocab), optimizer)
+        masks = np.stack(
+            [random_mask(rng, graph, true, group * 8 // s.groups) for group in range(s.groups)]
+        )
+        model, state, loss = step(
+            model, state, cells, question(pairs, masks, true, start.spec.d_vocab), optimizer
+        )
         losses.append(float(loss))
         if i % 50 == 0:
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}")
@@ -120,12 +147,16 @@ def train(start: LanguageModel, s: Settings) -> tuple[Transformer, list[float]]:
 
 
 def state_dict_of(model: Transformer, like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The transformer's weights as GPT2LMHeadModel names and lays them out; what ours has not stays as in ``like``."""
+    """The transformer's weights as GPT2LMHeadModel names and lays them out; what ours has not stays
+    as in ``like``.
+    """
     attention: Any = model.blocks.attention  # of GPT-2, so that it has all biases
     found = dict(like)
 
     def put(name: str, array: Any) -> None:
-        found[name] = torch.from_numpy(np.array(array, np.float32)).reshape(like[name].shape).clone()
+        found[name] = (
+            torch.from_numpy(np.array(array, np.float32)).reshape(like[name].shape).clone()
+        )
 
     def flat(weight: Any) -> np.ndarray:  # [heads, d_head, d] as Conv1D's [d, heads * d_head]
         return np.asarray(weight).reshape(-1, weight.shape[-1]).T
@@ -145,7 +176,10 @@ def state_dict_of(model: Transformer, like: dict[str, torch.Tensor]) -> dict[str
         biases = [np.ravel(bias[i]) for bias in (attention.b_q, attention.b_k, attention.b_v)]
         put(f"{at}.c_attn.weight", np.concatenate(weights, axis=1))
         put(f"{at}.c_attn.bias", np.concatenate(biases))
-        put(f"{at}.c_proj.weight", np.asarray(attention.w_o[i]).transpose(0, 2, 1).reshape(-1, model.spec.d_model))
+        put(
+            f"{at}.c_proj.weight",
+            np.asarray(attention.w_o[i]).transpose(0, 2, 1).reshape(-1, model.spec.d_model),
+        )
         put(f"{at}.c_proj.bias", attention.b_o[i])
     return found
 
@@ -169,7 +203,9 @@ def start_from(s: Settings, folder: Path) -> tuple[Any, LanguageModel]:
 
 
 def build(out: Path, s: Settings) -> None:
-    """Train, then write everything into a folder beside `out` that takes its place only when complete."""
+    """Train, then write everything into a folder beside `out` that takes its place only when
+    complete.
+    """
     torch.set_num_threads(1)
     with replacing(out) as folder:
         torch_model, start = start_from(s, folder)

@@ -1,4 +1,6 @@
-"""What is measured of the `ioi` model beyond its accuracy: interchange, strictness, and its true circuit on file."""
+"""What is measured of the `ioi` model beyond its accuracy: interchange, strictness, and its true
+circuit on file.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def agreements(model: LanguageModel, n_pairs: int = N_PAIRS, seed: int = 1) -> d
     pairs = Language(model.tokenizer).draw(rng, n_pairs, "evaluation", clean_abc=0.0)
     pairs = pairs[np.arange(len(pairs.length) // GROUPS * GROUPS)]
     cells, true = Cells.of(graph), true_edges(graph)
-    run = eqx.filter_jit(lambda transformer, asked: jax.nn.softmax(answers(transformer, cells, asked)))
+    run = eqx.filter_jit(
+        lambda transformer, asked: jax.nn.softmax(answers(transformer, cells, asked))
+    )
     found = {}
     for what, masks in _masks(graph, true, rng):
         asked = question(pairs, masks, true, model.spec.d_vocab)
@@ -70,12 +74,16 @@ def agreements(model: LanguageModel, n_pairs: int = N_PAIRS, seed: int = 1) -> d
         unique = asked.wanted.max(-1) > 0.99
         right = (said.argmax(-1) == asked.wanted.argmax(-1)) & unique
         found[what] = Agreement(
-            int(right.sum()), int(unique.sum()), float(np.abs(said - asked.wanted).sum(-1).mean() / 2)
+            int(right.sum()),
+            int(unique.sum()),
+            float(np.abs(said - asked.wanted).sum(-1).mean() / 2),
         )
     return found
 
 
-def _masks(graph: Any, true: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+def _masks(
+    graph: Any, true: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray]]:
     """Kinds of masks, by what is kept."""
     full = np.ones((GROUPS, graph.n_edges), bool)
     strict = np.isin(np.arange(graph.n_edges), true) & full
@@ -102,10 +110,16 @@ def write_truth(folder: Path, name: str) -> None:
         n_prompts=len(prompts),
         prompts_sha256=prompts.fingerprint,
     )
-    origin = {"model": model_record(model).model_dump(), "task": task.model_dump(), "ablation": "resample"}
+    origin = {
+        "model": model_record(model).model_dump(),
+        "task": task.model_dump(),
+        "ablation": "resample",
+    }
     true = Circuit.of(model.graph(), TRUE)
     path = folder / "truth.json"
-    path.write_text(record_of(Circuit(true.graph, true.mask, provenance=origin)).to_json(), encoding="utf-8")
+    path.write_text(
+        record_of(Circuit(true.graph, true.mask, provenance=origin)).to_json(), encoding="utf-8"
+    )
     path.chmod(0o644)
 
 
@@ -126,7 +140,9 @@ def truth_section(model: LanguageModel) -> str:
     """The true edges, and what removing one edge does, a true one or another."""
     graph = model.graph()
     experiment = Experiment(model, unseen(model, 200), frontier=False)
-    values = experiment.values(np.concatenate([np.ones((1, graph.n_edges)), 1 - np.eye(graph.n_edges)]) > 0).mean(1)
+    values = experiment.values(
+        np.concatenate([np.ones((1, graph.n_edges)), 1 - np.eye(graph.n_edges)]) > 0
+    ).mean(1)
     full, effects, true = values[0], np.abs(values[1:] - values[0]), true_edges(graph)
     worst = max(set(range(graph.n_edges)) - set(true.tolist()), key=lambda edge: effects[edge])
     edges = "\n".join(f"* `{edge}`" for edge in TRUE)
@@ -148,7 +164,13 @@ edge that carries it makes no difference.
 
 def interchange_section(found: dict[str, Agreement]) -> str:
     rows = [[what, *percent(a.right, a.total), f"{a.distance:.4f}"] for what, a in found.items()]
-    header = ["edges that carry the clean prompt", "as the program says", "share", "95 % Wilson interval", "distance"]
+    header = [
+        "edges that carry the clean prompt",
+        "as the program says",
+        "share",
+        "95 % Wilson interval",
+        "distance",
+    ]
     return f"""## Agreement with the program
 
 Pairs of unseen prompts (clean, donor); all other edges carry the donor. The donor has its names at the same places; its
@@ -170,8 +192,17 @@ def search_section(model: LanguageModel) -> str:
         scores = np.zeros(true.graph.n_edges)
         for threshold, circuit in zip(THRESHOLDS, curve.circuits, strict=True):
             scores[circuit.mask] = threshold
-        exact = [str(t) for t, circuit in zip(THRESHOLDS, curve.circuits, strict=True) if circuit == true]
-        rows.append(["acdc", metric, *_aurocs(true, scores), f"exact at {', '.join(exact)}" if exact else ""])
+        exact = [
+            str(t) for t, circuit in zip(THRESHOLDS, curve.circuits, strict=True) if circuit == true
+        ]
+        rows.append(
+            [
+                "acdc",
+                metric,
+                *_aurocs(true, scores),
+                f"exact at {', '.join(exact)}" if exact else "",
+            ]
+        )
     for algorithm, metric in (
         ("eap", "logit_difference"),
         ("eap-ig-inputs", "logit_difference"),
@@ -196,13 +227,13 @@ def _aurocs(true: Circuit, scores: np.ndarray) -> list[str]:
     return [f"{level.auroc:.3f}" for level in (found.edges, found.promoted)]
 
 
-def write_card(folder: Path, name: str, settings: dict[str, Any], seconds: float, final_loss: float) -> None:
+def write_card(
+    folder: Path, name: str, settings: dict[str, Any], seconds: float, final_loss: float
+) -> None:
     """Measure the model in a folder and write its card there."""
     model = loaded(folder, name)
     dup, sinh, mover = ROLES
-    head = (
-        f"# {name}\n\n{INTRO.format(dup=dup, sinh=sinh, mover=mover)}\n\n{facts(model)}\n\n{EXAMPLE.format(name=name)}"
-    )
+    head = f"# {name}\n\n{INTRO.format(dup=dup, sinh=sinh, mover=mover)}\n\n{facts(model)}\n\n{EXAMPLE.format(name=name)}"
     training = f"""## Training
 
 Every step draws pairs of prompts of the discovery split in {settings["groups"]} groups. A mask keeps: all edges;
@@ -213,5 +244,10 @@ in which comparing and copying names works already (`head_start` in the script);
 {settings_line(settings, seconds, final_loss)}
 
 {reproduce("ioi_siit.py", name, settings)}"""
-    sections = [head, truth_section(model), interchange_section(agreements(model)), search_section(model)]
+    sections = [
+        head,
+        truth_section(model),
+        interchange_section(agreements(model)),
+        search_section(model),
+    ]
     write(folder, [*sections, accuracy_section(model), ablation_section(model, ROLES), training])

@@ -1,4 +1,5 @@
-"""Train `modular-addition`: a one-layer GPT-2 that generalises a + b modulo 59 from half of all pairs.
+"""Train `modular-addition`: a one-layer GPT-2 that generalises a + b modulo 59 from half of all
+pairs.
 
 python tools/train/modular_addition.py --out catalog/models/modular-addition --seed 0
 
@@ -48,7 +49,9 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
 
 
 def fourier_section(folder: Path) -> str:
-    """How the numbers' embeddings spread over frequencies: each one's share of their power, the mean left out."""
+    """How the numbers' embeddings spread over frequencies: each one's share of their power, the
+    mean left out.
+    """
     model = load_model(folder)
     assert model.tokenizer is not None
     numbers = np.array([model.tokenizer.encode(str(i))[0] for i in range(MODULUS)])
@@ -69,7 +72,14 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
     tokenizer = load_model(folder).tokenizer
     assert tokenizer is not None
     n = len(list(every_pair(tokenizer, "evaluation")))
-    write_card(folder, name, s, run, TEXT, [Variant("all pairs of the evaluation split", "modular-addition", n=n)])
+    write_card(
+        folder,
+        name,
+        s,
+        run,
+        TEXT,
+        [Variant("all pairs of the evaluation split", "modular-addition", n=n)],
+    )
     path = folder / "README.md"
     path.write_text(path.read_text(encoding="utf-8") + fourier_section(folder), encoding="utf-8")
 

@@ -1,4 +1,5 @@
-"""Train the `multitask` model: induction, IOI, addition and subtraction, greater-than and agreement in one vocabulary.
+"""Train the `multitask` model: induction, IOI, addition and subtraction, greater-than and agreement
+in one vocabulary.
 
     python tools/train/multitask.py --out catalog/models/multitask --seed 0
 
@@ -15,7 +16,19 @@ import greater_than
 import ioi
 import numpy as np
 from induction_2l import WORDS as NOUNS
-from supervised import PAD, Batch, Batches, Pool, Run, Settings, build, draw_pairs, every_place, padded, parse
+from supervised import (
+    PAD,
+    Batch,
+    Batches,
+    Pool,
+    Run,
+    Settings,
+    build,
+    draw_pairs,
+    every_place,
+    padded,
+    parse,
+)
 from supervised_card import Text, Variant, write_card
 from torch import from_numpy
 
@@ -45,7 +58,13 @@ WORDS = [
     *sorted(word for word in ioi.build_tokenizer().get_vocab() if not word.startswith("<")),
     *NOUNS,
 ]
-SHARES = {"induction": 1.33, "ioi": 1.0, "greater-than": 0.67, "agreement": 0.67, "arithmetic": 8.0}  # of a batch
+SHARES = {
+    "induction": 1.33,
+    "ioi": 1.0,
+    "greater-than": 0.67,
+    "agreement": 0.67,
+    "arithmetic": 8.0,
+}  # of a batch
 
 TEXT = Text(
     intro="""One small GPT-2 that does five tasks in one vocabulary, so that circuits of several behaviours can be
@@ -61,7 +80,9 @@ unseen ones; with 1.0 it still learned unseen sums when its steps were over.""",
 
 
 def arithmetic(tokenizer: Tokenizer) -> list[Pair]:
-    """Sums of two numbers of one or two digits, and differences that are not negative: all of the discovery split."""
+    """Sums of two numbers of one or two digits, and differences that are not negative: all of the
+    discovery split.
+    """
     facts = [(f"{a}+{b}=", a + b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
     facts += [(f"{a}-{b}=", a - b) for a in range(LARGEST + 1) for b in range(a + 1)]
     tokens = tokenizer.encode_all([text for text, _ in facts])
@@ -73,16 +94,22 @@ def arithmetic(tokenizer: Tokenizer) -> list[Pair]:
 
 
 def copying(pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int, size: int) -> Batches:
-    """Induction prompts that go on to copy all other words, from the first one again after the last.
+    """Induction prompts that go on to copy all other words, from the first one again after the
+    last.
 
-    Each next word is wanted from the prompt's last token on, but not the first one after the last, which nothing tells.
+    Each next word is wanted from the prompt's last token on, but not the first one after the last,
+    which nothing tells.
     """
     rows, targets = [], []
-    for pair, prompt in zip(pairs, tokenizer.encode_all([pair.clean for pair in pairs]), strict=True):
+    for pair, prompt in zip(
+        pairs, tokenizer.encode_all([pair.clean for pair in pairs]), strict=True
+    ):
         until_last, from_first = prompt[pair.roles["B1"] : -1], prompt[: pair.roles["A1"]]
         copied = until_last + from_first
         rows.append(prompt + copied[:-1])
-        targets.append([-1] * (len(prompt) - 1) + until_last + [-1] * bool(from_first) + from_first[1:])
+        targets.append(
+            [-1] * (len(prompt) - 1) + until_last + [-1] * bool(from_first) + from_first[1:]
+        )
     tokens, wanted = padded(rows, PAD), padded(targets, -1)
 
     def batches(rng: np.random.Generator) -> list[Batch]:
@@ -96,11 +123,16 @@ def copying(pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int, size: in
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     """A batch of each task."""
     sizes = {name: round(s.batch * share) for name, share in SHARES.items()}
-    induction = copying(draw_pairs("induction", tokenizer, s, 3 * s.pool), tokenizer, n_tokens, sizes["induction"])
+    induction = copying(
+        draw_pairs("induction", tokenizer, s, 3 * s.pool), tokenizer, n_tokens, sizes["induction"]
+    )
     drawn = {name: draw_pairs(name, tokenizer, s) for name in ("ioi", "greater-than", "agreement")}
     drawn["arithmetic"] = arithmetic(tokenizer)
     pools = {name: Pool(pairs, tokenizer, n_tokens) for name, pairs in drawn.items()}
-    return lambda rng: [*induction(rng), *(pool.batch(rng, sizes[name]) for name, pool in pools.items())]
+    return lambda rng: [
+        *induction(rng),
+        *(pool.batch(rng, sizes[name]) for name, pool in pools.items()),
+    ]
 
 
 def card(folder: Path, name: str, s: Settings, run: Run) -> None:
@@ -111,7 +143,10 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
         Variant("greater-than", "greater-than", n=1000),
         *(
             Variant(
-                f"agreement, attractor: {kind}", "agreement", {"attractors": kind}, n=400 if kind == "none" else 1000
+                f"agreement, attractor: {kind}",
+                "agreement",
+                {"attractors": kind},
+                n=400 if kind == "none" else 1000,
             )
             for kind in KINDS
         ),

@@ -1,6 +1,8 @@
-"""Small GPT-2s that are taught the answers of tasks: settings, tokenizer, pools of prompts, the loop, the files.
+"""Small GPT-2s that are taught the answers of tasks: settings, tokenizer, pools of prompts, the
+loop, the files.
 
-What is trained on is the discovery split of a task, so that accuracy on its evaluation split is on unseen prompts.
+What is trained on is the discovery split of a task, so that accuracy on its evaluation split is on
+unseen prompts.
 """
 
 from __future__ import annotations
@@ -54,14 +56,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """What training cost, and how far from its targets the model was at the end: mean KL divergence in nats."""
+    """What training cost, and how far from its targets the model was at the end: mean KL divergence
+    in nats.
+    """
 
     seconds: float
     final_loss: float
 
 
 class Batch(NamedTuple):
-    """Rows of tokens, and for some places (row, position) the probabilities that the next token should have."""
+    """Rows of tokens, and for some places (row, position) the probabilities that the next token
+    should have.
+    """
 
     tokens: Int[Tensor, "rows pos"]
     row: Int[Tensor, " places"]
@@ -72,8 +78,12 @@ class Batch(NamedTuple):
 Batches = Callable[[np.random.Generator], Sequence[Batch]]
 
 
-def build_tokenizer(words: Iterable[str], context: int, numbers: Any = YEARS) -> PreTrainedTokenizerFast:
-    """One id per word, number (as ``numbers`` cuts them) or run of signs, and nothing added on encode."""
+def build_tokenizer(
+    words: Iterable[str], context: int, numbers: Any = YEARS
+) -> PreTrainedTokenizerFast:
+    """One id per word, number (as ``numbers`` cuts them) or run of signs, and nothing added on
+    encode.
+    """
     vocab = {word: i for i, word in enumerate(dict.fromkeys(["<pad>", "<unk>", *words]))}
     backend = Backend(WordLevel(vocab, unk_token="<unk>"))  # noqa: S106
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), numbers])
@@ -123,10 +133,16 @@ class Pool:
 
     def __init__(self, pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int) -> None:
         rows = tokenizer.encode_all([pair.clean for pair in pairs])
-        known = {text: tokenizer.encode(text)[0] for pair in pairs for text in pair.right or (pair.answer,)}
+        known = {
+            text: tokenizer.encode(text)[0]
+            for pair in pairs
+            for text in pair.right or (pair.answer,)
+        }
         self._tokens, self._n_tokens = padded(rows, PAD), n_tokens
         self._last = torch.tensor([len(row) - 1 for row in rows])
-        self._right = padded([[known[text] for text in pair.right or (pair.answer,)] for pair in pairs], -1)
+        self._right = padded(
+            [[known[text] for text in pair.right or (pair.answer,)] for pair in pairs], -1
+        )
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
         """That many of them, at random."""
@@ -142,7 +158,9 @@ class Pool:
         return Batch(self._tokens[chosen], torch.arange(size), self._last[chosen], wanted)
 
 
-def every_place(tokens: Int[Tensor, "rows pos"], targets: Int[Tensor, "rows pos"], n_tokens: int) -> Batch:
+def every_place(
+    tokens: Int[Tensor, "rows pos"], targets: Int[Tensor, "rows pos"], n_tokens: int
+) -> Batch:
     """Rows with one wanted next token at each place where ``targets`` is not negative."""
     row, position = torch.nonzero(targets >= 0, as_tuple=True)
     wanted = torch.nn.functional.one_hot(targets[row, position], n_tokens).float()
@@ -232,7 +250,8 @@ def build(
     write_card: Callable[[Path, str, Settings, Run], None],
     numbers: Any = YEARS,
 ) -> None:
-    """Train, then write everything into a folder beside ``out`` that takes its place only when complete.
+    """Train, then write everything into a folder beside ``out`` that takes its place only when
+    complete.
 
     Args:
         words: of the vocabulary.
@@ -258,7 +277,9 @@ def build(
 def parse(doc: str | None, defaults: Settings) -> tuple[Path, Settings]:
     """The command line: the folder to write, and a flag for every setting."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder, replaced at the end")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the checkpoint folder, replaced at the end"
+    )
     for field in fields(defaults):
         value = getattr(defaults, field.name)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(value), default=value)

@@ -1,4 +1,6 @@
-"""The cards of models that were taught the answers of tasks: accuracy on unseen prompts, and what each node does."""
+"""The cards of models that were taught the answers of tasks: accuracy on unseen prompts, and what
+each node does.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Text:
-    """What a card says that no measurement does: an introduction, and how the training data was made."""
+    """What a card says that no measurement does: an introduction, and how the training data was
+    made.
+    """
 
     intro: str
     training: str
@@ -69,7 +73,9 @@ class Text:
 
 def unseen(model: LanguageModel, variant: Variant, n: int | None = None) -> Prompts:
     """Prompts of the evaluation split, of which no training saw any."""
-    return load_task(variant.task, model, seed=1, **variant.arguments).prompts(n or variant.n, "evaluation")
+    return load_task(variant.task, model, seed=1, **variant.arguments).prompts(
+        n or variant.n, "evaluation"
+    )
 
 
 def of_whole_model(model: LanguageModel, prompts: Prompts, metric: str) -> np.ndarray:
@@ -79,16 +85,32 @@ def of_whole_model(model: LanguageModel, prompts: Prompts, metric: str) -> np.nd
 
 
 def accuracy_section(model: LanguageModel, variants: Sequence[Variant]) -> str:
-    """Right answers, logit difference and, where several are right, their probability, of each variant."""
+    """Right answers, logit difference and, where several are right, their probability, of each
+    variant.
+    """
     rows = []
     for variant in variants:
         prompts = unseen(model, variant)
         right = int(of_whole_model(model, prompts, "accuracy").sum())
         low, high = wilson(right, len(prompts))
-        share = [f"{right} / {len(prompts)}", f"{right / len(prompts):.2%}", f"{low:.2%} - {high:.2%}"]
-        means = [of_whole_model(model, prompts, m).mean() for m in ("logit_difference", "probability_difference")]
+        share = [
+            f"{right} / {len(prompts)}",
+            f"{right / len(prompts):.2%}",
+            f"{low:.2%} - {high:.2%}",
+        ]
+        means = [
+            of_whole_model(model, prompts, m).mean()
+            for m in ("logit_difference", "probability_difference")
+        ]
         rows.append([variant.label, *share, f"{means[0]:.2f}", f"{means[1]:.4f}"])
-    header = ["prompts", "right", "accuracy", "95 % Wilson interval", "logit difference", "probability difference"]
+    header = [
+        "prompts",
+        "right",
+        "accuracy",
+        "95 % Wilson interval",
+        "logit difference",
+        "probability difference",
+    ]
     return f"""## Accuracy on unseen prompts
 
 Prompts of the evaluation split; training saw the discovery split only. Right: the most likely of all tokens is a right
@@ -108,17 +130,31 @@ def ablation_section(model: LanguageModel, asked: Sequence[str], n: int) -> str:
     for name in asked:
         prompts, metric = unseen(model, Variant(name, name), n), tasks[name].metric
         columns = [
-            Experiment(model, prompts, metric=m, ablation=ablation, frontier=False).values(masks).mean(1)
+            Experiment(model, prompts, metric=m, ablation=ablation, frontier=False)
+            .values(masks)
+            .mean(1)
             for ablation in ("mean", "zero")
             for m in ("accuracy", metric)
         ]
         nodes = ["nothing", *(writer.name for writer in graph.writers[1:])]
         rows = [
-            [node, f"{columns[0][i]:.1%}", f"{columns[1][i]:.2f}", f"{columns[2][i]:.1%}", f"{columns[3][i]:.2f}"]
+            [
+                node,
+                f"{columns[0][i]:.1%}",
+                f"{columns[1][i]:.2f}",
+                f"{columns[2][i]:.1%}",
+                f"{columns[3][i]:.2f}",
+            ]
             for i, node in enumerate(nodes)
         ]
         called = metric.replace("_", " ")
-        header = ["removed", "mean: accuracy", f"mean: {called}", "zero: accuracy", f"zero: {called}"]
+        header = [
+            "removed",
+            "mean: accuracy",
+            f"mean: {called}",
+            "zero: accuracy",
+            f"zero: {called}",
+        ]
         parts.append((f"### {name}\n\n" if len(asked) > 1 else "") + table(header, rows) + "\n")
     return f"""## Removing one node
 
@@ -132,16 +168,19 @@ def facts(model: LanguageModel) -> str:
     """Sizes, in a sentence."""
     s = model.spec
     return (
-        f"{s.n_layers} layer{'s' * (s.n_layers > 1)}, {s.n_heads} heads each, width {s.d_model}, MLPs of {s.d_mlp}, "
-        f"{s.n_ctx} learned positions, untied embeddings, {s.d_vocab} tokens. The tokenizer has one token for each "
-        "word, number or run of signs (a year of four digits is two) and adds nothing."
+        f"{s.n_layers} layer{'s' * (s.n_layers > 1)}, {s.n_heads} heads each, width {s.d_model}, "
+        f"MLPs of {s.d_mlp}, {s.n_ctx} learned positions, untied embeddings, {s.d_vocab} tokens. "
+        "The tokenizer has one token for each word, number or run of signs (a year of four digits "
+        "is two) and adds nothing."
     )
 
 
 def training_section(text: Text, name: str, settings: Settings, run: Run) -> str:
     options = asdict(settings)
     numbers = ", ".join(f"`{key}` {value}" for key, value in options.items())
-    flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options.items())
+    flags = " ".join(
+        f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options.items()
+    )
     return f"""## Training
 
 {text.training} AdamW (decay of matrices only), linear warm-up over 100 steps, cosine to zero, gradients clipped at 1.

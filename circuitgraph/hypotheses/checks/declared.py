@@ -11,7 +11,15 @@ from typing import Any
 from circuitgraph.graph.sites import Site
 from circuitgraph.hypotheses.checks.finding import Finding, unknown
 from circuitgraph.hypotheses.checks.structure import cycle_in, parameter_problems
-from circuitgraph.hypotheses.language import ALIGN, GIVEN, UNCLAIMED, Expectation, Hypothesis, Property, Rival
+from circuitgraph.hypotheses.language import (
+    ALIGN,
+    GIVEN,
+    UNCLAIMED,
+    Expectation,
+    Hypothesis,
+    Property,
+    Rival,
+)
 
 OF = {
     "accuracy": "none",
@@ -28,7 +36,9 @@ def declared_problems(hypothesis: Hypothesis) -> list[Finding]:
     """What is wrong with everything in the file but its variables."""
     found = [*_settings(hypothesis), *_twice(hypothesis)]
     for expectation in hypothesis.expectations:
-        found += [Finding(expectation.where, message) for message in _expectation(hypothesis, expectation)]
+        found += [
+            Finding(expectation.where, message) for message in _expectation(hypothesis, expectation)
+        ]
     for rival in hypothesis.rivals:
         found += [Finding(rival.where, message) for message in rival_problems(hypothesis, rival)]
     for declared in hypothesis.properties:
@@ -43,12 +53,20 @@ def rival_problems(hypothesis: Hypothesis, rival: Rival) -> list[str]:
     who = f"the rival {rival.name!r}"
     found: list[str] = []
     for how, names in (("drops", rival.drop), ("replaces", rival.replace), ("moves", rival.move)):
-        found += [f"{who} {how} {name!r}. {unknown('variable', name, known)}" for name in names if name not in known]
+        found += [
+            f"{who} {how} {name!r}. {unknown('variable', name, known)}"
+            for name in names
+            if name not in known
+        ]
         if output is not None and output.name in names and how != "replaces":
-            found.append(f"{who} {how} the output `{output.name}`, which stays where the model speaks")
+            found.append(
+                f"{who} {how} the output `{output.name}`, which stays where the model speaks"
+            )
     for name, function in rival.replace.items():
         if not callable(function):
-            found.append(f"{who} has {name}={function!r}: expected a function of the variable's parents")
+            found.append(
+                f"{who} has {name}={function!r}: expected a function of the variable's parents"
+            )
         else:
             found += parameter_problems(f"{who}: the function for `{name}`", function, known)
     same = all(name in known and known[name].sites == sites for name, sites in rival.move.items())
@@ -56,7 +74,9 @@ def rival_problems(hypothesis: Hypothesis, rival: Rival) -> list[str]:
         found.append(f"{who} changes nothing: give drop=, move=, or a function for a variable")
     if not found:
         changed = {name: v.parents for name, v in known.items()}
-        changed |= {n: tuple(p for p in _parameters(f) if p != "p") for n, f in rival.replace.items()}
+        changed |= {
+            n: tuple(p for p in _parameters(f) if p != "p") for n, f in rival.replace.items()
+        }
         circle = cycle_in(changed)
         found += [f"{who}: variables need each other: {circle}"] if circle else []
     return found
@@ -72,11 +92,14 @@ def _settings(hypothesis: Hypothesis) -> Iterator[Finding]:
         ("align", hypothesis.align, ALIGN),
     ):
         if given not in allowed:
-            yield Finding(hypothesis.declared, f"{name}={given!r}: expected one of {', '.join(allowed)}")
+            yield Finding(
+                hypothesis.declared, f"{name}={given!r}: expected one of {', '.join(allowed)}"
+            )
     if hypothesis.selects is not None and not callable(hypothesis.selects):
         yield Finding(
             hypothesis.declared,
-            f"where={hypothesis.selects!r}: expected a function of the prompt, such as lambda p: ...",
+            f"where={hypothesis.selects!r}: expected a function of the prompt, such as lambda p: "
+            "...",
         )
 
 
@@ -86,7 +109,10 @@ def _twice(hypothesis: Hypothesis) -> Iterator[Finding]:
         for item in several:
             if counted[item.name] > 1:
                 counted[item.name] = 0
-                yield Finding(item.where, f"two {what} are called {item.name!r}: reports could not tell them apart")
+                yield Finding(
+                    item.where,
+                    f"two {what} are called {item.name!r}: reports could not tell them apart",
+                )
 
 
 def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[str]:
@@ -106,7 +132,11 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
     if not given:
         yield f"{who} has no bound: give at_least=, at_most= or both"
     for name, bound in given.items():
-        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not math.isfinite(bound):
+        if (
+            isinstance(bound, bool)
+            or not isinstance(bound, (int, float))
+            or not math.isfinite(bound)
+        ):
             yield f"{who} has {name}={bound!r}: expected a number"
             return
     low, high = expectation.at_least, expectation.at_most
@@ -129,7 +159,12 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
 def _about(who: str, expectation: Expectation, wanted: str) -> Iterator[str]:
     site = expectation.site
     if wanted == "site":
-        if not isinstance(site, Site) or site.kind != "head" or len(site.roles) != 1 or expectation.to is None:
+        if (
+            not isinstance(site, Site)
+            or site.kind != "head"
+            or len(site.roles) != 1
+            or expectation.to is None
+        ):
             yield f"{who} needs one head at one role, and where it looks: of=head(l, h) @ 'ROLE', to='ROLE'"
         return
     if site is not None or expectation.to is not None:
@@ -154,7 +189,9 @@ def _property(hypothesis: Hypothesis, declared: Property) -> Iterator[str]:
             yield f"{who} is of {name!r}. {unknown('variable', name, known)}"
     if not isinstance(declared.allow, (int, float)) or not 0 <= declared.allow < 1:
         yield f"{who} has allow={declared.allow!r}: expected a share of prompts, from 0 to below 1"
-    if declared.max_examples is not None and (not isinstance(declared.max_examples, int) or declared.max_examples < 1):
+    if declared.max_examples is not None and (
+        not isinstance(declared.max_examples, int) or declared.max_examples < 1
+    ):
         yield f"{who} has max_examples={declared.max_examples!r}: expected 1 or more"
 
 

@@ -1,4 +1,6 @@
-"""Checks against the model and the task: sites exist, roles exist, and every claim has a path in the graph."""
+"""Checks against the model and the task: sites exist, roles exist, and every claim has a path in
+the graph.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def name_problems(hypothesis: Hypothesis) -> list[Finding]:
     except CircuitGraphError as error:
         found.append(Finding(hypothesis.declared, str(error)))
     if hypothesis.metric is not None and hypothesis.metric not in metrics:
-        found.append(Finding(hypothesis.declared, unknown("metric", hypothesis.metric, metrics.names())))
+        found.append(
+            Finding(hypothesis.declared, unknown("metric", hypothesis.metric, metrics.names()))
+        )
     return found
 
 
@@ -42,12 +46,22 @@ def place_problems(study: Study, prompts: Sequence[Prompt]) -> list[Finding]:
     have = Counter(role for prompt in prompts for role in prompt.position)
     found: list[Finding] = []
     for where, owner, site in named_sites(study.hypothesis):
-        found += [Finding(where, f"{owner} is at {site}, but {why}") for why in _absent(site, study.model.spec)]
-        found += [Finding(where, f"{owner}: {why}") for role in site.roles for why in _role(role, have, prompts, study)]
+        found += [
+            Finding(where, f"{owner} is at {site}, but {why}")
+            for why in _absent(site, study.model.spec)
+        ]
+        found += [
+            Finding(where, f"{owner}: {why}")
+            for role in site.roles
+            for why in _role(role, have, prompts, study)
+        ]
     for expectation in study.hypothesis.expectations:
         if expectation.to is not None:
             problems = _role(expectation.to, have, prompts, study)
-            found += [Finding(expectation.where, f"the expectation of {expectation.quantity}: {w}") for w in problems]
+            found += [
+                Finding(expectation.where, f"the expectation of {expectation.quantity}: {w}")
+                for w in problems
+            ]
     return [*dict.fromkeys(found), *(_scored(study, prompts) if not found else [])]
 
 
@@ -66,13 +80,17 @@ def named_sites(hypothesis: Hypothesis) -> Iterator[Named]:
 
 
 def path_problems(study: Study) -> list[Finding]:
-    """Claims without a path in the graph, and claims of one path twice; of the hypothesis and of its rivals."""
+    """Claims without a path in the graph, and claims of one path twice; of the hypothesis and of
+    its rivals.
+    """
     hypothesis = study.hypothesis
     where = {v.name: v.where for v in hypothesis.variables}
     unrolled = study.unrolled()
     found = [Finding(where[p.variable], f"`{p.variable}`: {p.message}") for p in unrolled.problems]
     if not found:
-        found += [Finding(where[name], message) for name, message in _same_place(study, unrolled.root)]
+        found += [
+            Finding(where[name], message) for name, message in _same_place(study, unrolled.root)
+        ]
     if found:
         return found  # a rival would repeat them
     for rival in hypothesis.rivals:
@@ -107,10 +125,13 @@ def _role(role: str, have: Counter[str], prompts: Sequence[Prompt], study: Study
         names = ", ".join(have) or "none"
         yield f"{unknown('role', role, have)} The prompts of task {study.task.name!r} have: {names}."
     elif have[role] < len(prompts):
-        lacking = min((p for p in prompts if role not in p.position), key=lambda p: (len(p), p.text))
+        lacking = min(
+            (p for p in prompts if role not in p.position), key=lambda p: (len(p), p.text)
+        )
         yield (
-            f"only {share(have[role], len(prompts))} prompts have the role {role!r}; {lacking!r} has not. Say which "
-            f"prompts the hypothesis is about, as with where=lambda p: {role!r} in p.position"
+            f"only {share(have[role], len(prompts))} prompts have the role {role!r}; {lacking!r} "
+            f"has not. Say which prompts the hypothesis is about, as with where=lambda p: {role!r} "
+            "in p.position"
         )
 
 
@@ -123,25 +144,38 @@ def _scored(study: Study, prompts: Sequence[Prompt]) -> Iterator[Finding]:
     wrong = [p for p in prompts if p.position[role] != len(p) - 1]
     if wrong:
         shortest = min(wrong, key=lambda p: (len(p), p.text))
-        last = [name for name in prompts[0].position if all(p.position.get(name) == len(p) - 1 for p in prompts)]
+        last = [
+            name
+            for name in prompts[0].position
+            if all(p.position.get(name) == len(p) - 1 for p in prompts)
+        ]
         advice = (
-            f"the role of the last token is {' or '.join(map(repr, last))}" if last else "no role is the last token"
+            f"the role of the last token is {' or '.join(map(repr, last))}"
+            if last
+            else "no role is the last token"
         )
         yield Finding(
             output.where,
             f"the output `{output.name}` is at {role!r}, but the answer is read at the last token, "
-            f"another one in {share(len(wrong), len(prompts))} prompts, as in {shortest!r}; {advice}",
+            f"another one in {share(len(wrong), len(prompts))} prompts, as in {shortest!r}; "
+            f"{advice}",
         )
 
 
 def _same_place(study: Study, root: Node) -> Iterator[tuple[str, str]]:
-    """Claims of one writer into one input under two roles that are one token in some prompt: they would count twice."""
+    """Claims of one writer into one input under two roles that are one token in some prompt: they
+    would count twice.
+    """
     places, roles = study.places, study.roles
     seen: set[tuple[Site, Site, Site, str]] = set()
     for node in root.walk():
         for a, b in combinations(node.children, 2):
             key = (node.site, a.site, b.site, a.feeds)
-            if a.feeds != b.feeds or key in seen or not (contains(a.site, b.site) or contains(b.site, a.site)):
+            if (
+                a.feeds != b.feeds
+                or key in seen
+                or not (contains(a.site, b.site) or contains(b.site, a.site))
+            ):
                 continue
             seen.add(key)
             at, other = (places[:, [roles.index(role) for role in n.site.roles]] for n in (a, b))
@@ -149,7 +183,7 @@ def _same_place(study: Study, root: Node) -> Iterator[tuple[str, str]]:
             if n:
                 yield (
                     node.variable,
-                    f"{a.variable} at {a.site} and {b.variable} at {b.site} both feed {node.site}, but in "
-                    f"{share(n, len(places))} prompts these roles are one token, which would be claimed twice: keep "
-                    "one of them",
+                    f"{a.variable} at {a.site} and {b.variable} at {b.site} both feed {node.site}, "
+                    f"but in {share(n, len(places))} prompts these roles are one token, which "
+                    "would be claimed twice: keep one of them",
                 )

@@ -1,4 +1,6 @@
-"""Checks of the program on prompts, without running the network: its functions are total, and right on paper."""
+"""Checks of the program on prompts, without running the network: its functions are total, and right
+on paper.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from circuitgraph.hypotheses.study import Study
 
 @dataclass
 class _Run:
-    """A program on prompts: values where its functions gave any, and for each function that failed, how."""
+    """A program on prompts: values where its functions gave any, and for each function that failed,
+    how.
+    """
 
     values: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, list[tuple[Prompt, Exception]]] = field(default_factory=dict)
@@ -31,7 +35,9 @@ def prompt_problems(study: Study, prompts: Sequence[Prompt]) -> tuple[list[Findi
     ran = _run(program, prompts)
     problems = _broken(program.variables, ran, len(prompts))
     notes: list[Finding] = []
-    whole = [name for name in program.order if name not in ran.failed and name not in ran.unhashable]
+    whole = [
+        name for name in program.order if name not in ran.failed and name not in ran.unhashable
+    ]
     for name in whole:
         if len(ran.values) == len(prompts) and all(name in row for row in ran.values):
             found, known = _classes(program, name, [row[name] for row in ran.values])
@@ -56,7 +62,9 @@ def _run(program: Program, prompts: Sequence[Prompt]) -> _Run:
             if not all(parent == PROMPT or parent in row for parent in variable.parameters):
                 continue
             try:
-                value = variable.function(*(prompt if p == PROMPT else row[p] for p in variable.parameters))
+                value = variable.function(
+                    *(prompt if p == PROMPT else row[p] for p in variable.parameters)
+                )
             except Exception as error:
                 ran.failed.setdefault(name, []).append((prompt, error))
                 continue
@@ -70,30 +78,40 @@ def _run(program: Program, prompts: Sequence[Prompt]) -> _Run:
     return ran
 
 
-def _broken(variables: Mapping[str, Variable], ran: _Run, n: int, where: Where | None = None) -> list[Finding]:
-    """Functions that raise or give what cannot be compared; ``where`` is used if the error is not in the file."""
+def _broken(
+    variables: Mapping[str, Variable], ran: _Run, n: int, where: Where | None = None
+) -> list[Finding]:
+    """Functions that raise or give what cannot be compared; ``where`` is used if the error is not
+    in the file.
+    """
     found: list[Finding] = []
     for name, cases in ran.failed.items():
         prompt, error = min(cases, key=lambda case: _simplest(case[0]))
         own = where or variables[name].where
         at = innermost(error, own.file) or own
-        message = f"`{name}` raises {said(error)} on {share(len(cases), n)} prompts, as on {prompt!r}"
+        message = (
+            f"`{name}` raises {said(error)} on {share(len(cases), n)} prompts, as on {prompt!r}"
+        )
         found.append(Finding(at, message))
     for name, (prompt, value) in ran.unhashable.items():
         found.append(
             Finding(
                 where or variables[name].where,
-                f"`{name}` gives {_short(value)} on {prompt!r}: values are compared, so they must be hashable; a "
-                f"{type(value).__name__} is not. Return a text, a number, a tuple, a frozenset or a small array",
+                f"`{name}` gives {_short(value)} on {prompt!r}: values are compared, so they must "
+                f"be hashable; a {type(value).__name__} is not. Return a text, a number, a tuple, "
+                "a frozenset or a small array",
             )
         )
     return found
 
 
-def _classes(program: Program, name: str, values: Iterable[Any]) -> tuple[list[Finding], list[Finding]]:
+def _classes(
+    program: Program, name: str, values: Iterable[Any]
+) -> tuple[list[Finding], list[Finding]]:
     """A variable with a site that has one value only, or mostly values that no other prompt shares.
 
-    The output is exempt: the output of a scrubbed model is compared with the reference itself, not with a donor. So
+    The output is exempt: the output of a scrubbed model is compared with the reference itself, not
+        with a donor. So
     are steps without a site, of which nothing is resampled.
     """
     variable = program.variables[name]
@@ -102,9 +120,7 @@ def _classes(program: Program, name: str, values: Iterable[Any]) -> tuple[list[F
     values = list(values)
     counted = Counter(map(key_of, values))
     if len(counted) == 1:
-        why = (
-            f"`{name}` is {_short(values[0])} on all of {len(values):,} prompts: nothing is claimed to be carried there"
-        )
+        why = f"`{name}` is {_short(values[0])} on all of {len(values):,} prompts: nothing is claimed to be carried there"
         return [Finding(variable.where, why)], []
     alone = sum(size == 1 for size in counted.values())
     if not alone:
@@ -114,14 +130,16 @@ def _classes(program: Program, name: str, values: Iterable[Any]) -> tuple[list[F
         return [
             Finding(
                 variable.where,
-                f"{who}: such a prompt could only be its own donor, so that scrubbing would test nothing. Let it say "
-                "less, or draw from fewer words",
+                f"{who}: such a prompt could only be its own donor, so that scrubbing would test "
+                "nothing. Let it say less, or draw from fewer words",
             )
         ], []
     return [], [Finding(variable.where, f"{who}: there it is hardly tested")]
 
 
-def _wrong(study: Study, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]]) -> list[Finding]:
+def _wrong(
+    study: Study, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]]
+) -> list[Finding]:
     """The simplest prompt on which the program does not give the task's answer."""
     name = study.program.output
     wrong: list[tuple[Prompt, dict[str, Any]]] = []
@@ -133,13 +151,16 @@ def _wrong(study: Study, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any
         return []
     prompt, row = min(wrong, key=lambda case: _simplest(case[0]))
     right = sorted(prompt.right)
-    expected = " or ".join(map(repr, right[:4])) + (f" or one of {len(right) - 4} others" if len(right) > 4 else "")
+    expected = " or ".join(map(repr, right[:4])) + (
+        f" or one of {len(right) - 4} others" if len(right) > 4 else ""
+    )
     values = "\n".join(f"        {key} = {_short(row[key])}" for key in study.program.order)
     return [
         Finding(
             study.program.variables[name].where,
-            f"`{name}` is wrong on paper, in {share(len(wrong), len(prompts))} prompts. The shortest: {prompt!r}\n"
-            f"        right is {expected}, but the program says {_short(row[name])}:\n{values}",
+            f"`{name}` is wrong on paper, in {share(len(wrong), len(prompts))} prompts. The "
+            f"shortest: {prompt!r}\n        right is {expected}, but the program says "
+            f"{_short(row[name])}:\n{values}",
         )
     ]
 

@@ -19,7 +19,9 @@ _OUTPUT = "@H.output(at=logits @ 'ROLE')"
 
 
 def structure_problems(hypothesis: Hypothesis) -> list[Finding]:
-    """What keeps the variables from being a program: with any of these nothing further can be checked."""
+    """What keeps the variables from being a program: with any of these nothing further can be
+    checked.
+    """
     return [
         *_names(hypothesis),
         *_parameters(hypothesis),
@@ -44,7 +46,8 @@ def unused(hypothesis: Hypothesis) -> Iterator[Finding]:
         if variable.name not in seen:
             yield Finding(
                 variable.where,
-                f"nobody uses `{variable.name}`: make it a parameter of what reads it, or remove it",
+                f"nobody uses `{variable.name}`: make it a parameter of what reads it, or remove "
+                "it",
             )
 
 
@@ -71,7 +74,9 @@ def behind(variable: Variable, known: Mapping[str, Variable]) -> set[str]:
     return found
 
 
-def parameter_problems(owner: str, function: Callable[..., Any], known: Mapping[str, Variable]) -> Iterator[str]:
+def parameter_problems(
+    owner: str, function: Callable[..., Any], known: Mapping[str, Variable]
+) -> Iterator[str]:
     """What is wrong with the parameters of a variable's function, in words."""
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in _PLAIN:
@@ -95,13 +100,16 @@ def _names(hypothesis: Hypothesis) -> Iterator[Finding]:
     for variable in hypothesis.variables:
         name = variable.name
         if not name.isidentifier() or keyword.iskeyword(name):
-            yield Finding(variable.where, f"a variable cannot be called {name!r}: write its function with def")
+            yield Finding(
+                variable.where, f"a variable cannot be called {name!r}: write its function with def"
+            )
         elif name == PROMPT:
             yield Finding(variable.where, "a variable cannot be called `p`: that is the prompt")
         elif name in first:
             yield Finding(
                 variable.where,
-                f"two variables are called `{name}`, the first in line {first[name].where.line}: rename one",
+                f"two variables are called `{name}`, the first in line {first[name].where.line}: "
+                "rename one",
             )
         first.setdefault(name, variable)
 
@@ -123,12 +131,14 @@ def _cycle(hypothesis: Hypothesis) -> Iterator[Finding]:
 def _outputs(hypothesis: Hypothesis) -> Iterator[Finding]:
     output = hypothesis.output_variable
     if output is None:
-        yield Finding(hypothesis.declared, f"there is no output: decorate the last function with {_OUTPUT}")
+        yield Finding(
+            hypothesis.declared, f"there is no output: decorate the last function with {_OUTPUT}"
+        )
     elif hypothesis.outputs > 1:
         yield Finding(
             output.where,
-            f"{hypothesis.outputs} outputs are declared: a model says one thing, so one function is the output "
-            "and the others are variables",
+            f"{hypothesis.outputs} outputs are declared: a model says one thing, so one function "
+            "is the output and the others are variables",
         )
     for variable in hypothesis.variables:
         at = variable.sites
@@ -137,10 +147,14 @@ def _outputs(hypothesis: Hypothesis) -> Iterator[Finding]:
                 shown = ", ".join(map(str, at)) or "nowhere"
                 yield Finding(
                     variable.where,
-                    f"the output `{variable.name}` is at {shown}, but an output is at logits @ one role: {_OUTPUT}",
+                    f"the output `{variable.name}` is at {shown}, but an output is at logits @ one "
+                    f"role: {_OUTPUT}",
                 )
         elif any(site.kind == "logits" for site in at) and variable.role != "output":
-            yield Finding(variable.where, f"`{variable.name}` is at the logits: only the output is there ({_OUTPUT})")
+            yield Finding(
+                variable.where,
+                f"`{variable.name}` is at the logits: only the output is there ({_OUTPUT})",
+            )
 
 
 def _routes(hypothesis: Hypothesis) -> Iterator[Finding]:
@@ -151,7 +165,8 @@ def _routes(hypothesis: Hypothesis) -> Iterator[Finding]:
         for how, name in [*routed, *(("through=", name) for name in variable.through)]:
             if name not in entering:
                 why = (
-                    f"which is none of its parameters ({', '.join(variable.parents) or 'it has none'})"
+                    "which is none of its parameters "
+                    f"({', '.join(variable.parents) or 'it has none'})"
                     if name in known
                     else f"which is no variable. {unknown('variable', name, known)}"
                 )
@@ -160,7 +175,9 @@ def _routes(hypothesis: Hypothesis) -> Iterator[Finding]:
         if routed and (no_heads or not variable.sites):
             at = f"is at {', '.join(no_heads)}" if no_heads else "has no site"
             yield Finding(
-                variable.where, f"`{variable.name}` {at}, but q=, k= and v= are inputs of heads only: leave them out"
+                variable.where,
+                f"`{variable.name}` {at}, but q=, k= and v= are inputs of heads only: leave them "
+                "out",
             )
         yield from _passed(variable, known)
 
@@ -170,14 +187,19 @@ def _passed(variable: Variable, known: Mapping[str, Variable]) -> Iterator[Findi
         if not isinstance(site, Site):
             yield Finding(
                 variable.where,
-                f"`{variable.name}` has through={{{name!r}: {site!r}}}: expected one site, such as mlp(0)",
+                f"`{variable.name}` has through={{{name!r}: {site!r}}}: expected one site, such as "
+                "mlp(0)",
             )
         elif site.kind in ("embed", "logits"):
-            yield Finding(variable.where, f"`{variable.name}`: nothing passes through {site}; name a head or an MLP")
+            yield Finding(
+                variable.where,
+                f"`{variable.name}`: nothing passes through {site}; name a head or an MLP",
+            )
         elif name in known and not known[name].sites:
             yield Finding(
                 variable.where,
-                f"`{variable.name}` has through={name!r}, but `{name}` has no site that could pass anything on",
+                f"`{variable.name}` has through={name!r}, but `{name}` has no site that could pass "
+                "anything on",
             )
 
 

@@ -1,6 +1,8 @@
-"""Interchange interventions: a site takes its value from another prompt, and the model must follow the program.
+"""Interchange interventions: a site takes its value from another prompt, and the model must follow
+the program.
 
-Interchange intervention accuracy is that of Geiger et al. (2021, arXiv:2106.02997): how often the model, with the
+Interchange intervention accuracy is that of Geiger et al. (2021, arXiv:2106.02997): how often the
+model, with the
 sites of some variables taken from donors, says what the program says with the donors' values.
 """
 
@@ -34,7 +36,9 @@ class Failure:
     def __str__(self) -> str:
         donors = "\n".join(f"donor:  {donor!r}" for donor in self.donors)
         expected = " or ".join(sorted(self.expected)[:4])
-        return f"prompt: {self.base!r}\n{donors}\nthe program says {expected}, the model {self.said}"
+        return (
+            f"prompt: {self.base!r}\n{donors}\nthe program says {expected}, the model {self.said}"
+        )
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,11 @@ class Interchange:
     Attributes:
         variables: those swapped at once, each from a donor of its own that has another value.
         n_prompts: base prompts that have such donors; of the others nothing is known.
-        n_defined: how many of them the program says something about after the swap; only they count.
+        n_defined: how many of them the program says something about after the swap; only they
+            count.
         n_changed: how many of those the program says something else about than before.
-        accuracy, accuracy_changed: the share of the model's answers that are the program's, of the defined and of the
-            changed ones, with 95 % Wilson intervals; None where there are none.
+        accuracy, accuracy_changed: the share of the model's answers that are the program's, of the
+            defined and of the changed ones, with 95 % Wilson intervals; None where there are none.
         failures: the first few of the shortest.
     """
 
@@ -66,14 +71,17 @@ def interchange(evidence: Evidence, variables: Sequence[str], seed: int = 0) -> 
     Donors have their roles where the base prompt has them, so that positions never move.
 
     Raises:
-        UnknownNameError: no such variable. HypothesisError: one has no site, or no prompt has a donor.
+        UnknownNameError: no such variable. HypothesisError: one has no site, or no prompt has a
+            donor.
     """
     program = evidence.study.program
     for name in variables:
         if name not in program.variables:
             raise unknown_name("variable", name, program.variables)
         if not program.variables[name].sites or name == program.output:
-            raise HypothesisError(f"{name!r} has no site in the model whose value could be swapped.")
+            raise HypothesisError(
+                f"{name!r} has no site in the model whose value could be swapped."
+            )
     codes, layouts = evidence.codes, evidence.layouts
     donors = {name: different(codes[name], layouts, [seed, i]) for i, name in enumerate(variables)}
     base = np.flatnonzero(np.all([found >= 0 for found in donors.values()], axis=0))
@@ -82,7 +90,9 @@ def interchange(evidence: Evidence, variables: Sequence[str], seed: int = 0) -> 
             f"No two of {len(layouts)} prompts have their roles at the same places and another "
             f"{' or '.join(variables)}: draw more prompts."
         )
-    sites = {site: donors[name][base] for name in variables for site in program.variables[name].sites}
+    sites = {
+        site: donors[name][base] for name in variables for site in program.variables[name].sites
+    }
     outcome = swap(evidence.pool, base, sites, [evidence.metric])
     said = evidence.texts(outcome.top)
     prompts = evidence.batch.prompts
@@ -94,7 +104,9 @@ def interchange(evidence: Evidence, variables: Sequence[str], seed: int = 0) -> 
     defined = np.array([bool(answers) for answers in expected])
     changed = defined & np.array([new != old for new, old in zip(expected, before, strict=True)])
     right = np.array([text in answers for text, answers in zip(said, expected, strict=True)])
-    wrong = sorted(np.flatnonzero(defined & ~right), key=lambda row: len(prompts[base[row]]))[:_SHOWN]
+    wrong = sorted(np.flatnonzero(defined & ~right), key=lambda row: len(prompts[base[row]]))[
+        :_SHOWN
+    ]
     return Interchange(
         tuple(variables),
         len(base),
@@ -103,7 +115,12 @@ def interchange(evidence: Evidence, variables: Sequence[str], seed: int = 0) -> 
         _share(right, defined),
         _share(right, changed),
         tuple(
-            Failure(prompts[base[row]], tuple(prompts[d[base[row]]] for d in donors.values()), expected[row], said[row])
+            Failure(
+                prompts[base[row]],
+                tuple(prompts[d[base[row]]] for d in donors.values()),
+                expected[row],
+                said[row],
+            )
             for row in wrong
         ),
     )
@@ -112,7 +129,9 @@ def interchange(evidence: Evidence, variables: Sequence[str], seed: int = 0) -> 
 def different(
     codes: Int[np.ndarray, " pool"], layouts: Int[np.ndarray, " pool"], seed: Sequence[int]
 ) -> Int[np.ndarray, " pool"]:
-    """For each prompt another of the same layout and another class, each equally likely; -1 where there is none."""
+    """For each prompt another of the same layout and another class, each equally likely; -1 where
+    there is none.
+    """
     found = np.full(len(codes), -1, np.int64)
     draws = np.random.default_rng(seed).random(len(codes))
     for layout in np.unique(layouts):

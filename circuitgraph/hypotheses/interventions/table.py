@@ -1,4 +1,6 @@
-"""Every variable of a hypothesis swapped, alone and in pairs, and resampled: what its program predicts of the model."""
+"""Every variable of a hypothesis swapped, alone and in pairs, and resampled: what its program
+predicts of the model.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ def intervene(evidence: Evidence) -> InterchangeRecord:
         HypothesisError: no variable has a site.
     """
     program = evidence.study.program
-    names = [name for name in program.order if program.variables[name].sites and name != program.output]
+    names = [
+        name for name in program.order if program.variables[name].sites and name != program.output
+    ]
     if not names:
-        raise HypothesisError(f"{evidence.study.hypothesis.name!r} has no variable with a site: give one at=.")
+        raise HypothesisError(
+            f"{evidence.study.hypothesis.name!r} has no variable with a site: give one at=."
+        )
     swapped: list[Names] = [(name,) for name in names] + list(combinations(names, 2))
     carried = {node.variable for node in evidence.study.tree().walk()}
     resampled: list[Names] = [(), *((name,) for name in names if name in carried)]
@@ -55,12 +61,16 @@ def intervene(evidence: Evidence) -> InterchangeRecord:
 
 
 def _swap(evidence: Evidence, variables: Sequence[str]) -> SwapRecord:
-    """One swap; of variables without donors of another value only the number of these is known, which is 0."""
+    """One swap; of variables without donors of another value only the number of these is known,
+    which is 0.
+    """
     try:
         found = interchange(evidence, variables, evidence.seed)
     except HypothesisError:
         nothing = {"accuracy": None, "accuracy_changed": None, "failures": []}
-        return SwapRecord(variables=list(variables), n_prompts=0, n_defined=0, n_changed=0, **nothing)
+        return SwapRecord(
+            variables=list(variables), n_prompts=0, n_defined=0, n_changed=0, **nothing
+        )
     return SwapRecord(
         variables=list(variables),
         n_prompts=found.n_prompts,

@@ -1,6 +1,8 @@
-"""What a property asks of a prompt, as an object: the cases that it draws, and what it finds on them.
+"""What a property asks of a prompt, as an object: the cases that it draws, and what it finds on
+them.
 
-Each property of the library is a class with a decorator; its docstring's first line says what it asserts.
+Each property of the library is a class with a decorator; its docstring's first line says what it
+asserts.
 """
 
 from __future__ import annotations
@@ -49,9 +51,15 @@ class Case:
         printer.text(repr(self))
 
     def __str__(self) -> str:
-        parts = {"prompt": repr(self.prompt), "donor": self.donor and repr(self.donor), "relabel": self.relabel}
+        parts = {
+            "prompt": repr(self.prompt),
+            "donor": self.donor and repr(self.donor),
+            "relabel": self.relabel,
+        }
         parts["edges"] = self.shown or None
-        return "\n".join(f"{name + ':':8} {what}" for name, what in parts.items() if what is not None)
+        return "\n".join(
+            f"{name + ':':8} {what}" for name, what in parts.items() if what is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -124,19 +132,30 @@ def check_of(subject: Subject, property: Property) -> Check:
 
     Raises:
         UnknownNameError: the library has no such property, or there is no such variable.
-        HypothesisError: its settings, or what it is said to be about, are wrong; all problems at once.
+        HypothesisError: its settings, or what it is said to be about, are wrong; all problems at
+            once.
     """
     kind = library[property.kind]
     allowed = {p.name: p for p in settings_of(kind)}
-    problems = [str(unknown_name("setting", name, allowed)) for name in property.settings if name not in allowed]
-    lacking = [name for name, p in allowed.items() if p.default is p.empty and name not in property.settings]
+    problems = [
+        str(unknown_name("setting", name, allowed))
+        for name in property.settings
+        if name not in allowed
+    ]
+    lacking = [
+        name
+        for name, p in allowed.items()
+        if p.default is p.empty and name not in property.settings
+    ]
     problems += [f"it needs {name}=" for name in lacking]
     if len(property.of) != kind.n_about:
         wanted = "of= one variable" if kind.n_about else "nothing in of="
         problems.append(f"it takes {wanted}, not {', '.join(property.of) or 'none'}")
     if problems:
         raise HypothesisError(
-            list_problems(f"{property.where}: the property {property.kind!r} cannot be tested:", problems)
+            list_problems(
+                f"{property.where}: the property {property.kind!r} cannot be tested:", problems
+            )
         )
     for name in property.of:
         subject.variable(name)

@@ -1,7 +1,10 @@
-"""Lets the `hypothesis` library make a grammar's choices, so that one grammar serves for sampling and for shrinking.
+"""Lets the `hypothesis` library make a grammar's choices, so that one grammar serves for sampling
+and for shrinking.
 
-All choices of a case are read off one string of bytes: drawing a string costs what drawing a number does, and it is
-shrunk byte by byte. And of two failures hypothesis prefers that of fewer draws, whatever they are. Zeros are the first
+All choices of a case are read off one string of bytes: drawing a string costs what drawing a number
+does, and it is
+shrunk byte by byte. And of two failures hypothesis prefers that of fewer draws, whatever they are.
+Zeros are the first
 of everything.
 """
 
@@ -18,7 +21,10 @@ from circuitgraph.errors import HypothesisError
 
 Take = Callable[[], bytes]
 _UNUSED = np.random.PCG64(0)  # what numpy's class asks for; none of its numbers is ever taken
-_ONE, _TWO = 1 << 4, 1 << 12  # choices among so many take one byte, two bytes: enough to be nearly equally likely
+_ONE, _TWO = (
+    1 << 4,
+    1 << 12,
+)  # choices among so many take one byte, two bytes: enough to be nearly equally likely
 
 
 @lru_cache(maxsize=64)
@@ -28,7 +34,8 @@ def strings(n: int) -> st.SearchStrategy[bytes]:
 
 
 class Chooser(np.random.Generator):
-    """A generator of choices that are not random but read from bytes: what grammars use of numpy's, and no more.
+    """A generator of choices that are not random but read from bytes: what grammars use of numpy's,
+    and no more.
 
     Attributes:
         taken: how many bytes were read.
@@ -47,7 +54,8 @@ class Chooser(np.random.Generator):
     def of(cls, given: bytes) -> Chooser:
         """One that reads these, and goes on with numbers that follow from them.
 
-        So a grammar that tries until something is legal comes to an end, even if all that is given is zeros.
+        So a grammar that tries until something is legal comes to an end, even if all that is given
+        is zeros.
         """
         waiting, rest = True, None
 
@@ -80,7 +88,12 @@ class Chooser(np.random.Generator):
         return int.from_bytes(self.bytes(width), "big") * n >> (8 * width)
 
     def integers(  # type: ignore[override]
-        self, low: Any, high: Any = None, size: Any = None, dtype: Any = np.int64, endpoint: bool = False
+        self,
+        low: Any,
+        high: Any = None,
+        size: Any = None,
+        dtype: Any = np.int64,
+        endpoint: bool = False,
     ) -> Any:
         """Whole numbers from ``low`` on (from 0 if it is the only one given); shrinks towards it."""
         start, stop = (0, low) if high is None else (low, high)
@@ -93,17 +106,27 @@ class Chooser(np.random.Generator):
         return _shaped(lambda: self.below(1 << 24) / (1 << 24), size, dtype)
 
     def choice(  # type: ignore[override]
-        self, a: Any, size: Any = None, replace: bool = True, p: Any = None, axis: int = 0, shuffle: bool = True
+        self,
+        a: Any,
+        size: Any = None,
+        replace: bool = True,
+        p: Any = None,
+        axis: int = 0,
+        shuffle: bool = True,
     ) -> Any:
         """Some of ``a`` (of the numbers below it); shrinks towards the first."""
         del axis, shuffle
         if p is not None:
-            raise HypothesisError("A grammar drew with choice(p=...), which has no strategy: use integers or random.")
+            raise HypothesisError(
+                "A grammar drew with choice(p=...), which has no strategy: use integers or random."
+            )
         among = np.arange(a) if isinstance(a, (int, np.integer)) else np.asarray(a)
         if size is None:
             return among[self.below(len(among))]
         n = int(np.prod(size))
-        picked = [self.below(len(among)) for _ in range(n)] if replace else self._distinct(len(among), n)
+        picked = (
+            [self.below(len(among)) for _ in range(n)] if replace else self._distinct(len(among), n)
+        )
         return among[np.array(picked, np.int64).reshape(size)]
 
     def permutation(self, x: Any, axis: int = 0) -> Any:  # type: ignore[override]
@@ -120,14 +143,18 @@ class Chooser(np.random.Generator):
             x[i] = item
 
     def _distinct(self, n: int, k: int) -> Sequence[int]:
-        """``k`` different numbers below ``n``: the start of a shuffle that moves only what it touches."""
+        """``k`` different numbers below ``n``: the start of a shuffle that moves only what it
+        touches.
+        """
         if k > n:
             raise HypothesisError(f"A grammar asked for {k} different ones of {n}.")
         moved: dict[int, int] = {}
         found = []
         raw = self.bytes(2 * k) if n <= _TWO else b""  # all at once, where two bytes each will do
         for i in range(k):
-            j = i + ((256 * raw[2 * i] + raw[2 * i + 1]) * (n - i) >> 16 if raw else self.below(n - i))
+            j = i + (
+                (256 * raw[2 * i] + raw[2 * i + 1]) * (n - i) >> 16 if raw else self.below(n - i)
+            )
             found.append(moved.get(j, j))
             moved[j] = moved.get(i, i)
         return found
@@ -142,8 +169,8 @@ def _shaped(one: Callable[[], Any], size: Any, dtype: Any) -> Any:
 def _refusal(name: str) -> Callable[..., Any]:
     def refuse(self: Chooser, *args: Any, **kwargs: Any) -> Any:
         raise HypothesisError(
-            f"A grammar drew with rng.{name}, which has no strategy: property tests need choices that can be made "
-            f"simpler. Use {', '.join(_OURS)}."
+            f"A grammar drew with rng.{name}, which has no strategy: property tests need choices "
+            f"that can be made simpler. Use {', '.join(_OURS)}."
         )
 
     return refuse

@@ -1,4 +1,6 @@
-"""Donors: other prompts with an equal or with another value, found by their place in a list and never by trying."""
+"""Donors: other prompts with an equal or with another value, found by their place in a list and
+never by trying.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class _Part:
 
     def __init__(self) -> None:
         self._all: list[int] = []
-        self._classes: dict[Any, list[int]] = {}  # where in the list above the members of each class stand
+        self._classes: dict[
+            Any, list[int]
+        ] = {}  # where in the list above the members of each class stand
 
     def add(self, number: int, value: Hashable) -> None:
         self._classes.setdefault(value, []).append(len(self._all))
@@ -75,5 +79,7 @@ class _Part:
         own = self._classes.get(value, [])
         if equal:
             return self._all[own[nth]]
-        before = np.asarray(own, np.int64) - np.arange(len(own))  # how many of the others stand before each member
+        before = np.asarray(own, np.int64) - np.arange(
+            len(own)
+        )  # how many of the others stand before each member
         return self._all[nth + int(np.searchsorted(before, nth, side="right"))]

@@ -11,7 +11,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.masked import Background, Cells, Inputs, full_logits, masked_logits, writer_values
+from circuitgraph.engine.masked import (
+    Background,
+    Cells,
+    Inputs,
+    full_logits,
+    masked_logits,
+    writer_values,
+)
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.properties.checks import Case
 from circuitgraph.hypotheses.properties.strategies import MOST
@@ -32,11 +39,14 @@ class EdgePatches:
         self._graph = subject.study.graph
         self._cells = Cells.of(self._graph)
 
-    def values(self, cases: Sequence[Case]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    def values(
+        self, cases: Sequence[Case]
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """The metric of each case's prompt as it is, and with its edges patched.
 
         Raises:
-            HypothesisError: there are too many cases, or the metric needs distractors that the task does not have.
+            HypothesisError: there are too many cases, or the metric needs distractors that the task
+                does not have.
         """
         n, metric = len(cases), self._subject.runner.metric
         filled = [*cases, *[cases[-1]] * (MOST - n)]
@@ -46,13 +56,21 @@ class EdgePatches:
         labels = assemble(prompts, tokens, self._shape)
         if metric.needs_distractor and labels.distractor is None:
             raise HypothesisError(
-                f"Metric {metric.name!r} needs a distractor for every prompt: choose another metric=."
+                f"Metric {metric.name!r} needs a distractor for every prompt: choose another "
+                "metric=."
             )
         masks = np.ones((MOST, self._graph.n_edges), np.float32)
         for mask, case in zip(masks, filled, strict=True):
             mask[list(case.edges)] = 0.0
         sides = (_inputs(labels), _inputs(assemble(donors, tokens, self._shape)))
-        found = _run(self._subject.study.model.transformer, masks, self._cells, sides, _targets(labels), metric)
+        found = _run(
+            self._subject.study.model.transformer,
+            masks,
+            self._cells,
+            sides,
+            _targets(labels),
+            metric,
+        )
         before, after = np.asarray(found)[:, :n]
         return before, after
 
@@ -77,17 +95,27 @@ def _run(
 
         patched = jax.lax.map(one, (jnp.asarray(masks), *sides), batch_size=_AT_ONCE)
         known = targets._replace(full_logits=full)
-        return jnp.stack([metric.function(logits, known).astype(jnp.float32) for logits in (full, patched)])
+        return jnp.stack(
+            [metric.function(logits, known).astype(jnp.float32) for logits in (full, patched)]
+        )
 
 
 def _inputs(prompts: Prompts) -> Inputs:
-    positions = np.broadcast_to(np.arange(prompts.mask.shape[1], dtype=np.int32), prompts.mask.shape)
-    return Inputs(*map(jnp.asarray, (prompts.clean, prompts.mask, positions, prompts.score_at.astype(np.int32))))
+    positions = np.broadcast_to(
+        np.arange(prompts.mask.shape[1], dtype=np.int32), prompts.mask.shape
+    )
+    return Inputs(
+        *map(
+            jnp.asarray, (prompts.clean, prompts.mask, positions, prompts.score_at.astype(np.int32))
+        )
+    )
 
 
 def _targets(prompts: Prompts) -> Targets:
     parts = (prompts.answer, prompts.distractor, prompts.right, prompts.wrong)
-    answer, distractor, right, wrong = (None if part is None else jnp.asarray(part) for part in parts)
+    answer, distractor, right, wrong = (
+        None if part is None else jnp.asarray(part) for part in parts
+    )
     return Targets(
         jnp.asarray(prompts.answer) if answer is None else answer,
         distractor,

@@ -20,8 +20,8 @@ Item = tuple[int, int]  # number of a group, and of a word in it
 def find_prompts(texts: Iterable[str], supply: Supply) -> list[Prompt]:
     """The task's prompts with these texts, with their roles and answers.
 
-    A text is sought in the pool, then among prompts of the pool with words exchanged that the task treats alike, then
-    among fresh ones.
+    A text is sought in the pool, then among prompts of the pool with words exchanged that the task
+    treats alike, then among fresh ones.
 
     Raises:
         HypothesisError: a text is none of the task's prompts; names all.
@@ -42,7 +42,8 @@ def find_prompts(texts: Iterable[str], supply: Supply) -> list[Prompt]:
     if missing:
         shown = ", ".join(map(repr, sorted(missing)))
         raise HypothesisError(
-            f"No prompt of task {task.name!r} is {shown}: give exceptions as they were printed, or remove them."
+            f"No prompt of task {task.name!r} is {shown}: give exceptions as they were printed, or "
+            "remove them."
         )
     return [prompt for prompt in found.values() if prompt is not None]
 
@@ -50,14 +51,21 @@ def find_prompts(texts: Iterable[str], supply: Supply) -> list[Prompt]:
 def _exchanged(text: str, supply: Supply) -> Prompt | None:
     """A prompt of the pool that becomes this text when words of its groups change places."""
     forms = groups_of(supply.study.task)
-    groups = {form: (g, i) for (g, items) in enumerate(forms) for i, item in enumerate(items) for form in item}
+    groups = {
+        form: (g, i)
+        for (g, items) in enumerate(forms)
+        for i, item in enumerate(items)
+        for form in item
+    }
     wanted, frame = WORD.findall(text), WORD.sub("_", text)
     for prompt in supply.pool if groups else ():
         words = WORD.findall(prompt.text)
         if len(words) != len(wanted) or WORD.sub("_", prompt.text) != frame:
             continue
         moves = {old: new for old, new in zip(words, wanted, strict=True) if old != new}
-        if any(groups.get(old, (-1, 0))[0] != groups.get(new, (-2, 0))[0] for old, new in moves.items()):
+        if any(
+            groups.get(old, (-1, 0))[0] != groups.get(new, (-2, 0))[0] for old, new in moves.items()
+        ):
             continue
         exchange = _completed({groups[old]: groups[new] for old, new in moves.items()})
         mapping = {
@@ -74,7 +82,9 @@ def _exchanged(text: str, supply: Supply) -> Prompt | None:
 
 
 def _completed(moves: Mapping[Item, Item]) -> dict[Item, Item]:
-    """The moves, with those pushed out taking the places that became free; nothing if two want one place."""
+    """The moves, with those pushed out taking the places that became free; nothing if two want one
+    place.
+    """
     if len(set(moves.values())) < len(moves):
         return {}
     found = dict(moves)

@@ -1,4 +1,6 @@
-"""Properties that a user's function is: ``holds`` asserts, and what ``never`` returns must not be true."""
+"""Properties that a user's function is: ``holds`` asserts, and what ``never`` returns must not be
+true.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class UserFunction(Check):
         super().__init__(subject, ())
         function = property.function
         if function is None:
-            raise HypothesisError(f"{property.where}: the property {property.name!r} has no function.")
+            raise HypothesisError(
+                f"{property.where}: the property {property.name!r} has no function."
+            )
         self._property, self._function = property, function
         self._wanted = _parameters(property, function)
         self._relabeller = subject.supply.relabeller if "relabel" in self._wanted else None
@@ -48,8 +52,12 @@ class UserFunction(Check):
         first = [p for case in cases for p in (case.prompt, case.donor) if p is not None]
         calls = [partial(self._called, case) for case in cases]
         return [
-            finding if not finding.failure else Finding(_with_answers(finding.failure, run), error=finding.error)
-            for finding, run in replay(calls, self.subject.runner, first if "run" in self._wanted else ())
+            finding
+            if not finding.failure
+            else Finding(_with_answers(finding.failure, run), error=finding.error)
+            for finding, run in replay(
+                calls, self.subject.runner, first if "run" in self._wanted else ()
+            )
         ]
 
     def _called(self, case: Case, run: Run) -> Finding:
@@ -66,7 +74,9 @@ class UserFunction(Check):
     def _judged(self, result: Any) -> Finding:
         if self._property.kind == "never":
             return Finding(f"never, but it is: the function returned {result!r}" if result else "")
-        refused = isinstance(result, (bool, np.bool_)) and not result  # somebody who forgot to write assert
+        refused = (
+            isinstance(result, (bool, np.bool_)) and not result
+        )  # somebody who forgot to write assert
         return Finding("the function returned False" if refused else "")
 
     def _asserted(self, error: AssertionError) -> str:
@@ -83,7 +93,11 @@ class UserFunction(Check):
 
 def _parameters(property: Property, function: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
-    wanted = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    wanted = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     problems = [f"it asks for {name!r}" for name in wanted if name not in GIVEN]
     if not wanted:
         problems.append("it asks for nothing, so it says nothing of any prompt")
@@ -94,5 +108,7 @@ def _parameters(property: Property, function: Callable[..., Any]) -> tuple[str, 
 
 
 def _with_answers(failure: str, run: Run) -> str:
-    shown = dict.fromkeys(f"the model says {answer.answer!r} on {answer.prompt.text!r}" for answer in run.asked)
+    shown = dict.fromkeys(
+        f"the model says {answer.answer!r} on {answer.prompt.text!r}" for answer in run.asked
+    )
     return "\n".join([failure, *list(shown)[:_SHOWN]])

@@ -1,6 +1,8 @@
-"""One property tested: its rate of exceptions measured on the task's own prompts, and exceptions hunted and shrunk.
+"""One property tested: its rate of exceptions measured on the task's own prompts, and exceptions
+hunted and shrunk.
 
-The two are apart because the hunt's distribution is adversarial: it says whether there are exceptions, not how many.
+The two are apart because the hunt's distribution is adversarial: it says whether there are
+exceptions, not how many.
 """
 
 from __future__ import annotations
@@ -15,7 +17,15 @@ from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.located import said
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.checks import OWN, Case, Check, Existence, Finding, check_of, findings
+from circuitgraph.hypotheses.properties.checks import (
+    OWN,
+    Case,
+    Check,
+    Existence,
+    Finding,
+    check_of,
+    findings,
+)
 from circuitgraph.hypotheses.properties.exceptions import find_prompts
 from circuitgraph.hypotheses.properties.functions import UserFunction
 from circuitgraph.hypotheses.properties.profiles import Profile, profile_of
@@ -72,12 +82,15 @@ class Trial:
         rate = measure(self._check, self._property)
         if rate.n == 0:
             why = "; ".join(f"{reason} ({n})" for reason, n in rate.vacuous.items())
-            return Verdict(False, f"{self._property.name}: no prompt on which it says anything: {why}")
+            return Verdict(
+                False, f"{self._property.name}: no prompt on which it says anything: {why}"
+            )
         hunted = self.hunt()
         return self._judged(rate, hunted, stale)
 
     def hunt(self) -> Caught | None:
-        """The simplest exception that `hypothesis` finds, known ones left aside; None if it finds none.
+        """The simplest exception that `hypothesis` finds, known ones left aside; None if it finds
+        none.
 
         Raises:
             CircuitGraphError: the property cannot be tested as it is written.
@@ -105,9 +118,12 @@ class Trial:
         where = self._property.where
         settled = self._profile.settings(self._property.max_examples)
         test = settled(given(batches(one, n_bytes))(exceptions))
-        # All hunts share one function: file, hypothesis and property keep their examples and seeds apart. The file's
-        # folder does not count, or the ci profile would draw others in another clone.
-        key = "\n".join([Path(where.file).name, check.subject.study.hypothesis.name, self._property.name])
+        # All hunts share one function: file, hypothesis and property keep their examples and seeds
+        # apart. The file's folder does not count, or the ci profile would draw others in another
+        # clone.
+        key = "\n".join(
+            [Path(where.file).name, check.subject.study.hypothesis.name, self._property.name]
+        )
         test.hypothesis.inner_test._hypothesis_internal_add_digest = key.encode()
         try:
             test()
@@ -115,10 +131,14 @@ class Trial:
             return last[-1]
         except Flaky as error:
             if not last:
-                raise HypothesisError(f"{where}: {self._property.name} is not the same twice: {said(error)}") from error
+                raise HypothesisError(
+                    f"{where}: {self._property.name} is not the same twice: {said(error)}"
+                ) from error
             caught: Caught = last[-1]
             note = "\nThis was not found again: it lies within rounding of the bound, or the property is random."
-            return Caught(caught.case, Finding(caught.finding.failure + note, error=caught.finding.error))
+            return Caught(
+                caught.case, Finding(caught.finding.failure + note, error=caught.finding.error)
+            )
         return None
 
     def _obeying_exceptions(self) -> list[Prompt]:
@@ -138,13 +158,19 @@ class Trial:
         if error is not None:
             return Verdict(False, f"{name}: an error in the property", str(error))
         simplest = hunted or next(iter(strangers), None)
-        held, share = (simplest is None, f"{rate.shown}, none allowed") if not allow else rate.against(allow)
+        held, share = (
+            (simplest is None, f"{rate.shown}, none allowed") if not allow else rate.against(allow)
+        )
         found = f"{self.n_cases:,} more tried" if simplest is None else "the simplest below"
         lines = [] if simplest is None else [str(simplest)]
         if held and simplest is not None:
-            lines.append(f"To keep it as a known exception: exceptions=[{simplest.case.prompt.text!r}]")
+            lines.append(
+                f"To keep it as a known exception: exceptions=[{simplest.case.prompt.text!r}]"
+            )
         lines += [f"No exception any more, remove it: {prompt.text!r}" for prompt in stale]
-        lines += [f"{n} of {rate.n + rate.vacuous.total()} prompts: {what}" for what, n in rate.counted]
+        lines += [
+            f"{n} of {rate.n + rate.vacuous.total()} prompts: {what}" for what, n in rate.counted
+        ]
         return Verdict(held, f"{name}: {share}; {found}", "\n".join(lines))
 
 

@@ -1,4 +1,6 @@
-"""Properties of the library that run the model as it is: behaviour, program, relabelling, attention."""
+"""Properties of the library that run the model as it is: behaviour, program, relabelling,
+attention.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,18 @@ class Behaviour(Check):
                 continue
             drop = -answer.margin(expected)
             wrong = answer.answer not in expected
-            failure = f"the program says {texts(expected)}, the model {answer.answer!r}" if wrong else ""
+            failure = (
+                f"the program says {texts(expected)}, the model {answer.answer!r}" if wrong else ""
+            )
             found.append(Finding(failure, drop))
         return found
 
 
 @library.register("program")
 class OfProgram(Check):
-    """The program, without any model, gives every prompt hashable values and an answer that the task calls right."""
+    """The program, without any model, gives every prompt hashable values and an answer that the
+    task calls right.
+    """
 
     def findings(self, cases: Sequence[Case]) -> list[Finding]:
         return [Finding(self._problem(case.prompt)) for case in cases]
@@ -75,12 +81,18 @@ class RelabellingFollows(Check):
     def findings(self, cases: Sequence[Case]) -> list[Finding]:
         there = [case.relabel for case in cases if case.relabel is not None]
         before = self.subject.runner.answers([case.prompt for case in cases])
-        after = self.subject.runner.answers([r(case.prompt) for r, case in zip(there, cases, strict=True)])
+        after = self.subject.runner.answers(
+            [r(case.prompt) for r, case in zip(there, cases, strict=True)]
+        )
         found = []
         for relabel, one, other in zip(there, before, after, strict=True):
             expected = relabel(one.answer)
             wrong = f"the model says {one.answer!r}, but {other.answer!r} and not {expected!r} of {other.prompt!r}"
-            found.append(Finding(wrong if other.answer != expected else "", -other.margin(frozenset([expected]))))
+            found.append(
+                Finding(
+                    wrong if other.answer != expected else "", -other.margin(frozenset([expected]))
+                )
+            )
         return found
 
 
@@ -92,12 +104,18 @@ class Attends(Check):
 
     def __init__(self, subject: Subject, of: tuple[str, ...], *, to: str) -> None:
         super().__init__(subject, of)
-        self._sites = [site for site in subject.variable(of[0]).sites if site.kind == "head" and site.roles]
+        self._sites = [
+            site for site in subject.variable(of[0]).sites if site.kind == "head" and site.roles
+        ]
         self._to = to
         if not self._sites:
-            raise HypothesisError(f"{of[0]!r} is at no head with a role: only heads attend, head(0, 3) @ 'B1'.")
+            raise HypothesisError(
+                f"{of[0]!r} is at no head with a role: only heads attend, head(0, 3) @ 'B1'."
+            )
         if not any(to in prompt.position for prompt in subject.supply.pool):
-            raise HypothesisError(f"The task has no role {to!r} that {self._sites[0]} could look at.")
+            raise HypothesisError(
+                f"The task has no role {to!r} that {self._sites[0]} could look at."
+            )
 
     def findings(self, cases: Sequence[Case]) -> list[Finding]:
         pool = self.subject.pool([case.prompt for case in cases])
@@ -108,10 +126,18 @@ class Attends(Check):
             if aim is None:
                 found.append(Finding(vacuous=f"no role {self._to}"))
                 continue
-            looks = [(s, patterns[s][row, case.prompt.position[role]]) for s in self._sites for role in s.roles]
-            short = [(float(look.max() - look[aim]), site, int(look.argmax())) for site, look in looks]
+            looks = [
+                (s, patterns[s][row, case.prompt.position[role]])
+                for s in self._sites
+                for role in s.roles
+            ]
+            short = [
+                (float(look.max() - look[aim]), site, int(look.argmax())) for site, look in looks
+            ]
             drop, site, at = max(short, key=lambda entry: entry[0])
             role = f"{self._to} ({case.prompt.tokens[aim]!r})"
-            wrong = f"{site} looks most at position {at} ({case.prompt.tokens[at]!r}), not at {role}"
+            wrong = (
+                f"{site} looks most at position {at} ({case.prompt.tokens[at]!r}), not at {role}"
+            )
             found.append(Finding(wrong if drop > 0 else "", drop))
         return found

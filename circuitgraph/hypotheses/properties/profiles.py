@@ -24,17 +24,27 @@ class Profile:
     derandomize: bool = False
     climb: bool = False
 
-    def settings(self, max_examples: int | None = None) -> Any:  # beartype cannot take `settings` as an annotation
-        """Those of `hypothesis` that are in force (its profile, seed, database, verbosity), with this profile's."""
+    def settings(
+        self, max_examples: int | None = None
+    ) -> Any:  # beartype cannot take `settings` as an annotation
+        """Those of `hypothesis` that are in force (its profile, seed, database, verbosity), with
+        this profile's.
+        """
         default = settings.default or settings()
         changes: dict[str, Any] = {"max_examples": max_examples or self.examples, "deadline": None}
         if self.derandomize:
             changes |= {"derandomize": True, "database": None}
         quick = HealthCheck.too_slow  # compiling takes seconds
         suppressed = {*default.suppress_health_check, quick}
-        phases = [phase for phase in default.phases if phase is not Phase.explain]  # a failure is explained by us
+        phases = [
+            phase for phase in default.phases if phase is not Phase.explain
+        ]  # a failure is explained by us
         return settings(
-            default, suppress_health_check=tuple(suppressed), phases=phases, report_multiple_bugs=False, **changes
+            default,
+            suppress_health_check=tuple(suppressed),
+            phases=phases,
+            report_multiple_bugs=False,
+            **changes,
         )
 
 

@@ -18,7 +18,9 @@ from circuitgraph.hypotheses.study import Study
 
 N_MEASURED = 1000  # prompts on which a rate is measured, at least
 _MOST_MEASURED = 10_000
-_PER_ALLOWED = 8  # prompts for each one in so many that is allowed: with 4, none at all would not show it
+_PER_ALLOWED = (
+    8  # prompts for each one in so many that is allowed: with 4, none at all would not show it
+)
 _SEED = 6
 
 
@@ -73,7 +75,9 @@ class Rate:
 
 
 def measure(check: Check, property: Property) -> Rate:
-    """The rate on prompts of the evaluation split: on so many that the share allowed can be shown, if there are."""
+    """The rate on prompts of the evaluation split: on so many that the share allowed can be shown,
+    if there are.
+    """
     study = check.subject.study
     wanted = _PER_ALLOWED / property.allow if property.allow else 0
     prompts = _some(study, int(min(_MOST_MEASURED, max(N_MEASURED, np.ceil(wanted)))))
@@ -93,7 +97,9 @@ def measure(check: Check, property: Property) -> Rate:
 
 
 def _some(study: Study, n: int) -> list[Prompt]:
-    """That many prompts of the evaluation split, or a half, a quarter, ... of it where there are fewer."""
+    """That many prompts of the evaluation split, or a half, a quarter, ... of it where there are
+    fewer.
+    """
     while True:
         try:
             return study.prompts(n)

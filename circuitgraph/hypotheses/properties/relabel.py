@@ -21,7 +21,8 @@ WORD = re.compile(r"[^\W\d_]+")
 
 @dataclass(frozen=True)
 class Relabelling:
-    """A map of words to words that can be undone. Called on a text or a prompt, it gives the one with words exchanged.
+    """A map of words to words that can be undone. Called on a text or a prompt, it gives the one
+    with words exchanged.
 
     Attributes:
         mapping: of words without their space; those that stay are not in it.
@@ -41,7 +42,11 @@ class Relabelling:
             HypothesisError: it is neither prompt nor text.
         """
         if isinstance(what, Prompt):
-            return self._known.setdefault(what, self._prompt(what)) if what not in self._known else self._known[what]
+            return (
+                self._known.setdefault(what, self._prompt(what))
+                if what not in self._known
+                else self._known[what]
+            )
         if isinstance(what, str):
             return WORD.sub(lambda found: self.mapping.get(found[0], found[0]), what)
         raise HypothesisError(f"relabel takes a prompt or a text, not {what!r}.")
@@ -67,8 +72,8 @@ class Relabelling:
         )
         if len(exchanged) != len(prompt):
             raise HypothesisError(
-                f"Relabelling {self} changes the number of tokens of {prompt!r}: words of one group must be one token "
-                "each wherever they stand. Mend the task's `words`."
+                f"Relabelling {self} changes the number of tokens of {prompt!r}: words of one group "
+                "must be one token each wherever they stand. Mend the task's `words`."
             )
         return exchanged
 
@@ -88,8 +93,8 @@ class Relabeller:
         self._groups = groups_of(task)
         if not any(self._groups):
             raise HypothesisError(
-                f"Task {task.name!r} names no words that it treats alike, so there is no relabel: give its Source "
-                "words={'names': [...]}, or write the property without relabel."
+                f"Task {task.name!r} names no words that it treats alike, so there is no relabel: "
+                "give its Source words={'names': [...]}, or write the property without relabel."
             )
         self._tokens = tokens
         self._place = {
@@ -100,8 +105,12 @@ class Relabeller:
         }
 
     def draw(self, rng: np.random.Generator, prompts: Sequence[Prompt]) -> Relabelling:
-        """Up to `MOST_EXCHANGES` exchanges, each of a word of these prompts for any other of its group."""
-        there = list(dict.fromkeys(w for p in prompts for w in WORD.findall(p.text) if w in self._place))
+        """Up to `MOST_EXCHANGES` exchanges, each of a word of these prompts for any other of its
+        group.
+        """
+        there = list(
+            dict.fromkeys(w for p in prompts for w in WORD.findall(p.text) if w in self._place)
+        )
         mapping: dict[str, str] = {}
         for _ in range(int(rng.integers(MOST_EXCHANGES + 1)) if there else 0):
             group, old = self._place[there[int(rng.integers(len(there)))]]

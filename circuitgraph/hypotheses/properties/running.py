@@ -1,7 +1,10 @@
-"""Running the model in property tests: in launches of one shape, each prompt once, and for functions written for one.
+"""Running the model in property tests: in launches of one shape, each prompt once, and for
+functions written for one.
 
-A user's property calls ``run(prompt)`` as if there were one prompt. It is called for many at once all the same: a
-``run`` that does not know a prompt yet notes it and breaks off, what was noted runs in one launch, and the property is
+A user's property calls ``run(prompt)`` as if there were one prompt. It is called for many at once
+all the same: a
+``run`` that does not know a prompt yet notes it and breaks off, what was noted runs in one launch,
+and the property is
 called again. So a property must do the same whenever it is called with the same arguments.
 """
 
@@ -75,21 +78,27 @@ class Runner:
         longest = max(prompts, key=len)
         if len(longest) > self._model.spec.n_ctx:
             raise HypothesisError(
-                f"{longest!r} has {len(longest)} tokens, but the model's context is {self._model.spec.n_ctx}."
+                f"{longest!r} has {len(longest)} tokens, but the model's context is "
+                f"{self._model.spec.n_ctx}."
             )
         wanted = Shape.of([longest]).length
-        self._length = min(max(self._length, self.supply.shape.length, wanted), self._model.spec.n_ctx)
+        self._length = min(
+            max(self._length, self.supply.shape.length, wanted), self._model.spec.n_ctx
+        )
         tokens, mask = np.zeros((2, ROWS, self._length), np.int32)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)], mask[row, : len(prompt)] = prompt.ids, 1
         mask[len(prompts) :, 0] = 1
         positions = np.broadcast_to(np.arange(self._length, dtype=np.int32), mask.shape)
-        inputs = Inputs(*map(jnp.asarray, (tokens, mask.astype(bool), positions, mask.sum(axis=1) - 1)))
+        inputs = Inputs(
+            *map(jnp.asarray, (tokens, mask.astype(bool), positions, mask.sum(axis=1) - 1))
+        )
         logits = np.asarray(run_full(self._model.transformer, inputs), np.float32)[: len(prompts)]
         if not np.isfinite(logits).all():
             bad = prompts[int(np.argmin(np.isfinite(logits).all(axis=1)))]
             raise HypothesisError(
-                f"The model's logits are not finite on {bad!r}: look for extreme weights in the model."
+                f"The model's logits are not finite on {bad!r}: look for extreme weights in the "
+                "model."
             )
         return {prompt.ids: row.copy() for prompt, row in zip(prompts, logits, strict=True)}
 
@@ -136,24 +145,36 @@ class Answer:
         """The hypothesis's metric against this prompt's own answer.
 
         Raises:
-            HypothesisError: the prompt was given as mere text, so that nothing says what should follow.
+            HypothesisError: the prompt was given as mere text, so that nothing says what should
+                follow.
         """
         if not self.prompt.pair.answer:
             raise HypothesisError(
-                f"{self.prompt!r} is mere text: it has no answer, and so no {self._runner.metric.name}."
+                f"{self.prompt!r} is mere text: it has no answer, and so no "
+                f"{self._runner.metric.name}."
             )
         shape = self._runner.supply.shape.union(Shape.of([self.prompt]))
         labels = assemble([self.prompt], self._runner.tokens, shape)
         logits = jnp.asarray(self.logits[None])
         sides = (labels.answer, labels.distractor, labels.right, labels.wrong)
-        answer, distractor, right, wrong = (None if side is None else jnp.asarray(side) for side in sides)
+        answer, distractor, right, wrong = (
+            None if side is None else jnp.asarray(side) for side in sides
+        )
         if answer is None or (self._runner.metric.needs_distractor and distractor is None):
-            raise HypothesisError(f"{self._runner.metric.name} needs a distractor, and {self.prompt!r} has none.")
-        return float(_value(self._runner.metric, logits, Targets(answer, distractor, logits, right, wrong))[0])
+            raise HypothesisError(
+                f"{self._runner.metric.name} needs a distractor, and {self.prompt!r} has none."
+            )
+        return float(
+            _value(self._runner.metric, logits, Targets(answer, distractor, logits, right, wrong))[
+                0
+            ]
+        )
 
     def margin(self, texts: frozenset[str]) -> float:
         """How far the likeliest of these texts' tokens is above the likeliest other, in logits."""
-        own = np.array([self._runner.tokens.text(token) in texts for token in self._likeliest.tolist()])
+        own = np.array(
+            [self._runner.tokens.text(token) in texts for token in self._likeliest.tolist()]
+        )
         best = self.logits[self._likeliest]
         if own.all() or not own.any():
             return float("inf") if own.all() else float(-np.ptp(best))
@@ -185,7 +206,9 @@ def _value(metric: Metric, logits: Float[Array, "1 vocab"], targets: Targets) ->
 
 
 class _Waiting(BaseException):
-    """A prompt must be run before the property can go on. No `except Exception` of a user's stops it."""
+    """A prompt must be run before the property can go on. No `except Exception` of a user's stops
+    it.
+    """
 
 
 class Run:
@@ -225,7 +248,8 @@ def replay(
     """Call functions that ask for prompts, all of them together.
 
     Args:
-        functions: each gets a ``run`` of its own, and is called until it knows all that it asks for.
+        functions: each gets a ``run`` of its own, and is called until it knows all that it asks
+            for.
         first: prompts that will be asked for.
 
     Raises:
@@ -251,12 +275,15 @@ def replay(
         runner.answers(list(dict.fromkeys(noted)))
         noted = []
     raise HypothesisError(
-        f"The property still asks for new prompts after {_MOST_PASSES} calls with the same arguments: it must ask for "
-        "the same ones each time, so nothing in it may be random."
+        f"The property still asks for new prompts after {_MOST_PASSES} calls with the same "
+        "arguments: it must ask for the same ones each time, so nothing in it may be random."
     )
 
 
 def texts(answers: frozenset[str]) -> str:
     """Some of what may be said, for a person."""
     shown = sorted(answers)
-    return (" or ".join(map(repr, shown[:4])) + (f" or {len(shown) - 4} others" if len(shown) > 4 else "")) or "nothing"
+    return (
+        " or ".join(map(repr, shown[:4]))
+        + (f" or {len(shown) - 4} others" if len(shown) > 4 else "")
+    ) or "nothing"

@@ -1,6 +1,8 @@
-"""Strategies for the `hypothesis` library, derived from a task's grammar: prompts, and prompts with their donors.
+"""Strategies for the `hypothesis` library, derived from a task's grammar: prompts, and prompts with
+their donors.
 
-They shrink towards the shortest prompts and the first words. Nothing is filtered: donors are taken from classes.
+They shrink towards the shortest prompts and the first words. Nothing is filtered: donors are taken
+from classes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def prompts(study: Study) -> st.SearchStrategy[Prompt]:
     return undisturbed(chosen(supply.draw, supply.bytes_per_prompt))
 
 
-def pairs(study: Study, variable: str, *, equal: bool = True) -> st.SearchStrategy[tuple[Prompt, Prompt]]:
+def pairs(
+    study: Study, variable: str, *, equal: bool = True
+) -> st.SearchStrategy[tuple[Prompt, Prompt]]:
     """A reference, and a donor on which the variable has an equal value, or another.
 
     Where the pool has no donor the reference is its own, and the event "class of one" says so.
@@ -64,10 +68,14 @@ def chosen(draw_one: Callable[[np.random.Generator], T], n_bytes: int) -> st.Sea
     return strings(n_bytes).map(lambda given: draw_one(Chooser.of(given)))
 
 
-def batches(draw_one: Callable[[np.random.Generator], T], n_bytes: int) -> st.SearchStrategy[list[T]]:
-    """Lists of up to `MOST` of what a function draws, nearly always of many; a failing list shrinks to one case.
+def batches(
+    draw_one: Callable[[np.random.Generator], T], n_bytes: int
+) -> st.SearchStrategy[list[T]]:
+    """Lists of up to `MOST` of what a function draws, nearly always of many; a failing list shrinks
+    to one case.
 
-    Each case is one draw, which hypothesis can leave out. A string that begins with a zero ends the list.
+    Each case is one draw, which hypothesis can leave out. A string that begins with a zero ends the
+    list.
 
     Args:
         n_bytes: what a case takes, so that long ones make shorter lists.
@@ -91,7 +99,8 @@ def batches(draw_one: Callable[[np.random.Generator], T], n_bytes: int) -> st.Se
 def undisturbed(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
     """The strategy, leaving the state of Python's `random` as it was.
 
-    Type checkers that run along choose what to check by it, which hypothesis takes for a strategy that is random.
+    Type checkers that run along choose what to check by it, which hypothesis takes for a strategy
+    that is random.
     """
 
     @st.composite

@@ -1,4 +1,6 @@
-"""What property tests need of a study: its prompts, what runs the model on them, and pools of a few of them."""
+"""What property tests need of a study: its prompts, what runs the model on them, and pools of a few
+of them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Subject:
 
     @classmethod
     def of(cls, study: Study) -> Subject:
-        """The study's own, made once and kept with it: its pool of prompts takes longer to draw than a test."""
+        """The study's own, made once and kept with it: its pool of prompts takes longer to draw
+        than a test.
+        """
         kept = vars(study)
         if _KEPT not in kept:
             kept[_KEPT] = cls(study)
@@ -62,7 +66,9 @@ class Subject:
         """Up to 2 x `ROWS` prompts, ready to be patched; always of one shape."""
         largest = Shape.of(prompts)
         self._shape = (self._shape or self.supply.shape).union(largest)
-        places = np.array([[p.position[role] for role in self.study.roles] for p in prompts], np.int32)
+        places = np.array(
+            [[p.position[role] for role in self.study.roles] for p in prompts], np.int32
+        )
         return Pool(
             self.study.model,
             assemble(prompts, self.supply.tokens, self._shape),

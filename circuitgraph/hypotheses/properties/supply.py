@@ -1,4 +1,6 @@
-"""Where a study's prompts come from: its grammar, with any generator of choices, and a pool of prompts drawn before."""
+"""Where a study's prompts come from: its grammar, with any generator of choices, and a pool of
+prompts drawn before.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Supply:
     def fits(self, prompt: Prompt) -> bool:
         """Whether the hypothesis is about it, and its roles are there."""
         selects = self.study.hypothesis.selects
-        return all(role in prompt.position for role in self.study.roles) and (selects is None or bool(selects(prompt)))
+        return all(role in prompt.position for role in self.study.roles) and (
+            selects is None or bool(selects(prompt))
+        )
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """A prompt of the grammar; the first that fits of a few, else one of the pool."""
@@ -51,7 +55,8 @@ class Supply:
 
     @cached_property
     def pool(self) -> tuple[Prompt, ...]:
-        """Different prompts that fit, always the same, the shortest and those of the first words first.
+        """Different prompts that fit, always the same, the shortest and those of the first words
+        first.
 
         Raises:
             HypothesisError: none fits.
@@ -64,8 +69,9 @@ class Supply:
                 break
         if not found:
             raise HypothesisError(
-                f"None of {_DRAWS} prompts of task {self.study.task.name!r} passes the hypothesis's `where` and has "
-                f"the roles {', '.join(self.study.roles)}: use a task setting that draws them, or a wider condition."
+                f"None of {_DRAWS} prompts of task {self.study.task.name!r} passes the hypothesis's "
+                f"`where` and has the roles {', '.join(self.study.roles)}: use a task setting that "
+                "draws them, or a wider condition."
             )
         return tuple(sorted(found.values(), key=lambda prompt: (len(prompt), prompt.ids)))
 
@@ -74,7 +80,11 @@ class Supply:
         if isinstance(task, GrammarTask):
             rng = np.random.default_rng([self.study.seed, _POOL_SEED])
             return (self.tokens.prompt(task.source.draw(rng)) for _ in range(_DRAWS))
-        return (self.tokens.prompt(pair) for split in SPLITS for pair in task.pairs(task.supply(split) or POOL, split))
+        return (
+            self.tokens.prompt(pair)
+            for split in SPLITS
+            for pair in task.pairs(task.supply(split) or POOL, split)
+        )
 
     @cached_property
     def shape(self) -> Shape:
@@ -96,7 +106,9 @@ class Supply:
         """The pool in classes of a variable's value."""
         if (variable, same_layout) not in self._donors:
             value = value_of(self.study.program, variable)
-            self._donors[variable, same_layout] = Donors(self.pool, value, layout if same_layout else anywhere)
+            self._donors[variable, same_layout] = Donors(
+                self.pool, value, layout if same_layout else anywhere
+            )
         return self._donors[variable, same_layout]
 
     @cached_property

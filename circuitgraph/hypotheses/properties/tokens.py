@@ -17,7 +17,9 @@ _REMEMBERED = 20_000
 
 
 class Tokens:
-    """What of the tokenizer's answers is asked for again and again: tokens' texts, and words' tokens."""
+    """What of the tokenizer's answers is asked for again and again: tokens' texts, and words'
+    tokens.
+    """
 
     def __init__(self, tokenizer: TokenizerLike) -> None:
         self.tokenizer = tokenizer
@@ -45,14 +47,18 @@ class Tokens:
         prompt = self.prompt(Pair(text, text, ""))
         unknown = self.tokenizer.unknown_id
         if not prompt.ids or (unknown is not None and unknown in prompt.ids):
-            raise HypothesisError(f"The prompt {text!r} has no tokens, or some that the model does not know.")
+            raise HypothesisError(
+                f"The prompt {text!r} has no tokens, or some that the model does not know."
+            )
         return prompt
 
     def _word(self, text: str) -> int:
         """The one token of a text."""
         ids = self.tokenizer.encode(text)
         if len(ids) != 1 or ids[0] == self.tokenizer.unknown_id:
-            raise HypothesisError(f"{text!r} is no single token of the model: it has no probability of its own.")
+            raise HypothesisError(
+                f"{text!r} is no single token of the model: it has no probability of its own."
+            )
         return ids[0]
 
     def answers(self, prompt: Prompt) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
@@ -73,7 +79,8 @@ class Shape:
     """What batches are filled up to, so that they all have one shape.
 
     Attributes:
-        length: tokens of a prompt; right, wrong: answers of a prompt, 0 if the task names no sets of them.
+        length: tokens of a prompt; right, wrong: answers of a prompt, 0 if the task names no sets
+            of them.
     """
 
     length: int
@@ -83,18 +90,26 @@ class Shape:
     @classmethod
     def of(cls, prompts: Sequence[Prompt]) -> Shape:
         """What these prompts need."""
-        right, wrong = (_widest([getattr(p.pair, name) for p in prompts]) for name in ("right", "wrong"))
+        right, wrong = (
+            _widest([getattr(p.pair, name) for p in prompts]) for name in ("right", "wrong")
+        )
         return cls(bucket(max(map(len, prompts))), right, wrong)
 
     def union(self, other: Shape) -> Shape:
         """What both need."""
-        return Shape(max(self.length, other.length), max(self.right, other.right), max(self.wrong, other.wrong))
+        return Shape(
+            max(self.length, other.length),
+            max(self.right, other.right),
+            max(self.wrong, other.wrong),
+        )
 
 
 def assemble(prompts: Sequence[Prompt], tokens: Tokens, shape: Shape) -> Prompts:
-    """Prompts as one batch, as `tokenise` would give it but for the corrupted sides, which are the clean ones.
+    """Prompts as one batch, as `tokenise` would give it but for the corrupted sides, which are the
+    clean ones.
 
-    Nothing that patches a drawn prompt reads its task's corrupted counterpart: donors take its place.
+    Nothing that patches a drawn prompt reads its task's corrupted counterpart: donors take its
+    place.
     """
     check_at_least("the number of prompts", len(prompts), 1)
     lengths = np.array([len(p.ids) for p in prompts])

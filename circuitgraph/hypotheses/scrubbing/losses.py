@@ -1,4 +1,6 @@
-"""Losses of many trials on the same prompts, and the shares of the loss that they recover, with paired intervals."""
+"""Losses of many trials on the same prompts, and the shares of the loss that they recover, with
+paired intervals.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Losses:
     def _drawn(self) -> dict[Key, Float[np.ndarray, " resamples"]]:
         """The mean losses: of the sample itself first, then of each resample."""
         stack = np.stack([np.asarray(values, np.float64) for values in self.of.values()])
-        means = np.concatenate([stack.mean(axis=1, keepdims=True), resampled(stack, self.seed)], axis=1)
+        means = np.concatenate(
+            [stack.mean(axis=1, keepdims=True), resampled(stack, self.seed)], axis=1
+        )
         return dict(zip(self.of, means, strict=True))
 
     def mean(self, key: Key) -> Interval:
@@ -48,7 +52,9 @@ class Losses:
         return float(shares[np.isfinite(shares)].std())
 
     def difference(self, key: Key, other: Key) -> Interval:
-        """How much nearer one trial comes to all of the loss than another: to recover too much is no better."""
+        """How much nearer one trial comes to all of the loss than another: to recover too much is
+        no better.
+        """
         return _interval(np.abs(1 - self._shares(other)) - np.abs(1 - self._shares(key)))
 
     def within(self, chosen: Bool[np.ndarray, " n"]) -> Losses:
@@ -64,9 +70,9 @@ class Losses:
         model, nothing = self.mean(MODEL).mean, self.mean(RANDOM_PROMPTS).mean
         if not nothing > model:
             raise HypothesisError(
-                f"The model's loss by {metric} is {model:.4g}, that of the logits of random other prompts "
-                f"{nothing:.4g}: there is no behaviour to explain. Use prompts that the model gets right, or another "
-                "metric."
+                f"The model's loss by {metric} is {model:.4g}, that of the logits of random other "
+                f"prompts {nothing:.4g}: there is no behaviour to explain. Use prompts that the "
+                "model gets right, or another metric."
             )
 
     def _shares(self, key: Key) -> Float[np.ndarray, " resamples"]:
@@ -78,7 +84,8 @@ class Losses:
 def worst_tenth(values: PerPrompt, seed: int) -> Interval:
     """The mean of the largest tenth of a sample, with its bootstrap interval.
 
-    It is estimated anew in each of the resamples, so the interval knows that the worst are chosen by looking.
+    It is estimated anew in each of the resamples, so the interval knows that the worst are chosen
+    by looking.
     """
     ordered = np.sort(np.asarray(values, np.float64))
     n, tenth = len(ordered), max(1, len(ordered) // 10)

@@ -1,4 +1,6 @@
-"""What a scrub's record says of variables and nodes: class sizes, splits by class, what each node was given."""
+"""What a scrub's record says of variables and nodes: class sizes, splits by class, what each node
+was given.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +50,19 @@ def splits_of(evidence: Evidence, losses: Losses) -> list[SplitRecord]:
         for code, at, size in zip(found, first, sizes, strict=True):
             value = program.values(prompts[at])[variable]
             recovered = _recovered(own.within(codes == code)) if size > 1 else None
-            records.append(SplitRecord(variable=variable, value=shown(value), n=int(size), recovered=recovered))
+            records.append(
+                SplitRecord(variable=variable, value=shown(value), n=int(size), recovered=recovered)
+            )
     return records
 
 
 def nodes_of(evidence: Evidence, root: Node, donors: Donors, losses: Losses) -> list[NodeRecord]:
     """Every node, with what it was given for the one reference whose donors are the most telling."""
-    prompts, program, telling = evidence.batch.prompts, evidence.study.program, _telling(root, donors)
+    prompts, program, telling = (
+        evidence.batch.prompts,
+        evidence.study.program,
+        _telling(root, donors),
+    )
     records = []
     for node in root.walk():
         donor = prompts[donors.datum[node.path][telling]]
@@ -84,4 +92,8 @@ def _telling(root: Node, donors: Donors) -> int:
 
 def _recovered(losses: Losses) -> Interval | None:
     model, nothing = losses.mean(MODEL).mean, losses.mean(RANDOM_PROMPTS).mean
-    return losses.recovered(SCRUBBED) if abs(nothing - model) > _ALIKE * max(abs(nothing), abs(model)) else None
+    return (
+        losses.recovered(SCRUBBED)
+        if abs(nothing - model) > _ALIKE * max(abs(nothing), abs(model))
+        else None
+    )

@@ -1,11 +1,16 @@
-"""Donors for a tree of claims: the recursive resampling of causal scrubbing, on the numbers of prompts alone.
+"""Donors for a tree of claims: the recursive resampling of causal scrubbing, on the numbers of
+prompts alone.
 
-The algorithm is that of Chan et al. (2022, "Causal scrubbing"). The root's datum is the reference. A child's datum,
-its donor, agrees with its PARENT's datum on the child's variable, and is drawn uniformly and with replacement from
-all prompts of the pool that do (the parent's own datum among them). What no claim covers at a node with children is
+The algorithm is that of Chan et al. (2022, "Causal scrubbing"). The root's datum is the reference.
+A child's datum,
+its donor, agrees with its PARENT's datum on the child's variable, and is drawn uniformly and with
+replacement from
+all prompts of the pool that do (the parent's own datum among them). What no claim covers at a node
+with children is
 computed on one more prompt, drawn without condition.
 
-Every random number is a function of the seed, the node's path and the reference's number in the pool. So neither the
+Every random number is a function of the seed, the node's path and the reference's number in the
+pool. So neither the
 order of the references nor the names of a variable's values can change a draw.
 """
 
@@ -27,7 +32,9 @@ from circuitgraph.hypotheses.language import UNCLAIMED, Unclaimed
 
 Indices = Int[np.ndarray, " n"]
 Mode = Literal["equal", "free", "exact"] | Indices
-"""How a node's datum is chosen: among those equal on its variable, among all, as its parent's, or as given."""
+"""How a node's datum is chosen: among those equal on its variable, among all, as its parent's, or
+as given.
+"""
 
 Edge = tuple[str, str]
 """An input of a site and a writer that feeds it, such as ``("k", "a0.h1")``."""
@@ -72,7 +79,8 @@ class Classes:
 
     @property
     def effective_donors(self) -> float:
-        """The exponential of the entropy of the prompt given the value: 1 if each prompt is its only donor.
+        """The exponential of the entropy of the prompt given the value: 1 if each prompt is its
+        only donor.
 
         It is the geometric mean, over prompts, of the number of prompts that have the same value.
         """
@@ -85,7 +93,9 @@ class Classes:
 
     def within(self, other: Indices) -> Classes:
         """Classes of prompts that agree in another number as well."""
-        return Classes(np.unique(np.stack([self.numbers, other]), axis=1, return_inverse=True)[1].reshape(-1))
+        return Classes(
+            np.unique(np.stack([self.numbers, other]), axis=1, return_inverse=True)[1].reshape(-1)
+        )
 
 
 @dataclass(frozen=True)
@@ -94,21 +104,28 @@ class Donors:
 
     Attributes:
         datum: each node's own prompt: that of the reference for the root, the donor for others.
-        inputs: what `circuitgraph.engine.tree.run_tree` wants: a leaf's datum; for a node with children the prompt, or
-            prompts, on which all that its children do not cover is computed.
+        inputs: what `circuitgraph.engine.tree.run_tree` wants: a leaf's datum; for a node with
+            children the prompt, or prompts, on which all that its children do not cover is
+            computed.
     """
 
     datum: Mapping[Path, Indices]
     inputs: Inputs
 
     def interned(self, known: dict[bytes, Indices]) -> Donors:
-        """The same, with arrays that are known in place of equal ones; the others are known from then on."""
+        """The same, with arrays that are known in place of equal ones; the others are known from
+        then on.
+        """
 
         def one(found: Indices) -> Indices:
-            return known.setdefault(hashlib.blake2b(found.tobytes(), digest_size=16).digest(), found)
+            return known.setdefault(
+                hashlib.blake2b(found.tobytes(), digest_size=16).digest(), found
+            )
 
         inputs = {
-            path: one(given) if isinstance(given, np.ndarray) else {edge: one(found) for edge, found in given.items()}
+            path: one(given)
+            if isinstance(given, np.ndarray)
+            else {edge: one(found) for edge, found in given.items()}
             for path, given in self.inputs.items()
         }
         return Donors({path: one(found) for path, found in self.datum.items()}, inputs)
@@ -125,8 +142,10 @@ class Sampler:
 
     Attributes:
         codes: for each variable, its class on each prompt of the pool.
-        unclaimed: how the inputs that no claim covers are drawn; see `circuitgraph.hypotheses.Hypothesis`.
-        layouts: if given, donors are only drawn among prompts of the same number here as the reference.
+        unclaimed: how the inputs that no claim covers are drawn; see
+            `circuitgraph.hypotheses.Hypothesis`.
+        layouts: if given, donors are only drawn among prompts of the same number here as the
+            reference.
         edges: for a site all its inputs and writers; needed for ``separate`` alone.
         known: classes of variables, kept once they are found.
     """
@@ -174,11 +193,13 @@ class Sampler:
 
         Args:
             references: numbers of prompts of the pool.
-            modes: for nodes that are not to be ``equal`` (the root: ``exact``). Nodes of one tie have the same.
+            modes: for nodes that are not to be ``equal`` (the root: ``exact``). Nodes of one tie
+                have the same.
             keep: nodes whose unclaimed inputs stay on their own datum.
 
         Raises:
-            ArgumentError: a path that the tree does not have, or a prompt that the pool does not have.
+            ArgumentError: a path that the tree does not have, or a prompt that the pool does not
+                have.
             HypothesisError: a variable of the tree has no two prompts of the same value.
         """
         asked: dict[Path, Mode] = {**(modes or {})}
@@ -191,8 +212,12 @@ class Sampler:
         work: list[tuple[Node, Indices, Mode]] = [(root, references, "exact")]
         while work:
             node, parent, default = work.pop()
-            datum[node.path] = own = self._datum(node, parent, references, asked.get(node.path, default))
-            inputs[node.path] = own if not node.children else self._others(node, own, references, node.path in kept)
+            datum[node.path] = own = self._datum(
+                node, parent, references, asked.get(node.path, default)
+            )
+            inputs[node.path] = (
+                own if not node.children else self._others(node, own, references, node.path in kept)
+            )
             work.extend((child, own, "equal") for child in node.children)
         return Donors(datum, inputs)
 
@@ -204,12 +229,16 @@ class Sampler:
         uniform = self._uniform("datum", *(node.tie or node.path))[references]
         return (self.classes(node.variable) if mode == "equal" else self._all).draw(parent, uniform)
 
-    def _others(self, node: Node, own: Indices, references: Indices, kept: bool) -> Indices | dict[Edge, Indices]:
+    def _others(
+        self, node: Node, own: Indices, references: Indices, kept: bool
+    ) -> Indices | dict[Edge, Indices]:
         """The prompts for what the children of a node do not cover."""
         if kept or self.unclaimed == "keep":
             return own
         if self.unclaimed == "separate" and self.edges is not None:
-            return {edge: self._free(references, *node.path, *edge) for edge in self.edges(node.site)}
+            return {
+                edge: self._free(references, *node.path, *edge) for edge in self.edges(node.site)
+            }
         return self._free(references, *([] if self.unclaimed == "everywhere" else node.path))
 
     def _free(self, references: Indices, *key: str) -> Indices:
@@ -227,24 +256,28 @@ class Sampler:
     def _indices(self, what: str, given: Indices) -> Indices:
         found = np.asarray(given, np.int64)
         if found.size and not (found.min() >= 0 and found.max() < len(self)):
-            raise ArgumentError(f"The {what} must be numbers from 0 to {len(self) - 1}: prompts of the pool.")
+            raise ArgumentError(
+                f"The {what} must be numbers from 0 to {len(self) - 1}: prompts of the pool."
+            )
         return found
 
 
 def generator(seed: int, *key: str) -> np.random.Generator:
     """Random numbers that depend on nothing but a seed and names."""
     text = "\x1f".join([str(seed), *key])
-    return np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big"))
+    return np.random.default_rng(
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    )
 
 
 def _no_donors(variable: str, n: int, alone: bool) -> str:
     remedy = "let the function return something coarser, or draw more prompts (n)"
     if alone:
         return (
-            f"The variable {variable!r} has another value on each of the {n} prompts, so that no prompt has a donor "
-            f"but itself and the claim could not fail: {remedy}."
+            f"The variable {variable!r} has another value on each of the {n} prompts, so that no "
+            f"prompt has a donor but itself and the claim could not fail: {remedy}."
         )
     return (
-        f"No two of the {n} prompts agree in both the variable {variable!r} and the places of their roles, which "
-        f"align='index' asks for: use align='role', or {remedy}."
+        f"No two of the {n} prompts agree in both the variable {variable!r} and the places of their "
+        f"roles, which align='index' asks for: use align='role', or {remedy}."
     )

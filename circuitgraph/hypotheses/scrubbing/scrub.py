@@ -1,7 +1,10 @@
-"""Causal scrubbing: replace all that a hypothesis says does not matter, and see what is left of the behaviour.
+"""Causal scrubbing: replace all that a hypothesis says does not matter, and see what is left of the
+behaviour.
 
-Every path of the claim gets its own prompt, drawn as `sampling` says (Chan et al. 2022). One number is no verdict, for
-wrong hypotheses are known to recover most of the loss. So each scrub runs the rivals that the file names and nulls that
+Every path of the claim gets its own prompt, drawn as `sampling` says (Chan et al. 2022). One number
+is no verdict, for
+wrong hypotheses are known to recover most of the loss. So each scrub runs the rivals that the file
+names and nulls that
 say nothing on the same prompts, each node alone, and all but it.
 """
 
@@ -70,8 +73,8 @@ def scrub(
         memory: limit in bytes of the activations that are kept.
 
     Raises:
-        HypothesisError: the claims have no path in the model, a variable has no two prompts of one value, or the model
-            does no better than chance.
+        HypothesisError: the claims have no path in the model, a variable has no two prompts of one
+            value, or the model does no better than chance.
         CircuitGraphError: an unknown name, fewer prompts than asked for, or too little memory.
     """
     check_at_least("n", n, 2)
@@ -93,12 +96,16 @@ def _scrubbed(evidence: Evidence) -> ScrubRecord:
 
 
 def asked(study: Study, metric: str | None, unclaimed: str | None, align: str | None) -> Study:
-    """A study of the same hypothesis with these in place of what its file says, where they are given."""
+    """A study of the same hypothesis with these in place of what its file says, where they are
+    given.
+    """
     hypothesis = copy(study.hypothesis)
     if metric is not None:
         hypothesis.metric = metrics[metric].name
     if unclaimed is not None:
-        hypothesis.unclaimed = next(u for u in UNCLAIMED if u == check_choice("unclaimed", unclaimed, UNCLAIMED))
+        hypothesis.unclaimed = next(
+            u for u in UNCLAIMED if u == check_choice("unclaimed", unclaimed, UNCLAIMED)
+        )
     if align is not None:
         hypothesis.align = next(a for a in ALIGN if a == check_choice("align", align, ALIGN))
     return replace(study, hypothesis=hypothesis)
@@ -123,17 +130,23 @@ class Scrub:
         root = study.tree()
         if not root.children:
             raise HypothesisError(
-                f"{hypothesis.name!r} claims nothing that could be scrubbed: give what its output is computed from a "
-                "site with at=."
+                f"{hypothesis.name!r} claims nothing that could be scrubbed: give what its output "
+                "is computed from a site with at=."
             )
         layouts = evidence.layouts if hypothesis.align == "index" else None
         edges_of = partial(edges, study.graph)
-        return cls(evidence, root, Sampler(evidence.codes, evidence.seed, hypothesis.unclaimed, layouts, edges_of))
+        return cls(
+            evidence,
+            root,
+            Sampler(evidence.codes, evidence.seed, hypothesis.unclaimed, layouts, edges_of),
+        )
 
     @cached_property
     def trials(self) -> list[Trial]:
         """All trees to run."""
-        rivals = [rival(self.evidence, one, self.sampler) for one in self.evidence.study.hypothesis.rivals]
+        rivals = [
+            rival(self.evidence, one, self.sampler) for one in self.evidence.study.hypothesis.rivals
+        ]
         scrubbed = Trial(SCRUBBED, self.root, self.sampler)
         both = (self.root, self.sampler)
         return [*baselines(*both), scrubbed, *rivals, *nulls(*both), *parts(*both)]
@@ -147,9 +160,14 @@ class Scrub:
     @cached_property
     def cost(self) -> CostRecord:
         """What running them takes, before anything runs."""
-        pool, uses = self.evidence.pool, Uses([(t.root, self.donors[t.key].inputs) for t in self.trials])
+        pool, uses = (
+            self.evidence.pool,
+            Uses([(t.root, self.donors[t.key].inputs) for t in self.trials]),
+        )
         sites = {node.site for trial in self.trials for node in trial.root.walk()}
-        n_kept = len({pool.reader(s).stage for s in sites if s.kind != "embed"}) + len({s.node for s in sites})
+        n_kept = len({pool.reader(s).stage for s in sites if s.kind != "embed"}) + len(
+            {s.node for s in sites}
+        )
         return CostRecord(
             n_trees=len(self.trials),
             n_values=(len(uses.counts) + len(self.trials)) * len(self.evidence.batch),
@@ -160,11 +178,15 @@ class Scrub:
         """Run everything.
 
         Raises:
-            HypothesisError: a variable has no two prompts of one value, or the model does no better than chance.
+            HypothesisError: a variable has no two prompts of one value, or the model does no better
+                than chance.
             ArgumentError: the activations do not fit into memory.
         """
         outcomes = self.run()
-        losses = Losses({key: self.evidence.losses(found) for key, found in outcomes.items()}, self.evidence.seed)
+        losses = Losses(
+            {key: self.evidence.losses(found) for key, found in outcomes.items()},
+            self.evidence.seed,
+        )
         losses.check(self.evidence.metric)
         return self.record(outcomes, losses, self.donors[SCRUBBED])
 
@@ -175,7 +197,9 @@ class Scrub:
         outcomes = run_trees(self.evidence.pool, trees, references, names, bar=self.evidence.bar)
         return {trial.key: outcome for trial, outcome in zip(self.trials, outcomes, strict=True)}
 
-    def record(self, outcomes: Mapping[Key, Outcome], losses: Losses, donors: Donors) -> ScrubRecord:
+    def record(
+        self, outcomes: Mapping[Key, Outcome], losses: Losses, donors: Donors
+    ) -> ScrubRecord:
         """All that was measured, as it is stored."""
         study, seed = self.evidence.study, self.evidence.seed
         file = File(study.hypothesis.declared.file)
@@ -208,7 +232,9 @@ class Scrub:
             accuracy_model=_accuracy(outcomes[MODEL]),
             accuracy_random=_accuracy(outcomes[RANDOM_PROMPTS]),
             accuracy_scrubbed=_accuracy(outcomes[SCRUBBED]),
-            agreement=proportion(int(np.sum(outcomes[SCRUBBED].top == outcomes[MODEL].top)), len(self.evidence.batch)),
+            agreement=proportion(
+                int(np.sum(outcomes[SCRUBBED].top == outcomes[MODEL].top)), len(self.evidence.batch)
+            ),
             deviation=deviation,
             worst_decile=worst_tenth(changed, seed),
             other_layout=float(np.mean([layouts[found] != layouts for found in drawn])),
@@ -223,7 +249,9 @@ class Scrub:
             cost=self.cost,
         )
 
-    def _compared(self, kind: str, outcomes: Mapping[Key, Outcome], losses: Losses) -> list[ComparedRecord]:
+    def _compared(
+        self, kind: str, outcomes: Mapping[Key, Outcome], losses: Losses
+    ) -> list[ComparedRecord]:
         return [
             ComparedRecord(
                 name=key[1],
@@ -245,10 +273,12 @@ def judged(
     nulled: list[ComparedRecord],
     without_donors: Sequence[str] = (),
 ) -> tuple[bool, str]:
-    """Whether a hypothesis comes nearer to the model than chance, every rival and every null; and that in a line.
+    """Whether a hypothesis comes nearer to the model than chance, every rival and every null; and
+    that in a line.
 
     Args:
-        without_donors: variables that were hardly resampled, so that nothing is shown; see `untested`.
+        without_donors: variables that were hardly resampled, so that nothing is shown; see
+            `untested`.
     """
     mean, low, high = map(_two, (recovered.mean, recovered.low, recovered.high))
     shown = [f"{name}: {mean} of the loss recovered [{low}, {high}]"]
@@ -264,8 +294,8 @@ def judged(
         return False, f"{line}: refuted, no better than {' or '.join(map(repr, beaten))}"
     if without_donors:
         return False, (
-            f"{line}: not shown, most prompts have no donor but themselves for {', '.join(without_donors)}: draw more "
-            "prompts, or use coarser variables"
+            f"{line}: not shown, most prompts have no donor but themselves for "
+            f"{', '.join(without_donors)}: draw more prompts, or use coarser variables"
         )
     return True, f"{line}: not refuted"
 
@@ -275,7 +305,9 @@ def _two(value: float) -> str:
 
 
 def untested(classes: list[ClassesRecord]) -> list[str]:
-    """Variables for which most prompts can only be their own donors: a claim that could hardly fail."""
+    """Variables for which most prompts can only be their own donors: a claim that could hardly
+    fail.
+    """
     return [c.variable for c in classes if 2 * c.singletons > c.mean * c.n_classes]
 
 
@@ -287,18 +319,20 @@ def notes(classes: list[ClassesRecord], recovered: Interval, changed: float) -> 
     """
     alone = ", ".join(f"{c.singletons} ({c.variable})" for c in classes if c.singletons)
     found = (
-        [f"prompts that share their value with no other, and can only be their own donors: {alone}"] if alone else []
+        [f"prompts that share their value with no other, and can only be their own donors: {alone}"]
+        if alone
+        else []
     )
     if recovered.low > 1.01:
         found.append(
-            f"{recovered.mean:.0%} of the loss recovered is more than there is: what works against the behaviour in "
-            "the model was resampled away, so the hypothesis leaves it out"
+            f"{recovered.mean:.0%} of the loss recovered is more than there is: what works against "
+            "the behaviour in the model was resampled away, so the hypothesis leaves it out"
         )
     lost = abs(1 - recovered.mean)
     if changed > max(0.1, 2 * lost):
         found.append(
-            f"prompts change by {changed:.0%} of the loss to recover, their mean by {lost:.0%} only: what helps some "
-            "hides what harms others"
+            f"prompts change by {changed:.0%} of the loss to recover, their mean by {lost:.0%} "
+            "only: what helps some hides what harms others"
         )
     return found
 

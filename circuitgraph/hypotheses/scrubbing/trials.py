@@ -11,7 +11,13 @@ from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import Node, Path
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.language import Rival
-from circuitgraph.hypotheses.scrubbing.nulls import PERMUTED, RANDOM, UNCONDITIONAL, exchanged, shuffled
+from circuitgraph.hypotheses.scrubbing.nulls import (
+    PERMUTED,
+    RANDOM,
+    UNCONDITIONAL,
+    exchanged,
+    shuffled,
+)
 from circuitgraph.hypotheses.scrubbing.sampling import Donors, Indices, Mode, Sampler
 
 Key = tuple[str, ...]
@@ -36,26 +42,37 @@ class Trial:
 
     def draw(self) -> Donors:
         """Donors for every prompt of the pool."""
-        return self.sampler.draw(self.root, np.arange(len(self.sampler)), modes=self.modes, keep=self.keep)
+        return self.sampler.draw(
+            self.root, np.arange(len(self.sampler)), modes=self.modes, keep=self.keep
+        )
 
 
 def baselines(root: Node, sampler: Sampler) -> list[Trial]:
-    """The model itself, and its outputs on random other prompts: what counts as all and as nothing recovered.
+    """The model itself, and its outputs on random other prompts: what counts as all and as nothing
+    recovered.
 
     Outputs need no alignment, so they are of all prompts whatever their layout.
     """
     output, everywhere = replace(root, children=()), replace(sampler, layouts=None, known={})
-    return [Trial(MODEL, output, everywhere), Trial(RANDOM_PROMPTS, output, everywhere, {root.path: "free"})]
+    return [
+        Trial(MODEL, output, everywhere),
+        Trial(RANDOM_PROMPTS, output, everywhere, {root.path: "free"}),
+    ]
 
 
 def parts(root: Node, sampler: Sampler) -> Iterator[Trial]:
     """Each node scrubbed alone, and all but it. Nodes that share a donor are scrubbed together.
 
-    Alone means that its donor and what is unclaimed at it are drawn; all other nodes follow their parents' prompt.
+    Alone means that its donor and what is unclaimed at it are drawn; all other nodes follow their
+    parents' prompt.
     """
     nodes = list(root.walk())
     for node in nodes:
-        these = {n.path for n in nodes if n.path == node.path or (n.tie is not None and n.tie == node.tie)}
+        these = {
+            n.path
+            for n in nodes
+            if n.path == node.path or (n.tie is not None and n.tie == node.tie)
+        }
         others = {n.path for n in nodes} - these
         yield Trial(("alone", *node.path), root, sampler, dict.fromkeys(others, "exact"), others)
         yield Trial(("all but", *node.path), root, sampler, dict.fromkeys(these, "exact"), these)
@@ -84,7 +101,9 @@ def nulls(root: Node, sampler: Sampler) -> Iterator[Trial]:
     others = exchanged(sampler.codes, variables, sampler.seed)
     if others is not None:
         yield Trial(("null", PERMUTED), root, _with(sampler, others))
-    yield Trial(("null", RANDOM), root, _with(sampler, shuffled(sampler.codes, variables, sampler.seed)))
+    yield Trial(
+        ("null", RANDOM), root, _with(sampler, shuffled(sampler.codes, variables, sampler.seed))
+    )
 
 
 def _with(sampler: Sampler, codes: Mapping[str, Indices]) -> Sampler:

@@ -23,7 +23,10 @@ Arguments = Mapping[str, str]
 
 
 def source_of(
-    record: HypothesisRecord, *, comments: Mapping[str, Sequence[str]] | None = None, end: Sequence[str] = ()
+    record: HypothesisRecord,
+    *,
+    comments: Mapping[str, Sequence[str]] | None = None,
+    end: Sequence[str] = (),
 ) -> str:
     """The text of a hypothesis file that says what the record says.
 
@@ -97,7 +100,9 @@ def _expectation(expected: ExpectationRecord) -> str:
 def _rival(rival: RivalRecord) -> str:
     given = {"drop": _texts(rival.drop)} if rival.drop else {}
     if rival.move:
-        given["move"] = _braced({name: _several([_site(s) for s in sites]) for name, sites in rival.move.items()})
+        given["move"] = _braced(
+            {name: _several([_site(s) for s in sites]) for name, sites in rival.move.items()}
+        )
     given |= {name: _name(text) for name, text in rival.replace.items()}
     defs = [_def(text) for text in rival.replace.values()]
     return "\n\n\n".join([*filter(None, defs), _call("H.rival", [quoted(rival.name)], given)])
@@ -106,11 +111,15 @@ def _rival(rival: RivalRecord) -> str:
 def _property(declared: PropertyRecord) -> str:
     given = {"of": _texts(declared.of)} if declared.of else {}
     given |= {"allow": repr(declared.allow)} if declared.allow else {}
-    given |= {"max_examples": repr(declared.max_examples)} if declared.max_examples is not None else {}
+    given |= (
+        {"max_examples": repr(declared.max_examples)} if declared.max_examples is not None else {}
+    )
     given |= {"exceptions": _value(declared.exceptions)} if declared.exceptions else {}
     if declared.source is None:
         return _call(
-            "H.property", [quoted(declared.kind)], given | {k: _value(v) for k, v in declared.settings.items()}
+            "H.property",
+            [quoted(declared.kind)],
+            given | {k: _value(v) for k, v in declared.settings.items()},
         )
     decorator = _call(f"H.{declared.kind}", [], given) if given else f"H.{declared.kind}"
     return f"@{decorator}\n{declared.source}"
@@ -128,7 +137,9 @@ def _call(name: str, values: Sequence[str], given: Arguments) -> str:
 def _site(name: str) -> str:
     """A site as Python: ``head(0, 3) @ "B1"``."""
     site = site_named(name)
-    roles = quoted(site.roles[0]) if len(site.roles) == 1 else f"({', '.join(map(quoted, site.roles))})"
+    roles = (
+        quoted(site.roles[0]) if len(site.roles) == 1 else f"({', '.join(map(quoted, site.roles))})"
+    )
     return _node(site) + (f" @ {roles}" if site.roles else "")
 
 
@@ -157,7 +168,11 @@ def _braced(items: Mapping[str, str]) -> str:
 def _value(value: Any) -> str:
     """Plain data as Python; sites among them as sites."""
     if isinstance(value, dict):
-        return _site(value[SITE]) if set(value) == {SITE} else _braced({k: _value(v) for k, v in value.items()})
+        return (
+            _site(value[SITE])
+            if set(value) == {SITE}
+            else _braced({k: _value(v) for k, v in value.items()})
+        )
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     return quoted(value) if isinstance(value, str) else repr(value)
@@ -165,7 +180,11 @@ def _value(value: Any) -> str:
 
 def _sites_in(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [value[SITE]] if set(value) == {SITE} else [s for inner in value.values() for s in _sites_in(inner)]
+        return (
+            [value[SITE]]
+            if set(value) == {SITE}
+            else [s for inner in value.values() for s in _sites_in(inner)]
+        )
     return [s for inner in value for s in _sites_in(inner)] if isinstance(value, list) else []
 
 

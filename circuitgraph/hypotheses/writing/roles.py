@@ -1,4 +1,6 @@
-"""At which named positions a circuit's nodes matter: measured, because a circuit says nothing of positions."""
+"""At which named positions a circuit's nodes matter: measured, because a circuit says nothing of
+positions.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ class NoRoles(Roles):
 
 @dataclass
 class MeasuredRoles(Roles):
-    """Roles found by resampling each node at each role, and by where heads look, on discovery prompts.
+    """Roles found by resampling each node at each role, and by where heads look, on discovery
+    prompts.
 
     Attributes:
         metric: name of what the costs are of.
@@ -74,14 +77,20 @@ class MeasuredRoles(Roles):
     def __post_init__(self) -> None:
         supply = self.task.supply("discovery")
         prompts = self.task.prompts(min(N_PROMPTS, supply or N_PROMPTS), "discovery")
-        shared = [role for role in prompts.pairs[0].roles if all(role in pair.roles for pair in prompts.pairs)]
+        shared = [
+            role
+            for role in prompts.pairs[0].roles
+            if all(role in pair.roles for pair in prompts.pairs)
+        ]
         if not shared:
             raise DataError(
-                f"The prompts of {self.task.name!r} have no role in common, so that no position has a name. Give "
-                f"--no-roles, and put in place of {PLACEHOLDER!r} what the task has."
+                f"The prompts of {self.task.name!r} have no role in common, so that no position has "
+                f"a name. Give --no-roles, and put in place of {PLACEHOLDER!r} what the task has."
             )
         self.names = tuple(shared)
-        places = np.array([[pair.roles[role] for role in shared] for pair in prompts.pairs], np.int32)
+        places = np.array(
+            [[pair.roles[role] for role in shared] for pair in prompts.pairs], np.int32
+        )
         self.places: Int[np.ndarray, "prompts roles"] = places
         self._lengths = prompts.mask.sum(axis=1)
         self.pool = Pool(self.model, prompts, places, self.names)
@@ -94,8 +103,8 @@ class MeasuredRoles(Roles):
         at_end = (self.places == self._lengths[:, None] - 1).all(axis=0)
         if not at_end.any():
             raise DataError(
-                f"None of the roles of {self.task.name!r} ({', '.join(self.names)}) is always the last token, where "
-                "the answer is read. Give --no-roles, and fill them in by hand."
+                f"None of the roles of {self.task.name!r} ({', '.join(self.names)}) is always the "
+                "last token, where the answer is read. Give --no-roles, and fill them in by hand."
             )
         return self.names[int(np.flatnonzero(at_end)[0])]
 
@@ -105,32 +114,41 @@ class MeasuredRoles(Roles):
             self.costs(node)
 
     def costs(self, node: str) -> dict[str, float]:
-        """For each role, what resampling a node there costs: the share of the metric that is lost with the prompt."""
+        """For each role, what resampling a node there costs: the share of the metric that is lost
+        with the prompt.
+        """
         if node not in self._costs:
             full, nothing = self._mean({}), self._mean({"embed": ()})
             scale = full - nothing
             lost = {role: full - self._mean({node: (role,)}) for role in self.names}
-            self._costs[node] = {role: float(cost / scale) if scale else 0.0 for role, cost in lost.items()}
+            self._costs[node] = {
+                role: float(cost / scale) if scale else 0.0 for role, cost in lost.items()
+            }
         return self._costs[node]
 
     def _mean(self, swapped: dict[str, tuple[str, ...]]) -> float:
         """The mean metric with these nodes, at these roles, taken from the next prompt of the pool."""
         own = np.arange(len(self.pool))
         donors = {
-            site_named(node) @ roles if roles else site_named(node): np.roll(own, 1) for node, roles in swapped.items()
+            site_named(node) @ roles if roles else site_named(node): np.roll(own, 1)
+            for node, roles in swapped.items()
         }
         return float(np.mean(swap(self.pool, own, donors, [self.metric]).values[0]))
 
     def looks(self, head: str) -> Float[np.ndarray, "roles roles"]:
         """Mean attention of a head, from each role to each role."""
         if head not in self._patterns:
-            pattern, rows = attention(self.pool, site_named(head)), np.arange(len(self.pool))[:, None, None]
+            pattern, rows = (
+                attention(self.pool, site_named(head)),
+                np.arange(len(self.pool))[:, None, None],
+            )
             found = pattern[rows, self.places[:, :, None], self.places[:, None, :]]
             self._patterns[head] = found.mean(axis=0)
         return self._patterns[head]
 
     def read(self, head: str, role: str, writer: str) -> list[str]:
-        """Where the head looks, times what resampling the writer there changes: the best role, and others half as good.
+        """Where the head looks, times what resampling the writer there changes: the best role, and
+        others half as good.
 
         Two roles that are one token in some prompt are never both taken.
         """
@@ -155,11 +173,17 @@ class MeasuredRoles(Roles):
 
     def costs_of(self, node: str) -> str:
         """What resampling a node costs at each role, in words."""
-        shares = ", ".join(f"{name}={round(100 * cost)}%" for name, cost in self.costs(node).items())
+        shares = ", ".join(
+            f"{name}={round(100 * cost)}%" for name, cost in self.costs(node).items()
+        )
         return f"{node}: share of {self.metric} lost when it is resampled at {shares}"
 
     def looks_of(self, head: str, role: str) -> str:
         """Where a head looks from a role, in words."""
         row = self.looks(head)[self.names.index(role)]
-        seen = [f"{self.names[i]} ({row[i]:.0%})" for i in np.argsort(-row, kind="stable")[:3] if row[i] >= 0.05]
+        seen = [
+            f"{self.names[i]} ({row[i]:.0%})"
+            for i in np.argsort(-row, kind="stable")[:3]
+            if row[i] >= 0.05
+        ]
         return f"Looks at {', '.join(seen)}." if seen else "Looks at no position that has a name."

@@ -1,4 +1,6 @@
-"""From a discovered circuit to a hypothesis file that is ready to fill in: sites and routes, but no functions yet."""
+"""From a discovered circuit to a hypothesis file that is ready to fill in: sites and routes, but no
+functions yet.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class _Claim:
 
 
 def writers_of(circuit: Circuit) -> list[str]:
-    """The nodes of a circuit that write, embedding included, as far as they lie on a path to the logits."""
+    """The nodes of a circuit that write, embedding included, as far as they lie on a path to the
+    logits.
+    """
     return [node for node in circuit.pruned().nodes if node != "logits"]
 
 
@@ -50,11 +54,13 @@ def skeleton(
     settings: Mapping[str, Any] | None = None,
     metric: str | None = None,
 ) -> str:
-    """The text of a hypothesis file with one variable for each node of a circuit at each role where it is read.
+    """The text of a hypothesis file with one variable for each node of a circuit at each role where
+    it is read.
 
     Args:
         roles: at which positions nodes work.
-        task, model, settings, metric: what the hypothesis is about; ``metric`` None for the task's own.
+        task, model, settings, metric: what the hypothesis is about; ``metric`` None for the task's
+            own.
 
     Raises:
         DataError: nothing in the circuit leads from the embedding to the logits.
@@ -74,7 +80,9 @@ def skeleton(
     )
     heads = [v.name for v in variables if v.sites[0].startswith("a")]
     first = {node: (node, role) for node, role in reversed(order) if node != "logits"}
-    comments = {names[place]: textwrap.wrap(roles.costs_of(node), 110) for node, place in first.items()}
+    comments = {
+        names[place]: textwrap.wrap(roles.costs_of(node), 110) for node, place in first.items()
+    }
     return source_of(record, comments=comments, end=_examples(heads or [variables[0].name]))
 
 
@@ -86,7 +94,10 @@ def _claims(circuit: Circuit, roles: Roles) -> dict[Place, _Claim]:
     """Backwards from the logits: every node at the roles at which a claim reads it."""
     feeds = _feeds(circuit.pruned())
     if "logits" not in feeds:
-        raise DataError("Nothing in this circuit leads from the embedding to the logits: there is nothing to claim.")
+        raise DataError(
+            "Nothing in this circuit leads from the embedding to the logits: there is nothing to "
+            "claim."
+        )
     waiting: list[Place] = [("logits", roles.last)]
     claims: dict[Place, _Claim] = {}
     while waiting:
@@ -123,12 +134,18 @@ def _stage(circuit: Circuit, node: str) -> int:
 
 
 def _names(claims: Mapping[Place, _Claim]) -> dict[Place, str]:
-    """A readable name for each place: ``a0_h3``, with its role where the node works at several; ``embed_A1``."""
+    """A readable name for each place: ``a0_h3``, with its role where the node works at several;
+    ``embed_A1``.
+    """
     nodes = [node for node, _ in claims]
     found: dict[Place, str] = {}
     for node, role in claims:
         several = node == "embed" or nodes.count(node) > 1
-        name = "answer" if node == "logits" else re.sub(r"\W", "_", f"{node}_{role}" if several else node)
+        name = (
+            "answer"
+            if node == "logits"
+            else re.sub(r"\W", "_", f"{node}_{role}" if several else node)
+        )
         number, unique = 2, name
         while unique in found.values():
             number, unique = number + 1, f"{name}_{number}"
@@ -137,21 +154,30 @@ def _names(claims: Mapping[Place, _Claim]) -> dict[Place, str]:
 
 
 def _variable(claim: _Claim, names: Mapping[Place, str], looks: str) -> VariableRecord:
-    reads = {into: list(dict.fromkeys(names[place] for place in places)) for into, places in claim.reads.items()}
+    reads = {
+        into: list(dict.fromkeys(names[place] for place in places))
+        for into, places in claim.reads.items()
+    }
     parents = list(dict.fromkeys(name for entering in reads.values() for name in entering))
     name = names[claim.node, claim.role]
     return VariableRecord(
         name=name,
         parents=parents,
         sites=[str(site_named(claim.node) @ claim.role)],
-        routes={into: entering for into, entering in reads.items() if into in ("q", "k", "v") and entering},
+        routes={
+            into: entering
+            for into, entering in reads.items()
+            if into in ("q", "k", "v") and entering
+        },
         role="output" if claim.node == "logits" else "",
         source=_function(name, claim, parents, looks),
     )
 
 
 def _function(name: str, claim: _Claim, parents: Sequence[str], looks: str) -> str:
-    """The text of a function that is still to be written; the embedding holds the token, which needs no guess."""
+    """The text of a function that is still to be written; the embedding holds the token, which
+    needs no guess.
+    """
     if claim.node == "embed":
         return f"def {name}(p):\n    return p.token[{quoted(claim.role)}]"
     said = f"{looks} Effects of its edges: {', '.join(claim.effects)}.".strip()
@@ -167,7 +193,8 @@ def _examples(heads: Sequence[str]) -> list[str]:
         "When the functions are written, say what should hold; for example:",
         "",
         'H.expect("accuracy", at_least=0.9)  # the model says what the program says',
-        'H.expect("loss_recovered", at_least=0.8, rivals_below=0.5)  # and still does when all else is resampled',
+        'H.expect("loss_recovered", at_least=0.8, rivals_below=0.5)  # and still does when all '
+        "else is resampled",
         f'H.rival("no {heads[0]}", drop="{heads[0]}")  # which should do worse',
         "",
         "",

@@ -24,7 +24,8 @@ def stored(hypothesis: Hypothesis) -> HypothesisRecord:
     """The record of a hypothesis; functions go into it as text, with what of their file they need.
 
     Raises:
-        HypothesisError: it has no output, a function's text is not known, or a setting is not plain data.
+        HypothesisError: it has no output, a function's text is not known, or a setting is not plain
+            data.
     """
     output = hypothesis.output_variable
     if output is None:
@@ -94,7 +95,9 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(dict(settings), default=_plain, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise HypothesisError(f"The settings {dict(settings)!r} cannot be stored: {error}") from error
+        raise HypothesisError(
+            f"The settings {dict(settings)!r} cannot be stored: {error}"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

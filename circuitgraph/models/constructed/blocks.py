@@ -11,11 +11,21 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.models.constructed.language import Aggregate, Expression, Linear, Map, Map2, NumericalMap, Share
+from circuitgraph.models.constructed.language import (
+    Aggregate,
+    Expression,
+    Linear,
+    Map,
+    Map2,
+    NumericalMap,
+    Share,
+)
 from circuitgraph.models.constructed.layout import Layout
 from circuitgraph.models.constructed.values import image, matches
 
-COLD: Final = 100.0  # score of a match; what is not matched has a share of at most exp(-COLD / 2), 2e-22
+COLD: Final = (
+    100.0  # score of a match; what is not matched has a share of at most exp(-COLD / 2), 2e-22
+)
 MARGIN: Final = 10.0  # nats by which the right answer is more likely than any other
 _STEEP: Final = 3.0  # a step takes up the middle third of the gap between two values, so rounding does not matter
 _BOS: Final = 0  # the direction that marks the beginning of the sequence
@@ -34,7 +44,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Unit:
-    """A hidden unit: relu(sum of ``reads`` x directions + ``bias``), written to directions times ``writes``."""
+    """A hidden unit: relu(sum of ``reads`` x directions + ``bias``), written to directions times
+    ``writes``.
+    """
 
     reads: dict[int, float]
     bias: float
@@ -44,8 +56,8 @@ class Unit:
 def head(e: Aggregate | Share, layout: Layout) -> Head:
     """A head whose scores are `COLD` for a match, and at the beginning half of that.
 
-    So it looks at the beginning, where all values are zero, if nothing matches. To count what matches it looks there
-    always, and reads where it is.
+    So it looks at the beginning, where all values are zero, if nothing matches. To count what
+    matches it looks there always, and reads where it is.
     """
     select, domains = e.select, layout.domains
     queries, keys = layout.directions[select.queries], layout.directions[select.keys]
@@ -71,12 +83,18 @@ def units(e: Expression, layout: Layout) -> Iterator[Unit]:
     match e:
         case Map(_, x):
             for (value,), outcome in image(layout.program, e, domains).items():
-                yield Unit({place[x][domains[x].values.index(value)]: 1.0}, 0.0, _written(e, outcome, layout))
+                yield Unit(
+                    {place[x][domains[x].values.index(value)]: 1.0},
+                    0.0,
+                    _written(e, outcome, layout),
+                )
         case Map2(_, x, y):
             for (value, other), outcome in image(layout.program, e, domains).items():
                 first, second = domains[x].values.index(value), domains[y].values.index(other)
                 reads = {place[x][first]: 1.0}
-                reads[place[y][second]] = reads.get(place[y][second], 0.0) + 1.0  # one direction, if x is y
+                reads[place[y][second]] = (
+                    reads.get(place[y][second], 0.0) + 1.0
+                )  # one direction, if x is y
                 yield Unit(reads, -1.0, _written(e, outcome, layout))
         case NumericalMap(_, x):
             yield from _steps(e, place[x][0], image(layout.program, e, domains), layout)
@@ -86,8 +104,12 @@ def units(e: Expression, layout: Layout) -> Iterator[Unit]:
                     yield Unit({place[source][0]: sign}, 0.0, {place[e][0]: sign * float(factor)})
 
 
-def _steps(e: Expression, source: int, table: dict[tuple[Any, ...], Any], layout: Layout) -> Iterator[Unit]:
-    """The value at the least x, and for every gap a step of one unit's difference to the next value."""
+def _steps(
+    e: Expression, source: int, table: dict[tuple[Any, ...], Any], layout: Layout
+) -> Iterator[Unit]:
+    """The value at the least x, and for every gap a step of one unit's difference to the next
+    value.
+    """
     xs = sorted(x for (x,) in table)
     written = [_written(e, table[x,], layout) for x in xs]
     yield Unit({_BOS: -1.0}, 1.0, written[0])
@@ -97,7 +119,9 @@ def _steps(e: Expression, source: int, table: dict[tuple[Any, ...], Any], layout
             continue
         slope = _STEEP / float(high - low)
         middle = float(low + high) / 2
-        far = slope * max(abs(float(xs[-1])), abs(float(xs[0])), 1.0) * 2 + 1  # enough to silence it at the beginning
+        far = (
+            slope * max(abs(float(xs[-1])), abs(float(xs[0])), 1.0) * 2 + 1
+        )  # enough to silence it at the beginning
         for up, sign in ((0.5, 1.0), (-0.5, -1.0)):
             writes = {d: sign * value for d, value in change.items()}
             yield Unit({source: slope, _BOS: -2 * far}, up - slope * middle, writes)
@@ -114,7 +138,8 @@ def _written(e: Expression, outcome: Any, layout: Layout) -> dict[int, float]:
 def unembedding(
     e: Expression, layout: Layout, columns: dict[Any, int], none: int | None, n_vocab: int
 ) -> tuple[Float[np.ndarray, "vocab d"], Float[np.ndarray, " vocab"]]:
-    """Logits of the output's values, at least `MARGIN` apart; tokens that are no value lie as far below.
+    """Logits of the output's values, at least `MARGIN` apart; tokens that are no value lie as far
+    below.
 
     A numerical x becomes c (2 v x - v^2) for each value v, which is highest at the nearest.
 
@@ -127,10 +152,16 @@ def unembedding(
         gap = min((high - low for low, high in pairwise(values)), default=Fraction(1))
         for value in values:
             c = MARGIN / float(gap) ** 2
-            w[columns[value], place[0]], b[columns[value]] = 2 * c * float(value), -c * float(value) ** 2
+            w[columns[value], place[0]], b[columns[value]] = (
+                2 * c * float(value),
+                -c * float(value) ** 2,
+            )
         return w, b
     for direction, value in zip(place, values, strict=True):
-        w[columns[value], direction], b[columns[value]] = MARGIN if none is None else 2 * MARGIN, 0.0
+        w[columns[value], direction], b[columns[value]] = (
+            MARGIN if none is None else 2 * MARGIN,
+            0.0,
+        )
     if none is not None:
         b[none] = MARGIN
     return w, b

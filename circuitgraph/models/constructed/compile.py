@@ -91,7 +91,9 @@ class _Parts:
         return parts
 
 
-def compiled(program: Program, name: str = FAMILY, *, sizes: Sizes | None = None, exact: bool = False) -> Constructed:
+def compiled(
+    program: Program, name: str = FAMILY, *, sizes: Sizes | None = None, exact: bool = False
+) -> Constructed:
     """A transformer that computes a program at every position of ``<bos>`` and a sequence.
 
     It has no norms, sees all positions, and its MLPs are of ReLUs.
@@ -119,7 +121,11 @@ def compiled(program: Program, name: str = FAMILY, *, sizes: Sizes | None = None
         n_ctx=program.max_length + 1,
     )
     each = {f.name: (getattr(sizes, f.name), getattr(needed, f.name)) for f in fields(Sizes)}
-    over = [f"{field}: {need}, but only {limit} given" for field, (limit, need) in each.items() if need > limit]
+    over = [
+        f"{field}: {need}, but only {limit} given"
+        for field, (limit, need) in each.items()
+        if need > limit
+    ]
     if exact and over:
         raise ProgramError(list_problems("The program needs a larger transformer:", over))
     spec = _spec(Sizes(**{field: max(pair) for field, pair in each.items()}))
@@ -166,7 +172,9 @@ def _weights(spec: Spec, layout: Layout, parts: _Parts, words: Vocabulary) -> di
         for i, part in enumerate(heads):
             n, d = part.w_q.shape
             for letter in "qkv":
-                arrays[f"attention.{letter}.weight"][layer, i, :n, :d] = getattr(part, f"w_{letter}")
+                arrays[f"attention.{letter}.weight"][layer, i, :n, :d] = getattr(
+                    part, f"w_{letter}"
+                )
             arrays["attention.q.bias"][layer, i, :n] = part.b_q
             arrays["attention.o.weight"][layer, i, :d, :n] = part.w_o
     for layer, hidden in enumerate(parts.units):

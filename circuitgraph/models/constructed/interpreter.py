@@ -33,14 +33,19 @@ class _Undecided:
 
 
 UNDECIDED: Final = _Undecided()
-"""Where a categorical aggregate found several values: a model would write a mixture. All that depends on it is too."""
+"""Where a categorical aggregate found several values: a model would write a mixture. All that
+depends on it is too.
+"""
 
 
-def run(program: Program, sequence: Sequence[str], overrides: Overrides | None = None) -> dict[Expression, Row]:
+def run(
+    program: Program, sequence: Sequence[str], overrides: Overrides | None = None
+) -> dict[Expression, Row]:
     """Every expression's value at every position.
 
     Args:
-        overrides: what some places read instead of the value of this run, at every position: interventions on edges.
+        overrides: what some places read instead of the value of this run, at every position:
+            interventions on edges.
 
     Raises:
         ProgramError: a symbol that is not in the alphabet, or a length outside the program's.
@@ -49,7 +54,9 @@ def run(program: Program, sequence: Sequence[str], overrides: Overrides | None =
     overrides = overrides or {}
     found: dict[Expression, Row] = {}
     for e in program.expressions:
-        given = {slot: overrides.get(Read(e, slot), found[source]) for slot, source in e.slots.items()}
+        given = {
+            slot: overrides.get(Read(e, slot), found[source]) for slot, source in e.slots.items()
+        }
         found[e] = _row(e, sequence, given)
     return found
 
@@ -65,8 +72,8 @@ def answer(program: Program, sequence: Sequence[str]) -> Any:
     if value is UNDECIDED:
         first = next(e for e in program.expressions if UNDECIDED in found[e])
         raise ProgramError(
-            f"{program.called(first)}: on {' '.join(sequence)!r} several different values are selected, and the "
-            "output depends on it."
+            f"{program.called(first)}: on {' '.join(sequence)!r} several different values are "
+            "selected, and the output depends on it."
         )
     return value
 
@@ -76,9 +83,13 @@ def check(program: Program, sequence: Sequence[str]) -> None:
     problems = [f"{s!r} is not in the alphabet {' '.join(program.alphabet)!r}" for s in sequence]
     problems = [p for s, p in zip(sequence, problems, strict=True) if s not in program.alphabet]
     if not program.min_length <= len(sequence) <= program.max_length:
-        problems.append(f"{len(sequence)} symbols; expected {program.min_length} to {program.max_length}")
+        problems.append(
+            f"{len(sequence)} symbols; expected {program.min_length} to {program.max_length}"
+        )
     if problems:
-        raise ProgramError(list_problems(f"The program does not take {' '.join(sequence)!r}:", problems))
+        raise ProgramError(
+            list_problems(f"The program does not take {' '.join(sequence)!r}:", problems)
+        )
 
 
 def _row(e: Expression, sequence: Sequence[str], given: dict[str, Row]) -> Row:
@@ -90,7 +101,10 @@ def _row(e: Expression, sequence: Sequence[str], given: dict[str, Row]) -> Row:
         case Aggregate(select, _):
             chosen = [_selected(select, given["keys"], query) for query in given["queries"]]
             gather = _mean if e.kind == "numerical" else _common
-            return [UNDECIDED if at is None else gather([given["values"][i] for i in at]) for at in chosen]
+            return [
+                UNDECIDED if at is None else gather([given["values"][i] for i in at])
+                for at in chosen
+            ]
         case Share(select):
             chosen = [_selected(select, given["keys"], query) for query in given["queries"]]
             return [UNDECIDED if at is None else Fraction(1, len(at) + 1) for at in chosen]

@@ -1,8 +1,11 @@
 """A small RASP (Weiss et al. 2021): expressions that have one value at each position of a sequence.
 
-A value is categorical (any hashable thing out of a finite set) or numerical (a fraction). Where a categorical
-expression has no value, because an aggregate selected nothing, it is `NOTHING`, which every map leaves as it is and no
-selector matches. Expressions are compared by identity: two equal ones written twice are computed twice.
+A value is categorical (any hashable thing out of a finite set) or numerical (a fraction). Where a
+categorical
+expression has no value, because an aggregate selected nothing, it is `NOTHING`, which every map
+leaves as it is and no
+selector matches. Expressions are compared by identity: two equal ones written twice are computed
+twice.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from typing import Any, Final, Literal, NamedTuple
 from circuitgraph.errors import ProgramError, list_problems
 
 Kind = Literal["categorical", "numerical"]
-BOS: Final = "<bos>"  # stands before every sequence; selectors look at it where they select nothing else
+BOS: Final = (
+    "<bos>"  # stands before every sequence; selectors look at it where they select nothing else
+)
 UNKNOWN: Final = "<unk>"
 NONE: Final = "<none>"  # what a model answers where its program's output is `NOTHING`
 
@@ -62,7 +67,8 @@ indices: Final = Indices(name="indices")
 
 @dataclass(frozen=True, eq=False)
 class Select:
-    """Which positions each position looks at: those where ``predicate(key there, query here)`` is true.
+    """Which positions each position looks at: those where ``predicate(key there, query here)`` is
+    true.
 
     It is no expression: what is selected can be aggregated or counted, and nothing else.
     """
@@ -76,7 +82,8 @@ class Select:
 class Aggregate(Expression):
     """What is found at the selected positions; one attention head.
 
-    Categorical values: the one value there. All selected positions must agree, or a prompt is refused; `NOTHING` where
+    Categorical values: the one value there. All selected positions must agree, or a prompt is
+        refused; `NOTHING` where
     none is selected. Numerical values: their mean; 0 where none is selected.
     """
 
@@ -94,7 +101,8 @@ class Aggregate(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Share(Expression):
-    """1 / (1 + number of selected positions), a numerical that only a `NumericalMap` may read; one attention head.
+    """1 / (1 + number of selected positions), a numerical that only a `NumericalMap` may read; one
+    attention head.
 
     See `selector_width`.
     """
@@ -112,7 +120,9 @@ class Share(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Map(Expression):
-    """A function of one categorical; hidden units of an MLP. As a numerical, it is 0 where ``x`` is `NOTHING`."""
+    """A function of one categorical; hidden units of an MLP. As a numerical, it is 0 where ``x`` is
+    `NOTHING`.
+    """
 
     f: Callable[[Any], Hashable]
     x: Expression
@@ -147,7 +157,9 @@ class Map2(Expression):
 
 @dataclass(frozen=True, eq=False)
 class NumericalMap(Expression):
-    """A function of one numerical, as a step function between the values that it can have; hidden units of an MLP."""
+    """A function of one numerical, as a step function between the values that it can have; hidden
+    units of an MLP.
+    """
 
     f: Callable[[Fraction], Hashable]
     x: Expression
@@ -186,8 +198,12 @@ def width_of(share: Fraction) -> int:
 
 
 def selector_width(select: Select, *, to: Kind = "categorical", name: str = "") -> NumericalMap:
-    """How many positions are selected: a head that gives 1 / (1 + width), and an MLP that makes the width of it."""
-    return NumericalMap(width_of, Share(select, name=f"share of {name}" if name else ""), to, name=name)
+    """How many positions are selected: a head that gives 1 / (1 + width), and an MLP that makes the
+    width of it.
+    """
+    return NumericalMap(
+        width_of, Share(select, name=f"share of {name}" if name else ""), to, name=name
+    )
 
 
 class Read(NamedTuple):
@@ -209,7 +225,8 @@ class Program:
         max_length: of sequences, `BOS` not counted.
 
     Raises:
-        ProgramError: an alphabet or lengths that make no sense, or expressions of the wrong kind; all are listed.
+        ProgramError: an alphabet or lengths that make no sense, or expressions of the wrong kind;
+            all are listed.
     """
 
     output: Expression
@@ -221,12 +238,22 @@ class Program:
         problems = []
         for symbol in self.alphabet:
             if not symbol or symbol.split() != [symbol] or symbol in (BOS, UNKNOWN, NONE):
-                problems.append(f"the symbol {symbol!r} must be one word, and none of {BOS}, {UNKNOWN}, {NONE}")
+                problems.append(
+                    f"the symbol {symbol!r} must be one word, and none of {BOS}, {UNKNOWN}, {NONE}"
+                )
         if len(set(self.alphabet)) != len(self.alphabet) or len(self.alphabet) < 2:
-            problems.append(f"the alphabet {self.alphabet} must have at least two symbols, all different")
+            problems.append(
+                f"the alphabet {self.alphabet} must have at least two symbols, all different"
+            )
         if not 1 <= self.min_length <= self.max_length:
-            problems.append(f"lengths from {self.min_length} to {self.max_length}; expected 1 <= min <= max")
-        problems += [f"{self.called(e)}: {problem}" for e in self.expressions for problem in _kind_problems(e)]
+            problems.append(
+                f"lengths from {self.min_length} to {self.max_length}; expected 1 <= min <= max"
+            )
+        problems += [
+            f"{self.called(e)}: {problem}"
+            for e in self.expressions
+            for problem in _kind_problems(e)
+        ]
         if problems:
             raise ProgramError(list_problems("The program cannot be compiled:", problems))
 
@@ -255,12 +282,16 @@ class Program:
 
     @cached_property
     def names(self) -> Mapping[Expression, str]:
-        """A name for each expression: its own, or v and a number; numbered on where two have one name."""
+        """A name for each expression: its own, or v and a number; numbered on where two have one
+        name.
+        """
         found: dict[Expression, str] = {}
         for e in self.expressions:
             wished = e.name or f"v{len(found)}"
             taken = set(found.values())
-            found[e] = next(n for n in (wished, *(f"{wished}_{i}" for i in range(2, 99))) if n not in taken)
+            found[e] = next(
+                n for n in (wished, *(f"{wished}_{i}" for i in range(2, 99))) if n not in taken
+            )
         return found
 
     def called(self, e: Expression | None) -> str:
@@ -272,7 +303,11 @@ class Program:
         lines = [self.called(e) for e in self.expressions if not isinstance(e, Tokens | Indices)]
         lengths = f"{self.min_length} to {self.max_length}"
         return "\n".join(
-            [f"# {' '.join(self.alphabet)}, length {lengths}", *lines, f"return {self.names[self.output]}"]
+            [
+                f"# {' '.join(self.alphabet)}, length {lengths}",
+                *lines,
+                f"return {self.names[self.output]}",
+            ]
         )
 
     def _right_side(self, e: Expression) -> str:
@@ -309,7 +344,9 @@ _TAKES: Final[Mapping[type[Expression], Kind]] = {
 
 def _kind_problems(e: Expression) -> list[str]:
     """What an expression reads that it cannot, in words."""
-    expected: dict[str, Kind] = {slot: "categorical" for slot in ("queries", "keys") if slot in e.slots}
+    expected: dict[str, Kind] = {
+        slot: "categorical" for slot in ("queries", "keys") if slot in e.slots
+    }
     if type(e) in _TAKES:
         expected = dict.fromkeys(e.slots, _TAKES[type(e)])
     found = [
@@ -317,7 +354,9 @@ def _kind_problems(e: Expression) -> list[str]:
         for slot, kind in expected.items()
         if e.slots[slot].kind != kind
     ]
-    if not isinstance(e, NumericalMap):  # the share is 1 before the sequence begins; only a step function cleans that
+    if not isinstance(
+        e, NumericalMap
+    ):  # the share is 1 before the sequence begins; only a step function cleans that
         unread = [slot for slot, source in e.slots.items() if isinstance(source, Share)]
         found += [f"its {slot} is a Share, which only a NumericalMap may read" for slot in unread]
     return found

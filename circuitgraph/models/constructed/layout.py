@@ -1,4 +1,6 @@
-"""Where a program's parts go in a transformer: which head or MLP computes what, and which directions hold it."""
+"""Where a program's parts go in a transformer: which head or MLP computes what, and which
+directions hold it.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,11 @@ class Layout:
     """The places of a program's expressions.
 
     Attributes:
-        writers: the node that computes each expression; several share ``embed`` or an MLP, none a head.
-        directions: where in the residual stream each lies: one direction for each value of a categorical, one for a
-            numerical. The first direction of the stream marks the beginning of the sequence.
+        writers: the node that computes each expression; several share ``embed`` or an MLP, none a
+            head.
+        directions: where in the residual stream each lies: one direction for each value of a
+            categorical, one for a numerical. The first direction of the stream marks the beginning
+            of the sequence.
         n_layers, n_heads, d_model: how much of each the program needs.
     """
 
@@ -49,9 +53,11 @@ class Layout:
         return f"{node}<{read.slot[0]}>" if is_attention(read.consumer) else node
 
     def carried(self) -> dict[str, tuple[Read, ...]]:
-        """For each edge over which a reader finds a direction that it reads: the places whose values come that way.
+        """For each edge over which a reader finds a direction that it reads: the places whose
+        values come that way.
 
-        An edge that only carries where the sequence begins, which is the same in every run, has none.
+        An edge that only carries where the sequence begins, which is the same in every run, has
+        none.
         """
         found: dict[str, list[Read]] = {}
         for e in self.program.expressions:
@@ -66,7 +72,9 @@ class Layout:
         return {edge: tuple(reads) for edge, reads in found.items()}
 
     def reads_bos(self, e: Expression) -> bool:
-        """Whether its node must know where the sequence begins: to look there, or to write nothing there."""
+        """Whether its node must know where the sequence begins: to look there, or to write nothing
+        there.
+        """
         return is_attention(e) or isinstance(e, NumericalMap)
 
 
@@ -76,7 +84,9 @@ def is_attention(e: Expression) -> bool:
 
 
 def lay_out(program: Program, found: Domains) -> Layout:
-    """Every expression as early as it can be computed: a head in the attention, a map in the MLP after its inputs."""
+    """Every expression as early as it can be computed: a head in the attention, a map in the MLP
+    after its inputs.
+    """
     stages: dict[Expression, int] = {}  # 0: embedding; then attention and MLP in turn
     writers: dict[Expression, str] = {}
     heads: dict[int, int] = {}

@@ -1,6 +1,7 @@
 """Named programs, most of them out of the papers: what ``constructed:NAME`` is compiled from.
 
-A program is one decorated function without arguments. Its description is the first line of its docstring.
+A program is one decorated function without arguments. Its description is the first line of its
+docstring.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from circuitgraph.models.constructed.language import (
 
 PREFIX = f"{FAMILY}:"
 Sample = Callable[[np.random.Generator, int], list[str]]
-"""Draws a sequence of a given length with an answer that random ones seldom have, or on which it is defined."""
+"""Draws a sequence of a given length with an answer that random ones seldom have, or on which it is
+defined.
+"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ def share_of(condition: Callable[[str], bool], so_far: bool = True) -> Expressio
 def earlier() -> Expression:
     """How often this symbol came before."""
     place = Map2(lambda t, i: (t, i), tokens, indices, name="place")
-    return selector_width(Select(place, place, lambda k, q: k[0] == q[0] and k[1] < q[1]), name="earlier")
+    return selector_width(
+        Select(place, place, lambda k, q: k[0] == q[0] and k[1] < q[1]), name="earlier"
+    )
 
 
 def _any(rng: np.random.Generator, n: int, alphabet: str) -> list[str]:
@@ -168,7 +173,9 @@ def detect_pattern() -> Program:
     previous = Aggregate(Select(indices, indices, _before), tokens, name="previous")
     ab = Map2(lambda t, p: t == "b" and p == "a", tokens, previous, name="ends_in_ab")
     previous_ab = Aggregate(Select(indices, indices, _before), ab, name="previous_ends_in_ab")
-    abc = Map2(lambda t, p: "yes" if t == "c" and p else "no", tokens, previous_ab, name="ends_in_abc")
+    abc = Map2(
+        lambda t, p: "yes" if t == "c" and p else "no", tokens, previous_ab, name="ends_in_abc"
+    )
     return Program(abc, tuple("abc"), 7, 3)
 
 
@@ -182,7 +189,9 @@ def palindrome() -> Program:
     """Whether the sequence is the same backwards."""
     differs = Map2(lambda t, m: int(t != m), tokens, mirrored(), "numerical", name="differs")
     share = Aggregate(Select(indices, indices, _always), differs, name="share_that_differs")
-    return Program(NumericalMap(lambda x: "no" if x else "yes", share, "categorical"), tuple("abcd"), 5, 2)
+    return Program(
+        NumericalMap(lambda x: "no" if x else "yes", share, "categorical"), tuple("abcd"), 5, 2
+    )
 
 
 @program("first-occurrence")
@@ -201,18 +210,24 @@ def _induction(rng: np.random.Generator, n: int) -> list[str]:
 def induction() -> Program:
     """What followed the symbol when it came before."""
     previous = Aggregate(Select(indices, indices, _before), tokens, name="previous")
-    return Program(Aggregate(Select(previous, tokens, eq), tokens, name="copied"), tuple("abcdefgh"), 8, 4)
+    return Program(
+        Aggregate(Select(previous, tokens, eq), tokens, name="copied"), tuple("abcdefgh"), 8, 4
+    )
 
 
 @program("remove-duplicates")
 def remove_duplicates() -> Program:
     """The symbol if it has not come before, else a dash."""
-    return Program(Map2(lambda n, t: "-" if n else t, earlier(), tokens, name="kept"), tuple("abcd"), 6, 2)
+    return Program(
+        Map2(lambda n, t: "-" if n else t, earlier(), tokens, name="kept"), tuple("abcd"), 6, 2
+    )
 
 
 @program("two-step-lookup")
 def two_step_lookup() -> Program:
-    """Symbols are positions: the symbol at the position that is given at the position that the symbol gives."""
+    """Symbols are positions: the symbol at the position that is given at the position that the
+    symbol gives.
+    """
     once = Aggregate(Select(indices, Map(int, tokens, name="pointer"), eq), tokens, name="once")
     twice = Aggregate(Select(indices, Map(int, once, name="pointer"), eq), tokens, name="twice")
     return Program(twice, tuple("0123"), 6, 4)
@@ -221,21 +236,32 @@ def two_step_lookup() -> Program:
 @program("count-a")
 def count_a() -> Program:
     """How many a there are."""
-    return Program(selector_width(Select(tokens, indices, lambda k, q: k == "a"), name="count"), tuple("abc"), 6, 2)
+    return Program(
+        selector_width(Select(tokens, indices, lambda k, q: k == "a"), name="count"),
+        tuple("abc"),
+        6,
+        2,
+    )
 
 
 @program("first-equals-last")
 def first_equals_last() -> Program:
     """Whether the first symbol is the last one too."""
     first = Aggregate(Select(indices, indices, lambda k, q: k == 0), tokens, name="first")
-    return Program(Map2(lambda t, f: "yes" if t == f else "no", tokens, first, name="same"), tuple("abc"), 6, 2)
+    return Program(
+        Map2(lambda t, f: "yes" if t == f else "no", tokens, first, name="same"), tuple("abc"), 6, 2
+    )
 
 
 @program("bracket-balance")
 def bracket_balance() -> Program:
     """Whether there are more opening or more closing brackets so far."""
-    balance = Linear(1, share_of(lambda t: t == "("), -1, share_of(lambda t: t == ")"), name="balance")
-    sign = NumericalMap(lambda x: "open" if x > 0 else "closed" if x < 0 else "even", balance, "categorical")
+    balance = Linear(
+        1, share_of(lambda t: t == "("), -1, share_of(lambda t: t == ")"), name="balance"
+    )
+    sign = NumericalMap(
+        lambda x: "open" if x > 0 else "closed" if x < 0 else "even", balance, "categorical"
+    )
     return Program(sign, ("(", ")", "."), 6, 2)
 
 
@@ -249,12 +275,16 @@ def increasing() -> Program:
     following = Aggregate(Select(indices, indices, _next), tokens, name="following")
     falls = Map2(lambda t, f: int(f < t), tokens, following, "numerical", name="falls")
     share = Aggregate(Select(indices, indices, _always), falls, name="share_that_falls")
-    return Program(NumericalMap(lambda x: "no" if x else "yes", share, "categorical"), tuple("1234"), 5, 2)
+    return Program(
+        NumericalMap(lambda x: "no" if x else "yes", share, "categorical"), tuple("1234"), 5, 2
+    )
 
 
 @program("majority")
 def majority() -> Program:
     """Whether more than half of the symbols so far are a."""
     share = share_of(lambda t: t == "a")
-    more = NumericalMap(lambda x: "yes" if x > Fraction(1, 2) else "no", share, "categorical", name="more")
+    more = NumericalMap(
+        lambda x: "yes" if x > Fraction(1, 2) else "no", share, "categorical", name="more"
+    )
     return Program(more, tuple("ab"), 9, 3)

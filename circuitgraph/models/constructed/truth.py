@@ -1,15 +1,24 @@
-"""The true circuit of a constructed model: what its program says of edges, without running the model.
+"""The true circuit of a constructed model: what its program says of edges, without running the
+model.
 
-An edge carries values from the expressions that its writer computes to the places of a program where its reader uses
-them. It is *static* if it carries any. It is *true* on given prompts and under a given ablation if the output at the
-scored position is another, on any of the prompts, when these places alone read what the ablation puts there, and if
-other true edges lead from there to the output. (Without the latter an edge could be true although all that depends on
-it may be ablated: half an ablated comparison can say what neither the clean nor the corrupted run ever says.) What
+An edge carries values from the expressions that its writer computes to the places of a program
+where its reader uses
+them. It is *static* if it carries any. It is *true* on given prompts and under a given ablation if
+the output at the
+scored position is another, on any of the prompts, when these places alone read what the ablation
+puts there, and if
+other true edges lead from there to the output. (Without the latter an edge could be true although
+all that depends on
+it may be ablated: half an ablated comparison can say what neither the clean nor the corrupted run
+    ever says.) What
 does not matter within the circuit so found, where all the rest is ablated, is left out in turn.
 
-So truth is a statement about prompts too. A variable that does not differ between a clean prompt and its corrupted
-one makes no true edge under resampling: the positions of tokens never do, for both are equally long, and so all that
-is computed from positions only (lengths, in a program that reverses its input) is missing from every true circuit.
+So truth is a statement about prompts too. A variable that does not differ between a clean prompt
+and its corrupted
+one makes no true edge under resampling: the positions of tokens never do, for both are equally
+    long, and so all that
+is computed from positions only (lengths, in a program that reverses its input) is missing from
+every true circuit.
 """
 
 from __future__ import annotations
@@ -43,11 +52,12 @@ class Truth:
 
     Attributes:
         edges: in the graph's order.
-        sufficient: whether all outputs stay right when every other edge is ablated at once. If not, the program is
-            redundant on these prompts: two edges carry the same, either may go but not both, and no circuit is the
-            only true one.
-        dropped: edges that change an output by themselves, but not once every edge outside the circuit is ablated:
-            they only have to agree with one that is ablated too. A search that met them first would keep them.
+        sufficient: whether all outputs stay right when every other edge is ablated at once. If not,
+            the program is redundant on these prompts: two edges carry the same, either may go but
+            not both, and no circuit is the only true one.
+        dropped: edges that change an output by themselves, but not once every edge outside the
+            circuit is ablated: they only have to agree with one that is ablated too. A search that
+                met them first would keep them.
     """
 
     edges: tuple[str, ...]
@@ -61,33 +71,45 @@ class Truth:
 
 
 def static_edges(constructed: Constructed) -> tuple[str, ...]:
-    """Every edge whose writer writes a direction that its reader reads: an upper bound of every true circuit."""
+    """Every edge whose writer writes a direction that its reader reads: an upper bound of every
+    true circuit.
+    """
     return tuple(edge for edge in constructed.model.graph().edges if edge in constructed.carried)
 
 
-def true_edges(constructed: Constructed, pairs: Iterable[PromptPair], ablation: str = "resample") -> tuple[str, ...]:
+def true_edges(
+    constructed: Constructed, pairs: Iterable[PromptPair], ablation: str = "resample"
+) -> tuple[str, ...]:
     """The edges of the true circuit; see `truth`."""
     return truth(constructed, pairs, ablation).edges
 
 
-def truth(constructed: Constructed, pairs: Iterable[PromptPair], ablation: str = "resample") -> Truth:
+def truth(
+    constructed: Constructed, pairs: Iterable[PromptPair], ablation: str = "resample"
+) -> Truth:
     """The true circuit of a constructed model on these prompts.
 
     Raises:
-        ArgumentError: an ablation for which the program alone does not say what becomes of the output.
+        ArgumentError: an ablation for which the program alone does not say what becomes of the
+            output.
         DataError: two prompts of a pair are not equally long, or there are no pairs.
-        ProgramError: a prompt that the program does not take, or on which its output is not defined.
+        ProgramError: a prompt that the program does not take, or on which its output is not
+            defined.
     """
     if ablation != "resample":
         raise ArgumentError(
-            f"The true circuit under the ablation {ablation!r} is not known: zeros and means are no values of a "
-            "program's variables. Use 'resample'."
+            f"The true circuit under the ablation {ablation!r} is not known: zeros and means are no "
+            "values of a program's variables. Use 'resample'."
         )
-    runs = [_Pair(constructed.program, sequence_of(p.clean), sequence_of(p.corrupted)) for p in pairs]
+    runs = [
+        _Pair(constructed.program, sequence_of(p.clean), sequence_of(p.corrupted)) for p in pairs
+    ]
     if not runs:
         raise DataError("There are no prompts: the true circuit depends on them.")
     carried = {edge: constructed.carried[edge] for edge in static_edges(constructed)}
-    alone = _leading_to_output(constructed, [edge for edge, reads in carried.items() if _matters(runs, reads)])
+    alone = _leading_to_output(
+        constructed, [edge for edge, reads in carried.items() if _matters(runs, reads)]
+    )
     edges, sufficient = alone, not _matters(runs, _without(carried, alone))
     while sufficient:
         outside = _without(carried, edges)
@@ -117,7 +139,9 @@ def _leading_to_output(constructed: Constructed, edges: Sequence[str]) -> tuple[
 
 @dataclass(frozen=True)
 class _Pair:
-    """One pair of prompts, to be asked what the output becomes where some places read the corrupted run's values."""
+    """One pair of prompts, to be asked what the output becomes where some places read the corrupted
+    run's values.
+    """
 
     program: Program
     clean: Sequence[str]
@@ -126,8 +150,8 @@ class _Pair:
     def __post_init__(self) -> None:
         if len(self.clean) != len(self.corrupted):
             raise DataError(
-                f"{' '.join(self.clean)!r} and {' '.join(self.corrupted)!r} must be equally long, but have "
-                f"{len(self.clean)} and {len(self.corrupted)} symbols."
+                f"{' '.join(self.clean)!r} and {' '.join(self.corrupted)!r} must be equally long, "
+                f"but have {len(self.clean)} and {len(self.corrupted)} symbols."
             )
         answer(self.program, self.clean)
 
@@ -142,7 +166,10 @@ class _Pair:
         sources = {read: self.program.source(read) for read in reads}
         if all(theirs[e] == ours[e] for e in sources.values()):
             return False
-        return self._output({read: theirs[e] for read, e in sources.items()}) != ours[self.program.output][-1]
+        return (
+            self._output({read: theirs[e] for read, e in sources.items()})
+            != ours[self.program.output][-1]
+        )
 
     def _output(self, overrides: Overrides) -> Any:
         if OUTPUT in overrides:

@@ -1,4 +1,6 @@
-"""Which values each expression of a program can have, whatever the input: what directions a model needs."""
+"""Which values each expression of a program can have, whatever the input: what directions a model
+needs.
+"""
 
 from __future__ import annotations
 
@@ -48,27 +50,32 @@ def domains(program: Program) -> Domains:
     """The domain of every expression.
 
     Raises:
-        ProgramError: a domain is too large, or a function of the program fails on a value that may come; named.
+        ProgramError: a domain is too large, or a function of the program fails on a value that may
+            come; named.
     """
     found: dict[Expression, Domain] = {}
     for e in program.expressions:
         found[e] = _domain(program, e, found)
         if len(found[e].values) > MOST_VALUES:
             raise ProgramError(
-                f"{program.called(e)}: {len(found[e].values)} possible values, but at most {MOST_VALUES} can be "
-                "compiled. Use a smaller alphabet or shorter sequences."
+                f"{program.called(e)}: {len(found[e].values)} possible values, but at most "
+                f"{MOST_VALUES} can be compiled. Use a smaller alphabet or shorter sequences."
             )
     return found
 
 
-def matches(program: Program, e: Expression, select: Select, found: Domains) -> set[tuple[Any, Any]]:
+def matches(
+    program: Program, e: Expression, select: Select, found: Domains
+) -> set[tuple[Any, Any]]:
     """The pairs of key and query that a selector matches."""
     chosen = partial(_called, program, e, select.predicate)
     pairs = product(found[select.keys].values, found[select.queries].values)
     return {pair for pair in pairs if chosen(*pair)}
 
 
-def image(program: Program, e: Map | Map2 | NumericalMap, found: Domains) -> dict[tuple[Any, ...], Any]:
+def image(
+    program: Program, e: Map | Map2 | NumericalMap, found: Domains
+) -> dict[tuple[Any, ...], Any]:
     """A map's function as a table over its domain."""
     arguments = product(*(found[source].values for source in e.slots.values()))
     table = {given: _called(program, e, e.f, *given) for given in arguments}
@@ -80,7 +87,9 @@ def image(program: Program, e: Map | Map2 | NumericalMap, found: Domains) -> dic
 def as_fraction(program: Program, e: Expression, value: Hashable) -> Fraction:
     """A numerical value; exact, so that equal values stay equal."""
     if not isinstance(value, int | Fraction):
-        raise ProgramError(f"{program.called(e)}: numerical values must be int or Fraction, but one is {value!r}.")
+        raise ProgramError(
+            f"{program.called(e)}: numerical values must be int or Fraction, but one is {value!r}."
+        )
     return Fraction(value)
 
 
@@ -95,9 +104,9 @@ def _domain(program: Program, e: Expression, found: Domains) -> Domain:
             matches(program, e, select, found)
             return Domain(tuple(sorted(Fraction(1, n + 1) for n in range(program.max_length + 1))))
         case Aggregate(select, values):
-            always = len(matches(program, e, select, found)) == len(found[select.keys].values) * len(
-                found[select.queries].values
-            )
+            always = len(matches(program, e, select, found)) == len(
+                found[select.keys].values
+            ) * len(found[select.queries].values)
             if e.kind == "numerical":
                 return Domain(_means(program, e, found[values].values))
             return Domain(found[values].values, nothing or not always)
@@ -107,9 +116,13 @@ def _domain(program: Program, e: Expression, found: Domains) -> Domain:
                 return Domain(_sorted([*outcomes, *([Fraction(0)] if nothing else [])]))
             return Domain(tuple(dict.fromkeys(outcomes)), nothing)
         case Linear(a, x, b, y):
-            return Domain(_sorted(a * u + b * v for u, v in product(found[x].values, found[y].values)))
+            return Domain(
+                _sorted(a * u + b * v for u, v in product(found[x].values, found[y].values))
+            )
         case _:
-            raise ProgramError(f"{program.called(e)}: an expression of the unknown class {type(e).__name__}.")
+            raise ProgramError(
+                f"{program.called(e)}: an expression of the unknown class {type(e).__name__}."
+            )
 
 
 def _called(program: Program, e: Expression, f: Callable[..., Any], *given: Any) -> Any:
@@ -119,8 +132,8 @@ def _called(program: Program, e: Expression, f: Callable[..., Any], *given: Any)
     except Exception as error:
         shown = ", ".join(map(repr, given))
         raise ProgramError(
-            f"{program.called(e)}: its function fails on ({shown}): {first_line(error)}. It must have a hashable value "
-            "for everything that may come."
+            f"{program.called(e)}: its function fails on ({shown}): {first_line(error)}. It must "
+            "have a hashable value for everything that may come."
         ) from error
     return value
 
@@ -133,8 +146,8 @@ def _means(program: Program, e: Expression, values: tuple[Fraction, ...]) -> tup
         means |= {total / n for total in sums}
         if len(sums) > _MOST_SUMS:
             raise ProgramError(
-                f"{program.called(e)}: more than {_MOST_SUMS} possible means, but at most {MOST_VALUES} values can be "
-                "compiled. Use fewer values or shorter sequences."
+                f"{program.called(e)}: more than {_MOST_SUMS} possible means, but at most "
+                f"{MOST_VALUES} values can be compiled. Use fewer values or shorter sequences."
             )
     return _sorted(means)
 

@@ -13,7 +13,9 @@ from circuitgraph.models.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All tokens in order: `BOS`, `UNKNOWN`, the alphabet, answers that are no symbols, and unused ones."""
+    """All tokens in order: `BOS`, `UNKNOWN`, the alphabet, answers that are no symbols, and unused
+    ones.
+    """
 
     words: tuple[str, ...]
 
@@ -33,7 +35,9 @@ class Vocabulary:
 
         rules = Backend(WordLevel({w: i for i, w in enumerate(self.words)}, unk_token=UNKNOWN))
         rules.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-        return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=rules, bos_token=BOS, unk_token=UNKNOWN))
+        return Tokenizer(
+            PreTrainedTokenizerFast(tokenizer_object=rules, bos_token=BOS, unk_token=UNKNOWN)
+        )
 
 
 def vocabulary(program: Program, outputs: Domain, size: int = 0) -> Vocabulary:
@@ -46,8 +50,8 @@ def vocabulary(program: Program, outputs: Domain, size: int = 0) -> Vocabulary:
     bad = [a for a in answers if a.split() != [a] or a in (BOS, UNKNOWN, NONE)]
     if bad or len(set(answers)) < len(answers):
         raise ProgramError(
-            f"{program.called(program.output)}: the answers {answers} must be words without spaces, all different, and "
-            f"none of {BOS}, {UNKNOWN}, {NONE}. Map them to others."
+            f"{program.called(program.output)}: the answers {answers} must be words without spaces, "
+            f"all different, and none of {BOS}, {UNKNOWN}, {NONE}. Map them to others."
         )
     all_words = [BOS, UNKNOWN, *program.alphabet, *answers, *([NONE] if outputs.nothing else [])]
     words = list(dict.fromkeys(all_words))

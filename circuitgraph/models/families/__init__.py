@@ -1,7 +1,10 @@
-"""One file per Hugging Face family: it reads a configuration, refuses what it does not know, maps the weights.
+"""One file per Hugging Face family: it reads a configuration, refuses what it does not know, maps
+the weights.
 
-A family is a class with the decorator ``@family("model_type")``: the fields of its configuration, what they mean as a
-`Spec`, and the names of its tensors. To add one, copy the file of a family like it; no list has to be edited.
+A family is a class with the decorator ``@family("model_type")``: the fields of its configuration,
+what they mean as a
+`Spec`, and the names of its tensors. To add one, copy the file of a family like it; no list has to
+be edited.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ class Family(ABC):
 
     Attributes:
         handled: config fields that `spec` reads.
-        irrelevant: config fields that do not change the logits of a forward pass in evaluation mode.
+        irrelevant: config fields that do not change the logits of a forward pass in evaluation
+            mode.
         required: config fields that must have the given value, because nothing else is implemented.
         names: where checkpoints keep each part; see `parameters` for our names.
         prefixes: what a tensor's name may begin with, before what `names` says.
@@ -45,7 +49,9 @@ class Family(ABC):
 
     @abstractmethod
     def spec(self, config: Config) -> Spec:
-        """The spec of a model with this configuration. Raises `ModelError` on values it cannot express."""
+        """The spec of a model with this configuration. Raises `ModelError` on values it cannot
+        express.
+        """
 
     def configured(self, config: Config) -> Family:
         """This family with what depends on the configuration, such as names."""
@@ -58,10 +64,16 @@ class Family(ABC):
             return self.names[key]
         site, part = key.rsplit(".", 1)
         source = self.names[site]
-        return replace(source, name=f"{source.name}.{part}") if isinstance(source, Rows) else f"{source}.{part}"
+        return (
+            replace(source, name=f"{source.name}.{part}")
+            if isinstance(source, Rows)
+            else f"{source}.{part}"
+        )
 
     def check(self, config: Config) -> None:
-        """Raise `ModelError` listing every config field that is neither handled, irrelevant nor as required."""
+        """Raise `ModelError` listing every config field that is neither handled, irrelevant nor as
+        required.
+        """
         known = self.handled | self.irrelevant | COMMON_IRRELEVANT
         required = {**COMMON_REQUIRED, **self.required}
         problems = []
@@ -70,14 +82,16 @@ class Family(ABC):
                 if value != required[name]:
                     problems.append(f"{name} = {value!r}; only {required[name]!r} is implemented")
             elif name not in known:
-                problems.append(f"{name} = {value!r}; a field that {type(self).__module__} does not know")
+                problems.append(
+                    f"{name} = {value!r}; a field that {type(self).__module__} does not know"
+                )
         if problems:
             kind = config.get("model_type", "?")
             raise ModelError(
                 list_problems(
-                    f"This {kind} configuration has settings that would or might change the computation in ways that "
-                    "circuitgraph cannot reproduce, so it is refused. A field that changes nothing can be "
-                    "deleted from config.json.",
+                    f"This {kind} configuration has settings that would or might change the "
+                    "computation in ways that circuitgraph cannot reproduce, so it is refused. A "
+                    "field that changes nothing can be deleted from config.json.",
                     problems,
                 )
             )
@@ -125,7 +139,9 @@ def check_sizes(config: Config, *names: str) -> None:
 def activation_named(name: str) -> Activation:
     """Our name of a transformers activation; raises `ModelError` for one that is not implemented."""
     if name not in _ACTIVATIONS:
-        raise ModelError(f"Activation {name!r} is not implemented. Known: {', '.join(_ACTIVATIONS)}.")
+        raise ModelError(
+            f"Activation {name!r} is not implemented. Known: {', '.join(_ACTIVATIONS)}."
+        )
     return _ACTIVATIONS[name]
 
 
@@ -142,7 +158,8 @@ COMMON_REQUIRED: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-# Fields that transformers writes into every configuration: names, training, generation, output format.
+# Fields that transformers writes into every configuration: names, training, generation, output
+# format.
 COMMON_IRRELEVANT = frozenset(
     {
         "_attn_implementation_autoset",

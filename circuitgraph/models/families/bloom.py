@@ -10,7 +10,8 @@ from circuitgraph.models.spec import Alibi, NormSpec, Spec
 
 
 def alibi_slopes(n_heads: int) -> tuple[float, ...]:
-    """Powers of one base for the largest power of two of heads, every other power of its root for the rest.
+    """Powers of one base for the largest power of two of heads, every other power of its root for
+    the rest.
 
     In torch's float32, so that the numbers are the same to the last bit.
     """
@@ -21,14 +22,26 @@ def alibi_slopes(n_heads: int) -> tuple[float, ...]:
         return torch.pow(base, torch.tensor(exponents, dtype=torch.int32)).tolist()
 
     whole = 2 ** (n_heads.bit_length() - 1)
-    return (*powers(whole, range(1, whole + 1)), *powers(2 * whole, range(1, 2 * (n_heads - whole), 2)))
+    return (
+        *powers(whole, range(1, whole + 1)),
+        *powers(2 * whole, range(1, 2 * (n_heads - whole), 2)),
+    )
 
 
 @family("bloom")
 class Bloom(Family):
     """BloomForCausalLM."""
 
-    handled = frozenset({"hidden_size", "layer_norm_epsilon", "n_head", "n_layer", "tie_word_embeddings", "vocab_size"})
+    handled = frozenset(
+        {
+            "hidden_size",
+            "layer_norm_epsilon",
+            "n_head",
+            "n_layer",
+            "tie_word_embeddings",
+            "vocab_size",
+        }
+    )
     irrelevant = frozenset(
         {
             "attention_dropout",

@@ -1,4 +1,6 @@
-"""Command R: attention and MLP beside each other after one norm, neighbouring dimensions rotated, scaled logits."""
+"""Command R: attention and MLP beside each other after one norm, neighbouring dimensions rotated,
+scaled logits.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from circuitgraph.models.spec import NormSpec, Spec
 class Cohere(Family):
     """CohereForCausalLM."""
 
-    handled = SIZES | ROPE_FIELDS | {"attention_bias", "hidden_act", "layer_norm_eps", "logit_scale", "use_qk_norm"}
+    handled = (
+        SIZES
+        | ROPE_FIELDS
+        | {"attention_bias", "hidden_act", "layer_norm_eps", "logit_scale", "use_qk_norm"}
+    )
     irrelevant = frozenset({"attention_dropout", "model_max_length", "pretraining_tp"})
     names = {  # noqa: RUF012
         **NAMES,

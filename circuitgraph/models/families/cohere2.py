@@ -1,9 +1,18 @@
-"""Command R7B and Command A: Command R with rotary positions and a window on most layers, neither on the others."""
+"""Command R7B and Command A: Command R with rotary positions and a window on most layers, neither
+on the others.
+"""
 
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import NAMES, SIZES, scales, sizes, whole_rotary, windows_by_type
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    scales,
+    sizes,
+    whole_rotary,
+    windows_by_type,
+)
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
@@ -15,7 +24,14 @@ class Cohere2(Family):
     handled = (
         SIZES
         | ROPE_FIELDS
-        | {"attention_bias", "hidden_act", "layer_norm_eps", "layer_types", "logit_scale", "sliding_window"}
+        | {
+            "attention_bias",
+            "hidden_act",
+            "layer_norm_eps",
+            "layer_types",
+            "logit_scale",
+            "sliding_window",
+        }
     )
     irrelevant = frozenset(
         {

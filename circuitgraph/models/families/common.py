@@ -1,4 +1,6 @@
-"""What families built like Llama have in common: names of fields and tensors, sizes, rotation, windows."""
+"""What families built like Llama have in common: names of fields and tensors, sizes, rotation,
+windows.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ SUMMARY = frozenset(
 # Config fields that most families of this kind have.
 SIZES = frozenset(
     {
-        *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads"),
+        *(
+            "hidden_size",
+            "intermediate_size",
+            "num_attention_heads",
+            "num_hidden_layers",
+            "num_key_value_heads",
+        ),
         *("head_dim", "vocab_size", "tie_word_embeddings"),
     }
 )
@@ -44,18 +52,34 @@ NAMES: dict[str, str | Rows] = {
 
 
 def sizes(config: Config) -> dict[str, Any]:
-    """The sizes that a `Spec` needs, from the names that most families give them. Raises `ModelError`."""
+    """The sizes that a `Spec` needs, from the names that most families give them. Raises
+    `ModelError`.
+    """
     check_sizes(
         config,
-        *("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings"),
-        *(name for name in ("intermediate_size", "num_key_value_heads", "head_dim") if config.get(name) is not None),
+        *(
+            "hidden_size",
+            "num_attention_heads",
+            "num_hidden_layers",
+            "vocab_size",
+            "max_position_embeddings",
+        ),
+        *(
+            name
+            for name in ("intermediate_size", "num_key_value_heads", "head_dim")
+            if config.get(name) is not None
+        ),
     )
     heads, d_model = config["num_attention_heads"], config["hidden_size"]
     kv_heads = config.get("num_key_value_heads") or heads
     if heads % kv_heads:
-        raise ModelError(f"num_attention_heads = {heads} is not a multiple of num_key_value_heads = {kv_heads}.")
+        raise ModelError(
+            f"num_attention_heads = {heads} is not a multiple of num_key_value_heads = {kv_heads}."
+        )
     if config.get("head_dim") is None and d_model % heads:
-        raise ModelError(f"hidden_size = {d_model} is not a multiple of num_attention_heads = {heads}.")
+        raise ModelError(
+            f"hidden_size = {d_model} is not a multiple of num_attention_heads = {heads}."
+        )
     return {
         "n_layers": config["num_hidden_layers"],
         "n_heads": heads,
@@ -90,20 +114,21 @@ def same_window(config: Config, size: Mapping[str, Any]) -> tuple[int, ...]:
 def whole_rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     """The same rotary embedding in every layer, of all dimensions of a head.
 
-    transformers ignores ``partial_rotary_factor`` in these families, or fails over it; whoever wrote it meant something
-    else.
+    transformers ignores ``partial_rotary_factor`` in these families, or fails over it; whoever
+    wrote it meant something else.
     """
     found = rotary(config, size)
     rotated = 2 * len(found["ropes"][0].frequencies)
     if rotated != size["d_head"]:
         raise ModelError(
-            f"partial_rotary_factor: {rotated} of {size['d_head']} dimensions of each head would be rotated, but "
-            f"{config['model_type']} models rotate all of them."
+            f"partial_rotary_factor: {rotated} of {size['d_head']} dimensions of each head would be "
+            f"rotated, but {config['model_type']} models rotate all of them."
         )
     return found
 
 
-# From these transformers makes ``sliding_window`` and ``layer_types``, which say it all; the models read only those.
+# From these transformers makes ``sliding_window`` and ``layer_types``, which say it all; the models
+# read only those.
 WINDOW_SOURCES = frozenset({"max_window_layers", "use_sliding_window"})
 
 
@@ -111,14 +136,20 @@ def windows_by_type(config: Config) -> tuple[int | None, ...]:
     """The sliding window of each layer that is listed as sliding."""
     types, window = config["layer_types"], config["sliding_window"]
     if unknown := sorted(set(types) - {"full_attention", "sliding_attention"}):
-        raise ModelError(f"layer_types: {', '.join(unknown)} is not implemented; full and sliding attention are.")
+        raise ModelError(
+            f"layer_types: {', '.join(unknown)} is not implemented; full and sliding attention are."
+        )
     if len(types) != config["num_hidden_layers"]:
         raise ModelError(
-            f"layer_types lists {len(types)} layers, but num_hidden_layers = {config['num_hidden_layers']}."
+            f"layer_types lists {len(types)} layers, but num_hidden_layers = "
+            f"{config['num_hidden_layers']}."
         )
     if "sliding_attention" not in types:
         return ()
     if window is None:
-        raise ModelError("layer_types has sliding layers, but there is no sliding_window, or it is not to be used.")
+        raise ModelError(
+            "layer_types has sliding layers, but there is no sliding_window, or it is not to be "
+            "used."
+        )
     check_sizes(config, "sliding_window")
     return tuple(window if kind == "sliding_attention" else None for kind in types)

@@ -22,7 +22,12 @@ class Falcon(Family):
             *("hidden_size", "num_attention_heads", "num_hidden_layers", "num_kv_heads"),
             *("ffn_hidden_size", "vocab_size"),
             *("max_position_embeddings", "rope_parameters", "rope_scaling", "rope_theta", "alibi"),
-            *("new_decoder_architecture", "multi_query", "parallel_attn", "num_ln_in_parallel_attn"),
+            *(
+                "new_decoder_architecture",
+                "multi_query",
+                "parallel_attn",
+                "num_ln_in_parallel_attn",
+            ),
             *("activation", "bias", "layer_norm_epsilon", "tie_word_embeddings"),
         }
     )
@@ -51,7 +56,8 @@ class Falcon(Family):
     def configured(self, config: Config) -> Falcon:
         """With the names of this configuration's norms.
 
-        transformers' eager code counts ALiBi twice, in the mask and in the scores; its default code counts it once.
+        transformers' eager code counts ALiBi twice, in the mask and in the scores; its default code
+        counts it once.
         """
         found = copy(self)
         found.reference_attention = "sdpa" if config["alibi"] else "eager"
@@ -61,7 +67,11 @@ class Falcon(Family):
     def spec(self, config: Config) -> Spec:
         check_sizes(config, "ffn_hidden_size", "num_kv_heads")
         size = sizes(
-            {**config, "intermediate_size": config["ffn_hidden_size"], "num_key_value_heads": _kv_heads(config)}
+            {
+                **config,
+                "intermediate_size": config["ffn_hidden_size"],
+                "num_key_value_heads": _kv_heads(config),
+            }
         )
         norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
         return Spec(
@@ -87,8 +97,9 @@ def _kv_heads(config: Config) -> int:
         return 1
     if config["num_kv_heads"] != config["num_attention_heads"]:
         raise ModelError(
-            f"num_kv_heads = {config['num_kv_heads']}, but without multi_query and new_decoder_architecture there are "
-            f"as many as num_attention_heads = {config['num_attention_heads']}."
+            f"num_kv_heads = {config['num_kv_heads']}, but without multi_query and "
+            "new_decoder_architecture there are as many as num_attention_heads = "
+            f"{config['num_attention_heads']}."
         )
     return config["num_kv_heads"]
 
@@ -98,7 +109,9 @@ def _parallel_norms(config: Config) -> int:
     new, norms = config["new_decoder_architecture"], config["num_ln_in_parallel_attn"]
     if not config["parallel_attn"]:
         if new:
-            raise ModelError("new_decoder_architecture = True with parallel_attn = False does not exist.")
+            raise ModelError(
+                "new_decoder_architecture = True with parallel_attn = False does not exist."
+            )
         return 0
     if not new:
         if norms == 2:
@@ -121,9 +134,14 @@ def _norm_names(config: Config) -> dict[str, str]:
 def _positions(config: Config, size: dict[str, Any]) -> dict[str, Any]:
     """ALiBi or rotary."""
     if config["alibi"]:
-        return {"alibi": Alibi(alibi_slopes(size["n_heads"]), scale=size["d_head"] ** -0.5, rounded=True)}
+        return {
+            "alibi": Alibi(
+                alibi_slopes(size["n_heads"]), scale=size["d_head"] ** -0.5, rounded=True
+            )
+        }
     if (config["rope_parameters"] or {}).get("partial_rotary_factor", 1.0) != 1.0:
         raise ModelError(
-            "partial_rotary_factor: Falcon rotates all dimensions of a head; another value is not defined."
+            "partial_rotary_factor: Falcon rotates all dimensions of a head; another value is not "
+            "defined."
         )
     return rotary(config, size)

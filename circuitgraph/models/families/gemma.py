@@ -1,4 +1,6 @@
-"""Gemma 1: like Llama, but norms multiply by 1 + weight and the embedding is scaled by the root of its width."""
+"""Gemma 1: like Llama, but norms multiply by 1 + weight and the embedding is scaled by the root of
+its width.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ def norm_of(config: Config) -> NormSpec:
 
 
 def check_causal(config: Config) -> None:
-    """Raise `ModelError` where queries see later positions; transformers' attention kernels do not agree there."""
+    """Raise `ModelError` where queries see later positions; transformers' attention kernels do not
+    agree there.
+    """
     if config.get("use_bidirectional_attention"):
-        raise ModelError("use_bidirectional_attention = True: only causal attention is implemented.")
+        raise ModelError(
+            "use_bidirectional_attention = True: only causal attention is implemented."
+        )
 
 
 @family("gemma")
@@ -27,7 +33,13 @@ class Gemma(Family):
     handled = (
         SIZES
         | ROPE_FIELDS
-        | {"attention_bias", "hidden_act", "hidden_activation", "rms_norm_eps", "use_bidirectional_attention"}
+        | {
+            "attention_bias",
+            "hidden_act",
+            "hidden_activation",
+            "rms_norm_eps",
+            "use_bidirectional_attention",
+        }
     )
     irrelevant = frozenset({"attention_dropout"})
     names = NAMES
@@ -37,8 +49,8 @@ class Gemma(Family):
         # transformers 4 preferred hidden_activation, 5 does not read it
         if config.get("hidden_activation") not in (None, config["hidden_act"]):
             raise ModelError(
-                f"hidden_act = {config['hidden_act']!r} (a Gemma that says 'gelu' means this), but hidden_activation = "
-                f"{config['hidden_activation']!r}. Delete the wrong one."
+                f"hidden_act = {config['hidden_act']!r} (a Gemma that says 'gelu' means this), but "
+                f"hidden_activation = {config['hidden_activation']!r}. Delete the wrong one."
             )
         size = sizes(config)
         norm = norm_of(config)

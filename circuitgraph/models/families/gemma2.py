@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import NAMES, SIZES, scales, sizes, whole_rotary, windows_by_type
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    scales,
+    sizes,
+    whole_rotary,
+    windows_by_type,
+)
 from circuitgraph.models.families.gemma import check_causal, norm_of
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
@@ -20,8 +27,18 @@ class Gemma2(Family):
         SIZES
         | ROPE_FIELDS
         | {
-            *("attn_logit_softcapping", "final_logit_softcapping", "hidden_activation", "layer_types"),
-            *("query_pre_attn_scalar", "rms_norm_eps", "sliding_window", "use_bidirectional_attention"),
+            *(
+                "attn_logit_softcapping",
+                "final_logit_softcapping",
+                "hidden_activation",
+                "layer_types",
+            ),
+            *(
+                "query_pre_attn_scalar",
+                "rms_norm_eps",
+                "sliding_window",
+                "use_bidirectional_attention",
+            ),
         }
     )
     irrelevant = frozenset(
@@ -33,7 +50,8 @@ class Gemma2(Family):
             "sliding_window_size",  # sliding_window counts
         }
     )
-    # A bias of the output projection, inside a norm, would be no part of the stream that a head or a constant writes.
+    # A bias of the output projection, inside a norm, would be no part of the stream that a head or
+    # a constant writes.
     required = {"attention_bias": False}  # noqa: RUF012
     names = {  # noqa: RUF012
         **NAMES,

@@ -1,4 +1,6 @@
-"""Gemma 3 with a vision tower, on text: the text model inside it runs, images and what reads them are left out."""
+"""Gemma 3 with a vision tower, on text: the text model inside it runs, images and what reads them
+are left out.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Gemma3(Gemma3Text):
         text = config["text_config"]
         if text["final_logit_softcapping"] is not None:
             raise ModelError(
-                "final_logit_softcapping is set, but transformers does not apply it in a Gemma 3 with a vision tower. "
-                "Save the text model alone, as Gemma3ForCausalLM (model_type gemma3_text)."
+                "final_logit_softcapping is set, but transformers does not apply it in a Gemma 3 "
+                "with a vision tower. Save the text model alone, as Gemma3ForCausalLM (model_type "
+                "gemma3_text)."
             )
         return super().spec({**text, "tie_word_embeddings": config["tie_word_embeddings"]})

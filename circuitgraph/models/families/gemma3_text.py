@@ -1,4 +1,6 @@
-"""Gemma 3, text only: as Gemma 2, with normed queries and keys, and a rotary embedding for each type of layer."""
+"""Gemma 3, text only: as Gemma 2, with normed queries and keys, and a rotary embedding for each
+type of layer.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,25 @@ def rotary_by_type(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     given = config["rope_parameters"]
     if stray := sorted(key for key in given if not key.endswith("_attention")):
         raise ModelError(
-            f"rope_parameters has {', '.join(stray)} beside the settings of each type of layer; transformers does not "
-            "read that, or for layers that were not meant. Say it for each type of layer."
+            f"rope_parameters has {', '.join(stray)} beside the settings of each type of layer; "
+            "transformers does not read that, or for layers that were not meant. Say it for each "
+            "type of layer."
         )
     if any("truncate" in (given.get(kind) or {}) for kind in kinds):
-        raise ModelError("truncate: transformers does not read this setting of a rotary embedding by type of layer.")
+        raise ModelError(
+            "truncate: transformers does not read this setting of a rotary embedding by type of "
+            "layer."
+        )
     ropes = tuple(rope_of(config, size["d_head"], layer_type=kind) for kind in kinds)
     if any(2 * len(rope.frequencies) != size["d_head"] for rope in ropes):
-        raise ModelError(f"partial_rotary_factor: {config['model_type']} models rotate all dimensions of each head.")
-    return {"ropes": ropes, "rope_of_layer": tuple(kinds.index(kind) for kind in config["layer_types"])}
+        raise ModelError(
+            f"partial_rotary_factor: {config['model_type']} models rotate all dimensions of each "
+            "head."
+        )
+    return {
+        "ropes": ropes,
+        "rope_of_layer": tuple(kinds.index(kind) for kind in config["layer_types"]),
+    }
 
 
 @family("gemma3_text")
@@ -37,10 +49,14 @@ class Gemma3Text(Family):
 
     handled = Gemma2.handled - {"attn_logit_softcapping"}
     irrelevant = Gemma2.irrelevant | {
-        *("sliding_window_pattern", "_sliding_window_pattern"),  # layer_types counts, and is made of them
+        *(
+            "sliding_window_pattern",
+            "_sliding_window_pattern",
+        ),  # layer_types counts, and is made of them
         *("rope_local_base_freq",),  # rope_parameters counts, likewise
     }
-    # transformers reads attn_logit_softcapping and then does not use it: nobody could say what is right.
+    # transformers reads attn_logit_softcapping and then does not use it: nobody could say what is
+    # right.
     required = {**Gemma2.required, "attn_logit_softcapping": None}  # noqa: RUF012
     names = {  # noqa: RUF012
         **Gemma2.names,

@@ -11,7 +11,9 @@ from circuitgraph.models.spec import NormSpec, Spec
 
 @family("gpt2")
 class GPT2(Family):
-    """GPT2LMHeadModel. Its Conv1D weights are stored [in, out]; c_attn holds q, k and v side by side."""
+    """GPT2LMHeadModel. Its Conv1D weights are stored [in, out]; c_attn holds q, k and v side by
+    side.
+    """
 
     handled = frozenset(
         {

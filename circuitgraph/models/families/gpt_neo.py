@@ -28,9 +28,16 @@ class GPTNeo(Family):
             "window_size",
         }
     )
-    irrelevant = SUMMARY | {"attention_dropout", "classifier_dropout", "embed_dropout", "resid_dropout"}
+    irrelevant = SUMMARY | {
+        "attention_dropout",
+        "classifier_dropout",
+        "embed_dropout",
+        "resid_dropout",
+    }
     prefixes = ("transformer.",)
-    buffers = r"\.attn\.attention\.(masked_)?bias$"  # the causal mask and what masked scores once were
+    buffers = (
+        r"\.attn\.attention\.(masked_)?bias$"  # the causal mask and what masked scores once were
+    )
     names = {  # noqa: RUF012
         "embedding": "wte",
         "positional": "wpe",
@@ -47,12 +54,21 @@ class GPTNeo(Family):
     }
 
     def spec(self, config: Config) -> Spec:
-        size = sizes({**config, "num_attention_heads": config["num_heads"], "num_hidden_layers": config["num_layers"]})
+        size = sizes(
+            {
+                **config,
+                "num_attention_heads": config["num_heads"],
+                "num_hidden_layers": config["num_layers"],
+            }
+        )
         size["d_mlp"] = size["d_mlp"] or 4 * size["d_model"]
         check_sizes(config, "window_size")
         layers = config["attention_layers"]
         if len(layers) != size["n_layers"] or not set(layers) <= {"global", "local"}:
-            raise ModelError(f"attention_layers = {layers!r} must say 'global' or 'local' for each of the layers.")
+            raise ModelError(
+                f"attention_layers = {layers!r} must say 'global' or 'local' for each of the "
+                "layers."
+            )
         norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
         return Spec(
             **size,

@@ -1,4 +1,6 @@
-"""GPT-NeoX and Pythia: attention and MLP in parallel, each with a norm of its own; some dimensions rotate."""
+"""GPT-NeoX and Pythia: attention and MLP in parallel, each with a norm of its own; some dimensions
+rotate.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from circuitgraph.models.spec import NormSpec, Spec
 
 @family("gpt_neox")
 class GPTNeoX(Family):
-    """GPTNeoXForCausalLM. Its rotary_pct and rotary_emb_base are in rope_parameters once transformers has read them."""
+    """GPTNeoXForCausalLM. Its rotary_pct and rotary_emb_base are in rope_parameters once
+    transformers has read them.
+    """
 
     handled = ROPE_FIELDS | {
         "attention_bias",

@@ -1,4 +1,6 @@
-"""GPT-J: attention and MLP in parallel behind one norm, neighbouring dimensions rotate, the head has a bias."""
+"""GPT-J: attention and MLP in parallel behind one norm, neighbouring dimensions rotate, the head
+has a bias.
+"""
 
 from __future__ import annotations
 
@@ -71,9 +73,15 @@ class GPTJ(Family):
     def spec(self, config: Config) -> Spec:
         size, dims = gpt_sizes(config), config["rotary_dim"]
         if dims is None or not 2 <= dims <= size["d_head"] or dims % 2:
-            raise ModelError(f"rotary_dim = {dims} must be even, and from 2 to the head size of {size['d_head']}.")
+            raise ModelError(
+                f"rotary_dim = {dims} must be even, and from 2 to the head size of "
+                f"{size['d_head']}."
+            )
         norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
-        plain = {"rope_theta": 10000.0, "max_position_embeddings": size["n_ctx"]}  # nothing else can be set
+        plain = {
+            "rope_theta": 10000.0,
+            "max_position_embeddings": size["n_ctx"],
+        }  # nothing else can be set
         return Spec(
             **size,
             **rotary(plain, {**size, "d_head": dims}),

@@ -1,4 +1,6 @@
-"""Granite: Llama with factors of the embedding, of the scores, of each sublayer's output and of the logits."""
+"""Granite: Llama with factors of the embedding, of the scores, of each sublayer's output and of the
+logits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ class Granite(Family):
         | ROPE_FIELDS
         | {
             *("attention_bias", "hidden_act", "mlp_bias", "rms_norm_eps"),
-            *("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier"),
+            *(
+                "attention_multiplier",
+                "embedding_multiplier",
+                "logits_scaling",
+                "residual_multiplier",
+            ),
         }
     )
     irrelevant = frozenset({"attention_dropout", "pretraining_tp"})

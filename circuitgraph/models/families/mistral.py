@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import NAMES, SIZES, same_window, scales, sizes, whole_rotary
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    same_window,
+    scales,
+    sizes,
+    whole_rotary,
+)
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 

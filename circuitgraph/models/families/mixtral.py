@@ -1,10 +1,19 @@
-"""Mixtral: Mistral with a mixture of experts in every layer; the active experts' weights sum to one."""
+"""Mixtral: Mistral with a mixture of experts in every layer; the active experts' weights sum to
+one.
+"""
 
 from __future__ import annotations
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import NAMES, SIZES, same_window, scales, sizes, whole_rotary
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    same_window,
+    scales,
+    sizes,
+    whole_rotary,
+)
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import Experts, NormSpec, Spec
 

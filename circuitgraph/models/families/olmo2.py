@@ -1,4 +1,6 @@
-"""OLMo 2: sublayers read the stream as it is and norm what they write; queries and keys are normed over all heads."""
+"""OLMo 2: sublayers read the stream as it is and norm what they write; queries and keys are normed
+over all heads.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,15 @@ class Olmo2(Family):
 
     handled = SIZES | ROPE_FIELDS | {"hidden_act", "rms_norm_eps"}
     irrelevant = frozenset({"attention_dropout", "pretraining_tp"})
-    # A bias of the output projection, inside a norm, would be no part of the stream that a head or a constant writes.
+    # A bias of the output projection, inside a norm, would be no part of the stream that a head or
+    # a constant writes.
     required = {"attention_bias": False}  # noqa: RUF012
     names = {  # noqa: RUF012
-        **{ours: theirs for ours, theirs in NAMES.items() if ours not in ("attention.norm", "mlp.norm")},
+        **{
+            ours: theirs
+            for ours, theirs in NAMES.items()
+            if ours not in ("attention.norm", "mlp.norm")
+        },
         "attention.q_norm": "layers.{i}.self_attn.q_norm",
         "attention.k_norm": "layers.{i}.self_attn.k_norm",
         "attention.post_norm": "layers.{i}.post_attention_layernorm",

@@ -17,4 +17,6 @@ class Olmo3(Olmo2):
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)
-        return Spec(**shared(config, size), windows=windows_by_type(config), **rotary_by_type(config, size))
+        return Spec(
+            **shared(config, size), windows=windows_by_type(config), **rotary_by_type(config, size)
+        )

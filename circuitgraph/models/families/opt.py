@@ -38,8 +38,11 @@ class OPT(Family):
             "word_embed_proj_dim",
         }
     )
-    irrelevant = frozenset({"activation_dropout", "attention_dropout", "dropout", "init_std", "layerdrop"})
-    # False norms the stream itself, after every sublayer (opt-350m): it is no sum of what the sublayers write.
+    irrelevant = frozenset(
+        {"activation_dropout", "attention_dropout", "dropout", "init_std", "layerdrop"}
+    )
+    # False norms the stream itself, after every sublayer (opt-350m): it is no sum of what the
+    # sublayers write.
     required = {"do_layer_norm_before": True}  # noqa: RUF012
     prefixes = ("model.decoder.", "decoder.")
     names = {  # noqa: RUF012
@@ -62,8 +65,9 @@ class OPT(Family):
         size = sizes({**config, "intermediate_size": config["ffn_dim"]})
         if config["word_embed_proj_dim"] not in (None, size["d_model"]):
             raise ModelError(
-                f"word_embed_proj_dim = {config['word_embed_proj_dim']} differs from hidden_size = {size['d_model']}: "
-                "embeddings that are projected to another size are not implemented."
+                f"word_embed_proj_dim = {config['word_embed_proj_dim']} differs from hidden_size = "
+                f"{size['d_model']}: embeddings that are projected to another size are not "
+                "implemented."
             )
         affine, bias = config["layer_norm_elementwise_affine"], config["enable_bias"]
         norm = NormSpec("layer", 1e-5, weight=affine, bias=affine)

@@ -1,4 +1,6 @@
-"""Phi 1, 1.5 and 2: attention and MLP in parallel behind one norm, some dimensions rotate, biases everywhere."""
+"""Phi 1, 1.5 and 2: attention and MLP in parallel behind one norm, some dimensions rotate, biases
+everywhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Phi 3, 3.5, 4 and 4-mini: Llama with fused projections, LongRoPE, and optionally one window and partial rotation."""
+"""Phi 3, 3.5, 4 and 4-mini: Llama with fused projections, LongRoPE, and optionally one window and
+partial rotation.
+"""
 
 from __future__ import annotations
 

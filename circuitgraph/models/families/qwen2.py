@@ -1,4 +1,6 @@
-"""Qwen 2, 2.5 and QwQ: Llama with biases of queries, keys and values, and optionally windows in the upper layers."""
+"""Qwen 2, 2.5 and QwQ: Llama with biases of queries, keys and values, and optionally windows in the
+upper layers.
+"""
 
 from __future__ import annotations
 

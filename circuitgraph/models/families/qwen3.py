@@ -26,7 +26,11 @@ QK_NORM_NAMES: dict[str, str | Rows] = {
 class Qwen3(Family):
     """Qwen3ForCausalLM."""
 
-    handled = SIZES | ROPE_FIELDS | {"attention_bias", "hidden_act", "layer_types", "rms_norm_eps", "sliding_window"}
+    handled = (
+        SIZES
+        | ROPE_FIELDS
+        | {"attention_bias", "hidden_act", "layer_types", "rms_norm_eps", "sliding_window"}
+    )
     irrelevant = WINDOW_SOURCES | {"attention_dropout"}
     names = NAMES | QK_NORM_NAMES
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import NAMES, SIZES, WINDOW_SOURCES, same_window, scales, sizes, whole_rotary
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    WINDOW_SOURCES,
+    same_window,
+    scales,
+    sizes,
+    whole_rotary,
+)
 from circuitgraph.models.families.mixtral import EXPERTS, TRAINING, experts
 from circuitgraph.models.families.qwen3 import QK_NORM_NAMES
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
@@ -18,9 +26,18 @@ class Qwen3Moe(Family):
         (SIZES - {"intermediate_size"})
         | ROPE_FIELDS
         | EXPERTS
-        | {"attention_bias", "hidden_act", "moe_intermediate_size", "norm_topk_prob", "rms_norm_eps", "sliding_window"}
+        | {
+            "attention_bias",
+            "hidden_act",
+            "moe_intermediate_size",
+            "norm_topk_prob",
+            "rms_norm_eps",
+            "sliding_window",
+        }
     )
-    irrelevant = TRAINING | WINDOW_SOURCES | {"intermediate_size"}  # which is of layers without experts
+    irrelevant = (
+        TRAINING | WINDOW_SOURCES | {"intermediate_size"}
+    )  # which is of layers without experts
     # Layers without experts among those with them: all layers of a `Spec` have the same parts.
     required = {"decoder_sparse_step": 1, "mlp_only_layers": []}  # noqa: RUF012
     names = {  # noqa: RUF012

@@ -1,6 +1,8 @@
-"""Rotary frequencies from a configuration, in the spelling of transformers 4 or 5, with every scaling it knows.
+"""Rotary frequencies from a configuration, in the spelling of transformers 4 or 5, with every
+scaling it knows.
 
-Formulas as in transformers' ``modeling_rope_utils.py``, in torch's float32 so that the numbers are the same to the
+Formulas as in transformers' ``modeling_rope_utils.py``, in torch's float32 so that the numbers are
+the same to the
 last bit: at position 4096 one bit of a frequency is 2e-4 radians.
 """
 
@@ -32,10 +34,24 @@ _KNOWN = {
     "dynamic": {"factor"},
     "llama3": {"factor", "high_freq_factor", "low_freq_factor", "original_max_position_embeddings"},
     "yarn": {
-        *("factor", "attention_factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow", "truncate"),
+        *(
+            "factor",
+            "attention_factor",
+            "mscale",
+            "mscale_all_dim",
+            "beta_fast",
+            "beta_slow",
+            "truncate",
+        ),
         "original_max_position_embeddings",
     },
-    "longrope": {"factor", "attention_factor", "short_factor", "long_factor", "original_max_position_embeddings"},
+    "longrope": {
+        "factor",
+        "attention_factor",
+        "short_factor",
+        "long_factor",
+        "original_max_position_embeddings",
+    },
 }
 
 
@@ -46,15 +62,24 @@ def rope_of(config: Config, d_head: int, *, layer_type: str | None = None) -> Ro
         ModelError: a kind of scaling, or a setting of it, that is not implemented.
     """
     given = _settings(config, layer_type)
-    kind, dims = given.get("rope_type", "default"), int(d_head * given.get("partial_rotary_factor", 1.0))
+    kind, dims = (
+        given.get("rope_type", "default"),
+        int(d_head * given.get("partial_rotary_factor", 1.0)),
+    )
     if kind not in _KINDS:
         raise ModelError(str(unknown_name("rope_type", kind, _KINDS)))
     unknown = set(given) - _KNOWN[kind] - {"rope_type", "rope_theta", "partial_rotary_factor"}
     unknown -= {"type"}  # transformers 4 kept the old spelling beside the new one
     if unknown:
-        raise ModelError(f"The {kind} rotary embedding has settings that are not known: {', '.join(sorted(unknown))}.")
+        raise ModelError(
+            f"The {kind} rotary embedding has settings that are not known: "
+            f"{', '.join(sorted(unknown))}."
+        )
     if dims < 2 or dims % 2:
-        raise ModelError(f"{dims} of {d_head} dimensions of each head would be rotated; it must be an even number.")
+        raise ModelError(
+            f"{dims} of {d_head} dimensions of each head would be rotated; it must be an even "
+            "number."
+        )
     return _KINDS[kind](given, dims, config["max_position_embeddings"])
 
 
@@ -136,7 +161,10 @@ def _yarn(given: dict[str, Any], dims: int, context: int) -> Rope:
     def dimension(turns: float) -> float:
         return dims * math.log(old / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low, high = (dimension(float(given.get(key) or usual)) for key, usual in (("beta_fast", 32), ("beta_slow", 1)))
+    low, high = (
+        dimension(float(given.get(key) or usual))
+        for key, usual in (("beta_fast", 32), ("beta_slow", 1))
+    )
     if given.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dims - 1)
@@ -144,18 +172,25 @@ def _yarn(given: dict[str, Any], dims: int, context: int) -> Rope:
     ramp = ((torch.arange(dims // 2, dtype=torch.float32) - low) / (high - low)).clamp(0, 1)
     waves = base ** (torch.arange(0, dims, 2).float() / dims)
     kept = 1 - ramp
-    return Rope(tuple((1.0 / (factor * waves) * (1 - kept) + 1.0 / waves * kept).tolist()), float(attention))
+    return Rope(
+        tuple((1.0 / (factor * waves) * (1 - kept) + 1.0 / waves * kept).tolist()), float(attention)
+    )
 
 
 def _longrope(given: dict[str, Any], dims: int, context: int) -> Rope:
-    """One list of stretches up to the original context, another for longer prompts (Ding et al. 2024)."""
+    """One list of stretches up to the original context, another for longer prompts (Ding et al.
+    2024).
+    """
     import torch
 
     old = given.get("original_max_position_embeddings", context)
     factor = given.get("factor", context / old)
     for key in ("short_factor", "long_factor"):
         if len(given[key]) != dims // 2:
-            raise ModelError(f"{key} has {len(given[key])} numbers, but {dims // 2} pairs of dimensions are rotated.")
+            raise ModelError(
+                f"{key} has {len(given[key])} numbers, but {dims // 2} pairs of dimensions are "
+                "rotated."
+            )
     attention = given.get("attention_factor")
     if attention is None:
         attention = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(old))

@@ -1,10 +1,19 @@
-"""SmolLM 3: Llama in which every fourth layer has no rotary positions, and only such layers may have a window."""
+"""SmolLM 3: Llama in which every fourth layer has no rotary positions, and only such layers may
+have a window.
+"""
 
 from __future__ import annotations
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import NAMES, SIZES, scales, sizes, whole_rotary, windows_by_type
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    scales,
+    sizes,
+    whole_rotary,
+    windows_by_type,
+)
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
@@ -16,7 +25,14 @@ class SmolLM3(Family):
     handled = (
         SIZES
         | ROPE_FIELDS
-        | {"attention_bias", "hidden_act", "layer_types", "mlp_bias", "no_rope_layers", "rms_norm_eps"}
+        | {
+            "attention_bias",
+            "hidden_act",
+            "layer_types",
+            "mlp_bias",
+            "no_rope_layers",
+            "rms_norm_eps",
+        }
         | {"sliding_window", "use_sliding_window"}
     )
     irrelevant = frozenset(
@@ -49,10 +65,14 @@ class SmolLM3(Family):
 
 
 def _rope_of_layer(config: Config) -> tuple[int | None, ...]:
-    """1 in ``no_rope_layers`` means that a layer does rotate; there may be more entries than layers."""
+    """1 in ``no_rope_layers`` means that a layer does rotate; there may be more entries than
+    layers.
+    """
     listed, n_layers = config["no_rope_layers"], config["num_hidden_layers"]
     if len(listed) < n_layers:
-        raise ModelError(f"no_rope_layers lists {len(listed)} layers, but num_hidden_layers = {n_layers}.")
+        raise ModelError(
+            f"no_rope_layers lists {len(listed)} layers, but num_hidden_layers = {n_layers}."
+        )
     return tuple(0 if rotates else None for rotates in listed[:n_layers])
 
 
@@ -61,7 +81,7 @@ def _windows(config: Config) -> tuple[int | None, ...]:
     windows = windows_by_type(config)
     if windows and not config["use_sliding_window"]:
         raise ModelError(
-            "layer_types has sliding layers, but use_sliding_window is false: transformers lets them slide in some of "
-            "its implementations of attention and not in others."
+            "layer_types has sliding layers, but use_sliding_window is false: transformers lets "
+            "them slide in some of its implementations of attention and not in others."
         )
     return windows

@@ -1,4 +1,6 @@
-"""StableLM: LayerNorm, partial rotation, gated MLP; in some, a norm of their own for each head's queries and keys."""
+"""StableLM: LayerNorm, partial rotation, gated MLP; in some, a norm of their own for each head's
+queries and keys.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""TransformerLens's HookedTransformer, versions 1 to 3: attention by head, all sizes and switches free.
+"""TransformerLens's HookedTransformer, versions 1 to 3: attention by head, all sizes and switches
+free.
 
 Its checkpoints are a state dict and a HookedTransformerConfig, not a folder in Hugging Face layout;
 `circuitgraph.models.lens` opens them.
@@ -91,21 +92,47 @@ _POSITIONS = ("standard", "rotary", "alibi")
 
 @family("transformer_lens")
 class TransformerLens(Family):
-    """HookedTransformer. W_Q, W_K and W_V are stored [head, d_model, d_head], W_O [head, d_head, d_model]."""
+    """HookedTransformer. W_Q, W_K and W_V are stored [head, d_model, d_head], W_O [head, d_head,
+    d_model].
+    """
 
     handled = frozenset({*_SIZES, *_DEFAULTS})
     irrelevant = frozenset(
         {
             # text to tokens
-            *("default_prepend_bos", "tokenizer_name", "tokenizer_prepends_bos", "trust_remote_code"),
+            *(
+                "default_prepend_bos",
+                "tokenizer_name",
+                "tokenizer_prepends_bos",
+                "trust_remote_code",
+            ),
             # initialisation and where the weights came from
-            *("init_mode", "init_weights", "seed", "model_name", "n_params", "decoder_start_token_id"),
+            *(
+                "init_mode",
+                "init_weights",
+                "seed",
+                "model_name",
+                "n_params",
+                "decoder_start_token_id",
+            ),
             *("from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value"),
             # hooks and devices
-            *("use_attn_in", "use_attn_result", "use_hook_mlp_in", "use_hook_tokens", "use_split_qkv_input"),
+            *(
+                "use_attn_in",
+                "use_attn_result",
+                "use_hook_mlp_in",
+                "use_hook_tokens",
+                "use_split_qkv_input",
+            ),
             *("ungroup_grouped_query_attention", "device", "n_devices"),
             # read only with settings that are refused below, or by other classes of TransformerLens
-            *("layer_norm_folding", "norm_topk_prob", "tie_word_embeddings", "train_seq_length", "uses_rms_norm"),
+            *(
+                "layer_norm_folding",
+                "norm_topk_prob",
+                "tie_word_embeddings",
+                "train_seq_length",
+                "uses_rms_norm",
+            ),
         }
     )
     required = {  # noqa: RUF012
@@ -166,7 +193,9 @@ class TransformerLens(Family):
             if not _is_a(config[name], kind) and not (config[name] is None and name in _NULLABLE):
                 problems.append(f"{name} = {config[name]!r}; it must be {kind.__name__}")
         if problems:
-            raise ModelError(list_problems("This is no configuration of a HookedTransformer:", problems))
+            raise ModelError(
+                list_problems("This is no configuration of a HookedTransformer:", problems)
+            )
 
     def spec(self, config: Config) -> Spec:
         c = _completed(config)
@@ -194,7 +223,9 @@ class TransformerLens(Family):
             **_positions(c, n_heads, types),
             attn_scales=_scales(c),
             attn_softcap=_cap(c["attn_scores_soft_cap"]),
-            windows=_windows(types, c["window_size"]) if causal else (),  # both ways means everywhere
+            windows=_windows(types, c["window_size"])
+            if causal
+            else (),  # both ways means everywhere
             causal=causal,
             unseen_token=c["masked_token"],
             clip_qkv=c["clip_qkv"],
@@ -210,18 +241,30 @@ def family_for(config: Config) -> Family:
     """The family as checkpoints of this configuration store it."""
     found, given = TransformerLens(), _completed(config)
     if given["n_key_value_heads"] is not None:
-        keys = {key: name for key, name in found.names.items() if key.startswith(("attention.k.", "attention.v."))}
-        found.names = {**found.names, **{key: str(name).replace("attn.", "attn._") for key, name in keys.items()}}
+        keys = {
+            key: name
+            for key, name in found.names.items()
+            if key.startswith(("attention.k.", "attention.v."))
+        }
+        found.names = {
+            **found.names,
+            **{key: str(name).replace("attn.", "attn._") for key, name in keys.items()},
+        }
     if given["positional_embedding_type"] == "alibi":  # the table is there, and nothing reads it
         found.buffers += r"|^pos_embed\.W_pos$"
-    if given["use_normalization_before_and_after"] and given["normalization_type"] is not None:  # `lens` looks at it
+    if (
+        given["use_normalization_before_and_after"] and given["normalization_type"] is not None
+    ):  # `lens` looks at it
         found.buffers += r"|\.attn\.b_O$"
     return found
 
 
 def _completed(config: Config) -> dict[str, Any]:
     """With TransformerLens's defaults, and whole numbers as floats where floats are meant."""
-    given = {name: float(v) if type(v) is int and _kind(name) is float else v for name, v in config.items()}
+    given = {
+        name: float(v) if type(v) is int and _kind(name) is float else v
+        for name, v in config.items()
+    }
     return {**_DEFAULTS, **given}
 
 
@@ -231,7 +274,9 @@ def _kind(name: str) -> type:
 
 
 def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value of JSON is of this type; a whole number is a float too, but no bool is a number."""
+    """Whether a value of JSON is of this type; a whole number is a float too, but no bool is a
+    number.
+    """
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, {float: (int, float), list: (list, tuple)}.get(kind, kind))
@@ -251,33 +296,43 @@ def _types(c: Config) -> tuple[str, ...]:
     types = tuple(c["attn_types"] or ())[: c["n_layers"]]
     if len(types) < c["n_layers"] or set(types) - {"local", "global"} or c["window_size"] is None:
         raise ModelError(
-            f"use_local_attn needs a window_size and 'local' or 'global' in attn_types for each of {c['n_layers']} "
-            f"layers; given are window_size = {c['window_size']!r} and attn_types = {c['attn_types']!r}."
+            "use_local_attn needs a window_size and 'local' or 'global' in attn_types for each of "
+            f"{c['n_layers']} layers; given are window_size = {c['window_size']!r} and attn_types = "
+            f"{c['attn_types']!r}."
         )
     return types
 
 
 def _check_sense(c: Config, n_heads: int) -> None:
     """Refuse what TransformerLens does not run either, and what a `Spec` cannot say."""
-    norm, positions, direction = c["normalization_type"], c["positional_embedding_type"], c["attention_dir"]
-    kv_heads, activation = c["n_key_value_heads"] or n_heads, None if c["attn_only"] else c["act_fn"]
+    norm, positions, direction = (
+        c["normalization_type"],
+        c["positional_embedding_type"],
+        c["attention_dir"],
+    )
+    kv_heads, activation = (
+        c["n_key_value_heads"] or n_heads,
+        None if c["attn_only"] else c["act_fn"],
+    )
     masked = c["masked_token"]
     refused = {
         f"normalization_type = {norm!r}; known are {_NORMS}": norm not in _NORMS,
-        f"positional_embedding_type = {positions!r}; known are {_POSITIONS}": positions not in _POSITIONS,
+        f"positional_embedding_type = {positions!r}; known are {_POSITIONS}": positions
+        not in _POSITIONS,
         f"attention_dir = {direction!r}; known are causal and bidirectional": (
             direction not in ("causal", "bidirectional")
         ),
         "act_fn is missing": activation is None and not c["attn_only"],
-        f"n_heads = {n_heads} is not a multiple of n_key_value_heads = {kv_heads}": n_heads % kv_heads != 0,
+        f"n_heads = {n_heads} is not a multiple of n_key_value_heads = {kv_heads}": n_heads
+        % kv_heads
+        != 0,
         f"d_vocab_out = {c['d_vocab_out']}": c["d_vocab_out"] != -1 and c["d_vocab_out"] < 1,
         "attn_scale = 0": c["use_attn_scale"] and c["attn_scale"] == 0,
         f"masked_token = {masked}; the vocabulary has {c['d_vocab']} tokens": (
             masked is not None and not 0 <= masked < c["d_vocab"]
         ),
-        f"original_architecture = {c['original_architecture']!r}, of which the norms lie elsewhere": (
-            c["original_architecture"] in _REARRANGED
-        ),
+        f"original_architecture = {c['original_architecture']!r}, of which the norms lie "
+        "elsewhere": (c["original_architecture"] in _REARRANGED),
         "attn_only with parallel_attn_mlp": c["attn_only"] and c["parallel_attn_mlp"],
         "act_fn = 'solu_ln' with gated_mlp": activation == "solu_ln" and c["gated_mlp"],
         "positional_embedding_type = 'alibi' with attention_dir = 'bidirectional'": (
@@ -292,7 +347,11 @@ def _check_sense(c: Config, n_heads: int) -> None:
         ),
     }
     if problems := [problem for problem, holds in refused.items() if holds]:
-        raise ModelError(list_problems("This HookedTransformer configuration has settings that are refused:", problems))
+        raise ModelError(
+            list_problems(
+                "This HookedTransformer configuration has settings that are refused:", problems
+            )
+        )
 
 
 def _norm(kind: str | None, c: Config, *, rms: bool = False) -> NormSpec | None:
@@ -322,7 +381,9 @@ def _positions(c: Config, n_heads: int, types: tuple[str, ...]) -> dict[str, Any
 
 
 def _rope(c: Config, *, local: bool) -> Rope:
-    """The rotary embedding of the layers of one type, of which TransformerLens scales some and not others."""
+    """The rotary embedding of the layers of one type, of which TransformerLens scales some and not
+    others.
+    """
     dims = c["d_head"] if c["rotary_dim"] is None else c["rotary_dim"]
     if dims > c["d_head"]:
         raise ModelError(f"rotary_dim = {dims} is larger than d_head = {c['d_head']}.")
@@ -336,7 +397,14 @@ def _rope(c: Config, *, local: bool) -> Rope:
             "original_max_position_embeddings": c["NTK_original_ctx_len"],
         }
     elif c["use_yarn_rope"] and not (local and c["yarn_global_attn_only"]):
-        names = ("factor", "attention_factor", "beta_fast", "beta_slow", "original_max_position_embeddings", "truncate")
+        names = (
+            "factor",
+            "attention_factor",
+            "beta_fast",
+            "beta_slow",
+            "original_max_position_embeddings",
+            "truncate",
+        )
         settings = {"rope_type": "yarn", **{name: c[f"yarn_{name}"] for name in names}}
     elif c["rotary_scaling_factor"] != 1.0 and not local:
         settings = {"rope_type": "linear", "factor": c["rotary_scaling_factor"]}
@@ -370,7 +438,9 @@ def _mlp(c: Config) -> dict[str, Any]:
     return {
         "d_mlp": 4 * c["d_model"] if c["d_mlp"] is None else c["d_mlp"],
         "mlp_bias": True,
-        "activation": "solu" if c["act_fn"] in ("solu", "solu_ln") else activation_named(c["act_fn"]),
+        "activation": "solu"
+        if c["act_fn"] in ("solu", "solu_ln")
+        else activation_named(c["act_fn"]),
         "gated": c["gated_mlp"],
         "hidden_norm": _norm(kind, c) if c["act_fn"] == "solu_ln" else None,
     }

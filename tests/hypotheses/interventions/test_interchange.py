@@ -1,4 +1,6 @@
-"""Interchange, necessity and expectations, of the right hypothesis and of one about a head that writes nothing."""
+"""Interchange, necessity and expectations, of the right hypothesis and of one about a head that
+writes nothing.
+"""
 
 import numpy as np
 import pytest
@@ -101,7 +103,9 @@ def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
     found = interchange(right, ["current"])
     assert found.n_defined == 0
     assert found.accuracy is None
-    asked = Expectation("interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Where("here", 1))
+    asked = Expectation(
+        "interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Where("here", 1)
+    )
     with pytest.raises(HypothesisError, match="says nothing"):
         judge(right, asked)
 

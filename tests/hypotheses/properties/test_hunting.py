@@ -1,4 +1,6 @@
-"""Hunts: what they find is the simplest there is, nothing compiles meanwhile, and the rate is measured apart."""
+"""Hunts: what they find is the simplest there is, nothing compiles meanwhile, and the rate is
+measured apart.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,17 @@ def test_a_failure_of_a_pair_is_a_minimal_pair(study: Study) -> None:
     prompt, donor = (line.split("'")[1] for line in found.detail.splitlines()[:2])
     assert len(prompt.split()) == 8  # no prompt is shorter
     assert len(donor.split()) in (9, 10)  # the function speaks of none below 9
-    assert set(donor.split()) <= {"apple", "arm", "bag", "ball", "bank", "bear", "bed", "bell", "bird"}
+    assert set(donor.split()) <= {
+        "apple",
+        "arm",
+        "bag",
+        "ball",
+        "bank",
+        "bear",
+        "bed",
+        "bell",
+        "bird",
+    }
     assert "the model says" in found.detail
 
 
@@ -95,7 +107,9 @@ def test_who_forgets_to_assert_is_understood(study: Study) -> None:
 
 
 @pytest.mark.parametrize(("allow", "held"), [(0.05, True), (0.02, False), (0.008, False)])
-def test_an_allowed_share_is_held_to_the_whole_interval(study: Study, allow: float, held: bool) -> None:
+def test_an_allowed_share_is_held_to_the_whole_interval(
+    study: Study, allow: float, held: bool
+) -> None:
     """About one prompt in 96 begins with the word; 0.02 lies inside the interval of the rate."""
 
     def is_apple(p: Any) -> bool:
@@ -136,7 +150,9 @@ def test_an_error_in_the_property_is_told_from_an_exception(study: Study) -> Non
         (lambda: None, "it asks for nothing"),
     ],
 )
-def test_what_it_cannot_be_given_is_refused(study: Study, function: Callable[..., Any], message: str) -> None:
+def test_what_it_cannot_be_given_is_refused(
+    study: Study, function: Callable[..., Any], message: str
+) -> None:
     with pytest.raises(HypothesisError, match=message):
         verdict_on(study, holds(study, function))
 
@@ -187,11 +203,15 @@ def test_a_hunt_climbs_and_the_others_do_not() -> None:
 def test_nothing_is_compiled_after_the_first_example(
     shipped: LanguageModel, kind: str, layer_1: int, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for other prompts, donors, lengths or edges, and not while shrinking; nor for another study of the model."""
+    """Not for other prompts, donors, lengths or edges, and not while shrinking; nor for another
+    study of the model.
+    """
     monkeypatch.setattr("circuitgraph.hypotheses.properties.rates.N_MEASURED", 64)
     warm, again = study_of(shipped), study_of(shipped, Claim(layer_1=layer_1))
     verdict_on(warm, declared(warm, kind, max_examples=1, **settings))
     with compilations() as compiled:
         found = verdict_on(again, declared(again, kind, max_examples=10, **settings))
     assert compiled == []
-    assert found.held == (kind == "behaviour"), "the wrong head was believed, so that nothing was shrunk"
+    assert found.held == (kind == "behaviour"), (
+        "the wrong head was believed, so that nothing was shrunk"
+    )

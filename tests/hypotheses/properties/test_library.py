@@ -1,4 +1,6 @@
-"""The library of properties: each holds of the right hypothesis and fails of a wrong one, for the reason it gives."""
+"""The library of properties: each holds of the right hypothesis and fails of a wrong one, for the
+reason it gives.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def quick_rates() -> Iterator[None]:
         yield
 
 
-def verdict(model: LanguageModel, kind: str, claim: Claim | None = None, **settings: Any) -> Verdict:
+def verdict(
+    model: LanguageModel, kind: str, claim: Claim | None = None, **settings: Any
+) -> Verdict:
     study = study_of(model, claim)
     return verdict_on(study, declared(study, kind, **settings))
 
@@ -83,12 +87,17 @@ def test_equality(shipped: LanguageModel) -> None:
 
 
 def test_equality_patches_the_claimed_path_alone(shipped: LanguageModel) -> None:
-    """``earlier`` enters the previous-token head only: what else reads A1 sees the prompt's own word."""
+    """``earlier`` enters the previous-token head only: what else reads A1 sees the prompt's own
+    word.
+    """
     study = study_of(shipped)
     equality = check(study, "equality", of="earlier", at_most=0.0)
     rng = np.random.default_rng(0)
     cases = [equality.draw(rng, prompt) for prompt in study.prompts(32)]
-    assert all(case.donor is not None and case.donor.token["A1"] == case.prompt.token["A1"] for case in cases)
+    assert all(
+        case.donor is not None and case.donor.token["A1"] == case.prompt.token["A1"]
+        for case in cases
+    )
     own = [Case(case.prompt, case.prompt) for case in cases]
     assert [f.drop for f in equality.findings(own)] == [0.0] * 32
     assert all(not f.failure for f in equality.findings(own))
@@ -183,7 +192,11 @@ def test_each_says_in_a_line_what_it_asserts() -> None:
 def test_all_that_is_wrong_with_a_property_is_said_at_once(shipped: LanguageModel) -> None:
     with pytest.raises(HypothesisError) as caught:
         verdict(shipped, "equality", atmost=1.0)
-    for part in ("Unknown setting 'atmost'", "it needs at_most=", "it takes of= one variable, not none"):
+    for part in (
+        "Unknown setting 'atmost'",
+        "it needs at_most=",
+        "it takes of= one variable, not none",
+    ):
         assert part in str(caught.value)
     with pytest.raises(UnknownNameError, match="copied"):
         verdict(shipped, "equality", of="copyed", at_most=1.0)

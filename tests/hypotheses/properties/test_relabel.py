@@ -23,7 +23,9 @@ def multitask() -> LanguageModel:
 
 
 def supply_of(model: LanguageModel, task: str) -> Supply:
-    return Supply(Study(Hypothesis("any", task=task, model=model.name), model, task_for(model, task)))
+    return Supply(
+        Study(Hypothesis("any", task=task, model=model.name), model, task_for(model, task))
+    )
 
 
 @pytest.mark.parametrize("task", ["induction", "ioi", "greater-than", "agreement"])

@@ -1,4 +1,6 @@
-"""What `run` gives, and that properties called for many prompts at once get the same as if called for one."""
+"""What `run` gives, and that properties called for many prompts at once get the same as if called
+for one.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def test_an_answer_is_what_the_model_computes(study: Study, runner: Runner) -> N
     prompts = study.prompts(40)  # more than one launch, of several lengths
     batch = study.batch(prompts).tokens
     positions = np.broadcast_to(np.arange(batch.mask.shape[1]), batch.mask.shape)
-    everywhere = np.asarray(study.model.transformer(*map(jnp.asarray, (batch.clean, batch.mask, positions))))
+    everywhere = np.asarray(
+        study.model.transformer(*map(jnp.asarray, (batch.clean, batch.mask, positions)))
+    )
     expected = everywhere[np.arange(40), batch.score_at]
     answers = runner.answers(prompts)
     np.testing.assert_allclose([a.logits for a in answers], expected, atol=2e-4)
@@ -44,7 +48,9 @@ def test_an_answer_is_what_the_model_computes(study: Study, runner: Runner) -> N
     difference = expected[np.arange(40), batch.answer] - expected[np.arange(40), batch.distractor]
     assert [a.metric for a in answers] == pytest.approx(difference.tolist(), abs=1e-3)
     others = np.delete(expected[0], batch.answer[0])
-    assert first.margin(frozenset([prompt.answer])) == pytest.approx(float(expected[0].max() - others.max()), abs=1e-3)
+    assert first.margin(frozenset([prompt.answer])) == pytest.approx(
+        float(expected[0].max() - others.max()), abs=1e-3
+    )
 
 
 def test_a_prompt_may_be_mere_text(study: Study, runner: Runner) -> None:
@@ -112,6 +118,10 @@ def test_too_long_a_prompt_is_refused(study: Study) -> None:
 
 
 def test_another_metric_is_the_hypothesis_own(study: Study, shipped: LanguageModel) -> None:
-    other = Study(Hypothesis("any", task="induction", model="induction-2l", metric="probability"), shipped, study.task)
+    other = Study(
+        Hypothesis("any", task="induction", model="induction-2l", metric="probability"),
+        shipped,
+        study.task,
+    )
     answer = Runner(Supply(other)).answers(study.prompts(1))[0]
     assert answer.metric == pytest.approx(answer.probability(answer.prompt.answer), rel=1e-4)

@@ -78,7 +78,9 @@ def test_every_grammar_has_a_strategy(task: str, simplest: str) -> None:
     roles = {frozenset(p.position) for p in study.prompts(200)}
     found = drawn(prompts(study))
     assert {frozenset(p.position) for p in found} <= roles
-    assert all(p.answer in p.right and p.ids == tuple(study.tokenizer.encode(p.text)) for p in found)
+    assert all(
+        p.answer in p.right and p.ids == tuple(study.tokenizer.encode(p.text)) for p in found
+    )
     assert find(prompts(study), lambda p: True).text == simplest
 
 
@@ -132,7 +134,9 @@ def test_where_is_obeyed_without_a_filter(shipped: LanguageModel) -> None:
         prompts(never)
 
 
-def test_an_unknown_variable_and_an_unknown_choice_are_named(study: Study, shipped: LanguageModel) -> None:
+def test_an_unknown_variable_and_an_unknown_choice_are_named(
+    study: Study, shipped: LanguageModel
+) -> None:
     with pytest.raises(UnknownNameError, match="succesor"):
         pairs(study, "succesor")
     other = study_of(shipped)

@@ -11,7 +11,17 @@ from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.language import Unclaimed
 from circuitgraph.hypotheses.program import classes
 from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
-from tests.hypotheses.arithmetic import Data, Graph, Part, Values, claim, digits, plain, rooted, scrubbed
+from tests.hypotheses.arithmetic import (
+    Data,
+    Graph,
+    Part,
+    Values,
+    claim,
+    digits,
+    plain,
+    rooted,
+    scrubbed,
+)
 
 N = 40_000
 APART = 3.3  # E|u - v| of two independent uniform digits: 99/30
@@ -22,7 +32,9 @@ Label = Callable[[Data], Values]
 
 def sampler(data: Data, unclaimed: Unclaimed = "joint") -> Sampler:
     codes = {name: classes(values) for name, values in {**data, "out": np.zeros(N, int)}.items()}
-    return Sampler(codes, 0, unclaimed, edges=lambda _: [("x", name) for name in ("A", "B", "x0", "x1")])
+    return Sampler(
+        codes, 0, unclaimed, edges=lambda _: [("x", name) for name in ("A", "B", "x0", "x1")]
+    )
 
 
 def errors(graph: Graph, root: Node, data: Data, donors: Donors, label: Label) -> Values:
@@ -88,12 +100,16 @@ def test_each_part_of_a_sum_carries_its_own_input(two: Data) -> None:
 
 @pytest.mark.parametrize("unclaimed", ["joint", "everywhere", "separate"])
 def test_a_part_that_is_not_claimed_is_random(two: Data, unclaimed: Unclaimed) -> None:
-    found = loss(SEPARATE, claim("C", "out", claim("A", "x0")), two, label_separate, unclaimed=unclaimed)
+    found = loss(
+        SEPARATE, claim("C", "out", claim("A", "x0")), two, label_separate, unclaimed=unclaimed
+    )
     assert about(found, 3 * APART)
 
 
 def test_a_part_that_is_not_claimed_stays_if_it_is_to_be_kept(two: Data) -> None:
-    assert not loss(SEPARATE, claim("C", "out", claim("A", "x0")), two, label_separate, unclaimed="keep").any()
+    assert not loss(
+        SEPARATE, claim("C", "out", claim("A", "x0")), two, label_separate, unclaimed="keep"
+    ).any()
 
 
 def test_an_input_on_two_paths_is_resampled_on_each_by_itself(two: Data) -> None:
@@ -113,7 +129,9 @@ def test_without_treeification_that_would_come_out_as_0_or_as_twice_too_much(two
 
 def test_claiming_one_of_two_ways_makes_the_other_random(two: Data) -> None:
     graph = {**SEPARATE, "B": Part(("x0",), lambda x: 3 * x)}
-    assert about(loss(graph, claim("C", "out", claim("A", "x0")), two, lambda d: 5 * d["x0"]), 3 * APART)
+    assert about(
+        loss(graph, claim("C", "out", claim("A", "x0")), two, lambda d: 5 * d["x0"]), 3 * APART
+    )
 
 
 @pytest.mark.parametrize(("shared", "expected"), [(False, APART), (True, 0.0)])
@@ -194,4 +212,6 @@ def test_a_root_without_condition_is_an_output_shuffled_against_the_labels(two: 
     found = errors(SEPARATE, root, two, donors, label_separate)
     values = label_separate(two)
     assert about(found, np.abs(np.subtract.outer(values[:100], values[:100])).mean())
-    assert np.array_equal(np.unique(scrubbed(SEPARATE, root, donors.inputs, two)), np.unique(values))
+    assert np.array_equal(
+        np.unique(scrubbed(SEPARATE, root, donors.inputs, two)), np.unique(values)
+    )

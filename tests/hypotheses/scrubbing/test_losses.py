@@ -24,7 +24,15 @@ def losses() -> Losses:
     rng = np.random.default_rng(0)
     model, room = rng.normal(size=N), 4 + rng.random(N)
     scrubbed = model + room / 4
-    return Losses({MODEL: model, RANDOM_PROMPTS: model + room, SCRUBBED: scrubbed, OTHER: scrubbed + room / 2}, 0)
+    return Losses(
+        {
+            MODEL: model,
+            RANDOM_PROMPTS: model + room,
+            SCRUBBED: scrubbed,
+            OTHER: scrubbed + room / 2,
+        },
+        0,
+    )
 
 
 def test_the_model_recovers_all_and_the_zero_point_nothing(losses: Losses) -> None:
@@ -54,7 +62,9 @@ def test_the_standard_error_is_that_of_a_ratio_of_means() -> None:
     found = Losses({MODEL: model, RANDOM_PROMPTS: nothing, SCRUBBED: scrubbed}, 0)
     assert found.standard_error(SCRUBBED) == pytest.approx(scrubbed.std() / np.sqrt(N), rel=0.1)
     interval = found.recovered(SCRUBBED)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * scrubbed.std() / np.sqrt(N), rel=0.15)
+    assert interval.high - interval.low == pytest.approx(
+        2 * 1.96 * scrubbed.std() / np.sqrt(N), rel=0.15
+    )
 
 
 def test_a_model_that_does_no_better_than_chance_has_nothing_to_recover(losses: Losses) -> None:
@@ -82,7 +92,11 @@ def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
 def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_can_be() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(3, size=50), rng.integers(4, size=50)
-    found = exchanged({"a": a, "copy": a + 7, "b": b, "copy of b": b, "out": a}, ["a", "copy", "b", "copy of b"], 0)
+    found = exchanged(
+        {"a": a, "copy": a + 7, "b": b, "copy of b": b, "out": a},
+        ["a", "copy", "b", "copy of b"],
+        0,
+    )
     assert found is not None
     assert all(np.array_equal(classes(found[name]), classes(b)) for name in ("a", "copy"))
     assert all(np.array_equal(classes(found[name]), classes(a)) for name in ("b", "copy of b"))
@@ -108,8 +122,13 @@ def test_random_functions_have_classes_of_the_same_sizes() -> None:
 
 def compared(name: str, mean: float, low: float) -> ComparedRecord:
     """A rival that recovers ``mean``, and is behind by at least ``low``."""
-    here, behind = Interval(mean=mean, low=mean, high=mean), Interval(mean=low + 0.1, low=low, high=low + 0.2)
-    return ComparedRecord(name=name, loss=here, recovered=here, standard_error=0, accuracy=here, difference=behind)
+    here, behind = (
+        Interval(mean=mean, low=mean, high=mean),
+        Interval(mean=low + 0.1, low=low, high=low + 0.2),
+    )
+    return ComparedRecord(
+        name=name, loss=here, recovered=here, standard_error=0, accuracy=here, difference=behind
+    )
 
 
 GOOD = Interval(mean=0.98, low=0.97, high=0.99)
@@ -125,8 +144,8 @@ def test_the_verdict_names_the_best_of_its_rivals() -> None:
     held, line = judged("induction", GOOD, rivals, [compared("random", -0.001, 0.9)])
     assert held
     assert line == (
-        "induction: 0.98 of the loss recovered [0.97, 0.99]; best rival 0.21 ('no previous-token head'), "
-        "best null 0.00 ('random'): not refuted"
+        "induction: 0.98 of the loss recovered [0.97, 0.99]; best rival 0.21 ('no previous-token "
+        "head'), best null 0.00 ('random'): not refuted"
     )
 
 
@@ -139,7 +158,9 @@ def test_a_rival_or_a_null_that_is_not_behind_for_certain_refutes() -> None:
 
 
 def test_with_most_prompts_their_own_donors_nothing_is_shown() -> None:
-    few = ClassesRecord(variable="v", n_classes=9, smallest=1, mean=2, singletons=10, effective_donors=1.5)
+    few = ClassesRecord(
+        variable="v", n_classes=9, smallest=1, mean=2, singletons=10, effective_donors=1.5
+    )
     assert untested([few, few.model_copy(update={"variable": "w", "singletons": 9})]) == ["v"]
     held, line = judged("h", GOOD, [], [], ["v"])
     assert not held
@@ -156,9 +177,14 @@ def test_recovering_nothing_refutes() -> None:
 
 
 def test_notes_tell_of_cancellation_and_of_prompts_that_are_their_own_donors() -> None:
-    few = ClassesRecord(variable="v", n_classes=9, smallest=1, mean=2, singletons=3, effective_donors=1.5)
+    few = ClassesRecord(
+        variable="v", n_classes=9, smallest=1, mean=2, singletons=3, effective_donors=1.5
+    )
     singletons, cancels = notes([few], GOOD, 0.4)
-    assert singletons == "prompts that share their value with no other, and can only be their own donors: 3 (v)"
+    assert (
+        singletons
+        == "prompts that share their value with no other, and can only be their own donors: 3 (v)"
+    )
     assert "prompts change by 40% of the loss to recover, their mean by 2% only" in cancels
     few = few.model_copy(update={"singletons": 0})
     assert notes([few], Interval(mean=0.7, low=0.6, high=0.8), 0.4) == []

@@ -1,4 +1,6 @@
-"""Donors: they agree with the parent, are uniform in their class, and depend on names and numbers alone."""
+"""Donors: they agree with the parent, are uniform in their class, and depend on names and numbers
+alone.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def test_a_childs_donor_agrees_with_its_parents_datum_and_not_with_the_reference
     assert np.array_equal(drawn.datum[ROOT.path], references)
     for node, parent in ((A, ROOT), (B, ROOT), (D, A)):
         assert np.array_equal(
-            known[node.variable][drawn.datum[node.path]], known[node.variable][drawn.datum[parent.path]]
+            known[node.variable][drawn.datum[node.path]],
+            known[node.variable][drawn.datum[parent.path]],
         )
     agree = (known["d"][drawn.datum[D.path]] == known["d"]).mean()
     assert 0.2 < agree < 0.5, "a grandchild agrees with the reference by chance alone, here 1 in 3"
@@ -118,13 +121,19 @@ def test_policies_for_what_is_unclaimed() -> None:
         for policy in ("joint", "everywhere", "separate", "keep")
     }
     assert np.array_equal(fed(drawn["everywhere"], ROOT), fed(drawn["everywhere"], A))
-    assert all(np.array_equal(fed(drawn["keep"], node), drawn["keep"].datum[node.path]) for node in (ROOT, A))
+    assert all(
+        np.array_equal(fed(drawn["keep"], node), drawn["keep"].datum[node.path])
+        for node in (ROOT, A)
+    )
     separate = drawn["separate"].inputs[A.path]
     assert isinstance(separate, dict)
     assert list(separate) == edges
     assert len({found.tobytes() for found in separate.values()}) == len(edges)
     for policy in drawn:
-        assert all(np.array_equal(drawn[policy].datum[p], found) for p, found in drawn["joint"].datum.items())
+        assert all(
+            np.array_equal(drawn[policy].datum[p], found)
+            for p, found in drawn["joint"].datum.items()
+        )
 
 
 def test_modes_of_single_nodes() -> None:
@@ -156,9 +165,13 @@ def test_how_much_a_variable_leaves_open() -> None:
 
 
 def test_a_variable_that_tells_every_prompt_from_every_other_is_refused() -> None:
-    with pytest.raises(HypothesisError, match=r"'a' has another value on each of the 600 prompts.*coarser"):
+    with pytest.raises(
+        HypothesisError, match=r"'a' has another value on each of the 600 prompts.*coarser"
+    ):
         Sampler({**codes(), "a": np.arange(N)}).draw(ROOT, np.arange(N))
-    with pytest.raises(HypothesisError, match=r"'[ab]' and the places of their roles.*align='role'"):
+    with pytest.raises(
+        HypothesisError, match=r"'[ab]' and the places of their roles.*align='role'"
+    ):
         Sampler(codes(), layouts=np.arange(N)).draw(ROOT, np.arange(N))
 
 

@@ -1,4 +1,6 @@
-"""Scrubbing of the shipped model: what is true survives, what is wrong is refuted, and the record says all of it."""
+"""Scrubbing of the shipped model: what is true survives, what is wrong is refuted, and the record
+says all of it.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def test_losses_stand_in_the_order_that_they_must(found: ScrubRecord) -> None:
     assert found.loss_model.mean < found.loss_scrubbed.mean < found.loss_random.mean
     assert found.accuracy_model.mean > found.accuracy_scrubbed.mean > found.accuracy_random.mean
     room = found.loss_random.mean - found.loss_model.mean
-    assert found.recovered.mean == pytest.approx((found.loss_random.mean - found.loss_scrubbed.mean) / room)
+    assert found.recovered.mean == pytest.approx(
+        (found.loss_random.mean - found.loss_scrubbed.mean) / room
+    )
     assert found.deviation.mean >= found.loss_scrubbed.mean - found.loss_model.mean
     assert found.worst_decile.mean > found.deviation.mean
 
@@ -113,7 +117,10 @@ def test_one_draw_is_shown_and_agrees_with_the_claims(found: ScrubRecord, study:
     donors = {tuple(node.path): prompts[node.donor] for node in found.nodes}
     assert len({node.donor for node in found.nodes}) == len(found.nodes)
     for node in found.nodes[1:]:
-        both = [study.program.values(donors[path])[node.variable] for path in (tuple(node.path), tuple(node.path[:-1]))]
+        both = [
+            study.program.values(donors[path])[node.variable]
+            for path in (tuple(node.path), tuple(node.path[:-1]))
+        ]
         assert both == [node.value, node.value]
     assert all((node.others is None) == node.site.startswith("embed") for node in found.nodes)
     assert all(node.others in prompts for node in found.nodes if node.others is not None)
@@ -132,12 +139,19 @@ def test_classes_and_splits_count_the_prompts(found: ScrubRecord, evidence: Evid
 
 
 def test_the_record_says_what_was_run(found: ScrubRecord, evidence: Evidence) -> None:
-    assert (found.n, found.metric, found.unclaimed, found.align) == (N, "logit_difference", "joint", "role")
+    assert (found.n, found.metric, found.unclaimed, found.align) == (
+        N,
+        "logit_difference",
+        "joint",
+        "role",
+    )
     assert found.file == Path(evidence.study.hypothesis.declared.file).name
     assert found.file_sha256 is not None
     assert found.task.prompts_sha256 == evidence.batch.tokens.fingerprint
     assert found.cost.n_trees == 2 + 1 + 1 + 3 + 12
-    assert N * (19 + 6) < found.cost.n_values < N * 4 * 19  # outputs and at least one tree; without sharing 98 values
+    assert (
+        N * (19 + 6) < found.cost.n_values < N * 4 * 19
+    )  # outputs and at least one tree; without sharing 98 values
     assert ScrubRecord.model_validate_json(found.model_dump_json()) == found
 
 
@@ -152,15 +166,25 @@ def test_the_same_seed_gives_the_same_record(found: ScrubRecord, study: Study) -
 def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evidence) -> None:
     ready = Scrub.of(evidence)
     paths = [node.path for node in ready.root.walk()]
-    donors = ready.sampler.draw(ready.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths)
+    donors = ready.sampler.draw(
+        ready.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths
+    )
     found = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
     assert np.array_equal(found.values, evidence.plain.values)
 
 
-def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(evidence: Evidence) -> None:
+def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
+    evidence: Evidence,
+) -> None:
     ready, order = Scrub.of(evidence), np.random.default_rng(0).permutation(N)[:50]
     whole, some = (
-        run_tree(evidence.pool, ready.root, r, ready.sampler.draw(ready.root, r).inputs, [evidence.metric]).values
+        run_tree(
+            evidence.pool,
+            ready.root,
+            r,
+            ready.sampler.draw(ready.root, r).inputs,
+            [evidence.metric],
+        ).values
         for r in (np.arange(N), order)
     )
     assert np.allclose(whole[:, order], some, atol=1e-4)
@@ -177,7 +201,9 @@ def test_a_rival_that_is_right_refutes() -> None:
 
 
 @pytest.mark.parametrize("unclaimed", ["everywhere", "separate", "keep"])
-def test_other_policies_for_what_is_unclaimed(evidence: Evidence, found: ScrubRecord, unclaimed: str) -> None:
+def test_other_policies_for_what_is_unclaimed(
+    evidence: Evidence, found: ScrubRecord, unclaimed: str
+) -> None:
     other = Evidence(asked(evidence.study, None, unclaimed, None), N)
     other.pool = evidence.pool
     ready = Scrub.of(other)
@@ -197,7 +223,9 @@ def test_align_index_takes_donors_of_the_same_layout_only(study: Study, found: S
     assert exact.other_layout == 0
     assert exact.loss_random == found.loss_random
     assert not exact.held, "hardly a prompt has a donor but itself"
-    assert "not shown, most prompts have no donor but themselves for copied, current" in exact.verdict
+    assert (
+        "not shown, most prompts have no donor but themselves for copied, current" in exact.verdict
+    )
     assert "their own donors" in exact.notes[0]
 
 
@@ -233,7 +261,9 @@ def test_the_edges_of_a_site_are_those_of_the_graph(study: Study) -> None:
         found = edges(study.graph, site)
         readers = [f"{site.node}<{i}>" if i in ATTENTION_INPUTS else site.node for i in site.inputs]
         names = {e for e in study.graph.edges if e.split("->")[1] in readers}
-        assert {f"{w}->{site.node}<{i}>" if i != "x" else f"{w}->{site.node}" for i, w in found} == names
+        assert {
+            f"{w}->{site.node}<{i}>" if i != "x" else f"{w}->{site.node}" for i, w in found
+        } == names
 
 
 def test_what_cannot_be_scrubbed_is_refused(study: Study) -> None:
@@ -258,7 +288,9 @@ def test_what_cannot_be_scrubbed_is_refused(study: Study) -> None:
 def test_a_variable_that_tells_all_prompts_apart_is_refused() -> None:
     h = induction()
     h.rival("the whole prompt", seen_before=lambda p: p.text)
-    with pytest.raises(HypothesisError, match="'seen_before' has another value on each of the 256 prompts"):
+    with pytest.raises(
+        HypothesisError, match="'seen_before' has another value on each of the 256 prompts"
+    ):
         scrub(Study.open(h), n=N)
 
 

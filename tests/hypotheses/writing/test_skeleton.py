@@ -1,4 +1,6 @@
-"""Skeletons: a circuit's nodes as variables, at roles that were measured, as a file that only lacks functions."""
+"""Skeletons: a circuit's nodes as variables, at roles that were measured, as a file that only lacks
+functions.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def text(measured: MeasuredRoles) -> str:
     return skeleton(load_circuit(CIRCUIT), measured, task="induction", model="induction-2l")
 
 
-def test_it_finds_the_sites_and_routes_of_the_hypothesis_that_is_shipped(text: str, tmp_path: Path) -> None:
+def test_it_finds_the_sites_and_routes_of_the_hypothesis_that_is_shipped(
+    text: str, tmp_path: Path
+) -> None:
     found, known = load_text(tmp_path, text), load_hypotheses(SHIPPED / "induction.py")[0]
     site_of = [{v.name: v.sites[0] for v in h.variables} for h in (found, known)]
     wired = [
@@ -65,7 +69,11 @@ def test_only_its_functions_are_left_to_write(
         f"`{name}` is still `...`: say what it computes" for name in ("a0_h3", "a1_h6", "answer")
     ]
     filled = text
-    for body in ("return embed_A1", "return embed_B1 if embed_A2 == a0_h3 else None", "return a1_h6"):
+    for body in (
+        "return embed_A1",
+        "return embed_B1 if embed_A2 == a0_h3 else None",
+        "return a1_h6",
+    ):
         filled = filled.replace("\n    ...", f"\n    {body}", 1)
     assert problems_of(Study(load_text(tmp_path, filled), shipped, measured.task)) == []
 
@@ -82,7 +90,9 @@ def test_it_says_what_is_known(text: str, measured: MeasuredRoles) -> None:
 
 
 def test_costs_are_shares_of_all_that_the_prompt_says(measured: MeasuredRoles) -> None:
-    """Swapping every position is another prompt, which knows nothing of the answer: the scale of the other costs."""
+    """Swapping every position is another prompt, which knows nothing of the answer: the scale of
+    the other costs.
+    """
     assert measured._mean({}) > 15 > 2 > abs(measured._mean({"embed": ()}))
 
 
@@ -118,7 +128,12 @@ def test_without_roles_there_is_a_placeholder(tmp_path: Path) -> None:
     head = next(v for v in record.variables if v.name == "a1_h1")
     assert head.routes == {"q": ["m0"], "k": ["m0"], "v": ["embed_ROLE"]}
     assert (record.task, record.model) == ("ioi", 'it\'s "mine"\\')
-    assert [p.message.split("`")[1] for p in text_problems(found)] == ["a0_h0", "m0", "a1_h1", "answer"]
+    assert [p.message.split("`")[1] for p in text_problems(found)] == [
+        "a0_h0",
+        "m0",
+        "a1_h1",
+        "answer",
+    ]
 
 
 def test_grouped_key_value_heads_feed_every_head_of_their_group(tmp_path: Path) -> None:
@@ -135,22 +150,30 @@ def test_two_roles_of_one_token_are_not_both_read(measured: MeasuredRoles) -> No
     """A role that doubles another would be claimed twice."""
     doubled = MeasuredRoles(measured.model, measured.task, "logit_difference")
     doubled.names = (*measured.names, "B1 again")
-    doubled.places = np.concatenate([measured.places, measured.places[:, [measured.names.index("B1")]]], axis=1)
+    doubled.places = np.concatenate(
+        [measured.places, measured.places[:, [measured.names.index("B1")]]], axis=1
+    )
     doubled._costs = {"embed": {"A1": 1.0, "B1": 1.0, "A2": 1.0, "B1 again": 1.0}}
     assert doubled.read("a1.h6", "A2", "embed") == ["B1"]
 
 
-def test_what_leads_nowhere_or_has_no_roles_is_refused(shipped: LanguageModel, tmp_path: Path) -> None:
+def test_what_leads_nowhere_or_has_no_roles_is_refused(
+    shipped: LanguageModel, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="Nothing in this circuit leads"):
         skeleton(Circuit.of(Graph(1, 1), ["embed->a0.h0<v>"]), NoRoles(), task="t", model="m")
     file = tmp_path / "pairs.jsonl"
     task = load_task("induction", shipped, seed=0)
     pairs = [pair for split in SPLITS for pair in task.pairs(5, split)]
-    lines = [json.dumps({"clean": p.clean, "corrupted": p.corrupted, "answer": p.answer}) for p in pairs]
+    lines = [
+        json.dumps({"clean": p.clean, "corrupted": p.corrupted, "answer": p.answer}) for p in pairs
+    ]
     file.write_text("\n".join(lines))
     bare = load_task(file, shipped)
     assert isinstance(bare, PairsTask)
-    assert MeasuredRoles(shipped, bare, "log_probability").last == "end"  # which each prompt of a file has
+    assert (
+        MeasuredRoles(shipped, bare, "log_probability").last == "end"
+    )  # which each prompt of a file has
     bare._pairs = [replace(pair, roles={}) for pair in bare._pairs]
     with pytest.raises(DataError, match="no role in common"):
         MeasuredRoles(shipped, bare, "log_probability")

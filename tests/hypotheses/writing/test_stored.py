@@ -24,9 +24,14 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_siz
 ROLES = st.lists(st.sampled_from(["A1", "B1", "S1", "a.ones", "end", "o'clock"]), max_size=2)
 NUMBERS = st.integers(0, 12)
 PLAIN: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(TEXTS.filter(lambda t: t != "$site"), inner, max_size=2)
+        st.lists(inner, max_size=2)
+        | st.dictionaries(TEXTS.filter(lambda t: t != "$site"), inner, max_size=2)
     ),
     max_leaves=4,
 )
@@ -43,12 +48,15 @@ NODES = {
 }
 
 
-# Strategies give plain data only: what checks types in these tests rolls dice, which strategies must not.
+# Strategies give plain data only: what checks types in these tests rolls dice, which strategies
+# must not.
 @st.composite
 def sites(draw: st.DrawFn, *kinds: str) -> str:
     kind = draw(st.sampled_from(kinds or ("embed", "head", "mlp", "neuron", "feature")))
     roles = draw(ROLES)
-    return NODES[kind].format(draw(NUMBERS), draw(NUMBERS)) + (f"@{'+'.join(roles)}" if roles else "")
+    return NODES[kind].format(draw(NUMBERS), draw(NUMBERS)) + (
+        f"@{'+'.join(roles)}" if roles else ""
+    )
 
 
 def function(name: str, parents: list[str], body: str) -> str:
@@ -76,15 +84,25 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     for i, name in enumerate(names):
         parents = draw(st.lists(st.sampled_from(names[:i]), unique=True)) if i else []
         output, routed = name == names[-1], draw(st.booleans())
-        at = [draw(sites("logits"))] if output else draw(st.lists(sites("head") if routed else sites(), max_size=2))
-        routes = {i: draw(st.lists(st.sampled_from(parents), min_size=1)) for i in ATTENTION_INPUTS} if parents else {}
+        at = (
+            [draw(sites("logits"))]
+            if output
+            else draw(st.lists(sites("head") if routed else sites(), max_size=2))
+        )
+        routes = (
+            {i: draw(st.lists(st.sampled_from(parents), min_size=1)) for i in ATTENTION_INPUTS}
+            if parents
+            else {}
+        )
         variables.append(
             {
                 "name": name,
                 "parents": parents,
                 "sites": at,
                 "routes": routes if routed and not output else {},
-                "through": {p: draw(sites("head", "mlp")) for p in parents[:1] if draw(st.booleans())},
+                "through": {
+                    p: draw(sites("head", "mlp")) for p in parents[:1] if draw(st.booleans())
+                },
                 "role": "output" if output else draw(TEXTS),
                 "together": not output and draw(st.booleans()),
                 "source": function(name, parents, draw(BODIES)),
@@ -125,20 +143,36 @@ def others(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
         {
             "name": draw(TEXTS),
             "drop": draw(some),
-            "move": {names[0]: draw(st.lists(sites(), min_size=1, max_size=2))} if draw(st.booleans()) else {},
-            "replace": {names[-1]: draw(LAMBDAS | st.just(f"def other{i}(p):\n    return {i}"))} if i else {},
+            "move": {names[0]: draw(st.lists(sites(), min_size=1, max_size=2))}
+            if draw(st.booleans())
+            else {},
+            "replace": {names[-1]: draw(LAMBDAS | st.just(f"def other{i}(p):\n    return {i}"))}
+            if i
+            else {},
         }
         for i in range(draw(st.integers(0, 2)))
     ]
-    shared = {"allow": draw(st.floats(0, 0.5)), "max_examples": draw(st.none() | NUMBERS), "exceptions": draw(ROLES)}
+    shared = {
+        "allow": draw(st.floats(0, 0.5)),
+        "max_examples": draw(st.none() | NUMBERS),
+        "exceptions": draw(ROLES),
+    }
     about = draw(some)
     title = " ".join(["equality", *(["of " + "+".join(about)] if about else [])])
     found = [
         {"name": title, "kind": "equality", "of": about, "settings": draw(SETTINGS)} | shared,
-        {"name": "law", "kind": draw(st.sampled_from(["holds", "never"])), "source": function("law", ["p"], "pass")}
+        {
+            "name": "law",
+            "kind": draw(st.sampled_from(["holds", "never"])),
+            "source": function("law", ["p"], "pass"),
+        }
         | shared,
     ]
-    return {"expectations": expectations, "rivals": rivals, "properties": found[: draw(st.integers(0, 2))]}
+    return {
+        "expectations": expectations,
+        "rivals": rivals,
+        "properties": found[: draw(st.integers(0, 2))],
+    }
 
 
 def again(record: HypothesisRecord) -> HypothesisRecord:
@@ -237,8 +271,14 @@ DAMAGED = {
     "not JSON": (lambda c: "{", "cannot be read as JSON"),
     "newer": (lambda c: c | {"schema_version": 99}, "schema version 99"),
     "unknown field": (lambda c: c | {"colour": 3}, "colour"),
-    "another output": (lambda c: c | {"output": "nobody"}, "the output 'nobody' is not the name of one variable"),
-    "site": (lambda c: c["variables"][0].update(sites=["a0.h3<q>@B1"]), "is an input of a node, not a site"),
+    "another output": (
+        lambda c: c | {"output": "nobody"},
+        "the output 'nobody' is not the name of one variable",
+    ),
+    "site": (
+        lambda c: c["variables"][0].update(sites=["a0.h3<q>@B1"]),
+        "is an input of a node, not a site",
+    ),
     "role": (lambda c: c["variables"][0].update(sites=["a0.h3@"]), "names no role after its '@'"),
     "parents": (
         lambda c: c["variables"][3].update(parents=["current"]),
@@ -272,7 +312,9 @@ def test_reading_a_record_executes_nothing(tmp_path: Path) -> None:
     content = json.loads(stored(load_text(tmp_path, INDUCTION)).to_json())
     mark = tmp_path / "executed"
     content["support"] = f"open({str(mark)!r}, 'w')"
-    content["variables"][3]["source"] = f"def seen_before(earlier, *, x=open({str(mark)!r}, 'w')):\n    pass"
+    content["variables"][3]["source"] = (
+        f"def seen_before(earlier, *, x=open({str(mark)!r}, 'w')):\n    pass"
+    )
     source_of(HypothesisRecord.from_json(json.dumps(content)))
     assert not mark.exists()
 
@@ -281,7 +323,10 @@ def test_what_cannot_be_stored(tmp_path: Path) -> None:
     hypothesis = load_text(tmp_path, INDUCTION + "\nH.settings['x'] = {1, 2}\n")
     with pytest.raises(HypothesisError, match=r"settings .* cannot be stored"):
         stored(hypothesis)
-    made = load_text(tmp_path, INDUCTION + "\nfrom functools import partial\nH.rival('r', earlier=partial(len))\n")
+    made = load_text(
+        tmp_path,
+        INDUCTION + "\nfrom functools import partial\nH.rival('r', earlier=partial(len))\n",
+    )
     with pytest.raises(HypothesisError, match="write it in a file, as a def or a lambda"):
         stored(made)
     with pytest.raises(HypothesisError, match="has no output"):

@@ -1,4 +1,5 @@
-"""The model is said to be sure of its answer on every prompt of up to 16 words: true of nearly all, not of all.
+"""The model is said to be sure of its answer on every prompt of up to 16 words: true of nearly all,
+not of all.
 
 Refuted by: holds[is_always_sure]
 """

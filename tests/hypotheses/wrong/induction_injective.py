@@ -1,4 +1,5 @@
-"""A variable that is different on every prompt: each donor is the prompt itself, and anything would hold.
+"""A variable that is different on every prompt: each donor is the prompt itself, and anything would
+hold.
 
 Refuted by: program
 """

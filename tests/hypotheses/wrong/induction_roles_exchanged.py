@@ -1,4 +1,5 @@
-"""The first-layer head at B1 is said to carry B itself, and the second layer to copy what it carries. True on paper.
+"""The first-layer head at B1 is said to carry B itself, and the second layer to copy what it
+carries. True on paper.
 
 Refuted by: expect[loss_recovered >= 0.8]
 """

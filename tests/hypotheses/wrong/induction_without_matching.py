@@ -1,6 +1,8 @@
-"""What follows the first A is said to be copied from B1, whatever tells the head where B1 is. True on paper.
+"""What follows the first A is said to be copied from B1, whatever tells the head where B1 is. True
+on paper.
 
-With the joint policy it would not be refuted: both the query and the keys then come from one other prompt, whose own
+With the joint policy it would not be refuted: both the query and the keys then come from one other
+prompt, whose own
 words match, at places that stand for the same roles.
 
 Refuted by: expect[loss_recovered >= 0.8]
@@ -8,7 +10,9 @@ Refuted by: expect[loss_recovered >= 0.8]
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits
 
-H = Hypothesis("induction without matching", task="induction", model="induction-2l", unclaimed="separate")
+H = Hypothesis(
+    "induction without matching", task="induction", model="induction-2l", unclaimed="separate"
+)
 
 
 @H.var(at=embed @ "B1")

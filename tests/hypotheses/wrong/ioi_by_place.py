@@ -1,4 +1,5 @@
-"""The S-inhibition head is said to carry which place's name comes again. True on paper, and near what GPT-2 does.
+"""The S-inhibition head is said to carry which place's name comes again. True on paper, and near
+what GPT-2 does.
 
 What is inhibited then is somebody who is not there, and the loss gets better than the model's own.
 

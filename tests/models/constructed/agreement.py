@@ -24,7 +24,8 @@ class Agreement:
     """A truth and a finding.
 
     Attributes:
-        kept: the least effect of a kept edge, ``removed``: the greatest of a removed one; in nats times prompts.
+        kept: the least effect of a kept edge, ``removed``: the greatest of a removed one; in nats
+            times prompts.
     """
 
     constructed: Constructed
@@ -48,21 +49,27 @@ class Agreement:
         for title, edges in (("missed", missed), ("not true", extra)):
             lines += [
                 f"{title}: {edge}, which carries "
-                + "; ".join(f"{read.slot} of {called(read.consumer)}" for read in carried.get(edge, ()))
+                + "; ".join(
+                    f"{read.slot} of {called(read.consumer)}" for read in carried.get(edge, ())
+                )
                 for edge in edges
             ]
-        return "\n".join([*lines, f"sufficient: {self.truth.sufficient}, dropped: {self.truth.dropped}"])
+        return "\n".join(
+            [*lines, f"sufficient: {self.truth.sufficient}, dropped: {self.truth.dropped}"]
+        )
 
 
 def agreement(constructed: Constructed, prompts: Prompts) -> Agreement:
     """Search the prompts by exact ACDC for the KL under resampling.
 
-    Where an edge's removal leaves every output right the KL stays zero but for rounding (about 1e-6). Where it makes
-    that of one prompt wrong, that prompt's KL becomes at least `MARGIN`, and their mean `MARGIN` / n. The threshold
-    lies between: a thousandth of the latter.
+    Where an edge's removal leaves every output right the KL stays zero but for rounding (about
+    1e-6). Where it makes that of one prompt wrong, that prompt's KL becomes at least `MARGIN`, and
+    their mean `MARGIN` / n. The threshold lies between: a thousandth of the latter.
     """
     n = len(prompts)
-    circuit = search(Acdc(threshold=1e-3 * MARGIN / n), Experiment(constructed.model, prompts, metric="kl"))
+    circuit = search(
+        Acdc(threshold=1e-3 * MARGIN / n), Experiment(constructed.model, prompts, metric="kl")
+    )
     scores = circuit.scores
     assert scores is not None
     kept, removed = scores[circuit.mask], scores[~circuit.mask]
@@ -80,7 +87,11 @@ def random_prompts(constructed: Constructed, n: int, seed: int) -> Prompts:
     program, rng = constructed.program, np.random.default_rng(seed)
     pairs = []
     for i in range(n):
-        length = program.max_length if i == 0 else int(rng.integers(program.min_length, program.max_length + 1))
+        length = (
+            program.max_length
+            if i == 0
+            else int(rng.integers(program.min_length, program.max_length + 1))
+        )
         clean, corrupted = (_sequence(program, length, rng) for _ in range(2))
         pairs.append(Pair(prompt(clean), prompt(corrupted), word(answer(program, clean))))
     tokenizer = constructed.model.tokenizer

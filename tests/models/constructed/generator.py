@@ -1,6 +1,7 @@
 """Random programs that can always be expressed, for hypothesis, which shrinks those that fail.
 
-Functions are tables, so that a program prints as what it is. Categorical aggregates select among positions by their
+Functions are tables, so that a program prints as what it is. Categorical aggregates select among
+positions by their
 number, one for each query at most: they are defined on every prompt and under every intervention.
 """
 
@@ -38,7 +39,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 ALPHABET = ("a", "b", "c")
 LONGEST, SHORTEST = 5, 3
 MOST_STEPS = 8
-# Of all random models, so that one compiled program runs them all; the rare program that needs more is not drawn.
+# Of all random models, so that one compiled program runs them all; the rare program that needs more
+# is not drawn.
 SIZES = Sizes(n_layers=5, n_heads=3, d_head=16, d_model=80, d_mlp=96, d_vocab=48, n_ctx=LONGEST + 1)
 _LATEST = 4  # expressions that a new one may use
 _SOME = list(product(ALPHABET, repeat=SHORTEST))
@@ -57,7 +59,11 @@ class Table:
         return self.rows[only]
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{_plain(given)}: {_plain(value)}" for given, value in self.rows.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_plain(given)}: {_plain(value)}" for given, value in self.rows.items())
+            + "}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +96,9 @@ class _Writer:
         return domains(Program(e, ALPHABET, LONGEST, SHORTEST))[e].values
 
     def pick(self, kind: str) -> Expression:
-        """The symbols themselves, to which a failing program shrinks, or one of the latest expressions of a kind."""
+        """The symbols themselves, to which a failing program shrinks, or one of the latest
+        expressions of a kind.
+        """
         every = [e for e in self.written if e.kind == kind]
         first = [tokens] if kind == "categorical" and tokens not in every[-_LATEST:] else []
         return self.draw(st.sampled_from(first + every[-_LATEST:]))
@@ -106,7 +114,9 @@ class _Writer:
             self.values[e] = values
 
     def program(self) -> Program:
-        """The longest that has a head in it and does not always say the same; the first symbol if there is none."""
+        """The longest that has a head in it and does not always say the same; the first symbol if
+        there is none.
+        """
         every = [Program(e, ALPHABET, LONGEST, SHORTEST) for e in self.written]
         first = Matches(frozenset((0, query) for query in self.values[indices]))
         simplest = Aggregate(Select(indices, indices, first), tokens)
@@ -124,7 +134,11 @@ class _Writer:
         keys, queries = self.pick("categorical"), self.pick("categorical")
         pairs = list(product(self.values[keys], self.values[queries]))
         chosen = self.outcomes(len(pairs), [False, True])
-        return Select(keys, queries, Matches(frozenset(p for p, yes in zip(pairs, chosen, strict=True) if yes)))
+        return Select(
+            keys,
+            queries,
+            Matches(frozenset(p for p, yes in zip(pairs, chosen, strict=True) if yes)),
+        )
 
     # Steps
 
@@ -164,13 +178,17 @@ class _Writer:
             return self.mean()
         x = self.pick("numerical")
         values = self.outcomes(len(self.values[x]), ["p", "q"])
-        return self.add(NumericalMap(Table(dict(zip(self.values[x], values, strict=True))), x, "categorical"))
+        return self.add(
+            NumericalMap(Table(dict(zip(self.values[x], values, strict=True))), x, "categorical")
+        )
 
     def linear(self) -> None:
         if not self.numbers():
             return self.mean()
         factors = self.draw(st.tuples(st.sampled_from([1, -1, 2]), st.sampled_from([1, -1, 2])))
-        return self.add(Linear(factors[0], self.pick("numerical"), factors[1], self.pick("numerical")))
+        return self.add(
+            Linear(factors[0], self.pick("numerical"), factors[1], self.pick("numerical"))
+        )
 
 
 def has_head(program: Program) -> bool:
@@ -191,8 +209,9 @@ def random_program(draw: Draw) -> Program:
     """A program of up to about eight operations, one of them a selector at least.
 
     Args:
-        draw: of `hypothesis.strategies.data`. (No strategy makes the whole program, because beartype uses the
-            module random in what the package is asked meanwhile, which hypothesis does not allow in strategies.)
+        draw: of `hypothesis.strategies.data`. (No strategy makes the whole program, because
+            beartype uses the module random in what the package is asked meanwhile, which hypothesis
+            does not allow in strategies.)
     """
     writer = _Writer(draw)
     for _ in range(draw(st.integers(1, MOST_STEPS))):

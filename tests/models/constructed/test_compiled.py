@@ -26,7 +26,9 @@ ALL = [s for n in range(SHORTEST, LONGEST + 1) for s in product(ALPHABET, repeat
 
 @pytest.mark.parametrize("name", named_programs)
 def test_named_programs_on_short_sequences(name: str) -> None:
-    """Every sequence of up to four symbols, and a hundred of the greatest length, at every position."""
+    """Every sequence of up to four symbols, and a hundred of the greatest length, at every
+    position.
+    """
     found = padded(name)
     program, rng = found.program, np.random.default_rng(0)
     short = [s for n in range(program.min_length, 5) for s in product(program.alphabet, repeat=n)]
@@ -55,7 +57,11 @@ def test_static_edges_are_those_of_the_weights(name: str) -> None:
     graph = found.model.graph()
     written = {w.name: _written(found, w) for w in graph.writers}
     read = {r.name: _read(found, r) for r in graph.readers}
-    by_weights = [edge for edge in graph.edges if (written[edge.split("->")[0]] & read[edge.split("->")[1]]).any()]
+    by_weights = [
+        edge
+        for edge in graph.edges
+        if (written[edge.split("->")[0]] & read[edge.split("->")[1]]).any()
+    ]
     assert tuple(by_weights) == static_edges(found)
 
 
@@ -95,5 +101,7 @@ def _read(found: Constructed, reader: Reader) -> NDArray[np.bool_]:
         assert model.blocks.mlp is not None
         table = np.asarray(model.blocks.mlp.w_in)[reader.layer]
     else:
-        table = np.asarray(getattr(model.blocks.attention, f"w_{reader.kind}"))[reader.layer, reader.head]
+        table = np.asarray(getattr(model.blocks.attention, f"w_{reader.kind}"))[
+            reader.layer, reader.head
+        ]
     return np.asarray(table.any(axis=0))

@@ -18,7 +18,11 @@ from tests.models.constructed.common import padded
 
 def test_by_name() -> None:
     model = load_model("constructed:reverse")
-    assert (model.name, model.family, model.dtype) == ("constructed:reverse", "constructed", "float32")
+    assert (model.name, model.family, model.dtype) == (
+        "constructed:reverse",
+        "constructed",
+        "float32",
+    )
     assert model.fingerprint == load_model("constructed:reverse").fingerprint
     assert load_model("constructed:reverse", dtype="bfloat16").dtype == "bfloat16"
     assert model.tokenizer is not None
@@ -57,7 +61,9 @@ def test_tasks(name: str, corruption: str) -> None:
 
 
 def test_tasks_of_another_model(shipped: LanguageModel) -> None:
-    with pytest.raises(DataError, match=r"no single token for <bos>.*for the model 'constructed:reverse'"):
+    with pytest.raises(
+        DataError, match=r"no single token for <bos>.*for the model 'constructed:reverse'"
+    ):
         load_task("constructed:reverse", shipped)
     with pytest.raises(UnknownNameError, match="corruption 'one'"):
         load_task("constructed:reverse", padded("reverse").model, corruption="one")

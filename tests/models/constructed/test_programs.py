@@ -1,4 +1,6 @@
-"""Named programs say what their descriptions say; everything is computed here in plain Python again."""
+"""Named programs say what their descriptions say; everything is computed here in plain Python
+again.
+"""
 
 from __future__ import annotations
 
@@ -71,14 +73,21 @@ def test_a_program_prints_as_it_is_written() -> None:
     lines = str(programs["reverse"].make()).splitlines()
     assert lines[0] == "# a b c d, length 2 to 6"
     assert lines[1] == "share of length = Share(Select(keys=indices, queries=indices, _always))"
-    assert lines[-2:] == ["mirrored = Aggregate(Select(keys=indices, queries=opposite, eq), tokens)", "return mirrored"]
+    assert lines[-2:] == [
+        "mirrored = Aggregate(Select(keys=indices, queries=opposite, eq), tokens)",
+        "return mirrored",
+    ]
 
 
 def test_undefined_prompts_are_refused() -> None:
     program = programs["induction"].make()
-    with pytest.raises(ProgramError, match=r"copied = Aggregate.*'a b a c a' several different values"):
+    with pytest.raises(
+        ProgramError, match=r"copied = Aggregate.*'a b a c a' several different values"
+    ):
         answer(program, list("abaca"))
-    with pytest.raises(ProgramError, match=r"'x' is not in the alphabet(.|\n)*9 symbols; expected 4 to 8"):
+    with pytest.raises(
+        ProgramError, match=r"'x' is not in the alphabet(.|\n)*9 symbols; expected 4 to 8"
+    ):
         answer(program, list("abcdefghx"))
 
 

@@ -27,7 +27,9 @@ class Family(ABC):
 
     @abstractmethod
     def project(self, layer: int, letter: str, index: int, x: Tensor) -> Tensor:
-        """The query ("q") of one head, or the key or value of one key-value head: [batch, position, head_dim]."""
+        """The query ("q") of one head, or the key or value of one key-value head: [batch, position,
+        head_dim].
+        """
 
     @abstractmethod
     def output(self, layer: int, head: int) -> Tensor:
@@ -47,13 +49,16 @@ class Family(ABC):
         """Why a model with these settings is refused, if it is."""
         return None
 
-    def head(self, layer: int, head: int, x_q: Tensor, x_k: Tensor, x_v: Tensor, mask: Tensor) -> Tensor:
+    def head(
+        self, layer: int, head: int, x_q: Tensor, x_k: Tensor, x_v: Tensor, mask: Tensor
+    ) -> Tensor:
         """A query head's share of the attention output, before any post-norm."""
         group = head // (self.sizes.heads // self.sizes.kv_heads)
         q, k = self.project(layer, "q", head, x_q), self.project(layer, "k", group, x_k)
         v = self.project(layer, "v", group, x_v)
         scores = self.scores(layer, head, q, k)
-        # Not -inf: a padded query may see no key at all, and NaN would reach real positions as 0 * NaN.
+        # Not -inf: a padded query may see no key at all, and NaN would reach real positions as 0 *
+        # NaN.
         scores = scores.masked_fill(~self.visible(layer, mask), torch.finfo(scores.dtype).min)
         return scores.softmax(-1) @ v @ self.output(layer, head)
 
@@ -87,7 +92,9 @@ def bias_of(module: Any) -> Tensor:
 
 
 class Rotary(Family):
-    """Families that turn queries and keys by their position; scalings are inside Hugging Face's cos and sin."""
+    """Families that turn queries and keys by their position; scalings are inside Hugging Face's cos
+    and sin.
+    """
 
     def scores(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
         return super().scores(layer, head, self.rotate(q), self.rotate(k))

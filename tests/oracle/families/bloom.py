@@ -11,7 +11,9 @@ from .base import Family, own, rows
 class Bloom(Family):
     def unsupported(self) -> str | None:
         if self.config.apply_residual_connection_post_layernorm:
-            return "apply_residual_connection_post_layernorm: the residual is no sum of writers then"
+            return (
+                "apply_residual_connection_post_layernorm: the residual is no sum of writers then"
+            )
         return None
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -24,13 +26,19 @@ class Bloom(Family):
         return rows(block.self_attention.query_key_value, chosen, block.input_layernorm(x))
 
     def scores(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
-        """Alibi by the key's position; the distance would differ by a constant per query, which softmax ignores."""
+        """Alibi by the key's position; the distance would differ by a constant per query, which
+        softmax ignores.
+        """
         return super().scores(layer, head, q, k) + self.slope(head) * torch.arange(k.shape[1])
 
     def slope(self, head: int) -> float:
-        """2^(-8 k / n), k = 1..n for n a power of two; further heads take the odd steps of twice as many."""
+        """2^(-8 k / n), k = 1..n for n a power of two; further heads take the odd steps of twice as
+        many.
+        """
         n = 2 ** math.floor(math.log2(self.sizes.heads))
-        return 2 ** (-8 * (head + 1) / n) if head < n else 2 ** (-8 * (2 * (head - n) + 1) / (2 * n))
+        return (
+            2 ** (-8 * (head + 1) / n) if head < n else 2 ** (-8 * (2 * (head - n) + 1) / (2 * n))
+        )
 
     def output(self, layer: int, head: int) -> Tensor:
         columns = own(head, self.config.hidden_size // self.sizes.heads)
@@ -41,7 +49,9 @@ class Bloom(Family):
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         block = self.base.h[layer]
-        return block.mlp(block.post_attention_layernorm(x), torch.zeros_like(x))  # it adds its residual itself
+        return block.mlp(
+            block.post_attention_layernorm(x), torch.zeros_like(x)
+        )  # it adds its residual itself
 
     def logits(self, x: Tensor) -> Tensor:
         return self.model.lm_head(self.base.ln_f(x))

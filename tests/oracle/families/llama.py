@@ -1,6 +1,7 @@
 """Llama and, with multipliers, Granite.
 
-RMS norms are written out, not called: Hugging Face's compute in float32 whatever the model's dtype is.
+RMS norms are written out, not called: Hugging Face's compute in float32 whatever the model's dtype
+    is.
 """
 
 from typing import Any
@@ -19,7 +20,9 @@ class Llama(Rotary):
     def project(self, layer: int, letter: str, index: int, x: Tensor) -> Tensor:
         block = self.base.layers[layer]
         chosen = own(index, block.self_attn.head_dim)
-        return rows(getattr(block.self_attn, f"{letter}_proj"), chosen, self.norm(block.input_layernorm, x))
+        return rows(
+            getattr(block.self_attn, f"{letter}_proj"), chosen, self.norm(block.input_layernorm, x)
+        )
 
     def output(self, layer: int, head: int) -> Tensor:
         attention = self.base.layers[layer].self_attn
@@ -40,11 +43,15 @@ class Llama(Rotary):
 
     def factor(self, module: Any, x: Tensor) -> Tensor:
         """What the norm multiplies its input `x` by: the weight over the root mean square."""
-        return module.weight * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
+        return module.weight * torch.rsqrt(
+            x.pow(2).mean(-1, keepdim=True) + module.variance_epsilon
+        )
 
 
 class Granite(Llama):
-    """Llama with multipliers; that of the residual belongs to the writers, and to the constants too."""
+    """Llama with multipliers; that of the residual belongs to the writers, and to the constants
+    too.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens) * self.config.embedding_multiplier

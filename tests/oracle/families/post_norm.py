@@ -10,15 +10,21 @@ from .llama import Llama
 
 
 class PostNorm(Llama):
-    """Llama-like families that norm what a sublayer writes: a head's value takes its part of that factor."""
+    """Llama-like families that norm what a sublayer writes: a head's value takes its part of that
+    factor.
+    """
 
     def unsupported(self) -> str | None:
         if self.config.attention_bias:
-            return "attention_bias with a post-norm: the output bias would be no constant of the layer"
+            return (
+                "attention_bias with a post-norm: the output bias would be no constant of the layer"
+            )
         return None
 
     def finish(self, layer: int, shares: dict[str, Tensor]) -> dict[str, Tensor]:
-        factor = self.factor(self.base.layers[layer].post_attention_layernorm, sum(shares.values(), torch.zeros(())))
+        factor = self.factor(
+            self.base.layers[layer].post_attention_layernorm, sum(shares.values(), torch.zeros(()))
+        )
         return {name: share * factor for name, share in shares.items()}
 
 
@@ -59,11 +65,15 @@ def capped(x: Tensor, cap: float | None) -> Tensor:
 
 
 class Olmo2(PostNorm):
-    """No norm before a sublayer; queries and keys are normed over the full width, all heads together."""
+    """No norm before a sublayer; queries and keys are normed over the full width, all heads
+    together.
+    """
 
     def project(self, layer: int, letter: str, index: int, x: Tensor) -> Tensor:
         attention = self.base.layers[layer].self_attn
-        everything = getattr(attention, f"{letter}_proj")(x)  # all heads as they would be, were this their input
+        everything = getattr(attention, f"{letter}_proj")(
+            x
+        )  # all heads as they would be, were this their input
         if letter in "qk":
             everything = self.norm(getattr(attention, f"{letter}_norm"), everything)
         return everything[..., own(index, attention.head_dim)]

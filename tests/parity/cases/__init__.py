@@ -1,7 +1,10 @@
-"""A tiny model of every family with each field that matters away from its default, and others for each alternative.
+"""A tiny model of every family with each field that matters away from its default, and others for
+each alternative.
 
-The one named by the model type alone sets every handled field that one configuration can; those named
-"model type: what is special" take the other branches. Windows, original contexts and patterns are shorter than the
+The one named by the model type alone sets every handled field that one configuration can; those
+named
+"model type: what is special" take the other branches. Windows, original contexts and patterns are
+shorter than the
 prompts, and the head size is rarely the width over the heads, so that a mix-up shows.
 """
 

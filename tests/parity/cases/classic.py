@@ -6,7 +6,13 @@ from typing import Any
 
 from tests.parity.cases.sizes import GROUPED, SIZES
 
-GPT_SIZES: dict[str, Any] = {"vocab_size": 50, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 17}
+GPT_SIZES: dict[str, Any] = {
+    "vocab_size": 50,
+    "n_embd": 24,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 17,
+}
 PLAIN_SIZES: dict[str, Any] = {key: SIZES[key] for key in SIZES if key != "intermediate_size"}
 
 CASES: dict[str, dict[str, Any]] = {
@@ -49,9 +55,15 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "use_parallel_residual": False,
         "attention_bias": False,
-        "rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.7, "rope_type": "linear", "factor": 4.0},
+        "rope_parameters": {
+            "rope_theta": 100.0,
+            "partial_rotary_factor": 0.7,
+            "rope_type": "linear",
+            "factor": 4.0,
+        },
     },
-    "gpt_neox: parallel": SIZES | {"num_attention_heads": 3, "rope_parameters": {"rope_theta": 100.0}},
+    "gpt_neox: parallel": SIZES
+    | {"num_attention_heads": 3, "rope_parameters": {"rope_theta": 100.0}},
     "gpt_neox: yarn": {
         **SIZES,
         "num_attention_heads": 3,
@@ -91,7 +103,12 @@ CASES: dict[str, dict[str, Any]] = {
         "layer_norm_epsilon": 3e-3,
         "tie_word_embeddings": False,
     },
-    "bloom: a power of two of heads": {"vocab_size": 50, "hidden_size": 24, "n_layer": 3, "n_head": 4},
+    "bloom: a power of two of heads": {
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "n_layer": 3,
+        "n_head": 4,
+    },
     "gpt_bigcode": {
         **GPT_SIZES,
         "n_inner": 40,
@@ -115,7 +132,8 @@ CASES: dict[str, dict[str, Any]] = {
             "factor": 4.0,
         },
     },
-    "phi: normed queries and keys": GROUPED | {"qk_layernorm": True, "rope_parameters": {"partial_rotary_factor": 0.7}},
+    "phi: normed queries and keys": GROUPED
+    | {"qk_layernorm": True, "rope_parameters": {"partial_rotary_factor": 0.7}},
     "falcon": {
         **PLAIN_SIZES,
         "new_decoder_architecture": True,
@@ -128,9 +146,22 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 4.0},
     },
     "falcon: one norm, groups": PLAIN_SIZES
-    | {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1, "multi_query": False},
-    "falcon: one norm, one group": PLAIN_SIZES | {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
-    "falcon: sequential": PLAIN_SIZES | {"parallel_attn": False, "multi_query": False, "bias": True},
+    | {
+        "new_decoder_architecture": True,
+        "num_kv_heads": 2,
+        "num_ln_in_parallel_attn": 1,
+        "multi_query": False,
+    },
+    "falcon: one norm, one group": PLAIN_SIZES
+    | {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
+    "falcon: sequential": PLAIN_SIZES
+    | {"parallel_attn": False, "multi_query": False, "bias": True},
     "falcon: alibi": PLAIN_SIZES
-    | {"parallel_attn": False, "multi_query": False, "bias": True, "alibi": True, "num_attention_heads": 12},
+    | {
+        "parallel_attn": False,
+        "multi_query": False,
+        "bias": True,
+        "alibi": True,
+        "num_attention_heads": 12,
+    },
 }

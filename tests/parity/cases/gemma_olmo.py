@@ -6,7 +6,12 @@ from typing import Any
 
 from tests.parity.cases.sizes import GROUPED
 
-_GEMMA: dict[str, Any] = {**GROUPED, "head_dim": 8, "rms_norm_eps": 3e-3, "tie_word_embeddings": False}
+_GEMMA: dict[str, Any] = {
+    **GROUPED,
+    "head_dim": 8,
+    "rms_norm_eps": 3e-3,
+    "tie_word_embeddings": False,
+}
 _LAYERS = ["full_attention", "sliding_attention", "full_attention"]
 _GEMMA2: dict[str, Any] = {
     **_GEMMA,
@@ -24,10 +29,20 @@ _GEMMA3: dict[str, Any] = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
     },
 }
-_OLMO: dict[str, Any] = {**GROUPED, "head_dim": 8, "hidden_act": "gelu", "tie_word_embeddings": True}
+_OLMO: dict[str, Any] = {
+    **GROUPED,
+    "head_dim": 8,
+    "hidden_act": "gelu",
+    "tie_word_embeddings": True,
+}
 _OLMO2: dict[str, Any] = {**_OLMO, "rms_norm_eps": 3e-3}
 _YARN: dict[str, Any] = {  # so that few dimensions and tokens show each of these
-    **{"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 6},
+    **{
+        "rope_type": "yarn",
+        "rope_theta": 100.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 6,
+    },
     **{"beta_fast": 0.25, "beta_slow": 0.05},
 }
 
@@ -90,7 +105,10 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0},
         "max_position_embeddings": 9,
     },
-    "olmo: untied, no clipping": {**GROUPED, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
+    "olmo: untied, no clipping": {
+        **GROUPED,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0},
+    },
     "olmo2": {**_OLMO2, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
     "olmo3": {
         **_OLMO2,

@@ -68,7 +68,12 @@ CASES: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "rope_theta": 50.0,
     },
-    "qwen2: windows not used": {**SIZES, "num_key_value_heads": 1, "sliding_window": 3, "max_window_layers": 1},
+    "qwen2: windows not used": {
+        **SIZES,
+        "num_key_value_heads": 1,
+        "sliding_window": 3,
+        "max_window_layers": 1,
+    },
     "qwen3": {
         **_LONGER,
         **_RMS,
@@ -94,7 +99,11 @@ CASES: dict[str, dict[str, Any]] = {
         "head_dim": 8,
         "sliding_window": 4,
         "tie_word_embeddings": True,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.75},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 100.0,
+            "partial_rotary_factor": 0.75,
+        },
     },
     "phi3: LongRoPE": {
         **GROUPED,
@@ -176,7 +185,12 @@ CASES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 7,
         "rope_parameters": {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0},
     },
-    "mixtral: one expert, no window": {**GROUPED, "num_experts": 3, "num_experts_per_tok": 1, "rope_theta": 50.0},
+    "mixtral: one expert, no window": {
+        **GROUPED,
+        "num_experts": 3,
+        "num_experts_per_tok": 1,
+        "rope_theta": 50.0,
+    },
     "qwen3_moe": {
         **_LONGER,
         **_RMS,
