@@ -310,7 +310,7 @@ def _warnings_as_in_a_program() -> Iterator[None]:
 def _keep_compiled_programs() -> None:
     import jax
 
-    from circuitgraph.engine.kept import keep_compiled_programs
+    from circuitgraph.engine.compile_cache import keep_compiled_programs
 
     chosen = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
     if chosen is None:  # or it is the project's own choice

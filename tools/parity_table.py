@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from circuitgraph.engine.masked import Cells
+from circuitgraph.engine.masked.forward import Cells
 from circuitgraph.errors import unknown_name
 from circuitgraph.evaluation.parity import full_length, residual_errors
 from circuitgraph.models.language_model import LanguageModel

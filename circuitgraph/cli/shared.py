@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from circuitgraph.engine.kept import keep_compiled_programs as keep_compiled_programs
+from circuitgraph.engine.compile_cache import keep_compiled_programs as keep_compiled_programs
 from circuitgraph.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:

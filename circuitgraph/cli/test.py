@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from circuitgraph.cli import options
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.verdicts import Results
-from circuitgraph.engine.kept import cache_folder
+from circuitgraph.engine.compile_cache import cache_folder
 from circuitgraph.errors import ArgumentError, MissingExtraError, check_at_least, list_problems
 
 Profile = Literal["dev", "ci", "hunt"]

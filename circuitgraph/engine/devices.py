@@ -19,8 +19,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from circuitgraph.engine.masked import Background, Inputs
-from circuitgraph.engine.sparse import Ground, Values
+from circuitgraph.engine.frontier.machine import Ground, Values
+from circuitgraph.engine.masked.forward import Background, Inputs
 from circuitgraph.models.positions import Place
 from circuitgraph.tasks.metrics import Targets
 

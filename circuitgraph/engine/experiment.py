@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Ablation, ablations
-from circuitgraph.engine.attribution import Attribution
+from circuitgraph.engine.attribution.scores import Attribution
 from circuitgraph.engine.devices import Devices
-from circuitgraph.engine.frontier import Frontier, pays
-from circuitgraph.engine.masked import Background, Cells, Inputs
-from circuitgraph.engine.memory import GROUPS, Plan, plan
-from circuitgraph.engine.programs import (
+from circuitgraph.engine.frontier.search import Frontier, pays
+from circuitgraph.engine.masked.forward import Background, Cells, Inputs
+from circuitgraph.engine.masked.programs import (
     Batch,
     run_background,
     run_full,
@@ -29,6 +28,7 @@ from circuitgraph.engine.programs import (
     run_metrics,
     run_writers,
 )
+from circuitgraph.engine.memory import GROUPS, Plan, plan
 from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel

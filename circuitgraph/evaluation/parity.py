@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from circuitgraph.catalog.records import ParityRecord
-from circuitgraph.engine.masked import Inputs
-from circuitgraph.engine.programs import run_everywhere, run_writers
+from circuitgraph.engine.masked.forward import Inputs
+from circuitgraph.engine.masked.programs import run_everywhere, run_writers
 from circuitgraph.errors import ArgumentError, ModelError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.reference import run_reference

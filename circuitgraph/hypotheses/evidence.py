@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine.pool import Pool
-from circuitgraph.engine.tree import Outcome, run_tree
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.run import Outcome, run_tree
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.program import classes
 from circuitgraph.hypotheses.study import Batch, Study

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.swap import attention
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.tree.run import run_tree
+from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node

@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from circuitgraph.api import load_task
 from circuitgraph.discovery.base import make_algorithm, search
 from circuitgraph.engine import experiment as experiments
-from circuitgraph.engine import frontier as frontiers
 from circuitgraph.engine.devices import prompt_ways
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.frontier import search as frontiers
+from circuitgraph.engine.frontier.machine import run_candidates
+from circuitgraph.engine.masked.programs import run_masks
 from circuitgraph.engine.memory import bytes_per_row, chunk_size, plan
-from circuitgraph.engine.programs import run_masks
-from circuitgraph.engine.sparse import run_candidates
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from tests.engine.test_experiment import GPT2_SMALL

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.frontier import Frontier, pays
-from circuitgraph.engine.schedule import Scheduler
-from circuitgraph.engine.wiring import Wiring
+from circuitgraph.engine.frontier.dependencies import Wiring
+from circuitgraph.engine.frontier.schedule import Scheduler
+from circuitgraph.engine.frontier.search import Frontier, pays
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from tests.checkpoints import Tiny, load_tiny, random_prompts

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.engine.alignment import Alignment
-from circuitgraph.engine.pool import Pool
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.alignment import Alignment
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.graph.sites import embed, mlp
 from tests.checkpoints import Tiny, random_prompts

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from circuitgraph.engine.sharing import Shared, Uses
-from circuitgraph.engine.tree import run_tree, run_trees
+from circuitgraph.engine.tree.run import run_tree, run_trees
+from circuitgraph.engine.tree.sharing import Shared, Uses
 from circuitgraph.graph.sites import embed, logits, mlp
 from circuitgraph.graph.tree import Node
 from tests.checkpoints import Tiny

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from circuitgraph.engine.pool import Pool
-from circuitgraph.engine.swap import attention, swap
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.run import run_tree
+from circuitgraph.engine.tree.swap import attention, swap
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.sites import Site, embed, logits, mlp
 from circuitgraph.graph.tree import Node

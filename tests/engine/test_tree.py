@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from circuitgraph.engine.pool import Pool
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.sites import Site, embed, logits, mlp
 from circuitgraph.graph.tree import Node

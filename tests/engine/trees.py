@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from circuitgraph.engine.pool import Pool
+from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.sites import Site
 from circuitgraph.graph.tree import Node, Path

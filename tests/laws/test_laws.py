@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits, writer_values
+from circuitgraph.engine.masked.forward import (
+    Background,
+    Cells,
+    Inputs,
+    masked_logits,
+    writer_values,
+)
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import metrics

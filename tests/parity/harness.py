@@ -13,8 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits
-from circuitgraph.engine.programs import run_writers
+from circuitgraph.engine.masked.forward import Background, Cells, Inputs, masked_logits
+from circuitgraph.engine.masked.programs import run_writers
 from circuitgraph.evaluation.parity import full_length
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel

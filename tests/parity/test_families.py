@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuitgraph.engine.masked import Cells
+from circuitgraph.engine.masked.forward import Cells
 from circuitgraph.evaluation.parity import full_length, residual_errors
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model

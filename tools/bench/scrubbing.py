@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the oracle lives among the
 
 import numpy as np
 
-from circuitgraph.engine.kept import keep_compiled_programs
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.compile_cache import keep_compiled_programs
+from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.loading import load_hypotheses

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 
 from circuitgraph.discovery.acdc import Acdc, AcdcState
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.schedule import HEAD, MLP, Schedule, Table
+from circuitgraph.engine.frontier.schedule import HEAD, MLP, Schedule, Table
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 from tools.bench.search_cases import Compiling, Progress

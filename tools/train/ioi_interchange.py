@@ -14,7 +14,13 @@ from ioi_prompts import Pairs
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.masked import Background, Cells, Inputs, masked_logits, writer_values
+from circuitgraph.engine.masked.forward import (
+    Background,
+    Cells,
+    Inputs,
+    masked_logits,
+    writer_values,
+)
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.transformer import Transformer
 

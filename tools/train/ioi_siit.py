@@ -33,7 +33,7 @@ from jax import Array
 from supervised import replacing, save
 from tqdm import tqdm
 
-from circuitgraph.engine.masked import Cells
+from circuitgraph.engine.masked.forward import Cells
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.transformer import Transformer

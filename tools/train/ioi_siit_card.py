@@ -33,7 +33,7 @@ from circuitgraph.api import N_DISCOVERY, discover, load_task, model_record, swe
 from circuitgraph.catalog.files import record_of
 from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.masked import Cells
+from circuitgraph.engine.masked.forward import Cells
 from circuitgraph.evaluation.truth import truth
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.swap import swap
+from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError, unknown_name
 from circuitgraph.evaluation.intervals import proportion
 from circuitgraph.hypotheses.evidence import Evidence

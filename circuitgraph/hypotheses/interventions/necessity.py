@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import unknown_name
 from circuitgraph.evaluation.intervals import of_means
 from circuitgraph.graph.tree import Node

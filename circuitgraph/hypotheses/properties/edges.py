@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.masked import (
+from circuitgraph.engine.masked.forward import (
     Background,
     Cells,
     Inputs,

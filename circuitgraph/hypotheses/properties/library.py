@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from circuitgraph.engine.swap import attention
+from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.located import said
 from circuitgraph.hypotheses.program import answers_of, key_of

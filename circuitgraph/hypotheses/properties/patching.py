@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.swap import swap
-from circuitgraph.engine.tree import run_tree
+from circuitgraph.engine.tree.run import run_tree
+from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.program import shown

@@ -22,8 +22,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.masked import Inputs
-from circuitgraph.engine.programs import run_full
+from circuitgraph.engine.masked.forward import Inputs
+from circuitgraph.engine.masked.programs import run_full
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.supply import Supply

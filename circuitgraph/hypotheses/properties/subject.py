@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from circuitgraph.engine.pool import Pool
+from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.tree import Node

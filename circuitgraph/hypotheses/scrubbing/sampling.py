@@ -104,7 +104,7 @@ class Donors:
 
     Attributes:
         datum: each node's own prompt: that of the reference for the root, the donor for others.
-        inputs: what `circuitgraph.engine.tree.run_tree` wants: a leaf's datum; for a node with
+        inputs: what `circuitgraph.engine.tree.run.run_tree` wants: a leaf's datum; for a node with
             children the prompt, or prompts, on which all that its children do not cover is
             computed.
     """

@@ -23,8 +23,8 @@ from circuitgraph.api import environment, model_record, task_record
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord, CostRecord, ScrubRecord
-from circuitgraph.engine.sharing import Uses
-from circuitgraph.engine.tree import Outcome, edges, run_trees
+from circuitgraph.engine.tree.run import Outcome, edges, run_trees
+from circuitgraph.engine.tree.sharing import Uses
 from circuitgraph.errors import HypothesisError, check_at_least, check_choice
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node

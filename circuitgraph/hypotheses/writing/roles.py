@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from circuitgraph.engine.pool import Pool
-from circuitgraph.engine.swap import attention, swap
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.swap import attention, swap
 from circuitgraph.errors import DataError
 from circuitgraph.graph.site_names import site_named
 from circuitgraph.models.language_model import LanguageModel

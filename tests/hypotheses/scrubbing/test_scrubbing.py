@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from circuitgraph.catalog.scrub_record import ScrubRecord
-from circuitgraph.engine.tree import edges, run_tree
+from circuitgraph.engine.tree.run import edges, run_tree
 from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
 from circuitgraph.graph.sites import ATTENTION_INPUTS
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits

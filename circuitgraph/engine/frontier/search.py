@@ -16,10 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.devices import Devices
-from circuitgraph.engine.masked import Background, Cells, Inputs
-from circuitgraph.engine.memory import GROUPS
-from circuitgraph.engine.schedule import Schedule, Scheduler
-from circuitgraph.engine.sparse import (
+from circuitgraph.engine.frontier.dependencies import Kept, Wiring
+from circuitgraph.engine.frontier.machine import (
     Candidates,
     Ground,
     Values,
@@ -28,7 +26,9 @@ from circuitgraph.engine.sparse import (
     run_settled,
     run_settling,
 )
-from circuitgraph.engine.wiring import Kept, Wiring
+from circuitgraph.engine.frontier.schedule import Schedule, Scheduler
+from circuitgraph.engine.masked.forward import Background, Cells, Inputs
+from circuitgraph.engine.memory import GROUPS
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer

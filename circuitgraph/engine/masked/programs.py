@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.engine.ablation import Ablation
-from circuitgraph.engine.masked import (
+from circuitgraph.engine.masked.forward import (
     Background,
     Cells,
     Inputs,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine.masked import Inputs, scored
+from circuitgraph.engine.masked.forward import Inputs, scored
 from circuitgraph.models.positions import Place, Settings
 from circuitgraph.models.transformer import Block, Transformer
 from circuitgraph.tasks.metrics import Metric, Targets

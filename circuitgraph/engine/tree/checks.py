@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.engine.experiment import check_prompts
-from circuitgraph.engine.pool import Pool
+from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.sites import Site
 from circuitgraph.tasks.metrics import Metric, metrics

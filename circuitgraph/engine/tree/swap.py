@@ -11,10 +11,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine import nodes
-from circuitgraph.engine.checks import Donors, index_problems, metrics_of, site_problems
-from circuitgraph.engine.pool import Pool
-from circuitgraph.engine.tree import Outcome, outcome_of
+from circuitgraph.engine.tree import nodes
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
+from circuitgraph.engine.tree.run import Outcome, outcome_of
 from circuitgraph.errors import ArgumentError, list_problems
 from circuitgraph.graph.sites import Site
 

@@ -12,11 +12,11 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine import nodes
-from circuitgraph.engine.alignment import Alignment
 from circuitgraph.engine.experiment import check_tokens
-from circuitgraph.engine.masked import Inputs
+from circuitgraph.engine.masked.forward import Inputs
 from circuitgraph.engine.memory import memory_limit
+from circuitgraph.engine.tree import nodes
+from circuitgraph.engine.tree.alignment import Alignment
 from circuitgraph.errors import ArgumentError, DataError, check_at_least, list_problems
 from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.sites import Site

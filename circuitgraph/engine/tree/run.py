@@ -16,10 +16,10 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from circuitgraph.engine import nodes
-from circuitgraph.engine.checks import Donors, index_problems, metrics_of, site_problems
-from circuitgraph.engine.pool import Pool
-from circuitgraph.engine.sharing import Key, Shared, Uses
+from circuitgraph.engine.tree import nodes
+from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
+from circuitgraph.engine.tree.sharing import Key, Shared, Uses
 from circuitgraph.errors import ArgumentError, SearchError, list_problems
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.sites import ATTENTION_INPUTS, STREAM, Site

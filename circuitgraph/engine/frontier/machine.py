@@ -18,8 +18,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.masked import Background, Inputs, scored, writer_values
-from circuitgraph.engine.schedule import Table
+from circuitgraph.engine.frontier.schedule import Table
+from circuitgraph.engine.masked.forward import Background, Inputs, scored, writer_values
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import Place, Settings
 from circuitgraph.models.transformer import Block, Transformer

@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.flow import run_flow
-from circuitgraph.engine.gradients import (
+from circuitgraph.engine.attribution.flow import run_flow
+from circuitgraph.engine.attribution.gradients import (
     Held,
     run_differences,
     run_group,
@@ -18,9 +18,9 @@ from circuitgraph.engine.gradients import (
     run_scores,
     run_start,
 )
-from circuitgraph.engine.masked import Cells, Inputs
-from circuitgraph.engine.programs import Batch
-from circuitgraph.engine.relevance import with_rules
+from circuitgraph.engine.attribution.relevance import with_rules
+from circuitgraph.engine.masked.forward import Cells, Inputs
+from circuitgraph.engine.masked.programs import Batch
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric

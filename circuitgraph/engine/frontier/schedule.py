@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from circuitgraph.engine.wiring import Kept, Wiring, Writers
+from circuitgraph.engine.frontier.dependencies import Kept, Wiring, Writers
 from circuitgraph.graph.graph import INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]

@@ -23,8 +23,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from circuitgraph.engine.masked import Background, Cells, Inputs, scored, writer_values
-from circuitgraph.engine.programs import Batch
+from circuitgraph.engine.masked.forward import Background, Cells, Inputs, scored, writer_values
+from circuitgraph.engine.masked.programs import Batch
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import Place, Settings
 from circuitgraph.models.transformer import Block, Transformer

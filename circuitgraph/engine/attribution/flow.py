@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from circuitgraph.engine.masked import Cells, Inputs, writer_values
+from circuitgraph.engine.masked.forward import Cells, Inputs, writer_values
 from circuitgraph.models.transformer import Transformer
 
 

@@ -1,0 +1,1 @@
+"""What gradients and activations say of all edges at once."""

@@ -1,0 +1,1 @@
+"""The masked route: the whole model under any mask of edges."""

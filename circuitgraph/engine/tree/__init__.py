@@ -1,0 +1,1 @@
+"""The tree: runs in which different paths read different prompts."""
