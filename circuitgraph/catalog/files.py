@@ -34,8 +34,7 @@ def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> C
     graph = circuit.graph
     edges = []
     for i in np.flatnonzero(circuit.mask):
-        measured = circuit.scores is not None and (circuit.tested is None or circuit.tested[i])
-        effect = float(circuit.scores[i]) if measured and circuit.scores is not None else None
+        effect = circuit.effect_of(i)
         if effect is not None and not np.isfinite(effect):
             raise DataError(
                 f"The score of {graph.edges[i]} is {effect}, but must be a finite number to be "

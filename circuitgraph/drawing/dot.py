@@ -221,9 +221,8 @@ def _drawn(circuit: Circuit) -> Iterable[tuple[Reader, str, float | None]]:
     """
     dst, src = circuit.graph.ends
     for i in np.flatnonzero(circuit.mask & (src >= 0)):
-        known = circuit.scores is not None and (circuit.tested is None or circuit.tested[i])
-        effect = float(circuit.scores[i]) if known and circuit.scores is not None else None
-        yield circuit.graph.readers[dst[i]], circuit.graph.writers[src[i]].name, effect
+        reader, writer = circuit.graph.readers[dst[i]], circuit.graph.writers[src[i]]
+        yield reader, writer.name, circuit.effect_of(i)
 
 
 def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:

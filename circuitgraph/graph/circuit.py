@@ -140,6 +140,12 @@ class Circuit:
     def __repr__(self) -> str:
         return f"Circuit({len(self)} of {self.graph.n_edges} edges, {len(self.nodes)} nodes)"
 
+    def effect_of(self, edge: int | np.integer) -> float | None:
+        """The score of the edge with this number, or None where no score was measured."""
+        if self.scores is None or (self.tested is not None and not self.tested[edge]):
+            return None
+        return float(self.scores[edge])
+
     def to_networkx(self) -> nx.DiGraph:
         """The kept edges between whole nodes, without the nodes that no edge touches."""
         found = networkx_of(self.graph, self.mask)

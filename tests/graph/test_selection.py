@@ -145,3 +145,12 @@ def test_arrays_that_do_not_belong_together_are_refused_without_shape_checks_too
             for name, n in [("scores", 12), ("scores", 14), ("tested", 12)]
         ),
     ]
+
+
+def test_the_effect_of_an_edge_is_its_score_where_that_was_measured() -> None:
+    mask, scores = np.ones(N, bool), np.arange(N, dtype=float)
+    tested = scores > 0
+    assert Circuit(GRAPH, mask).effect_of(1) is None
+    assert Circuit(GRAPH, mask, scores).effect_of(0) == 0.0
+    some = Circuit(GRAPH, mask, scores, tested)
+    assert [some.effect_of(edge) for edge in (0, 1, 2)] == [None, 1.0, 2.0]

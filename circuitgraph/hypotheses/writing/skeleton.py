@@ -120,8 +120,7 @@ def _feeds(circuit: Circuit) -> dict[str, list[Feed]]:
     found: dict[str, list[Feed]] = {}
     for edge in np.flatnonzero(circuit.mask & (graph.ends[1] >= 0)):
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
-        measured = circuit.scores is not None and (circuit.tested is None or circuit.tested[edge])
-        effect = float(circuit.scores[edge]) if measured and circuit.scores is not None else None
+        effect = circuit.effect_of(edge)
         into = reader.kind if reader.kind in ("q", "k", "v") else "x"
         for node in [graph.writers[fed].name for fed in reader.feeds] or ["logits"]:
             found.setdefault(node, []).append((into, writer.name, effect))
