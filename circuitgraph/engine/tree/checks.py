@@ -11,6 +11,7 @@ from circuitgraph.engine.experiment import check_prompts
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.sites import Site
+from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, metrics
 
 Donors = Int[
@@ -31,21 +32,37 @@ def metrics_of(pool: Pool, names: Sequence[str]) -> tuple[Metric, ...]:
     return found
 
 
+def find_missing_part(spec: Spec, site: Site) -> tuple[str, int] | None:
+    """Which part of a site the model lacks: a sentence, and how many the model has of that part.
+
+    It is ``("the model has 2 layers", 2)`` for a site in layer 5, and None if the model has the
+    site. Features are not looked for.
+    """
+    if site.kind in ("embed", "logits"):
+        return None
+    if site.layer >= spec.n_layers:
+        return f"the model has {_count(spec.n_layers, 'layer')}", spec.n_layers
+    if site.kind == "head" and site.index >= spec.n_heads:
+        return f"a layer of the model has {_count(spec.n_heads, 'head')}", spec.n_heads
+    if site.kind in ("mlp", "neuron") and spec.d_mlp is None:
+        return "the model has no MLPs", 0
+    if site.kind == "neuron" and spec.d_mlp is not None and site.index >= spec.d_mlp:
+        return f"an MLP of the model has {_count(spec.d_mlp, 'neuron')}", spec.d_mlp
+    return None
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def site_problems(pool: Pool, site: Site) -> list[str]:
     """Everything about a site that this model or these prompts do not have, in words."""
     spec, roles = pool.model.spec, pool.alignment.roles
-    found = [str(unknown_name("role", role, roles)) for role in site.roles if role not in roles]
-    if site.kind in ("embed", "logits"):
-        return found
-    if site.layer >= spec.n_layers:
-        return [*found, f"{site}: the model has {spec.n_layers} layers, 0 to {spec.n_layers - 1}"]
-    if site.kind == "head" and site.index >= spec.n_heads:
-        return [
-            *found,
-            f"{site}: a layer of the model has {spec.n_heads} heads, 0 to {spec.n_heads - 1}",
-        ]
-    if site.kind in ("mlp", "neuron") and spec.d_mlp is None:
-        return [*found, f"{site}: the model has no MLPs"]
+    problems = [str(unknown_name("role", role, roles)) for role in site.roles if role not in roles]
+    missing = find_missing_part(spec, site)
+    if missing is not None:
+        sentence, n = missing
+        return [*problems, f"{site}: {sentence}" + (f", 0 to {n - 1}" if n else "")]
     if site.kind == "neuron" and (spec.experts is not None or spec.post_norm is not None):
         why = (
             "a mixture of experts has a neuron once for each"
@@ -53,20 +70,15 @@ def site_problems(pool: Pool, site: Site) -> list[str]:
             else "a norm follows its MLPs"
         )
         return [
-            *found,
+            *problems,
             f"{site}: neurons cannot be told apart in this model, because {why}; use the MLP",
-        ]
-    if site.kind == "neuron" and spec.d_mlp is not None and site.index >= spec.d_mlp:
-        return [
-            *found,
-            f"{site}: an MLP of the model has {spec.d_mlp} neurons, 0 to {spec.d_mlp - 1}",
         ]
     if site.kind == "feature":
         return [
-            *found,
+            *problems,
             f"{site}: no dictionary of features is loaded with this model; use neurons or the MLP",
         ]
-    return found
+    return problems
 
 
 def index_problems(pool: Pool, what: str, indices: Donors, n: int | None = None) -> list[str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from circuitgraph.engine.tree.checks import find_missing_part
 from circuitgraph.errors import CircuitGraphError
 from circuitgraph.graph.sites import Site
 from circuitgraph.graph.tree import Node
@@ -103,20 +104,15 @@ def path_problems(study: Study) -> list[Finding]:
 
 def _absent(site: Site, spec: Spec) -> Iterator[str]:
     """Why the model has no such site, in words."""
+    missing = find_missing_part(spec, site)
     if site.kind == "feature":
-        yield "no dictionary of features can be attached to a model yet: name the MLP, or some of its neurons"
-    elif site.kind in ("head", "mlp", "neuron") and site.layer >= spec.n_layers:
-        yield f"the model has {_counted(spec.n_layers, 'layer')}, numbered from 0"
-    elif site.kind == "head" and site.index >= spec.n_heads:
-        yield f"a layer of the model has {_counted(spec.n_heads, 'head')}, numbered from 0"
-    elif site.kind in ("mlp", "neuron") and spec.d_mlp is None:
-        yield "the model has no MLPs"
-    elif site.kind == "neuron" and spec.d_mlp is not None and site.index >= spec.d_mlp:
-        yield f"an MLP of the model has {_counted(spec.d_mlp, 'neuron')}, numbered from 0"
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+        yield (
+            "no dictionary of features can be attached to a model yet: name the MLP, or some of "
+            "its neurons"
+        )
+    elif missing is not None:
+        sentence, n = missing
+        yield f"{sentence}, numbered from 0" if n else sentence
 
 
 def _role(role: str, have: Counter[str], prompts: Sequence[Prompt], study: Study) -> Iterator[str]:
