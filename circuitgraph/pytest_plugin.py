@@ -23,8 +23,8 @@ import pytest
 
 if TYPE_CHECKING:
     from circuitgraph.hypotheses.claims import Claim, Context
+    from circuitgraph.hypotheses.diagnostics import Verdict
     from circuitgraph.hypotheses.language import Hypothesis
-    from circuitgraph.hypotheses.verdict import Verdict
 
 PROFILES = ("dev", "ci", "hunt")
 MARKER = "circuitgraph"
@@ -269,7 +269,7 @@ class ClaimItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the claim stands in its file."""
-        return self.path, self.claim.where.line - 1, self.name
+        return self.path, self.claim.location.line - 1, self.name
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:

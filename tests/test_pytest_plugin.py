@@ -21,7 +21,7 @@ import circuitgraph.hypotheses.study  # noqa: F401
 from circuitgraph import pytest_plugin
 from circuitgraph.errors import ModelError
 from circuitgraph.hypotheses.claims import Claim, Context, Untested
-from circuitgraph.hypotheses.verdict import Verdict
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.pytest_plugin import is_hypothesis_file
 
 pytest_plugins = ["pytester"]
@@ -64,7 +64,7 @@ IDS = [
 FAKE = """
 import circuitgraph.pytest_plugin
 from circuitgraph.hypotheses.claims import Context
-from circuitgraph.hypotheses.verdict import Verdict
+from circuitgraph.hypotheses.diagnostics import Verdict
 
 circuitgraph.pytest_plugin._keep_compiled_programs = lambda: None
 Context.test = lambda context, claim: Verdict(claim.kind != "rival", f"{claim.id} was tested")

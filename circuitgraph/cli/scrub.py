@@ -17,9 +17,9 @@ from circuitgraph.errors import ArgumentError, check_choice
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.scrub_record import ScrubRecord
+    from circuitgraph.hypotheses.diagnostics import Verdict
     from circuitgraph.hypotheses.language import Hypothesis
     from circuitgraph.hypotheses.study import Study
-    from circuitgraph.hypotheses.verdict import Verdict
 
 
 def scrub(

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 
 from circuitgraph.errors import CircuitGraphError, HypothesisError, list_problems
 from circuitgraph.hypotheses.checks.declared import declared_problems
-from circuitgraph.hypotheses.checks.finding import Finding
 from circuitgraph.hypotheses.checks.model import name_problems, path_problems, place_problems
 from circuitgraph.hypotheses.checks.prompts import prompt_problems
 from circuitgraph.hypotheses.checks.structure import structure_problems, unused, unwritten
+from circuitgraph.hypotheses.diagnostics import Diagnostic, format_error, locate_error
 from circuitgraph.hypotheses.language import Hypothesis
-from circuitgraph.hypotheses.located import innermost, said
 from circuitgraph.hypotheses.study import Study
 
 
@@ -29,8 +28,8 @@ class Checked:
     """
 
     hypothesis: Hypothesis
-    problems: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+    notes: list[Diagnostic] = field(default_factory=list)
     study: Study | None = None
 
     @property
@@ -44,7 +43,7 @@ class Checked:
         """Raise `HypothesisError` with all problems, if there are any."""
         if self.problems:
             ordered = sorted(
-                dict.fromkeys(self.problems), key=lambda f: (f.where.file, f.where.line)
+                dict.fromkeys(self.problems), key=lambda f: (f.location.file, f.location.line)
             )
             title = f"The hypothesis {self.hypothesis.name!r} cannot be tested as it is written:"
             raise HypothesisError(
@@ -52,7 +51,7 @@ class Checked:
             )
 
 
-def check(study: Study) -> list[Finding]:
+def check(study: Study) -> list[Diagnostic]:
     """Refuse a hypothesis that cannot be tested as it is written; what is worth knowing of it comes
     back.
 
@@ -66,7 +65,7 @@ def check(study: Study) -> list[Finding]:
     return checked.notes
 
 
-def problems_of(study: Study) -> list[Finding]:
+def problems_of(study: Study) -> list[Diagnostic]:
     """Everything that `check` would refuse."""
     checked = Checked(study.hypothesis, study=study)
     if not _text(checked):
@@ -74,7 +73,7 @@ def problems_of(study: Study) -> list[Finding]:
     return checked.problems
 
 
-def text_problems(hypothesis: Hypothesis) -> list[Finding]:
+def text_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
     """What can be found wrong without any model: a part of `problems_of`."""
     checked = Checked(hypothesis)
     _text(checked)
@@ -99,7 +98,7 @@ def open_checked(hypothesis: Hypothesis, *, model: str | None = None, seed: int 
         try:
             checked.study = Study.open(hypothesis, model=model, seed=seed)
         except CircuitGraphError as error:
-            checked.problems.append(Finding(hypothesis.declared, str(error)))
+            checked.problems.append(Diagnostic(hypothesis.location, str(error)))
     if checked.study is not None and not broken:
         _with_model(checked, checked.study)
     checked.refuse()
@@ -124,13 +123,15 @@ def _with_model(checked: Checked, study: Study) -> None:
     try:
         prompts = study.sample
     except CircuitGraphError as error:
-        checked.problems.append(Finding(hypothesis.declared, str(error)))
+        checked.problems.append(Diagnostic(hypothesis.location, str(error)))
         return
     except Exception as error:  # of the user's own function
-        where = innermost(error, hypothesis.declared.file)
+        where = locate_error(error, hypothesis.location.file)
         if where is None:
             raise
-        checked.problems.append(Finding(where, f"the condition where= raises {said(error)}"))
+        checked.problems.append(
+            Diagnostic(where, f"the condition where= raises {format_error(error)}")
+        )
         return
     places = place_problems(study, prompts)
     checked.problems += places

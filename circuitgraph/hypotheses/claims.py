@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from circuitgraph.errors import CircuitGraphError, first_line
-from circuitgraph.hypotheses.language import Expectation, Hypothesis, Property, Rival, Where
-from circuitgraph.hypotheses.verdict import Verdict
+from circuitgraph.hypotheses.diagnostics import Verdict
+from circuitgraph.hypotheses.language import Expectation, Hypothesis, Location, Property, Rival
 
 if TYPE_CHECKING:
     from circuitgraph.hypotheses.evidence import Evidence
@@ -99,12 +99,12 @@ class Claim:
         id: readable, unique in its hypothesis and always the same, such as ``rival[no
             previous-token head]``.
         kind: ``program``, ``expect``, ``scrub``, ``rival``, ``holds``, ``never`` or ``property``.
-        where: the line of the file that makes it.
+        location: the line of the file that makes it.
     """
 
     id: str
     kind: str
-    where: Where
+    location: Location
     judge: Callable[[Context], Verdict] = field(compare=False)
 
     def run(self, context: Context) -> Verdict:
@@ -115,19 +115,21 @@ class Claim:
 def claims(about: Hypothesis | Study) -> list[Claim]:
     """All that a hypothesis says and that can be checked, in the order in which it is best read."""
     hypothesis = about if isinstance(about, Hypothesis) else about.hypothesis
-    found = [Claim("program", "program", hypothesis.declared, _sound)]
+    found = [Claim("program", "program", hypothesis.location, _sound)]
     found += [
-        Claim(_id("expect", e.name), "expect", e.where, _Expected(e))
+        Claim(_id("expect", e.name), "expect", e.location, _Expected(e))
         for e in hypothesis.expectations
     ]
-    found.append(Claim("scrub", "scrub", hypothesis.declared, _scrubbed))
-    found += [Claim(_id("rival", r.name), "rival", r.where, _Beaten(r)) for r in hypothesis.rivals]
+    found.append(Claim("scrub", "scrub", hypothesis.location, _scrubbed))
+    found += [
+        Claim(_id("rival", r.name), "rival", r.location, _Beaten(r)) for r in hypothesis.rivals
+    ]
     for prop in hypothesis.properties:
         kind = "property" if prop.function is None else prop.kind
-        found.append(Claim(_id(kind, prop.name), kind, prop.where, _Hunted(prop)))
+        found.append(Claim(_id(kind, prop.name), kind, prop.location, _Hunted(prop)))
     ids = numbered(claim.id for claim in found)
     return [
-        Claim(name, claim.kind, claim.where, claim.judge)
+        Claim(name, claim.kind, claim.location, claim.judge)
         for name, claim in zip(ids, found, strict=True)
     ]
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.run import Outcome, run_tree
 from circuitgraph.graph.tree import Node
-from circuitgraph.hypotheses.program import classes
+from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.study import Batch, Study
 from circuitgraph.tasks.metrics import metrics
 
@@ -60,7 +60,7 @@ class Evidence:
     @cached_property
     def codes(self) -> dict[str, Int[np.ndarray, " pool"]]:
         """The class of each variable's value on each prompt."""
-        return self.study.program.codes(self.batch.prompts)
+        return self.study.program.compute_codes(self.batch.prompts)
 
     @cached_property
     def layouts(self) -> Int[np.ndarray, " pool"]:
@@ -90,7 +90,7 @@ class Evidence:
         said = self.texts(self.plain.top)
         return np.array(
             [
-                t in self.study.program.answers(p)
+                t in self.study.program.compute_answers(p)
                 for t, p in zip(said, self.batch.prompts, strict=True)
             ]
         )
@@ -109,6 +109,6 @@ class Evidence:
 
 def layouts_of(batch: Batch) -> Int[np.ndarray, " prompts"]:
     """Equal numbers for prompts of equal length with their roles at equal places."""
-    return classes(
+    return number_classes(
         (len(p), *map(int, at)) for p, at in zip(batch.prompts, batch.places, strict=True)
     )

@@ -17,13 +17,13 @@ from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import mean_of, proportion
 from circuitgraph.graph.tree import Node
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.interventions.interchange import interchange
 from circuitgraph.hypotheses.interventions.necessity import necessity
 from circuitgraph.hypotheses.language import Expectation
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
-from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.tasks.metrics import metrics
 
 Measured = tuple[Interval, str]
@@ -77,7 +77,7 @@ def _accuracy(evidence: Evidence, expectation: Expectation) -> Measured:
 
 
 def _wrong(evidence: Evidence, prompt: Prompt, said: str) -> str:
-    answers = " or ".join(sorted(evidence.study.program.answers(prompt))[:4]) or "nothing"
+    answers = " or ".join(sorted(evidence.study.program.compute_answers(prompt))[:4]) or "nothing"
     return f"shortest counterexample: {prompt!r}\nthe program says {answers}, the model {said}"
 
 
@@ -113,7 +113,7 @@ def _attention(evidence: Evidence, expectation: Expectation) -> Measured:
     site, roles = expectation.site, evidence.study.roles
     if site is None or site.kind != "head" or len(site.roles) != 1 or expectation.to is None:
         raise HypothesisError(
-            f"{expectation.where}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'."
+            f"{expectation.location}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'."
         )
     pattern = attention(evidence.pool, site)
     rows = np.arange(len(evidence.batch))

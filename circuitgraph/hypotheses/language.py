@@ -31,7 +31,7 @@ Number = int | float
 
 
 @dataclass(frozen=True)
-class Where:
+class Location:
     """A place in a file."""
 
     file: str
@@ -62,7 +62,7 @@ class Variable:
     through: Mapping[str, Site] = field(hash=False)
     role: str
     together: bool
-    where: Where
+    location: Location
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself, so that a file's variables can be tried out without any model."""
@@ -100,7 +100,7 @@ class Expectation:
     to: str | None
     n: int | None
     rivals_below: Number | None
-    where: Where
+    location: Location
 
     @property
     def name(self) -> str:
@@ -130,7 +130,7 @@ class Rival:
     drop: tuple[str, ...]
     replace: Mapping[str, Callable[..., Any]] = field(hash=False)
     move: Mapping[str, tuple[Site, ...]] = field(hash=False)
-    where: Where
+    location: Location
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Property:
     allow: Number
     max_examples: int | None
     exceptions: tuple[str, ...]
-    where: Where
+    location: Location
 
 
 class Hypothesis:
@@ -193,7 +193,7 @@ class Hypothesis:
         self.selects = where
         self.unclaimed: Unclaimed = unclaimed
         self.align: Align = align
-        self.declared = _caller()
+        self.location = _caller()
         self.variables: list[Variable] = []
         self.output_variable: Variable | None = None
         self.expectations: list[Expectation] = []
@@ -224,13 +224,13 @@ class Hypothesis:
         """
 
         def declare(function: Callable[..., Any]) -> Variable:
-            routes = dict(zip(ATTENTION_INPUTS, map(names_of, (q, k, v)), strict=True))
-            passed = {names_of(parent)[0]: site for parent, site in (through or {}).items()}
+            routes = dict(zip(ATTENTION_INPUTS, map(collect_names, (q, k, v)), strict=True))
+            passed = {collect_names(parent)[0]: site for parent, site in (through or {}).items()}
             kept = {name: parents for name, parents in routes.items() if parents}
             found = Variable(
                 function.__name__,
                 function,
-                sites_of(at),
+                collect_sites(at),
                 kept,
                 passed,
                 role,
@@ -274,7 +274,7 @@ class Hypothesis:
         `Expectation`.
         """
         site = of if isinstance(of, Site) else None
-        about = () if site is not None else names_of(of)
+        about = () if site is not None else collect_names(of)
         self.expectations.append(
             Expectation(quantity, at_least, at_most, about, site, to, n, rivals_below, _caller())
         )
@@ -290,8 +290,10 @@ class Hypothesis:
         """Name a rival: variables dropped, moved to other sites, or with other functions; see
         `Rival`.
         """
-        moved = {names_of(variable)[0]: sites_of(at) for variable, at in (move or {}).items()}
-        self.rivals.append(Rival(name, names_of(drop), replace, moved, _caller()))
+        moved = {
+            collect_names(variable)[0]: collect_sites(at) for variable, at in (move or {}).items()
+        }
+        self.rivals.append(Rival(name, collect_names(drop), replace, moved, _caller()))
 
     def holds(
         self,
@@ -338,7 +340,7 @@ class Hypothesis:
         **settings: Any,
     ) -> None:
         """Declare a property of the library (``circuitgraph list properties``), with its settings."""
-        about = names_of(of)
+        about = collect_names(of)
         name = " ".join([kind, *(["of " + "+".join(about)] if about else [])])
         self.properties.append(
             Property(
@@ -377,7 +379,7 @@ class Hypothesis:
         return f"<Hypothesis {self.name!r} of {self.task} in {self.model}: {len(self.variables)} variables>"
 
 
-def names_of(given: Any) -> tuple[str, ...]:
+def collect_names(given: Any) -> tuple[str, ...]:
     """Names of variables given by name or as what the decorator returned, one or several."""
     if isinstance(given, (str, Variable)):
         given = (given,)
@@ -387,7 +389,7 @@ def names_of(given: Any) -> tuple[str, ...]:
         raise TypeError(f"expected a variable or its name, or several, not {given!r}") from None
 
 
-def sites_of(at: At | None) -> tuple[Site, ...]:
+def collect_sites(at: At | None) -> tuple[Site, ...]:
     """Sites given one by one, as a list, or as several heads at once."""
     if at is None or isinstance(at, Site):
         return () if at is None else (at,)
@@ -402,17 +404,17 @@ def sites_of(at: At | None) -> tuple[Site, ...]:
     return tuple(found)
 
 
-def _place(function: Callable[..., Any], owner: Hypothesis) -> Where:
+def _place(function: Callable[..., Any], owner: Hypothesis) -> Location:
     code = getattr(function, "__code__", None)
-    return owner.declared if code is None else Where(code.co_filename, code.co_firstlineno)
+    return owner.location if code is None else Location(code.co_filename, code.co_firstlineno)
 
 
-def _caller() -> Where:
+def _caller() -> Location:
     """The line of the hypothesis file that called the language."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_between(frame):
         frame = frame.f_back
-    return Where(frame.f_code.co_filename, frame.f_lineno)
+    return Location(frame.f_code.co_filename, frame.f_lineno)
 
 
 def _is_between(frame: FrameType) -> bool:

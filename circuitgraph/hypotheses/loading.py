@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.language import Hypothesis, Where
-from circuitgraph.hypotheses.located import innermost, said, shown
+from circuitgraph.hypotheses.diagnostics import format_error, format_location, locate_error
+from circuitgraph.hypotheses.language import Hypothesis, Location
 
 _numbers = count()
 
@@ -89,14 +89,15 @@ def _module(file: str) -> Iterator[ModuleType]:
 
 def _syntax(error: SyntaxError, file: str) -> str:
     text = (error.text or "").strip()
-    return f"{shown(Where(file, error.lineno or 1))}: {type(error).__name__}: {error.msg}" + (
-        f"\n    {text}" if text else ""
+    return (
+        f"{format_location(Location(file, error.lineno or 1))}: {type(error).__name__}: {error.msg}"
+        + (f"\n    {text}" if text else "")
     )
 
 
 def _failure(error: BaseException, file: str) -> str:
-    where = innermost(error, file) or Where(file, 1)
-    what = said(error)
+    where = locate_error(error, file) or Location(file, 1)
+    what = format_error(error)
     if not isinstance(error, Exception):
         what += "\nThe file must not end the program when it is loaded."
     elif (
@@ -104,4 +105,4 @@ def _failure(error: BaseException, file: str) -> str:
         and (Path(file).parent / f"{error.name}.py").is_file()
     ):
         what += "\nA hypothesis file stands alone, its folder is not searched: install that module, or copy what it needs."
-    return f"{shown(where)}: {what}"
+    return f"{format_location(where)}: {what}"

@@ -29,7 +29,7 @@ class Program:
     dropped: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, hypothesis: Hypothesis) -> Program:
+    def from_hypothesis(cls, hypothesis: Hypothesis) -> Program:
         """The program of a hypothesis that `checking` has found sound."""
         if hypothesis.output_variable is None:
             raise HypothesisError(
@@ -62,7 +62,9 @@ class Program:
                 f"These variables need each other: {' -> '.join(error.args[1])}."
             ) from error
 
-    def values(self, prompt: Prompt, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def compute_values(
+        self, prompt: Prompt, given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Every variable's value on a prompt; those ``given`` are taken as they are, and those
         after them follow.
         """
@@ -77,25 +79,29 @@ class Program:
             )
         return known
 
-    def answers(self, prompt: Prompt, given: Mapping[str, Any] | None = None) -> frozenset[str]:
+    def compute_answers(
+        self, prompt: Prompt, given: Mapping[str, Any] | None = None
+    ) -> frozenset[str]:
         """What the model should say on a prompt, any of these; empty where the program says
         nothing.
         """
-        return answers_of(self.values(prompt, given)[self.output])
+        return collect_answers(self.compute_values(prompt, given)[self.output])
 
-    def codes(self, prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " prompts"]]:
+    def compute_codes(self, prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " prompts"]]:
         """For each variable the number of its class on each prompt: equal numbers, equal values."""
-        values = [self.values(prompt) for prompt in prompts]
-        return {name: classes([row[name] for row in values]) for name in self.order}
+        values = [self.compute_values(prompt) for prompt in prompts]
+        return {name: number_classes([row[name] for row in values]) for name in self.order}
 
 
-def classes(values: Iterable[Any]) -> Int[np.ndarray, " n"]:
+def number_classes(values: Iterable[Any]) -> Int[np.ndarray, " n"]:
     """Numbers for values, equal for equal ones, in the order of their first appearance."""
     numbers: dict[Any, int] = {}
-    return np.array([numbers.setdefault(key_of(value), len(numbers)) for value in values], np.int64)
+    return np.array(
+        [numbers.setdefault(make_key(value), len(numbers)) for value in values], np.int64
+    )
 
 
-def key_of(value: Any) -> Any:
+def make_key(value: Any) -> Any:
     """What stands for a value where values are compared: small arrays and sets by their content.
 
     Raises:
@@ -109,7 +115,7 @@ def key_of(value: Any) -> Any:
     return value
 
 
-def answers_of(value: Any) -> frozenset[str]:
+def collect_answers(value: Any) -> frozenset[str]:
     """An output's value as the set of texts that it allows; None allows nothing."""
     if value is None:
         return frozenset()
@@ -118,10 +124,10 @@ def answers_of(value: Any) -> frozenset[str]:
     return frozenset([str(value).strip()])
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as text that is the same in every run: sets have no order of their own."""
     if isinstance(value, (set, frozenset)):
-        return "{" + ", ".join(sorted(map(shown, value))) + "}"
+        return "{" + ", ".join(sorted(map(format_value, value))) + "}"
     if isinstance(value, tuple):
-        return "(" + ", ".join(map(shown, value)) + ")"
+        return "(" + ", ".join(map(format_value, value)) + ")"
     return str(value)

@@ -68,7 +68,7 @@ class Prompt:
         return f"{self.text!r} ({roles})" if roles else repr(self.text)
 
 
-def prompts_of(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> list[Prompt]:
+def make_prompts(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> list[Prompt]:
     """The clean sides of pairs."""
     ids = tokenizer.encode_all([pair.clean for pair in pairs])
     known = {token: tokenizer.decode([token]).strip() for row in ids for token in row}

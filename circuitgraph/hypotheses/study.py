@@ -16,7 +16,7 @@ from circuitgraph.graph.sites import Site
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.program import Program
-from circuitgraph.hypotheses.prompt import Prompt, prompts_of
+from circuitgraph.hypotheses.prompt import Prompt, make_prompts
 from circuitgraph.hypotheses.unroll import Unrolled, unroll
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -75,7 +75,7 @@ class Study:
     @cached_property
     def program(self) -> Program:
         """The hypothesis's own program."""
-        return Program.of(self.hypothesis)
+        return Program.from_hypothesis(self.hypothesis)
 
     @cached_property
     def graph(self) -> Graph:
@@ -110,7 +110,7 @@ class Study:
         known = self._drawn.get(split, [])
         asked = n
         while len(known) < n:
-            drawn = prompts_of(self.task.pairs(asked, split), self.tokenizer)
+            drawn = make_prompts(self.task.pairs(asked, split), self.tokenizer)
             selects = self.hypothesis.selects
             known = drawn if selects is None else [prompt for prompt in drawn if selects(prompt)]
             if len(known) * _FEWEST_OF < asked:

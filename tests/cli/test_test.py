@@ -15,7 +15,7 @@ from circuitgraph import pytest_plugin
 from circuitgraph.cli import test as command
 from circuitgraph.errors import ModelError
 from circuitgraph.hypotheses.claims import Claim, Context, Untested
-from circuitgraph.hypotheses.verdict import Verdict
+from circuitgraph.hypotheses.diagnostics import Verdict
 from tests.cli.conftest import Ran
 
 FILE = """

@@ -22,10 +22,10 @@ from circuitgraph.hypotheses.claims import (
     numbered,
     slug,
 )
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.properties import hunting
 from circuitgraph.hypotheses.properties.profiles import PROFILES
 from circuitgraph.hypotheses.scrubbing import scrub
-from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.pytest_plugin import PROFILES as OFFERED
 
 
@@ -130,9 +130,9 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
         *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
     ]
     assert (
-        len({claim.where.line for claim in found}) == 8
+        len({claim.location.line for claim in found}) == 8
     )  # only the scrub has no line but the hypothesis's
-    assert {claim.where.file for claim in found} == {__file__}
+    assert {claim.location.file for claim in found} == {__file__}
     assert [claim.id for claim in claims(SimpleNamespace(hypothesis=hypothesis()))] == [
         claim.id for claim in found
     ]  # type: ignore[arg-type]

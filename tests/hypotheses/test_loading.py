@@ -25,9 +25,9 @@ def test_shipped_files_load(path: Path) -> None:
 def test_places_are_lines_of_the_file(tmp_path: Path) -> None:
     found = load_text(tmp_path, INDUCTION)
     lines = INDUCTION.splitlines()
-    assert Path(found.declared.file) == tmp_path / "mine.py"
-    assert lines[found.declared.line - 1].startswith("H = Hypothesis")
-    assert all(lines[v.where.line - 1].startswith("@H.") for v in found.variables)
+    assert Path(found.location.file) == tmp_path / "mine.py"
+    assert lines[found.location.line - 1].startswith("H = Hypothesis")
+    assert all(lines[v.location.line - 1].startswith("@H.") for v in found.variables)
 
 
 def test_all_hypotheses_come_back_once_and_in_order(tmp_path: Path) -> None:

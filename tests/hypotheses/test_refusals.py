@@ -171,7 +171,7 @@ def answer(moved):
         f"first at embed@N1 and other at embed@IO both feed a2.h2@end, but in {same} of 50 prompts "
         "these roles are one token, which would be claimed twice"
     )
-    assert problem.where.line == 16
+    assert problem.location.line == 16
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from circuitgraph.graph.sites import Site
-from circuitgraph.hypotheses.checks.finding import Finding, unknown
 from circuitgraph.hypotheses.checks.structure import cycle_in, parameter_problems
+from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown
 from circuitgraph.hypotheses.language import (
     ALIGN,
     GIVEN,
@@ -32,17 +32,22 @@ OF = {
 """Quantities that can be expected beside any metric, and whether they are `of` something."""
 
 
-def declared_problems(hypothesis: Hypothesis) -> list[Finding]:
+def declared_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
     """What is wrong with everything in the file but its variables."""
     found = [*_settings(hypothesis), *_twice(hypothesis)]
     for expectation in hypothesis.expectations:
         found += [
-            Finding(expectation.where, message) for message in _expectation(hypothesis, expectation)
+            Diagnostic(expectation.location, message)
+            for message in _expectation(hypothesis, expectation)
         ]
     for rival in hypothesis.rivals:
-        found += [Finding(rival.where, message) for message in rival_problems(hypothesis, rival)]
+        found += [
+            Diagnostic(rival.location, message) for message in rival_problems(hypothesis, rival)
+        ]
     for declared in hypothesis.properties:
-        found += [Finding(declared.where, message) for message in _property(hypothesis, declared)]
+        found += [
+            Diagnostic(declared.location, message) for message in _property(hypothesis, declared)
+        ]
     return found
 
 
@@ -54,7 +59,7 @@ def rival_problems(hypothesis: Hypothesis, rival: Rival) -> list[str]:
     found: list[str] = []
     for how, names in (("drops", rival.drop), ("replaces", rival.replace), ("moves", rival.move)):
         found += [
-            f"{who} {how} {name!r}. {unknown('variable', name, known)}"
+            f"{who} {how} {name!r}. {describe_unknown('variable', name, known)}"
             for name in names
             if name not in known
         ]
@@ -86,31 +91,31 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
 
-def _settings(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _settings(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     for name, given, allowed in (
         ("unclaimed", hypothesis.unclaimed, UNCLAIMED),
         ("align", hypothesis.align, ALIGN),
     ):
         if given not in allowed:
-            yield Finding(
-                hypothesis.declared, f"{name}={given!r}: expected one of {', '.join(allowed)}"
+            yield Diagnostic(
+                hypothesis.location, f"{name}={given!r}: expected one of {', '.join(allowed)}"
             )
     if hypothesis.selects is not None and not callable(hypothesis.selects):
-        yield Finding(
-            hypothesis.declared,
+        yield Diagnostic(
+            hypothesis.location,
             f"where={hypothesis.selects!r}: expected a function of the prompt, such as lambda p: "
             "...",
         )
 
 
-def _twice(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _twice(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     for what, several in (("rivals", hypothesis.rivals), ("properties", hypothesis.properties)):
         counted = Counter(item.name for item in several)
         for item in several:
             if counted[item.name] > 1:
                 counted[item.name] = 0
-                yield Finding(
-                    item.where,
+                yield Diagnostic(
+                    item.location,
                     f"two {what} are called {item.name!r}: reports could not tell them apart",
                 )
 
@@ -120,7 +125,7 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
 
     quantity, known = expectation.quantity, {v.name: v for v in hypothesis.variables}
     if quantity not in OF and quantity not in metrics:
-        yield unknown("quantity", quantity, [*OF, *metrics.names()])
+        yield describe_unknown("quantity", quantity, [*OF, *metrics.names()])
         return
     who = f"the expectation of {quantity}"
     bounds = {
@@ -149,7 +154,7 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
     yield from _about(who, expectation, OF.get(quantity, "none"))
     for name in expectation.of:
         if name not in known:
-            yield f"{who} is of {name!r}. {unknown('variable', name, known)}"
+            yield f"{who} is of {name!r}. {describe_unknown('variable', name, known)}"
         elif not known[name].sites:
             yield f"{who} is of `{name}`, which has no site that could be intervened on"
         elif known[name] is hypothesis.output_variable:
@@ -181,12 +186,12 @@ def _property(hypothesis: Hypothesis, declared: Property) -> Iterator[str]:
     if declared.function is not None:
         for name in _parameters(declared.function):
             if name not in GIVEN:
-                yield f"{who} has the parameter {name!r}. {unknown('parameter', name, GIVEN)}"
+                yield f"{who} has the parameter {name!r}. {describe_unknown('parameter', name, GIVEN)}"
     else:
         yield from _of_library(declared, who)
     for name in declared.of:
         if name not in known:
-            yield f"{who} is of {name!r}. {unknown('variable', name, known)}"
+            yield f"{who} is of {name!r}. {describe_unknown('variable', name, known)}"
     if not isinstance(declared.allow, (int, float)) or not 0 <= declared.allow < 1:
         yield f"{who} has allow={declared.allow!r}: expected a share of prompts, from 0 to below 1"
     if declared.max_examples is not None and (
@@ -199,13 +204,13 @@ def _of_library(declared: Property, who: str) -> Iterator[str]:
     from circuitgraph.hypotheses.properties.checks import library, settings_of
 
     if declared.kind not in library:
-        yield f"{who}: {unknown('property', declared.kind, library.names())}"
+        yield f"{who}: {describe_unknown('property', declared.kind, library.names())}"
         return
     kind = library[declared.kind]
     allowed = {p.name: p for p in settings_of(kind)}
     for name in declared.settings:
         if name not in allowed:
-            yield f"{who}: {unknown('setting', name, allowed)}"
+            yield f"{who}: {describe_unknown('setting', name, allowed)}"
     for name, parameter in allowed.items():
         if parameter.default is parameter.empty and name not in declared.settings:
             yield f"{who} needs {name}="

@@ -13,46 +13,48 @@ from circuitgraph.errors import CircuitGraphError
 from circuitgraph.graph.sites import Site
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.checks.declared import rival_problems
-from circuitgraph.hypotheses.checks.finding import Finding, share, unknown
-from circuitgraph.hypotheses.language import Hypothesis, Where
+from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown, format_share
+from circuitgraph.hypotheses.language import Hypothesis, Location
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.hypotheses.unroll import contains
 from circuitgraph.models.spec import Spec
 
-Named = tuple[Where, str, Site]  # where a site is written, what names it, and the site
+Named = tuple[Location, str, Site]  # where a site is written, what names it, and the site
 
 
-def name_problems(hypothesis: Hypothesis) -> list[Finding]:
+def name_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
     """Names that can be refused without loading a model: of the task, its settings and the metric."""
     from circuitgraph.tasks.base import tasks
     from circuitgraph.tasks.metrics import metrics
 
-    found: list[Finding] = []
+    found: list[Diagnostic] = []
 
     try:
         if not hypothesis.task.endswith(".jsonl"):
             tasks[hypothesis.task].effective(hypothesis.settings)
     except CircuitGraphError as error:
-        found.append(Finding(hypothesis.declared, str(error)))
+        found.append(Diagnostic(hypothesis.location, str(error)))
     if hypothesis.metric is not None and hypothesis.metric not in metrics:
         found.append(
-            Finding(hypothesis.declared, unknown("metric", hypothesis.metric, metrics.names()))
+            Diagnostic(
+                hypothesis.location, describe_unknown("metric", hypothesis.metric, metrics.names())
+            )
         )
     return found
 
 
-def place_problems(study: Study, prompts: Sequence[Prompt]) -> list[Finding]:
+def place_problems(study: Study, prompts: Sequence[Prompt]) -> list[Diagnostic]:
     """Sites that the model lacks, and roles that not all prompts have."""
     have = Counter(role for prompt in prompts for role in prompt.position)
-    found: list[Finding] = []
+    found: list[Diagnostic] = []
     for where, owner, site in named_sites(study.hypothesis):
         found += [
-            Finding(where, f"{owner} is at {site}, but {why}")
+            Diagnostic(where, f"{owner} is at {site}, but {why}")
             for why in _absent(site, study.model.spec)
         ]
         found += [
-            Finding(where, f"{owner}: {why}")
+            Diagnostic(where, f"{owner}: {why}")
             for role in site.roles
             for why in _role(role, have, prompts, study)
         ]
@@ -60,7 +62,7 @@ def place_problems(study: Study, prompts: Sequence[Prompt]) -> list[Finding]:
         if expectation.to is not None:
             problems = _role(expectation.to, have, prompts, study)
             found += [
-                Finding(expectation.where, f"the expectation of {expectation.quantity}: {w}")
+                Diagnostic(expectation.location, f"the expectation of {expectation.quantity}: {w}")
                 for w in problems
             ]
     return [*dict.fromkeys(found), *(_scored(study, prompts) if not found else [])]
@@ -70,27 +72,33 @@ def named_sites(hypothesis: Hypothesis) -> Iterator[Named]:
     """Every site that a hypothesis names."""
     for variable in hypothesis.variables:
         for site in (*variable.sites, *variable.through.values()):
-            yield variable.where, f"`{variable.name}`", site
+            yield variable.location, f"`{variable.name}`", site
     for rival in hypothesis.rivals:
         for name, sites in rival.move.items():
             for site in sites:
-                yield rival.where, f"`{name}` of the rival {rival.name!r}", site
+                yield rival.location, f"`{name}` of the rival {rival.name!r}", site
     for expectation in hypothesis.expectations:
         if expectation.site is not None:
-            yield expectation.where, f"the expectation of {expectation.quantity}", expectation.site
+            yield (
+                expectation.location,
+                f"the expectation of {expectation.quantity}",
+                expectation.site,
+            )
 
 
-def path_problems(study: Study) -> list[Finding]:
+def path_problems(study: Study) -> list[Diagnostic]:
     """Claims without a path in the graph, and claims of one path twice; of the hypothesis and of
     its rivals.
     """
     hypothesis = study.hypothesis
-    where = {v.name: v.where for v in hypothesis.variables}
+    where = {v.name: v.location for v in hypothesis.variables}
     unrolled = study.unrolled()
-    found = [Finding(where[p.variable], f"`{p.variable}`: {p.message}") for p in unrolled.problems]
+    found = [
+        Diagnostic(where[p.variable], f"`{p.variable}`: {p.message}") for p in unrolled.problems
+    ]
     if not found:
         found += [
-            Finding(where[name], message) for name, message in _same_place(study, unrolled.root)
+            Diagnostic(where[name], message) for name, message in _same_place(study, unrolled.root)
         ]
     if found:
         return found  # a rival would repeat them
@@ -98,7 +106,9 @@ def path_problems(study: Study) -> list[Finding]:
         if not rival_problems(hypothesis, rival):
             problems = study.unrolled(study.program.with_rival(rival)).problems
             who = f"the rival {rival.name!r}"
-            found += [Finding(rival.where, f"{who}: `{p.variable}`: {p.message}") for p in problems]
+            found += [
+                Diagnostic(rival.location, f"{who}: `{p.variable}`: {p.message}") for p in problems
+            ]
     return found
 
 
@@ -119,19 +129,19 @@ def _role(role: str, have: Counter[str], prompts: Sequence[Prompt], study: Study
     """What is wrong with a role, in words."""
     if role not in have:
         names = ", ".join(have) or "none"
-        yield f"{unknown('role', role, have)} The prompts of task {study.task.name!r} have: {names}."
+        yield f"{describe_unknown('role', role, have)} The prompts of task {study.task.name!r} have: {names}."
     elif have[role] < len(prompts):
         lacking = min(
             (p for p in prompts if role not in p.position), key=lambda p: (len(p), p.text)
         )
         yield (
-            f"only {share(have[role], len(prompts))} prompts have the role {role!r}; {lacking!r} "
+            f"only {format_share(have[role], len(prompts))} prompts have the role {role!r}; {lacking!r} "
             f"has not. Say which prompts the hypothesis is about, as with where=lambda p: {role!r} "
             "in p.position"
         )
 
 
-def _scored(study: Study, prompts: Sequence[Prompt]) -> Iterator[Finding]:
+def _scored(study: Study, prompts: Sequence[Prompt]) -> Iterator[Diagnostic]:
     """An output at another place than the one where the model's answer is read."""
     output = study.hypothesis.output_variable
     if output is None:
@@ -150,10 +160,10 @@ def _scored(study: Study, prompts: Sequence[Prompt]) -> Iterator[Finding]:
             if last
             else "no role is the last token"
         )
-        yield Finding(
-            output.where,
+        yield Diagnostic(
+            output.location,
             f"the output `{output.name}` is at {role!r}, but the answer is read at the last token, "
-            f"another one in {share(len(wrong), len(prompts))} prompts, as in {shortest!r}; "
+            f"another one in {format_share(len(wrong), len(prompts))} prompts, as in {shortest!r}; "
             f"{advice}",
         )
 
@@ -180,6 +190,6 @@ def _same_place(study: Study, root: Node) -> Iterator[tuple[str, str]]:
                 yield (
                     node.variable,
                     f"{a.variable} at {a.site} and {b.variable} at {b.site} both feed {node.site}, "
-                    f"but in {share(n, len(places))} prompts these roles are one token, which "
+                    f"but in {format_share(n, len(places))} prompts these roles are one token, which "
                     "would be claimed twice: keep one of them",
                 )

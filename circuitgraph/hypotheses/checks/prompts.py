@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circuitgraph.hypotheses.checks.declared import rival_problems
-from circuitgraph.hypotheses.checks.finding import Finding, share
-from circuitgraph.hypotheses.language import PROMPT, Variable, Where
-from circuitgraph.hypotheses.located import innermost, said
-from circuitgraph.hypotheses.program import Program, answers_of, key_of, shown
+from circuitgraph.hypotheses.diagnostics import Diagnostic, format_error, format_share, locate_error
+from circuitgraph.hypotheses.language import PROMPT, Location, Variable
+from circuitgraph.hypotheses.program import Program, collect_answers, format_value, make_key
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.study import Study
 
@@ -29,12 +28,14 @@ class _Run:
     unhashable: dict[str, tuple[Prompt, Any]] = field(default_factory=dict)
 
 
-def prompt_problems(study: Study, prompts: Sequence[Prompt]) -> tuple[list[Finding], list[Finding]]:
+def prompt_problems(
+    study: Study, prompts: Sequence[Prompt]
+) -> tuple[list[Diagnostic], list[Diagnostic]]:
     """What is wrong with the program on these prompts, and what is worth knowing of it."""
     program = study.program
     ran = _run(program, prompts)
     problems = _broken(program.variables, ran, len(prompts))
-    notes: list[Finding] = []
+    notes: list[Diagnostic] = []
     whole = [
         name for name in program.order if name not in ran.failed and name not in ran.unhashable
     ]
@@ -48,8 +49,10 @@ def prompt_problems(study: Study, prompts: Sequence[Prompt]) -> tuple[list[Findi
     for rival in study.hypothesis.rivals:
         if not rival_problems(study.hypothesis, rival) and not ran.failed and not ran.unhashable:
             theirs = _run(study.program.with_rival(rival), prompts)
-            broken = _broken(program.variables, theirs, len(prompts), rival.where)
-            problems += [Finding(f.where, f"the rival {rival.name!r}: {f.message}") for f in broken]
+            broken = _broken(program.variables, theirs, len(prompts), rival.location)
+            problems += [
+                Diagnostic(f.location, f"the rival {rival.name!r}: {f.message}") for f in broken
+            ]
     return problems, notes
 
 
@@ -71,7 +74,7 @@ def _run(program: Program, prompts: Sequence[Prompt]) -> _Run:
             row[name] = value
             if name not in ran.unhashable:
                 try:
-                    key_of(value)
+                    make_key(value)
                 except TypeError:
                     ran.unhashable[name] = (prompt, value)
         ran.values.append(row)
@@ -79,24 +82,22 @@ def _run(program: Program, prompts: Sequence[Prompt]) -> _Run:
 
 
 def _broken(
-    variables: Mapping[str, Variable], ran: _Run, n: int, where: Where | None = None
-) -> list[Finding]:
-    """Functions that raise or give what cannot be compared; ``where`` is used if the error is not
+    variables: Mapping[str, Variable], ran: _Run, n: int, location: Location | None = None
+) -> list[Diagnostic]:
+    """Functions that raise or give what cannot be compared; ``location`` is used if the error is not
     in the file.
     """
-    found: list[Finding] = []
+    found: list[Diagnostic] = []
     for name, cases in ran.failed.items():
         prompt, error = min(cases, key=lambda case: _simplest(case[0]))
-        own = where or variables[name].where
-        at = innermost(error, own.file) or own
-        message = (
-            f"`{name}` raises {said(error)} on {share(len(cases), n)} prompts, as on {prompt!r}"
-        )
-        found.append(Finding(at, message))
+        own = location or variables[name].location
+        at = locate_error(error, own.file) or own
+        message = f"`{name}` raises {format_error(error)} on {format_share(len(cases), n)} prompts, as on {prompt!r}"
+        found.append(Diagnostic(at, message))
     for name, (prompt, value) in ran.unhashable.items():
         found.append(
-            Finding(
-                where or variables[name].where,
+            Diagnostic(
+                location or variables[name].location,
                 f"`{name}` gives {_short(value)} on {prompt!r}: values are compared, so they must "
                 f"be hashable; a {type(value).__name__} is not. Return a text, a number, a tuple, "
                 "a frozenset or a small array",
@@ -107,7 +108,7 @@ def _broken(
 
 def _classes(
     program: Program, name: str, values: Iterable[Any]
-) -> tuple[list[Finding], list[Finding]]:
+) -> tuple[list[Diagnostic], list[Diagnostic]]:
     """A variable with a site that has one value only, or mostly values that no other prompt shares.
 
     The output is exempt: the output of a scrubbed model is compared with the reference itself, not
@@ -118,33 +119,33 @@ def _classes(
     if not variable.sites or name == program.output:
         return [], []
     values = list(values)
-    counted = Counter(map(key_of, values))
+    counted = Counter(map(make_key, values))
     if len(counted) == 1:
         why = f"`{name}` is {_short(values[0])} on all of {len(values):,} prompts: nothing is claimed to be carried there"
-        return [Finding(variable.where, why)], []
+        return [Diagnostic(variable.location, why)], []
     alone = sum(size == 1 for size in counted.values())
     if not alone:
         return [], []
-    who = f"`{name}` has a value that no other prompt has on {share(alone, len(values))} prompts"
+    who = f"`{name}` has a value that no other prompt has on {format_share(alone, len(values))} prompts"
     if 2 * alone > len(values):
         return [
-            Finding(
-                variable.where,
+            Diagnostic(
+                variable.location,
                 f"{who}: such a prompt could only be its own donor, so that scrubbing would test "
                 "nothing. Let it say less, or draw from fewer words",
             )
         ], []
-    return [], [Finding(variable.where, f"{who}: there it is hardly tested")]
+    return [], [Diagnostic(variable.location, f"{who}: there it is hardly tested")]
 
 
 def _wrong(
     study: Study, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]]
-) -> list[Finding]:
+) -> list[Diagnostic]:
     """The simplest prompt on which the program does not give the task's answer."""
     name = study.program.output
     wrong: list[tuple[Prompt, dict[str, Any]]] = []
     for prompt, row in zip(prompts, rows, strict=True):
-        answers = answers_of(row[name])
+        answers = collect_answers(row[name])
         if not answers or not answers <= prompt.right:
             wrong.append((prompt, row))
     if not wrong:
@@ -156,9 +157,9 @@ def _wrong(
     )
     values = "\n".join(f"        {key} = {_short(row[key])}" for key in study.program.order)
     return [
-        Finding(
-            study.program.variables[name].where,
-            f"`{name}` is wrong on paper, in {share(len(wrong), len(prompts))} prompts. The "
+        Diagnostic(
+            study.program.variables[name].location,
+            f"`{name}` is wrong on paper, in {format_share(len(wrong), len(prompts))} prompts. The "
             f"shortest: {prompt!r}\n        right is {expected}, but the program says "
             f"{_short(row[name])}:\n{values}",
         )
@@ -170,5 +171,5 @@ def _simplest(prompt: Prompt) -> tuple[int, str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else shown(value)
+    text = repr(value) if isinstance(value, str) else format_value(value)
     return text if len(text) <= 120 else f"{text[:117]}..."

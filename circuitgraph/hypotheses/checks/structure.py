@@ -11,14 +11,14 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from circuitgraph.graph.sites import Site
-from circuitgraph.hypotheses.checks.finding import Finding, unknown
+from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown
 from circuitgraph.hypotheses.language import PROMPT, Hypothesis, Variable
 
 _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OUTPUT = "@H.output(at=logits @ 'ROLE')"
 
 
-def structure_problems(hypothesis: Hypothesis) -> list[Finding]:
+def structure_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
     """What keeps the variables from being a program: with any of these nothing further can be
     checked.
     """
@@ -31,7 +31,7 @@ def structure_problems(hypothesis: Hypothesis) -> list[Finding]:
     ]
 
 
-def unused(hypothesis: Hypothesis) -> Iterator[Finding]:
+def unused(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     """Variables that nothing on the way to the output uses."""
     known = {v.name: v for v in hypothesis.variables}
     output = hypothesis.output_variable
@@ -44,17 +44,17 @@ def unused(hypothesis: Hypothesis) -> Iterator[Finding]:
             waiting += known[name].parents
     for variable in hypothesis.variables:
         if variable.name not in seen:
-            yield Finding(
-                variable.where,
+            yield Diagnostic(
+                variable.location,
                 f"nobody uses `{variable.name}`: make it a parameter of what reads it, or remove "
                 "it",
             )
 
 
-def unwritten(hypothesis: Hypothesis) -> list[Finding]:
+def unwritten(hypothesis: Hypothesis) -> list[Diagnostic]:
     """Functions whose body is still ``...``."""
     return [
-        Finding(v.where, f"`{v.name}` is still `...`: say what it computes")
+        Diagnostic(v.location, f"`{v.name}` is still `...`: say what it computes")
         for v in hypothesis.variables
         if _is_stub(v.function)
     ]
@@ -82,7 +82,7 @@ def parameter_problems(
         if parameter.kind not in _PLAIN:
             yield f"{owner} has the parameter {str(parameter)!r}: each parameter is the name of one variable, or `p`"
         elif parameter.name != PROMPT and parameter.name not in known:
-            unheard = unknown("variable", parameter.name, [*known, PROMPT])
+            unheard = describe_unknown("variable", parameter.name, [*known, PROMPT])
             yield f"{owner} has the parameter {parameter.name!r}. {unheard}"
 
 
@@ -95,48 +95,51 @@ def cycle_in(parents: Mapping[str, tuple[str, ...]]) -> str | None:
     return None
 
 
-def _names(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _names(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     first: dict[str, Variable] = {}
     for variable in hypothesis.variables:
         name = variable.name
         if not name.isidentifier() or keyword.iskeyword(name):
-            yield Finding(
-                variable.where, f"a variable cannot be called {name!r}: write its function with def"
+            yield Diagnostic(
+                variable.location,
+                f"a variable cannot be called {name!r}: write its function with def",
             )
         elif name == PROMPT:
-            yield Finding(variable.where, "a variable cannot be called `p`: that is the prompt")
+            yield Diagnostic(
+                variable.location, "a variable cannot be called `p`: that is the prompt"
+            )
         elif name in first:
-            yield Finding(
-                variable.where,
-                f"two variables are called `{name}`, the first in line {first[name].where.line}: "
+            yield Diagnostic(
+                variable.location,
+                f"two variables are called `{name}`, the first in line {first[name].location.line}: "
                 "rename one",
             )
         first.setdefault(name, variable)
 
 
-def _parameters(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _parameters(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     known = {v.name: v for v in hypothesis.variables}
     for variable in hypothesis.variables:
         for problem in parameter_problems(f"`{variable.name}`", variable.function, known):
-            yield Finding(variable.where, problem)
+            yield Diagnostic(variable.location, problem)
 
 
-def _cycle(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _cycle(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     circle = cycle_in({v.name: v.parents for v in hypothesis.variables})
     if circle is not None:
-        where = next(v.where for v in hypothesis.variables if circle.startswith(f"`{v.name}`"))
-        yield Finding(where, f"variables need each other: {circle}")
+        where = next(v.location for v in hypothesis.variables if circle.startswith(f"`{v.name}`"))
+        yield Diagnostic(where, f"variables need each other: {circle}")
 
 
-def _outputs(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _outputs(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     output = hypothesis.output_variable
     if output is None:
-        yield Finding(
-            hypothesis.declared, f"there is no output: decorate the last function with {_OUTPUT}"
+        yield Diagnostic(
+            hypothesis.location, f"there is no output: decorate the last function with {_OUTPUT}"
         )
     elif hypothesis.outputs > 1:
-        yield Finding(
-            output.where,
+        yield Diagnostic(
+            output.location,
             f"{hypothesis.outputs} outputs are declared: a model says one thing, so one function "
             "is the output and the others are variables",
         )
@@ -145,19 +148,19 @@ def _outputs(hypothesis: Hypothesis) -> Iterator[Finding]:
         if variable is output:
             if len(at) != 1 or at[0].kind != "logits" or len(at[0].roles) != 1:
                 shown = ", ".join(map(str, at)) or "nowhere"
-                yield Finding(
-                    variable.where,
+                yield Diagnostic(
+                    variable.location,
                     f"the output `{variable.name}` is at {shown}, but an output is at logits @ one "
                     f"role: {_OUTPUT}",
                 )
         elif any(site.kind == "logits" for site in at) and variable.role != "output":
-            yield Finding(
-                variable.where,
+            yield Diagnostic(
+                variable.location,
                 f"`{variable.name}` is at the logits: only the output is there ({_OUTPUT})",
             )
 
 
-def _routes(hypothesis: Hypothesis) -> Iterator[Finding]:
+def _routes(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     known = {v.name: v for v in hypothesis.variables}
     for variable in hypothesis.variables:
         entering = behind(variable, known)
@@ -168,36 +171,36 @@ def _routes(hypothesis: Hypothesis) -> Iterator[Finding]:
                     "which is none of its parameters "
                     f"({', '.join(variable.parents) or 'it has none'})"
                     if name in known
-                    else f"which is no variable. {unknown('variable', name, known)}"
+                    else f"which is no variable. {describe_unknown('variable', name, known)}"
                 )
-                yield Finding(variable.where, f"`{variable.name}` has {how}{name!r}, {why}")
+                yield Diagnostic(variable.location, f"`{variable.name}` has {how}{name!r}, {why}")
         no_heads = [str(site) for site in variable.sites if site.kind != "head"]
         if routed and (no_heads or not variable.sites):
             at = f"is at {', '.join(no_heads)}" if no_heads else "has no site"
-            yield Finding(
-                variable.where,
+            yield Diagnostic(
+                variable.location,
                 f"`{variable.name}` {at}, but q=, k= and v= are inputs of heads only: leave them "
                 "out",
             )
         yield from _passed(variable, known)
 
 
-def _passed(variable: Variable, known: Mapping[str, Variable]) -> Iterator[Finding]:
+def _passed(variable: Variable, known: Mapping[str, Variable]) -> Iterator[Diagnostic]:
     for name, site in variable.through.items():
         if not isinstance(site, Site):
-            yield Finding(
-                variable.where,
+            yield Diagnostic(
+                variable.location,
                 f"`{variable.name}` has through={{{name!r}: {site!r}}}: expected one site, such as "
                 "mlp(0)",
             )
         elif site.kind in ("embed", "logits"):
-            yield Finding(
-                variable.where,
+            yield Diagnostic(
+                variable.location,
                 f"`{variable.name}`: nothing passes through {site}; name a head or an MLP",
             )
         elif name in known and not known[name].sites:
-            yield Finding(
-                variable.where,
+            yield Diagnostic(
+                variable.location,
                 f"`{variable.name}` has through={name!r}, but `{name}` has no site that could pass "
                 "anything on",
             )

@@ -98,9 +98,9 @@ def interchange(evidence: Evidence, variables: Sequence[str], seed: int = 0) -> 
     prompts = evidence.batch.prompts
     expected, before = [], []
     for i in base:
-        given = {name: program.values(prompts[donors[name][i]])[name] for name in variables}
-        expected.append(program.answers(prompts[i], given))
-        before.append(program.answers(prompts[i]))
+        given = {name: program.compute_values(prompts[donors[name][i]])[name] for name in variables}
+        expected.append(program.compute_answers(prompts[i], given))
+        before.append(program.compute_answers(prompts[i]))
     defined = np.array([bool(answers) for answers in expected])
     changed = defined & np.array([new != old for new, old in zip(expected, before, strict=True)])
     right = np.array([text in answers for text, answers in zip(said, expected, strict=True)])

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.errors import CircuitGraphError, HypothesisError, list_problems, unknown_name
+from circuitgraph.hypotheses.diagnostics import Verdict, format_error, format_location, locate_error
 from circuitgraph.hypotheses.language import Property
-from circuitgraph.hypotheses.located import innermost, said, shown
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.relabel import Relabelling
 from circuitgraph.hypotheses.properties.subject import Subject
-from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.registry import Registry
 
 
@@ -154,7 +153,7 @@ def check_of(subject: Subject, property: Property) -> Check:
     if problems:
         raise HypothesisError(
             list_problems(
-                f"{property.where}: the property {property.kind!r} cannot be tested:", problems
+                f"{property.location}: the property {property.kind!r} cannot be tested:", problems
             )
         )
     for name in property.of:
@@ -169,12 +168,12 @@ def findings(check: Check, property: Property, cases: Sequence[Case]) -> list[Fi
     except CircuitGraphError:
         raise
     except Exception as error:
-        where = innermost(error, property.where.file)
+        where = locate_error(error, property.location.file)
         if where is None:
             raise
         if len(cases) > 1:
             return [finding for case in cases for finding in findings(check, property, [case])]
-        return [Finding(f"{shown(where)}: {said(error)}", error=True)]
+        return [Finding(f"{format_location(where)}: {format_error(error)}", error=True)]
 
 
 def settings_of(kind: type[Check]) -> list[inspect.Parameter]:

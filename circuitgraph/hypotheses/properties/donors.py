@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from circuitgraph.hypotheses.program import Program, key_of
+from circuitgraph.hypotheses.program import Program, make_key
 from circuitgraph.hypotheses.prompt import Prompt
 
 Key = Callable[[Prompt], Hashable]
@@ -28,7 +28,7 @@ def anywhere(prompt: Prompt) -> Hashable:
 
 def value_of(program: Program, variable: str) -> Key:
     """The value of a variable."""
-    return lambda prompt: key_of(program.values(prompt)[variable])
+    return lambda prompt: make_key(program.compute_values(prompt)[variable])
 
 
 class Donors:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.errors import HypothesisError, list_problems
+from circuitgraph.hypotheses.diagnostics import format_error, format_location, locate_error
 from circuitgraph.hypotheses.language import GIVEN, Property
-from circuitgraph.hypotheses.located import innermost, said, shown
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.checks import Case, Check, Finding
 from circuitgraph.hypotheses.properties.running import Run, replay
@@ -33,7 +33,7 @@ class UserFunction(Check):
         function = property.function
         if function is None:
             raise HypothesisError(
-                f"{property.where}: the property {property.name!r} has no function."
+                f"{property.location}: the property {property.name!r} has no function."
             )
         self._property, self._function = property, function
         self._wanted = _parameters(property, function)
@@ -67,8 +67,8 @@ class UserFunction(Check):
         except AssertionError as error:
             return Finding(self._asserted(error))
         except Exception as error:
-            where = innermost(error, self._file) or self._property.where
-            return Finding(f"{shown(where)}: {said(error)}", error=True)
+            where = locate_error(error, self._file) or self._property.location
+            return Finding(f"{format_location(where)}: {format_error(error)}", error=True)
         return self._judged(result)
 
     def _judged(self, result: Any) -> Finding:
@@ -81,14 +81,14 @@ class UserFunction(Check):
 
     def _asserted(self, error: AssertionError) -> str:
         """The user's message, or the line that asserts."""
-        where = innermost(error, self._file) or self._property.where
+        where = locate_error(error, self._file) or self._property.location
         line = linecache.getline(where.file, where.line).strip()
         message = str(error).strip()
-        return f"{shown(where)}: {line}" + (f"\n{message}" if message else "")
+        return f"{format_location(where)}: {line}" + (f"\n{message}" if message else "")
 
     @property
     def _file(self) -> str:
-        return self._property.where.file
+        return self._property.location.file
 
 
 def _parameters(property: Property, function: Callable[..., Any]) -> tuple[str, ...]:
@@ -102,7 +102,9 @@ def _parameters(property: Property, function: Callable[..., Any]) -> tuple[str, 
     if not wanted:
         problems.append("it asks for nothing, so it says nothing of any prompt")
     if problems:
-        title = f"{property.where}: the property {property.name!r} can be given {', '.join(GIVEN)}:"
+        title = (
+            f"{property.location}: the property {property.name!r} can be given {', '.join(GIVEN)}:"
+        )
         raise HypothesisError(list_problems(title, problems))
     return tuple(name for name in wanted)
 

@@ -14,8 +14,8 @@ from hypothesis import event, given, target
 from hypothesis.errors import Flaky
 
 from circuitgraph.errors import HypothesisError
+from circuitgraph.hypotheses.diagnostics import Verdict, format_error
 from circuitgraph.hypotheses.language import Property
-from circuitgraph.hypotheses.located import said
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.checks import (
     OWN,
@@ -33,7 +33,6 @@ from circuitgraph.hypotheses.properties.rates import Caught, Rate, measure
 from circuitgraph.hypotheses.properties.strategies import batches
 from circuitgraph.hypotheses.properties.subject import Subject
 from circuitgraph.hypotheses.study import Study
-from circuitgraph.hypotheses.verdict import Verdict
 
 _KNOWN_SEED = 7
 _TRIED = 32  # cases of a known exception
@@ -115,7 +114,7 @@ class Trial:
                 last.append(bad[0])
                 raise _Broken if bad[0].finding.error else _Found
 
-        where = self._property.where
+        where = self._property.location
         settled = self._profile.settings(self._property.max_examples)
         test = settled(given(batches(one, n_bytes))(exceptions))
         # All hunts share one function: file, hypothesis and property keep their examples and seeds
@@ -132,7 +131,7 @@ class Trial:
         except Flaky as error:
             if not last:
                 raise HypothesisError(
-                    f"{where}: {self._property.name} is not the same twice: {said(error)}"
+                    f"{where}: {self._property.name} is not the same twice: {format_error(error)}"
                 ) from error
             caught: Caught = last[-1]
             note = "\nThis was not found again: it lies within rounding of the bound, or the property is random."

@@ -10,8 +10,8 @@ import numpy as np
 
 from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.located import said
-from circuitgraph.hypotheses.program import answers_of, key_of
+from circuitgraph.hypotheses.diagnostics import format_error
+from circuitgraph.hypotheses.program import collect_answers, make_key
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.checks import Case, Check, Finding, library
 from circuitgraph.hypotheses.properties.running import texts
@@ -26,7 +26,7 @@ class Behaviour(Check):
         prompts = [case.prompt for case in cases]
         found = []
         for prompt, answer in zip(prompts, self.subject.runner.answers(prompts), strict=True):
-            expected = self.subject.program.answers(prompt)
+            expected = self.subject.program.compute_answers(prompt)
             if not expected:
                 found.append(Finding(vacuous="the program says nothing"))
                 continue
@@ -51,15 +51,15 @@ class OfProgram(Check):
     def _problem(self, prompt: Prompt) -> str:
         program = self.subject.program
         try:
-            values = program.values(prompt)
+            values = program.compute_values(prompt)
         except Exception as error:
-            return f"the program fails: {said(error)}"
+            return f"the program fails: {format_error(error)}"
         for name, value in values.items():
             try:
-                key_of(value)
+                make_key(value)
             except TypeError as error:
-                return f"{name} is {value!r}, which cannot be compared: {said(error)}"
-        answers = answers_of(values[program.output])
+                return f"{name} is {value!r}, which cannot be compared: {format_error(error)}"
+        answers = collect_answers(values[program.output])
         if answers and answers <= prompt.right:
             return ""
         return f"the program says {texts(answers)}, the task {texts(prompt.right)}"

@@ -14,7 +14,8 @@ from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import Node
-from circuitgraph.hypotheses.program import shown
+from circuitgraph.hypotheses.diagnostics import Verdict
+from circuitgraph.hypotheses.program import format_value
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.checks import (
     Case,
@@ -28,7 +29,6 @@ from circuitgraph.hypotheses.properties.edges import EdgePatches
 from circuitgraph.hypotheses.properties.running import texts
 from circuitgraph.hypotheses.properties.strategies import CLASS_OF_ONE
 from circuitgraph.hypotheses.properties.subject import Subject
-from circuitgraph.hypotheses.verdict import Verdict
 
 _SAMPLE = 256  # prompts among which one must be hurt
 
@@ -102,15 +102,15 @@ class Interchanged(Check):
         if case.donor is None:
             return Finding(vacuous="no donor of another value and the same layout")
         program, name = self.subject.program, self.of[0]
-        value = program.values(case.donor)[name]
-        expected = program.answers(case.prompt, {name: value})
+        value = program.compute_values(case.donor)[name]
+        expected = program.compute_answers(case.prompt, {name: value})
         if not expected:
             return Finding(vacuous="the program says nothing after the swap")
         said = self.subject.supply.tokens.text(token)
         return Finding(
             ""
             if said in expected
-            else f"with {name} = {shown(value)} the program says {texts(expected)}, the model "
+            else f"with {name} = {format_value(value)} the program says {texts(expected)}, the model "
             f"{said!r}"
         )
 

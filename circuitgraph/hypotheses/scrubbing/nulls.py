@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from circuitgraph.hypotheses.program import classes
+from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.scrubbing.sampling import Indices, generator
 
 UNCONDITIONAL = "all donors drawn without condition"
@@ -33,7 +33,7 @@ def exchanged(
     """
     rng, kinds = (
         generator(seed, "exchanged"),
-        {name: classes(codes[name]).tobytes() for name in variables},
+        {name: number_classes(codes[name]).tobytes() for name in variables},
     )
     most, best = 0, list(variables)
     for _ in range(_TRIES):

@@ -10,7 +10,7 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, NodeRecord, SplitRecord
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.program import shown
+from circuitgraph.hypotheses.program import format_value
 from circuitgraph.hypotheses.scrubbing.losses import Losses
 from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
 from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
@@ -48,10 +48,12 @@ def splits_of(evidence: Evidence, losses: Losses) -> list[SplitRecord]:
         if not 2 <= len(found) <= _FEW:
             continue
         for code, at, size in zip(found, first, sizes, strict=True):
-            value = program.values(prompts[at])[variable]
+            value = program.compute_values(prompts[at])[variable]
             recovered = _recovered(own.within(codes == code)) if size > 1 else None
             records.append(
-                SplitRecord(variable=variable, value=shown(value), n=int(size), recovered=recovered)
+                SplitRecord(
+                    variable=variable, value=format_value(value), n=int(size), recovered=recovered
+                )
             )
     return records
 
@@ -77,7 +79,7 @@ def nodes_of(evidence: Evidence, root: Node, donors: Donors, losses: Losses) -> 
                 alone=losses.recovered(("alone", *node.path)),
                 all_but=losses.recovered(("all but", *node.path)),
                 donor=donor.text,
-                value=shown(program.values(donor)[node.variable]),
+                value=format_value(program.compute_values(donor)[node.variable]),
                 others=prompts[others[telling]].text if isinstance(others, np.ndarray) else None,
             )
         )

@@ -202,7 +202,7 @@ class Scrub:
     ) -> ScrubRecord:
         """All that was measured, as it is stored."""
         study, seed = self.evidence.study, self.evidence.seed
-        file = File(study.hypothesis.declared.file)
+        file = File(study.hypothesis.location.file)
         changed = np.abs(losses.of[SCRUBBED] - losses.of[MODEL])
         classes = classes_of(self.root, self.sampler)
         rivals, nulled = (self._compared(kind, outcomes, losses) for kind in ("rival", "null"))

@@ -85,11 +85,11 @@ def rival(evidence: Evidence, of: Rival, sampler: Sampler) -> Trial:
         HypothesisError: it claims a path that the graph does not have.
     """
     program = evidence.study.program.with_rival(of)
-    codes = program.codes(evidence.batch.prompts)
+    codes = program.compute_codes(evidence.batch.prompts)
     try:
         root = evidence.study.tree(program)
     except HypothesisError as error:
-        raise HypothesisError(f"{of.where}: rival {of.name!r}: {error}") from error
+        raise HypothesisError(f"{of.location}: rival {of.name!r}: {error}") from error
     return Trial(("rival", of.name), root, _with(sampler, codes))
 
 

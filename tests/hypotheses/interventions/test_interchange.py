@@ -12,7 +12,7 @@ from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.expecting import _compared, judge
 from circuitgraph.hypotheses.interventions.interchange import different, interchange
 from circuitgraph.hypotheses.interventions.necessity import necessity
-from circuitgraph.hypotheses.language import Expectation, Where
+from circuitgraph.hypotheses.language import Expectation, Location
 from circuitgraph.hypotheses.study import Study
 
 N = 300
@@ -104,7 +104,7 @@ def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
     assert found.n_defined == 0
     assert found.accuracy is None
     asked = Expectation(
-        "interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Where("here", 1)
+        "interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Location("here", 1)
     )
     with pytest.raises(HypothesisError, match="says nothing"):
         judge(right, asked)
@@ -136,7 +136,7 @@ def test_necessary_is_what_the_behaviour_goes_with(right, wrong):
     [(0.91, 0.99, True, "held"), (0.7, 0.89, False, "refuted"), (0.85, 0.95, False, "not shown")],
 )
 def test_the_whole_interval_must_lie_within_the_bounds(low, high, held, word):
-    asked = Expectation("accuracy", 0.9, None, (), None, None, None, None, Where("here", 1))
+    asked = Expectation("accuracy", 0.9, None, (), None, None, None, None, Location("here", 1))
     found, how = _compared(Interval(mean=(low + high) / 2, low=low, high=high), asked)
     assert found is held
     assert how.startswith(word)

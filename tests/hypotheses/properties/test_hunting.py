@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from circuitgraph.errors import HypothesisError, UnknownNameError
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.properties.hunting import test_property as verdict_on
 from circuitgraph.hypotheses.properties.profiles import PROFILES
 from circuitgraph.hypotheses.study import Study
-from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import GrammarTask
 from tests.engine.trees import compilations

@@ -15,13 +15,13 @@ import pytest
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.graph.sites import embed, logits
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.properties.checks import Case, Check, check_of, described, library
 from circuitgraph.hypotheses.properties.edges import EdgePatches
 from circuitgraph.hypotheses.properties.hunting import test_property as verdict_on
 from circuitgraph.hypotheses.properties.subject import Subject
 from circuitgraph.hypotheses.study import Study
-from circuitgraph.hypotheses.verdict import Verdict
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import tokenise

@@ -9,7 +9,7 @@ import pytest
 
 from circuitgraph.graph.tree import Node
 from circuitgraph.hypotheses.language import Unclaimed
-from circuitgraph.hypotheses.program import classes
+from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
 from tests.hypotheses.arithmetic import (
     Data,
@@ -31,7 +31,9 @@ Label = Callable[[Data], Values]
 
 
 def sampler(data: Data, unclaimed: Unclaimed = "joint") -> Sampler:
-    codes = {name: classes(values) for name, values in {**data, "out": np.zeros(N, int)}.items()}
+    codes = {
+        name: number_classes(values) for name, values in {**data, "out": np.zeros(N, int)}.items()
+    }
     return Sampler(
         codes, 0, unclaimed, edges=lambda _: [("x", name) for name in ("A", "B", "x0", "x1")]
     )
@@ -90,7 +92,7 @@ def label_twice(data: Data) -> Values:
 def test_the_digits_are_as_uniform_as_the_expected_values_assume(two: Data) -> None:
     assert np.abs(np.subtract.outer(np.arange(10), np.arange(10))).mean() == APART
     assert len(two["x0"]) == N
-    assert set(np.bincount(classes(zip(*two.values(), strict=True)))) == {N // 100}
+    assert set(np.bincount(number_classes(zip(*two.values(), strict=True)))) == {N // 100}
 
 
 def test_each_part_of_a_sum_carries_its_own_input(two: Data) -> None:

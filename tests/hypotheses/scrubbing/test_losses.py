@@ -8,7 +8,7 @@ import pytest
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.program import classes
+from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.scrubbing.losses import Losses, worst_tenth
 from circuitgraph.hypotheses.scrubbing.nulls import exchanged, shuffled
 from circuitgraph.hypotheses.scrubbing.scrub import judged, notes, untested
@@ -98,8 +98,13 @@ def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_c
         0,
     )
     assert found is not None
-    assert all(np.array_equal(classes(found[name]), classes(b)) for name in ("a", "copy"))
-    assert all(np.array_equal(classes(found[name]), classes(a)) for name in ("b", "copy of b"))
+    assert all(
+        np.array_equal(number_classes(found[name]), number_classes(b)) for name in ("a", "copy")
+    )
+    assert all(
+        np.array_equal(number_classes(found[name]), number_classes(a))
+        for name in ("b", "copy of b")
+    )
     assert np.array_equal(found["out"], a)
 
 

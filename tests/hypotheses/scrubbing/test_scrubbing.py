@@ -118,7 +118,7 @@ def test_one_draw_is_shown_and_agrees_with_the_claims(found: ScrubRecord, study:
     assert len({node.donor for node in found.nodes}) == len(found.nodes)
     for node in found.nodes[1:]:
         both = [
-            study.program.values(donors[path])[node.variable]
+            study.program.compute_values(donors[path])[node.variable]
             for path in (tuple(node.path), tuple(node.path[:-1]))
         ]
         assert both == [node.value, node.value]
@@ -145,7 +145,7 @@ def test_the_record_says_what_was_run(found: ScrubRecord, evidence: Evidence) ->
         "joint",
         "role",
     )
-    assert found.file == Path(evidence.study.hypothesis.declared.file).name
+    assert found.file == Path(evidence.study.hypothesis.location.file).name
     assert found.file_sha256 is not None
     assert found.task.prompts_sha256 == evidence.batch.tokens.fingerprint
     assert found.cost.n_trees == 2 + 1 + 1 + 3 + 12
