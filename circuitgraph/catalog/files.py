@@ -20,7 +20,7 @@ from circuitgraph.catalog.records import (
     EvaluationRecord,
     GraphRecord,
 )
-from circuitgraph.errors import CircuitGraphError, DataError, list_problems
+from circuitgraph.errors import CircuitGraphError, DataError, GraphError, list_problems
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
@@ -55,7 +55,13 @@ def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> C
 
 
 def graph_record(graph: Graph) -> GraphRecord:
-    """What is written down of a graph."""
+    """What is written down of a graph.
+
+    Raises:
+        GraphError: a graph with split MLPs, which this schema has no words for.
+    """
+    if graph.splits:
+        raise GraphError(f"Schema {SCHEMA_VERSION} cannot hold a graph with split MLPs: {graph}.")
     parts = ["one embedding writer"]
     parts += ["direct q/k/v edges (ACDC reference)"] * graph.direct
     parts += ["k and v of each key-value head"] * (graph.n_kv_heads is not None)
@@ -145,7 +151,8 @@ def load_circuit(path: str | Path) -> Circuit:
     record, file = load_record(path), _file(path)
     try:
         described = record.graph
-        shape = {field.name: getattr(described, field.name) for field in fields(Graph)}
+        names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
+        shape = {name: getattr(described, name) for name in names}
         graph = Graph(**shape)
         if graph_record(graph) != described:
             counts = f"{len(graph.writers)} writers, {len(graph.readers)} readers and {graph.n_edges} edges"

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 
 from circuitgraph.catalog.records import Record
 from circuitgraph.errors import CircuitGraphError, DataError, list_problems
-from circuitgraph.graph.site_names import site_named
+from circuitgraph.graph.site import Site
 
 HYPOTHESIS_SCHEMA = 1
 
@@ -26,7 +26,7 @@ def _identifier(text: str) -> str:
 
 def _site(text: str) -> str:
     try:
-        return str(site_named(text))
+        return str(Site.parse(text))
     except CircuitGraphError as error:
         raise ValueError(str(error)) from error
 

@@ -21,7 +21,8 @@ from circuitgraph.discovery.base import Algorithm, Entry, algorithm
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.graph.graph import INPUTS, Graph
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.node import ATTENTION_INPUTS
 from circuitgraph.graph.reach import live_edges
 
 HEAD_ORDERS = ("descending", "ascending")
@@ -324,16 +325,18 @@ def removal_order(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
     """
     dst, src = graph.ends
     sign = -1 if heads == "descending" else 1
-    groups: dict[tuple[int, int], list[tuple[tuple[int, ...], int]]] = {}
+    groups: dict[tuple[bool, int, int], list[tuple[tuple[int, ...], int]]] = {}
     for edge in range(graph.n_edges):
         reader = graph.readers[dst[edge]]
-        if reader.kind in INPUTS:
+        if reader.is_attention:
             rank = 2 if src[edge] >= 0 else 1
-            key = (-INPUTS.index(reader.kind), -reader.head)
+            key = (-ATTENTION_INPUTS.index(reader.input), -reader.node.index)
         else:
             rank, key = 0, (0, 0)
         if src[edge] >= 0:
-            writer = graph.writers[src[edge]]
-            key = (*key, -writer.layer, writer.kind == "head", sign * writer.head)
-        groups.setdefault((-reader.layer, rank), []).append((key, edge))
+            writer = graph.writers[src[edge]].node
+            key = (*key, -writer.layer, writer.kind == "head", sign * writer.index)
+        groups.setdefault((reader.kind != "logits", -reader.node.layer, rank), []).append(
+            (key, edge)
+        )
     return [np.array([edge for _, edge in sorted(groups[g])]) for g in sorted(groups)]

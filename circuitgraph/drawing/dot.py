@@ -18,7 +18,8 @@ import numpy as np
 
 from circuitgraph.errors import ArgumentError, OutputError, unknown_name
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.graph.graph import INPUTS, Reader
+from circuitgraph.graph.graph import Reader
+from circuitgraph.graph.node import ATTENTION_INPUTS
 
 FORMATS = ("dot", "svg", "pdf", "png")
 INSTALL_HINT = (
@@ -157,7 +158,7 @@ def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
     """One rank per sublayer that the circuit touches, tied into a column of layer labels in the
     right order.
     """
-    kinds = {w.name: (w.kind, w.layer) for w in circuit.graph.writers}
+    kinds = {w.name: (w.kind, w.node.layer) for w in circuit.graph.writers}
     ranks: dict[tuple[int, int], list[str]] = {}
     for name in circuit.nodes:
         kind, layer = kinds.get(name, ("logits", circuit.graph.n_layers))
@@ -195,7 +196,7 @@ def _node_style(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
     cells = "".join(
         f'<TD PORT="{i}" BGCOLOR="{COLOURS[i] if i in inputs else "#E4E4E4"}" WIDTH="18">'
         f'<FONT POINT-SIZE="10" COLOR="{"white" if i in inputs else "#999999"}">{i}</FONT></TD>'
-        for i in INPUTS
+        for i in ATTENTION_INPUTS
     )
     table = (
         '<TABLE BORDER="1" COLOR="#666666" CELLBORDER="0" CELLSPACING="0" CELLPADDING="4" '
@@ -208,7 +209,7 @@ def _node_style(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
 def _inputs_used(circuit: Circuit) -> dict[str, set[str]]:
     used: dict[str, set[str]] = {}
     for reader, writer, _ in _drawn(circuit):
-        if reader.kind in INPUTS:
+        if reader.kind in ATTENTION_INPUTS:
             for head in _targets(circuit, reader):
                 used.setdefault(head, set()).add(reader.kind)
         used.setdefault(writer, set())
@@ -237,7 +238,7 @@ def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
         for target in _targets(circuit, reader):
             dot.edge(
                 writer,
-                f"{target}:{reader.kind}{side}" if reader.kind in INPUTS else target,
+                f"{target}:{reader.kind}{side}" if reader.kind in ATTENTION_INPUTS else target,
                 **style,
             )
 

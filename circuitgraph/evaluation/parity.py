@@ -131,7 +131,7 @@ def residual_errors(
     """
     written = _wide(run_writers(model.transformer, inputs))
     constants = np.cumsum(_wide(model.transformer.blocks.attention.constant), axis=0)
-    layers = np.array([writer.layer for writer in model.graph().writers])
+    layers = np.array([writer.node.layer for writer in model.graph().writers])
     errors, total = [], np.zeros_like(streams[0])
     for layer, stream in enumerate(streams):
         total = total + written[layers == layer - 1].sum(0)

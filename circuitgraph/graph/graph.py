@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,16 +12,18 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from circuitgraph.errors import ArgumentError, GraphError, check_at_least, unknown_name
-from circuitgraph.graph.names import (
+from circuitgraph.graph.node import (
+    ARROW,
+    ATTENTION_INPUTS,
+    STREAM,
+    Input,
+    Kind,
+    Node,
     canonical_edge,
     canonical_node,
     edge_name,
-    head_name,
-    kv_name,
-    mlp_name,
+    input_name,
 )
-
-INPUTS = ("q", "k", "v")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +33,70 @@ class Writer:
     ``stage`` counts the sublayers whose outputs the stream holds once this writer has written.
     """
 
-    name: str
-    kind: Literal["embed", "head", "mlp"]
-    layer: int
-    head: int
+    node: Node
     stage: int
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return str(self.node)
+
+    @property
+    def kind(self) -> Kind:
+        """The node's kind."""
+        return self.node.kind
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """An input that reads the residual stream, before its norm; it sees writers of ``stage`` or
-    earlier.
+    """An input of a node that reads the residual stream, before its norm.
 
-    ``feeds`` are the indices of the writers that are computed from this input: one head or MLP, all
-    heads of a group where its key-value head is one reader, nothing for the logits. ``head`` is the
-    key-value head's index there.
+    Attributes:
+        node: whose input it is; the key-value head where one input serves a group of heads.
+        input: ``q``, ``k`` or ``v`` of a head; ``x``, the stream, of everything else.
+        stage: the reader sees writers of this stage or earlier.
+        feeds: the indices of the writers that are computed from this input: one head or MLP, all
+            heads of a group, all parts of a split MLP, nothing for the logits.
     """
 
-    name: str
-    kind: Literal["q", "k", "v", "mlp", "logits"]
-    layer: int
-    head: int
+    node: Node
+    input: Input
     stage: int
     feeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """``a5.h1<q>``, ``a5.kv1<k>``, ``m3``, ``logits``."""
+        return input_name(self.node, self.input)
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether a head reads through it."""
+        return self.input in ATTENTION_INPUTS
+
+    @property
+    def kind(self) -> str:
+        """The input of a head (``q``, ``k``, ``v``); of everything else the node's kind."""
+        return self.input if self.is_attention else self.node.kind
+
+
+@dataclass(frozen=True)
+class Split:
+    """An MLP cut into parts: some of its neurons or features, each a writer, and ``m3.rest``.
+
+    Features leave an ``m3.error`` too: what the dictionary does not reconstruct.
+    """
+
+    layer: int
+    kind: Literal["neuron", "feature"]
+    indices: tuple[int, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The parts, in their order in the graph."""
+        parts = tuple(Node(self.kind, self.layer, index) for index in self.indices)
+        error = (Node("error", self.layer),) if self.kind == "feature" else ()
+        return (*parts, Node("rest", self.layer), *error)
 
 
 @dataclass(frozen=True)
@@ -88,6 +132,7 @@ class Graph:
     parallel: bool = False
     coupled: bool = False
     n_kv_heads: int | None = None
+    splits: Collection[Split] = ()
 
     def __post_init__(self) -> None:
         check_at_least("n_layers", self.n_layers, 1)
@@ -106,69 +151,102 @@ class Graph:
                 "other."
             )
 
+    def __repr__(self) -> str:
+        shape = [f for f in fields(self) if f.name != "splits" or self.splits]
+        return f"Graph({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shape)})"
+
+    @property
+    def base(self) -> Graph:
+        """The same graph with every MLP whole."""
+        return replace(self, splits=())
+
+    def refine(
+        self, mlp: str, *, neurons: Sequence[int] = (), features: Sequence[int] = ()
+    ) -> Graph:
+        """The graph with one MLP cut into these parts and the rest of it.
+
+        Args:
+            mlp: the name of an MLP that is whole in this graph.
+            neurons, features: numbers of hidden neurons, or of dictionary features; not both.
+
+        Raises:
+            UnknownNameError: no whole MLP of that name.
+            ArgumentError: neurons and features at once, neither of them, or a number twice or
+                below zero.
+        """
+        node = self.writers[self.writer_index(mlp)].node
+        if node.kind != "mlp":
+            raise ArgumentError(f"{node} cannot be cut into parts: only whole MLPs can.")
+        if bool(neurons) == bool(features):
+            raise ArgumentError(f"{node} is cut into neurons or into features: give one of them.")
+        indices = tuple(sorted(neurons or features))
+        if indices[0] < 0 or len(set(indices)) < len(indices):
+            raise ArgumentError(
+                f"The parts of {node} are {list(indices)}: each number once, from 0."
+            )
+        split = Split(node.layer, "neuron" if neurons else "feature", indices)
+        return replace(self, splits=tuple(sorted((*self.splits, split), key=lambda s: s.layer)))
+
     @cached_property
     def writers(self) -> tuple[Writer, ...]:
         """All writers, in the order of the forward pass."""
-        found = [Writer("embed", "embed", -1, -1, 0)]
+        writers = [Writer(Node("embed"), 0)]
         for layer in range(self.n_layers):
-            stage = layer * self._sublayers
-            found += [
-                Writer(head_name(layer, h), "head", layer, h, stage + 1)
-                for h in range(self.n_heads)
-            ]
-            if self.mlp:
-                found.append(Writer(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers))
-        return tuple(found)
+            stage = layer * self.n_sublayers
+            writers += [Writer(node, stage + 1) for node in self._heads(layer)]
+            writers += [Writer(node, stage + self.n_sublayers) for node in self._mlp_parts(layer)]
+        return tuple(writers)
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
         """All readers, in the order of the forward pass; the q, k and v of one head lie side by
         side.
         """
-        found: list[Reader] = []
+        readers: list[Reader] = []
         for layer in range(self.n_layers):
-            stage = layer * self._sublayers
-            found += self._attention_readers(layer, stage)
+            stage = layer * self.n_sublayers
+            readers += self._attention_readers(layer, stage)
             if self.mlp:
-                feeds = (self.writer_index(mlp_name(layer)),)
-                found.append(
-                    Reader(mlp_name(layer), "mlp", layer, -1, stage + self._sublayers - 1, feeds)
-                )
-        return (
-            *found,
-            Reader("logits", "logits", self.n_layers, -1, self.n_layers * self._sublayers, ()),
-        )
+                parts = tuple(self._indices[str(node)] for node in self._mlp_parts(layer))
+                seen = stage + self.n_sublayers - 1
+                readers.append(Reader(Node("mlp", layer), STREAM, seen, parts))
+        return (*readers, Reader(Node("logits"), STREAM, self.n_layers * self.n_sublayers, ()))
+
+    def _heads(self, layer: int) -> list[Node]:
+        return [Node("head", layer, head) for head in range(self.n_heads)]
+
+    def _mlp_parts(self, layer: int) -> tuple[Node, ...]:
+        """The writers that a layer's MLP consists of."""
+        parts = next((split.nodes for split in self.splits if split.layer == layer), None)
+        return parts or ((Node("mlp", layer),) if self.mlp else ())
 
     def _attention_readers(self, layer: int, stage: int) -> list[Reader]:
-        heads = [self.writer_index(head_name(layer, h)) for h in range(self.n_heads)]
+        heads = [(node, self._indices[str(node)]) for node in self._heads(layer)]
         if self.n_kv_heads is None:
-            named = ((h, head_name(layer, h)) for h in range(self.n_heads))
-            return [
-                Reader(f"{name}<{i}>", i, layer, h, stage, (heads[h],))
-                for h, name in named
-                for i in INPUTS
-            ]
-        found = [
-            Reader(f"{head_name(layer, h)}<q>", "q", layer, h, stage, (heads[h],))
-            for h in range(self.n_heads)
-        ]
-        size = self.n_heads // self.n_kv_heads
-        for g in range(self.n_kv_heads):
-            group = tuple(heads[g * size : (g + 1) * size])
-            found += [
-                Reader(f"{kv_name(layer, g)}<{i}>", i, layer, g, stage, group) for i in ("k", "v")
-            ]
-        return found
+            return [Reader(n, i, stage, (fed,)) for n, fed in heads for i in ATTENTION_INPUTS]
+        readers = [Reader(node, "q", stage, (fed,)) for node, fed in heads]
+        size = self.n_heads // self.n_kv_heads  # query heads that share one key-value head
+        for number in range(self.n_kv_heads):
+            group = tuple(fed for _, fed in heads[number * size : (number + 1) * size])
+            shared = Node("kv", layer, number)
+            readers += [Reader(shared, "k", stage, group), Reader(shared, "v", stage, group)]
+        return readers
 
     def moved_by(self, reader: Reader) -> tuple[int, ...]:
         """The writers whose value can change with this reader's input; none for the logits."""
-        if not self.coupled or reader.kind not in INPUTS:
+        if not self.coupled or not reader.is_attention:
             return reader.feeds
-        first = self.writer_index(head_name(reader.layer, 0))
+        first = self._indices[str(Node("head", reader.node.layer, 0))]
         return tuple(range(first, first + self.n_heads))
 
+    @cached_property
+    def sources(self) -> tuple[int, ...]:
+        """The writers that no reader feeds, where paths begin: the embedding."""
+        fed = {writer for reader in self.readers for writer in reader.feeds}
+        return tuple(index for index in range(len(self.writers)) if index not in fed)
+
     @property
-    def _sublayers(self) -> int:
+    def n_sublayers(self) -> int:
         """How many times the stream grows in one layer."""
         return 2 if self.mlp and not self.parallel else 1
 
@@ -186,16 +264,17 @@ class Graph:
         """
         dst, src = np.nonzero(self.legal)
         if self.direct:
-            split = np.flatnonzero([r.kind in INPUTS for r in self.readers])
-            dst, src = np.concatenate([dst, split]), np.concatenate([src, np.full(len(split), -1)])
+            own = np.flatnonzero([reader.is_attention for reader in self.readers])
+            dst, src = np.concatenate([dst, own]), np.concatenate([src, np.full(len(own), -1)])
         return dst.astype(np.int32), src.astype(np.int32)
 
     @cached_property
     def edges(self) -> tuple[str, ...]:
         """The canonical name of each edge."""
         readers, writers = [r.name for r in self.readers], [w.name for w in self.writers]
+        own = [str(reader.node) for reader in self.readers]
         return tuple(
-            edge_name(writers[s], readers[d]) if s >= 0 else edge_name(readers[d], readers[d][:-3])
+            edge_name(writers[s], readers[d]) if s >= 0 else edge_name(readers[d], own[d])
             for d, s in zip(*self.ends, strict=True)
         )
 
@@ -206,11 +285,20 @@ class Graph:
 
     def writer_index(self, name: str) -> int:
         """Position in `writers`; names of papers and other tools are understood."""
-        return self._find("writer", canonical_node(name), self._writer_indices)
+        return self._look_up("writer", canonical_node(name), self._indices)
 
     def reader_index(self, name: str) -> int:
         """Position in `readers`; names of papers and other tools are understood."""
-        return self._find("reader", canonical_node(name), self._reader_indices)
+        return self._look_up("reader", canonical_node(name), self._reader_indices)
+
+    def writer_of(self, node: Node) -> Writer:
+        """The writer that a node is, or, of an MLP's part that is none itself, belongs to."""
+        name = str(node) if str(node) in self._indices else str(node.whole)
+        return self.writers[self.writer_index(name)]
+
+    def reader_of(self, node: Node, node_input: str) -> Reader:
+        """What a node reads through one of its inputs; a part of an MLP reads what its MLP reads."""
+        return self.readers[self.reader_index(input_name(node.whole, node_input))]
 
     def edge_index(self, name: str) -> int:
         """Position in `edges`; names of papers and other tools are understood.
@@ -222,19 +310,19 @@ class Graph:
         canonical = canonical_edge(name)
         if canonical in self._edge_indices:
             return self._edge_indices[canonical]
-        src, dst = canonical.split("->")
+        src, dst = canonical.split(ARROW)
         self.writer_index(src)
         self.reader_index(dst)
         raise GraphError(f"{canonical!r} is not an edge: {dst} does not come after {src}.")
 
     @staticmethod
-    def _find(kind: str, name: str, indices: dict[str, int]) -> int:
+    def _look_up(kind: str, name: str, indices: dict[str, int]) -> int:
         if name not in indices:
             raise unknown_name(kind, name, indices)
         return indices[name]
 
     @cached_property
-    def _writer_indices(self) -> dict[str, int]:
+    def _indices(self) -> dict[str, int]:
         return {w.name: i for i, w in enumerate(self.writers)}
 
     @cached_property
@@ -263,18 +351,16 @@ class Graph:
 
 
 def networkx_of(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
-    """The kept edges of a graph between whole nodes: parallel q, k and v edges become one, with
-    ``inputs``.
-    """
-    found = nx.DiGraph()
-    found.add_nodes_from((w.name, {"kind": w.kind, "layer": w.layer}) for w in graph.writers)
-    found.add_node("logits", kind="logits", layer=graph.n_layers)
+    """The kept edges between whole nodes: parallel q, k and v edges become one, with ``inputs``."""
+    network = nx.DiGraph()
+    network.add_nodes_from((w.name, {"kind": w.kind, "layer": w.node.layer}) for w in graph.writers)
+    network.add_node("logits", kind="logits", layer=graph.n_layers)
     for edge in np.flatnonzero(mask & (graph.ends[1] >= 0)):
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
-        letter = reader.kind if reader.kind in INPUTS else ""
+        letter = reader.input if reader.is_attention else ""
         for target in [graph.writers[fed].name for fed in reader.feeds] or ["logits"]:
-            if found.has_edge(writer.name, target):
-                found.edges[writer.name, target]["inputs"] += letter
+            if network.has_edge(writer.name, target):
+                network.edges[writer.name, target]["inputs"] += letter
             else:
-                found.add_edge(writer.name, target, inputs=letter)
-    return found
+                network.add_edge(writer.name, target, inputs=letter)
+    return network

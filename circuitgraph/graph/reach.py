@@ -1,6 +1,4 @@
-"""Which kept edges lie on a path from the embedding to the logits, and which readers are still of
-use.
-"""
+"""Which kept edges lie on a path to the logits, and which readers are still of use."""
 
 from __future__ import annotations
 
@@ -12,21 +10,22 @@ from circuitgraph.graph.graph import Graph
 
 
 def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
-    """The kept edges that a path from the embedding to the logits runs through.
+    """The kept edges that a path from a source to the logits runs through.
 
-    A path enters a head by its q, k or v (in the direct convention only where that direct edge is
+    Sources are the writers that no reader feeds: the embedding. A path enters a head by its q, k or v (in the direct convention only where that direct edge is
     kept) and an MLP by its input. Under a post-norm what enters one head enters all heads of its
     layer.
     """
     flow = _flow(graph, mask)
-    forward = nx.descendants(flow, ("w", 0)) | {("w", 0)}
+    sources = {("w", index) for index in graph.sources}
+    forward = sources.union(*(nx.descendants(flow, source) for source in sources))
     last = ("r", len(graph.readers) - 1)
     backward = nx.ancestors(flow, last) | {last}
     useful = forward & backward
     dst, src = graph.ends
-    reader_ok = np.array([("r", i) in useful for i in range(len(graph.readers))])
-    writer_ok = np.array([("w", i) in useful for i in range(len(graph.writers))])
-    return mask & reader_ok[dst] & np.where(src >= 0, writer_ok[src], True)
+    useful_reader = np.array([("r", i) in useful for i in range(len(graph.readers))])
+    useful_writer = np.array([("w", i) in useful for i in range(len(graph.writers))])
+    return mask & useful_reader[dst] & np.where(src >= 0, useful_writer[src], True)
 
 
 def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
@@ -50,8 +49,7 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
 
 
 def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
-    """Edges whose reader's node still feeds something: the others are dead, and ACDC removes them
-    untested.
+    """Edges whose reader's node still feeds something: ACDC removes the others untested.
 
     Under a post-norm a head lives as long as any head of its layer feeds something: it is part of
     their divisor. A q, k or v counts as dead too when its direct edge is gone, as in the reference

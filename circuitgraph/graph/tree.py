@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.site import Site
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Node:
+class TreeNode:
     """One copy of a site, and what of it feeds its parent in the tree.
 
     Attributes:
@@ -33,7 +33,7 @@ class Node:
     variable: str
     site: Site
     feeds: str = ""
-    children: tuple[Node, ...] = ()
+    children: tuple[TreeNode, ...] = ()
     tie: Path | None = None
 
     @property
@@ -43,7 +43,7 @@ class Node:
         """
         return " > ".join(reversed(self.path))
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[TreeNode]:
         """This node and all below it, parents before children."""
         yield self
         for child in self.children:

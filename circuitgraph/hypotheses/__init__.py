@@ -5,7 +5,7 @@ program runs without
 any network.
 """
 
-from circuitgraph.graph.sites import Site, embed, feature, head, logits, mlp, neuron
+from circuitgraph.graph.site import Site, embed, feature, head, logits, mlp, neuron
 from circuitgraph.hypotheses.language import Hypothesis
 
 __all__ = ["Hypothesis", "Site", "embed", "feature", "head", "logits", "mlp", "neuron"]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.run import Outcome, run_tree
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.study import Batch, Study
 from circuitgraph.tasks.metrics import metrics
@@ -81,7 +81,7 @@ class Evidence:
         """The untouched model: its metric, and what it says."""
         own = np.arange(len(self.batch))
         output = self.study.program.variables[self.study.program.output]
-        root = Node((output.name,), output.name, output.sites[0])
+        root = TreeNode((output.name,), output.name, output.sites[0])
         return run_tree(self.pool, root, own, {root.path: own}, [self.metric])
 
     @cached_property

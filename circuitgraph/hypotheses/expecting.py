@@ -16,7 +16,7 @@ from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import mean_of, proportion
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.interventions.interchange import interchange
@@ -127,7 +127,7 @@ def _metric(evidence: Evidence, expectation: Expectation) -> Measured:
     """A metric of the whole model."""
     name, own = metrics[expectation.quantity].name, np.arange(len(evidence.batch))
     output = evidence.study.program.variables[evidence.study.program.output]
-    root = Node((output.name,), output.name, output.sites[0])
+    root = TreeNode((output.name,), output.name, output.sites[0])
     outcome = run_tree(evidence.pool, root, own, {root.path: own}, [name])
     return mean_of(outcome.values[0], evidence.seed), ""
 

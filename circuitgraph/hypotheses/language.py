@@ -17,7 +17,8 @@ from functools import cached_property
 from types import FrameType
 from typing import Any, Literal
 
-from circuitgraph.graph.sites import ATTENTION_INPUTS, Site, Sites
+from circuitgraph.graph.node import ATTENTION_INPUTS
+from circuitgraph.graph.site import Site, Sites
 
 PROMPT = "p"  # the parameter that is the prompt
 GIVEN = (PROMPT, "donor", "run", "relabel")  # what the function of a property can ask for

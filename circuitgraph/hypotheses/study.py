@@ -12,8 +12,8 @@ from jaxtyping import Int
 from circuitgraph.api import load_task
 from circuitgraph.errors import DataError, HypothesisError
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.sites import Site
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt, make_prompts
@@ -173,7 +173,7 @@ class Study:
             program or self.program, self.graph, lambda *ends: self._meets(self.places, *ends)
         )
 
-    def tree(self, program: Program | None = None) -> Node:
+    def tree(self, program: Program | None = None) -> TreeNode:
         """The tree of claims.
 
         Raises:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.node import ATTENTION_INPUTS, Node
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.hypotheses.language import Variable
 from circuitgraph.hypotheses.program import Program
 
@@ -36,17 +37,17 @@ class Unrolled:
     to be used.
     """
 
-    root: Node
+    root: TreeNode
     problems: list[Problem] = field(default_factory=list)
 
 
 def unroll(program: Program, graph: Graph, meets: Meets) -> Unrolled:
     """The tree of a program's claims in a model's graph."""
     output = program.variables[program.output]
-    top = output.sites[0] if output.sites else Site("logits")
-    found = Unrolled(Node((_step(output.name, top, ""),), output.name, top))
+    top = output.sites[0] if output.sites else Site(Node("logits"))
+    found = Unrolled(TreeNode((_step(output.name, top, ""),), output.name, top))
     grow = _Grow(program, graph, meets, found.problems)
-    found.root = Node(
+    found.root = TreeNode(
         found.root.path, output.name, top, children=grow.children(output, top, found.root.path)
     )
     found.problems[:] = dict.fromkeys(
@@ -56,13 +57,8 @@ def unroll(program: Program, graph: Graph, meets: Meets) -> Unrolled:
 
 
 def contains(whole: Site, part: Site) -> bool:
-    """Whether what one site writes holds what the other writes, wherever it is: the same node, or
-    an MLP's neuron.
-    """
-    inside = (
-        part.kind in ("neuron", "feature") and whole.kind == "mlp" and part.layer == whole.layer
-    )
-    return inside or whole.node == part.node
+    """Whether what one site writes holds what the other writes: the same node, or its part."""
+    return whole.node in (part.node, part.node.whole)
 
 
 def overlap(a: Site, b: Site) -> bool:
@@ -86,9 +82,9 @@ class _Grow:
     problems: list[Problem]
     n_nodes: int = 0
 
-    def children(self, variable: Variable, site: Site, path: Path) -> tuple[Node, ...]:
+    def children(self, variable: Variable, site: Site, path: Path) -> tuple[TreeNode, ...]:
         """All claimed inputs of one copy of a variable's site."""
-        found: list[Node] = []
+        found: list[TreeNode] = []
         for name, inputs in self._entering(variable, site).items():
             nodes = [
                 node
@@ -141,7 +137,7 @@ class _Grow:
 
     def _nodes(
         self, name: str, at: Site, site: Site, inputs: tuple[str, ...], path: Path
-    ) -> Iterator[Node]:
+    ) -> Iterator[TreeNode]:
         """The copies of one parent's site, one for each input that it can enter."""
         parent = self.program.variables[name]
         for feeds in inputs:
@@ -164,18 +160,14 @@ class _Grow:
                     for inner in parent.sites
                     for node in self._nodes(name, inner, at, at.inputs, own)
                 )
-            yield Node(own, name, at, feeds, children, tie)
+            yield TreeNode(own, name, at, feeds, children, tie)
 
     def _legal(self, writer: Site, reader: Site, feeds: str) -> bool:
         """Whether the graph has that edge; neurons and features stand where their MLP does."""
         if writer.kind == "logits":
             return False
-        into = f"{reader.node}<{feeds}>" if feeds in ATTENTION_INPUTS else reader.writer
-        known = self.graph
-        return (
-            known.writers[known.writer_index(writer.writer)].stage
-            <= known.readers[known.reader_index(into)].stage
-        )
+        read = self.graph.reader_of(reader.node, feeds)
+        return self.graph.writer_of(writer.node).stage <= read.stage
 
     def _cannot(self, variable: Variable, parent: str, site: Site, inputs: tuple[str, ...]) -> None:
         at = ", ".join(map(str, self._sites(variable, parent)))

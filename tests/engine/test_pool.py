@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.alignment import Alignment
 from circuitgraph.errors import ArgumentError, DataError
-from circuitgraph.graph.sites import embed, mlp
+from circuitgraph.graph.site import embed, mlp
 from tests.checkpoints import Tiny, random_prompts
 from tests.engine.trees import ROLES, Case, head_at
 

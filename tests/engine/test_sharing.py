@@ -11,8 +11,8 @@ import pytest
 
 from circuitgraph.engine.tree.run import run_tree, run_trees
 from circuitgraph.engine.tree.sharing import Shared, Uses
-from circuitgraph.graph.sites import embed, logits, mlp
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.site import embed, logits, mlp
+from circuitgraph.graph.tree import TreeNode
 from tests.checkpoints import Tiny
 from tests.engine.trees import Case, Growth, head_at
 
@@ -24,7 +24,7 @@ def case(tiny: Tiny) -> Case:
     return Case.of(tiny)
 
 
-def related(case: Case, n_trees: int) -> tuple[list[tuple[Node, dict[Any, Any]]], np.ndarray]:
+def related(case: Case, n_trees: int) -> tuple[list[tuple[TreeNode, dict[Any, Any]]], np.ndarray]:
     """Random trees, each also with one node's prompts drawn anew."""
     rng, n, trees = np.random.default_rng(7), len(case.prompts), []
     references = rng.integers(0, n, 9)
@@ -51,16 +51,16 @@ def test_together_they_are_as_alone_bit_for_bit(
         np.testing.assert_array_equal(one.top, expected.top)
 
 
-def tree(*children: Node) -> Node:
-    return Node(("logits",), "", logits, children=children)
+def tree(*children: TreeNode) -> TreeNode:
+    return TreeNode(("logits",), "", logits, children=children)
 
 
-def node(name: str, site: Any, *children: Node, feeds: str = "x") -> Node:
-    return Node(("logits", name), "", site, feeds, children)
+def node(name: str, site: Any, *children: TreeNode, feeds: str = "x") -> TreeNode:
+    return TreeNode(("logits", name), "", site, feeds, children)
 
 
 def test_a_value_is_the_same_only_if_everything_below_it_is() -> None:
-    leaf = Node(("logits", "m", "e"), "", embed @ "A", "x")
+    leaf = TreeNode(("logits", "m", "e"), "", embed @ "A", "x")
     root = tree(node("m", mlp(0), leaf), node("h", head_at(0, 1)))
     first, second = np.array([0, 1]), np.array([1, 0])
     every = {n.path: first for n in root.walk()}
@@ -80,8 +80,8 @@ def test_a_value_is_the_same_only_if_everything_below_it_is() -> None:
 
 
 def test_which_input_a_child_enters_tells_trees_apart() -> None:
-    def of(feeds: str) -> Node:
-        return tree(node("h", head_at(1, 0), Node(("logits", "h", "e"), "", embed, feeds)))
+    def of(feeds: str) -> TreeNode:
+        return tree(node("h", head_at(1, 0), TreeNode(("logits", "h", "e"), "", embed, feeds)))
 
     trees = [(of(feeds), {n.path: np.arange(3) for n in of(feeds).walk()}) for feeds in ("k", "v")]
     first, second = Uses(trees).keys
@@ -89,7 +89,7 @@ def test_which_input_a_child_enters_tells_trees_apart() -> None:
 
 
 def test_uses_are_those_of_a_run_that_computes_nothing_twice() -> None:
-    leaf = Node(("logits", "m", "e"), "", embed, "x")
+    leaf = TreeNode(("logits", "m", "e"), "", embed, "x")
     root = tree(node("m", mlp(0), leaf))
     inputs = {n.path: np.arange(3) for n in root.walk()}
     uses = Uses([(root, inputs)] * 3)

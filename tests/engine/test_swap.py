@@ -10,8 +10,8 @@ from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import attention, swap
 from circuitgraph.errors import ArgumentError
-from circuitgraph.graph.sites import Site, embed, logits, mlp
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.site import Site, embed, logits, mlp
+from circuitgraph.graph.tree import TreeNode
 from tests.checkpoints import Tiny, load_tiny, random_prompts
 from tests.engine.trees import ROLES, Case, Growth, compilations, head_at, neuron_at, readings
 from tests.oracle.tree import swapped_logits
@@ -19,7 +19,7 @@ from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
 METRICS = ["log_probability", "kl"]
-ROOT = Node(("logits",), "", logits)
+ROOT = TreeNode(("logits",), "", logits)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def case(tiny: Tiny) -> Case:
 def drawn(case: Case, rng: np.random.Generator, n: int) -> dict[Site, np.ndarray]:
     """Donors for a few different nodes, some at all positions."""
     grow = Growth(case.pool.graph, rng, neurons=40)
-    sites = {site.node: site for site in (grow.site(99) for _ in range(rng.integers(1, 7)))}
+    sites = {str(site.node): site for site in (grow.site(99) for _ in range(rng.integers(1, 7)))}
     whole = [s for s in sites.values() if not (s.kind == "neuron" and f"m{s.layer}" in sites)]
     return {site: rng.integers(0, len(case.prompts), n) for site in whole}
 
@@ -42,7 +42,7 @@ def test_it_is_hugging_faces_model_with_hooks(case: Case) -> None:
         donors = drawn(case, rng, len(base))
         found = swap(case.pool, base, donors, ["log_probability"])
         for row, prompt in enumerate(base):
-            given = {(site.node, site.roles): int(rows[row]) for site, rows in donors.items()}
+            given = {(str(site.node), site.roles): int(rows[row]) for site, rows in donors.items()}
             own = swapped_logits(oracle.family.model, oracle, int(prompt), given)
             expected, top = readings(own, case.prompts, prompt)
             assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
@@ -75,7 +75,7 @@ def test_all_writers_swapped_is_the_donor_and_ones_own_change_nothing(
         (i, j) for i in range(6) for j in range(6) if i != j and length[i] == length[j]
     )
     rows, donors = np.array([base]), np.array([donor])
-    sites = [Site(w.kind, w.layer, w.head) for w in pool.graph.writers]
+    sites = [Site(w.node) for w in pool.graph.writers]
     theirs = run_tree(pool, ROOT, rows, {ROOT.path: donors}, METRICS)
     found = swap(pool, rows, dict.fromkeys(sites, donors), METRICS)
     np.testing.assert_allclose(found.values, theirs.values, rtol=1e-4, atol=1e-4)

@@ -11,8 +11,9 @@ import pytest
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
-from circuitgraph.graph.sites import Site, embed, logits, mlp
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.node import Node
+from circuitgraph.graph.site import Site, embed, logits, mlp
+from circuitgraph.graph.tree import TreeNode
 from tests.checkpoints import Tiny, load_tiny
 from tests.engine.trees import (
     ROLES,
@@ -29,7 +30,7 @@ from tests.parity.harness import run_ours, save_random
 
 FAMILIES = {"llama": 8, "gpt_neox: parallel": 8, "gemma2": 0}  # and neurons to claim
 METRICS = ["log_probability", "kl", "logit_difference"]
-ROOT = Node(("logits",), "", logits)
+ROOT = TreeNode(("logits",), "", logits)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_other_trees_of_other_pools_compile_nothing(case: Case) -> None:
     """
     rng = np.random.default_rng(5)
     sites = Growth(case.pool.graph, rng, 40)
-    warm = Node(
+    warm = TreeNode(
         ROOT.path,
         "",
         logits,
@@ -162,9 +163,9 @@ def test_other_trees_of_other_pools_compile_nothing(case: Case) -> None:
     assert compiled  # it does count
 
 
-def chain(site: Site, feeds: str, children: tuple[Node, ...] = (), path: str = "") -> Node:
+def chain(site: Site, feeds: str, children: tuple[TreeNode, ...] = (), path: str = "") -> TreeNode:
     own = (*ROOT.path, f"{path}{site}<{feeds}>")
-    return Node(own, "", site, feeds, children)
+    return TreeNode(own, "", site, feeds, children)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def chain(site: Site, feeds: str, children: tuple[Node, ...] = (), path: str = "
         (chain(head_at(3, 1), "x"), r"a3.h1: the model has 3 layers, 0 to 2"),
         (chain(head_at(0, 4), "x"), r"a0.h4: a layer of the model has 4 heads, 0 to 3"),
         (chain(neuron_at(0, 40), "x"), r"m0.n40: an MLP of the model has 40 neurons, 0 to 39"),
-        (chain(Site("feature", 0, 3), "x"), "no dictionary of features"),
+        (chain(Site(Node("feature", 0, 3)), "x"), "no dictionary of features"),
         (chain(head_at(0, 1), "q"), r"feeds 'q', but logits reads \['x'\]"),
         (
             chain(mlp(0), "x", (chain(mlp(1), "x", path="m0 "),)),
@@ -184,7 +185,7 @@ def chain(site: Site, feeds: str, children: tuple[Node, ...] = (), path: str = "
     ],
 )
 def test_trees_that_the_model_does_not_have_are_refused(
-    case: Case, child: Node, message: str
+    case: Case, child: TreeNode, message: str
 ) -> None:
     root = replace(ROOT, children=(child,))
     references = np.zeros(2, int)
@@ -207,7 +208,7 @@ def test_a_neuron_beside_its_mlp_is_refused(case: Case) -> None:
 
 
 def test_all_that_is_wrong_with_the_inputs_is_said_at_once(case: Case) -> None:
-    child = chain(mlp(0), "x", (Node(("logits", "m0", "embed"), "", embed, "x"),))
+    child = chain(mlp(0), "x", (TreeNode(("logits", "m0", "embed"), "", embed, "x"),))
     root = replace(ROOT, children=(child,))
     inputs = {
         root.path: np.zeros(3, int),

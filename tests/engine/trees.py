@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM
 
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.sites import Site
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.node import Node
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.tasks.base import Prompts
 from tests.checkpoints import Tiny, random_prompts
 from tests.oracle.tree import Claim, Prompt, TreeOracle
@@ -25,12 +26,12 @@ ROLES = ("A", "B", "C")
 
 def head_at(layer: int, index: int, *roles: str) -> Site:
     """One head; as a type, too, one and not several."""
-    return Site("head", layer, index, roles)
+    return Site(Node("head", layer, index), roles)
 
 
 def neuron_at(layer: int, index: int, *roles: str) -> Site:
     """One neuron."""
-    return Site("neuron", layer, index, roles)
+    return Site(Node("neuron", layer, index), roles)
 
 
 @dataclass
@@ -76,24 +77,27 @@ class Growth:
     neurons: int = 0
     separate: bool = False
 
-    def tree(self) -> Node:
-        return Node(
-            ("logits",), "", Site("logits"), children=self.children(Site("logits"), ("logits",))
+    def tree(self) -> TreeNode:
+        return TreeNode(
+            ("logits",),
+            "",
+            Site(Node("logits")),
+            children=self.children(Site(Node("logits")), ("logits",)),
         )
 
-    def children(self, site: Site, path: Path) -> tuple[Node, ...]:
+    def children(self, site: Site, path: Path) -> tuple[TreeNode, ...]:
         found = []
         for feeds in site.inputs:
             sites = {
                 self.site(self.stage(site)) for _ in range(self.rng.integers(len(path) == 1, 3))
             }
-            whole = {child.node for child in sites}
+            whole = {str(child.node) for child in sites}
             for child in sorted(sites, key=str):
                 if child.kind == "neuron" and f"m{child.layer}" in whole:
                     continue
                 own = (*path, f"{child}<{feeds}>")
                 inner = self.children(child, own) if len(path) < 3 else ()
-                found.append(Node(own, "", child, feeds, inner))
+                found.append(TreeNode(own, "", child, feeds, inner))
         return tuple(found)
 
     def stage(self, site: Site) -> int:
@@ -105,13 +109,15 @@ class Growth:
         writer = legal[self.rng.integers(len(legal))]
         roles = tuple(r for r in ROLES if self.rng.random() < 0.4)
         if writer.kind == "mlp" and self.neurons and self.rng.random() < 0.5:
-            return Site("neuron", writer.layer, int(self.rng.integers(self.neurons)), roles)
-        return Site(writer.kind, writer.layer, writer.head, roles)
+            return Site(
+                Node("neuron", writer.node.layer, int(self.rng.integers(self.neurons))), roles
+            )
+        return Site(writer.node, roles)
 
-    def inputs(self, root: Node, n: int, pool: int) -> dict[Path, Any]:
+    def inputs(self, root: TreeNode, n: int, pool: int) -> dict[Path, Any]:
         return {node.path: self.donors(node, n, pool) for node in root.walk()}
 
-    def donors(self, node: Node, n: int, pool: int) -> Any:
+    def donors(self, node: TreeNode, n: int, pool: int) -> Any:
         if not self.separate or not node.children:
             return self.rng.integers(0, pool, n)
         writers = [w.name for w in self.graph.writers if w.stage <= self.stage(node.site)]
@@ -135,7 +141,7 @@ def compilations() -> Iterator[list[str]]:
     open_[0] = False  # listeners stay
 
 
-def claim(node: Node, inputs: dict[Path, Any], i: int) -> Claim:
+def claim(node: TreeNode, inputs: dict[Path, Any], i: int) -> Claim:
     """One reference's tree, as the oracle reads it."""
     given = inputs[node.path]
     donors = (
@@ -144,7 +150,7 @@ def claim(node: Node, inputs: dict[Path, Any], i: int) -> Claim:
         else int(given[i])
     )
     return Claim(
-        node.site.node,
+        str(node.site.node),
         node.site.roles,
         node.feeds,
         donors,

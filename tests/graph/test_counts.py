@@ -70,8 +70,8 @@ def sees(reader: Reader, writer: Writer, parallel: bool) -> bool:
     if writer.kind == "embed" or reader.kind == "logits":
         return True
     if reader.kind == "mlp" and writer.kind == "head" and not parallel:
-        return writer.layer <= reader.layer
-    return writer.layer < reader.layer
+        return writer.node.layer <= reader.node.layer
+    return writer.node.layer < reader.node.layer
 
 
 @given(graphs())
@@ -111,10 +111,14 @@ def test_readers_feed_the_writer_of_their_own_layer_and_head(graph: Graph) -> No
     group = graph.n_heads // (graph.n_kv_heads or graph.n_heads)
     for reader in graph.readers[:-1]:
         shared = reader.kind in ("k", "v") and graph.n_kv_heads is not None
-        heads = range(reader.head * group, (reader.head + 1) * group) if shared else [reader.head]
+        heads = (
+            range(reader.node.index * group, (reader.node.index + 1) * group)
+            if shared
+            else [reader.node.index]
+        )
         writers = [graph.writers[fed] for fed in reader.feeds]
-        assert [(writer.layer, writer.head) for writer in writers] == [
-            (reader.layer, head) for head in heads
+        assert [(writer.node.layer, writer.node.index) for writer in writers] == [
+            (reader.node.layer, head) for head in heads
         ]
         assert {writer.kind for writer in writers} == {"mlp" if reader.kind == "mlp" else "head"}
     assert graph.readers[-1].name == "logits"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from circuitgraph.errors import GraphError, UnknownNameError
 from circuitgraph.graph.graph import Graph, Reader, Writer
-from circuitgraph.graph.names import canonical_edge, canonical_node
+from circuitgraph.graph.node import canonical_edge, canonical_node
 from tests.graph.strategies import graphs
 
 GRAPH = Graph(12, 12)
@@ -20,7 +20,7 @@ GRAPH = Graph(12, 12)
 
 def writer_forms(writer: Writer) -> list[str]:
     """The names of papers, EAP-IG and TransformerLens."""
-    layer, head = writer.layer, writer.head
+    layer, head = writer.node.layer, writer.node.index
     if writer.kind == "embed":
         return ["embed", "input", "hook_embed", "blocks.0.hook_resid_pre", "Embed"]
     if writer.kind == "mlp":
@@ -45,7 +45,7 @@ def writer_forms(writer: Writer) -> list[str]:
 
 
 def reader_forms(reader: Reader) -> list[str]:
-    layer, head, kind = reader.layer, reader.head, reader.kind
+    layer, head, kind = reader.node.layer, reader.node.index, reader.kind
     if kind == "logits":
         return ["logits", "output", "resid_post"]
     if kind == "mlp":

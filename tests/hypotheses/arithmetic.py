@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuitgraph.graph.sites import Site
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.node import Node
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.hypotheses.scrubbing.sampling import Inputs
 
 Values = np.ndarray
@@ -36,22 +37,22 @@ Graph = Mapping[str, Part]
 
 def site(name: str) -> Site:
     """A place for a part. Sites have no free names, so each part has the number of an MLP."""
-    return Site("mlp", sum(ord(letter) * 256**i for i, letter in enumerate(name)))
+    return Site(Node("mlp", sum(ord(letter) * 256**i for i, letter in enumerate(name))))
 
 
-def claim(name: str, variable: str, *children: Node) -> Node:
+def claim(name: str, variable: str, *children: TreeNode) -> TreeNode:
     """A node of a tree, with paths that do not know their root yet; see `rooted`."""
-    return Node((name,), variable, site(name), "x", children)
+    return TreeNode((name,), variable, site(name), "x", children)
 
 
-def rooted(node: Node, above: Path = (), tie: bool = False) -> Node:
+def rooted(node: TreeNode, above: Path = (), tie: bool = False) -> TreeNode:
     """The same tree with whole paths. With ``tie`` the children of one node with one variable share
     their donors.
     """
     path = (*above, *node.path)
     own = (*above, node.variable) if tie and above else None
     children = tuple(rooted(child, path, tie) for child in node.children)
-    return Node(path, node.variable, node.site, node.feeds, children, own)
+    return TreeNode(path, node.variable, node.site, node.feeds, children, own)
 
 
 def plain(graph: Graph, name: str, data: Data) -> Values:
@@ -64,7 +65,7 @@ def plain(graph: Graph, name: str, data: Data) -> Values:
     )
 
 
-def scrubbed(graph: Graph, node: Node, inputs: Inputs, data: Data) -> Values:
+def scrubbed(graph: Graph, node: TreeNode, inputs: Inputs, data: Data) -> Values:
     """A node's value for each reference, where each part of what it reads is a child's or comes
     from its inputs.
     """

@@ -16,7 +16,7 @@ from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.base import search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.names import canonical_node
+from circuitgraph.graph.node import canonical_node
 from circuitgraph.models.loading import shipped_models
 from tests.checkpoints import Tiny, load_tiny, random_prompts, save_tiny
 from tests.laws.agreement import ABLATIONS, assert_same_logits, compare

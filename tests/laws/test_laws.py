@@ -91,7 +91,7 @@ def test_law_1_contributions_add_up_to_the_residual_stream(model: Tiny) -> None:
         hook.remove()
     assert len(streams) == graph.n_layers + 1
     for layer, stream in enumerate(streams):
-        ours = sum(written[i] for i, w in enumerate(graph.writers) if w.layer < layer)
+        ours = sum(written[i] for i, w in enumerate(graph.writers) if w.node.layer < layer)
         ours = ours + (constants[layer - 1] if layer else 0)
         difference = np.abs(ours - stream.numpy())[prompts.mask].max()
         assert difference <= 1e-5 * np.abs(stream.numpy()).max()

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 
-from circuitgraph.graph.sites import embed, head, logits
+from circuitgraph.graph.site import embed, head, logits
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.properties.checks import Case, check_of
 from circuitgraph.hypotheses.properties.strategies import batches

@@ -29,7 +29,7 @@ import numpy as np
 
 from circuitgraph.engine.compile_cache import keep_compiled_programs
 from circuitgraph.engine.tree.run import run_tree
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.loading import load_hypotheses
 from circuitgraph.hypotheses.scrubbing.sampling import Donors
@@ -119,7 +119,7 @@ def _oracle(evidence: Evidence, donors: Donors, n: int) -> tuple[Any, dict[int, 
     return TreeOracle(model.eval(), prompts), {prompt: at for at, prompt in enumerate(needed)}
 
 
-def _claim(node: Node, donors: Donors, where: dict[int, int], reference: int) -> Any:
+def _claim(node: TreeNode, donors: Donors, where: dict[int, int], reference: int) -> Any:
     """A node as the oracle takes it, for one reference."""
     from tests.oracle.tree import Claim
 
@@ -127,7 +127,7 @@ def _claim(node: Node, donors: Donors, where: dict[int, int], reference: int) ->
     given = donors.inputs[node.path]
     assert isinstance(given, np.ndarray), "the plain way is timed for one prompt at each node"
     return Claim(
-        node.site.node, node.site.roles, node.feeds, where[int(given[reference])], children
+        str(node.site.node), node.site.roles, node.feeds, where[int(given[reference])], children
     )
 
 

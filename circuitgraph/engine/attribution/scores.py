@@ -163,7 +163,7 @@ class Attribution:
         layer, mlp = self._place(group)
         kind = "embed" if layer < 0 else "mlp" if mlp else "head"
         return np.array(
-            [w.kind == kind and w.layer == layer for w in self._graph.writers], np.float32
+            [w.kind == kind and w.node.layer == layer for w in self._graph.writers], np.float32
         )
 
     def _held(self, value: Float[Array, "batch pos d"], group: int = 0) -> Held:

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int
 
-from circuitgraph.graph.graph import INPUTS, Graph
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Kept = Bool[np.ndarray, "readers writers"]
 Writers = Bool[np.ndarray, " writers"]
@@ -48,9 +49,13 @@ class Wiring:
         """The q, k and v reader of each head."""
         g, found = self.graph, np.zeros((*self.heads.shape, 3), int)
         for index, reader in enumerate(g.readers):
-            if reader.kind in INPUTS:
+            if reader.kind in ATTENTION_INPUTS:
                 for writer in reader.feeds:
-                    found[reader.layer, g.writers[writer].head, INPUTS.index(reader.kind)] = index
+                    found[
+                        reader.node.layer,
+                        g.writers[writer].node.index,
+                        ATTENTION_INPUTS.index(reader.input),
+                    ] = index
         return found
 
     @cached_property
@@ -65,7 +70,10 @@ class Wiring:
         """
         n = self.graph.n_layers
         return np.array(
-            [{"mlp": n + r.layer, "logits": 2 * n}.get(r.kind, r.layer) for r in self.graph.readers]
+            [
+                {"mlp": n + r.node.layer, "logits": 2 * n}.get(r.kind, r.node.layer)
+                for r in self.graph.readers
+            ]
         )
 
     @property

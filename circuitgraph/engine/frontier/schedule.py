@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from circuitgraph.engine.frontier.dependencies import Kept, Wiring, Writers
-from circuitgraph.graph.graph import INPUTS
+from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]
 HEAD, MLP, SHARE = range(3)  # what a step computes; SHARE: a head's part of a post-norm's output
@@ -178,9 +178,9 @@ class Scheduler:
         """Whether a reader's input counts at every position; for one that counts at all."""
         r = self.wiring.graph.readers[reader]
         if r.kind == "q":
-            return bool(self.live(r.layer)[1][r.head])
-        return r.kind in INPUTS or (
-            r.kind == "mlp" and bool(self.everywhere[self.wiring.mlps[r.layer]])
+            return bool(self.live(r.node.layer)[1][r.node.index])
+        return r.kind in ATTENTION_INPUTS or (
+            r.kind == "mlp" and bool(self.everywhere[self.wiring.mlps[r.node.layer]])
         )
 
 

@@ -19,7 +19,8 @@ from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.alignment import Alignment
 from circuitgraph.errors import ArgumentError, DataError, check_at_least, list_problems
 from circuitgraph.graph.graph import Reader
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.node import STREAM, Node
+from circuitgraph.graph.site import Site
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Prompts
 from circuitgraph.tasks.metrics import Metric
@@ -91,8 +92,8 @@ class Pool:
         self.inputs, self.labels = self._on_device(mask)
         self._limit = memory_limit() if memory is None else memory
         self._streams: dict[int, Array] = {}
-        self._written: dict[str, Array] = {}
-        self._others: dict[str, Array] = {}
+        self._written: dict[Node, Array] = {}
+        self._others: dict[Node, Array] = {}
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -292,10 +293,7 @@ class Pool:
 
     def reader(self, site: Site, into: str = "q") -> Reader:
         """What a site reads through one of its inputs; a neuron reads what its MLP reads."""
-        if site.kind == "head":
-            return self.graph.readers[self.graph.reader_index(f"{site.node}<{into}>")]
-        node = "logits" if site.kind == "logits" else f"m{site.layer}"
-        return self.graph.readers[self.graph.reader_index(node)]
+        return self.graph.reader_of(site.node, into if site.kind == "head" else STREAM)
 
 
 def _taken_or_none(values: Array | None, rows: np.ndarray, at: np.ndarray) -> Array | None:

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from circuitgraph.engine.experiment import check_prompts
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.errors import unknown_name
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.site import Site
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, metrics
 

@@ -22,8 +22,9 @@ from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, 
 from circuitgraph.engine.tree.sharing import Key, Shared, Uses
 from circuitgraph.errors import ArgumentError, SearchError, list_problems
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.sites import ATTENTION_INPUTS, STREAM, Site
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.node import STREAM
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import Path, TreeNode
 
 Inputs_ = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
 
@@ -43,7 +44,7 @@ class Outcome:
 
 def run_tree(
     pool: Pool,
-    root: Node,
+    root: TreeNode,
     references: Int[np.ndarray, " n"],
     inputs: Inputs_,
     metrics: Sequence[str],
@@ -54,7 +55,7 @@ def run_tree(
 
 def run_trees(
     pool: Pool,
-    trees: Sequence[tuple[Node, Inputs_]],
+    trees: Sequence[tuple[TreeNode, Inputs_]],
     references: Int[np.ndarray, " n"],
     metrics: Sequence[str],
     *,
@@ -140,11 +141,11 @@ class _Launch:
     keys: Mapping[Path, Key]
     shared: Shared
 
-    def value(self, node: Node) -> Float[Array, "launch pos d"]:
+    def value(self, node: TreeNode) -> Float[Array, "launch pos d"]:
         """What a node's site writes, in the references' positions."""
         return self.shared.get(self.keys[node.path], lambda: self.computed(node))
 
-    def computed(self, node: Node) -> Float[Array, "launch pos d"]:
+    def computed(self, node: TreeNode) -> Float[Array, "launch pos d"]:
         """The same, computed now."""
         if not node.children:
             return self.taken(self.pool.written(node.site), self.donors(node), node.site.roles)
@@ -155,7 +156,7 @@ class _Launch:
             others = self.taken(others, donors, node.site.roles)
         return self.pool.run(node.site, self.references, x, others)
 
-    def streams(self, node: Node) -> list[Float[Array, "launch pos d"]]:
+    def streams(self, node: TreeNode) -> list[Float[Array, "launch pos d"]]:
         """What a node's site reads through each of its inputs; computed once for those that no
         child enters.
         """
@@ -170,7 +171,7 @@ class _Launch:
             for name in node.site.inputs
         ]
 
-    def stream(self, node: Node, into: str) -> Float[Array, "launch pos d"]:
+    def stream(self, node: TreeNode, into: str) -> Float[Array, "launch pos d"]:
         """What a node's site reads through one input."""
         pool, children = self.pool, [child for child in node.children if child.feeds == into]
         reader = pool.reader(node.site, into)
@@ -182,7 +183,7 @@ class _Launch:
             x = self.taken(pool.stream(reader.stage), self.donors(node), first)
         taken: dict[str, Bool[np.ndarray, "launch pos"]] = {}
         for child in children:
-            donors = self.donors(node, (into, child.site.writer))
+            donors = self.donors(node, (into, pool.graph.writer_of(child.site.node).name))
             at = pool.alignment.maps(self.references, donors, first)
             covered = pool.alignment.covered(self.references, child.site.roles)
             before = taken.get(child.site.node, np.zeros_like(covered))
@@ -193,7 +194,7 @@ class _Launch:
         return x
 
     def mixed(
-        self, node: Node, into: str, stage: int, first: tuple[str, ...]
+        self, node: TreeNode, into: str, stage: int, first: tuple[str, ...]
     ) -> Float[Array, "launch pos d"]:
         """The reference's stream in which what every writer wrote is replaced by what it wrote in
         its own prompt.
@@ -211,7 +212,9 @@ class _Launch:
             x = nodes.run_moved(x, written, (own, at), everywhere, now)
         return x
 
-    def donors(self, node: Node, edge: tuple[str, str] = ("", "")) -> Int[np.ndarray, " launch"]:
+    def donors(
+        self, node: TreeNode, edge: tuple[str, str] = ("", "")
+    ) -> Int[np.ndarray, " launch"]:
         """The prompts that a node reads; through one edge, if it has one for each."""
         given = self.inputs[node.path]
         return np.asarray(given[edge] if isinstance(given, Mapping) else given)[self.rows]
@@ -233,8 +236,7 @@ def edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
     """
     found = []
     for name in site.inputs:
-        into = f"{site.writer}<{name}>" if name in ATTENTION_INPUTS else site.writer
-        stage = graph.readers[graph.reader_index(into)].stage
+        stage = graph.reader_of(site.node, name).stage
         found += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
     return found
 
@@ -246,10 +248,10 @@ def _writers(pool: Pool, stage: int) -> list[str]:
 
 def _site(pool: Pool, name: str) -> Site:
     writer = pool.graph.writers[pool.graph.writer_index(name)]
-    return Site(writer.kind, writer.layer, writer.head)
+    return Site(writer.node)
 
 
-def _sites(pool: Pool, trees: Sequence[tuple[Node, Inputs_]]) -> list[Site]:
+def _sites(pool: Pool, trees: Sequence[tuple[TreeNode, Inputs_]]) -> list[Site]:
     """Those of all nodes, and all writers that nodes with one prompt for each read."""
     sites = {node.site for root, _ in trees for node in root.walk()}
     separate = (
@@ -261,7 +263,7 @@ def _sites(pool: Pool, trees: Sequence[tuple[Node, Inputs_]]) -> list[Site]:
     ]
 
 
-def _check(pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: Inputs_) -> None:
+def _check(pool: Pool, root: TreeNode, references: Int[np.ndarray, " n"], inputs: Inputs_) -> None:
     problems = index_problems(pool, "references", references)
     if root.site.kind != "logits":
         problems.append(f"the root is {root.site}, but a tree is read at the logits")
@@ -273,7 +275,7 @@ def _check(pool: Pool, root: Node, references: Int[np.ndarray, " n"], inputs: In
         raise ArgumentError(list_problems("The tree cannot be run:", list(dict.fromkeys(problems))))
 
 
-def _check_inputs(pool: Pool, node: Node, n: int, inputs: Inputs_) -> list[str]:
+def _check_inputs(pool: Pool, node: TreeNode, n: int, inputs: Inputs_) -> list[str]:
     if node.path not in inputs:
         return [f"{node.name} has no prompt to read: inputs has no entry for its path"]
     given = inputs[node.path]
@@ -295,7 +297,7 @@ def _check_inputs(pool: Pool, node: Node, n: int, inputs: Inputs_) -> list[str]:
     ]
 
 
-def _check_children(pool: Pool, node: Node) -> list[str]:
+def _check_children(pool: Pool, node: TreeNode) -> list[str]:
     problems = []
     for child in node.children:
         if child.feeds not in node.site.inputs:
@@ -306,11 +308,11 @@ def _check_children(pool: Pool, node: Node) -> list[str]:
         elif child.site.kind == "logits":
             problems.append(f"{child.name}: the logits feed nothing")
         elif not site_problems(pool, child.site):
-            stage = pool.graph.writers[pool.graph.writer_index(child.site.writer)].stage
+            stage = pool.graph.writer_of(child.site.node).stage
             whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {
                 child.site.node
             }
-            if child.site.writer in whole:
+            if child.site.node.whole in whole:
                 problems.append(
                     f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there "
                     "as well"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from jax import Array
 
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.tree import Path, TreeNode
 
 Prompts_ = (
     np.ndarray | Mapping[tuple[str, str], np.ndarray]
 )  # which prompts a node reads; or one array for each edge
-Tree = tuple[Node, Mapping[Path, Prompts_]]
+Tree = tuple[TreeNode, Mapping[Path, Prompts_]]
 Key = bytes
 
 
@@ -38,7 +38,7 @@ class Uses:
             for child in root.children:
                 self._count(child, keys)
 
-    def _keys(self, root: Node, inputs: Mapping[Path, Prompts_]) -> dict[Path, Key]:
+    def _keys(self, root: TreeNode, inputs: Mapping[Path, Prompts_]) -> dict[Path, Key]:
         """A node's value follows from its site, its prompts, and what enters it where."""
         found: dict[Path, Key] = {}
         for node in reversed(list(root.walk())):
@@ -59,7 +59,7 @@ class Uses:
             self._digests[id(rows)] = hashlib.blake2b(whole.tobytes(), digest_size=16).digest()
         return self._digests[id(rows)]
 
-    def _count(self, node: Node, keys: Mapping[Path, Key]) -> None:
+    def _count(self, node: TreeNode, keys: Mapping[Path, Key]) -> None:
         key = keys[node.path]
         self.counts[key] += 1
         if self.counts[key] == 1:

@@ -16,7 +16,8 @@ from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
 from circuitgraph.engine.tree.run import Outcome, outcome_of
 from circuitgraph.errors import ArgumentError, list_problems
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.node import Node
+from circuitgraph.graph.site import Site
 
 
 def swap(
@@ -83,7 +84,7 @@ def _patches(
     pool: Pool, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]
 ) -> list[_Patch]:
     """One patch for each node."""
-    found: dict[str, _Patch] = {}
+    found: dict[Node, _Patch] = {}
     for site, given in donors.items():
         covered = pool.alignment.covered(base, site.roles)
         at = pool.alignment.maps(base, given, site.roles)

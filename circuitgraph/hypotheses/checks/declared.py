@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.checks.structure import cycle_in, parameter_problems
 from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown
 from circuitgraph.hypotheses.language import (

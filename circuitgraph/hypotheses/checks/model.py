@@ -10,8 +10,8 @@ from itertools import combinations
 
 from circuitgraph.engine.tree.checks import find_missing_part
 from circuitgraph.errors import CircuitGraphError
-from circuitgraph.graph.sites import Site
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.checks.declared import rival_problems
 from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown, format_share
 from circuitgraph.hypotheses.language import Hypothesis, Location
@@ -168,7 +168,7 @@ def _scored(study: Study, prompts: Sequence[Prompt]) -> Iterator[Diagnostic]:
         )
 
 
-def _same_place(study: Study, root: Node) -> Iterator[tuple[str, str]]:
+def _same_place(study: Study, root: TreeNode) -> Iterator[tuple[str, str]]:
     """Claims of one writer into one input under two roles that are one token in some prompt: they
     would count twice.
     """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown
 from circuitgraph.hypotheses.language import PROMPT, Hypothesis, Variable
 

@@ -11,7 +11,7 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import unknown_name
 from circuitgraph.evaluation.intervals import of_means
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 
 
@@ -54,7 +54,7 @@ def necessity(evidence: Evidence, variables: Sequence[str] = (), seed: int = 0) 
     return of_means(lambda m: (m[1] - m[0]) / (m[2] - m[0]), losses, seed)
 
 
-def _cut(node: Node, variables: set[str]) -> Node:
+def _cut(node: TreeNode, variables: set[str]) -> TreeNode:
     """The tree in which nodes of these variables are leaves."""
     if node.variable in variables:
         return replace(node, children=())

@@ -13,7 +13,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.program import format_value
 from circuitgraph.hypotheses.prompt import Prompt
@@ -195,7 +195,7 @@ class Minimality(Existence):
         return Verdict(not lines, f"minimality: {what}, {len(prompts)} prompts", "\n".join(lines))
 
 
-def towards(node: Node, variable: str) -> Node | None:
+def towards(node: TreeNode, variable: str) -> TreeNode | None:
     """The paths of a tree that lead to a variable, which becomes their leaf; None if none does."""
     if node.variable == variable:
         return replace(node, children=())

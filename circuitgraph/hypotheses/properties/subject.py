@@ -12,7 +12,8 @@ import numpy as np
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.node import edge_name
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.language import Variable
 from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt
@@ -80,7 +81,7 @@ class Subject:
         )
 
     @cached_property
-    def tree(self) -> Node:
+    def tree(self) -> TreeNode:
         """The tree of claims; raises `HypothesisError` where a claim has no path."""
         return self.study.tree()
 
@@ -94,6 +95,8 @@ class Subject:
         return tuple(found)
 
 
-def _edge(graph: Graph, writer: Node, reader: Node) -> str:
-    into = f"<{writer.feeds}>" if reader.site.kind == "head" else ""
-    return graph.edges[graph.edge_index(f"{writer.site.writer}->{reader.site.writer}{into}")]
+def _edge(graph: Graph, writer: TreeNode, reader: TreeNode) -> str:
+    read = graph.reader_of(reader.site.node, writer.feeds)
+    return graph.edges[
+        graph.edge_index(edge_name(graph.writer_of(writer.site.node).name, read.name))
+    ]

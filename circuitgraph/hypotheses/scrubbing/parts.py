@@ -8,7 +8,7 @@ import numpy as np
 
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, NodeRecord, SplitRecord
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.program import format_value
 from circuitgraph.hypotheses.scrubbing.losses import Losses
@@ -19,7 +19,7 @@ _FEW = 8  # classes of a variable that is split by
 _ALIKE = 1e-9  # of the larger loss: a difference below is none
 
 
-def classes_of(root: Node, sampler: Sampler) -> list[ClassesRecord]:
+def classes_of(root: TreeNode, sampler: Sampler) -> list[ClassesRecord]:
     """The class sizes of every variable that donors must agree on."""
     records = []
     for variable in dict.fromkeys(node.variable for node in root.walk() if node.path != root.path):
@@ -58,7 +58,9 @@ def splits_of(evidence: Evidence, losses: Losses) -> list[SplitRecord]:
     return records
 
 
-def nodes_of(evidence: Evidence, root: Node, donors: Donors, losses: Losses) -> list[NodeRecord]:
+def nodes_of(
+    evidence: Evidence, root: TreeNode, donors: Donors, losses: Losses
+) -> list[NodeRecord]:
     """Every node, with what it was given for the one reference whose donors are the most telling."""
     prompts, program, telling = (
         evidence.batch.prompts,
@@ -86,7 +88,7 @@ def nodes_of(evidence: Evidence, root: Node, donors: Donors, losses: Losses) -> 
     return records
 
 
-def _telling(root: Node, donors: Donors) -> int:
+def _telling(root: TreeNode, donors: Donors) -> int:
     """The first of the references for which the fewest nodes got the same prompt."""
     drawn = np.sort(np.stack([donors.datum[node.path] for node in root.walk()]), axis=0)
     return int((np.diff(drawn, axis=0) != 0).sum(axis=0).argmax())

@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.errors import ArgumentError, HypothesisError, check_choice
-from circuitgraph.graph.sites import Site
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.hypotheses.language import UNCLAIMED, Unclaimed
 
 Indices = Int[np.ndarray, " n"]
@@ -183,7 +183,7 @@ class Sampler:
 
     def draw(
         self,
-        root: Node,
+        root: TreeNode,
         references: Indices,
         *,
         modes: Mapping[Path, Mode] | None = None,
@@ -209,7 +209,7 @@ class Sampler:
             raise ArgumentError(f"The tree has no node {' > '.join(unknown.pop())!r}.")
         references = self._indices("references", references)
         datum, inputs = {}, {}
-        work: list[tuple[Node, Indices, Mode]] = [(root, references, "exact")]
+        work: list[tuple[TreeNode, Indices, Mode]] = [(root, references, "exact")]
         while work:
             node, parent, default = work.pop()
             datum[node.path] = own = self._datum(
@@ -221,7 +221,7 @@ class Sampler:
             work.extend((child, own, "equal") for child in node.children)
         return Donors(datum, inputs)
 
-    def _datum(self, node: Node, parent: Indices, references: Indices, mode: Mode) -> Indices:
+    def _datum(self, node: TreeNode, parent: Indices, references: Indices, mode: Mode) -> Indices:
         if not isinstance(mode, str):
             return self._indices(f"donors of {node.name}", mode)
         if mode == "exact":
@@ -230,7 +230,7 @@ class Sampler:
         return (self.classes(node.variable) if mode == "equal" else self._all).draw(parent, uniform)
 
     def _others(
-        self, node: Node, own: Indices, references: Indices, kept: bool
+        self, node: TreeNode, own: Indices, references: Indices, kept: bool
     ) -> Indices | dict[Edge, Indices]:
         """The prompts for what the children of a node do not cover."""
         if kept or self.unclaimed == "keep":

@@ -27,7 +27,7 @@ from circuitgraph.engine.tree.run import Outcome, edges, run_trees
 from circuitgraph.engine.tree.sharing import Uses
 from circuitgraph.errors import HypothesisError, check_at_least, check_choice
 from circuitgraph.evaluation.intervals import mean_of, proportion
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import N_PROMPTS, Evidence
 from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
 from circuitgraph.hypotheses.scrubbing.losses import Losses, worst_tenth
@@ -116,7 +116,7 @@ class Scrub:
     """One scrub, made ready: the prompts, the tree, and how donors are drawn."""
 
     evidence: Evidence
-    root: Node
+    root: TreeNode
     sampler: Sampler
 
     @classmethod

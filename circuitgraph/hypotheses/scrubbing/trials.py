@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from circuitgraph.errors import HypothesisError
-from circuitgraph.graph.tree import Node, Path
+from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.language import Rival
 from circuitgraph.hypotheses.scrubbing.nulls import (
@@ -35,7 +35,7 @@ class Trial:
     """
 
     key: Key
-    root: Node
+    root: TreeNode
     sampler: Sampler
     modes: Mapping[Path, Mode] = field(default_factory=dict)
     keep: Collection[Path] = ()
@@ -47,7 +47,7 @@ class Trial:
         )
 
 
-def baselines(root: Node, sampler: Sampler) -> list[Trial]:
+def baselines(root: TreeNode, sampler: Sampler) -> list[Trial]:
     """The model itself, and its outputs on random other prompts: what counts as all and as nothing
     recovered.
 
@@ -60,7 +60,7 @@ def baselines(root: Node, sampler: Sampler) -> list[Trial]:
     ]
 
 
-def parts(root: Node, sampler: Sampler) -> Iterator[Trial]:
+def parts(root: TreeNode, sampler: Sampler) -> Iterator[Trial]:
     """Each node scrubbed alone, and all but it. Nodes that share a donor are scrubbed together.
 
     Alone means that its donor and what is unclaimed at it are drawn; all other nodes follow their
@@ -93,7 +93,7 @@ def rival(evidence: Evidence, of: Rival, sampler: Sampler) -> Trial:
     return Trial(("rival", of.name), root, _with(sampler, codes))
 
 
-def nulls(root: Node, sampler: Sampler) -> Iterator[Trial]:
+def nulls(root: TreeNode, sampler: Sampler) -> Iterator[Trial]:
     """The hypothesis's own tree with no conditions, with exchanged ones, and with random ones."""
     below = [node for node in root.walk() if node.path != root.path]
     variables = sorted({node.variable for node in below})

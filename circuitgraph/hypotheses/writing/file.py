@@ -14,8 +14,7 @@ from circuitgraph.catalog.hypothesis_record import (
     VariableRecord,
     function_in,
 )
-from circuitgraph.graph.site_names import site_named
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.site import Site
 
 SITE = "$site"  # the key of a site among settings
 WIDTH = 120
@@ -51,7 +50,7 @@ def _head(record: HypothesisRecord) -> str:
     sites += [e.site for e in record.expectations if e.site is not None]
     sites += [site for r in record.rivals for moved in r.move.values() for site in moved]
     sites += [site for p in record.properties for site in _sites_in(p.settings)]
-    names = ", ".join(["Hypothesis", *sorted({site_named(site).kind for site in sites})])
+    names = ", ".join(["Hypothesis", *sorted({Site.parse(site).kind for site in sites})])
     given = {"task": quoted(record.task), "model": quoted(record.model)}
     if record.settings:
         given["settings"] = _value(record.settings)
@@ -136,7 +135,7 @@ def _call(name: str, values: Sequence[str], given: Arguments) -> str:
 
 def _site(name: str) -> str:
     """A site as Python: ``head(0, 3) @ "B1"``."""
-    site = site_named(name)
+    site = Site.parse(name)
     roles = (
         quoted(site.roles[0]) if len(site.roles) == 1 else f"({', '.join(map(quoted, site.roles))})"
     )

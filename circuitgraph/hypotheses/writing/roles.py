@@ -16,7 +16,7 @@ from tqdm import tqdm
 from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.swap import attention, swap
 from circuitgraph.errors import DataError
-from circuitgraph.graph.site_names import site_named
+from circuitgraph.graph.site import Site
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 
@@ -130,7 +130,7 @@ class MeasuredRoles(Roles):
         """The mean metric with these nodes, at these roles, taken from the next prompt of the pool."""
         own = np.arange(len(self.pool))
         donors = {
-            site_named(node) @ roles if roles else site_named(node): np.roll(own, 1)
+            Site.parse(node) @ roles if roles else Site.parse(node): np.roll(own, 1)
             for node, roles in swapped.items()
         }
         return float(np.mean(swap(self.pool, own, donors, [self.metric]).values[0]))
@@ -139,7 +139,7 @@ class MeasuredRoles(Roles):
         """Mean attention of a head, from each role to each role."""
         if head not in self._patterns:
             pattern, rows = (
-                attention(self.pool, site_named(head)),
+                attention(self.pool, Site.parse(head)),
                 np.arange(len(self.pool))[:, None, None],
             )
             found = pattern[rows, self.places[:, :, None], self.places[:, None, :]]

@@ -15,7 +15,7 @@ import numpy as np
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord, VariableRecord
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.graph.site_names import site_named
+from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.writing.file import quoted, source_of
 from circuitgraph.hypotheses.writing.roles import Roles
 
@@ -162,7 +162,7 @@ def _variable(claim: _Claim, names: Mapping[Place, str], looks: str) -> Variable
     return VariableRecord(
         name=name,
         parents=parents,
-        sites=[str(site_named(claim.node) @ claim.role)],
+        sites=[str(Site.parse(claim.node) @ claim.role)],
         routes={
             into: entering
             for into, entering in reads.items()

@@ -14,7 +14,7 @@ from circuitgraph.catalog.hypothesis_record import (
     VariableRecord,
 )
 from circuitgraph.errors import HypothesisError
-from circuitgraph.graph.sites import Site
+from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.language import Hypothesis, Variable
 from circuitgraph.hypotheses.writing.file import SITE
 from circuitgraph.hypotheses.writing.source import support_of, text_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from circuitgraph.graph.names import head_name, mlp_name
+from circuitgraph.graph.node import Node
 from circuitgraph.models.constructed.language import (
     Aggregate,
     Expression,
@@ -99,10 +99,10 @@ def lay_out(program: Program, found: Domains) -> Layout:
         stages[e] = stage = first + (first % 2 != odd)
         layer = (stage - 1) // 2
         if odd:
-            writers[e] = head_name(layer, heads.setdefault(layer, 0))
+            writers[e] = str(Node("head", layer, heads.setdefault(layer, 0)))
             heads[layer] += 1
         else:
-            writers[e] = mlp_name(layer)
+            writers[e] = str(Node("mlp", layer))
     directions, start = {}, 1
     for e in program.expressions:
         width = n_directions(e, found[e])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from circuitgraph.graph.sites import embed, head, logits
+from circuitgraph.graph.site import embed, head, logits
 from circuitgraph.hypotheses.language import Hypothesis, Property
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel

@@ -14,7 +14,7 @@ import pytest
 
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import HypothesisError, UnknownNameError
-from circuitgraph.graph.sites import embed, logits
+from circuitgraph.graph.site import embed, logits
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.properties.checks import Case, Check, check_of, described, library

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.language import Unclaimed
 from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
@@ -39,13 +39,13 @@ def sampler(data: Data, unclaimed: Unclaimed = "joint") -> Sampler:
     )
 
 
-def errors(graph: Graph, root: Node, data: Data, donors: Donors, label: Label) -> Values:
+def errors(graph: Graph, root: TreeNode, data: Data, donors: Donors, label: Label) -> Values:
     return np.abs(scrubbed(graph, root, donors.inputs, data) - label(data))
 
 
 def loss(
     graph: Graph,
-    tree: Node,
+    tree: TreeNode,
     data: Data,
     label: Label,
     *,

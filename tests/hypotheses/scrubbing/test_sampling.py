@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from circuitgraph.errors import ArgumentError, HypothesisError
-from circuitgraph.graph.tree import Node
+from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.scrubbing.sampling import Classes, Donors, Sampler
 from tests.hypotheses.arithmetic import claim, rooted
 
@@ -32,14 +32,14 @@ def codes(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def fed(drawn: Donors, node: Node) -> np.ndarray:
+def fed(drawn: Donors, node: TreeNode) -> np.ndarray:
     """The one prompt for each reference that a node is fed."""
     found = drawn.inputs[node.path]
     assert isinstance(found, np.ndarray)
     return found
 
 
-def same(one: Donors, other: Donors, root: Node = ROOT) -> bool:
+def same(one: Donors, other: Donors, root: TreeNode = ROOT) -> bool:
     return all(
         np.array_equal(one.datum[node.path], other.datum[node.path])
         and np.array_equal(fed(one, node), fed(other, node))
@@ -196,6 +196,6 @@ def test_separate_prompts_for_every_edge_need_the_edges() -> None:
 
 
 def test_a_node_by_itself_is_a_tree() -> None:
-    leaf = Node(("C",), "out", ROOT.site)
+    leaf = TreeNode(("C",), "out", ROOT.site)
     drawn = Sampler(codes()).draw(leaf, np.array([3, 1]))
     assert fed(drawn, leaf).tolist() == [3, 1]

@@ -13,7 +13,7 @@ import pytest
 from circuitgraph.catalog.scrub_record import ScrubRecord
 from circuitgraph.engine.tree.run import edges, run_tree
 from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
-from circuitgraph.graph.sites import ATTENTION_INPUTS
+from circuitgraph.graph.node import ATTENTION_INPUTS, Node
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.scrubbing.scrub import Scrub, asked, scrub, scrubbed
@@ -21,7 +21,7 @@ from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, Trial, par
 from circuitgraph.hypotheses.study import Study
 
 N = 256
-PREVIOUS, INDUCTION = Site("head", 0, 3), Site("head", 1, 6)
+PREVIOUS, INDUCTION = Site(Node("head", 0, 3)), Site(Node("head", 1, 6))
 
 
 def induction(induction_head: Site = INDUCTION, **options: Any) -> Hypothesis:
@@ -191,7 +191,7 @@ def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
 
 
 def test_a_rival_that_is_right_refutes() -> None:
-    h = induction(Site("head", 1, 0))
+    h = induction(Site(Node("head", 1, 0)))
     h.rival("the right head", move={"copied": INDUCTION @ "A2"})
     found = scrub(Study.open(h), n=N)
     assert not found.held
@@ -239,7 +239,7 @@ def test_another_metric_has_its_own_loss(study: Study) -> None:
 def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
     h = Hypothesis("h", task="induction", model="induction-2l")
 
-    @h.var(at=[INDUCTION @ "A2", Site("head", 1, 2) @ "A2"], together=True)
+    @h.var(at=[INDUCTION @ "A2", Site(Node("head", 1, 2)) @ "A2"], together=True)
     def copied(p):
         return p.token["B1"]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.errors import DataError, HypothesisError
-from circuitgraph.graph.site_names import site_named
-from circuitgraph.graph.sites import ATTENTION_INPUTS, Site
+from circuitgraph.graph.node import ATTENTION_INPUTS, Node
+from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.loading import load_hypotheses
 from circuitgraph.hypotheses.writing.file import source_of
 from circuitgraph.hypotheses.writing.stored import stored
@@ -196,7 +196,7 @@ def _survives(record: HypothesisRecord) -> None:
 
 @given(name=sites())
 def test_sites_have_names(name: str) -> None:
-    assert str(site_named(name)) == name
+    assert str(Site.parse(name)) == name
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.py")), ids=lambda path: path.stem)
@@ -249,7 +249,7 @@ def test_what_functions_need_is_stored_with_them(tmp_path: Path) -> None:
     (tmp_path / "again.py").write_text(source_of(record))
     found = load_hypotheses(tmp_path / "again.py")[0]
     assert found.variables[-1]("dog") == 3  # with its helper, and the helper's constant
-    assert found.properties[0].settings == {"site": Site("head", 0, 3, ("B1",))}
+    assert found.properties[0].settings == {"site": Site(Node("head", 0, 3), ("B1",))}
 
 
 def test_keys_are_sorted_and_defaults_are_there(tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ def _written(found: Constructed, writer: Writer) -> NDArray[np.bool_]:
         assert model.positional is not None
         table = np.concatenate([model.embedding, model.positional])
     elif writer.kind == "head":
-        table = np.asarray(model.blocks.attention.w_o)[writer.layer, writer.head].T
+        table = np.asarray(model.blocks.attention.w_o)[writer.node.layer, writer.node.index].T
     else:
         assert model.blocks.mlp is not None
-        table = np.asarray(model.blocks.mlp.w_out)[writer.layer].T
+        table = np.asarray(model.blocks.mlp.w_out)[writer.node.layer].T
     return np.asarray(table.any(axis=0))
 
 
@@ -99,9 +99,9 @@ def _read(found: Constructed, reader: Reader) -> NDArray[np.bool_]:
         table = np.asarray(model.unembedding)
     elif reader.kind == "mlp":
         assert model.blocks.mlp is not None
-        table = np.asarray(model.blocks.mlp.w_in)[reader.layer]
+        table = np.asarray(model.blocks.mlp.w_in)[reader.node.layer]
     else:
         table = np.asarray(getattr(model.blocks.attention, f"w_{reader.kind}"))[
-            reader.layer, reader.head
+            reader.node.layer, reader.node.index
         ]
     return np.asarray(table.any(axis=0))

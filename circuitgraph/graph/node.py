@@ -1,0 +1,171 @@
+"""Nodes of a model's graph and their names: one grammar for graphs, sites and records.
+
+Canonical names: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; the parts of a
+split MLP ``m3.n117`` (hidden neuron), ``m3.f2098`` (dictionary feature), ``m3.rest``, ``m3.error``;
+a key-value head that is one reader for a group of heads ``a5.kv1``. A head reads through three
+inputs, ``a5.h1<q>``, ``<k>``, ``<v>``; everything else has one. An edge is ``a5.h1->a7.h3<q>``.
+
+Names of papers and other tools are understood: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
+``blocks.5.attn.hook_result[1]``, ``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ...
+(TransformerLens).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from circuitgraph.errors import UnknownNameError
+
+Kind = Literal["embed", "head", "kv", "mlp", "neuron", "feature", "rest", "error", "logits"]
+Input = Literal["q", "k", "v", "x"]
+
+ARROW = "->"
+ATTENTION_INPUTS: tuple[Input, ...] = ("q", "k", "v")
+STREAM: Input = "x"  # the one input of what is no head: the residual stream
+PARTS = ("neuron", "feature", "rest", "error")  # of a split MLP
+
+_ORDER: tuple[Kind, ...] = ("embed", "head", "kv", "mlp", *PARTS, "logits")  # within one layer
+_FORMATS: dict[Kind, str] = {
+    "embed": "embed",
+    "head": "a{layer}.h{index}",
+    "kv": "a{layer}.kv{index}",
+    "mlp": "m{layer}",
+    "neuron": "m{layer}.n{index}",
+    "feature": "m{layer}.f{index}",
+    "rest": "m{layer}.rest",
+    "error": "m{layer}.error",
+    "logits": "logits",
+}
+_INPUT = r"(?:<(?P<input>[qkv])>|[._](?P<input_dot>[qkv]))?"
+_INDEX = r"(?:\[(?:[:,\s]*)(?P<index>\d+)\]|\.(?P<index_dot>\d+))"
+_LAYER = r"(?P<layer>\d+)"
+_FORMS: list[tuple[Kind, str]] = [
+    ("embed", r"embed|input|embeds|hook_embed|blocks\.0\.hook_resid_pre"),
+    ("logits", r"logits|output|resid_post|unembed"),
+    ("head", rf"a{_LAYER}\.h(?P<index>\d+){_INPUT}"),
+    ("head", rf"l{_LAYER}\.?h(?P<index>\d+){_INPUT}"),
+    ("head", rf"{_LAYER}\.(?P<index>\d+){_INPUT}"),
+    ("head", rf"blocks\.{_LAYER}\.attn\.hook_(?:result|z){_INDEX}"),
+    ("head", rf"blocks\.{_LAYER}\.hook_(?P<input>[qkv])_input{_INDEX}"),
+    ("kv", rf"a{_LAYER}\.kv(?P<index>\d+)<(?P<input>[kv])>"),
+    ("mlp", rf"m{_LAYER}"),
+    ("mlp", rf"mlp[ _.]?{_LAYER}"),
+    ("mlp", rf"blocks\.{_LAYER}\.hook_mlp_(?:in|out)"),
+    ("neuron", rf"m{_LAYER}\.n(?P<index>\d+)"),
+    ("feature", rf"m{_LAYER}\.f(?P<index>\d+)"),
+    ("rest", rf"m{_LAYER}\.rest"),
+    ("error", rf"m{_LAYER}\.error"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A head, an MLP or a part of one, the embedding, or the logits.
+
+    Nodes are ordered as the forward pass runs them, the parts of an MLP in the order of `PARTS`.
+
+    Attributes:
+        layer: -1 for the embedding and the logits.
+        index: of the head, key-value head, neuron or feature in its layer; -1 for others.
+    """
+
+    kind: Kind
+    layer: int = -1
+    index: int = -1
+
+    @classmethod
+    def parse(cls, text: str) -> Node:
+        """The node of a name in any known form.
+
+        Raises:
+            UnknownNameError: the text has none of the known forms, or names one input of a head.
+                Whether the node exists in a given graph is for the graph to say.
+        """
+        node, head_input = parse_input(text)
+        if head_input:
+            raise UnknownNameError(f"{text!r} is an input of a node, not a node.")
+        return node
+
+    @property
+    def is_in_mlp(self) -> bool:
+        """Whether the node is an MLP or a part of one."""
+        return self.kind == "mlp" or self.kind in PARTS
+
+    @property
+    def whole(self) -> Node:
+        """The MLP that a part belongs to; every other node is whole itself."""
+        return Node("mlp", self.layer) if self.kind in PARTS else self
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the node reads: ``q``, ``k`` and ``v``, or the stream; nothing for the embedding."""
+        if self.kind == "head":
+            return ATTENTION_INPUTS
+        return () if self.kind == "embed" else (STREAM,)
+
+    def __str__(self) -> str:
+        return _FORMATS[self.kind].format(layer=self.layer, index=self.index)
+
+    def __lt__(self, other: Node) -> bool:
+        return self._rank < other._rank
+
+    @property
+    def _rank(self) -> tuple[Any, ...]:
+        in_order = _ORDER.index(self.kind)
+        return self.kind == "logits", self.layer, self.is_in_mlp, in_order, self.index
+
+
+@lru_cache(maxsize=4096)  # the same few names are looked up in every launch
+def parse_input(text: str) -> tuple[Node, str]:
+    """The node of a name, and the input that the name ends with: ``q``, ``k``, ``v``, or nothing.
+
+    Raises:
+        UnknownNameError: the text has none of the known forms.
+    """
+    name = text.strip().lower()
+    for kind, form in _FORMS:
+        if match := re.fullmatch(form, name):
+            parts = match.groupdict()
+            layer, index = parts.get("layer"), parts.get("index") or parts.get("index_dot")
+            node = Node(kind, int(layer or -1), int(index or -1))
+            return node, parts.get("input") or parts.get("input_dot") or ""
+    raise UnknownNameError(
+        f"{text!r} is not the name of a node. Expected for example 'embed', 'a5.h1' (or 'L5H1', "
+        "'5.1'), 'a5.h1<q>', 'm3' or 'logits'."
+    )
+
+
+def input_name(node: Node, node_input: str) -> str:
+    """``a5.h1<q>`` for an input of a head; the node's own name where it has one input only."""
+    return f"{node}<{node_input}>" if node_input in ATTENTION_INPUTS else str(node)
+
+
+def edge_name(writer: str, reader: str) -> str:
+    """``a5.h1->a7.h3<q>``."""
+    return f"{writer}{ARROW}{reader}"
+
+
+def canonical_node(text: str) -> str:
+    """The canonical name of a writer or reader given in any known form.
+
+    Raises:
+        UnknownNameError: as `parse_input`.
+    """
+    return input_name(*parse_input(text))
+
+
+def canonical_edge(text: str) -> str:
+    """The canonical name of an edge given as ``writer->reader``, each in any known form.
+
+    Raises:
+        UnknownNameError: no arrow, or an end that is not a node's name.
+    """
+    ends = text.split(ARROW)
+    if len(ends) != 2:
+        raise UnknownNameError(
+            f"{text!r} is not the name of an edge. Expected for example 'a5.h1->a7.h3<q>'."
+        )
+    return edge_name(canonical_node(ends[0]), canonical_node(ends[1]))
