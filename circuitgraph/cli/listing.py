@@ -74,11 +74,13 @@ def _tasks() -> list[dict[str, Any]]:
 
 def _properties() -> list[dict[str, Any]]:
     """Each property of the library with its settings; null where one must be given."""
-    from circuitgraph.hypotheses.properties.checks import described, library
+    from circuitgraph.hypotheses.properties.base import describe_property, library
 
     names = library.names()
     return [
-        dict(zip(("name", "description", "settings"), (name, *described(name)), strict=True))
+        dict(
+            zip(("name", "description", "settings"), (name, *describe_property(name)), strict=True)
+        )
         for name in names
     ]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import ArgumentError, DataError, check_at_least, check_choice
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.places import Piece, placed
@@ -125,7 +124,7 @@ def addition(
     one_token([*operators, "="], tokenizer, "signs", len(operators) + 1)
     drawn = _Numbers(tokenizer, operators, max_digits, place)
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         for _ in range(_TRIES):
             clean = drawn.asked(rng, drawn.sum(rng))
             for _ in range(_TRIES // 4):
@@ -155,7 +154,7 @@ class _Numbers:
         self._by_digit = len(tokenizer.encode("12")) == 2
         self._known: dict[Sum, tuple[int, tuple[str, ...]]] = {}
 
-    def sum(self, rng: np.random.Generator, operator: str | None = None) -> Sum:
+    def sum(self, rng: Choices, operator: str | None = None) -> Sum:
         """A legal one."""
         chosen = operator or pick(rng, self._operators)
         if chosen == "/":
@@ -163,12 +162,12 @@ class _Numbers:
         a, b = self._numbers(rng)
         return Sum(max(a, b), chosen, min(a, b)) if chosen == "-" else Sum(a, chosen, b)
 
-    def _numbers(self, rng: np.random.Generator) -> tuple[int, int]:
+    def _numbers(self, rng: Choices) -> tuple[int, int]:
         """Two, each number of digits equally often."""
         a, b = (self._number(rng, int(rng.integers(1, self._max_digits + 1))) for _ in range(2))
         return a, b
 
-    def _quotient(self, rng: np.random.Generator) -> Sum:
+    def _quotient(self, rng: Choices) -> Sum:
         """Drawn by its result: of two drawn operands rounded to an exact quotient, most would give
         1.
         """
@@ -177,7 +176,7 @@ class _Numbers:
             if result * b < 10**self._max_digits:
                 return Sum(result * b, "/", b)
 
-    def _number(self, rng: np.random.Generator, digits: int) -> int:
+    def _number(self, rng: Choices, digits: int) -> int:
         """One of that many digits; 0 has one."""
         return int(rng.integers(10 ** (digits - 1) if digits > 1 else 0, 10**digits))
 
@@ -191,13 +190,13 @@ class _Numbers:
             self._known[sum] = len(question), parts
         return self._known[sum]
 
-    def asked(self, rng: np.random.Generator, sum: Sum) -> Asked:
+    def asked(self, rng: Choices, sum: Sum) -> Asked:
         """One token of the result."""
         parts = self._tokens(sum)[1]
         at = {"any": int(rng.integers(len(parts))), "first": 0, "last": len(parts) - 1}[self._place]
         return Asked(sum, at, parts)
 
-    def other(self, rng: np.random.Generator, clean: Asked, corruption: str) -> Asked | None:
+    def other(self, rng: Choices, clean: Asked, corruption: str) -> Asked | None:
         """A corrupted counterpart; None if what was drawn is none."""
         old, new = clean.sum, self.sum(rng, clean.sum.operator)
         if corruption == "operator":

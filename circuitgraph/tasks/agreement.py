@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import ArgumentError, DataError, check_choice
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.places import Piece, placed
@@ -93,7 +92,7 @@ def agreement(
     lexicon = _lexicon(tokenizer)
     pairs, note = _verb_pairs(tokenizer, verbs)
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         kind = pick(rng, kinds)
         plural = int(rng.integers(2))
         other = plural if kind.endswith("same") else 1 - plural
@@ -126,7 +125,7 @@ def _kinds(attractors: str, corruption: str) -> Sequence[str]:
     return tuple(kind for kind in kinds if kind != "none")
 
 
-def _words(rng: np.random.Generator, lexicon: _Lexicon, kind: str) -> _Words:
+def _words(rng: Choices, lexicon: _Lexicon, kind: str) -> _Words:
     subject, attractor = (
         lexicon.nouns[i] for i in rng.choice(len(lexicon.nouns), 2, replace=False)
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int
 
+from circuitgraph.choices import Choices
 from circuitgraph.errors import (
     ArgumentError,
     DataError,
@@ -186,7 +187,7 @@ def split_of(tokens: Sequence[int]) -> Split:
     return SPLITS[hashlib.sha256(np.asarray(tokens, np.int64).tobytes()).digest()[0] % 2]
 
 
-Draw = Callable[[np.random.Generator], Pair]
+Draw = Callable[[Choices], Pair]
 Words = Mapping[str, Sequence[str | tuple[str, ...]]]
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import DataError, ProgramError, unknown_name
 from circuitgraph.models.constructed.interpreter import answer
 from circuitgraph.models.constructed.language import BOS, Program
@@ -50,7 +49,7 @@ class _Asked:
                 self._said[sequence] = None
         return self._said[sequence]
 
-    def sequence(self, rng: np.random.Generator, n: int) -> Sequence:
+    def sequence(self, rng: Choices, n: int) -> Sequence:
         """A sequence of ``n`` symbols on which the program is defined."""
         alphabet, sample = self.program.alphabet, self.chosen.sample
         for _ in range(_TRIES):
@@ -65,9 +64,7 @@ class _Asked:
             f"symbols:\n{self.program}"
         )
 
-    def corrupted(
-        self, rng: np.random.Generator, clean: Sequence, corruption: str
-    ) -> Iterator[Sequence]:
+    def corrupted(self, rng: Choices, clean: Sequence, corruption: str) -> Iterator[Sequence]:
         """Other sequences of the same length; or all that differ in one symbol, in random order."""
         if corruption == "other-prompt":
             yield from (self.sequence(rng, len(clean)) for _ in range(_TRIES))
@@ -77,7 +74,7 @@ class _Asked:
             i, symbol = changes[at]
             yield (*clean[:i], symbol, *clean[i + 1 :])
 
-    def pair(self, rng: np.random.Generator, corruption: str) -> Pair:
+    def pair(self, rng: Choices, corruption: str) -> Pair:
         """Two sequences with different answers."""
         for _ in range(_TRIES):
             n = int(rng.integers(self.program.min_length, self.program.max_length + 1))

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import check_choice
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.places import Piece, placed
@@ -53,7 +52,7 @@ def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") ->
     arguments, notes = one_token(spaced(ARGUMENTS), tokenizer, "names of arguments", needed)
     nouns, more = one_token(spaced(NOUNS), tokenizer, "nouns", 8)
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         names = [arguments[i] for i in rng.choice(len(arguments), needed, replace=False)]
         words = [nouns[i] for i in rng.choice(len(nouns), 8, replace=False)]
         first = int(rng.integers(N_ARGUMENTS - N_DOCUMENTED + 1))

@@ -4,8 +4,7 @@ arXiv:2305.00586).
 
 from __future__ import annotations
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import DataError, check_choice
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.places import placed
@@ -45,7 +44,7 @@ def greater_than(tokenizer: TokenizerLike, corruption: str = "year-01") -> Sourc
     years, unused = _years(tokenizer, endings, needs_01=corruption == "year-01")
     centuries = list(years)
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         century, noun = pick(rng, centuries), pick(rng, nouns)
         known = years[century]
         # neither 01, which is the corruption's, nor 99, above which nothing is

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.words import single_token_words
@@ -37,11 +36,11 @@ def induction(tokenizer: TokenizerLike, min_words: int = 8, max_words: int = 16)
             f"{len(words) // 2 + 1}."
         )
 
-    def one(rng: np.random.Generator, distinct: list[str]) -> tuple[list[str], int]:
+    def one(rng: Choices, distinct: list[str]) -> tuple[list[str], int]:
         first = int(rng.integers(len(distinct) - 1))
         return [*distinct, distinct[first]], first
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         n = int(rng.integers(min_words, max_words + 1))
         chosen = [words[i] for i in rng.choice(len(words), 2 * (n - 1), replace=False)]
         clean, first = one(rng, chosen[: n - 1])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import ArgumentError, list_problems
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.words import one_token, pick
@@ -111,7 +110,7 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
     places, more = one_token([f" {place}" for place in PLACES], tokenizer, "places", 1)
     objects, still_more = one_token([f" {thing}" for thing in OBJECTS], tokenizer, "objects", 1)
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         words = (pick(rng, places), pick(rng, VERBS), pick(rng, objects))
         io, s, *others = (people[i] for i in rng.choice(len(people), 2 + n_others, replace=False))
         io_first = pick(rng, ORDERS[templates])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import check_at_least, check_choice
 from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
 from circuitgraph.tasks.places import placed
@@ -37,7 +36,7 @@ def modular_addition(
         one_token([f"{space}{number}" for number in range(modulus)], tokenizer, "numbers", modulus)
     one_token([" +", " ="], tokenizer, "signs", 2)
 
-    def draw(rng: np.random.Generator) -> Pair:
+    def draw(rng: Choices) -> Pair:
         a, b, other_a = (int(x) for x in rng.integers(modulus, size=3))
         result = (a + b) % modulus
         wrong = (result + int(rng.integers(1, modulus))) % modulus

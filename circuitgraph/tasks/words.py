@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import DataError
 from circuitgraph.tasks.base import TokenizerLike
 
@@ -18,7 +17,7 @@ def spaced(text: str) -> list[str]:
     return [f" {word}" for word in text.split()]
 
 
-def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
+def pick(rng: Choices, items: Sequence[Item]) -> Item:
     """One of the items, each equally likely."""
     return items[int(rng.integers(len(items)))]
 

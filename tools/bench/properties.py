@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from hypothesis import HealthCheck, given, settings
 
+from circuitgraph.choices import Choices
 from circuitgraph.graph.site import embed, head, logits
 from circuitgraph.hypotheses.language import Hypothesis
-from circuitgraph.hypotheses.properties.checks import Case, check_of
-from circuitgraph.hypotheses.properties.strategies import batches
-from circuitgraph.hypotheses.properties.subject import Subject
+from circuitgraph.hypotheses.properties.base import PropertyCase, make_check
+from circuitgraph.hypotheses.properties.context import PropertyContext
+from circuitgraph.hypotheses.properties.strategies import case_lists
 from circuitgraph.hypotheses.study import Study
 
 EVENT = "/jax/core/compile/backend_compile_duration"
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print("|---|---|---:|---:|---:|---:|---:|")
     for task, (model, first, end) in CASES.items():
-        subject = Subject.of(Study.open(_hypothesis(task, model, first, end)))
-        for property in subject.study.hypothesis.properties:
-            print(_row(task, subject, property, n, compiled))
+        context = PropertyContext.of_study(Study.open(_hypothesis(task, model, first, end)))
+        for property in context.study.hypothesis.properties:
+            print(_row(task, context, property, n, compiled))
 
 
 def _hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
@@ -74,12 +74,12 @@ def _hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
     return h
 
 
-def _row(task: str, subject: Subject, property, n: int, compiled: list[str]) -> str:
-    check = check_of(subject, property)
-    supply, n_bytes = subject.supply, subject.supply.bytes_per_prompt + check.n_bytes
+def _row(task: str, context: PropertyContext, property, n: int, compiled: list[str]) -> str:
+    check = make_check(context, property)
+    source, n_bytes = context.source, context.source.bytes_per_prompt + check.n_bytes
 
-    def one(rng: np.random.Generator) -> Case:
-        return check.draw(rng, supply.draw(rng))
+    def one(rng: Choices) -> PropertyCase:
+        return check.draw_case(rng, source.draw_prompt(rng))
 
     seen: list[int] = []
 
@@ -90,9 +90,9 @@ def _row(task: str, subject: Subject, property, n: int, compiled: list[str]) -> 
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(batches(one, n_bytes))
-    def test(cases: list[Case]) -> None:
-        check.findings(cases)
+    @given(case_lists(one, n_bytes))
+    def test(cases: list[PropertyCase]) -> None:
+        check.check_cases(cases)
         seen.append(len(cases))
         if len(seen) == 1:
             state.update(start=time.perf_counter(), cpu=time.process_time(), compiled=len(compiled))

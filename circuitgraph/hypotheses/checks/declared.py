@@ -201,13 +201,13 @@ def _property(hypothesis: Hypothesis, declared: Property) -> Iterator[str]:
 
 
 def _of_library(declared: Property, who: str) -> Iterator[str]:
-    from circuitgraph.hypotheses.properties.checks import library, settings_of
+    from circuitgraph.hypotheses.properties.base import library, list_settings
 
     if declared.kind not in library:
         yield f"{who}: {describe_unknown('property', declared.kind, library.names())}"
         return
     kind = library[declared.kind]
-    allowed = {p.name: p for p in settings_of(kind)}
+    allowed = {p.name: p for p in list_settings(kind)}
     for name in declared.settings:
         if name not in allowed:
             yield f"{who}: {describe_unknown('setting', name, allowed)}"

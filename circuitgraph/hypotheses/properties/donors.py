@@ -1,5 +1,6 @@
-"""Donors: other prompts with an equal or with another value, found by their place in a list and
-never by trying.
+"""Donors: other prompts with an equal or another value of a variable.
+
+A donor is looked up by its number in a list of prompts in classes. No prompt is tried and refused.
 """
 
 from __future__ import annotations
@@ -9,77 +10,78 @@ from typing import Any
 
 import numpy as np
 
+from circuitgraph.choices import Choices
 from circuitgraph.hypotheses.program import Program, make_key
 from circuitgraph.hypotheses.prompt import Prompt
 
 Key = Callable[[Prompt], Hashable]
 
 
-def layout(prompt: Prompt) -> Hashable:
-    """Equal for prompts of one length whose roles stand at the same places."""
+def layout_key(prompt: Prompt) -> Hashable:
+    """Equal for prompts of one length whose roles stand at the same positions."""
     return len(prompt), tuple(sorted(prompt.position.items()))
 
 
-def anywhere(prompt: Prompt) -> Hashable:
+def constant_key(prompt: Prompt) -> Hashable:
     """Equal for all prompts."""
     del prompt
     return ()
 
 
-def value_of(program: Program, variable: str) -> Key:
-    """The value of a variable."""
+def value_key(program: Program, variable: str) -> Key:
+    """A key that is equal where the value of a variable is equal."""
     return lambda prompt: make_key(program.compute_values(prompt)[variable])
 
 
-class Donors:
-    """A pool of prompts in classes of equal value, the simplest prompts first.
+class DonorPool:
+    """Prompts in classes of equal value, the simplest prompts first.
 
     Args:
-        pool: in order of simplicity.
-        value: what makes a class.
-        within: a donor always agrees with its reference in this.
+        prompts: in order of simplicity.
+        class_key: what makes a class.
+        shared_key: a donor always agrees with its reference in this.
     """
 
-    def __init__(self, pool: Sequence[Prompt], value: Key, within: Key = anywhere) -> None:
-        self._pool, self._value, self._within = pool, value, within
-        self._parts: dict[Hashable, _Part] = {}
-        for i, prompt in enumerate(pool):
-            self._parts.setdefault(within(prompt), _Part()).add(i, value(prompt))
+    def __init__(
+        self, prompts: Sequence[Prompt], class_key: Key, shared_key: Key = constant_key
+    ) -> None:
+        self._prompts, self._class_key, self._shared_key = prompts, class_key, shared_key
+        self._groups: dict[Hashable, _Group] = {}
+        for i, prompt in enumerate(prompts):
+            self._groups.setdefault(shared_key(prompt), _Group()).add_prompt(i, class_key(prompt))
 
-    def draw(self, rng: np.random.Generator, reference: Prompt, *, equal: bool) -> Prompt | None:
+    def draw_donor(self, rng: Choices, reference: Prompt, *, equal: bool) -> Prompt | None:
         """A prompt of the reference's class, or of any other; None if the pool has none."""
-        part = self._parts.get(self._within(reference))
-        if part is None:
+        group = self._groups.get(self._shared_key(reference))
+        if group is None:
             return None
-        n = part.count(self._value(reference), equal)
+        value = self._class_key(reference)
+        n = group.count_donors(value, equal)
         if n == 0:
             return None
-        return self._pool[part.find(int(rng.integers(n)), self._value(reference), equal)]
+        return self._prompts[group.find_donor(int(rng.integers(n)), value, equal)]
 
 
-class _Part:
-    """Numbers of prompts in ascending order, and of those of each class."""
+class _Group:
+    """Prompts that can be each other's donors: their numbers in ascending order, class by class."""
 
     def __init__(self) -> None:
-        self._all: list[int] = []
-        self._classes: dict[
-            Any, list[int]
-        ] = {}  # where in the list above the members of each class stand
+        self._numbers: list[int] = []
+        self._members: dict[Any, list[int]] = {}  # of each class: indices into the list above
 
-    def add(self, number: int, value: Hashable) -> None:
-        self._classes.setdefault(value, []).append(len(self._all))
-        self._all.append(number)
+    def add_prompt(self, number: int, value: Hashable) -> None:
+        self._members.setdefault(value, []).append(len(self._numbers))
+        self._numbers.append(number)
 
-    def count(self, value: Hashable, equal: bool) -> int:
-        own = len(self._classes.get(value, ()))
-        return own if equal else len(self._all) - own
+    def count_donors(self, value: Hashable, equal: bool) -> int:
+        n_equal = len(self._members.get(value, ()))
+        return n_equal if equal else len(self._numbers) - n_equal
 
-    def find(self, nth: int, value: Hashable, equal: bool) -> int:
-        """The nth of the class, or of all that are not in it."""
-        own = self._classes.get(value, [])
+    def find_donor(self, nth: int, value: Hashable, equal: bool) -> int:
+        """The number of the nth prompt of the class, or of the nth that is not in it."""
+        members = self._members.get(value, [])
         if equal:
-            return self._all[own[nth]]
-        before = np.asarray(own, np.int64) - np.arange(
-            len(own)
-        )  # how many of the others stand before each member
-        return self._all[nth + int(np.searchsorted(before, nth, side="right"))]
+            return self._numbers[members[nth]]
+        # How many prompts outside the class stand before each member of it.
+        outside = np.asarray(members, np.int64) - np.arange(len(members))
+        return self._numbers[nth + int(np.searchsorted(outside, nth, side="right"))]

@@ -20,9 +20,8 @@ from circuitgraph.engine.masked.forward import (
     writer_values,
 )
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.properties.checks import Case
-from circuitgraph.hypotheses.properties.strategies import MOST
-from circuitgraph.hypotheses.properties.subject import Subject
+from circuitgraph.hypotheses.properties.base import N_CASES, PropertyCase
+from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.tokens import Shape, assemble
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.base import Prompts
@@ -34,13 +33,13 @@ _AT_ONCE = 8  # prompts whose writers' values are alive at a time
 class EdgePatches:
     """What a metric becomes when some edges carry what they carry on a donor of the same layout."""
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject, self._shape = subject, subject.supply.shape
-        self._graph = subject.study.graph
+    def __init__(self, context: PropertyContext) -> None:
+        self._context, self._shape = context, context.source.shape
+        self._graph = context.study.graph
         self._cells = Cells.of(self._graph)
 
     def values(
-        self, cases: Sequence[Case]
+        self, cases: Sequence[PropertyCase]
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """The metric of each case's prompt as it is, and with its edges patched.
 
@@ -48,30 +47,30 @@ class EdgePatches:
             HypothesisError: there are too many cases, or the metric needs distractors that the task
                 does not have.
         """
-        n, metric = len(cases), self._subject.runner.metric
-        filled = [*cases, *[cases[-1]] * (MOST - n)]
+        n, metric = len(cases), self._context.runner.metric
+        filled = [*cases, *[cases[-1]] * (N_CASES - n)]
         prompts, donors = [c.prompt for c in filled], [c.donor or c.prompt for c in filled]
         self._shape = self._shape.union(Shape.of(prompts))
-        tokens = self._subject.supply.tokens
+        tokens = self._context.source.tokens
         labels = assemble(prompts, tokens, self._shape)
         if metric.needs_distractor and labels.distractor is None:
             raise HypothesisError(
                 f"Metric {metric.name!r} needs a distractor for every prompt: choose another "
                 "metric=."
             )
-        masks = np.ones((MOST, self._graph.n_edges), np.float32)
+        masks = np.ones((N_CASES, self._graph.n_edges), np.float32)
         for mask, case in zip(masks, filled, strict=True):
             mask[list(case.edges)] = 0.0
         sides = (_inputs(labels), _inputs(assemble(donors, tokens, self._shape)))
-        found = _run(
-            self._subject.study.model.transformer,
+        both = _run(
+            self._context.study.model.transformer,
             masks,
             self._cells,
             sides,
             _targets(labels),
             metric,
         )
-        before, after = np.asarray(found)[:, :n]
+        before, after = np.asarray(both)[:, :n]
         return before, after
 
 

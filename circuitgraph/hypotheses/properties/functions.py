@@ -1,6 +1,4 @@
-"""Properties that a user's function is: ``holds`` asserts, and what ``never`` returns must not be
-true.
-"""
+"""Properties that are a user's function: ``holds`` asserts, ``never`` must return nothing true."""
 
 from __future__ import annotations
 
@@ -12,74 +10,77 @@ from typing import Any
 
 import numpy as np
 
+from circuitgraph.choices import Choices
 from circuitgraph.errors import HypothesisError, list_problems
 from circuitgraph.hypotheses.diagnostics import format_error, format_location, locate_error
 from circuitgraph.hypotheses.language import GIVEN, Property
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.checks import Case, Check, Finding
-from circuitgraph.hypotheses.properties.running import Run, replay
-from circuitgraph.hypotheses.properties.subject import Subject
+from circuitgraph.hypotheses.properties.base import CaseResult, PropertyCase, PropertyCheck
+from circuitgraph.hypotheses.properties.context import PropertyContext
+from circuitgraph.hypotheses.properties.running import RunCalls, replay_calls
 
-_SHOWN = 6  # answers of the model beside a failure
+_MOST_ANSWERS = 6  # answers of the model beside a failure
 
 
-class UserFunction(Check):
-    """A property as a function of what its parameters name: ``p``, ``donor``, ``run``, ``relabel``."""
+class UserFunctionCheck(PropertyCheck):
+    """A property as a user's function of ``p``, ``donor``, ``run`` and ``relabel``, or some of them."""
 
     n_bytes = 16
 
-    def __init__(self, subject: Subject, property: Property) -> None:
-        super().__init__(subject, ())
+    def __init__(self, context: PropertyContext, property: Property) -> None:
+        super().__init__(context, ())
         function = property.function
         if function is None:
             raise HypothesisError(
                 f"{property.location}: the property {property.name!r} has no function."
             )
         self._property, self._function = property, function
-        self._wanted = _parameters(property, function)
-        self._relabeller = subject.supply.relabeller if "relabel" in self._wanted else None
-        if "donor" in self._wanted:
-            self.n_bytes += subject.supply.bytes_per_prompt
+        self._parameters = _check_parameters(property, function)
+        self._relabeller = context.source.relabeller if "relabel" in self._parameters else None
+        if "donor" in self._parameters:
+            self.n_bytes += context.source.bytes_per_prompt
 
-    def draw(self, rng: np.random.Generator, prompt: Prompt) -> Case:
-        donor = self.subject.supply.draw(rng) if "donor" in self._wanted else None
+    def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
+        donor = self.context.source.draw_prompt(rng) if "donor" in self._parameters else None
         relabel = None
         if self._relabeller is not None:
-            relabel = self._relabeller.draw(rng, [prompt] if donor is None else [prompt, donor])
-        return Case(prompt, donor, relabel)
+            prompts = [prompt] if donor is None else [prompt, donor]
+            relabel = self._relabeller.draw_relabelling(rng, prompts)
+        return PropertyCase(prompt, donor, relabel)
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        first = [p for case in cases for p in (case.prompt, case.donor) if p is not None]
-        calls = [partial(self._called, case) for case in cases]
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        prompts = [p for case in cases for p in (case.prompt, case.donor) if p is not None]
+        calls = [partial(self._call_function, case) for case in cases]
         return [
-            finding
-            if not finding.failure
-            else Finding(_with_answers(finding.failure, run), error=finding.error)
-            for finding, run in replay(
-                calls, self.subject.runner, first if "run" in self._wanted else ()
+            result
+            if not result.failure
+            else CaseResult(_append_answers(result.failure, run), error=result.error)
+            for result, run in replay_calls(
+                calls, self.context.runner, prompts if "run" in self._parameters else ()
             )
         ]
 
-    def _called(self, case: Case, run: Run) -> Finding:
-        given = {"p": case.prompt, "donor": case.donor, "run": run, "relabel": case.relabel}
+    def _call_function(self, case: PropertyCase, run: RunCalls) -> CaseResult:
+        arguments = {"p": case.prompt, "donor": case.donor, "run": run, "relabel": case.relabel}
         try:
-            result = self._function(**{name: given[name] for name in self._wanted})
+            returned = self._function(**{name: arguments[name] for name in self._parameters})
         except AssertionError as error:
-            return Finding(self._asserted(error))
+            return CaseResult(self._describe_assertion(error))
         except Exception as error:
             where = locate_error(error, self._file) or self._property.location
-            return Finding(f"{format_location(where)}: {format_error(error)}", error=True)
-        return self._judged(result)
+            return CaseResult(f"{format_location(where)}: {format_error(error)}", error=True)
+        return self._judge_returned(returned)
 
-    def _judged(self, result: Any) -> Finding:
+    def _judge_returned(self, returned: Any) -> CaseResult:
         if self._property.kind == "never":
-            return Finding(f"never, but it is: the function returned {result!r}" if result else "")
-        refused = (
-            isinstance(result, (bool, np.bool_)) and not result
-        )  # somebody who forgot to write assert
-        return Finding("the function returned False" if refused else "")
+            return CaseResult(
+                f"never, but it is: the function returned {returned!r}" if returned else ""
+            )
+        # False is what a user returns who forgot to write assert.
+        is_false = isinstance(returned, (bool, np.bool_)) and not returned
+        return CaseResult("the function returned False" if is_false else "")
 
-    def _asserted(self, error: AssertionError) -> str:
+    def _describe_assertion(self, error: AssertionError) -> str:
         """The user's message, or the line that asserts."""
         where = locate_error(error, self._file) or self._property.location
         line = linecache.getline(where.file, where.line).strip()
@@ -91,26 +92,27 @@ class UserFunction(Check):
         return self._property.location.file
 
 
-def _parameters(property: Property, function: Callable[..., Any]) -> tuple[str, ...]:
+def _check_parameters(property: Property, function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a function's required parameters; raises where one cannot be given."""
     parameters = inspect.signature(function).parameters.values()
-    wanted = [
+    names = [
         p.name
         for p in parameters
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    problems = [f"it asks for {name!r}" for name in wanted if name not in GIVEN]
-    if not wanted:
+    problems = [f"it asks for {name!r}" for name in names if name not in GIVEN]
+    if not names:
         problems.append("it asks for nothing, so it says nothing of any prompt")
     if problems:
         title = (
             f"{property.location}: the property {property.name!r} can be given {', '.join(GIVEN)}:"
         )
         raise HypothesisError(list_problems(title, problems))
-    return tuple(name for name in wanted)
+    return tuple(names)
 
 
-def _with_answers(failure: str, run: Run) -> str:
-    shown = dict.fromkeys(
-        f"the model says {answer.answer!r} on {answer.prompt.text!r}" for answer in run.asked
+def _append_answers(failure: str, run: RunCalls) -> str:
+    lines = dict.fromkeys(
+        f"the model says {answer.answer!r} on {answer.prompt.text!r}" for answer in run.answers
     )
-    return "\n".join([failure, *list(shown)[:_SHOWN]])
+    return "\n".join([failure, *list(lines)[:_MOST_ANSWERS]])

@@ -1,55 +1,60 @@
-"""Properties of the library that run the model as it is: behaviour, program, relabelling,
-attention.
+"""Properties of the library that run the model as it is.
+
+They are behaviour, program, relabelling and attention.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.diagnostics import format_error
 from circuitgraph.hypotheses.program import collect_answers, make_key
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.checks import Case, Check, Finding, library
-from circuitgraph.hypotheses.properties.running import texts
-from circuitgraph.hypotheses.properties.subject import Subject
+from circuitgraph.hypotheses.properties.base import (
+    CaseResult,
+    PropertyCase,
+    PropertyCheck,
+    library,
+)
+from circuitgraph.hypotheses.properties.context import PropertyContext
+from circuitgraph.hypotheses.properties.running import format_texts
 
 
 @library.register("behaviour")
-class Behaviour(Check):
+class BehaviourCheck(PropertyCheck):
     """The model's likeliest token is what the program says."""
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
         prompts = [case.prompt for case in cases]
-        found = []
-        for prompt, answer in zip(prompts, self.subject.runner.answers(prompts), strict=True):
-            expected = self.subject.program.compute_answers(prompt)
+        results = []
+        answers = self.context.runner.answer_prompts(prompts)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            expected = self.context.program.compute_answers(prompt)
             if not expected:
-                found.append(Finding(vacuous="the program says nothing"))
+                results.append(CaseResult(vacuous="the program says nothing"))
                 continue
-            drop = -answer.margin(expected)
-            wrong = answer.answer not in expected
-            failure = (
-                f"the program says {texts(expected)}, the model {answer.answer!r}" if wrong else ""
-            )
-            found.append(Finding(failure, drop))
-        return found
+            failure = ""
+            if answer.answer not in expected:
+                texts = format_texts(expected)
+                failure = f"the program says {texts}, the model {answer.answer!r}"
+            results.append(CaseResult(failure, -answer.margin(expected)))
+        return results
 
 
 @library.register("program")
-class OfProgram(Check):
+class ProgramCheck(PropertyCheck):
     """The program, without any model, gives every prompt hashable values and an answer that the
     task calls right.
     """
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        return [Finding(self._problem(case.prompt)) for case in cases]
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        return [CaseResult(self._find_problem(case.prompt)) for case in cases]
 
-    def _problem(self, prompt: Prompt) -> str:
-        program = self.subject.program
+    def _find_problem(self, prompt: Prompt) -> str:
+        program = self.context.program
         try:
             values = program.compute_values(prompt)
         except Exception as error:
@@ -62,82 +67,88 @@ class OfProgram(Check):
         answers = collect_answers(values[program.output])
         if answers and answers <= prompt.right:
             return ""
-        return f"the program says {texts(answers)}, the task {texts(prompt.right)}"
+        return f"the program says {format_texts(answers)}, the task {format_texts(prompt.right)}"
 
 
 @library.register("relabelling")
-class RelabellingFollows(Check):
-    """With words exchanged that the task treats alike, the model's answer is the exchanged answer."""
+class RelabellingCheck(PropertyCheck):
+    """With words exchanged that the task treats alike, the model's answer is the exchanged
+    answer.
+    """
 
     n_bytes = 16
 
-    def __init__(self, subject: Subject, of: tuple[str, ...]) -> None:
-        super().__init__(subject, of)
-        self._relabeller = subject.supply.relabeller
+    def __init__(self, context: PropertyContext, of: tuple[str, ...]) -> None:
+        super().__init__(context, of)
+        self._relabeller = context.source.relabeller
 
-    def draw(self, rng: np.random.Generator, prompt: Prompt) -> Case:
-        return Case(prompt, relabel=self._relabeller.draw(rng, [prompt]))
+    def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
+        return PropertyCase(prompt, relabel=self._relabeller.draw_relabelling(rng, [prompt]))
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        there = [case.relabel for case in cases if case.relabel is not None]
-        before = self.subject.runner.answers([case.prompt for case in cases])
-        after = self.subject.runner.answers(
-            [r(case.prompt) for r, case in zip(there, cases, strict=True)]
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        relabellings = [case.relabel for case in cases if case.relabel is not None]
+        prompts = [case.prompt for case in cases]
+        before = self.context.runner.answer_prompts(prompts)
+        after = self.context.runner.answer_prompts(
+            [relabel(prompt) for relabel, prompt in zip(relabellings, prompts, strict=True)]
         )
-        found = []
-        for relabel, one, other in zip(there, before, after, strict=True):
+        results = []
+        for relabel, one, other in zip(relabellings, before, after, strict=True):
             expected = relabel(one.answer)
-            wrong = f"the model says {one.answer!r}, but {other.answer!r} and not {expected!r} of {other.prompt!r}"
-            found.append(
-                Finding(
-                    wrong if other.answer != expected else "", -other.margin(frozenset([expected]))
+            failure = ""
+            if other.answer != expected:
+                failure = (
+                    f"the model says {one.answer!r}, but {other.answer!r} and not {expected!r} of "
+                    f"{other.prompt!r}"
                 )
-            )
-        return found
+            results.append(CaseResult(failure, -other.margin(frozenset([expected]))))
+        return results
 
 
 @library.register("attention")
-class Attends(Check):
+class AttentionCheck(PropertyCheck):
     """The heads that carry `of`, at their roles, look most at the role `to`."""
 
     n_about = 1
 
-    def __init__(self, subject: Subject, of: tuple[str, ...], *, to: str) -> None:
-        super().__init__(subject, of)
-        self._sites = [
-            site for site in subject.variable(of[0]).sites if site.kind == "head" and site.roles
-        ]
+    def __init__(self, context: PropertyContext, of: tuple[str, ...], *, to: str) -> None:
+        super().__init__(context, of)
         self._to = to
-        if not self._sites:
+        self._heads = [
+            site
+            for site in context.find_variable(of[0]).sites
+            if site.kind == "head" and site.roles
+        ]
+        if not self._heads:
             raise HypothesisError(
                 f"{of[0]!r} is at no head with a role: only heads attend, head(0, 3) @ 'B1'."
             )
-        if not any(to in prompt.position for prompt in subject.supply.pool):
+        if not any(to in prompt.position for prompt in context.source.pool):
             raise HypothesisError(
-                f"The task has no role {to!r} that {self._sites[0]} could look at."
+                f"The task has no role {to!r} that {self._heads[0]} could look at."
             )
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        pool = self.subject.pool([case.prompt for case in cases])
-        patterns = {site: attention(pool, site) for site in self._sites}
-        found = []
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        pool = self.context.make_pool([case.prompt for case in cases])
+        # [launch, query position, key position] for each head
+        patterns = {head: attention(pool, head) for head in self._heads}
+        results = []
         for row, case in enumerate(cases):
-            aim = case.prompt.position.get(self._to)
-            if aim is None:
-                found.append(Finding(vacuous=f"no role {self._to}"))
+            prompt = case.prompt
+            key_at = prompt.position.get(self._to)
+            if key_at is None:
+                results.append(CaseResult(vacuous=f"no role {self._to}"))
                 continue
-            looks = [
-                (s, patterns[s][row, case.prompt.position[role]])
-                for s in self._sites
-                for role in s.roles
+            rows = [
+                (head, patterns[head][row, prompt.position[role]])
+                for head in self._heads
+                for role in head.roles
             ]
-            short = [
-                (float(look.max() - look[aim]), site, int(look.argmax())) for site, look in looks
-            ]
-            drop, site, at = max(short, key=lambda entry: entry[0])
-            role = f"{self._to} ({case.prompt.tokens[aim]!r})"
-            wrong = (
-                f"{site} looks most at position {at} ({case.prompt.tokens[at]!r}), not at {role}"
+            drops = [(float(keys.max() - keys[key_at]), head, keys.argmax()) for head, keys in rows]
+            drop, head, most_at = max(drops, key=lambda entry: entry[0])
+            failure = (
+                f"{head} looks most at position {most_at} ({prompt.tokens[most_at]!r}), not at "
+                f"{self._to} ({prompt.tokens[key_at]!r})"
             )
-            found.append(Finding(wrong if drop > 0 else "", drop))
-        return found
+            results.append(CaseResult(failure if drop > 0 else "", drop))
+        return results

@@ -1,5 +1,6 @@
-"""Properties of the library that patch the model from a donor: equality, interchange, irrelevance,
-minimality.
+"""Properties of the library that patch the model from a donor.
+
+They are equality, interchange, irrelevance and minimality.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Int
 
+from circuitgraph.choices import Choices
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.tree.activations import Pool
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError
@@ -17,168 +21,182 @@ from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.program import format_value
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.checks import (
-    Case,
-    Check,
-    Existence,
-    Finding,
+from circuitgraph.hypotheses.properties.base import (
+    CLASS_OF_ONE,
+    CaseResult,
+    ExistenceCheck,
+    PropertyCase,
+    PropertyCheck,
+    check_number,
     library,
-    number,
 )
+from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.edges import EdgePatches
-from circuitgraph.hypotheses.properties.running import texts
-from circuitgraph.hypotheses.properties.strategies import CLASS_OF_ONE
-from circuitgraph.hypotheses.properties.subject import Subject
+from circuitgraph.hypotheses.properties.running import format_texts
 
-_SAMPLE = 256  # prompts among which one must be hurt
+_N_MINIMALITY = 256  # prompts one of which each edge must hurt
+_MOST_NAMED = 4  # edges that are named beside a failure
 
 
 @library.register("equality")
-class Equality(Check):
-    """What `of` carries, taken from a donor of equal value, moves the metric by at most `at_most`."""
+class EqualityCheck(PropertyCheck):
+    """What `of` carries, taken from a donor of equal value, moves the metric by at most
+    `at_most`.
+    """
 
     n_about, n_bytes = 1, 4
 
-    def __init__(self, subject: Subject, of: tuple[str, ...], *, at_most: float) -> None:
-        super().__init__(subject, of)
-        self._at_most = number("at_most", at_most)
-        pruned = towards(subject.tree, of[0])
-        if pruned is None:
+    def __init__(self, context: PropertyContext, of: tuple[str, ...], *, at_most: float) -> None:
+        super().__init__(context, of)
+        self._at_most = check_number("at_most", at_most)
+        tree = prune_tree(context.tree, of[0])
+        if tree is None:
             raise HypothesisError(
                 f"{of[0]!r} is on no claimed path: give it a site, or use a variable that has one."
             )
-        self._tree = pruned
-        self._donors = subject.supply.donors(
-            of[0], same_layout=subject.study.hypothesis.align == "index"
+        self._tree = tree
+        self._donors = context.source.group_donors(
+            of[0], same_layout=context.study.hypothesis.align == "index"
         )
 
-    def draw(self, rng: np.random.Generator, prompt: Prompt) -> Case:
-        donor = self._donors.draw(rng, prompt, equal=True) or prompt
-        return Case(prompt, donor, notes=(CLASS_OF_ONE,) if donor.ids == prompt.ids else ())
+    def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
+        donor = self._donors.draw_donor(rng, prompt, equal=True) or prompt
+        return PropertyCase(prompt, donor, notes=note_class_of_one(prompt, donor))
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        pool, own, donors = both(self.subject, cases)
-        twice, n = (
-            np.concatenate([own, own]),
-            len(own),
-        )  # patched, and as it is: one launch for both
-        inputs = {node.path: twice for node in self._tree.walk()}
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        pool, prompts, donors = pool_cases(self.context, cases)
+        # One launch for both: the patched runs, then the plain ones.
+        n, rows = len(prompts), np.concatenate([prompts, prompts])
+        inputs = {node.path: rows for node in self._tree.walk()}
         leaves = (node.path for node in self._tree.walk() if node.variable == self.of[0])
-        inputs |= dict.fromkeys(leaves, np.concatenate([donors, own]))
-        values = run_tree(pool, self._tree, twice, inputs, [self.subject.metric]).values[0].tolist()
+        inputs |= dict.fromkeys(leaves, np.concatenate([donors, prompts]))
+        metric = self.context.metric
+        values = run_tree(pool, self._tree, rows, inputs, [metric]).values[0].tolist()
         return [
-            moved(self.subject.metric, *both, self._at_most)
-            for both in zip(values[n:], values[:n], strict=True)
+            compare_metric(metric, before, after, self._at_most)
+            for before, after in zip(values[n:], values[:n], strict=True)
         ]
 
 
 @library.register("interchange")
-class Interchanged(Check):
+class InterchangeCheck(PropertyCheck):
     """With `of` taken from a donor of another value, the model says what the program says with that
     value.
     """
 
     n_about, n_bytes = 1, 4
 
-    def __init__(self, subject: Subject, of: tuple[str, ...]) -> None:
-        super().__init__(subject, of)
-        self._sites = subject.variable(of[0]).sites
-        if not self._sites or of[0] == subject.program.output:
+    def __init__(self, context: PropertyContext, of: tuple[str, ...]) -> None:
+        super().__init__(context, of)
+        self._sites = context.find_variable(of[0]).sites
+        if not self._sites or of[0] == context.program.output:
             raise HypothesisError(
                 f"{of[0]!r} has no site in the model whose value could be swapped."
             )
-        self._donors = subject.supply.donors(of[0], same_layout=True)
+        self._donors = context.source.group_donors(of[0], same_layout=True)
 
-    def draw(self, rng: np.random.Generator, prompt: Prompt) -> Case:
-        donor = self._donors.draw(rng, prompt, equal=False)
-        return Case(prompt, donor) if donor is not None else Case(prompt, notes=("no donor",))
+    def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
+        donor = self._donors.draw_donor(rng, prompt, equal=False)
+        if donor is None:
+            return PropertyCase(prompt, notes=("no donor",))
+        return PropertyCase(prompt, donor)
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        pool, own, donors = both(self.subject, cases)
-        top = swap(pool, own, dict.fromkeys(self._sites, donors), [self.subject.metric]).top
-        return [self._compared(case, int(token)) for case, token in zip(cases, top, strict=True)]
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        pool, prompts, donors = pool_cases(self.context, cases)
+        swapped = swap(pool, prompts, dict.fromkeys(self._sites, donors), [self.context.metric])
+        return [
+            self._compare_answer(case, int(token))
+            for case, token in zip(cases, swapped.top, strict=True)
+        ]
 
-    def _compared(self, case: Case, token: int) -> Finding:
+    def _compare_answer(self, case: PropertyCase, token: int) -> CaseResult:
         if case.donor is None:
-            return Finding(vacuous="no donor of another value and the same layout")
-        program, name = self.subject.program, self.of[0]
+            return CaseResult(vacuous="no donor of another value and the same layout")
+        program, name = self.context.program, self.of[0]
         value = program.compute_values(case.donor)[name]
         expected = program.compute_answers(case.prompt, {name: value})
         if not expected:
-            return Finding(vacuous="the program says nothing after the swap")
-        said = self.subject.supply.tokens.text(token)
-        return Finding(
-            ""
-            if said in expected
-            else f"with {name} = {format_value(value)} the program says {texts(expected)}, the model "
-            f"{said!r}"
+            return CaseResult(vacuous="the program says nothing after the swap")
+        answer = self.context.source.tokens.decode_token(token)
+        if answer in expected:
+            return CaseResult()
+        return CaseResult(
+            f"with {name} = {format_value(value)} the program says {format_texts(expected)}, the "
+            f"model {answer!r}"
         )
 
 
 @library.register("irrelevance")
-class Irrelevance(Check):
+class IrrelevanceCheck(PropertyCheck):
     """Unclaimed edges, any of them, patched from a donor of the same layout, move the metric by at
     most `at_most`.
     """
 
-    def __init__(self, subject: Subject, of: tuple[str, ...], *, at_most: float) -> None:
-        super().__init__(subject, of)
-        self._at_most = number("at_most", at_most)
-        graph = subject.study.graph
-        self._names = graph.edges
-        claimed = {graph.edge_index(edge) for edge in subject.claimed}
-        self._outside = np.array([i for i in range(graph.n_edges) if i not in claimed], np.int64)
-        self._length = -(-len(self._outside) // 8)
-        self.n_bytes = 4 * self._length + 8  # type: ignore[misc]
-        self._patches = EdgePatches(subject)
+    def __init__(self, context: PropertyContext, of: tuple[str, ...], *, at_most: float) -> None:
+        super().__init__(context, of)
+        self._at_most = check_number("at_most", at_most)
+        graph = context.study.graph
+        claimed = {graph.edge_index(edge) for edge in context.claimed_edges}
+        self._edges = graph.edges
+        self._unclaimed = np.array([i for i in range(graph.n_edges) if i not in claimed], np.int64)
+        self._n_bytes_of_bits = -(-len(self._unclaimed) // 8)
+        self.n_bytes = 4 * self._n_bytes_of_bits + 8  # type: ignore[misc]
+        self._patches = EdgePatches(context)
 
-    def draw(self, rng: np.random.Generator, prompt: Prompt) -> Case:
-        """Each edge with a chance of 1/2, or of 1/4, 1/8, 1/16: a string of bits that shrinks edge
-        by edge.
+    def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
+        """Each edge with a chance of 1/2, or of 1/4, 1/8, 1/16.
+
+        The edges are a string of bits, which shrinks edge by edge.
         """
-        donor = self.subject.supply.of_same_layout.draw(rng, prompt, equal=True) or prompt
-        bits = np.frombuffer(rng.bytes(self._length), np.uint8)
+        donor = self.context.source.donors_of_layout.draw_donor(rng, prompt, equal=True) or prompt
+        bits = np.frombuffer(rng.bytes(self._n_bytes_of_bits), np.uint8)
         for _ in range(int(rng.integers(4))):
-            bits = bits & np.frombuffer(rng.bytes(self._length), np.uint8)
-        edges = tuple(
-            self._outside[np.flatnonzero(np.unpackbits(bits)[: len(self._outside)])].tolist()
-        )
-        names = [self._names[i] for i in edges[:4]]
-        shown = (
-            ", ".join(names) + (f" and {len(edges) - 4} more" if len(edges) > 4 else "") or "none"
-        )
-        return Case(
+            bits = bits & np.frombuffer(rng.bytes(self._n_bytes_of_bits), np.uint8)
+        is_patched = np.unpackbits(bits)[: len(self._unclaimed)]
+        edges = self._unclaimed[np.flatnonzero(is_patched)].tolist()
+        return PropertyCase(
             prompt,
             donor,
-            edges=edges,
-            shown=shown,
-            notes=(CLASS_OF_ONE,) if donor.ids == prompt.ids else (),
+            edges=tuple(edges),
+            edges_text=self._format_edges(edges),
+            notes=note_class_of_one(prompt, donor),
         )
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
+    def _format_edges(self, edges: Sequence[int]) -> str:
+        text = ", ".join(self._edges[i] for i in edges[:_MOST_NAMED]) or "none"
+        n_more = len(edges) - _MOST_NAMED
+        return f"{text} and {n_more} more" if n_more > 0 else text
+
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
         before, after = (values.tolist() for values in self._patches.values(cases))
         return [
-            moved(self.subject.metric, *both, self._at_most)
-            for both in zip(before, after, strict=True)
+            compare_metric(self.context.metric, plain, patched, self._at_most)
+            for plain, patched in zip(before, after, strict=True)
         ]
 
 
 @library.register("minimality")
-class Minimality(Existence):
+class MinimalityCheck(ExistenceCheck):
     """Each claimed edge, patched alone from the corrupted prompt, costs some prompt `at_least`."""
 
     def __init__(
-        self, subject: Subject, of: tuple[str, ...], *, at_least: float, n: int = _SAMPLE
+        self,
+        context: PropertyContext,
+        of: tuple[str, ...],
+        *,
+        at_least: float,
+        n: int = _N_MINIMALITY,
     ) -> None:
-        super().__init__(subject, of)
-        self._at_least, self._n = number("at_least", at_least), int(number("n", n))
+        super().__init__(context, of)
+        self._at_least, self._n = check_number("at_least", at_least), int(check_number("n", n))
 
-    def verdict(self) -> Verdict:
-        study, claimed = self.subject.study, self.subject.claimed
+    def reach_verdict(self) -> Verdict:
+        study, claimed = self.context.study, self.context.claimed_edges
         prompts = study.prompts(self._n)
         experiment = Experiment(
-            study.model, study.batch(prompts).tokens, metric=self.subject.metric
+            study.model, study.batch(prompts).tokens, metric=self.context.metric
         )
+        # The first mask keeps all edges, each of the others lacks one claimed edge.
         masks = np.ones((1 + len(claimed), experiment.graph.n_edges), bool)
         for row, edge in enumerate(claimed, 1):
             masks[row, experiment.graph.edge_index(edge)] = False
@@ -191,36 +209,41 @@ class Minimality(Existence):
             for i, edge in enumerate(claimed)
             if costs[i, worst[i]] < self._at_least
         ]
-        what = f"{len(claimed) - len(lines)} of {len(claimed)} claimed edges cost some prompt {self._at_least:g} or more"
-        return Verdict(not lines, f"minimality: {what}, {len(prompts)} prompts", "\n".join(lines))
+        summary = (
+            f"minimality: {len(claimed) - len(lines)} of {len(claimed)} claimed edges cost some "
+            f"prompt {self._at_least:g} or more, {len(prompts)} prompts"
+        )
+        return Verdict(not lines, summary, "\n".join(lines))
 
 
-def towards(node: TreeNode, variable: str) -> TreeNode | None:
+def prune_tree(node: TreeNode, variable: str) -> TreeNode | None:
     """The paths of a tree that lead to a variable, which becomes their leaf; None if none does."""
     if node.variable == variable:
         return replace(node, children=())
-    children = [
-        child
-        for child in (towards(child, variable) for child in node.children)
-        if child is not None
-    ]
-    return replace(node, children=tuple(children)) if children else None
+    pruned = (prune_tree(child, variable) for child in node.children)
+    children = tuple(child for child in pruned if child is not None)
+    return replace(node, children=children) if children else None
 
 
-def both(subject: Subject, cases: Sequence[Case]):
-    """Prompts and donors in one pool, with the numbers of both. A case without a donor is its own."""
+def pool_cases(
+    context: PropertyContext, cases: Sequence[PropertyCase]
+) -> tuple[Pool, Int[np.ndarray, " cases"], Int[np.ndarray, " cases"]]:
+    """Prompts and donors in one pool, and the rows of both. A case without a donor is its own."""
     n = len(cases)
     prompts = [case.prompt for case in cases]
-    pool = subject.pool([*prompts, *(case.donor or case.prompt for case in cases)])
-    return pool, np.arange(n), n + np.arange(n)
+    donors = [case.donor or case.prompt for case in cases]
+    return context.make_pool([*prompts, *donors]), np.arange(n), n + np.arange(n)
 
 
-def moved(metric: str, before: float, after: float, at_most: float) -> Finding:
+def note_class_of_one(prompt: Prompt, donor: Prompt) -> tuple[str, ...]:
+    """The note of a case whose prompt is its own donor."""
+    return (CLASS_OF_ONE,) if donor.ids == prompt.ids else ()
+
+
+def compare_metric(metric: str, before: float, after: float, at_most: float) -> CaseResult:
     """Whether a metric has moved too far."""
     distance = abs(after - before)
-    failure = (
-        f"{metric} goes from {before:.4g} to {after:.4g}, by more than {at_most:g}"
-        if distance > at_most
-        else ""
-    )
-    return Finding(failure, distance)
+    failure = ""
+    if distance > at_most:
+        failure = f"{metric} goes from {before:.4g} to {after:.4g}, by more than {at_most:g}"
+    return CaseResult(failure, distance)

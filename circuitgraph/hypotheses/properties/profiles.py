@@ -11,12 +11,12 @@ from circuitgraph.errors import unknown_name
 
 
 @dataclass(frozen=True)
-class Profile:
+class HuntProfile:
     """Settings of a hunt.
 
     Attributes:
         examples: lists of cases that are drawn.
-        derandomize: draw the same ones each time, whatever was found before.
+        derandomize: draw the same examples each time, whatever failed before.
         climb: seek cases that cost more than those before.
     """
 
@@ -24,21 +24,17 @@ class Profile:
     derandomize: bool = False
     climb: bool = False
 
-    def settings(
-        self, max_examples: int | None = None
-    ) -> Any:  # beartype cannot take `settings` as an annotation
-        """Those of `hypothesis` that are in force (its profile, seed, database, verbosity), with
-        this profile's.
-        """
+    # The result is Any because beartype cannot take `settings` as an annotation.
+    def make_settings(self, max_examples: int | None = None) -> Any:
+        """The settings of `hypothesis` in force (seed, database, ...), with this profile's."""
         default = settings.default or settings()
         changes: dict[str, Any] = {"max_examples": max_examples or self.examples, "deadline": None}
         if self.derandomize:
             changes |= {"derandomize": True, "database": None}
-        quick = HealthCheck.too_slow  # compiling takes seconds
-        suppressed = {*default.suppress_health_check, quick}
-        phases = [
-            phase for phase in default.phases if phase is not Phase.explain
-        ]  # a failure is explained by us
+        # The first example compiles, which takes seconds.
+        suppressed = {*default.suppress_health_check, HealthCheck.too_slow}
+        # Failures are explained by `CaseResult`, not by hypothesis.
+        phases = [phase for phase in default.phases if phase is not Phase.explain]
         return settings(
             default,
             suppress_health_check=tuple(suppressed),
@@ -49,13 +45,13 @@ class Profile:
 
 
 PROFILES = {
-    "dev": Profile(30),
-    "ci": Profile(200, derandomize=True),
-    "hunt": Profile(5000, climb=True),
+    "dev": HuntProfile(30),
+    "ci": HuntProfile(200, derandomize=True),
+    "hunt": HuntProfile(5000, climb=True),
 }
 
 
-def profile_of(name: str) -> Profile:
+def find_profile(name: str) -> HuntProfile:
     """The profile of that name; raises `UnknownNameError`."""
     if name not in PROFILES:
         raise unknown_name("profile", name, PROFILES)

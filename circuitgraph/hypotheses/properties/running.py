@@ -3,7 +3,7 @@ functions written for one.
 
 A user's property calls ``run(prompt)`` as if there were one prompt. It is called for many at once
 all the same: a
-``run`` that does not know a prompt yet notes it and breaks off, what was noted runs in one launch,
+``run`` that does not know a prompt yet notes it and breaks off, what was to_run runs in one launch,
 and the property is
 called again. So a property must do the same whenever it is called with the same arguments.
 """
@@ -26,7 +26,7 @@ from circuitgraph.engine.masked.forward import Inputs
 from circuitgraph.engine.masked.programs import run_full
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.supply import Supply
+from circuitgraph.hypotheses.properties.prompt_source import PromptSource
 from circuitgraph.hypotheses.properties.tokens import Shape, assemble
 from circuitgraph.tasks.metrics import Metric, Targets, metrics
 
@@ -34,47 +34,48 @@ T = TypeVar("T")
 ROWS = 32  # prompts of one launch
 _MEMORY = 256 * 2**20  # bytes of logits that are remembered
 _MOST_PASSES = 50  # of a property over its cases; each may ask for other prompts
+_MOST_NAMED = 4  # answers that a failure names
 
 
-class Runner:
-    """What runs a study's model on prompts, and remembers what it said."""
+class ModelRunner:
+    """Runs a study's model on prompts, and remembers the logits."""
 
-    def __init__(self, supply: Supply) -> None:
-        self.supply, self.tokens = supply, supply.tokens
-        self._model = supply.study.model
-        self._known: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
+    def __init__(self, source: PromptSource) -> None:
+        self.source, self.tokens = source, source.tokens
+        self._model = source.study.model
+        self._logits: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
         self._most = max(4 * ROWS, _MEMORY // (4 * self._model.spec.d_vocab_out))
         self._length = 0
 
     @cached_property
     def metric(self) -> Metric:
         """The hypothesis's, or its task's."""
-        return metrics[self.supply.study.hypothesis.metric or self.supply.study.task.metric]
+        return metrics[self.source.study.hypothesis.metric or self.source.study.task.metric]
 
-    def answers(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        """What the model says on each.
+    def answer_prompts(self, prompts: Sequence[Prompt]) -> list[ModelAnswer]:
+        """What the model says on each prompt.
 
         Raises:
             HypothesisError: a prompt is longer than the model's context, or logits are not finite.
         """
-        fresh = {p.ids: p for p in prompts if p.ids not in self._known}
-        found = {p.ids: self._known[p.ids] for p in prompts if p.ids not in fresh}
-        waiting = list(fresh.values())
-        for start in range(0, len(waiting), ROWS):
-            found |= self._launch(waiting[start : start + ROWS])
-        for ids in found:
-            self._known[ids] = found[ids]
-            self._known.move_to_end(ids)
-        while len(self._known) > self._most:
-            self._known.popitem(last=False)
-        return [Answer(p, found[p.ids], self) for p in prompts]
+        new = {p.ids: p for p in prompts if p.ids not in self._logits}
+        logits = {p.ids: self._logits[p.ids] for p in prompts if p.ids not in new}
+        to_run = list(new.values())
+        for start in range(0, len(to_run), ROWS):
+            logits |= self._run_prompts(to_run[start : start + ROWS])
+        for ids in logits:
+            self._logits[ids] = logits[ids]
+            self._logits.move_to_end(ids)
+        while len(self._logits) > self._most:
+            self._logits.popitem(last=False)
+        return [ModelAnswer(p, logits[p.ids], self) for p in prompts]
 
-    def known(self, prompt: Prompt) -> Answer | None:
+    def recall_answer(self, prompt: Prompt) -> ModelAnswer | None:
         """What the model said before; None if it was not asked, or long ago."""
-        row = self._known.get(prompt.ids)
-        return None if row is None else Answer(prompt, row, self)
+        logits = self._logits.get(prompt.ids)
+        return None if logits is None else ModelAnswer(prompt, logits, self)
 
-    def _launch(self, prompts: Sequence[Prompt]) -> dict[tuple[int, ...], np.ndarray]:
+    def _run_prompts(self, prompts: Sequence[Prompt]) -> dict[tuple[int, ...], np.ndarray]:
         longest = max(prompts, key=len)
         if len(longest) > self._model.spec.n_ctx:
             raise HypothesisError(
@@ -83,7 +84,7 @@ class Runner:
             )
         wanted = Shape.of([longest]).length
         self._length = min(
-            max(self._length, self.supply.shape.length, wanted), self._model.spec.n_ctx
+            max(self._length, self.source.shape.length, wanted), self._model.spec.n_ctx
         )
         tokens, mask = np.zeros((2, ROWS, self._length), np.int32)
         for row, prompt in enumerate(prompts):
@@ -104,7 +105,7 @@ class Runner:
 
 
 @dataclass(frozen=True, repr=False)
-class Answer:
+class ModelAnswer:
     """What the model says on one prompt.
 
     Attributes:
@@ -113,12 +114,12 @@ class Answer:
 
     prompt: Prompt
     logits: Float[np.ndarray, " vocab"]
-    _runner: Runner
+    _runner: ModelRunner
 
     @property
     def answer(self) -> str:
         """The likeliest token, without a space before it."""
-        return self._runner.tokens.text(int(np.argmax(self.logits)))
+        return self._runner.tokens.decode_token(int(np.argmax(self.logits)))
 
     @property
     def top(self) -> str:
@@ -134,11 +135,11 @@ class Answer:
         Raises:
             HypothesisError: it is no single token.
         """
-        return float(self.logits[self._token(text)])
+        return float(self.logits[self._find_token(text)])
 
     def probability(self, text: str) -> float:
         """A token's probability; `text` as in `logit`."""
-        return float(np.exp(self.logits[self._token(text)] - self._log_total))
+        return float(np.exp(self.logits[self._find_token(text)] - self._log_normalizer))
 
     @cached_property
     def metric(self) -> float:
@@ -153,7 +154,7 @@ class Answer:
                 f"{self.prompt!r} is mere text: it has no answer, and so no "
                 f"{self._runner.metric.name}."
             )
-        shape = self._runner.supply.shape.union(Shape.of([self.prompt]))
+        shape = self._runner.source.shape.union(Shape.of([self.prompt]))
         labels = assemble([self.prompt], self._runner.tokens, shape)
         logits = jnp.asarray(self.logits[None])
         sides = (labels.answer, labels.distractor, labels.right, labels.wrong)
@@ -173,7 +174,7 @@ class Answer:
     def margin(self, texts: frozenset[str]) -> float:
         """How far the likeliest of these texts' tokens is above the likeliest other, in logits."""
         own = np.array(
-            [self._runner.tokens.text(token) in texts for token in self._likeliest.tolist()]
+            [self._runner.tokens.decode_token(token) in texts for token in self._likeliest.tolist()]
         )
         best = self.logits[self._likeliest]
         if own.all() or not own.any():
@@ -186,15 +187,15 @@ class Answer:
         return np.argpartition(-self.logits, n - 1)[:n]
 
     @cached_property
-    def _log_total(self) -> float:
+    def _log_normalizer(self) -> float:
         top = float(self.logits.max())
         return top + float(np.log(np.exp(self.logits.astype(np.float64) - top).sum()))
 
-    def _token(self, text: str) -> int:
+    def _find_token(self, text: str) -> int:
         answer, tokens = self.prompt.pair.answer, self._runner.tokens
         if answer.startswith(" ") and not text.startswith(" "):
             text = f" {text}"
-        return tokens.word(text)
+        return tokens.find_token(text)
 
     def __repr__(self) -> str:
         return f"<on {self.prompt.text!r} the model says {self.answer!r}>"
@@ -205,46 +206,47 @@ def _value(metric: Metric, logits: Float[Array, "1 vocab"], targets: Targets) ->
     return metric.function(logits, targets)
 
 
-class _Waiting(BaseException):
-    """A prompt must be run before the property can go on. No `except Exception` of a user's stops
-    it.
+class _AnswerMissing(BaseException):
+    """A prompt must be run before the property can go on.
+
+    No exception of the usual kind, so that no `except Exception` of a user's stops it.
     """
 
 
-class Run:
+class RunCalls:
     """``run`` as a property of one case sees it.
 
     Attributes:
-        asked: what it was asked in this call, in order.
-        waits: prompts that it could not answer yet.
+        answers: what it gave in this call, in order.
+        missing: prompts that it could not answer yet.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: ModelRunner) -> None:
         self._runner = runner
-        self.asked: list[Answer] = []
-        self.waits: list[Prompt] = []
+        self.answers: list[ModelAnswer] = []
+        self.missing: list[Prompt] = []
 
-    def __call__(self, what: Prompt | str) -> Answer:
+    def __call__(self, what: Prompt | str) -> ModelAnswer:
         """What the model says on a prompt, or on a text.
 
         Raises:
             HypothesisError: it is neither, or not to be tokenised.
         """
         if isinstance(what, str):
-            what = self._runner.tokens.plain(what)
+            what = self._runner.tokens.make_plain_prompt(what)
         if not isinstance(what, Prompt):
             raise HypothesisError(f"run takes a prompt or a text, not {what!r}.")
-        found = self._runner.known(what)
-        if found is None:
-            self.waits.append(what)
-            raise _Waiting
-        self.asked.append(found)
-        return found
+        answer = self._runner.recall_answer(what)
+        if answer is None:
+            self.missing.append(what)
+            raise _AnswerMissing
+        self.answers.append(answer)
+        return answer
 
 
-def replay(
-    functions: Sequence[Callable[[Run], T]], runner: Runner, first: Sequence[Prompt] = ()
-) -> list[tuple[T, Run]]:
+def replay_calls(
+    functions: Sequence[Callable[[RunCalls], T]], runner: ModelRunner, first: Sequence[Prompt] = ()
+) -> list[tuple[T, RunCalls]]:
     """Call functions that ask for prompts, all of them together.
 
     Args:
@@ -255,35 +257,34 @@ def replay(
     Raises:
         HypothesisError: a function goes on to ask for other prompts.
     """
-    done: dict[int, tuple[T, Run]] = {}
-    noted: list[Prompt] = list(first)
+    done: dict[int, tuple[T, RunCalls]] = {}
+    to_run: list[Prompt] = list(first)
     for _ in range(_MOST_PASSES):
         for i, function in enumerate(functions):
             if i in done:
                 continue
-            run = Run(runner)
+            run = RunCalls(runner)
             try:
                 result: Any = function(run)
-            except _Waiting:
+            except _AnswerMissing:
                 result = None
-            if run.waits:  # also where a bare except went on without an answer
-                noted += run.waits
+            if run.missing:  # also where a bare except went on without an answer
+                to_run += run.missing
             else:
                 done[i] = result, run
         if len(done) == len(functions):
             return [done[i] for i in range(len(functions))]
-        runner.answers(list(dict.fromkeys(noted)))
-        noted = []
+        runner.answer_prompts(list(dict.fromkeys(to_run)))
+        to_run = []
     raise HypothesisError(
         f"The property still asks for new prompts after {_MOST_PASSES} calls with the same "
         "arguments: it must ask for the same ones each time, so nothing in it may be random."
     )
 
 
-def texts(answers: frozenset[str]) -> str:
+def format_texts(answers: frozenset[str]) -> str:
     """Some of what may be said, for a person."""
-    shown = sorted(answers)
-    return (
-        " or ".join(map(repr, shown[:4]))
-        + (f" or {len(shown) - 4} others" if len(shown) > 4 else "")
-    ) or "nothing"
+    texts = sorted(answers)
+    named = " or ".join(map(repr, texts[:_MOST_NAMED])) or "nothing"
+    n_more = len(texts) - _MOST_NAMED
+    return f"{named} or {n_more} others" if n_more > 0 else named

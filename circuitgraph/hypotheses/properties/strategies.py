@@ -1,8 +1,7 @@
-"""Strategies for the `hypothesis` library, derived from a task's grammar: prompts, and prompts with
-their donors.
+"""Strategies for the `hypothesis` library from a task's grammar: prompts, with or without donors.
 
-They shrink towards the shortest prompts and the first words. Nothing is filtered: donors are taken
-from classes.
+They shrink towards the shortest prompts and the first words. No prompt is drawn and filtered out:
+donors are taken from classes.
 """
 
 from __future__ import annotations
@@ -11,27 +10,25 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
 from hypothesis import event
 from hypothesis import strategies as st
 
+from circuitgraph.choices import Choices
 from circuitgraph.errors import unknown_name
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.chooser import Chooser, strings
-from circuitgraph.hypotheses.properties.supply import Supply
+from circuitgraph.hypotheses.properties.base import CLASS_OF_ONE, N_CASES
+from circuitgraph.hypotheses.properties.chooser import Chooser, byte_strings
+from circuitgraph.hypotheses.properties.prompt_source import PromptSource
 from circuitgraph.hypotheses.study import Study
 
 T = TypeVar("T")
-MOST = 32  # cases of one example
-_BUDGET = 4096  # bytes of one example; hypothesis gives up at twice as many
-
-CLASS_OF_ONE = "class of one"
+_MOST_BYTES = 4096  # bytes of one example; hypothesis gives up at twice as many
 
 
 def prompts(study: Study) -> st.SearchStrategy[Prompt]:
     """Prompts that the hypothesis is about."""
-    supply = Supply(study)
-    return undisturbed(chosen(supply.draw, supply.bytes_per_prompt))
+    source = PromptSource(study)
+    return _keep_random_state(_draw_from_bytes(source.draw_prompt, source.bytes_per_prompt))
 
 
 def pairs(
@@ -46,57 +43,54 @@ def pairs(
     """
     if variable not in study.program.variables:
         raise unknown_name("variable", variable, study.program.variables)
-    supply = Supply(study)
-    donors = supply.donors(variable, same_layout=study.hypothesis.align == "index")
+    source = PromptSource(study)
+    donors = source.group_donors(variable, same_layout=study.hypothesis.align == "index")
 
-    def draw(rng: np.random.Generator) -> tuple[Prompt, Prompt]:
-        reference = supply.draw(rng)
-        donor = donors.draw(rng, reference, equal=equal)
+    def draw_pair(rng: Choices) -> tuple[Prompt, Prompt]:
+        reference = source.draw_prompt(rng)
+        donor = donors.draw_donor(rng, reference, equal=equal)
         if donor is None or donor.ids == reference.ids:
             event(CLASS_OF_ONE)
         return reference, donor or reference
 
-    return undisturbed(chosen(draw, supply.bytes_per_prompt + 4))
+    return _keep_random_state(_draw_from_bytes(draw_pair, source.bytes_per_prompt + 4))
 
 
-def chosen(draw_one: Callable[[np.random.Generator], T], n_bytes: int) -> st.SearchStrategy[T]:
-    """What a function draws with a generator, as a strategy.
+def case_lists(draw_one: Callable[[Choices], T], n_bytes: int) -> st.SearchStrategy[list[T]]:
+    """Lists of up to `N_CASES` of what a function draws, nearly always of many.
 
-    Args:
-        n_bytes: about as many as its choices take.
-    """
-    return strings(n_bytes).map(lambda given: draw_one(Chooser.of(given)))
-
-
-def batches(
-    draw_one: Callable[[np.random.Generator], T], n_bytes: int
-) -> st.SearchStrategy[list[T]]:
-    """Lists of up to `MOST` of what a function draws, nearly always of many; a failing list shrinks
-    to one case.
-
-    Each case is one draw, which hypothesis can leave out. A string that begins with a zero ends the
-    list.
+    Each case is one draw, which hypothesis can leave out, so that a failing list shrinks to one
+    case. A string that begins with a zero ends the list.
 
     Args:
         n_bytes: what a case takes, so that long ones make shorter lists.
     """
-    most = max(1, min(MOST, _BUDGET // (n_bytes + 2)))
-    strategy = strings(n_bytes + 1)
+    most = max(1, min(N_CASES, _MOST_BYTES // (n_bytes + 2)))
+    strings = byte_strings(n_bytes + 1)
 
     @st.composite
-    def several(draw: Any) -> list[T]:
-        found: list[T] = []
-        while len(found) < most:
-            given: bytes = draw(strategy)
-            if found and not given[0]:
+    def draw_list(draw: Any) -> list[T]:
+        cases: list[T] = []
+        while len(cases) < most:
+            given: bytes = draw(strings)
+            if cases and not given[0]:
                 break
-            found.append(draw_one(Chooser.of(given[1:])))
-        return found
+            cases.append(draw_one(Chooser.from_bytes(given[1:])))
+        return cases
 
-    return undisturbed(several())
+    return _keep_random_state(draw_list())
 
 
-def undisturbed(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+def _draw_from_bytes(draw_one: Callable[[Choices], T], n_bytes: int) -> st.SearchStrategy[T]:
+    """What a function draws, as a strategy.
+
+    Args:
+        n_bytes: about as many as its choices take.
+    """
+    return byte_strings(n_bytes).map(lambda given: draw_one(Chooser.from_bytes(given)))
+
+
+def _keep_random_state(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
     """The strategy, leaving the state of Python's `random` as it was.
 
     Type checkers that run along choose what to check by it, which hypothesis takes for a strategy
@@ -104,11 +98,11 @@ def undisturbed(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
     """
 
     @st.composite
-    def quiet(draw: Any) -> T:
+    def draw_quietly(draw: Any) -> T:
         before = random.getstate()
         try:
             return draw(strategy)
         finally:
             random.setstate(before)
 
-    return quiet()
+    return draw_quietly()

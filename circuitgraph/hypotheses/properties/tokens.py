@@ -16,7 +16,7 @@ BUCKET = 8  # lengths are rounded up to a multiple of this
 _REMEMBERED = 20_000
 
 
-class Tokens:
+class TokenCache:
     """What of the tokenizer's answers is asked for again and again: tokens' texts, and words'
     tokens.
     """
@@ -24,27 +24,27 @@ class Tokens:
     def __init__(self, tokenizer: TokenizerLike) -> None:
         self.tokenizer = tokenizer
         self._texts: dict[int, str] = {}
-        self.word = lru_cache(maxsize=_REMEMBERED)(self._word)
-        self._answers = lru_cache(maxsize=_REMEMBERED)(self._answer_tokens)
+        self.find_token = lru_cache(maxsize=_REMEMBERED)(self._find_token)
+        self._cached_answers = lru_cache(maxsize=_REMEMBERED)(self._find_answers)
 
-    def text(self, token: int) -> str:
+    def decode_token(self, token: int) -> str:
         """A token's text without the space before it."""
         if token not in self._texts:
             self._texts[token] = self.tokenizer.decode([token]).strip()
         return self._texts[token]
 
-    def prompt(self, pair: Pair) -> Prompt:
+    def make_prompt(self, pair: Pair) -> Prompt:
         """The clean side of a pair."""
         ids = tuple(self.tokenizer.encode(pair.clean))
-        return Prompt(pair, ids, tuple(self.text(token) for token in ids))
+        return Prompt(pair, ids, tuple(self.decode_token(token) for token in ids))
 
-    def plain(self, text: str) -> Prompt:
+    def make_plain_prompt(self, text: str) -> Prompt:
         """A prompt of which nothing is known but its text.
 
         Raises:
             HypothesisError: it is empty, or some of it is unknown to the tokenizer.
         """
-        prompt = self.prompt(Pair(text, text, ""))
+        prompt = self.make_prompt(Pair(text, text, ""))
         unknown = self.tokenizer.unknown_id
         if not prompt.ids or (unknown is not None and unknown in prompt.ids):
             raise HypothesisError(
@@ -52,7 +52,7 @@ class Tokens:
             )
         return prompt
 
-    def _word(self, text: str) -> int:
+    def _find_token(self, text: str) -> int:
         """The one token of a text."""
         ids = self.tokenizer.encode(text)
         if len(ids) != 1 or ids[0] == self.tokenizer.unknown_id:
@@ -61,17 +61,17 @@ class Tokens:
             )
         return ids[0]
 
-    def answers(self, prompt: Prompt) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+    def find_answers(self, prompt: Prompt) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         """Answer and distractor (-1 if there is none) as tokens, and all right and wrong ones."""
         pair = prompt.pair
-        return self._answers(pair.answer, pair.distractor, pair.right, pair.wrong)
+        return self._cached_answers(pair.answer, pair.distractor, pair.right, pair.wrong)
 
-    def _answer_tokens(
+    def _find_answers(
         self, answer: str, distractor: str | None, right: tuple[str, ...], wrong: tuple[str, ...]
     ) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
-        first = self.word(answer)
-        second = -1 if distractor is None else self.word(distractor)
-        return first, second, tuple(map(self.word, right)), tuple(map(self.word, wrong))
+        first = self.find_token(answer)
+        second = -1 if distractor is None else self.find_token(distractor)
+        return first, second, tuple(map(self.find_token, right)), tuple(map(self.find_token, wrong))
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Shape:
         )
 
 
-def assemble(prompts: Sequence[Prompt], tokens: Tokens, shape: Shape) -> Prompts:
+def assemble(prompts: Sequence[Prompt], tokens: TokenCache, shape: Shape) -> Prompts:
     """Prompts as one batch, as `tokenise` would give it but for the corrupted sides, which are the
     clean ones.
 
@@ -114,7 +114,7 @@ def assemble(prompts: Sequence[Prompt], tokens: Tokens, shape: Shape) -> Prompts
     check_at_least("the number of prompts", len(prompts), 1)
     lengths = np.array([len(p.ids) for p in prompts])
     clean = filled([p.ids for p in prompts], shape.length, 0)
-    found = [tokens.answers(prompt) for prompt in prompts]
+    found = [tokens.find_answers(prompt) for prompt in prompts]
     distractor = np.array([row[1] for row in found], np.int32)
     return Prompts(
         clean=clean,

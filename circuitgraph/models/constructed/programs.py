@@ -12,8 +12,7 @@ from fractions import Fraction
 from functools import cache
 from operator import eq, le, lt
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import unknown_name
 from circuitgraph.models.constructed.compile import FAMILY, Constructed, compiled
 from circuitgraph.models.constructed.language import (
@@ -31,7 +30,7 @@ from circuitgraph.models.constructed.language import (
 )
 
 PREFIX = f"{FAMILY}:"
-Sample = Callable[[np.random.Generator, int], list[str]]
+Sample = Callable[[Choices, int], list[str]]
 """Draws a sequence of a given length with an answer that random ones seldom have, or on which it is
 defined.
 """
@@ -130,7 +129,7 @@ def earlier() -> Expression:
     )
 
 
-def _any(rng: np.random.Generator, n: int, alphabet: str) -> list[str]:
+def _any(rng: Choices, n: int, alphabet: str) -> list[str]:
     return [alphabet[i] for i in rng.integers(len(alphabet), size=n)]
 
 
@@ -163,7 +162,7 @@ def sort() -> Program:
     return Program(Aggregate(Select(rank, indices, eq), tokens, name="sorted"), tuple("abcd"), 5, 2)
 
 
-def _pattern(rng: np.random.Generator, n: int) -> list[str]:
+def _pattern(rng: Choices, n: int) -> list[str]:
     return [*_any(rng, n - 3, "abc"), "a", "b", "c"]
 
 
@@ -179,7 +178,7 @@ def detect_pattern() -> Program:
     return Program(abc, tuple("abc"), 7, 3)
 
 
-def _palindrome(rng: np.random.Generator, n: int) -> list[str]:
+def _palindrome(rng: Choices, n: int) -> list[str]:
     half = _any(rng, (n + 1) // 2, "abcd")
     return half + half[: n // 2][::-1]
 
@@ -201,7 +200,7 @@ def first_occurrence() -> Program:
     return Program(Aggregate(Select(first, tokens, eq), indices, name="first"), tuple("abc"), 6, 2)
 
 
-def _induction(rng: np.random.Generator, n: int) -> list[str]:
+def _induction(rng: Choices, n: int) -> list[str]:
     different = [*rng.permutation(list("abcdefgh"))[: n - 1].tolist()]
     return [*different, different[int(rng.integers(n - 1))]]
 
@@ -265,7 +264,7 @@ def bracket_balance() -> Program:
     return Program(sign, ("(", ")", "."), 6, 2)
 
 
-def _increasing(rng: np.random.Generator, n: int) -> list[str]:
+def _increasing(rng: Choices, n: int) -> list[str]:
     return sorted(_any(rng, n, "1234"))
 
 

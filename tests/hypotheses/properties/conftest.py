@@ -11,6 +11,6 @@ import pytest
 def small_pools() -> Iterator[None]:
     """Of 500 prompts, and rates of 1,000 as ever."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("circuitgraph.hypotheses.properties.supply.POOL", 500)
-        patched.setattr("circuitgraph.hypotheses.properties.supply._DRAWS", 10_000)
+        patched.setattr("circuitgraph.hypotheses.properties.prompt_source.POOL", 500)
+        patched.setattr("circuitgraph.hypotheses.properties.prompt_source._DRAWS", 10_000)
         yield

@@ -17,10 +17,16 @@ from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.graph.site import embed, logits
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.language import Hypothesis
-from circuitgraph.hypotheses.properties.checks import Case, Check, check_of, described, library
+from circuitgraph.hypotheses.properties.base import (
+    PropertyCase,
+    PropertyCheck,
+    describe_property,
+    library,
+    make_check,
+)
+from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.edges import EdgePatches
 from circuitgraph.hypotheses.properties.hunting import test_property as verdict_on
-from circuitgraph.hypotheses.properties.subject import Subject
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -44,8 +50,8 @@ def verdict(
     return verdict_on(study, declared(study, kind, **settings))
 
 
-def check(study: Study, kind: str, **settings: Any) -> Check:
-    return check_of(Subject.of(study), declared(study, kind, **settings))
+def check(study: Study, kind: str, **settings: Any) -> PropertyCheck:
+    return make_check(PropertyContext.of_study(study), declared(study, kind, **settings))
 
 
 def test_behaviour(shipped: LanguageModel) -> None:
@@ -56,7 +62,9 @@ def test_behaviour(shipped: LanguageModel) -> None:
 
 
 def test_program_needs_no_model(shipped: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circuitgraph.hypotheses.properties.running.Runner.answers", None)
+    monkeypatch.setattr(
+        "circuitgraph.hypotheses.properties.running.ModelRunner.answer_prompts", None
+    )
     assert verdict(shipped, "program").held
     assert "the task" in verdict(shipped, "program", Claim(said=lambda p: p.token["A1"])).detail
     assert "ZeroDivisionError" in verdict(shipped, "program", Claim(seen=lambda p: 1 // 0)).detail
@@ -93,16 +101,16 @@ def test_equality_patches_the_claimed_path_alone(shipped: LanguageModel) -> None
     study = study_of(shipped)
     equality = check(study, "equality", of="earlier", at_most=0.0)
     rng = np.random.default_rng(0)
-    cases = [equality.draw(rng, prompt) for prompt in study.prompts(32)]
+    cases = [equality.draw_case(rng, prompt) for prompt in study.prompts(32)]
     assert all(
         case.donor is not None and case.donor.token["A1"] == case.prompt.token["A1"]
         for case in cases
     )
-    own = [Case(case.prompt, case.prompt) for case in cases]
-    assert [f.drop for f in equality.findings(own)] == [0.0] * 32
-    assert all(not f.failure for f in equality.findings(own))
-    strangers = [Case(a.prompt, b.prompt) for a, b in pairwise(cases)]
-    assert np.mean([f.drop for f in equality.findings(strangers)]) > 5  # it has lost its key
+    own = [PropertyCase(case.prompt, case.prompt) for case in cases]
+    assert [f.drop for f in equality.check_cases(own)] == [0.0] * 32
+    assert all(not f.failure for f in equality.check_cases(own))
+    strangers = [PropertyCase(a.prompt, b.prompt) for a, b in pairwise(cases)]
+    assert np.mean([f.drop for f in equality.check_cases(strangers)]) > 5  # it has lost its key
 
 
 def test_interchange(shipped: LanguageModel) -> None:
@@ -128,11 +136,11 @@ def test_irrelevance(shipped: LanguageModel) -> None:
 
 def test_edges_are_patched_as_the_masked_run_patches_them(shipped: LanguageModel) -> None:
     study = study_of(shipped)
-    subject, rng = Subject.of(study), np.random.default_rng(1)
+    context, rng = PropertyContext.of_study(study), np.random.default_rng(1)
     irrelevance = check(study, "irrelevance", at_most=1.0)
-    cases = [irrelevance.draw(rng, prompt) for prompt in study.prompts(5)]
+    cases = [irrelevance.draw_case(rng, prompt) for prompt in study.prompts(5)]
     assert any(case.donor is not None and case.donor.ids != case.prompt.ids for case in cases)
-    before, after = EdgePatches(subject).values(cases)
+    before, after = EdgePatches(context).values(cases)
     for case, plain, patched in zip(cases, before, after, strict=True):
         pair = case.prompt.pair
         both = tokenise([_corrupted_by(pair, case)], study.tokenizer)
@@ -142,7 +150,7 @@ def test_edges_are_patched_as_the_masked_run_patches_them(shipped: LanguageModel
         np.testing.assert_allclose([plain, patched], experiment.values(masks)[:, 0], atol=2e-3)
 
 
-def _corrupted_by(pair: Any, case: Case) -> Any:
+def _corrupted_by(pair: Any, case: PropertyCase) -> Any:
     return replace(pair, corrupted=(case.donor or case.prompt).text)
 
 
@@ -184,7 +192,7 @@ def test_each_says_in_a_line_what_it_asserts() -> None:
         "relabelling",
     }
     for name in library.names():
-        line, settings = described(name)
+        line, settings = describe_property(name)
         assert line.endswith(".")
         assert set(settings) <= {"at_most", "at_least", "n", "to"}
 

@@ -12,8 +12,13 @@ import pytest
 
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.language import Hypothesis
-from circuitgraph.hypotheses.properties.running import Answer, Run, Runner, replay
-from circuitgraph.hypotheses.properties.supply import Supply
+from circuitgraph.hypotheses.properties.prompt_source import PromptSource
+from circuitgraph.hypotheses.properties.running import (
+    ModelAnswer,
+    ModelRunner,
+    RunCalls,
+    replay_calls,
+)
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from tests.hypotheses.properties.inducing import study_of
@@ -25,11 +30,11 @@ def study(shipped: LanguageModel) -> Study:
 
 
 @pytest.fixture(scope="module")
-def runner(study: Study) -> Runner:
-    return Runner(Supply(study))
+def runner(study: Study) -> ModelRunner:
+    return ModelRunner(PromptSource(study))
 
 
-def test_an_answer_is_what_the_model_computes(study: Study, runner: Runner) -> None:
+def test_an_answer_is_what_the_model_computes(study: Study, runner: ModelRunner) -> None:
     prompts = study.prompts(40)  # more than one launch, of several lengths
     batch = study.batch(prompts).tokens
     positions = np.broadcast_to(np.arange(batch.mask.shape[1]), batch.mask.shape)
@@ -37,7 +42,7 @@ def test_an_answer_is_what_the_model_computes(study: Study, runner: Runner) -> N
         study.model.transformer(*map(jnp.asarray, (batch.clean, batch.mask, positions)))
     )
     expected = everywhere[np.arange(40), batch.score_at]
-    answers = runner.answers(prompts)
+    answers = runner.answer_prompts(prompts)
     np.testing.assert_allclose([a.logits for a in answers], expected, atol=2e-4)
     shares = np.exp(expected[0]) / np.exp(expected[0]).sum()
     first, prompt = answers[0], prompts[0]
@@ -53,20 +58,20 @@ def test_an_answer_is_what_the_model_computes(study: Study, runner: Runner) -> N
     )
 
 
-def test_a_prompt_may_be_mere_text(study: Study, runner: Runner) -> None:
+def test_a_prompt_may_be_mere_text(study: Study, runner: ModelRunner) -> None:
     prompt = study.prompts(1)[0]
-    ((answer, _),) = replay([lambda run: run(prompt.text)], runner)
-    assert answer.answer == runner.answers([prompt])[0].answer
+    ((answer, _),) = replay_calls([lambda run: run(prompt.text)], runner)
+    assert answer.answer == runner.answer_prompts([prompt])[0].answer
     with pytest.raises(HypothesisError, match="mere text"):
         _ = answer_of(runner, prompt.text).metric
     with pytest.raises(HypothesisError, match="no single token"):
         answer.logit("apple bag")
     with pytest.raises(HypothesisError, match="does not know"):
-        runner.tokens.plain(" xyzzy")
+        runner.tokens.make_plain_prompt(" xyzzy")
 
 
-def answer_of(runner: Runner, text: str) -> Answer:
-    return runner.answers([runner.tokens.plain(text)])[0]
+def answer_of(runner: ModelRunner, text: str) -> ModelAnswer:
+    return runner.answer_prompts([runner.tokens.make_plain_prompt(text)])[0]
 
 
 def test_replaying_gives_what_direct_calls_give(study: Study) -> None:
@@ -81,40 +86,42 @@ def test_replaying_gives_what_direct_calls_give(study: Study) -> None:
             now = f" {answer}{now.removesuffix(f' {now.split()[-1]}')} {answer}"[: len(now) + 40]
         return said
 
-    direct = [chain(i, lambda text: answer_of(Runner(Supply(study)), text)) for i in range(2)]
-    fresh = Runner(Supply(study))
+    direct = [
+        chain(i, lambda text: answer_of(ModelRunner(PromptSource(study)), text)) for i in range(2)
+    ]
+    fresh = ModelRunner(PromptSource(study))
     launches: list[int] = []
-    launch = fresh._launch
-    fresh._launch = lambda waiting: launches.append(len(waiting)) or launch(waiting)  # type: ignore[method-assign]
-    together = replay([lambda run, i=i: chain(i, run) for i in range(20)], fresh)
+    launch = fresh._run_prompts
+    fresh._run_prompts = lambda waiting: launches.append(len(waiting)) or launch(waiting)  # type: ignore[method-assign]
+    together = replay_calls([lambda run, i=i: chain(i, run) for i in range(20)], fresh)
     assert [said for said, _ in together[:2]] == direct
     assert len(launches) == 3  # one for each question, not one for each prompt
-    assert [len(run.asked) for _, run in together] == [3] * 20
+    assert [len(run.answers) for _, run in together] == [3] * 20
 
 
 def test_a_bare_except_does_not_go_on_without_an_answer(study: Study) -> None:
     prompt = study.prompts(1)[0]
 
-    def careless(run: Run) -> str:
+    def careless(run: RunCalls) -> str:
         try:
             return run(prompt).answer
         except:  # noqa: E722  what a user may write
             return "nothing"
 
-    ((said, _),) = replay([careless], Runner(Supply(study)))
+    ((said, _),) = replay_calls([careless], ModelRunner(PromptSource(study)))
     assert said == prompt.answer
 
 
 def test_a_random_property_is_named_as_such(study: Study) -> None:
     words, numbers = study.prompts(60), count()
     with pytest.raises(HypothesisError, match="random"):
-        replay([lambda run: run(words[next(numbers)])], Runner(Supply(study)))
+        replay_calls([lambda run: run(words[next(numbers)])], ModelRunner(PromptSource(study)))
 
 
 def test_too_long_a_prompt_is_refused(study: Study) -> None:
-    runner = Runner(Supply(study))
+    runner = ModelRunner(PromptSource(study))
     with pytest.raises(HypothesisError, match="context is 64"):
-        runner.answers([runner.tokens.plain(" apple bag" * 40)])
+        runner.answer_prompts([runner.tokens.make_plain_prompt(" apple bag" * 40)])
 
 
 def test_another_metric_is_the_hypothesis_own(study: Study, shipped: LanguageModel) -> None:
@@ -123,5 +130,5 @@ def test_another_metric_is_the_hypothesis_own(study: Study, shipped: LanguageMod
         shipped,
         study.task,
     )
-    answer = Runner(Supply(other)).answers(study.prompts(1))[0]
+    answer = ModelRunner(PromptSource(other)).answer_prompts(study.prompts(1))[0]
     assert answer.metric == pytest.approx(answer.probability(answer.prompt.answer), rel=1e-4)

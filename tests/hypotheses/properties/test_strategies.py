@@ -11,13 +11,14 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis.vendor.pretty import pretty
 
+from circuitgraph.choices import Choices
 from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.checks import Case
-from circuitgraph.hypotheses.properties.donors import layout
-from circuitgraph.hypotheses.properties.strategies import batches, pairs, prompts
-from circuitgraph.hypotheses.properties.supply import Supply
+from circuitgraph.hypotheses.properties.base import PropertyCase
+from circuitgraph.hypotheses.properties.donors import layout_key
+from circuitgraph.hypotheses.properties.prompt_source import PromptSource
+from circuitgraph.hypotheses.properties.strategies import case_lists, pairs, prompts
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -99,15 +100,15 @@ def test_donors_are_of_the_same_class_or_of_another(study: Study, equal: bool) -
 
 
 def test_a_failing_list_shrinks_to_one_pair(study: Study) -> None:
-    supply = Supply(study)
-    donors = supply.donors("successor", same_layout=False)
+    source = PromptSource(study)
+    donors = source.group_donors("successor", same_layout=False)
 
-    def pair(rng: np.random.Generator) -> tuple[Prompt, Prompt]:
-        reference = supply.draw(rng)
-        return reference, donors.draw(rng, reference, equal=True) or reference
+    def pair(rng: Choices) -> tuple[Prompt, Prompt]:
+        reference = source.draw_prompt(rng)
+        return reference, donors.draw_donor(rng, reference, equal=True) or reference
 
     def found(condition: Callable[[Prompt, Prompt], bool]) -> list[tuple[Prompt, Prompt]]:
-        return find(batches(pair, 68), lambda cases: any(condition(*case) for case in cases))
+        return find(case_lists(pair, 68), lambda cases: any(condition(*case) for case in cases))
 
     ((reference, donor),) = found(lambda r, d: r.ids != d.ids and len(r) > 8)
     assert len(reference) == 9
@@ -115,13 +116,13 @@ def test_a_failing_list_shrinks_to_one_pair(study: Study) -> None:
 
 
 def test_donors_may_have_to_share_the_layout(study: Study) -> None:
-    supply = Supply(study)
-    donors = supply.donors("earlier", same_layout=True)
+    source = PromptSource(study)
+    donors = source.group_donors("earlier", same_layout=True)
     rng = np.random.default_rng(0)
     for prompt in study.prompts(50):
-        other = donors.draw(rng, prompt, equal=False)
+        other = donors.draw_donor(rng, prompt, equal=False)
         assert other is not None
-        assert layout(other) == layout(prompt)
+        assert layout_key(other) == layout_key(prompt)
         assert other.token["A1"] != prompt.token["A1"]
 
 
@@ -157,4 +158,4 @@ def test_hypothesis_prints_prompts_as_their_text_and_roles(study: Study) -> None
     """And lists of cases in a few lines, where all fields of all of them would be a book."""
     prompt = study.prompts(1)[0]
     assert pretty(prompt) == repr(prompt)
-    assert pretty([Case(prompt, prompt)]) == f"[{prompt.text!r} and {prompt.text!r}]"
+    assert pretty([PropertyCase(prompt, prompt)]) == f"[{prompt.text!r} and {prompt.text!r}]"

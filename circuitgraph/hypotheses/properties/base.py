@@ -1,7 +1,6 @@
-"""What a property asks of a prompt, as an object: the cases that it draws, and what it finds on
-them.
+"""A property as an object: the cases that it draws from prompts, and its result on each case.
 
-Each property of the library is a class with a decorator; its docstring's first line says what it
+Each property of the library is a class with a decorator; the summary of its docstring says what it
 asserts.
 """
 
@@ -13,24 +12,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from circuitgraph.choices import Choices
 from circuitgraph.errors import CircuitGraphError, HypothesisError, list_problems, unknown_name
 from circuitgraph.hypotheses.diagnostics import Verdict, format_error, format_location, locate_error
 from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.prompt import Prompt
+from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.relabel import Relabelling
-from circuitgraph.hypotheses.properties.subject import Subject
 from circuitgraph.registry import Registry
+
+N_CASES = 32  # cases of one example of a hunt, at most
+CLASS_OF_ONE = "class of one"  # note of a case whose prompt is its own donor
 
 
 @dataclass(frozen=True, repr=False)
-class Case:
+class PropertyCase:
     """A prompt, with whatever else a property draws for it.
 
     Attributes:
         edges: numbers of edges of the graph.
-        shown: those edges in words.
+        edges_text: those edges in words.
         notes: what is counted over all cases, such as "class of one".
     """
 
@@ -38,7 +39,7 @@ class Case:
     donor: Prompt | None = None
     relabel: Relabelling | None = None
     edges: tuple[int, ...] = ()
-    shown: str = ""
+    edges_text: str = ""
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -54,21 +55,21 @@ class Case:
             "prompt": repr(self.prompt),
             "donor": self.donor and repr(self.donor),
             "relabel": self.relabel,
+            "edges": self.edges_text or None,
         }
-        parts["edges"] = self.shown or None
         return "\n".join(
-            f"{name + ':':8} {what}" for name, what in parts.items() if what is not None
+            f"{name + ':':8} {part}" for name, part in parts.items() if part is not None
         )
 
 
 @dataclass(frozen=True)
-class Finding:
+class CaseResult:
     """What a property says of one case.
 
     Attributes:
-        failure: what was expected and what the model said; empty if it obeys.
+        failure: what was expected and what the model said; empty if the case obeys the property.
         drop: how far the case is from obeying, or what it cost; the hunt climbs on it.
-        vacuous: why it says nothing of this case.
+        vacuous: why the property says nothing of this case.
         error: whether the failure is an error in the user's code.
     """
 
@@ -78,7 +79,7 @@ class Finding:
     error: bool = False
 
 
-class Check(ABC):
+class PropertyCheck(ABC):
     """A property of one hypothesis.
 
     Attributes:
@@ -89,44 +90,46 @@ class Check(ABC):
     n_about = 0
     n_bytes = 0
 
-    def __init__(self, subject: Subject, of: tuple[str, ...]) -> None:
-        self.subject, self.of = subject, of
+    def __init__(self, context: PropertyContext, of: tuple[str, ...]) -> None:
+        self.context, self.of = context, of
 
-    def draw(self, rng: np.random.Generator, prompt: Prompt) -> Case:
+    def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
         """The case of a prompt."""
         del rng
-        return Case(prompt)
+        return PropertyCase(prompt)
 
     @abstractmethod
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
-        """What it says of each case, at most 32 at once."""
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
+        """What the property says of each case, of at most `N_CASES` at once."""
 
 
-class Existence(Check):
+class ExistenceCheck(PropertyCheck):
     """A property of all prompts together."""
 
     @abstractmethod
-    def verdict(self) -> Verdict:
+    def reach_verdict(self) -> Verdict:
         """Whether it holds."""
 
-    def findings(self, cases: Sequence[Case]) -> list[Finding]:
+    def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
         """Nothing: it is no property of one prompt."""
-        return [Finding(vacuous="not about one prompt") for _ in cases]
+        return [CaseResult(vacuous="not about one prompt") for _ in cases]
 
 
-library: Registry[type[Check]] = Registry("property", "circuitgraph.hypotheses.properties")
-OWN = ("holds", "never")  # those that a user's function is
+library: Registry[type[PropertyCheck]] = Registry("property", "circuitgraph.hypotheses.properties")
+USER_KINDS = ("holds", "never")  # properties that are a user's function
 
 
-def described(name: str) -> tuple[str, dict[str, Any]]:
-    """What a property of the library asserts in one line, and its settings with their defaults."""
+def describe_property(name: str) -> tuple[str, dict[str, Any]]:
+    """What a property of the library asserts, and its settings with their defaults."""
     kind = library[name]
-    return (inspect.getdoc(kind) or "").partition("\n")[0], {
-        p.name: None if p.default is p.empty else p.default for p in settings_of(kind)
+    # The summary may be wrapped: all lines of the docstring's first paragraph are one sentence.
+    summary = " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split("\n"))
+    return summary, {
+        p.name: None if p.default is p.empty else p.default for p in list_settings(kind)
     }
 
 
-def check_of(subject: Subject, property: Property) -> Check:
+def make_check(context: PropertyContext, property: Property) -> PropertyCheck:
     """The check that a hypothesis declares by name.
 
     Raises:
@@ -135,18 +138,17 @@ def check_of(subject: Subject, property: Property) -> Check:
             once.
     """
     kind = library[property.kind]
-    allowed = {p.name: p for p in settings_of(kind)}
+    allowed = {p.name: p for p in list_settings(kind)}
     problems = [
         str(unknown_name("setting", name, allowed))
         for name in property.settings
         if name not in allowed
     ]
-    lacking = [
-        name
+    problems += [
+        f"it needs {name}="
         for name, p in allowed.items()
         if p.default is p.empty and name not in property.settings
     ]
-    problems += [f"it needs {name}=" for name in lacking]
     if len(property.of) != kind.n_about:
         wanted = "of= one variable" if kind.n_about else "nothing in of="
         problems.append(f"it takes {wanted}, not {', '.join(property.of) or 'none'}")
@@ -157,33 +159,35 @@ def check_of(subject: Subject, property: Property) -> Check:
             )
         )
     for name in property.of:
-        subject.variable(name)
-    return kind(subject, property.of, **property.settings)
+        context.find_variable(name)
+    return kind(context, property.of, **property.settings)
 
 
-def findings(check: Check, property: Property, cases: Sequence[Case]) -> list[Finding]:
-    """What a check finds. An error in the user's own functions is a finding as well."""
+def run_check(
+    check: PropertyCheck, property: Property, cases: Sequence[PropertyCase]
+) -> list[CaseResult]:
+    """The results of a check. An error in the user's own functions is a result as well."""
     try:
-        return check.findings(cases)
+        return check.check_cases(cases)
     except CircuitGraphError:
         raise
     except Exception as error:
         where = locate_error(error, property.location.file)
         if where is None:
             raise
-        if len(cases) > 1:
-            return [finding for case in cases for finding in findings(check, property, [case])]
-        return [Finding(f"{format_location(where)}: {format_error(error)}", error=True)]
+        if len(cases) > 1:  # one by one, to learn which case it is
+            return [result for case in cases for result in run_check(check, property, [case])]
+        return [CaseResult(f"{format_location(where)}: {format_error(error)}", error=True)]
 
 
-def settings_of(kind: type[Check]) -> list[inspect.Parameter]:
+def list_settings(kind: type[PropertyCheck]) -> list[inspect.Parameter]:
     """The settings of a property, as parameters with their defaults."""
     parameters = inspect.signature(kind.__init__).parameters.values()
     return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
-def number(name: str, value: Any) -> float:
-    """A setting that must be a number of 0 or more."""
+def check_number(name: str, value: Any) -> float:
+    """The value of a setting that must be a number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise HypothesisError(f"{name} is {value!r}, but must be a number of 0 or more.")
     return float(value)

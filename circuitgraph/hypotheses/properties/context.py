@@ -1,6 +1,4 @@
-"""What property tests need of a study: its prompts, what runs the model on them, and pools of a few
-of them.
-"""
+"""What property tests need of a study: its prompts, and what runs the model on them."""
 
 from __future__ import annotations
 
@@ -17,35 +15,33 @@ from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.language import Variable
 from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.properties.running import ROWS, Runner
-from circuitgraph.hypotheses.properties.supply import Supply
+from circuitgraph.hypotheses.properties.prompt_source import PromptSource
+from circuitgraph.hypotheses.properties.running import ROWS, ModelRunner
 from circuitgraph.hypotheses.properties.tokens import Shape, assemble
 from circuitgraph.hypotheses.study import Study
 
-_KEPT = "_subject_of_properties"
+_ATTRIBUTE = "_property_context"  # of the study, where its context is kept
 
 
-class Subject:
+class PropertyContext:
     """A study under property tests.
 
     Attributes:
-        supply: of prompts. runner: of the model.
+        source: of prompts. runner: of the model.
     """
 
     def __init__(self, study: Study) -> None:
-        self.study, self.supply = study, Supply(study)
-        self.runner = Runner(self.supply)
+        self.study, self.source = study, PromptSource(study)
+        self.runner = ModelRunner(self.source)
         self._shape: Shape | None = None
 
     @classmethod
-    def of(cls, study: Study) -> Subject:
-        """The study's own, made once and kept with it: its pool of prompts takes longer to draw
-        than a test.
-        """
-        kept = vars(study)
-        if _KEPT not in kept:
-            kept[_KEPT] = cls(study)
-        return kept[_KEPT]
+    def of_study(cls, study: Study) -> PropertyContext:
+        """The study's context, made once: its pool of prompts takes longer to draw than a test."""
+        attributes = vars(study)
+        if _ATTRIBUTE not in attributes:
+            attributes[_ATTRIBUTE] = cls(study)
+        return attributes[_ATTRIBUTE]
 
     @property
     def program(self) -> Program:
@@ -57,22 +53,22 @@ class Subject:
         """The name of the hypothesis's metric, or its task's."""
         return self.runner.metric.name
 
-    def variable(self, name: str) -> Variable:
+    def find_variable(self, name: str) -> Variable:
         """The variable of that name; raises `UnknownNameError`."""
         if name not in self.program.variables:
             raise unknown_name("variable", name, self.program.variables)
         return self.program.variables[name]
 
-    def pool(self, prompts: Sequence[Prompt]) -> Pool:
+    def make_pool(self, prompts: Sequence[Prompt]) -> Pool:
         """Up to 2 x `ROWS` prompts, ready to be patched; always of one shape."""
         largest = Shape.of(prompts)
-        self._shape = (self._shape or self.supply.shape).union(largest)
+        self._shape = (self._shape or self.source.shape).union(largest)
         places = np.array(
             [[p.position[role] for role in self.study.roles] for p in prompts], np.int32
         )
         return Pool(
             self.study.model,
-            assemble(prompts, self.supply.tokens, self._shape),
+            assemble(prompts, self.source.tokens, self._shape),
             places.reshape(len(prompts), -1),
             self.study.roles,
             rows=2 * ROWS,
@@ -86,17 +82,16 @@ class Subject:
         return self.study.tree()
 
     @cached_property
-    def claimed(self) -> tuple[str, ...]:
+    def claimed_edges(self) -> tuple[str, ...]:
         """The edges of the graph that the claims go along."""
-        found = {}
+        edges = {}
         for node in self.tree.walk():
             for child in node.children:
-                found[_edge(self.study.graph, child, node)] = None
-        return tuple(found)
+                edges[_name_edge(self.study.graph, child, node)] = None
+        return tuple(edges)
 
 
-def _edge(graph: Graph, writer: TreeNode, reader: TreeNode) -> str:
-    read = graph.reader_of(reader.site.node, writer.feeds)
-    return graph.edges[
-        graph.edge_index(edge_name(graph.writer_of(writer.site.node).name, read.name))
-    ]
+def _name_edge(graph: Graph, child: TreeNode, parent: TreeNode) -> str:
+    writer = graph.writer_of(child.site.node)
+    reader = graph.reader_of(parent.site.node, child.feeds)
+    return graph.edges[graph.edge_index(edge_name(writer.name, reader.name))]
