@@ -23,7 +23,7 @@ _MOST_ANSWERS = 6  # answers of the model beside a failure
 
 
 class UserFunctionCheck(PropertyCheck):
-    """A property as a user's function of ``p``, ``donor``, ``run`` and ``relabel``, or some of them."""
+    """A property as a user's function of some of ``p``, ``donor``, ``run`` and ``relabel``."""
 
     n_bytes = 16
 

@@ -73,8 +73,8 @@ class PromptSource:
         if not prompts:
             raise HypothesisError(
                 f"None of {_DRAWS} prompts of task {self.study.task.name!r} passes the "
-                f"hypothesis's `where` and has the roles {', '.join(self.study.roles)}: use a task setting that "
-                "draws them, or a wider condition."
+                f"hypothesis's `where` and has the roles {', '.join(self.study.roles)}: use a "
+                "task setting that draws them, or a wider condition."
             )
         return tuple(sorted(prompts.values(), key=lambda prompt: (len(prompt), prompt.ids)))
 
