@@ -92,7 +92,7 @@ def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     return TokenizerRecord(
         n_tokens=len(tokenizer),
         bos=tokenizer.bos,
-        default_adds=tokenizer.default_adds(),
+        default_adds=tokenizer.list_default_additions(),
         example=example,
         example_tokens=tokenizer.tokens(tokenizer.encode(example)),
     )

@@ -1,9 +1,8 @@
 """From a checkpoint's tensors to the transformer, by the names that a family gives them.
 
 Each parameter is one array with all layers in it, filled tensor by tensor, so that memory holds the
-model once and
-one tensor more. All that is missing, superfluous or of a wrong shape is found from the files'
-headers first.
+model once and one tensor more. Every tensor that is missing, superfluous or of a wrong shape is
+reported from the files' headers, before any tensor is read.
 """
 
 from __future__ import annotations
@@ -19,25 +18,23 @@ import jax
 import jax.numpy as jnp
 
 from circuitgraph.errors import ArgumentError, ModelError, list_problems, unknown_name
-from circuitgraph.models.attention import Attention
+from circuitgraph.models.build import build_transformer
 from circuitgraph.models.checkpoint import Checkpoint
-from circuitgraph.models.mlp import MLP
-from circuitgraph.models.norms import Norm
 from circuitgraph.models.parameters import (
     Parameter,
     Rows,
     Shape,
-    converted,
-    parameters,
+    convert_tensor,
+    list_parameters,
     stored_shape,
 )
-from circuitgraph.models.spec import NormSpec, Spec
-from circuitgraph.models.transformer import Block, Transformer
+from circuitgraph.models.spec import Spec
+from circuitgraph.models.transformer import Transformer
 
 if TYPE_CHECKING:
     from circuitgraph.models.families import Family
 
-_THREADS = 2  # more only wait for the same memory
+_THREADS = 2  # more threads only wait for the same memory
 DTYPES = ("float32", "bfloat16", "float16", "float64")  # to run in, and of tensors in files
 
 
@@ -54,12 +51,18 @@ def check_dtype(dtype: str) -> None:
 
 @dataclass(frozen=True)
 class _Slot:
-    """One tensor of the files and the place of its content in one parameter."""
+    """One tensor of the files, and the part of one parameter that it fills.
+
+    Attributes:
+        index: of that part: layer, expert or head, as far as the parameter has such axes.
+        shape: of the tensor in the file.
+        rows: indices of the tensor's rows that count, None for all.
+    """
 
     tensor: str
-    place: tuple[int, ...]
+    index: tuple[int, ...]
     shape: Shape
-    rows: Any  # indices of the rows that count, None for all
+    rows: Any
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class _Source:
     prefix: str
 
     @classmethod
-    def of(cls, family: Family, checkpoint: Checkpoint) -> _Source:
-        """Names without their prefixes."""
+    def from_checkpoint(cls, family: Family, checkpoint: Checkpoint) -> _Source:
+        """Find the prefix of each tensor's name."""
         prefixes = {
             name: next((p for p in family.prefixes if name.startswith(p)), "")
             for name in checkpoint.shapes
@@ -87,196 +90,158 @@ class _Source:
         stored = {name.removeprefix(prefix): name for name, prefix in prefixes.items()}
         return cls(family, checkpoint, stored, next(filter(None, prefixes.values()), ""))
 
-    def slots(self, parameter: Parameter, spec: Spec) -> Iterator[_Slot]:
+    def list_slots(self, parameter: Parameter, spec: Spec) -> Iterator[_Slot]:
         """The tensors that one parameter is made of."""
         name = self.family.stored_as(parameter.key)
         rows, shape = None, stored_shape(parameter, self.family.layout)
         if isinstance(name, Rows):
             rows, n_rows = name.index(spec)
-            shape = (
-                (*shape[:-1], n_rows) if self.family.layout == "conv1d" else (n_rows, *shape[1:])
-            )
+            is_conv1d = self.family.layout == "conv1d"
+            shape = (*shape[:-1], n_rows) if is_conv1d else (n_rows, *shape[1:])
             name = name.name
-        by_head = "{h}" in name
-        lead = (*parameter.leading, parameter.shape[0]) if by_head else parameter.leading
-        for place in product(*(range(n) for n in lead)):
-            layer, last = place[0] if place else 0, place[-1] if place else 0
-            yield _Slot(
-                name.format(i=layer, h=last, e=last), place, shape[1:] if by_head else shape, rows
-            )
+        by_head = "{h}" in name  # one tensor per head: the first axis of its shape is the head
+        leading = (*parameter.leading, parameter.shape[0]) if by_head else parameter.leading
+        for index in product(*(range(n) for n in leading)):
+            layer, last = (index[0], index[-1]) if index else (0, 0)
+            tensor = name.format(i=layer, h=last, e=last)
+            yield _Slot(tensor, index, shape[1:] if by_head else shape, rows)
 
-    def read(self, slot: _Slot, parameter: Parameter) -> Any:
-        """One tensor as torch has it, in our shape; a view where that can be."""
+    def read_slot(self, slot: _Slot, parameter: Parameter) -> Any:
+        """One tensor as torch has it, in our shape; a view of the file's tensor where possible."""
         import torch
 
-        raw, layout = self.checkpoint.read(self.stored[slot.tensor]), self.family.layout
+        stored = self.checkpoint.read_tensor(self.stored[slot.tensor])
+        layout = self.family.layout
         if slot.rows is not None:
-            raw = raw.index_select(-1 if layout == "conv1d" else 0, torch.from_numpy(slot.rows))
-        by_head = len(slot.place) > len(parameter.leading)
-        return raw if by_head else converted(raw, parameter, layout)
+            axis = -1 if layout == "conv1d" else 0  # conv1d stores [in, out], linear [out, in]
+            stored = stored.index_select(axis, torch.from_numpy(slot.rows))
+        by_head = len(slot.index) > len(parameter.leading)
+        return stored if by_head else convert_tensor(stored, parameter, layout)
 
     @property
-    def head(self) -> str:
+    def unembedding_name(self) -> str:
         """The tensor of the unembedding, which has no prefix."""
         return str(self.family.stored_as("unembedding.weight"))
 
-    def really_tied(self, spec: Spec) -> Spec:
-        """As transformers: where the configuration ties but the files hold two different tables,
-        both are used.
+    def untie_if_stored(self, spec: Spec) -> Spec:
+        """The spec without tying, where the files hold two different tables.
+
+        transformers then uses both tables, whatever the configuration says.
         """
-        names = [str(self.family.stored_as("embedding.weight")), self.head]
+        names = [str(self.family.stored_as("embedding.weight")), self.unembedding_name]
         if not spec.tied or any(name not in self.stored for name in names):
             return spec
-        embedding, head = (self.stored[name] for name in names)
-        if self.checkpoint.shapes[embedding] != self.checkpoint.shapes[head]:
+        embedding, unembedding = (self.stored[name] for name in names)
+        if self.checkpoint.shapes[embedding] != self.checkpoint.shapes[unembedding]:
             return replace(spec, tied=False)
-        same = bool((self.checkpoint.read(embedding) == self.checkpoint.read(head)).all())
-        return replace(spec, tied=same)
+        tables = [self.checkpoint.read_tensor(name) for name in (embedding, unembedding)]
+        return replace(spec, tied=bool((tables[0] == tables[1]).all()))
 
-    def problems(self, plan: Mapping[Parameter, list[_Slot]], spec: Spec) -> list[str]:
-        """What is missing, of another shape than the configuration asks for, not in floating point,
-        or left over.
-        """
-        found, used = [], set()
-        for slot in (slot for slots in plan.values() for slot in slots):
-            if slot.tensor in used:
-                continue
-            used.add(slot.tensor)
-            if slot.tensor not in self.stored:
-                outside = slot.tensor.startswith(self.head.removesuffix("weight"))
-                found.append(f"missing: {'' if outside else self.prefix}{slot.tensor}")
-            elif (shape := self.checkpoint.shapes[self.stored[slot.tensor]]) != slot.shape:
-                name = self.stored[slot.tensor]
-                found.append(
-                    f"wrong shape: {name} has {list(shape)}, but config.json asks for "
-                    f"{list(slot.shape)}"
-                )
-            elif (
-                kept := self.checkpoint.dtypes[self.stored[slot.tensor]]
-            ) not in DTYPES:  # rounded, scaled elsewhere
-                name = self.stored[slot.tensor]
-                found.append(
-                    f"wrong dtype: {name} is {kept}, but must be one of {', '.join(DTYPES)}"
-                )
+    def find_problems(self, slots: list[_Slot], spec: Spec) -> list[str]:
+        """Tensors that are missing, left over, or of another shape or type than they must be."""
+        problems: dict[str, str | None] = {}  # by tensor: several slots may read one tensor
+        for slot in slots:
+            if slot.tensor not in problems:
+                problems[slot.tensor] = self._find_problem(slot)
         if spec.tied:
-            used.add(self.head)
-        left = [
+            problems.setdefault(self.unembedding_name)
+        unexpected = sorted(
             name
             for name in self.stored
-            if name not in used and not re.search(self.family.buffers, name)
+            if name not in problems and not re.search(self.family.buffers, name)
+        )
+        return sorted(filter(None, problems.values())) + [
+            f"unexpected: {self.stored[name]}" for name in unexpected
         ]
-        return sorted(found) + [f"unexpected: {self.stored[name]}" for name in sorted(left)]
+
+    def _find_problem(self, slot: _Slot) -> str | None:
+        if slot.tensor not in self.stored:
+            is_outside = slot.tensor.startswith(self.unembedding_name.removesuffix("weight"))
+            return f"missing: {'' if is_outside else self.prefix}{slot.tensor}"
+        name = self.stored[slot.tensor]
+        shape, dtype = self.checkpoint.shapes[name], self.checkpoint.dtypes[name]
+        if shape != slot.shape:
+            return (
+                f"wrong shape: {name} has {list(shape)}, but config.json asks for "
+                f"{list(slot.shape)}"
+            )
+        if dtype not in DTYPES:  # rounded numbers, whose scale is in another tensor
+            return f"wrong dtype: {name} is {dtype}, but must be one of {', '.join(DTYPES)}"
+        return None
 
 
-def assemble(spec: Spec, family: Family, checkpoint: Checkpoint, dtype: str) -> Transformer:
+def assemble_transformer(
+    spec: Spec, family: Family, checkpoint: Checkpoint, dtype: str
+) -> Transformer:
     """The transformer with the checkpoint's weights in it.
 
     Raises:
         ModelError: tensors are missing, left over, of a wrong shape or not finite; all are listed.
     """
-    source = _Source.of(family, checkpoint)
-    spec = source.really_tied(spec)
-    plan = {parameter: list(source.slots(parameter, spec)) for parameter in parameters(spec)}
-    _refuse(checkpoint, source.problems(plan, spec))
+    source = _Source.from_checkpoint(family, checkpoint)
+    spec = source.untie_if_stored(spec)
+    slots_of = {
+        parameter: list(source.list_slots(parameter, spec)) for parameter in list_parameters(spec)
+    }
+    all_slots = [slot for slots in slots_of.values() for slot in slots]
+    _refuse_problems(checkpoint, source.find_problems(all_slots, spec))
     arrays: dict[str, jax.Array] = {}
     shared: dict[tuple[str, ...], jax.Array] = {}  # one norm may serve two sublayers
-    problems, silent = [], True
-    for parameter, slots in plan.items():
+    problems, mlps_are_zero = [], True
+    for parameter, slots in slots_of.items():
         sources = (parameter.key.split(".")[-2], *(slot.tensor for slot in slots))
         if sources not in shared:
-            buffer, bad = _filled(parameter, slots, source, dtype)
-            problems += [f"not finite: {source.stored[name]}" for name in bad]
-            silent = silent and not (
-                parameter.key.startswith("mlp.out") and any(part.any() for part in buffer)
-            )
+            buffer, not_finite = _fill_parameter(parameter, slots, source, dtype)
+            problems += [f"not finite: {source.stored[name]}" for name in not_finite]
+            if parameter.key.startswith("mlp.out"):  # tested layer by layer: the first one decides
+                mlps_are_zero = mlps_are_zero and not any(layer.any() for layer in buffer)
             shared[sources] = to_jax(buffer)
         arrays[parameter.key] = shared[sources]
-    _refuse(checkpoint, problems)
-    # Attention-only models are stored with MLPs of zeros, in families that always have MLPs: they
-    # could never write.
-    return build(replace(spec, d_mlp=None) if silent and spec.post_norm is None else spec, arrays)
+    _refuse_problems(checkpoint, problems)
+    return build_transformer(drop_silent_mlps(spec) if mlps_are_zero else spec, arrays)
 
 
-def _refuse(checkpoint: Checkpoint, problems: list[str]) -> None:
+def drop_silent_mlps(spec: Spec) -> Spec:
+    """The spec of the attention-only model, for a checkpoint whose MLPs all write zeros.
+
+    Attention-only models are stored with MLPs of zeros in families that always have MLPs. These
+    MLPs could never write, so a graph with them would have edges that no search can tell from
+    absent ones. Behind a post-norm the MLPs stay: its bias may write where the MLP does not.
+    """
+    return replace(spec, d_mlp=None) if spec.post_norm is None else spec
+
+
+def _refuse_problems(checkpoint: Checkpoint, problems: list[str]) -> None:
     if problems:
-        title = f"The weights of {checkpoint.name!r} are not what its config.json describes. Correct either:"
+        title = (
+            f"The weights of {checkpoint.name!r} are not what its config.json describes. "
+            "Correct either:"
+        )
         raise ModelError(list_problems(title, problems))
 
 
-def _filled(
+def _fill_parameter(
     parameter: Parameter, slots: list[_Slot], source: _Source, dtype: str
 ) -> tuple[Any, list[str]]:
-    """One parameter with all its layers, as torch has it, and the tensors in which a number is not
-    finite.
-    """
+    """One parameter with all its layers, as torch has it, and its tensors that are not finite."""
     import torch
 
     buffer = torch.empty((*parameter.leading, *parameter.shape), dtype=getattr(torch, dtype))
 
-    def fill(slot: _Slot) -> str | None:
-        target = buffer[slot.place]
-        target.copy_(source.read(slot, parameter))
-        extremes = torch.stack(
-            torch.aminmax(target)
-        )  # NaN if there is one; much faster than isfinite of all
+    def fill_slot(slot: _Slot) -> str | None:
+        target = buffer[slot.index]
+        target.copy_(source.read_slot(slot, parameter))
+        # NaN if a number is NaN; much faster than isfinite of all numbers.
+        extremes = torch.stack(torch.aminmax(target))
         return None if torch.isfinite(extremes).all() else slot.tensor
 
-    with ThreadPoolExecutor(_THREADS) as pool:  # torch copies without Python's lock
-        return buffer, [name for name in pool.map(fill, slots) if name]
+    with ThreadPoolExecutor(_THREADS) as threads:  # torch copies without Python's lock
+        return buffer, [name for name in threads.map(fill_slot, slots) if name]
 
 
 def to_jax(tensor: Any) -> jax.Array:
-    """A torch tensor on jax's device; on a CPU it is the same memory, which nobody else may change
-    from now on.
+    """A torch tensor on jax's device.
+
+    On a CPU the array is the tensor's memory, which nobody may change from now on.
     """
     return jnp.asarray(jax.device_put(jax.dlpack.from_dlpack(tensor), jax.devices()[0]))
-
-
-def build(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transformer:
-    """The transformer with these parameters; see `parameters` for their names."""
-
-    def norm(name: str, norm_spec: NormSpec | None) -> Norm | None:
-        if norm_spec is None:
-            return None
-        return Norm(arrays.get(f"{name}.weight"), arrays.get(f"{name}.bias"), norm_spec)
-
-    attention = Attention(
-        norm=norm("attention.norm", spec.norm),
-        w_q=arrays["attention.q.weight"],
-        w_k=arrays["attention.k.weight"],
-        w_v=arrays["attention.v.weight"],
-        b_q=arrays.get("attention.q.bias"),
-        b_k=arrays.get("attention.k.bias"),
-        b_v=arrays.get("attention.v.bias"),
-        q_norm=norm("attention.q_norm", spec.qk_norm),
-        k_norm=norm("attention.k_norm", spec.qk_norm),
-        w_o=arrays["attention.o.weight"],
-        b_o=arrays.get("attention.o.bias"),
-        post_norm=norm("attention.post_norm", spec.post_norm),
-        spec=spec,
-    )
-    mlp = None
-    if spec.d_mlp is not None:
-        mlp = MLP(
-            norm=norm("mlp.norm", spec.norm),
-            w_in=arrays["mlp.in.weight"],
-            b_in=arrays.get("mlp.in.bias"),
-            w_gate=arrays.get("mlp.gate.weight"),
-            b_gate=arrays.get("mlp.gate.bias"),
-            hidden_norm=norm("mlp.hidden_norm", spec.hidden_norm),
-            w_out=arrays["mlp.out.weight"],
-            b_out=arrays.get("mlp.out.bias"),
-            post_norm=norm("mlp.post_norm", spec.post_norm),
-            router=arrays.get("mlp.router.weight"),
-            spec=spec,
-        )
-    return Transformer(
-        embedding=arrays["embedding.weight"],
-        positional=arrays.get("positional.weight"),
-        embed_norm=norm("embed_norm", spec.embed_norm),
-        blocks=Block(attention, mlp),
-        final_norm=norm("final_norm", spec.final_norm),
-        unembedding=arrays.get("unembedding.weight"),
-        b_unembed=arrays.get("unembedding.bias"),
-        spec=spec,
-    )

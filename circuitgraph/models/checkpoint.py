@@ -1,6 +1,4 @@
-"""A checkpoint's tensors, read one at a time: safetensors or torch's .bin, in one file or in
-shards.
-"""
+"""A checkpoint's tensors, read one at a time: safetensors or torch's .bin, one file or shards."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-AGAIN = "Download or save the checkpoint again."
+SAVE_AGAIN = "Download or save the checkpoint again."
 
 
 @dataclass
@@ -35,17 +33,17 @@ class Checkpoint:
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     _files: dict[str, Path]
-    _opened: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    _torch_files: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
 
-    def read(self, tensor: str) -> Any:
+    def read_tensor(self, tensor: str) -> Any:
         """One tensor, as torch has it.
 
-        A safetensors file is opened anew each time: closing it unmaps what was read, so that pages
-        of the file do not pile up in memory beside what was made of them.
+        A safetensors file is opened anew each time. Closing the file unmaps the tensor's pages, so
+        that they do not pile up in memory beside the arrays made of them.
         """
         path = self._files[tensor]
         if path.suffix != ".safetensors":
-            return self._opened[path][tensor]
+            return self._torch_files[path][tensor]
         from safetensors import safe_open
 
         with safe_open(path, framework="pt") as file:
@@ -59,26 +57,29 @@ def open_checkpoint(name: str, files: Iterable[Path]) -> Checkpoint:
         ModelError: a file is truncated, is no such file at all, or would run code when read; names
             the file.
     """
-    found = Checkpoint(name, {}, {}, {})
+    checkpoint = Checkpoint(name, {}, {}, {})
     for path in files:
         if not path.is_file():
             raise ModelError(
-                f"The weights of {name!r} are incomplete: there is no file {path.name}. {AGAIN}"
+                f"The weights of {name!r} are incomplete: there is no file {path.name}. "
+                f"{SAVE_AGAIN}"
             )
-        tensors = (
-            _safetensors(name, path) if path.suffix == ".safetensors" else _torch_file(name, path)
-        )
-        if path.suffix != ".safetensors":
-            found._opened[path] = tensors
-        for tensor, header in tensors.items():
-            shape = header.get_shape() if hasattr(header, "get_shape") else header.shape
-            dtype = header.get_dtype() if hasattr(header, "get_dtype") else header.dtype
-            found.shapes[tensor], found.dtypes[tensor] = tuple(shape), _dtype_name(str(dtype))
-            found._files[tensor] = path
-    return found
+        if path.suffix == ".safetensors":
+            headers = _read_safetensors_headers(name, path)
+            shapes = {tensor: header.get_shape() for tensor, header in headers.items()}
+            dtypes = {tensor: header.get_dtype() for tensor, header in headers.items()}
+        else:
+            tensors = checkpoint._torch_files[path] = _read_torch_file(name, path)
+            shapes = {tensor: value.shape for tensor, value in tensors.items()}
+            dtypes = {tensor: value.dtype for tensor, value in tensors.items()}
+        for tensor, shape in shapes.items():
+            checkpoint.shapes[tensor] = tuple(shape)
+            checkpoint.dtypes[tensor] = dtype_name(dtypes[tensor])
+            checkpoint._files[tensor] = path
+    return checkpoint
 
 
-def _safetensors(name: str, path: Path) -> Mapping[str, Any]:
+def _read_safetensors_headers(name: str, path: Path) -> Mapping[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -87,12 +88,15 @@ def _safetensors(name: str, path: Path) -> Mapping[str, Any]:
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"The file {path.name} of {name!r} is truncated or is no safetensors file: "
-            f"{first_line(error)}. {AGAIN}"
+            f"{first_line(error)}. {SAVE_AGAIN}"
         ) from error
 
 
-def _torch_file(name: str, path: Path) -> Mapping[str, Any]:
-    """The state dict in a file that torch saved; read weights-only, so that nothing in it can run."""
+def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
+    """The state dict in a file that torch saved.
+
+    It is read weights-only, so that no code in the file can run.
+    """
     import torch
 
     try:
@@ -107,7 +111,7 @@ def _torch_file(name: str, path: Path) -> Mapping[str, Any]:
         ) from error
     except Exception as error:
         raise ModelError(
-            f"The file {path.name} of {name!r} cannot be read: {first_line(error)}. {AGAIN}"
+            f"The file {path.name} of {name!r} cannot be read: {first_line(error)}. {SAVE_AGAIN}"
         ) from error
     if not isinstance(content, Mapping):
         raise ModelError(
@@ -119,31 +123,32 @@ def _torch_file(name: str, path: Path) -> Mapping[str, Any]:
 _SAFE_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def _dtype_name(name: str) -> str:
-    return _SAFE_DTYPES.get(name, name.removeprefix("torch."))
+def dtype_name(dtype: Any) -> str:
+    """The name of a safetensors or torch dtype, as torch calls it."""
+    return _SAFE_DTYPES.get(str(dtype), str(dtype).removeprefix("torch."))
 
 
-def shards(name: str, index: Path) -> list[Path]:
+def list_shards(name: str, index: Path) -> list[Path]:
     """The files that an index names, all in its folder.
 
     Raises:
         ModelError: the index is not readable, or names a file outside its folder.
     """
     try:
-        listed = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        file_names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}."
         ) from error
-    if not listed:
+    if not file_names:
         raise ModelError(
-            f"The file {index.name} of {name!r} is no index of shards: it names none. {AGAIN}"
+            f"The file {index.name} of {name!r} is no index of shards: it names none. {SAVE_AGAIN}"
         )
-    if bad := [file for file in listed if not isinstance(file, str) or Path(file).name != file]:
+    if bad := [file for file in file_names if not isinstance(file, str) or Path(file).name != file]:
         problems = sorted({str(file) for file in bad})
         raise ModelError(
             list_problems(
                 f"The file {index.name} of {name!r} names files that are no shards:", problems
             )
         )
-    return [index.parent / file for file in sorted(set(listed))]
+    return [index.parent / file for file in sorted(set(file_names))]

@@ -1,18 +1,14 @@
-"""From a name to a running model: a local folder, a shipped model, or a name on the Hugging Face
-hub.
+"""From a name to a running model: a local folder, a shipped model, or a Hugging Face hub name.
 
 All three are ordinary Hugging Face checkpoints and take the same way: transformers reads the
-configuration, the
-family's file refuses or understands it and says where the tensors are, and they go to jax one by
-one.
+configuration, the family's file refuses it or understands it and says where the tensors are, and
+the tensors go to jax one by one.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,33 +16,34 @@ from typing import Any
 import jax
 
 from circuitgraph.errors import ModelError, first_line, unknown_name
-from circuitgraph.models.assemble import assemble, check_dtype
-from circuitgraph.models.checkpoint import AGAIN, WEIGHT_FILES, open_checkpoint, shards
+from circuitgraph.models.assemble import assemble_transformer, check_dtype
+from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.programs import PREFIX, constructed
-from circuitgraph.models.families import families
+from circuitgraph.models.families import Family, families
+from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.lens import (
+from circuitgraph.models.tokenizer import read_tokenizer
+from circuitgraph.models.transformer_lens_checkpoint import (
     FAMILY,
     SUFFIXES,
+    find_state_dict,
     is_state_dict,
     load_transformer_lens,
-    state_dict_in,
 )
-from circuitgraph.models.tokenizer import read_tokenizer
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_GIVE = "Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub name."
+_EXPECTED = (
+    "Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub "
+    "name."
+)
 
 
 def shipped_models() -> dict[str, Path]:
     """The trained models that come with circuitgraph, by name."""
     roots = [_PACKAGE / "_shipped" / "models", _PACKAGE.parent / "catalog" / "models"]
     root = next((root for root in roots if root.is_dir()), None)
-    return (
-        {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
-        if root
-        else {}
-    )
+    configs = sorted(root.glob("*/config.json")) if root else []
+    return {path.parent.name: path.parent for path in configs}
 
 
 def load_model(
@@ -75,64 +72,63 @@ def load_model(
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
             exactly. Nothing is guessed: a missing tensor or an unknown config field is named and
-                refused.
+            refused.
         UnknownNameError: no constructed model of that name.
     """
     name = str(name)
     check_dtype(dtype)
     if name.startswith(PREFIX):
-        return _in_dtype(constructed(name).model, dtype)
+        return _cast_model(constructed(name).model, dtype)
     if config is not None or is_state_dict(Path(name)):
         return load_transformer_lens(name, config, dtype=dtype)
-    where = _locate(name)
+    location = _locate_checkpoint(name)
     options: dict[str, Any] = {
-        "local_files_only": local_only or where != name,
+        "local_files_only": local_only or location != name,
         "revision": revision or "main",
     }
     with quiet_transformers():
-        file = _config_file(name, where, options)
-        _check_model_type(name, file)
-        commit = _commit(where, file)
-        if (
-            commit is not None
-        ):  # of which all files are, even if the hub's branch moves on meanwhile
+        config_file = _fetch_config_file(name, location, options)
+        _check_model_type(name, config_file)
+        commit = read_commit(location, config_file)
+        if commit is not None:  # all files are of one commit, even if the hub's branch moves on
             options["revision"] = commit
-        settings = _read_config(
-            name, where, options | {"trust_remote_code": trust_remote_code}
-        ).to_dict()
-        family = _family(name, settings["model_type"])
+        with_code = options | {"trust_remote_code": trust_remote_code}
+        settings = _read_config(name, location, with_code).to_dict()
+        family = _find_family(name, settings["model_type"])
         family.check(settings)
         family = family.configured(settings)
         spec = family.spec(settings)
-        checkpoint = open_checkpoint(name, _weight_files(name, where, options))
-        tokenizer = read_tokenizer(where, options | {"trust_remote_code": trust_remote_code})
+        checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
+        tokenizer = read_tokenizer(location, with_code)
     return LanguageModel(
         name=name,
         family=settings["model_type"],
-        location=where,
+        location=location,
         revision=commit,
-        transformer=assemble(spec, family, checkpoint, dtype),
+        transformer=assemble_transformer(spec, family, checkpoint, dtype),
         tokenizer=tokenizer,
     )
 
 
-def _in_dtype(model: LanguageModel, dtype: str) -> LanguageModel:
+def _cast_model(model: LanguageModel, dtype: str) -> LanguageModel:
     """The model with its weights rounded to that precision."""
     return replace(
         model, transformer=jax.tree.map(lambda weights: weights.astype(dtype), model.transformer)
     )
 
 
-def _locate(name: str) -> str:
+def _locate_checkpoint(name: str) -> str:
     """The folder of a local or shipped model, or ``name`` itself for the hub."""
     if not name.strip():
-        raise ModelError(f"The model's name is empty. {_GIVE}")
+        raise ModelError(f"The model's name is empty. {_EXPECTED}")
     shipped = shipped_models()
     try:
         path = Path(name).expanduser()
         exists, is_folder = path.exists(), path.is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, somebody's home that is not here
-        raise ModelError(f"{name!r} cannot be looked up: {first_line(error)}. {_GIVE}") from error
+        raise ModelError(
+            f"{name!r} cannot be looked up: {first_line(error)}. {_EXPECTED}"
+        ) from error
     has_config = is_folder and (path / "config.json").is_file()
     if name in shipped and not has_config:
         return str(shipped[name])
@@ -140,23 +136,23 @@ def _locate(name: str) -> str:
         if not has_config:
             raise ModelError(
                 f"The folder {name!r} has no config.json: it is not a Hugging Face "
-                f"checkpoint.{_instead(path)} {_GIVE}"
+                f"checkpoint.{_suggest_state_dict(path)} {_EXPECTED}"
             )
         if not any((path / file).is_file() for file in WEIGHT_FILES):
-            found = sorted(file.name for file in path.glob("*.gguf"))
-            quantised = (
-                f" {found[0]} is a GGUF file, which holds rounded weights and is not read."
-                if found
-                else ""
-            )
+            gguf_files = sorted(file.name for file in path.glob("*.gguf"))
+            gguf = ""
+            if gguf_files:
+                gguf = (
+                    f" {gguf_files[0]} is a GGUF file, which holds rounded weights and is not read."
+                )
             raise ModelError(
                 f"The folder {name!r} has no weights. Expected one of "
-                f"{', '.join(WEIGHT_FILES)}.{quantised}{_instead(path)}"
+                f"{', '.join(WEIGHT_FILES)}.{gguf}{_suggest_state_dict(path)}"
             )
         return str(path)
     if path.suffix == ".gguf":
         raise ModelError(
-            f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_GIVE}"
+            f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_EXPECTED}"
         )
     if exists:
         raise ModelError(
@@ -165,137 +161,68 @@ def _locate(name: str) -> str:
         )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"There is no {'file' if path.suffix in SUFFIXES else 'folder'} {name!r}. {_GIVE}"
+            f"There is no {'file' if path.suffix in SUFFIXES else 'folder'} {name!r}. {_EXPECTED}"
         )
     return name
 
 
-def _instead(folder: Path) -> str:
-    """What to give where a folder is no Hugging Face checkpoint but holds one of TransformerLens."""
-    found = state_dict_in(folder)
-    return (
-        f" To load the TransformerLens model in it, give its state dict: {str(found)!r}."
-        if found
-        else ""
-    )
+def _suggest_state_dict(folder: Path) -> str:
+    """A sentence for folders that hold a checkpoint of TransformerLens; empty for others."""
+    path = find_state_dict(folder)
+    if path is None:
+        return ""
+    return f" To load the TransformerLens model in it, give its state dict: {str(path)!r}."
 
 
-def _read_config(name: str, where: str, options: dict[str, Any]) -> Any:
+def _read_config(name: str, location: str, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(where, **options)
+        return AutoConfig.from_pretrained(location, **options)
     except Exception as error:
         raise ModelError(
             f"The config.json of {name!r} cannot be used: {first_line(error)}"
         ) from error
 
 
-def _config_file(name: str, where: str, options: dict[str, Any]) -> Path:
-    """config.json in the folder, or in the hub's cache once it has been fetched."""
+def _fetch_config_file(name: str, location: str, options: dict[str, Any]) -> Path:
+    """config.json in the folder or in the hub's cache; fetched from the hub if need be."""
     from transformers.utils.hub import cached_file
 
     try:
-        return Path(str(cached_file(where, "config.json", **options)))
+        return Path(str(cached_file(location, "config.json", **options)))
     except Exception as error:
-        asked = "" if options["revision"] == "main" else f" at revision {options['revision']!r}"
-        hint = f"It is no folder here, and the hub did not provide it{asked}: {first_line(error)}. {_GIVE}"
+        revision = "" if options["revision"] == "main" else f" at revision {options['revision']!r}"
+        hint = (
+            f"It is no folder here, and the hub did not provide it{revision}: "
+            f"{first_line(error)}. {_EXPECTED}"
+        )
         raise ModelError(str(unknown_name("model", name, shipped_models(), hint))) from error
 
 
 def _check_model_type(name: str, path: Path) -> None:
-    """Say which part of a config.json is wrong before transformers says something longer, or asks
-    to run its code.
+    """Raise `ModelError` where a config.json is broken or of no family.
+
+    transformers' own message would be longer, or would ask to run the checkpoint's code.
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {AGAIN}"
+            f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"
         ) from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        raise ModelError(
-            f"The config.json of {name!r} has no 'model_type'.{_instead(path.parent)} {AGAIN}"
-        )
-    _family(name, settings["model_type"])
+        hint = _suggest_state_dict(path.parent)
+        raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
+    _find_family(name, settings["model_type"])
 
 
-def _family(name: str, model_type: Any) -> Any:
-    supported = [
-        known for known in families.names() if known != FAMILY
-    ]  # whose checkpoints are files, not folders
+def _find_family(name: str, model_type: Any) -> Family:
+    # The checkpoints of TransformerLens are files, not folders.
+    supported = [known for known in families.names() if known != FAMILY]
     if not isinstance(model_type, str) or model_type not in supported:
-        known = ", ".join(supported)
         raise ModelError(
             f"{name!r} is of the architecture {model_type!r}, which is not supported. Supported: "
-            f"{known}."
+            f"{', '.join(supported)}."
         )
     return families[model_type]
-
-
-def _weight_files(name: str, where: str, options: dict[str, Any]) -> list[Path]:
-    """The files that hold the weights: one, or the shards that an index names; fetched from the hub
-    if need be.
-    """
-    from transformers.utils.hub import cached_file
-
-    for file in WEIGHT_FILES:
-        found = cached_file(where, file, _raise_exceptions_for_missing_entries=False, **options)
-        if found is None:
-            continue
-        if not file.endswith(".index.json"):
-            return [Path(found)]
-        listed = shards(name, Path(found))
-        if Path(where).is_dir():
-            return listed
-        return [_shard(name, where, path.name, options) for path in listed]
-    raise ModelError(f"{name!r} has no weights. Expected one of {', '.join(WEIGHT_FILES)}.")
-
-
-def _shard(name: str, where: str, file: str, options: dict[str, Any]) -> Path:
-    """One shard in the hub's cache, fetched if need be."""
-    from transformers.utils.hub import cached_file
-
-    try:
-        return Path(str(cached_file(where, file, **options)))
-    except Exception as error:
-        raise ModelError(
-            f"The weights of {name!r} are incomplete: the hub did not provide {file}: "
-            f"{first_line(error)}. {AGAIN}"
-        ) from error
-
-
-def _commit(where: str, file: Path) -> str | None:
-    """The hub's commit that a file in its cache is of; None for a folder."""
-    from transformers.utils.hub import extract_commit_hash
-
-    return None if Path(where).is_dir() else extract_commit_hash(str(file), None)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Our own checks replace transformers' warnings and bars for the time of loading."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-    from transformers.utils import logging
-
-    verbosity, bars, no_hub_bars = (
-        logging.get_verbosity(),
-        logging.is_progress_bar_enabled(),
-        are_progress_bars_disabled(),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()  # which disables the hub's too: downloads are long, so they keep theirs
-        (disable_progress_bars if no_hub_bars else enable_progress_bars)()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
-            (disable_progress_bars if no_hub_bars else enable_progress_bars)()

@@ -1,8 +1,7 @@
 """Every parameter of a spec's transformer, by our name, and how checkpoints store it.
 
 A family says under which name a checkpoint keeps each part; this file knows the rest: shapes,
-biases, and how one
-tensor holds several matrices.
+biases, and how one tensor holds several matrices.
 """
 
 from __future__ import annotations
@@ -34,37 +33,41 @@ class Rows:
 
 
 def block(name: str, part: int, sizes: Callable[[Spec], tuple[int, ...]]) -> Rows:
-    """Matrices one after the other, of these numbers of rows."""
+    """One of several matrices that lie one after the other; ``sizes`` are their numbers of rows."""
 
-    def index(spec: Spec) -> tuple[np.ndarray, int]:
+    def row_index(spec: Spec) -> tuple[np.ndarray, int]:
         ends = np.cumsum((0, *sizes(spec)))
         return np.arange(ends[part], ends[part + 1]), int(ends[-1])
 
-    return Rows(name, index)
+    return Rows(name, row_index)
 
 
 def qkv_blocks(name: str) -> dict[str, str | Rows]:
     """All queries, then all keys, then all values."""
 
-    def sizes(s: Spec) -> tuple[int, ...]:
+    def row_counts(s: Spec) -> tuple[int, ...]:
         return s.n_heads * s.d_head, s.n_kv_heads * s.d_head, s.n_kv_heads * s.d_head
 
-    return {f"attention.{letter}": block(name, part, sizes) for part, letter in enumerate("qkv")}
+    return {
+        f"attention.{letter}": block(name, part, row_counts) for part, letter in enumerate("qkv")
+    }
 
 
 def qkv_by_group(name: str) -> dict[str, str | Rows]:
     """For each key-value head the queries that read it, then its key, then its value."""
 
-    def rows(letter: str) -> Rows:
-        def index(s: Spec) -> tuple[np.ndarray, int]:
+    def rows_of(letter: str) -> Rows:
+        def row_index(s: Spec) -> tuple[np.ndarray, int]:
             per_group = s.n_heads // s.n_kv_heads
             pick = {"q": slice(per_group), "k": slice(-2, -1), "v": slice(-1, None)}[letter]
-            n = s.n_kv_heads * (per_group + 2) * s.d_head
-            return np.arange(n).reshape(s.n_kv_heads, per_group + 2, s.d_head)[:, pick].ravel(), n
+            n_rows = s.n_kv_heads * (per_group + 2) * s.d_head
+            # [group, queries + key + value, d_head]
+            rows = np.arange(n_rows).reshape(s.n_kv_heads, per_group + 2, s.d_head)
+            return rows[:, pick].ravel(), n_rows
 
-        return Rows(name, index)
+        return Rows(name, row_index)
 
-    return {f"attention.{letter}": rows(letter) for letter in "qkv"}
+    return {f"attention.{letter}": rows_of(letter) for letter in "qkv"}
 
 
 Names = Mapping[str, str | Rows]
@@ -73,9 +76,10 @@ Names = Mapping[str, str | Rows]
 ``{i}``, ``{h}`` and ``{e}`` stand for the layer, the head and the expert.
 """
 
-Layout = Literal["linear", "conv1d", "lens"]
-"""How matrices lie in the files: torch's Linear [out, in], Conv1D [in, out], or TransformerLens's
-by head.
+StorageLayout = Literal["linear", "conv1d", "transformer_lens"]
+"""How matrices lie in the files.
+
+torch's Linear is [out, in], Conv1D [in, out], and TransformerLens's are by head, [head, in, out].
 """
 
 
@@ -84,9 +88,9 @@ class Parameter:
     """One array of the transformer.
 
     Attributes:
+        leading: axes before those of one layer (one expert): layers, then experts.
         shape: of one layer (one expert).
-        leading: axes before that.
-        flat: stored as one axis.
+        flat: whether files store the shape as one axis.
     """
 
     key: str
@@ -95,33 +99,33 @@ class Parameter:
     flat: bool = False
 
 
-def parameters(spec: Spec) -> list[Parameter]:
+def list_parameters(spec: Spec) -> list[Parameter]:
     """Every parameter that a model of this spec has."""
     d, h, kv, e, m = spec.d_model, spec.n_heads, spec.n_kv_heads, spec.d_head, spec.d_mlp
-    found: list[Parameter] = []
+    parameters: list[Parameter] = []
 
-    def add(name: str, shape: Shape, bias: Shape | None = None, leading: Shape = ()) -> None:
-        found.append(Parameter(f"{name}.weight", leading, shape))
+    def add_part(name: str, shape: Shape, bias: Shape | None = None, leading: Shape = ()) -> None:
+        parameters.append(Parameter(f"{name}.weight", leading, shape))
         if bias is not None:
-            found.append(Parameter(f"{name}.bias", leading, bias))
+            parameters.append(Parameter(f"{name}.bias", leading, bias))
 
     def add_norm(
         name: str, norm: NormSpec | None, shape: Shape, leading: Shape = (), flat: bool = False
     ) -> None:
         parts = () if norm is None else (("weight", norm.weight), ("bias", norm.bias))
-        found.extend(
+        parameters.extend(
             Parameter(f"{name}.{part}", leading, shape, flat) for part, exists in parts if exists
         )
 
     layers = (spec.n_layers,)
-    add("embedding", (spec.d_vocab, d))
+    add_part("embedding", (spec.d_vocab, d))
     if spec.learned_positions:
-        add("positional", (spec.n_ctx, d))
+        add_part("positional", (spec.n_ctx, d))
     add_norm("embed_norm", spec.embed_norm, (d,))
     add_norm("attention.norm", spec.norm, (d,), layers)
     for name, heads in (("q", h), ("k", kv), ("v", kv)):
         bias = (heads, e) if spec.qkv_bias else None
-        add(f"attention.{name}", (heads, e, d), bias=bias, leading=layers)
+        add_part(f"attention.{name}", (heads, e, d), bias=bias, leading=layers)
         if name != "v":
             shape = (e,) if spec.qk_norm_over == "head" else (heads, e)
             add_norm(
@@ -131,62 +135,62 @@ def parameters(spec: Spec) -> list[Parameter]:
                 layers,
                 flat=spec.qk_norm_over == "width",
             )
-    add("attention.o", (h, d, e), bias=(d,) if spec.o_bias else None, leading=layers)
+    add_part("attention.o", (h, d, e), bias=(d,) if spec.o_bias else None, leading=layers)
     add_norm("attention.post_norm", spec.post_norm, (d,), layers)
     if m is not None:
         experts = (spec.experts.n_experts,) if spec.experts else ()
         add_norm("mlp.norm", spec.norm, (d,), layers)
         for name in ("in", "gate") if spec.gated else ("in",):
-            add(
+            add_part(
                 f"mlp.{name}",
                 (m, d),
                 bias=(m,) if spec.mlp_bias else None,
                 leading=layers + experts,
             )
         add_norm("mlp.hidden_norm", spec.hidden_norm, (m,), layers)
-        add("mlp.out", (d, m), bias=(d,) if spec.mlp_bias else None, leading=layers + experts)
+        add_part("mlp.out", (d, m), bias=(d,) if spec.mlp_bias else None, leading=layers + experts)
         add_norm("mlp.post_norm", spec.post_norm, (d,), layers)
         if spec.experts:
-            add("mlp.router", (spec.experts.n_experts, d), leading=layers)
+            add_part("mlp.router", (spec.experts.n_experts, d), leading=layers)
     add_norm("final_norm", spec.final_norm, (d,))
     if not spec.tied:
-        add("unembedding", (spec.d_vocab_out, d))
+        add_part("unembedding", (spec.d_vocab_out, d))
     if spec.unembed_bias:
-        found.append(Parameter("unembedding.bias", (), (spec.d_vocab_out,)))
-    return found
+        parameters.append(Parameter("unembedding.bias", (), (spec.d_vocab_out,)))
+    return parameters
 
 
-def stored_shape(parameter: Parameter, layout: Layout) -> Shape:
+def stored_shape(parameter: Parameter, layout: StorageLayout) -> Shape:
     """The shape that one layer's tensor of this parameter has in a file."""
     key, shape = parameter.key, parameter.shape
     if parameter.flat:
         return (math.prod(shape),)
-    if layout == "lens":
+    if layout == "transformer_lens":
         return (*shape[:-2], shape[-1], shape[-2]) if _is_matrix(parameter) else shape
     if key == "attention.o.weight":
         heads, d, d_head = shape
         shape = (d, heads * d_head)
     elif re.fullmatch(r"attention\.[qkv]\.(weight|bias)", key):
         shape = (shape[0] * shape[1], *shape[2:])
-    return (
-        shape[::-1] if layout == "conv1d" and _is_matrix(parameter) and parameter.leading else shape
-    )
+    if layout == "conv1d" and _is_matrix(parameter) and parameter.leading:
+        return shape[::-1]  # the unembedding, which has no layers, is [out, in] here too
+    return shape
 
 
-def converted(tensor: Any, parameter: Parameter, layout: Layout) -> Any:
-    """A stored tensor (of torch) as a view of our shape."""
-    if layout == "lens":
+def convert_tensor(tensor: Any, parameter: Parameter, layout: StorageLayout) -> Any:
+    """A stored tensor of torch as a view of our shape."""
+    if layout == "transformer_lens":
         return tensor.transpose(-1, -2) if _is_matrix(parameter) else tensor
     if layout == "conv1d" and _is_matrix(parameter) and parameter.leading:
         tensor = tensor.T
     if parameter.key == "attention.o.weight":
         heads, d, d_head = parameter.shape
-        return tensor.reshape(d, heads, d_head).transpose(0, 1)
+        return tensor.reshape(d, heads, d_head).transpose(0, 1)  # [head, d, d_head]
     return tensor.reshape(parameter.shape)
 
 
 def _is_matrix(parameter: Parameter) -> bool:
-    """Whether it multiplies vectors; tables and norms do not."""
+    """Whether the parameter multiplies vectors; tables and norms do not."""
     table = parameter.key in ("embedding.weight", "positional.weight")
     return (
         len(parameter.shape) >= 2

@@ -1,4 +1,4 @@
-"""The same checkpoint run by transformers: what ours is compared with."""
+"""The same checkpoint run by transformers: the model that ours is compared with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import families
+from circuitgraph.models.hub import quiet_transformers
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.loading import quiet_transformers
 
 
 class Reference(NamedTuple):
@@ -29,8 +29,7 @@ class Reference(NamedTuple):
 def run_reference(
     model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *, dtype: str | None = None
 ) -> Reference:
-    """Run transformers' eager model of the same checkpoint on full-length prompts with explicit
-    positions.
+    """Run transformers' model of the same checkpoint on full-length prompts, positions given.
 
     Args:
         dtype: precision; the model's own if None.
@@ -38,33 +37,26 @@ def run_reference(
     import torch
 
     with quiet_transformers():
-        theirs = load_reference(model, dtype or model.dtype)
+        reference = load_reference(model, dtype or model.dtype)
         streams: list[Any] = []
-        layers = _decoder_layers(theirs, model.spec.n_layers)
+        layers = _find_layers(reference, model.spec.n_layers)
         hooks = [
             layer.register_forward_pre_hook(_note_input(streams), with_kwargs=True)
             for layer in layers
         ]
-        hooks.append(
-            layers[-1].register_forward_hook(
-                lambda _module, _args, out: streams.append(_first(out))
-            )
-        )
+        hooks.append(layers[-1].register_forward_hook(_note_output(streams)))
         with torch.no_grad():
-            positions = torch.arange(tokens.shape[1]).expand(*tokens.shape)
-            given = {
+            arguments: dict[str, Any] = {
                 "input_ids": torch.tensor(np.asarray(tokens)).long(),
                 "use_cache": False,
                 "return_dict": True,
             }
-            if (
-                "position_ids" in signature(theirs.forward).parameters
-            ):  # BLOOM goes by the attention mask
-                given["position_ids"] = positions
-            logits = theirs(**given).logits
+            if "position_ids" in signature(reference.forward).parameters:  # BLOOM takes none
+                arguments["position_ids"] = torch.arange(tokens.shape[1]).expand(*tokens.shape)
+            logits = reference(**arguments).logits
         for hook in hooks:
             hook.remove()
-    return Reference(_numpy(logits), np.stack([_numpy(stream) for stream in streams]))
+    return Reference(_to_numpy(logits), np.stack([_to_numpy(stream) for stream in streams]))
 
 
 def load_reference(model: LanguageModel, dtype: str) -> Any:
@@ -83,40 +75,44 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
             f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, "
             "so there is nothing to compare with."
         )
-    where: dict[str, Any] = {
+    source: dict[str, Any] = {
         "pretrained_model_name_or_path": model.location,
         "revision": model.revision or "main",
         "local_files_only": True,
-        "trust_remote_code": False,  # the comparison is with transformers' code, whatever a checkpoint brings along
+        # The comparison is with transformers' code, whatever code a checkpoint brings along.
+        "trust_remote_code": False,
     }
-    config = AutoConfig.from_pretrained(**where)
+    config = AutoConfig.from_pretrained(**source)
     return AutoModelForCausalLM.from_pretrained(
-        **where,
+        **source,
         attn_implementation=families[model.family].configured(config.to_dict()).reference_attention,
         dtype=getattr(torch, dtype),
     ).eval()
 
 
-def _decoder_layers(theirs: Any, n_layers: int) -> Any:
+def _find_layers(reference: Any, n_layers: int) -> Any:
     """The list of layers: the first list of that many modules in the decoder."""
     from torch.nn import ModuleList
 
-    decoder = theirs.get_decoder()
+    decoder = reference.get_decoder()
     return next(m for m in decoder.modules() if isinstance(m, ModuleList) and len(m) == n_layers)
 
 
 def _note_input(streams: list[Any]) -> Any:
-    def note(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def note_input(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         streams.append(args[0] if args else kwargs["hidden_states"])
 
-    return note
+    return note_input
 
 
-def _first(out: Any) -> Any:
-    return out[0] if isinstance(out, tuple) else out
+def _note_output(streams: list[Any]) -> Any:
+    def note_output(_module: Any, _args: Any, output: Any) -> None:
+        streams.append(output[0] if isinstance(output, tuple) else output)
+
+    return note_output
 
 
-def _numpy(tensor: Any) -> np.ndarray:
+def _to_numpy(tensor: Any) -> np.ndarray:
     import torch
 
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32)).numpy(force=True)

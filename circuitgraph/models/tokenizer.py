@@ -19,8 +19,8 @@ class Tokenizer:
     Token ids are the interface: `encode` returns exactly the tokens of the text, no BOS, no EOS.
 
     Attributes:
-        unknown_id: what stands for text that has no token; None where every text has tokens.
-        special_ids: tokens that are not text.
+        unknown_id: the token of text that has no token; None where every text has tokens.
+        special_ids: the tokens that are not text.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -29,21 +29,19 @@ class Tokenizer:
         if self._backend:
             self._backend.no_truncation()  # the text is the prompt, all of it and nothing else
             self._backend.no_padding()
-        inner.model_max_length = (
-            sys.maxsize
-        )  # how long a prompt may be is for the model to say, not for a log
-        self.unknown_id: int | None = _unknown_id(inner)
-        marked = {i for i, token in inner.added_tokens_decoder.items() if token.special}
-        self.special_ids: frozenset[int] = frozenset(inner.all_special_ids) | marked
+        # The model says how long a prompt may be, not the tokenizer's log.
+        inner.model_max_length = sys.maxsize
+        self.unknown_id: int | None = _find_unknown_id(inner)
+        added_ids = {i for i, token in inner.added_tokens_decoder.items() if token.special}
+        self.special_ids: frozenset[int] = frozenset(inner.all_special_ids) | added_ids
 
     def __len__(self) -> int:
         return len(self._inner)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``."""
-        if (
-            self._backend
-        ):  # the same tokens without transformers' own work, which takes three times as long
+        # The same tokens without transformers' own work, which takes three times as long.
+        if self._backend:
             return self._backend.encode(text, add_special_tokens=False).ids
         return self._inner.encode(text, add_special_tokens=False)
 
@@ -63,11 +61,11 @@ class Tokenizer:
 
     @property
     def bos(self) -> str | None:
-        """The token that begins a text, by name; it is never added."""
+        """The name of the token that begins a text; `encode` never adds this token."""
         return self._inner.bos_token
 
-    def default_adds(self) -> list[str]:
-        """What the tokenizer itself would put around a text."""
+    def list_default_additions(self) -> list[str]:
+        """The tokens that the tokenizer itself would put around a text."""
         text = "a"
         plain, default = self.encode(text), self._inner.encode(text)
         return self.tokens([i for i in default if i not in plain])
@@ -78,7 +76,7 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides how text is split."""
+        """SHA-256 of everything that decides how the tokenizer splits text."""
         backend = getattr(self._inner, "backend_tokenizer", None)
         if backend is None:
             rules: Any = sorted(self._inner.get_vocab().items())
@@ -91,26 +89,25 @@ class Tokenizer:
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
-def _unknown_id(inner: Any) -> int | None:
-    """The splitting rules know best. Beyond them the special tokens are asked, but GPT-2's call its
-    end of text unknown as well, although no text ever becomes it but its own name.
+def _find_unknown_id(inner: Any) -> int | None:
+    """The token of text that has no token, by the splitting rules or else the special tokens.
+
+    GPT-2's special tokens call the end of text unknown as well, although no text becomes that token
+    but its own name; so an unknown token that is also BOS or EOS does not count.
     """
     rules = getattr(getattr(inner, "backend_tokenizer", None), "model", None)
     if token := getattr(rules, "unk_token", None):
         return inner.backend_tokenizer.token_to_id(token)
-    return (
-        None
-        if inner.unk_token_id in {inner.bos_token_id, inner.eos_token_id}
-        else inner.unk_token_id
-    )
+    if inner.unk_token_id in {inner.bos_token_id, inner.eos_token_id}:
+        return None
+    return inner.unk_token_id
 
 
-def read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
-    """The tokenizer of a folder or hub name; None if there is none. A tokenizer.json is taken as it
-    is.
+def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
+    """The tokenizer of a folder or hub name; None if there is none.
 
-    AutoTokenizer would keep its vocabulary only and split text the way the model's family usually
-    does.
+    A tokenizer.json is taken as it is. AutoTokenizer would keep its vocabulary only and split text
+    the way the model's family usually does.
 
     Raises:
         ModelError: there are files, but they cannot be read.
@@ -118,20 +115,18 @@ def read_tokenizer(where: str, options: dict[str, Any]) -> Tokenizer | None:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.utils.hub import cached_file
 
-    def has(file: str) -> bool:
-        return (
-            cached_file(where, file, _raise_exceptions_for_missing_entries=False, **options)
-            is not None
-        )
+    def has_file(file: str) -> bool:
+        path = cached_file(location, file, _raise_exceptions_for_missing_entries=False, **options)
+        return path is not None
 
     try:
-        if has("tokenizer.json"):
-            return Tokenizer(PreTrainedTokenizerFast.from_pretrained(where, **options))
-        if any(has(file) for file in _OLDER_FILES):
-            return Tokenizer(AutoTokenizer.from_pretrained(where, **options))
+        if has_file("tokenizer.json"):
+            return Tokenizer(PreTrainedTokenizerFast.from_pretrained(location, **options))
+        if any(has_file(file) for file in _OLDER_FILES):
+            return Tokenizer(AutoTokenizer.from_pretrained(location, **options))
     except Exception as error:
         raise ModelError(
-            f"The tokenizer of {where!r} cannot be read: {first_line(error)}. Save it again, or "
+            f"The tokenizer of {location!r} cannot be read: {first_line(error)}. Save it again, or "
             "remove its files: a model runs without one."
         ) from error
     return None

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import families
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.lens import load_transformer_lens
+from circuitgraph.models.transformer_lens_checkpoint import load_transformer_lens
 from tests.models.checkpoint_files import gate, run_ours
 
 # Written by tools/reference/hooked_transformer.py, which says how.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from circuitgraph.errors import ProgramError, list_problems
-from circuitgraph.models.assemble import build
+from circuitgraph.models.build import build_transformer
 from circuitgraph.models.constructed.blocks import Head, Unit, head, unembedding, units
 from circuitgraph.models.constructed.language import (
     NOTHING,
@@ -25,7 +25,7 @@ from circuitgraph.models.constructed.layout import Layout, lay_out
 from circuitgraph.models.constructed.values import domains
 from circuitgraph.models.constructed.vocabulary import Vocabulary, vocabulary
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.parameters import parameters
+from circuitgraph.models.parameters import list_parameters
 from circuitgraph.models.spec import Spec
 
 FAMILY = "constructed"
@@ -130,7 +130,9 @@ def compiled(
         raise ProgramError(list_problems("The program needs a larger transformer:", over))
     spec = _spec(Sizes(**{field: max(pair) for field, pair in each.items()}))
     weights = _weights(spec, layout, parts, words)
-    transformer = build(spec, {key: jnp.asarray(array) for key, array in weights.items()})
+    transformer = build_transformer(
+        spec, {key: jnp.asarray(array) for key, array in weights.items()}
+    )
     model = LanguageModel(name, FAMILY, name, None, transformer, words.tokenizer())
     return Constructed(model, layout, words)
 
@@ -160,7 +162,7 @@ def _spec(sizes: Sizes) -> Spec:
 
 def _weights(spec: Spec, layout: Layout, parts: _Parts, words: Vocabulary) -> dict[str, Any]:
     """All parameters, by our names."""
-    arrays = {p.key: np.zeros((*p.leading, *p.shape), np.float32) for p in parameters(spec)}
+    arrays = {p.key: np.zeros((*p.leading, *p.shape), np.float32) for p in list_parameters(spec)}
     arrays["embedding.weight"][0, 0] = 1.0  # the beginning
     for e in layout.program.expressions:
         for value, direction in zip(layout.domains[e].values, layout.directions[e], strict=False):

@@ -51,8 +51,8 @@ class Named:
 
     @property
     def description(self) -> str:
-        """First line of the docstring."""
-        return (self.make.__doc__ or "").partition("\n")[0]
+        """First paragraph of the docstring, on one line."""
+        return " ".join((self.make.__doc__ or "").partition("\n\n")[0].split())
 
 
 programs: dict[str, Named] = {}

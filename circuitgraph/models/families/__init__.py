@@ -1,10 +1,9 @@
-"""One file per Hugging Face family: it reads a configuration, refuses what it does not know, maps
-the weights.
+"""One file per Hugging Face family: what its configuration means and where its weights lie.
 
-A family is a class with the decorator ``@family("model_type")``: the fields of its configuration,
-what they mean as a
-`Spec`, and the names of its tensors. To add one, copy the file of a family like it; no list has to
-be edited.
+A family reads a configuration, refuses what it does not know and maps the weights. It is a class
+with the decorator ``@family("model_type")``: the fields of its configuration, what these fields
+mean as a `Spec`, and the names of its tensors. To add a family, copy the file of a family like it;
+no list has to be edited.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from circuitgraph.errors import ModelError, list_problems
-from circuitgraph.models.parameters import Layout, Names, Rows
+from circuitgraph.models.parameters import Names, Rows, StorageLayout
 from circuitgraph.models.spec import Activation, Spec
 from circuitgraph.registry import Registry
 
@@ -31,7 +30,7 @@ class Family(ABC):
         irrelevant: config fields that do not change the logits of a forward pass in evaluation
             mode.
         required: config fields that must have the given value, because nothing else is implemented.
-        names: where checkpoints keep each part; see `parameters` for our names.
+        names: where checkpoints keep each part; see `list_parameters` for our names.
         prefixes: what a tensor's name may begin with, before what `names` says.
         layout: how matrices lie in the files.
         reference_attention: transformers' implementation that ours is compared with.
@@ -43,18 +42,19 @@ class Family(ABC):
     required: Mapping[str, Any] = MappingProxyType({})
     names: Names
     prefixes: tuple[str, ...] = ("model.",)
-    layout: Layout = "linear"
+    layout: StorageLayout = "linear"
     reference_attention: str = "eager"
     buffers: str = r"rotary_emb\.inv_freq$"
 
     @abstractmethod
     def spec(self, config: Config) -> Spec:
-        """The spec of a model with this configuration. Raises `ModelError` on values it cannot
-        express.
+        """The spec of a model with this configuration.
+
+        Raises `ModelError` on values that a spec cannot express.
         """
 
     def configured(self, config: Config) -> Family:
-        """This family with what depends on the configuration, such as names."""
+        """This family, adapted where names or settings depend on the configuration."""
         del config
         return self
 
@@ -64,15 +64,14 @@ class Family(ABC):
             return self.names[key]
         site, part = key.rsplit(".", 1)
         source = self.names[site]
-        return (
-            replace(source, name=f"{source.name}.{part}")
-            if isinstance(source, Rows)
-            else f"{source}.{part}"
-        )
+        if isinstance(source, Rows):
+            return replace(source, name=f"{source.name}.{part}")
+        return f"{source}.{part}"
 
     def check(self, config: Config) -> None:
-        """Raise `ModelError` listing every config field that is neither handled, irrelevant nor as
-        required.
+        """Raise `ModelError` unless each config field is handled, irrelevant or as required.
+
+        The error lists every other field.
         """
         known = self.handled | self.irrelevant | COMMON_IRRELEVANT
         required = {**COMMON_REQUIRED, **self.required}
@@ -103,11 +102,11 @@ families: Registry[Family] = Registry("model family", __name__)
 def family(model_type: str) -> Callable[[type[Family]], type[Family]]:
     """Register a subclass of `Family` for checkpoints whose config says this ``model_type``."""
 
-    def decorate(cls: type[Family]) -> type[Family]:
+    def register(cls: type[Family]) -> type[Family]:
         families.add(model_type, cls())
         return cls
 
-    return decorate
+    return register
 
 
 # transformers' names of activations -> ours. gelu_fast and gelu_accurate are the tanh form.
@@ -137,7 +136,10 @@ def check_sizes(config: Config, *names: str) -> None:
 
 
 def activation_named(name: str) -> Activation:
-    """Our name of a transformers activation; raises `ModelError` for one that is not implemented."""
+    """Our name of a transformers activation.
+
+    Raises `ModelError` for an activation that is not implemented.
+    """
     if name not in _ACTIVATIONS:
         raise ModelError(
             f"Activation {name!r} is not implemented. Known: {', '.join(_ACTIVATIONS)}."

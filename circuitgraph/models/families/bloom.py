@@ -10,21 +10,21 @@ from circuitgraph.models.spec import Alibi, NormSpec, Spec
 
 
 def alibi_slopes(n_heads: int) -> tuple[float, ...]:
-    """Powers of one base for the largest power of two of heads, every other power of its root for
-    the rest.
+    """The slope of each head: powers of one base, then every other power of its root.
 
-    In torch's float32, so that the numbers are the same to the last bit.
+    The base serves as many heads as the largest power of two has, the root serves the rest. In
+    torch's float32, so that the numbers are the same to the last bit.
     """
     import torch
 
-    def powers(n: int, exponents: range) -> list[float]:
+    def powers_of_base(n: int, exponents: range) -> list[float]:
         base = torch.tensor(2.0 ** -(8.0 / n), dtype=torch.float32)
         return torch.pow(base, torch.tensor(exponents, dtype=torch.int32)).tolist()
 
-    whole = 2 ** (n_heads.bit_length() - 1)
+    n_whole = 2 ** (n_heads.bit_length() - 1)
     return (
-        *powers(whole, range(1, whole + 1)),
-        *powers(2 * whole, range(1, 2 * (n_heads - whole), 2)),
+        *powers_of_base(n_whole, range(1, n_whole + 1)),
+        *powers_of_base(2 * n_whole, range(1, 2 * (n_heads - n_whole), 2)),
     )
 
 
@@ -48,7 +48,7 @@ class Bloom(Family):
             "hidden_dropout",
             "pretraining_tp",  # nothing without slow_but_exact
             # in old checkpoints only, and never read
-            "attention_softmax_in_fp32",  # ours is, and theirs
+            "attention_softmax_in_fp32",  # the softmax is float32 whatever this says
             "bias_dropout_fusion",
             "masked_softmax_fusion",
             "n_inner",  # the hidden width is four times the model's
@@ -59,13 +59,13 @@ class Bloom(Family):
             "unk_token_id",
         }
     )
-    required = {  # noqa: RUF012
+    required = {
         # True makes the normed stream the residual: it is no sum of what the sublayers write.
         "apply_residual_connection_post_layernorm": False,
         "slow_but_exact": False,  # transformers leaves the output biases out then
     }
     prefixes = ("transformer.",)
-    names = {  # noqa: RUF012
+    names = {
         "embedding": "word_embeddings",
         "embed_norm": "word_embeddings_layernorm",
         "attention.norm": "h.{i}.input_layernorm",

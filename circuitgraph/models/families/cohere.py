@@ -1,6 +1,4 @@
-"""Command R: attention and MLP beside each other after one norm, neighbouring dimensions rotated,
-scaled logits.
-"""
+"""Command R: parallel attention and MLP after one norm, neighbours rotate, scaled logits."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ class Cohere(Family):
         | {"attention_bias", "hidden_act", "layer_norm_eps", "logit_scale", "use_qk_norm"}
     )
     irrelevant = frozenset({"attention_dropout", "model_max_length", "pretraining_tp"})
-    names = {  # noqa: RUF012
+    names = {
         **NAMES,
         "mlp.norm": "layers.{i}.input_layernorm",  # the attention's, too
         "attention.q_norm": "layers.{i}.self_attn.q_norm",

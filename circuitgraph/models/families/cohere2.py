@@ -1,5 +1,6 @@
-"""Command R7B and Command A: Command R with rotary positions and a window on most layers, neither
-on the others.
+"""Command R7B and Command A: Command R with layers of two kinds.
+
+Most layers have rotary positions and a window, the others have neither.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Cohere2(Family):
         }
     )
     # Never read either: transformers' model does what these values say.
-    required = {  # noqa: RUF012
+    required = {
         "order_of_interleaved_layers": "local_attn_first",
         "position_embedding_type": "rope_gptj",
         "rotary_pct": 1.0,
@@ -52,7 +53,7 @@ class Cohere2(Family):
         "use_parallel_block": True,
         "use_qk_norm": False,
     }
-    names = {**NAMES, "mlp.norm": "layers.{i}.input_layernorm"}  # noqa: RUF012 (the attention's, too)
+    names = {**NAMES, "mlp.norm": "layers.{i}.input_layernorm"}  # the attention's, too
 
     def spec(self, config: Config) -> Spec:
         size, windows = sizes(config), windows_by_type(config)

@@ -1,6 +1,4 @@
-"""What families built like Llama have in common: names of fields and tensors, sizes, rotation,
-windows.
-"""
+"""What families built like Llama share: field and tensor names, sizes, rotation, windows."""
 
 from __future__ import annotations
 
@@ -9,13 +7,16 @@ from typing import Any
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, check_sizes
-from circuitgraph.models.families.rope import rope_of
+from circuitgraph.models.families.rope import read_rope
 from circuitgraph.models.parameters import Rows
 
 # Config fields of a classifier that old checkpoints of the GPT families carry.
 SUMMARY = frozenset(
     {
-        *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
         "summary_use_proj",
     }
 )
@@ -23,14 +24,14 @@ SUMMARY = frozenset(
 # Config fields that most families of this kind have.
 SIZES = frozenset(
     {
-        *(
-            "hidden_size",
-            "intermediate_size",
-            "num_attention_heads",
-            "num_hidden_layers",
-            "num_key_value_heads",
-        ),
-        *("head_dim", "vocab_size", "tie_word_embeddings"),
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "num_key_value_heads",
+        "head_dim",
+        "vocab_size",
+        "tie_word_embeddings",
     }
 )
 
@@ -52,23 +53,19 @@ NAMES: dict[str, str | Rows] = {
 
 
 def sizes(config: Config) -> dict[str, Any]:
-    """The sizes that a `Spec` needs, from the names that most families give them. Raises
-    `ModelError`.
+    """The sizes that a `Spec` needs, from the names that most families give them.
+
+    Raises `ModelError` on sizes that do not fit each other.
     """
+    optional = ("intermediate_size", "num_key_value_heads", "head_dim")
     check_sizes(
         config,
-        *(
-            "hidden_size",
-            "num_attention_heads",
-            "num_hidden_layers",
-            "vocab_size",
-            "max_position_embeddings",
-        ),
-        *(
-            name
-            for name in ("intermediate_size", "num_key_value_heads", "head_dim")
-            if config.get(name) is not None
-        ),
+        "hidden_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "vocab_size",
+        "max_position_embeddings",
+        *(name for name in optional if config.get(name) is not None),
     )
     heads, d_model = config["num_attention_heads"], config["hidden_size"]
     kv_heads = config.get("num_key_value_heads") or heads
@@ -93,9 +90,9 @@ def sizes(config: Config) -> dict[str, Any]:
     }
 
 
-def rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
+def same_rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     """The same rotary embedding in every layer."""
-    return {"ropes": (rope_of(config, size["d_head"]),), "rope_of_layer": (0,) * size["n_layers"]}
+    return {"ropes": (read_rope(config, size["d_head"]),), "rope_of_layer": (0,) * size["n_layers"]}
 
 
 def scales(size: Mapping[str, Any], scale: float | None = None) -> tuple[float, ...]:
@@ -114,21 +111,21 @@ def same_window(config: Config, size: Mapping[str, Any]) -> tuple[int, ...]:
 def whole_rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     """The same rotary embedding in every layer, of all dimensions of a head.
 
-    transformers ignores ``partial_rotary_factor`` in these families, or fails over it; whoever
-    wrote it meant something else.
+    transformers ignores ``partial_rotary_factor`` in these families, or fails over it. A
+    configuration that has the field meant something else.
     """
-    found = rotary(config, size)
-    rotated = 2 * len(found["ropes"][0].frequencies)
+    rotary = same_rotary(config, size)
+    rotated = 2 * len(rotary["ropes"][0].frequencies)
     if rotated != size["d_head"]:
         raise ModelError(
-            f"partial_rotary_factor: {rotated} of {size['d_head']} dimensions of each head would be "
-            f"rotated, but {config['model_type']} models rotate all of them."
+            f"partial_rotary_factor: {rotated} of {size['d_head']} dimensions of each head would "
+            f"be rotated, but {config['model_type']} models rotate all of them."
         )
-    return found
+    return rotary
 
 
-# From these transformers makes ``sliding_window`` and ``layer_types``, which say it all; the models
-# read only those.
+# From these fields transformers makes ``sliding_window`` and ``layer_types``, and its models read
+# only those two.
 WINDOW_SOURCES = frozenset({"max_window_layers", "use_sliding_window"})
 
 

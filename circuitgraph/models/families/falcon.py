@@ -8,7 +8,7 @@ from typing import Any
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
 from circuitgraph.models.families.bloom import alibi_slopes
-from circuitgraph.models.families.common import rotary, scales, sizes
+from circuitgraph.models.families.common import same_rotary, scales, sizes
 from circuitgraph.models.parameters import qkv_by_group
 from circuitgraph.models.spec import Alibi, NormSpec, Spec
 
@@ -19,16 +19,25 @@ class Falcon(Family):
 
     handled = frozenset(
         {
-            *("hidden_size", "num_attention_heads", "num_hidden_layers", "num_kv_heads"),
-            *("ffn_hidden_size", "vocab_size"),
-            *("max_position_embeddings", "rope_parameters", "rope_scaling", "rope_theta", "alibi"),
-            *(
-                "new_decoder_architecture",
-                "multi_query",
-                "parallel_attn",
-                "num_ln_in_parallel_attn",
-            ),
-            *("activation", "bias", "layer_norm_epsilon", "tie_word_embeddings"),
+            "activation",
+            "alibi",
+            "bias",
+            "ffn_hidden_size",
+            "hidden_size",
+            "layer_norm_epsilon",
+            "max_position_embeddings",
+            "multi_query",
+            "new_decoder_architecture",
+            "num_attention_heads",
+            "num_hidden_layers",
+            "num_kv_heads",
+            "num_ln_in_parallel_attn",
+            "parallel_attn",
+            "rope_parameters",
+            "rope_scaling",
+            "rope_theta",
+            "tie_word_embeddings",
+            "vocab_size",
         }
     )
     irrelevant = frozenset(
@@ -41,7 +50,7 @@ class Falcon(Family):
         }
     )
     prefixes = ("transformer.",)
-    names = {  # noqa: RUF012
+    names = {
         "embedding": "word_embeddings",
         "attention.norm": "h.{i}.input_layernorm",
         **qkv_by_group("h.{i}.self_attention.query_key_value"),
@@ -59,10 +68,10 @@ class Falcon(Family):
         transformers' eager code counts ALiBi twice, in the mask and in the scores; its default code
         counts it once.
         """
-        found = copy(self)
-        found.reference_attention = "sdpa" if config["alibi"] else "eager"
-        found.names = {**self.names, **_norm_names(config)}
-        return found
+        adapted = copy(self)
+        adapted.reference_attention = "sdpa" if config["alibi"] else "eager"
+        adapted.names = {**self.names, **_norm_names(config)}
+        return adapted
 
     def spec(self, config: Config) -> Spec:
         check_sizes(config, "ffn_hidden_size", "num_kv_heads")
@@ -76,7 +85,7 @@ class Falcon(Family):
         norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
         return Spec(
             **size,
-            **_positions(config, size),
+            **_position_fields(config, size),
             parallel=_parallel_norms(config) > 0,
             norm=norm,
             final_norm=norm,
@@ -131,7 +140,7 @@ def _norm_names(config: Config) -> dict[str, str]:
     }[_parallel_norms(config)]
 
 
-def _positions(config: Config, size: dict[str, Any]) -> dict[str, Any]:
+def _position_fields(config: Config, size: dict[str, Any]) -> dict[str, Any]:
     """ALiBi or rotary."""
     if config["alibi"]:
         return {
@@ -144,4 +153,4 @@ def _positions(config: Config, size: dict[str, Any]) -> dict[str, Any]:
             "partial_rotary_factor: Falcon rotates all dimensions of a head; another value is not "
             "defined."
         )
-    return rotary(config, size)
+    return same_rotary(config, size)

@@ -1,5 +1,6 @@
-"""Gemma 1: like Llama, but norms multiply by 1 + weight and the embedding is scaled by the root of
-its width.
+"""Gemma 1: like Llama, but norms multiply by 1 + weight, and the embedding is scaled.
+
+The embedding's factor is the square root of its width.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ def norm_of(config: Config) -> NormSpec:
 
 
 def check_causal(config: Config) -> None:
-    """Raise `ModelError` where queries see later positions; transformers' attention kernels do not
-    agree there.
+    """Raise `ModelError` where queries see later positions.
+
+    transformers' attention kernels do not agree with each other there.
     """
     if config.get("use_bidirectional_attention"):
         raise ModelError(

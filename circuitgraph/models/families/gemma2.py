@@ -1,4 +1,4 @@
-"""Gemma 2: norms before and after each sublayer, windows on some layers, capped scores and logits."""
+"""Gemma 2: norms before and after each sublayer, windows on some layers, soft caps."""
 
 from __future__ import annotations
 
@@ -27,24 +27,20 @@ class Gemma2(Family):
         SIZES
         | ROPE_FIELDS
         | {
-            *(
-                "attn_logit_softcapping",
-                "final_logit_softcapping",
-                "hidden_activation",
-                "layer_types",
-            ),
-            *(
-                "query_pre_attn_scalar",
-                "rms_norm_eps",
-                "sliding_window",
-                "use_bidirectional_attention",
-            ),
+            "attn_logit_softcapping",
+            "final_logit_softcapping",
+            "hidden_activation",
+            "layer_types",
+            "query_pre_attn_scalar",
+            "rms_norm_eps",
+            "sliding_window",
+            "use_bidirectional_attention",
         }
     )
     irrelevant = frozenset(
         {
             "attention_dropout",
-            # found on the hub only
+            # in some files on the hub
             "cache_implementation",
             "hidden_act",  # hidden_activation counts
             "sliding_window_size",  # sliding_window counts
@@ -52,8 +48,8 @@ class Gemma2(Family):
     )
     # A bias of the output projection, inside a norm, would be no part of the stream that a head or
     # a constant writes.
-    required = {"attention_bias": False}  # noqa: RUF012
-    names = {  # noqa: RUF012
+    required = {"attention_bias": False}
+    names = {
         **NAMES,
         "attention.post_norm": "layers.{i}.post_attention_layernorm",
         "mlp.norm": "layers.{i}.pre_feedforward_layernorm",
@@ -63,13 +59,13 @@ class Gemma2(Family):
     def spec(self, config: Config) -> Spec:
         size = sizes(config)
         return Spec(
-            **shared(config, size, norm_of(config)),
+            **gemma_fields(config, size, norm_of(config)),
             **whole_rotary(config, size),
             attn_softcap=config["attn_logit_softcapping"],
         )
 
 
-def shared(config: Config, size: Mapping[str, Any], norm: NormSpec) -> dict[str, Any]:
+def gemma_fields(config: Config, size: Mapping[str, Any], norm: NormSpec) -> dict[str, Any]:
     """What Gemma 2 and 3 have in common."""
     check_causal(config)
     check_sizes(config, "query_pre_attn_scalar")

@@ -1,5 +1,6 @@
-"""Gemma 3 with a vision tower, on text: the text model inside it runs, images and what reads them
-are left out.
+"""Gemma 3 with a vision tower, on text only: the text model inside it runs.
+
+Images, and the modules that read images, are left out.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ class Gemma3(Gemma3Text):
     irrelevant = frozenset(
         {
             "vision_config",
-            *("boi_token_index", "eoi_token_index", "image_token_index", "mm_tokens_per_image"),
-            *("boi_token_id", "eoi_token_id", "image_token_id"),
+            "boi_token_id",
+            "boi_token_index",
+            "eoi_token_id",
+            "eoi_token_index",
+            "image_token_id",
+            "image_token_index",
+            "mm_tokens_per_image",
         }
     )
-    required = {}  # noqa: RUF012
+    required = {}
     # as transformers 4 wrote them, and as it holds them in memory
     prefixes = ("language_model.model.", "language_model.", "model.language_model.")
     buffers = r"rotary_emb\.inv_freq$|^(model\.)?(vision_tower|multi_modal_projector)\."

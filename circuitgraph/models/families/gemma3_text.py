@@ -1,6 +1,4 @@
-"""Gemma 3, text only: as Gemma 2, with normed queries and keys, and a rotary embedding for each
-type of layer.
-"""
+"""Gemma 3, text only: Gemma 2 with normed queries and keys, a rotary embedding per layer type."""
 
 from __future__ import annotations
 
@@ -11,27 +9,27 @@ from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, family
 from circuitgraph.models.families.common import sizes
 from circuitgraph.models.families.gemma import norm_of
-from circuitgraph.models.families.gemma2 import Gemma2, shared
-from circuitgraph.models.families.rope import rope_of
+from circuitgraph.models.families.gemma2 import Gemma2, gemma_fields
+from circuitgraph.models.families.rope import read_rope
 from circuitgraph.models.spec import Spec
 
 
 def rotary_by_type(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     """One rotary embedding for all layers with a window, another for those without."""
     kinds = sorted(set(config["layer_types"]))
-    given = config["rope_parameters"]
-    if stray := sorted(key for key in given if not key.endswith("_attention")):
+    settings = config["rope_parameters"]
+    if stray := sorted(key for key in settings if not key.endswith("_attention")):
         raise ModelError(
             f"rope_parameters has {', '.join(stray)} beside the settings of each type of layer; "
             "transformers does not read that, or for layers that were not meant. Say it for each "
             "type of layer."
         )
-    if any("truncate" in (given.get(kind) or {}) for kind in kinds):
+    if any("truncate" in (settings.get(kind) or {}) for kind in kinds):
         raise ModelError(
             "truncate: transformers does not read this setting of a rotary embedding by type of "
             "layer."
         )
-    ropes = tuple(rope_of(config, size["d_head"], layer_type=kind) for kind in kinds)
+    ropes = tuple(read_rope(config, size["d_head"], layer_type=kind) for kind in kinds)
     if any(2 * len(rope.frequencies) != size["d_head"] for rope in ropes):
         raise ModelError(
             f"partial_rotary_factor: {config['model_type']} models rotate all dimensions of each "
@@ -49,16 +47,15 @@ class Gemma3Text(Family):
 
     handled = Gemma2.handled - {"attn_logit_softcapping"}
     irrelevant = Gemma2.irrelevant | {
-        *(
-            "sliding_window_pattern",
-            "_sliding_window_pattern",
-        ),  # layer_types counts, and is made of them
-        *("rope_local_base_freq",),  # rope_parameters counts, likewise
+        # transformers makes layer_types of these two
+        "sliding_window_pattern",
+        "_sliding_window_pattern",
+        "rope_local_base_freq",  # and rope_parameters of this
     }
     # transformers reads attn_logit_softcapping and then does not use it: nobody could say what is
     # right.
-    required = {**Gemma2.required, "attn_logit_softcapping": None}  # noqa: RUF012
-    names = {  # noqa: RUF012
+    required = {**Gemma2.required, "attn_logit_softcapping": None}
+    names = {
         **Gemma2.names,
         "attention.q_norm": "layers.{i}.self_attn.q_norm",
         "attention.k_norm": "layers.{i}.self_attn.k_norm",
@@ -66,4 +63,5 @@ class Gemma3Text(Family):
 
     def spec(self, config: Config) -> Spec:
         size, norm = sizes(config), norm_of(config)
-        return Spec(**shared(config, size, norm), **rotary_by_type(config, size), qk_norm=norm)
+        fields = gemma_fields(config, size, norm)
+        return Spec(**fields, **rotary_by_type(config, size), qk_norm=norm)

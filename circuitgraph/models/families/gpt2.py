@@ -11,9 +11,7 @@ from circuitgraph.models.spec import NormSpec, Spec
 
 @family("gpt2")
 class GPT2(Family):
-    """GPT2LMHeadModel. Its Conv1D weights are stored [in, out]; c_attn holds q, k and v side by
-    side.
-    """
+    """GPT2LMHeadModel. Weights are stored [in, out]; c_attn holds q, k and v side by side."""
 
     handled = frozenset(
         {
@@ -36,7 +34,7 @@ class GPT2(Family):
             "embd_pdrop",
             "resid_pdrop",
             "reorder_and_upcast_attn",  # asks for a float32 softmax, which ours is
-            # found in old checkpoints only
+            # in old checkpoints only
             "is_decoder",  # the model attends causally, whatever it says
             "n_ctx",
             "n_special",
@@ -47,8 +45,8 @@ class GPT2(Family):
     )
     prefixes = ("transformer.",)
     layout = "conv1d"
-    buffers = r"\.attn\.(masked_)?bias$"  # the causal mask and what masked scores once were
-    names = {  # noqa: RUF012
+    buffers = r"\.attn\.(masked_)?bias$"  # the causal mask, the old value of masked scores
+    names = {
         "embedding": "wte",
         "positional": "wpe",
         "attention.norm": "h.{i}.ln_1",

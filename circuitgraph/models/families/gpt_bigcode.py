@@ -46,8 +46,8 @@ class GPTBigCode(Family):
         "validate_runner_input",
     }
     prefixes = ("transformer.",)
-    buffers = r"\.attn\.(masked_)?bias$|^bias$"  # the causal mask and what masked scores once were
-    names = {  # noqa: RUF012
+    buffers = r"\.attn\.(masked_)?bias$|^bias$"  # the causal mask, the old value of masked scores
+    names = {
         "embedding": "wte",
         "positional": "wpe",
         "attention.norm": "h.{i}.ln_1",

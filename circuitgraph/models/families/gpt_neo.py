@@ -16,7 +16,7 @@ class GPTNeo(Family):
         {
             "activation_function",
             "attention_layers",
-            "attention_types",  # transformers makes attention_layers of it, if the file does not have that
+            "attention_types",  # transformers makes attention_layers of it where that is missing
             "hidden_size",
             "intermediate_size",
             "layer_norm_epsilon",
@@ -35,10 +35,9 @@ class GPTNeo(Family):
         "resid_dropout",
     }
     prefixes = ("transformer.",)
-    buffers = (
-        r"\.attn\.attention\.(masked_)?bias$"  # the causal mask and what masked scores once were
-    )
-    names = {  # noqa: RUF012
+    # the causal mask, the old value of masked scores
+    buffers = r"\.attn\.attention\.(masked_)?bias$"
+    names = {
         "embedding": "wte",
         "positional": "wpe",
         "attention.norm": "h.{i}.ln_1",

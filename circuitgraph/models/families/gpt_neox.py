@@ -1,11 +1,9 @@
-"""GPT-NeoX and Pythia: attention and MLP in parallel, each with a norm of its own; some dimensions
-rotate.
-"""
+"""GPT-NeoX and Pythia: parallel attention and MLP with a norm each; some dimensions rotate."""
 
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import rotary, scales, sizes
+from circuitgraph.models.families.common import same_rotary, scales, sizes
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.parameters import qkv_by_group
 from circuitgraph.models.spec import NormSpec, Spec
@@ -13,8 +11,9 @@ from circuitgraph.models.spec import NormSpec, Spec
 
 @family("gpt_neox")
 class GPTNeoX(Family):
-    """GPTNeoXForCausalLM. Its rotary_pct and rotary_emb_base are in rope_parameters once
-    transformers has read them.
+    """GPTNeoXForCausalLM.
+
+    Its rotary_pct and rotary_emb_base are in rope_parameters once transformers has read them.
     """
 
     handled = ROPE_FIELDS | {
@@ -40,8 +39,9 @@ class GPTNeoX(Family):
         }
     )
     prefixes = ("gpt_neox.",)
-    buffers = r"\.attention\.(masked_)?bias$|rotary_emb\.inv_freq$"  # the causal mask, what masked scores once were
-    names = {  # noqa: RUF012
+    # the causal mask, the old value of masked scores, and the rotary frequencies
+    buffers = r"\.attention\.(masked_)?bias$|rotary_emb\.inv_freq$"
+    names = {
         "embedding": "embed_in",
         "attention.norm": "layers.{i}.input_layernorm",
         **qkv_by_group("layers.{i}.attention.query_key_value"),
@@ -58,7 +58,7 @@ class GPTNeoX(Family):
         norm = NormSpec("layer", config["layer_norm_eps"], bias=True)
         return Spec(
             **size,
-            **rotary(config, size),
+            **same_rotary(config, size),
             parallel=config["use_parallel_residual"],
             norm=norm,
             final_norm=norm,

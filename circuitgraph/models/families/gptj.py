@@ -1,6 +1,4 @@
-"""GPT-J: attention and MLP in parallel behind one norm, neighbouring dimensions rotate, the head
-has a bias.
-"""
+"""GPT-J: parallel attention and MLP after one norm, neighbours rotate, logits have a bias."""
 
 from __future__ import annotations
 
@@ -8,14 +6,14 @@ from typing import Any
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import SUMMARY, rotary, scales, sizes
+from circuitgraph.models.families.common import SUMMARY, same_rotary, scales, sizes
 from circuitgraph.models.spec import NormSpec, Spec
 
 
 def gpt_sizes(config: Config) -> dict[str, Any]:
     """The sizes that a `Spec` needs, from the names that GPT-2 gave them. Raises `ModelError`."""
     check_sizes(config, "n_embd", "n_head", "n_layer", "n_positions")
-    found = sizes(
+    size = sizes(
         {
             "hidden_size": config["n_embd"],
             "intermediate_size": config["n_inner"],
@@ -25,7 +23,7 @@ def gpt_sizes(config: Config) -> dict[str, Any]:
             "vocab_size": config["vocab_size"],
         }
     )
-    return {**found, "d_mlp": found["d_mlp"] or 4 * found["d_model"]}
+    return {**size, "d_mlp": size["d_mlp"] or 4 * size["d_model"]}
 
 
 @family("gptj")
@@ -55,8 +53,9 @@ class GPTJ(Family):
         "scale_attn_weights",
     }
     prefixes = ("transformer.",)
-    buffers = r"\.attn\.(masked_)?bias$|\.attn\.embed_positions$"  # the causal mask, what masked scores once were
-    names = {  # noqa: RUF012
+    # the causal mask, the old value of masked scores, and a table of the rotation
+    buffers = r"\.attn\.(masked_)?bias$|\.attn\.embed_positions$"
+    names = {
         "embedding": "wte",
         "attention.norm": "h.{i}.ln_1",
         "attention.q": "h.{i}.attn.q_proj",
@@ -78,13 +77,11 @@ class GPTJ(Family):
                 f"{size['d_head']}."
             )
         norm = NormSpec("layer", config["layer_norm_epsilon"], bias=True)
-        plain = {
-            "rope_theta": 10000.0,
-            "max_position_embeddings": size["n_ctx"],
-        }  # nothing else can be set
+        # GPT-J's configuration can set nothing else of the rotary embedding.
+        plain = {"rope_theta": 10000.0, "max_position_embeddings": size["n_ctx"]}
         return Spec(
             **size,
-            **rotary(plain, {**size, "d_head": dims}),
+            **same_rotary(plain, {**size, "d_head": dims}),
             rope_pairs="neighbours",
             parallel=True,
             norm=norm,

@@ -1,6 +1,4 @@
-"""Granite: Llama with factors of the embedding, of the scores, of each sublayer's output and of the
-logits.
-"""
+"""Granite: Llama with factors of embedding, scores, sublayer outputs and logits."""
 
 from __future__ import annotations
 
@@ -19,13 +17,14 @@ class Granite(Family):
         SIZES
         | ROPE_FIELDS
         | {
-            *("attention_bias", "hidden_act", "mlp_bias", "rms_norm_eps"),
-            *(
-                "attention_multiplier",
-                "embedding_multiplier",
-                "logits_scaling",
-                "residual_multiplier",
-            ),
+            "attention_bias",
+            "attention_multiplier",
+            "embedding_multiplier",
+            "hidden_act",
+            "logits_scaling",
+            "mlp_bias",
+            "residual_multiplier",
+            "rms_norm_eps",
         }
     )
     irrelevant = frozenset({"attention_dropout", "pretraining_tp"})

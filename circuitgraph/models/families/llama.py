@@ -1,6 +1,4 @@
-"""Llama 1 to 3.x and what is built like it (TinyLlama, Yi, SmolLM): RMS norms, rotary positions,
-gated MLP.
-"""
+"""Llama 1 to 3.x, TinyLlama, Yi, SmolLM: RMS norms, rotary positions, gated MLP."""
 
 from __future__ import annotations
 

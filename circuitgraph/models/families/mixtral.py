@@ -1,6 +1,4 @@
-"""Mixtral: Mistral with a mixture of experts in every layer; the active experts' weights sum to
-one.
-"""
+"""Mixtral: Mistral with a mixture of experts in every layer; active experts' weights sum to one."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import Experts, NormSpec, Spec
 
 EXPERTS = frozenset({"num_experts", "num_experts_per_tok", "num_local_experts"})
-"""Config fields that `experts` reads."""
+"""Config fields that `read_experts` reads."""
 
 TRAINING = frozenset({"attention_dropout", "output_router_logits", "router_aux_loss_coef"})
 
 
-def experts(config: Config, *, renormalise: bool) -> Experts:
-    """The mixture; transformers has called the number of experts by two names."""
+def read_experts(config: Config, *, renormalise: bool) -> Experts:
+    """The mixture of experts; transformers has called the number of experts by two names."""
     total = "num_local_experts" if config.get("num_local_experts") is not None else "num_experts"
     check_sizes(config, total, "num_experts_per_tok")
     n_experts, n_active = config[total], config["num_experts_per_tok"]
@@ -35,11 +33,11 @@ def experts(config: Config, *, renormalise: bool) -> Experts:
 
 @family("mixtral")
 class Mixtral(Family):
-    """MixtralForCausalLM. Files hold one tensor per expert, under the names of Mistral's own code."""
+    """MixtralForCausalLM. Files hold one tensor per expert, under the names of Mistral's code."""
 
     handled = SIZES | ROPE_FIELDS | EXPERTS | {"hidden_act", "rms_norm_eps", "sliding_window"}
     irrelevant = TRAINING | {"router_jitter_noise"}  # noise in training only
-    names = {  # noqa: RUF012
+    names = {
         **NAMES,
         "mlp.router": "layers.{i}.block_sparse_moe.gate",
         "mlp.gate": "layers.{i}.block_sparse_moe.experts.{e}.w1",
@@ -59,6 +57,6 @@ class Mixtral(Family):
             windows=same_window(config, size),
             activation=activation_named(config["hidden_act"]),
             gated=True,
-            experts=experts(config, renormalise=True),
+            experts=read_experts(config, renormalise=True),
             tied=config["tie_word_embeddings"],
         )

@@ -1,5 +1,6 @@
-"""OLMo 2: sublayers read the stream as it is and norm what they write; queries and keys are normed
-over all heads.
+"""OLMo 2: sublayers read the stream without a norm and norm their output.
+
+Queries and keys are normed over all heads at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
 
-def shared(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
+def olmo_fields(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     """What OLMo 2 and 3 have in common."""
     norm = NormSpec("rms", config["rms_norm_eps"])
     return {
@@ -38,8 +39,8 @@ class Olmo2(Family):
     irrelevant = frozenset({"attention_dropout", "pretraining_tp"})
     # A bias of the output projection, inside a norm, would be no part of the stream that a head or
     # a constant writes.
-    required = {"attention_bias": False}  # noqa: RUF012
-    names = {  # noqa: RUF012
+    required = {"attention_bias": False}
+    names = {
         **{
             ours: theirs
             for ours, theirs in NAMES.items()
@@ -53,4 +54,4 @@ class Olmo2(Family):
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)
-        return Spec(**shared(config, size), **whole_rotary(config, size))
+        return Spec(**olmo_fields(config, size), **whole_rotary(config, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from circuitgraph.models.families import Config, family
 from circuitgraph.models.families.common import sizes, windows_by_type
 from circuitgraph.models.families.gemma3_text import rotary_by_type
-from circuitgraph.models.families.olmo2 import Olmo2, shared
+from circuitgraph.models.families.olmo2 import Olmo2, olmo_fields
 from circuitgraph.models.spec import Spec
 
 
@@ -18,5 +18,7 @@ class Olmo3(Olmo2):
     def spec(self, config: Config) -> Spec:
         size = sizes(config)
         return Spec(
-            **shared(config, size), windows=windows_by_type(config), **rotary_by_type(config, size)
+            **olmo_fields(config, size),
+            **rotary_by_type(config, size),
+            windows=windows_by_type(config),
         )

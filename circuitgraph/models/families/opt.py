@@ -43,9 +43,9 @@ class OPT(Family):
     )
     # False norms the stream itself, after every sublayer (opt-350m): it is no sum of what the
     # sublayers write.
-    required = {"do_layer_norm_before": True}  # noqa: RUF012
+    required = {"do_layer_norm_before": True}
     prefixes = ("model.decoder.", "decoder.")
-    names = {  # noqa: RUF012
+    names = {
         "embedding": "embed_tokens",
         "positional": Rows("embed_positions", _after_unused),
         "attention.norm": "layers.{i}.self_attn_layer_norm",

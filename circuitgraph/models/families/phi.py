@@ -1,11 +1,9 @@
-"""Phi 1, 1.5 and 2: attention and MLP in parallel behind one norm, some dimensions rotate, biases
-everywhere.
-"""
+"""Phi 1, 1.5 and 2: parallel attention and MLP after one norm, partial rotation, biases."""
 
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import SIZES, rotary, scales, sizes
+from circuitgraph.models.families.common import SIZES, same_rotary, scales, sizes
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
@@ -16,7 +14,7 @@ class Phi(Family):
 
     handled = SIZES | ROPE_FIELDS | {"hidden_act", "layer_norm_eps", "qk_layernorm"}
     irrelevant = frozenset({"attention_dropout", "embd_pdrop", "resid_pdrop"})
-    names = {  # noqa: RUF012
+    names = {
         "embedding": "embed_tokens",
         "attention.norm": "layers.{i}.input_layernorm",
         "attention.q": "layers.{i}.self_attn.q_proj",
@@ -37,7 +35,7 @@ class Phi(Family):
         norm = NormSpec("layer", config["layer_norm_eps"], bias=True)
         return Spec(
             **size,
-            **rotary(config, size),
+            **same_rotary(config, size),
             parallel=True,
             norm=norm,
             final_norm=norm,

@@ -1,11 +1,19 @@
-"""Phi 3, 3.5, 4 and 4-mini: Llama with fused projections, LongRoPE, and optionally one window and
-partial rotation.
+"""Phi 3, 3.5, 4 and 4-mini: Llama with fused projections and LongRoPE.
+
+Some of these models have one window in all layers, or rotate only some dimensions.
 """
 
 from __future__ import annotations
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import NAMES, SIZES, rotary, same_window, scales, sizes
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    same_rotary,
+    same_window,
+    scales,
+    sizes,
+)
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.parameters import Rows, block, qkv_blocks
 from circuitgraph.models.spec import NormSpec, Spec
@@ -22,14 +30,14 @@ class Phi3(Family):
     handled = SIZES | ROPE_FIELDS | {"hidden_act", "rms_norm_eps", "sliding_window"}
     irrelevant = frozenset({"attention_dropout", "embd_pdrop", "resid_pdrop"})
     # Fields of checkpoints with code of their own, which transformers' model does not read.
-    required = {  # noqa: RUF012
+    required = {
         "attention_bias": False,
         "full_attn_mod": 1,
         "interpolate_factor": 1,
         "lm_head_bias": False,
         "mlp_bias": False,
     }
-    names = {  # noqa: RUF012
+    names = {
         **NAMES,
         **qkv_blocks("layers.{i}.self_attn.qkv_proj"),
         "mlp.gate": _gate_up(0),
@@ -41,7 +49,7 @@ class Phi3(Family):
         norm = NormSpec("rms", config["rms_norm_eps"], cast_first=True)
         return Spec(
             **size,
-            **rotary(config, size),
+            **same_rotary(config, size),
             norm=norm,
             final_norm=norm,
             attn_scales=scales(size),

@@ -1,6 +1,4 @@
-"""Qwen 2, 2.5 and QwQ: Llama with biases of queries, keys and values, and optionally windows in the
-upper layers.
-"""
+"""Qwen 2, 2.5 and QwQ: Llama with biases of q, k and v; some have windows in the upper layers."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ class Qwen2(Family):
 
     handled = SIZES | ROPE_FIELDS | {"hidden_act", "layer_types", "rms_norm_eps", "sliding_window"}
     irrelevant = WINDOW_SOURCES | {"attention_dropout"}
-    required = {"use_mrope": False}  # noqa: RUF012
+    required = {"use_mrope": False}
     names = NAMES
 
     def spec(self, config: Config) -> Spec:

@@ -12,7 +12,7 @@ from circuitgraph.models.families.common import (
     sizes,
     whole_rotary,
 )
-from circuitgraph.models.families.mixtral import EXPERTS, TRAINING, experts
+from circuitgraph.models.families.mixtral import EXPERTS, TRAINING, read_experts
 from circuitgraph.models.families.qwen3 import QK_NORM_NAMES
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
@@ -35,12 +35,11 @@ class Qwen3Moe(Family):
             "sliding_window",
         }
     )
-    irrelevant = (
-        TRAINING | WINDOW_SOURCES | {"intermediate_size"}
-    )  # which is of layers without experts
+    # intermediate_size is the size of layers without experts.
+    irrelevant = TRAINING | WINDOW_SOURCES | {"intermediate_size"}
     # Layers without experts among those with them: all layers of a `Spec` have the same parts.
-    required = {"decoder_sparse_step": 1, "mlp_only_layers": []}  # noqa: RUF012
-    names = {  # noqa: RUF012
+    required = {"decoder_sparse_step": 1, "mlp_only_layers": []}
+    names = {
         **NAMES,
         **QK_NORM_NAMES,
         "mlp.router": "layers.{i}.mlp.gate",
@@ -65,6 +64,6 @@ class Qwen3Moe(Family):
             o_bias=config["attention_bias"],
             activation=activation_named(config["hidden_act"]),
             gated=True,
-            experts=experts(config, renormalise=config["norm_topk_prob"]),
+            experts=read_experts(config, renormalise=config["norm_topk_prob"]),
             tied=config["tie_word_embeddings"],
         )

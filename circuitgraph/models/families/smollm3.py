@@ -1,5 +1,6 @@
-"""SmolLM 3: Llama in which every fourth layer has no rotary positions, and only such layers may
-have a window.
+"""SmolLM 3: Llama in which every fourth layer has no rotary positions.
+
+Only layers without rotary positions may have a window.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class SmolLM3(Family):
             "mlp_bias",
             "no_rope_layers",
             "rms_norm_eps",
+            "sliding_window",
+            "use_sliding_window",
         }
-        | {"sliding_window", "use_sliding_window"}
     )
     irrelevant = frozenset(
         {
-            *("attention_dropout", "pretraining_tp"),
+            "attention_dropout",
+            "pretraining_tp",
             "max_window_layers",  # nobody reads it
             "no_rope_layer_interval",  # transformers makes no_rope_layers of it
         }
@@ -54,7 +57,7 @@ class SmolLM3(Family):
             norm=norm,
             final_norm=norm,
             attn_scales=scales(size),
-            windows=_windows(config),
+            windows=_layer_windows(config),
             qkv_bias=config["attention_bias"],
             o_bias=config["attention_bias"],
             activation=activation_named(config["hidden_act"]),
@@ -65,18 +68,19 @@ class SmolLM3(Family):
 
 
 def _rope_of_layer(config: Config) -> tuple[int | None, ...]:
-    """1 in ``no_rope_layers`` means that a layer does rotate; there may be more entries than
-    layers.
+    """The rotary embedding of each layer: 1 in ``no_rope_layers`` means that a layer does rotate.
+
+    The list may have more entries than there are layers.
     """
-    listed, n_layers = config["no_rope_layers"], config["num_hidden_layers"]
-    if len(listed) < n_layers:
+    rotates, n_layers = config["no_rope_layers"], config["num_hidden_layers"]
+    if len(rotates) < n_layers:
         raise ModelError(
-            f"no_rope_layers lists {len(listed)} layers, but num_hidden_layers = {n_layers}."
+            f"no_rope_layers lists {len(rotates)} layers, but num_hidden_layers = {n_layers}."
         )
-    return tuple(0 if rotates else None for rotates in listed[:n_layers])
+    return tuple(0 if rotate else None for rotate in rotates[:n_layers])
 
 
-def _windows(config: Config) -> tuple[int | None, ...]:
+def _layer_windows(config: Config) -> tuple[int | None, ...]:
     """As `windows_by_type`, but ``sliding_window`` counts only if it is to be used."""
     windows = windows_by_type(config)
     if windows and not config["use_sliding_window"]:

@@ -1,13 +1,11 @@
-"""StableLM: LayerNorm, partial rotation, gated MLP; in some, a norm of their own for each head's
-queries and keys.
-"""
+"""StableLM: LayerNorm, partial rotation, gated MLP; some norm each head's queries and keys."""
 
 from __future__ import annotations
 
 from copy import copy
 
 from circuitgraph.models.families import Config, Family, activation_named, family
-from circuitgraph.models.families.common import NAMES, SIZES, rotary, scales, sizes
+from circuitgraph.models.families.common import NAMES, SIZES, same_rotary, scales, sizes
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
@@ -23,7 +21,7 @@ class StableLM(Family):
         | {"hidden_act", "layer_norm_eps", "qk_layernorm", "use_parallel_residual", "use_qkv_bias"}
     )
     irrelevant = frozenset({"attention_dropout", "hidden_dropout"})
-    names = {  # noqa: RUF012
+    names = {
         **NAMES,
         "attention.q_norm": "layers.{i}.self_attn.q_layernorm.norms.{h}",
         "attention.k_norm": "layers.{i}.self_attn.k_layernorm.norms.{h}",
@@ -31,10 +29,10 @@ class StableLM(Family):
 
     def configured(self, config: Config) -> StableLM:
         """Parallel layers have one norm, which both sublayers read."""
-        found = copy(self)
+        adapted = copy(self)
         if config["use_parallel_residual"]:
-            found.names = {**self.names, "mlp.norm": self.names["attention.norm"]}
-        return found
+            adapted.names = {**self.names, "mlp.norm": self.names["attention.norm"]}
+        return adapted
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)
@@ -42,7 +40,7 @@ class StableLM(Family):
         norm = NormSpec("layer", eps, bias=True)
         return Spec(
             **size,
-            **rotary(config, size),
+            **same_rotary(config, size),
             parallel=config["use_parallel_residual"],
             norm=norm,
             final_norm=norm,

@@ -1,6 +1,4 @@
-"""StarCoder 2: LayerNorm, rotary positions, plain MLP, biases everywhere, one sliding window, a
-tied head.
-"""
+"""StarCoder 2: LayerNorm, rotary positions, plain MLP, biases, one window, a tied unembedding."""
 
 from __future__ import annotations
 
@@ -24,15 +22,19 @@ class Starcoder2(Family):
     handled = SIZES | ROPE_FIELDS | {"hidden_act", "norm_epsilon", "sliding_window", "use_bias"}
     irrelevant = frozenset(
         {
-            *("attention_dropout", "embedding_dropout", "residual_dropout"),
+            "attention_dropout",
+            "embedding_dropout",
+            "residual_dropout",
             # in the checkpoints of its makers, not read by transformers' model
             "activation_function",  # hidden_act counts
             "layer_norm_epsilon",  # norm_epsilon counts
-            *("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32"),  # ours is
+            # they ask for a float32 softmax, which ours is
+            "attention_softmax_in_fp32",
+            "scale_attention_softmax_in_fp32",
         }
     )
-    required = {"mlp_type": "default", "norm_type": "layer_norm", "scale_attn_weights": True}  # noqa: RUF012
-    names = {  # noqa: RUF012
+    required = {"mlp_type": "default", "norm_type": "layer_norm", "scale_attn_weights": True}
+    names = {
         **{key: name for key, name in NAMES.items() if key != "mlp.gate"},
         "mlp.in": "layers.{i}.mlp.c_fc",
         "mlp.out": "layers.{i}.mlp.c_proj",

@@ -1,18 +1,18 @@
-"""TransformerLens's HookedTransformer, versions 1 to 3: attention by head, all sizes and switches
-free.
+"""TransformerLens's HookedTransformer, versions 1 to 3: attention by head, all sizes free.
 
 Its checkpoints are a state dict and a HookedTransformerConfig, not a folder in Hugging Face layout;
-`circuitgraph.models.lens` opens them.
+`circuitgraph.models.transformer_lens_checkpoint` opens them.
 """
 
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any
 
 from circuitgraph.errors import ModelError, list_problems
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.rope import rope_of
+from circuitgraph.models.families.rope import read_rope
 from circuitgraph.models.spec import Alibi, NormSpec, Rope, Spec
 
 _SIZES = ("n_layers", "d_model", "n_ctx", "d_head", "d_vocab")  # without a default
@@ -92,50 +92,48 @@ _POSITIONS = ("standard", "rotary", "alibi")
 
 @family("transformer_lens")
 class TransformerLens(Family):
-    """HookedTransformer. W_Q, W_K and W_V are stored [head, d_model, d_head], W_O [head, d_head,
-    d_model].
+    """HookedTransformer.
+
+    W_Q, W_K and W_V are stored [head, d_model, d_head], W_O [head, d_head, d_model].
     """
 
     handled = frozenset({*_SIZES, *_DEFAULTS})
     irrelevant = frozenset(
         {
             # text to tokens
-            *(
-                "default_prepend_bos",
-                "tokenizer_name",
-                "tokenizer_prepends_bos",
-                "trust_remote_code",
-            ),
+            "default_prepend_bos",
+            "tokenizer_name",
+            "tokenizer_prepends_bos",
+            "trust_remote_code",
             # initialisation and where the weights came from
-            *(
-                "init_mode",
-                "init_weights",
-                "seed",
-                "model_name",
-                "n_params",
-                "decoder_start_token_id",
-            ),
-            *("from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value"),
+            "checkpoint_index",
+            "checkpoint_label_type",
+            "checkpoint_value",
+            "decoder_start_token_id",
+            "from_checkpoint",
+            "init_mode",
+            "init_weights",
+            "model_name",
+            "n_params",
+            "seed",
             # hooks and devices
-            *(
-                "use_attn_in",
-                "use_attn_result",
-                "use_hook_mlp_in",
-                "use_hook_tokens",
-                "use_split_qkv_input",
-            ),
-            *("ungroup_grouped_query_attention", "device", "n_devices"),
+            "device",
+            "n_devices",
+            "ungroup_grouped_query_attention",
+            "use_attn_in",
+            "use_attn_result",
+            "use_hook_mlp_in",
+            "use_hook_tokens",
+            "use_split_qkv_input",
             # read only with settings that are refused below, or by other classes of TransformerLens
-            *(
-                "layer_norm_folding",
-                "norm_topk_prob",
-                "tie_word_embeddings",
-                "train_seq_length",
-                "uses_rms_norm",
-            ),
+            "layer_norm_folding",
+            "norm_topk_prob",
+            "tie_word_embeddings",
+            "train_seq_length",
+            "uses_rms_norm",
         }
     )
-    required = {  # noqa: RUF012
+    required = {
         "experts_per_token": None,
         "load_in_4bit": False,
         "num_experts": None,
@@ -147,9 +145,9 @@ class TransformerLens(Family):
         "use_logn_attn": False,
     }
     prefixes = ()
-    layout = "lens"
+    layout = "transformer_lens"
     buffers = r"\.attn\.(mask|IGNORE|rotary_sin|rotary_cos|alibi)$"
-    names = {  # noqa: RUF012
+    names = {
         "embedding.weight": "embed.W_E",
         "embed_norm.weight": "embed.ln.w",
         "embed_norm.bias": "embed.ln.b",
@@ -170,7 +168,7 @@ class TransformerLens(Family):
         "mlp.norm.weight": "blocks.{i}.ln2.w",
         "mlp.norm.bias": "blocks.{i}.ln2.b",
         "mlp.gate.weight": "blocks.{i}.mlp.W_gate",
-        "mlp.gate.bias": "blocks.{i}.mlp.b_gate",  # not TransformerLens's; `lens` makes zeros of that name
+        "mlp.gate.bias": "blocks.{i}.mlp.b_gate",  # not TransformerLens's: the loader makes zeros
         "mlp.in.weight": "blocks.{i}.mlp.W_in",
         "mlp.in.bias": "blocks.{i}.mlp.b_in",
         "mlp.hidden_norm.weight": "blocks.{i}.mlp.ln.w",
@@ -189,21 +187,42 @@ class TransformerLens(Family):
         super().check(config)
         problems = [f"{name} is missing" for name in _SIZES if name not in config]
         for name in sorted(self.handled & set(config)):
-            kind = _kind(name)
-            if not _is_a(config[name], kind) and not (config[name] is None and name in _NULLABLE):
-                problems.append(f"{name} = {config[name]!r}; it must be {kind.__name__}")
+            value, field_type = config[name], _field_type(name)
+            if value is None and name in _NULLABLE:
+                continue
+            if not _is_of_type(value, field_type):
+                problems.append(f"{name} = {value!r}; it must be {field_type.__name__}")
         if problems:
             raise ModelError(
                 list_problems("This is no configuration of a HookedTransformer:", problems)
             )
 
+    def configured(self, config: Config) -> TransformerLens:
+        """With the names and the unread tensors of this configuration."""
+        adapted, settings = copy(self), _fill_defaults(config)
+        if settings["n_key_value_heads"] is not None:  # W_K, b_K, W_V and b_V are called _W_K, ...
+            adapted.names = {
+                key: str(name).replace("attn.", "attn._")
+                if key.startswith(("attention.k.", "attention.v."))
+                else name
+                for key, name in self.names.items()
+            }
+        if (
+            settings["positional_embedding_type"] == "alibi"
+        ):  # the table is there, but nobody reads it
+            adapted.buffers += r"|^pos_embed\.W_pos$"
+        both = settings["use_normalization_before_and_after"]
+        if both and settings["normalization_type"] is not None:  # the loader checks that it is zero
+            adapted.buffers += r"|\.attn\.b_O$"
+        return adapted
+
     def spec(self, config: Config) -> Spec:
-        c = _completed(config)
+        c = _fill_defaults(config)
         optional = ("d_mlp", "n_key_value_heads", "window_size")
         check_sizes(c, *_SIZES, *(name for name in optional if c[name] is not None))
-        n_heads, types = _n_heads(c), _types(c)
-        _check_sense(c, n_heads)
-        norm, causal = _norm(c["normalization_type"], c), c["attention_dir"] == "causal"
+        n_heads, types = _n_heads(c), _layer_types(c)
+        _check_settings(c, n_heads)
+        norm, causal = _make_norm(c["normalization_type"], c), c["attention_dir"] == "causal"
         both = c["use_normalization_before_and_after"]
         return Spec(
             n_layers=c["n_layers"],
@@ -216,70 +235,49 @@ class TransformerLens(Family):
             n_ctx=c["n_ctx"],
             parallel=c["parallel_attn_mlp"],
             norm=norm,
-            final_norm=_norm(c["normalization_type"], c, rms=c["final_rms"]),
-            embed_norm=_norm("LN", c) if c["post_embedding_ln"] else None,
-            post_norm=_norm("RMS", c) if both and norm is not None else None,
-            qk_norm=_norm("RMS", c) if c["use_qk_norm"] else None,
-            **_positions(c, n_heads, types),
-            attn_scales=_scales(c),
-            attn_softcap=_cap(c["attn_scores_soft_cap"]),
-            windows=_windows(types, c["window_size"])
-            if causal
-            else (),  # both ways means everywhere
+            final_norm=_make_norm(c["normalization_type"], c, rms=c["final_rms"]),
+            embed_norm=_make_norm("LN", c) if c["post_embedding_ln"] else None,
+            post_norm=_make_norm("RMS", c) if both and norm is not None else None,
+            qk_norm=_make_norm("RMS", c) if c["use_qk_norm"] else None,
+            **_position_fields(c, n_heads, types),
+            attn_scales=_attention_scales(c),
+            attn_softcap=_read_softcap(c["attn_scores_soft_cap"]),
+            # Attention in both directions has no window.
+            windows=_layer_windows(types, c["window_size"]) if causal else (),
             causal=causal,
             unseen_token=c["masked_token"],
             clip_qkv=c["clip_qkv"],
             qkv_bias=True,
             o_bias=not (both and norm is not None),
             unembed_bias=True,
-            **_mlp(c),
-            logit_softcap=_cap(c["output_logits_soft_cap"]),
+            **_mlp_fields(c),
+            logit_softcap=_read_softcap(c["output_logits_soft_cap"]),
         )
 
 
-def family_for(config: Config) -> Family:
-    """The family as checkpoints of this configuration store it."""
-    found, given = TransformerLens(), _completed(config)
-    if given["n_key_value_heads"] is not None:
-        keys = {
-            key: name
-            for key, name in found.names.items()
-            if key.startswith(("attention.k.", "attention.v."))
-        }
-        found.names = {
-            **found.names,
-            **{key: str(name).replace("attn.", "attn._") for key, name in keys.items()},
-        }
-    if given["positional_embedding_type"] == "alibi":  # the table is there, and nothing reads it
-        found.buffers += r"|^pos_embed\.W_pos$"
-    if (
-        given["use_normalization_before_and_after"] and given["normalization_type"] is not None
-    ):  # `lens` looks at it
-        found.buffers += r"|\.attn\.b_O$"
-    return found
-
-
-def _completed(config: Config) -> dict[str, Any]:
+def _fill_defaults(config: Config) -> dict[str, Any]:
     """With TransformerLens's defaults, and whole numbers as floats where floats are meant."""
-    given = {
-        name: float(v) if type(v) is int and _kind(name) is float else v
+    settings = {
+        name: float(v) if type(v) is int and _field_type(name) is float else v
         for name, v in config.items()
     }
-    return {**_DEFAULTS, **given}
+    return {**_DEFAULTS, **settings}
 
 
-def _kind(name: str) -> type:
+def _field_type(name: str) -> type:
     """What a field holds, if it is not null."""
     return int if name in _SIZES else _NULLABLE.get(name, type(_DEFAULTS.get(name)))
 
 
-def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value of JSON is of this type; a whole number is a float too, but no bool is a
-    number.
+def _is_of_type(value: Any, field_type: type) -> bool:
+    """Whether a value of JSON is of this type.
+
+    A whole number is a float too, but no bool is a number.
     """
     if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, {float: (int, float), list: (list, tuple)}.get(kind, kind))
+        return field_type is bool
+    accepted = {float: (int, float), list: (list, tuple)}
+    return isinstance(value, accepted.get(field_type, field_type))
 
 
 def _n_heads(c: Config) -> int:
@@ -289,7 +287,7 @@ def _n_heads(c: Config) -> int:
     return c["n_heads"]
 
 
-def _types(c: Config) -> tuple[str, ...]:
+def _layer_types(c: Config) -> tuple[str, ...]:
     """``local`` or ``global`` for each layer."""
     if not c["use_local_attn"]:
         return ("global",) * c["n_layers"]
@@ -297,24 +295,18 @@ def _types(c: Config) -> tuple[str, ...]:
     if len(types) < c["n_layers"] or set(types) - {"local", "global"} or c["window_size"] is None:
         raise ModelError(
             "use_local_attn needs a window_size and 'local' or 'global' in attn_types for each of "
-            f"{c['n_layers']} layers; given are window_size = {c['window_size']!r} and attn_types = "
-            f"{c['attn_types']!r}."
+            f"{c['n_layers']} layers; given are window_size = {c['window_size']!r} and "
+            f"attn_types = {c['attn_types']!r}."
         )
     return types
 
 
-def _check_sense(c: Config, n_heads: int) -> None:
+def _check_settings(c: Config, n_heads: int) -> None:
     """Refuse what TransformerLens does not run either, and what a `Spec` cannot say."""
-    norm, positions, direction = (
-        c["normalization_type"],
-        c["positional_embedding_type"],
-        c["attention_dir"],
-    )
-    kv_heads, activation = (
-        c["n_key_value_heads"] or n_heads,
-        None if c["attn_only"] else c["act_fn"],
-    )
-    masked = c["masked_token"]
+    norm, positions = c["normalization_type"], c["positional_embedding_type"]
+    direction, masked = c["attention_dir"], c["masked_token"]
+    kv_heads = c["n_key_value_heads"] or n_heads
+    activation = None if c["attn_only"] else c["act_fn"]
     refused = {
         f"normalization_type = {norm!r}; known are {_NORMS}": norm not in _NORMS,
         f"positional_embedding_type = {positions!r}; known are {_POSITIONS}": positions
@@ -354,8 +346,11 @@ def _check_sense(c: Config, n_heads: int) -> None:
         )
 
 
-def _norm(kind: str | None, c: Config, *, rms: bool = False) -> NormSpec | None:
-    """TransformerLens's norm of this name; ``Pre`` has neither weight nor bias, having been folded."""
+def _make_norm(kind: str | None, c: Config, *, rms: bool = False) -> NormSpec | None:
+    """TransformerLens's norm of this name.
+
+    ``Pre`` has neither weight nor bias: both were folded into the matrices behind the norm.
+    """
     if kind is None:
         return None
     eps, weight = c["eps"], not kind.endswith("Pre")
@@ -364,25 +359,26 @@ def _norm(kind: str | None, c: Config, *, rms: bool = False) -> NormSpec | None:
     return NormSpec("layer", eps, weight=weight, bias=weight, cast_first=True)
 
 
-def _positions(c: Config, n_heads: int, types: tuple[str, ...]) -> dict[str, Any]:
-    """What the spec says of positions."""
+def _position_fields(c: Config, n_heads: int, types: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a spec that concern positions."""
     kind = c["positional_embedding_type"]
     if kind == "standard":
         return {"learned_positions": True}
     if kind == "alibi":
         start = 2 ** (-8 / n_heads)
         return {"alibi": Alibi(tuple(start ** (head + 1) for head in range(n_heads)))}
-    present = sorted(set(types))
+    rope_types = sorted(set(types))  # one rotary embedding for each type of layer
     return {
-        "ropes": tuple(_rope(c, local=name == "local") for name in present),
-        "rope_of_layer": tuple(present.index(name) for name in types),
+        "ropes": tuple(_make_rope(c, local=name == "local") for name in rope_types),
+        "rope_of_layer": tuple(rope_types.index(name) for name in types),
         "rope_pairs": "neighbours" if c["rotary_adjacent_pairs"] else "halves",
     }
 
 
-def _rope(c: Config, *, local: bool) -> Rope:
-    """The rotary embedding of the layers of one type, of which TransformerLens scales some and not
-    others.
+def _make_rope(c: Config, *, local: bool) -> Rope:
+    """The rotary embedding of the layers of one type.
+
+    TransformerLens scales the embedding of some types and not of others.
     """
     dims = c["d_head"] if c["rotary_dim"] is None else c["rotary_dim"]
     if dims > c["d_head"]:
@@ -410,10 +406,10 @@ def _rope(c: Config, *, local: bool) -> Rope:
         settings = {"rope_type": "linear", "factor": c["rotary_scaling_factor"]}
     own_base = local and c["rotary_base_local"] is not None
     settings["rope_theta"] = c["rotary_base_local"] if own_base else c["rotary_base"]
-    return rope_of({"rope_parameters": settings, "max_position_embeddings": c["n_ctx"]}, dims)
+    return read_rope({"rope_parameters": settings, "max_position_embeddings": c["n_ctx"]}, dims)
 
 
-def _scales(c: Config) -> tuple[float, ...]:
+def _attention_scales(c: Config) -> tuple[float, ...]:
     """What TransformerLens divides scores by, as factors."""
     divisor = 1.0
     if c["use_attn_scale"]:
@@ -422,25 +418,27 @@ def _scales(c: Config) -> tuple[float, ...]:
     return tuple(1.0 / (divisor * (layer + 1 if by_layer else 1)) for layer in range(c["n_layers"]))
 
 
-def _cap(cap: float | None) -> float | None:
+def _read_softcap(cap: float | None) -> float | None:
     return cap if cap is not None and cap > 0 else None
 
 
-def _windows(types: tuple[str, ...], window: int | None) -> tuple[int | None, ...]:
+def _layer_windows(types: tuple[str, ...], window: int | None) -> tuple[int | None, ...]:
     return tuple(window if name == "local" else None for name in types) if "local" in types else ()
 
 
-def _mlp(c: Config) -> dict[str, Any]:
-    """What the spec says of MLPs. SoLU's norm has weights only where all norms have them."""
+def _mlp_fields(c: Config) -> dict[str, Any]:
+    """The fields of a spec that concern MLPs.
+
+    SoLU's norm has weights only where all norms have weights.
+    """
     if c["attn_only"]:
         return {"d_mlp": None}
     kind = "LN" if c["normalization_type"] == "LN" else "LNPre"
+    is_solu = c["act_fn"] in ("solu", "solu_ln")
     return {
         "d_mlp": 4 * c["d_model"] if c["d_mlp"] is None else c["d_mlp"],
         "mlp_bias": True,
-        "activation": "solu"
-        if c["act_fn"] in ("solu", "solu_ln")
-        else activation_named(c["act_fn"]),
+        "activation": "solu" if is_solu else activation_named(c["act_fn"]),
         "gated": c["gated_mlp"],
-        "hidden_norm": _norm(kind, c) if c["act_fn"] == "solu_ln" else None,
+        "hidden_norm": _make_norm(kind, c) if c["act_fn"] == "solu_ln" else None,
     }

@@ -1,0 +1,63 @@
+"""The transformer from its parameters, by our names of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+
+from circuitgraph.models.attention import Attention
+from circuitgraph.models.mlp import MLP
+from circuitgraph.models.norms import Norm
+from circuitgraph.models.spec import NormSpec, Spec
+from circuitgraph.models.transformer import Block, Transformer
+
+
+def build_transformer(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transformer:
+    """The transformer with these parameters; see `list_parameters` for their names."""
+
+    def make_norm(name: str, norm_spec: NormSpec | None) -> Norm | None:
+        if norm_spec is None:
+            return None
+        return Norm(arrays.get(f"{name}.weight"), arrays.get(f"{name}.bias"), norm_spec)
+
+    attention = Attention(
+        norm=make_norm("attention.norm", spec.norm),
+        w_q=arrays["attention.q.weight"],
+        w_k=arrays["attention.k.weight"],
+        w_v=arrays["attention.v.weight"],
+        b_q=arrays.get("attention.q.bias"),
+        b_k=arrays.get("attention.k.bias"),
+        b_v=arrays.get("attention.v.bias"),
+        q_norm=make_norm("attention.q_norm", spec.qk_norm),
+        k_norm=make_norm("attention.k_norm", spec.qk_norm),
+        w_o=arrays["attention.o.weight"],
+        b_o=arrays.get("attention.o.bias"),
+        post_norm=make_norm("attention.post_norm", spec.post_norm),
+        spec=spec,
+    )
+    mlp = None
+    if spec.d_mlp is not None:
+        mlp = MLP(
+            norm=make_norm("mlp.norm", spec.norm),
+            w_in=arrays["mlp.in.weight"],
+            b_in=arrays.get("mlp.in.bias"),
+            w_gate=arrays.get("mlp.gate.weight"),
+            b_gate=arrays.get("mlp.gate.bias"),
+            hidden_norm=make_norm("mlp.hidden_norm", spec.hidden_norm),
+            w_out=arrays["mlp.out.weight"],
+            b_out=arrays.get("mlp.out.bias"),
+            post_norm=make_norm("mlp.post_norm", spec.post_norm),
+            router=arrays.get("mlp.router.weight"),
+            spec=spec,
+        )
+    return Transformer(
+        embedding=arrays["embedding.weight"],
+        positional=arrays.get("positional.weight"),
+        embed_norm=make_norm("embed_norm", spec.embed_norm),
+        blocks=Block(attention, mlp),
+        final_norm=make_norm("final_norm", spec.final_norm),
+        unembedding=arrays.get("unembedding.weight"),
+        b_unembed=arrays.get("unembedding.bias"),
+        spec=spec,
+    )

@@ -1,0 +1,264 @@
+"""Checkpoints of TransformerLens: a state dict in one file, a HookedTransformerConfig beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from circuitgraph.errors import ModelError, first_line, list_problems
+from circuitgraph.models.assemble import assemble_transformer, check_dtype
+from circuitgraph.models.checkpoint import SAVE_AGAIN, Checkpoint, dtype_name, open_checkpoint
+from circuitgraph.models.families import families
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.spec import Rope, Spec
+
+FAMILY = "transformer_lens"
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+_WRAPPERS = ("state_dict", "model")
+_LEAST_SCORE = -1e4  # a score of this or less leaves no weight in the softmax
+# Positions of a rotary table that are compared. At later positions the table's own float32 angles
+# are too inexact to compare.
+_N_COMPARED = 1024
+
+
+@dataclass
+class _StateDict(Checkpoint):
+    """A checkpoint with tensors in memory: all of a torch file, and those that we make."""
+
+    in_memory: dict[str, Any] = field(default_factory=dict)
+
+    def read_tensor(self, tensor: str) -> Any:
+        """One tensor, as torch has it."""
+        return self.in_memory[tensor] if tensor in self.in_memory else super().read_tensor(tensor)
+
+    def set_tensor(self, tensor: str, value: Any) -> None:
+        """Add or replace a tensor."""
+        self.in_memory[tensor] = value
+        self.shapes[tensor] = tuple(value.shape)
+        self.dtypes[tensor] = dtype_name(value.dtype)
+
+
+def is_state_dict(path: Path) -> bool:
+    """Whether this is a file of weights by itself, not one in a folder in Hugging Face layout."""
+    if path.suffix not in SUFFIXES:
+        return False
+    try:
+        path = path.expanduser()
+        if not path.is_file():
+            return False
+    except (OSError, RuntimeError):  # a name too long, somebody's home that is not here
+        return False
+    return not _json_has_field(path.with_name("config.json"), "model_type")
+
+
+def find_state_dict(folder: Path) -> Path | None:
+    """The first state dict in a folder with the configuration of a HookedTransformer beside it."""
+    for path in sorted(folder.iterdir()):
+        if is_state_dict(path) and any(_json_has_field(p, "d_model") for p in _config_paths(path)):
+            return path
+    return None
+
+
+def _json_has_field(path: Path, name: str) -> bool:
+    with suppress(OSError, ValueError, TypeError):
+        return name in json.loads(path.read_text(encoding="utf-8"))
+    return False
+
+
+def load_transformer_lens(
+    weights: str | Path,
+    config: str | Path | Mapping[str, Any] | None = None,
+    *,
+    dtype: str = "float32",
+) -> LanguageModel:
+    """Load a HookedTransformer.
+
+    Args:
+        weights: its state dict, saved by torch (``.pt``, ``.pth``, ``.bin``) or as
+            ``.safetensors``; one that torch saved may be wrapped, ``{"state_dict": ...}`` or
+            ``{"model": ...}``.
+        config: the fields of its HookedTransformerConfig, or a JSON file of them; by default the
+            JSON file of the same name, or else config.json or cfg.json, in the same folder.
+            ``masked_token`` is a field of ours: a token that attention never looks at.
+        dtype: precision to run in, whatever the dtype in the file.
+
+    Raises:
+        ModelError: a file is not found or not readable, or a setting cannot be reproduced exactly.
+    """
+    check_dtype(dtype)
+    if Path(weights).suffix not in SUFFIXES:
+        raise ModelError(
+            f"{str(weights)!r} is no state dict: its name must end in one of {', '.join(SUFFIXES)}."
+        )
+    path = _find_file(weights)
+    if path is None:
+        raise ModelError(f"There is no file {str(weights)!r}.")
+    settings = {"model_type": FAMILY, **_read_config(path, config)}
+    families[FAMILY].check(settings)
+    family = families[FAMILY].configured(settings)
+    spec = family.spec(settings)
+    checkpoint = _open_state_dict(str(weights), path)
+    _check_buffers(checkpoint, spec)
+    if spec.gated:
+        _fold_gated_bias(checkpoint, spec)
+    return LanguageModel(
+        name=str(weights),
+        family=FAMILY,
+        location=str(path),
+        revision=None,
+        transformer=assemble_transformer(spec, family, checkpoint, dtype),
+        tokenizer=None,
+    )
+
+
+def _read_config(weights: Path, config: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(config, Mapping):
+        return config
+    candidates = _config_paths(weights) if config is None else [Path(config)]
+    path = next((path for path in map(_find_file, candidates) if path is not None), None)
+    if path is None:
+        names = " or ".join(path.name for path in candidates)
+        raise ModelError(
+            f"There is no {names} in {str(candidates[0].parent)!r}. Give the "
+            f"HookedTransformerConfig of {weights.name} as a JSON file or as a mapping."
+        )
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{str(path)!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"
+        ) from error
+    if not isinstance(settings, dict):
+        raise ModelError(
+            f"{str(path)!r} holds a {type(settings).__name__}, not the fields of a "
+            "HookedTransformerConfig."
+        )
+    return settings
+
+
+def _config_paths(weights: Path) -> list[Path]:
+    """Where the configuration of a state dict usually is."""
+    return [
+        weights.with_suffix(".json"),
+        weights.with_name("config.json"),
+        weights.with_name("cfg.json"),
+    ]
+
+
+def _find_file(name: str | Path) -> Path | None:
+    """The file of this name, None if there is none."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError) as error:  # a name too long, somebody's home that is not here
+        raise ModelError(f"{str(name)!r} cannot be looked up: {first_line(error)}.") from error
+
+
+def _open_state_dict(name: str, path: Path) -> _StateDict:
+    """The tensors of a file, without the wrapper that some files have around them."""
+    import torch
+
+    checkpoint = open_checkpoint(name, [path])  # which refuses pickles that would run code
+    if path.suffix == ".safetensors":
+        return _StateDict(**vars(checkpoint))
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    content = wrapped[0] if wrapped else content
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    # A training loop may have saved a module that holds the model.
+    if tensors and all(key.startswith("model.") for key in tensors):
+        tensors = {key.removeprefix("model."): value for key, value in tensors.items()}
+    state_dict = _StateDict(name, {}, {}, {})
+    for key, value in tensors.items():
+        state_dict.set_tensor(key, value)
+    return state_dict
+
+
+def _check_buffers(checkpoint: _StateDict, spec: Spec) -> None:
+    """Refuse tensors beside the weights whose content our forward pass would not reproduce."""
+    different = []
+    for layer in range(spec.n_layers):
+        for name, is_expected in _list_buffer_checks(spec, layer):
+            tensor = f"blocks.{layer}.attn.{name}"
+            if tensor in checkpoint.shapes and not is_expected(checkpoint.read_tensor(tensor)):
+                different.append(tensor)
+    if different:
+        raise ModelError(
+            list_problems(
+                f"The weights of {checkpoint.name!r} hold tensors with other content than the "
+                "configuration makes, which cannot be reproduced:",
+                different,
+            )
+        )
+
+
+def _list_buffer_checks(spec: Spec, layer: int) -> Iterator[tuple[str, Callable[[Any], bool]]]:
+    """Names of a layer's tensors beside the weights, and what must hold of each tensor."""
+    if spec.causal:
+        window = spec.windows[layer] if spec.windows else None
+        yield "mask", lambda mask: _is_causal(mask, window)
+        yield "IGNORE", lambda value: bool((value <= _LEAST_SCORE).all())
+    if spec.post_norm is not None:  # this bias would go through the norm, ours is added after it
+        yield "b_O", lambda bias: not bias.any()
+    if spec.ropes:
+        index = spec.rope_of_layer[layer]
+        rope = spec.ropes[0 if index is None else index]
+        yield "rotary_cos", lambda table: _is_rotary(table, "cos", rope, spec.rope_pairs)
+        yield "rotary_sin", lambda table: _is_rotary(table, "sin", rope, spec.rope_pairs)
+
+
+def _is_rotary(table: Any, wave: str, rope: Rope, pairs: str) -> bool:
+    """Whether a table [position, dimension] holds the cosines or sines of a rotary embedding."""
+    import torch
+
+    frequencies = torch.tensor(rope.frequencies, dtype=torch.float64)
+    # Each frequency serves two dimensions.
+    per_dimension = frequencies.repeat(2) if pairs == "halves" else frequencies.repeat_interleave(2)
+    if table.ndim != 2 or table.shape[1] != len(per_dimension):
+        return False
+    table = table[:_N_COMPARED]
+    angles = torch.arange(len(table), dtype=torch.float64)[:, None] * per_dimension
+    rounding = 1e-3 if table.dtype in (torch.float32, torch.float64) else 1e-2
+    expected = getattr(torch, wave)(angles) * rope.factor
+    return bool(torch.allclose(table.double(), expected, atol=rounding, rtol=0))
+
+
+def _is_causal(mask: Any, window: int | None) -> bool:
+    """Whether a mask [query, key] lets each position see itself and its window before it.
+
+    TransformerLens 3 stores an empty mask.
+    """
+    import torch
+
+    if mask.numel() == 0:
+        return True
+    if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
+        return False
+    expected = torch.ones(mask.shape, dtype=torch.bool).tril()
+    if window is not None:
+        expected = expected.triu(1 - window)
+    return bool((mask.bool() == expected).all())
+
+
+def _fold_gated_bias(checkpoint: _StateDict, spec: Spec) -> None:
+    """Make b_in of a gated MLP part of b_out.
+
+    TransformerLens adds b_in behind the gate, to ``activation(gate) * in``. Our forward pass adds
+    it to ``in``, before the gate.
+    """
+    import torch
+
+    d_mlp, d_model = spec.d_mlp or 0, spec.d_model
+    for layer in range(spec.n_layers):
+        names = [f"blocks.{layer}.mlp.{name}" for name in ("b_in", "W_out", "b_out")]
+        shapes = [checkpoint.shapes.get(name) for name in names]
+        checkpoint.set_tensor(f"blocks.{layer}.mlp.b_gate", torch.zeros(d_mlp))
+        if shapes != [(d_mlp,), (d_mlp, d_model), (d_model,)]:
+            continue  # `assemble_transformer` says which shape is wrong
+        b_in, w_out, b_out = (checkpoint.read_tensor(name).double() for name in names)
+        checkpoint.set_tensor(names[2], b_out + b_in @ w_out)
+        checkpoint.set_tensor(names[0], torch.zeros(d_mlp))
