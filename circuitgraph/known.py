@@ -9,8 +9,8 @@ from pathlib import Path
 from circuitgraph.catalog.files import load_circuit
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.constructed.compile import FAMILY
-from circuitgraph.models.constructed.programs import constructed
-from circuitgraph.models.constructed.truth import true_edges
+from circuitgraph.models.constructed.named_programs import load_constructed
+from circuitgraph.models.constructed.truth import find_true_edges
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Prompts, Task
 
@@ -30,12 +30,10 @@ def known_circuit(
         DataError: a damaged ``truth.json``.
     """
     if model.family == FAMILY:
-        same = task.name == model.name
-        return (
-            Circuit.of(model.graph(), true_edges(constructed(model.name), prompts.pairs, ablation))
-            if same
-            else None
-        )
+        if task.name != model.name:
+            return None
+        edges = find_true_edges(load_constructed(model.name), prompts.pairs, ablation)
+        return Circuit.of(model.graph(), edges)
     file = Path(model.location) / TRUTH_FILE
     if not file.is_file():
         return None

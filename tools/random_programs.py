@@ -20,14 +20,14 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from circuitgraph.errors import ProgramError
-from circuitgraph.models.constructed.compile import compiled
-from tests.models.constructed.agreement import Agreement, agreement, random_prompts
+from circuitgraph.models.constructed.compile import compile_program
+from tests.models.constructed.agreement import Agreement, random_prompts, search_and_compare
 from tests.models.constructed.generator import SIZES, random_program
 
 
 def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
-    """What was found for ``n`` different programs, and how many were too large for the common size."""
-    found: list[Agreement] = []
+    """Agreements for ``n`` different programs, and how many programs were too large."""
+    agreements: list[Agreement] = []
     seen: set[str] = set()
     too_large = 0
     bar = tqdm(total=n, desc="programs", disable=None)
@@ -44,31 +44,33 @@ def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
     def one(data: st.DataObject) -> None:
         nonlocal too_large
         program = random_program(data.draw)
-        if len(found) == n or str(program) in seen:
+        if len(agreements) == n or str(program) in seen:
             return
         seen.add(str(program))
         try:
-            constructed = compiled(program, sizes=SIZES, exact=True)
+            constructed = compile_program(program, sizes=SIZES, exact=True)
         except ProgramError:
             too_large += 1
             return
-        found.append(
-            agreement(constructed, random_prompts(constructed, n_prompts, seed + len(found)))
+        agreements.append(
+            search_and_compare(
+                constructed, random_prompts(constructed, n_prompts, seed + len(agreements))
+            )
         )
         bar.update()
 
     one()
     bar.close()
-    return found, too_large
+    return agreements, too_large
 
 
-def report(found: list[Agreement], too_large: int) -> None:
+def report(agreements: list[Agreement], too_large: int) -> None:
     """The figures, then the misses."""
-    unique = [a for a in found if a.truth.unique]
-    true, kept = _sets(found)
+    unique = [a for a in agreements if a.truth.unique]
+    true, kept = _sets(agreements)
     hits = sum(len(t & k) for t, k in zip(true, kept, strict=True))
     print(
-        f"{len(found)} programs ({too_large} more were too large), {sum(map(len, true))} true edges"
+        f"{len(agreements)} programs ({too_large} more were too large), {sum(map(len, true))} true edges"
     )
     sizes = Counter(min(len(t), 9) for t in true)
     print(
@@ -76,23 +78,23 @@ def report(found: list[Agreement], too_large: int) -> None:
         + ", ".join(f"{size}: {sizes[size]}" for size in range(10))
         + " or more"
     )
-    print(f"exact: {sum(a.exact for a in found)} of {len(found)}")
+    print(f"exact: {sum(a.exact for a in agreements)} of {len(agreements)}")
     print(f"exact where only one circuit is true: {sum(a.exact for a in unique)} of {len(unique)}")
     print(
         f"edge precision {hits / max(1, sum(map(len, kept))):.4f}, recall "
         f"{hits / max(1, sum(map(len, true))):.4f}"
     )
     print(
-        f"least effect kept {min(a.kept for a in found):.3g}, greatest removed "
-        f"{max(a.removed for a in found):.3g}"
+        f"least effect kept {min(a.least_kept for a in agreements):.3g}, greatest removed "
+        f"{max(a.greatest_removed for a in agreements):.3g}"
     )
-    for a in found:
+    for a in agreements:
         if not a.exact:
             print(f"\n{a.difference}")
 
 
-def _sets(found: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:
-    return [set(a.truth.edges) for a in found], [set(a.found) for a in found]
+def _sets(agreements: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:
+    return [set(a.truth.edges) for a in agreements], [set(a.edges) for a in agreements]
 
 
 def main() -> None:

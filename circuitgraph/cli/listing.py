@@ -94,7 +94,7 @@ def _registered(kind: str) -> list[dict[str, Any]]:
 
 
 def _models() -> list[dict[str, Any]]:
-    from circuitgraph.models.constructed.programs import PREFIX, programs
+    from circuitgraph.models.constructed.named_programs import PREFIX, named_programs
     from circuitgraph.models.loading import shipped_models
 
     rows = []
@@ -102,6 +102,6 @@ def _models() -> list[dict[str, Any]]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         rows.append({"name": name, "description": f"{config['model_type']}, {folder}"})
     return rows + [
-        {"name": PREFIX + name, "description": programs[name].description}
-        for name in sorted(programs)
+        {"name": PREFIX + name, "description": named_programs[name].description}
+        for name in sorted(named_programs)
     ]

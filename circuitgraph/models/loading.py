@@ -18,7 +18,7 @@ import jax
 from circuitgraph.errors import ModelError, first_line, unknown_name
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
-from circuitgraph.models.constructed.programs import PREFIX, constructed
+from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
 from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
 from circuitgraph.models.language_model import LanguageModel
@@ -78,7 +78,7 @@ def load_model(
     name = str(name)
     check_dtype(dtype)
     if name.startswith(PREFIX):
-        return _cast_model(constructed(name).model, dtype)
+        return _cast_model(load_constructed(name).model, dtype)
     if config is not None or is_state_dict(Path(name)):
         return load_transformer_lens(name, config, dtype=dtype)
     location = _locate_checkpoint(name)

@@ -15,11 +15,12 @@ from functools import cached_property
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import DataError, ProgramError, unknown_name
-from circuitgraph.models.constructed.interpreter import answer
-from circuitgraph.models.constructed.language import BOS, Program
-from circuitgraph.models.constructed.programs import PREFIX, Named, programs
-from circuitgraph.models.constructed.values import domains
-from circuitgraph.models.constructed.vocabulary import prompt, word
+from circuitgraph.models.constructed.interpreter import compute_answer
+from circuitgraph.models.constructed.named_programs import PREFIX, NamedProgram, named_programs
+from circuitgraph.models.constructed.rasp import BOS
+from circuitgraph.models.constructed.rasp_program import RaspProgram
+from circuitgraph.models.constructed.values import find_domains
+from circuitgraph.models.constructed.vocabulary import to_prompt, to_word
 from circuitgraph.tasks.base import Grammar, Pair, Source, TokenizerLike, task
 
 CORRUPTIONS = ("other-prompt", "one-token")
@@ -32,19 +33,19 @@ class _Asked:
     again.
     """
 
-    def __init__(self, chosen: Named) -> None:
+    def __init__(self, chosen: NamedProgram) -> None:
         self.chosen = chosen
         self._said: dict[Sequence, str | None] = {}
 
     @cached_property
-    def program(self) -> Program:
+    def program(self) -> RaspProgram:
         return self.chosen.make()
 
     def said(self, sequence: Sequence) -> str | None:
         """The answer; None where the program is not defined."""
         if sequence not in self._said:
             try:
-                self._said[sequence] = word(answer(self.program, sequence))
+                self._said[sequence] = to_word(compute_answer(self.program, sequence))
             except ProgramError:
                 self._said[sequence] = None
         return self._said[sequence]
@@ -82,7 +83,7 @@ class _Asked:
             right = self.said(clean) or ""
             for corrupted in self.corrupted(rng, clean, corruption):
                 if (wrong := self.said(corrupted)) not in (None, right):
-                    return Pair(prompt(clean), prompt(corrupted), right, wrong)
+                    return Pair(to_prompt(clean), to_prompt(corrupted), right, wrong)
         raise DataError(
             f"Of {_TRIES} random sequences none has a corrupted one with another "
             f"answer:\n{self.program}"
@@ -93,21 +94,21 @@ def _grammar(name: str) -> Grammar:
     def grammar(tokenizer: TokenizerLike, corruption: str = "other-prompt") -> Source:
         if corruption not in CORRUPTIONS:
             raise unknown_name("corruption", corruption, CORRUPTIONS)
-        asked = _Asked(programs[name])
+        asked = _Asked(named_programs[name])
         _check_words(name, asked.program, tokenizer)
         return Source(lambda rng: asked.pair(rng, corruption))
 
-    grammar.__doc__ = programs[name].description
+    grammar.__doc__ = named_programs[name].description
     return grammar
 
 
-for _name in programs:
+for _name in named_programs:
     task(PREFIX + _name, metric="kl", model=PREFIX + _name)(_grammar(_name))
 
 
-def _check_words(name: str, program: Program, tokenizer: TokenizerLike) -> None:
+def _check_words(name: str, program: RaspProgram, tokenizer: TokenizerLike) -> None:
     """Raise `DataError` unless the tokenizer knows all of a program's words."""
-    answers = [word(value) for value in domains(program)[program.output].values]
+    answers = [to_word(value) for value in find_domains(program)[program.output].values]
     words = [BOS, *program.alphabet, *answers]
     each = zip(words, tokenizer.encode_all(words), strict=True)
     lacking = [w for w, ids in each if len(ids) != 1 or ids[0] == tokenizer.unknown_id]

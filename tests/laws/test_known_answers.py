@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from circuitgraph.api import load_task
 from circuitgraph.errors import ProgramError
-from circuitgraph.models.constructed.compile import compiled
-from circuitgraph.models.constructed.programs import programs as named_programs
+from circuitgraph.models.constructed.compile import compile_program
+from circuitgraph.models.constructed.named_programs import named_programs
 from circuitgraph.tasks.base import Prompts
-from tests.models.constructed.agreement import agreement, random_prompts
-from tests.models.constructed.common import SIZES, padded
+from tests.models.constructed.agreement import random_prompts, search_and_compare
+from tests.models.constructed.common import SIZES, model_of_common_size
 from tests.models.constructed.generator import SIZES as RANDOM_SIZES
 from tests.models.constructed.generator import random_program
 
 
-def _filled_up(prompts: Prompts, n_pos: int) -> Prompts:
+def _pad_prompts(prompts: Prompts, n_pos: int) -> Prompts:
     """Prompts of one shape, so that one compiled program serves all tests."""
     more = ((0, 0), (0, n_pos - prompts.mask.shape[1]))
     arrays = {name: np.pad(getattr(prompts, name), more) for name in ("clean", "corrupted", "mask")}
@@ -30,9 +30,9 @@ def _filled_up(prompts: Prompts, n_pos: int) -> Prompts:
 @pytest.mark.parametrize("corruption", ["other-prompt", "one-token"])
 @pytest.mark.parametrize("name", named_programs)
 def test_named_programs(name: str, corruption: str) -> None:
-    found = padded(name)
-    prompts = load_task(f"constructed:{name}", found.model, corruption=corruption).prompts(60)
-    result = agreement(found, _filled_up(prompts, SIZES.n_ctx))
+    constructed = model_of_common_size(name)
+    prompts = load_task(f"constructed:{name}", constructed.model, corruption=corruption).prompts(60)
+    result = search_and_compare(constructed, _pad_prompts(prompts, SIZES.n_ctx))
     assert result.truth.edges
     assert result.truth.unique
     assert result.exact, result.difference
@@ -42,12 +42,12 @@ def test_named_programs(name: str, corruption: str) -> None:
 @settings(max_examples=80, phases=[Phase.generate, Phase.shrink])
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_random_programs(data: st.DataObject, seed: int) -> None:
-    """Wherever just one circuit is true. A program on which the search fails is shrunk and printed."""
+    """Wherever one circuit is true. A program on which the search fails is shrunk and printed."""
     program = random_program(data.draw)
     try:
-        found = compiled(program, sizes=RANDOM_SIZES, exact=True)
+        constructed = compile_program(program, sizes=RANDOM_SIZES, exact=True)
     except ProgramError as error:
         assert "larger transformer" in str(error)  # noqa: PT017 - too large for the common size is no failure
         return
-    result = agreement(found, random_prompts(found, 24, seed))
+    result = search_and_compare(constructed, random_prompts(constructed, 24, seed))
     assert result.exact or not result.truth.unique, result.difference

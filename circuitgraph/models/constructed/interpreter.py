@@ -1,4 +1,4 @@
-"""What a program says, without any model: plain evaluation, symbol by symbol, with interventions."""
+"""What a program says, without any model: plain evaluation, symbol by symbol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from circuitgraph.errors import ProgramError, list_problems
-from circuitgraph.models.constructed.language import (
+from circuitgraph.models.constructed.rasp import (
     NOTHING,
     Aggregate,
     Expression,
@@ -16,15 +16,17 @@ from circuitgraph.models.constructed.language import (
     Map,
     Map2,
     NumericalMap,
-    Program,
-    Read,
     Select,
     Share,
     Tokens,
 )
+from circuitgraph.models.constructed.rasp_program import RaspProgram, Use
 
-Row = list[Any]
-Overrides = Mapping[Read, Row]
+Values = list[Any]
+"""The value of one expression at every position."""
+
+Overrides = Mapping[Use, Values]
+"""Interventions on edges: what these uses read at every position instead of the run's values."""
 
 
 class _Undecided:
@@ -33,55 +35,59 @@ class _Undecided:
 
 
 UNDECIDED: Final = _Undecided()
-"""Where a categorical aggregate found several values: a model would write a mixture. All that
-depends on it is too.
+"""The value of a categorical aggregate over several values, and of all that depends on it.
+
+A model would write a mixture of these values.
 """
 
 
-def run(
-    program: Program, sequence: Sequence[str], overrides: Overrides | None = None
-) -> dict[Expression, Row]:
+def run_program(
+    program: RaspProgram, sequence: Sequence[str], overrides: Overrides | None = None
+) -> dict[Expression, Values]:
     """Every expression's value at every position.
 
     Args:
-        overrides: what some places read instead of the value of this run, at every position:
-            interventions on edges.
+        overrides: interventions on edges; see `Overrides`.
 
     Raises:
         ProgramError: a symbol that is not in the alphabet, or a length outside the program's.
     """
-    check(program, sequence)
+    check_sequence(program, sequence)
     overrides = overrides or {}
-    found: dict[Expression, Row] = {}
+    values: dict[Expression, Values] = {}
     for e in program.expressions:
-        given = {
-            slot: overrides.get(Read(e, slot), found[source]) for slot, source in e.slots.items()
+        operands = {
+            operand: overrides.get(Use(e, operand), values[source])
+            for operand, source in e.operands.items()
         }
-        found[e] = _row(e, sequence, given)
-    return found
+        values[e] = _evaluate(e, sequence, operands)
+    return values
 
 
-def answer(program: Program, sequence: Sequence[str]) -> Any:
+def compute_answer(program: RaspProgram, sequence: Sequence[str]) -> Any:
     """The output at the last position.
 
     Raises:
-        ProgramError: it is not defined there; or as of `run`.
+        ProgramError: the output is not defined there; or as of `run_program`.
     """
-    found = run(program, sequence)
-    value = found[program.output][-1]
+    values = run_program(program, sequence)
+    value = values[program.output][-1]
     if value is UNDECIDED:
-        first = next(e for e in program.expressions if UNDECIDED in found[e])
+        first = next(e for e in program.expressions if UNDECIDED in values[e])
         raise ProgramError(
-            f"{program.called(first)}: on {' '.join(sequence)!r} several different values are "
+            f"{program.describe(first)}: on {' '.join(sequence)!r} several different values are "
             "selected, and the output depends on it."
         )
     return value
 
 
-def check(program: Program, sequence: Sequence[str]) -> None:
+def check_sequence(program: RaspProgram, sequence: Sequence[str]) -> None:
     """Raise `ProgramError` unless the program takes this sequence."""
-    problems = [f"{s!r} is not in the alphabet {' '.join(program.alphabet)!r}" for s in sequence]
-    problems = [p for s, p in zip(sequence, problems, strict=True) if s not in program.alphabet]
+    problems = [
+        f"{symbol!r} is not in the alphabet {' '.join(program.alphabet)!r}"
+        for symbol in sequence
+        if symbol not in program.alphabet
+    ]
     if not program.min_length <= len(sequence) <= program.max_length:
         problems.append(
             f"{len(sequence)} symbols; expected {program.min_length} to {program.max_length}"
@@ -92,59 +98,68 @@ def check(program: Program, sequence: Sequence[str]) -> None:
         )
 
 
-def _row(e: Expression, sequence: Sequence[str], given: dict[str, Row]) -> Row:
+def _evaluate(e: Expression, sequence: Sequence[str], operands: dict[str, Values]) -> Values:
     match e:
         case Tokens():
             return list(sequence)
         case Indices():
             return list(range(len(sequence)))
         case Aggregate(select, _):
-            chosen = [_selected(select, given["keys"], query) for query in given["queries"]]
-            gather = _mean if e.kind == "numerical" else _common
+            values = operands["values"]
+            gather = _mean_value if e.kind == "numerical" else _common_value
             return [
-                UNDECIDED if at is None else gather([given["values"][i] for i in at])
-                for at in chosen
+                UNDECIDED if positions is None else gather([values[i] for i in positions])
+                for positions in _select_positions(select, operands)
             ]
         case Share(select):
-            chosen = [_selected(select, given["keys"], query) for query in given["queries"]]
-            return [UNDECIDED if at is None else Fraction(1, len(at) + 1) for at in chosen]
+            return [
+                UNDECIDED if positions is None else Fraction(1, len(positions) + 1)
+                for positions in _select_positions(select, operands)
+            ]
         case Map(f, _, to) | Map2(f, _, _, to):
-            without = Fraction(0) if to == "numerical" else NOTHING
-            return [_mapped(f, to, without, values) for values in zip(*given.values(), strict=True)]
+            empty = Fraction(0) if to == "numerical" else NOTHING
+            arguments = zip(*operands.values(), strict=True)
+            return [_apply_map(f, to, empty, values) for values in arguments]
         case NumericalMap(f, _, to):
-            return [_mapped(f, to, NOTHING, (value,)) for value in given["x"]]
+            return [_apply_map(f, to, NOTHING, (value,)) for value in operands["x"]]
         case Linear(a, _, b, _):
-            both = zip(given["x"], given["y"], strict=True)
-            return [UNDECIDED if UNDECIDED in pair else a * pair[0] + b * pair[1] for pair in both]
+            pairs = zip(operands["x"], operands["y"], strict=True)
+            return [UNDECIDED if UNDECIDED in pair else a * pair[0] + b * pair[1] for pair in pairs]
         case _:
             raise ProgramError(f"an expression of the unknown class {type(e).__name__}")
 
 
-def _selected(select: Select, keys: Row, query: Any) -> list[int] | None:
-    """Positions that one query selects; None if that is not decided."""
-    if query is NOTHING:
-        return []
-    if query is UNDECIDED or UNDECIDED in keys:
-        return None
-    return [i for i, key in enumerate(keys) if key is not NOTHING and select.predicate(key, query)]
+def _select_positions(select: Select, operands: dict[str, Values]) -> list[list[int] | None]:
+    """The positions that each query selects; None where that is not decided."""
+    keys = operands["keys"]
+
+    def select_for(query: Any) -> list[int] | None:
+        if query is NOTHING:
+            return []
+        if query is UNDECIDED or UNDECIDED in keys:
+            return None
+        return [i for i, k in enumerate(keys) if k is not NOTHING and select.predicate(k, query)]
+
+    return [select_for(query) for query in operands["queries"]]
 
 
-def _common(values: Row) -> Any:
-    """The value that all have; a mixture with nothing is no value."""
+def _common_value(values: Values) -> Any:
+    """The value that all selected positions have; a mixture with `NOTHING` is undecided too."""
     if not values:
         return NOTHING
     return values[0] if all(value == values[0] for value in values) else UNDECIDED
 
 
-def _mean(values: Row) -> Any:
+def _mean_value(values: Values) -> Any:
     if UNDECIDED in values:
         return UNDECIDED
     return sum(values, Fraction(0)) / len(values) if values else Fraction(0)
 
 
-def _mapped(f: Any, to: str, without: Any, values: tuple[Any, ...]) -> Any:
-    if UNDECIDED in values:
+def _apply_map(f: Any, to: str, empty: Any, arguments: tuple[Any, ...]) -> Any:
+    """The function's value; ``empty`` where an argument is `NOTHING`."""
+    if UNDECIDED in arguments:
         return UNDECIDED
-    if NOTHING in values:
-        return without
-    return Fraction(f(*values)) if to == "numerical" else f(*values)
+    if NOTHING in arguments:
+        return empty
+    return Fraction(f(*arguments)) if to == "numerical" else f(*arguments)

@@ -1,5 +1,6 @@
-"""Where a program's parts go in a transformer: which head or MLP computes what, and which
-directions hold it.
+"""Where a program's parts go in a transformer: the nodes that compute, the directions that hold.
+
+Each expression is computed by one head or MLP, and lies in directions of the residual stream.
 """
 
 from __future__ import annotations
@@ -8,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuitgraph.graph.node import Node
-from circuitgraph.models.constructed.language import (
+from circuitgraph.models.constructed.rasp import (
     Aggregate,
     Expression,
     Indices,
     NumericalMap,
-    Program,
-    Read,
     Share,
     Tokens,
 )
+from circuitgraph.models.constructed.rasp_program import RaspProgram, Use
 from circuitgraph.models.constructed.values import Domain, Domains
 
 EMBED = "embed"
@@ -26,18 +26,18 @@ LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of a program's expressions.
+    """The nodes and directions of a program's expressions.
 
     Attributes:
-        writers: the node that computes each expression; several share ``embed`` or an MLP, none a
-            head.
-        directions: where in the residual stream each lies: one direction for each value of a
-            categorical, one for a numerical. The first direction of the stream marks the beginning
-            of the sequence.
-        n_layers, n_heads, d_model: how much of each the program needs.
+        writers: the node that computes each expression. Several expressions share ``embed`` or an
+            MLP; a head computes one expression only.
+        directions: where in the residual stream each expression lies: one direction for each value
+            of a categorical, one for a numerical. The first direction of the stream marks the
+            beginning of the sequence.
+        n_layers, n_heads, d_model: the sizes that the program needs.
     """
 
-    program: Program
+    program: RaspProgram
     domains: Domains
     writers: Mapping[Expression, str]
     directions: Mapping[Expression, range]
@@ -45,73 +45,73 @@ class Layout:
     n_heads: int
     d_model: int
 
-    def readers(self, read: Read) -> str:
-        """The input through which a value is used."""
-        if read.consumer is None:
+    def reader_of(self, use: Use) -> str:
+        """The reader through which a value is used."""
+        if use.consumer is None:
             return LOGITS
-        node = self.writers[read.consumer]
-        return f"{node}<{read.slot[0]}>" if is_attention(read.consumer) else node
+        node = self.writers[use.consumer]
+        return f"{node}<{use.operand[0]}>" if is_attention(use.consumer) else node
 
-    def carried(self) -> dict[str, tuple[Read, ...]]:
-        """For each edge over which a reader finds a direction that it reads: the places whose
-        values come that way.
+    def list_uses_by_edge(self) -> dict[str, tuple[Use, ...]]:
+        """For each edge over which a reader finds a direction that it reads: the uses it serves.
 
-        An edge that only carries where the sequence begins, which is the same in every run, has
-        none.
+        An edge that only carries where the sequence begins, which is the same in every run, serves
+        no use.
         """
-        found: dict[str, list[Read]] = {}
+        uses: dict[str, list[Use]] = {}
         for e in self.program.expressions:
-            if self.reads_bos(e):
+            if reads_bos(e):
                 reader = f"{self.writers[e]}<k>" if is_attention(e) else self.writers[e]
-                found.setdefault(f"{EMBED}->{reader}", [])
+                uses.setdefault(f"{EMBED}->{reader}", [])
             if isinstance(e, Share):
-                found.setdefault(f"{EMBED}->{self.writers[e]}<v>", [])
-        for read in self.program.reads:
-            edge = f"{self.writers[self.program.source(read)]}->{self.readers(read)}"
-            found.setdefault(edge, []).append(read)
-        return {edge: tuple(reads) for edge, reads in found.items()}
+                uses.setdefault(f"{EMBED}->{self.writers[e]}<v>", [])
+        for use in self.program.uses:
+            edge = f"{self.writers[self.program.source_of(use)]}->{self.reader_of(use)}"
+            uses.setdefault(edge, []).append(use)
+        return {edge: tuple(served) for edge, served in uses.items()}
 
-    def reads_bos(self, e: Expression) -> bool:
-        """Whether its node must know where the sequence begins: to look there, or to write nothing
-        there.
-        """
-        return is_attention(e) or isinstance(e, NumericalMap)
+
+def reads_bos(e: Expression) -> bool:
+    """Whether the node of an expression must know where the sequence begins.
+
+    A head looks at the beginning, and a numerical map must write nothing there.
+    """
+    return is_attention(e) or isinstance(e, NumericalMap)
 
 
 def is_attention(e: Expression) -> bool:
-    """Whether it is a head; else it is part of an MLP or of the embedding."""
+    """Whether a head computes the expression; else an MLP or the embedding does."""
     return isinstance(e, Aggregate | Share)
 
 
-def lay_out(program: Program, found: Domains) -> Layout:
-    """Every expression as early as it can be computed: a head in the attention, a map in the MLP
-    after its inputs.
-    """
-    stages: dict[Expression, int] = {}  # 0: embedding; then attention and MLP in turn
+def lay_out_program(program: RaspProgram, domains: Domains) -> Layout:
+    """Every expression as early as possible: in a head, or in the MLP after its operands."""
+    stages: dict[Expression, int] = {}  # 0: embedding; then attention (odd) and MLP (even) in turn
     writers: dict[Expression, str] = {}
-    heads: dict[int, int] = {}
+    n_heads: dict[int, int] = {}  # by layer
     for e in program.expressions:
         if isinstance(e, Tokens | Indices):
             stages[e], writers[e] = 0, EMBED
             continue
-        first = 1 + max(stages[source] for source in e.slots.values())
-        odd = is_attention(e)
-        stages[e] = stage = first + (first % 2 != odd)
+        earliest = 1 + max(stages[source] for source in e.operands.values())
+        is_odd = is_attention(e)
+        stages[e] = stage = earliest + (earliest % 2 != is_odd)
         layer = (stage - 1) // 2
-        if odd:
-            writers[e] = str(Node("head", layer, heads.setdefault(layer, 0)))
-            heads[layer] += 1
+        if is_attention(e):
+            writers[e] = str(Node("head", layer, n_heads.setdefault(layer, 0)))
+            n_heads[layer] += 1
         else:
             writers[e] = str(Node("mlp", layer))
-    directions, start = {}, 1
+    directions, start = {}, 1  # direction 0 marks the beginning of the sequence
     for e in program.expressions:
-        width = n_directions(e, found[e])
+        width = count_directions(e, domains[e])
         directions[e] = range(start, start + width)
         start += width
     n_layers = max(1, (max(stages.values()) + 1) // 2)
-    return Layout(program, found, writers, directions, n_layers, max([1, *heads.values()]), start)
+    most_heads = max([1, *n_heads.values()])
+    return Layout(program, domains, writers, directions, n_layers, most_heads, start)
 
 
-def n_directions(e: Expression, domain: Domain) -> int:
-    """How many directions hold its values."""
+def count_directions(e: Expression, domain: Domain) -> int:
+    """How many directions hold the values of an expression."""
     return 1 if e.kind == "numerical" else len(domain.values)

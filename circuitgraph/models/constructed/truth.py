@@ -1,24 +1,18 @@
-"""The true circuit of a constructed model: what its program says of edges, without running the
-model.
+"""The true circuit of a constructed model: what its program says of edges, no model is run.
 
-An edge carries values from the expressions that its writer computes to the places of a program
-where its reader uses
-them. It is *static* if it carries any. It is *true* on given prompts and under a given ablation if
-the output at the
-scored position is another, on any of the prompts, when these places alone read what the ablation
-puts there, and if
-other true edges lead from there to the output. (Without the latter an edge could be true although
-all that depends on
-it may be ablated: half an ablated comparison can say what neither the clean nor the corrupted run
-    ever says.) What
-does not matter within the circuit so found, where all the rest is ablated, is left out in turn.
+An edge carries values from the expressions that its writer computes to the uses of these values in
+its reader. The edge is *static* if it carries any value. It is *true* on given prompts and under a
+given ablation if two things hold. First, the output at the scored position changes, on any of the
+prompts, when these uses alone read the values that the ablation puts there. Second, other true
+edges lead from there to the output. (Without the second an edge could be true although all that
+depends on it may be ablated: half an ablated comparison can say what neither the clean nor the
+corrupted run ever says.) Edges that do not matter within the circuit of the edges so selected,
+where all other edges are ablated, are left out in turn.
 
 So truth is a statement about prompts too. A variable that does not differ between a clean prompt
-and its corrupted
-one makes no true edge under resampling: the positions of tokens never do, for both are equally
-    long, and so all that
-is computed from positions only (lengths, in a program that reverses its input) is missing from
-every true circuit.
+and its corrupted prompt makes no true edge under resampling. The positions of tokens never differ,
+for both prompts are equally long. So all that is computed from positions only (lengths, in a
+program that reverses its input) is missing from every true circuit.
 """
 
 from __future__ import annotations
@@ -29,16 +23,22 @@ from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from circuitgraph.errors import ArgumentError, DataError
-from circuitgraph.models.constructed.compile import Constructed
-from circuitgraph.models.constructed.interpreter import Overrides, Row, answer, run
-from circuitgraph.models.constructed.language import OUTPUT, Expression, Program, Read
+from circuitgraph.models.constructed.compile import ConstructedModel
+from circuitgraph.models.constructed.interpreter import (
+    Overrides,
+    Values,
+    compute_answer,
+    run_program,
+)
 from circuitgraph.models.constructed.layout import LOGITS
-from circuitgraph.models.constructed.vocabulary import sequence_of
+from circuitgraph.models.constructed.rasp import Expression
+from circuitgraph.models.constructed.rasp_program import OUTPUT, RaspProgram, Use
+from circuitgraph.models.constructed.vocabulary import to_sequence
 
 
 @runtime_checkable
 class PromptPair(Protocol):
-    """What is needed of a pair of prompts: their texts."""
+    """The texts of a pair of prompts."""
 
     @property
     def clean(self) -> str: ...
@@ -53,11 +53,11 @@ class Truth:
     Attributes:
         edges: in the graph's order.
         sufficient: whether all outputs stay right when every other edge is ablated at once. If not,
-            the program is redundant on these prompts: two edges carry the same, either may go but
-            not both, and no circuit is the only true one.
+            the program is redundant on these prompts: two edges carry the same value, either edge
+            may be removed but not both, and no circuit is the only true one.
         dropped: edges that change an output by themselves, but not once every edge outside the
-            circuit is ablated: they only have to agree with one that is ablated too. A search that
-                met them first would keep them.
+            circuit is ablated: their values only have to agree with values of an ablated edge. A
+            search that tried these edges first would keep them.
     """
 
     edges: tuple[str, ...]
@@ -70,80 +70,79 @@ class Truth:
         return self.sufficient and not self.dropped
 
 
-def static_edges(constructed: Constructed) -> tuple[str, ...]:
-    """Every edge whose writer writes a direction that its reader reads: an upper bound of every
-    true circuit.
+def find_static_edges(constructed: ConstructedModel) -> tuple[str, ...]:
+    """Every edge whose writer writes a direction that its reader reads.
+
+    Every true circuit is a part of these edges.
     """
-    return tuple(edge for edge in constructed.model.graph().edges if edge in constructed.carried)
+    edges = constructed.model.graph().edges
+    return tuple(edge for edge in edges if edge in constructed.uses_by_edge)
 
 
-def true_edges(
-    constructed: Constructed, pairs: Iterable[PromptPair], ablation: str = "resample"
+def find_true_edges(
+    constructed: ConstructedModel, pairs: Iterable[PromptPair], ablation: str = "resample"
 ) -> tuple[str, ...]:
-    """The edges of the true circuit; see `truth`."""
-    return truth(constructed, pairs, ablation).edges
+    """The edges of the true circuit; see `find_truth`."""
+    return find_truth(constructed, pairs, ablation).edges
 
 
-def truth(
-    constructed: Constructed, pairs: Iterable[PromptPair], ablation: str = "resample"
+def find_truth(
+    constructed: ConstructedModel, pairs: Iterable[PromptPair], ablation: str = "resample"
 ) -> Truth:
     """The true circuit of a constructed model on these prompts.
 
     Raises:
-        ArgumentError: an ablation for which the program alone does not say what becomes of the
-            output.
+        ArgumentError: the program alone does not say what the output is under this ablation.
         DataError: two prompts of a pair are not equally long, or there are no pairs.
         ProgramError: a prompt that the program does not take, or on which its output is not
             defined.
     """
     if ablation != "resample":
         raise ArgumentError(
-            f"The true circuit under the ablation {ablation!r} is not known: zeros and means are no "
-            "values of a program's variables. Use 'resample'."
+            f"The true circuit under the ablation {ablation!r} is not known: zeros and means are "
+            "no values of a program's variables. Use 'resample'."
         )
     runs = [
-        _Pair(constructed.program, sequence_of(p.clean), sequence_of(p.corrupted)) for p in pairs
+        _PairOfRuns(constructed.program, to_sequence(pair.clean), to_sequence(pair.corrupted))
+        for pair in pairs
     ]
     if not runs:
         raise DataError("There are no prompts: the true circuit depends on them.")
-    carried = {edge: constructed.carried[edge] for edge in static_edges(constructed)}
-    alone = _leading_to_output(
-        constructed, [edge for edge, reads in carried.items() if _matters(runs, reads)]
-    )
-    edges, sufficient = alone, not _matters(runs, _without(carried, alone))
+    uses_of = {edge: constructed.uses_by_edge[edge] for edge in find_static_edges(constructed)}
+    change_output_alone = [edge for edge, uses in uses_of.items() if _change_output(runs, uses)]
+    first = edges = _keep_leading_to_output(change_output_alone)
+    sufficient = not _change_output(runs, _uses_outside(edges, uses_of))
     while sufficient:
-        outside = _without(carried, edges)
-        needed = tuple(edge for edge in edges if _matters(runs, [*outside, *carried[edge]]))
-        if needed == edges or _matters(runs, _without(carried, needed)):
+        outside = _uses_outside(edges, uses_of)
+        needed = tuple(edge for edge in edges if _change_output(runs, [*outside, *uses_of[edge]]))
+        if needed == edges or _change_output(runs, _uses_outside(needed, uses_of)):
             break
         edges = needed
-    return Truth(edges, sufficient, tuple(edge for edge in alone if edge not in edges))
+    return Truth(edges, sufficient, tuple(edge for edge in first if edge not in edges))
 
 
-def _without(carried: Mapping[str, tuple[Read, ...]], edges: Sequence[str]) -> list[Read]:
-    """All places that are not read over these edges."""
-    return [read for edge, reads in carried.items() if edge not in edges for read in reads]
+def _uses_outside(edges: Sequence[str], uses_of: Mapping[str, tuple[Use, ...]]) -> list[Use]:
+    """All uses that no edge of these serves."""
+    return [use for edge, uses in uses_of.items() if edge not in edges for use in uses]
 
 
-def _leading_to_output(constructed: Constructed, edges: Sequence[str]) -> tuple[str, ...]:
-    """Those of the edges from which others of them lead to the output."""
-    found: list[str] = []
+def _keep_leading_to_output(edges: Sequence[str]) -> tuple[str, ...]:
+    """The edges from which others of them lead to the output."""
+    leading: list[str] = []
     useful = {LOGITS}
     for edge in reversed(edges):  # readers come in the order of the forward pass
         writer, reader = edge.split("->")
         if reader.partition("<")[0] in useful:
-            found.append(edge)
+            leading.append(edge)
             useful.add(writer)
-    return tuple(reversed(found))
+    return tuple(reversed(leading))
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """One pair of prompts, to be asked what the output becomes where some places read the corrupted
-    run's values.
-    """
+class _PairOfRuns:
+    """A program on a clean and on a corrupted prompt."""
 
-    program: Program
+    program: RaspProgram
     clean: Sequence[str]
     corrupted: Sequence[str]
 
@@ -153,30 +152,28 @@ class _Pair:
                 f"{' '.join(self.clean)!r} and {' '.join(self.corrupted)!r} must be equally long, "
                 f"but have {len(self.clean)} and {len(self.corrupted)} symbols."
             )
-        answer(self.program, self.clean)
+        compute_answer(self.program, self.clean)
 
     @cached_property
-    def both(self) -> tuple[dict[Expression, Row], dict[Expression, Row]]:
-        """Every value in the two runs."""
-        return run(self.program, self.clean), run(self.program, self.corrupted)
+    def values(self) -> tuple[dict[Expression, Values], dict[Expression, Values]]:
+        """Every expression's values in the two runs."""
+        return run_program(self.program, self.clean), run_program(self.program, self.corrupted)
 
-    def moves(self, reads: Iterable[Read]) -> bool:
-        """Whether the output is another when these places read what the corrupted run has there."""
-        ours, theirs = self.both
-        sources = {read: self.program.source(read) for read in reads}
-        if all(theirs[e] == ours[e] for e in sources.values()):
+    def change_output(self, uses: Iterable[Use]) -> bool:
+        """Whether the output changes when these uses read the corrupted run's values."""
+        clean, corrupted = self.values
+        sources = {use: self.program.source_of(use) for use in uses}
+        if all(corrupted[e] == clean[e] for e in sources.values()):
             return False
-        return (
-            self._output({read: theirs[e] for read, e in sources.items()})
-            != ours[self.program.output][-1]
-        )
+        patched = self._compute_output({use: corrupted[e] for use, e in sources.items()})
+        return patched != clean[self.program.output][-1]
 
-    def _output(self, overrides: Overrides) -> Any:
+    def _compute_output(self, overrides: Overrides) -> Any:
         if OUTPUT in overrides:
             return overrides[OUTPUT][-1]
-        return run(self.program, self.clean, overrides)[self.program.output][-1]
+        return run_program(self.program, self.clean, overrides)[self.program.output][-1]
 
 
-def _matters(runs: Iterable[_Pair], reads: Iterable[Read]) -> bool:
-    reads = tuple(reads)
-    return any(pair.moves(reads) for pair in runs)
+def _change_output(runs: Iterable[_PairOfRuns], uses: Iterable[Use]) -> bool:
+    uses = tuple(uses)
+    return any(pair.change_output(uses) for pair in runs)

@@ -1,5 +1,6 @@
-"""Which values each expression of a program can have, whatever the input: what directions a model
-needs.
+"""Which values each expression of a program can have, whatever the input.
+
+A model needs a direction for each of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from circuitgraph.errors import ProgramError, first_line
-from circuitgraph.models.constructed.language import (
+from circuitgraph.models.constructed.rasp import (
     Aggregate,
     Expression,
     Indices,
@@ -20,19 +21,19 @@ from circuitgraph.models.constructed.language import (
     Map,
     Map2,
     NumericalMap,
-    Program,
     Select,
     Share,
     Tokens,
 )
+from circuitgraph.models.constructed.rasp_program import RaspProgram
 
-MOST_VALUES = 256
-_MOST_SUMS = 4096
+MOST_VALUES = 256  # of one expression: each value is a direction of the residual stream
+_MOST_SUMS = 4096  # of one mean, before they are divided by the number of positions
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A finite set that holds all values of an expression, in a fixed order, and perhaps some more.
+    """A finite set of all values of an expression, in a fixed order, and perhaps some more values.
 
     Attributes:
         values: without `NOTHING`; numerical ones sorted.
@@ -46,99 +47,102 @@ class Domain:
 Domains = Mapping[Expression, Domain]
 
 
-def domains(program: Program) -> Domains:
+def find_domains(program: RaspProgram) -> Domains:
     """The domain of every expression.
 
     Raises:
         ProgramError: a domain is too large, or a function of the program fails on a value that may
-            come; named.
+            come; names the expression.
     """
-    found: dict[Expression, Domain] = {}
+    domains: dict[Expression, Domain] = {}
     for e in program.expressions:
-        found[e] = _domain(program, e, found)
-        if len(found[e].values) > MOST_VALUES:
+        domains[e] = _find_domain(program, e, domains)
+        if len(domains[e].values) > MOST_VALUES:
             raise ProgramError(
-                f"{program.called(e)}: {len(found[e].values)} possible values, but at most "
+                f"{program.describe(e)}: {len(domains[e].values)} possible values, but at most "
                 f"{MOST_VALUES} can be compiled. Use a smaller alphabet or shorter sequences."
             )
-    return found
+    return domains
 
 
-def matches(
-    program: Program, e: Expression, select: Select, found: Domains
+def find_matches(
+    program: RaspProgram, e: Expression, select: Select, domains: Domains
 ) -> set[tuple[Any, Any]]:
     """The pairs of key and query that a selector matches."""
-    chosen = partial(_called, program, e, select.predicate)
-    pairs = product(found[select.keys].values, found[select.queries].values)
-    return {pair for pair in pairs if chosen(*pair)}
+    is_match = partial(_call_function, program, e, select.predicate)
+    pairs = product(domains[select.keys].values, domains[select.queries].values)
+    return {pair for pair in pairs if is_match(*pair)}
 
 
-def image(
-    program: Program, e: Map | Map2 | NumericalMap, found: Domains
+def tabulate_map(
+    program: RaspProgram, e: Map | Map2 | NumericalMap, domains: Domains
 ) -> dict[tuple[Any, ...], Any]:
     """A map's function as a table over its domain."""
-    arguments = product(*(found[source].values for source in e.slots.values()))
-    table = {given: _called(program, e, e.f, *given) for given in arguments}
+    arguments = product(*(domains[source].values for source in e.operands.values()))
+    table = {values: _call_function(program, e, e.f, *values) for values in arguments}
     if e.kind == "numerical":
-        return {given: as_fraction(program, e, value) for given, value in table.items()}
+        return {values: to_fraction(program, e, outcome) for values, outcome in table.items()}
     return table
 
 
-def as_fraction(program: Program, e: Expression, value: Hashable) -> Fraction:
-    """A numerical value; exact, so that equal values stay equal."""
+def to_fraction(program: RaspProgram, e: Expression, value: Hashable) -> Fraction:
+    """A numerical value, exact so that equal values stay equal."""
     if not isinstance(value, int | Fraction):
         raise ProgramError(
-            f"{program.called(e)}: numerical values must be int or Fraction, but one is {value!r}."
+            f"{program.describe(e)}: numerical values must be int or Fraction, but one is "
+            f"{value!r}."
         )
     return Fraction(value)
 
 
-def _domain(program: Program, e: Expression, found: Domains) -> Domain:
-    nothing = any(found[source].nothing for source in e.slots.values())
+def _find_domain(program: RaspProgram, e: Expression, domains: Domains) -> Domain:
+    nothing = any(domains[source].nothing for source in e.operands.values())
     match e:
         case Tokens():
             return Domain(program.alphabet)
         case Indices():
             return Domain(tuple(range(program.max_length)))
         case Share(select):
-            matches(program, e, select, found)
+            find_matches(program, e, select, domains)
             return Domain(tuple(sorted(Fraction(1, n + 1) for n in range(program.max_length + 1))))
         case Aggregate(select, values):
-            always = len(matches(program, e, select, found)) == len(
-                found[select.keys].values
-            ) * len(found[select.queries].values)
+            n_keys, n_queries = (len(domains[x].values) for x in (select.keys, select.queries))
+            always = len(find_matches(program, e, select, domains)) == n_keys * n_queries
             if e.kind == "numerical":
-                return Domain(_means(program, e, found[values].values))
-            return Domain(found[values].values, nothing or not always)
+                return Domain(_possible_means(program, e, domains[values].values))
+            return Domain(domains[values].values, nothing or not always)
         case Map() | Map2() | NumericalMap():
-            outcomes = image(program, e, found).values()
+            outcomes = tabulate_map(program, e, domains).values()
             if e.kind == "numerical":
-                return Domain(_sorted([*outcomes, *([Fraction(0)] if nothing else [])]))
+                return Domain(_sort_distinct([*outcomes, *([Fraction(0)] if nothing else [])]))
             return Domain(tuple(dict.fromkeys(outcomes)), nothing)
         case Linear(a, x, b, y):
-            return Domain(
-                _sorted(a * u + b * v for u, v in product(found[x].values, found[y].values))
-            )
+            pairs = product(domains[x].values, domains[y].values)
+            return Domain(_sort_distinct(a * u + b * v for u, v in pairs))
         case _:
             raise ProgramError(
-                f"{program.called(e)}: an expression of the unknown class {type(e).__name__}."
+                f"{program.describe(e)}: an expression of the unknown class {type(e).__name__}."
             )
 
 
-def _called(program: Program, e: Expression, f: Callable[..., Any], *given: Any) -> Any:
+def _call_function(
+    program: RaspProgram, e: Expression, f: Callable[..., Any], *arguments: Any
+) -> Any:
     try:
-        value = f(*given)
+        value = f(*arguments)
         hash(value)
     except Exception as error:
-        shown = ", ".join(map(repr, given))
+        text = ", ".join(map(repr, arguments))
         raise ProgramError(
-            f"{program.called(e)}: its function fails on ({shown}): {first_line(error)}. It must "
+            f"{program.describe(e)}: its function fails on ({text}): {first_line(error)}. It must "
             "have a hashable value for everything that may come."
         ) from error
     return value
 
 
-def _means(program: Program, e: Expression, values: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+def _possible_means(
+    program: RaspProgram, e: Expression, values: tuple[Fraction, ...]
+) -> tuple[Fraction, ...]:
     """Means of up to ``max_length`` of the values, and 0."""
     sums, means = {Fraction(0)}, {Fraction(0)}
     for n in range(1, program.max_length + 1):
@@ -146,11 +150,11 @@ def _means(program: Program, e: Expression, values: tuple[Fraction, ...]) -> tup
         means |= {total / n for total in sums}
         if len(sums) > _MOST_SUMS:
             raise ProgramError(
-                f"{program.called(e)}: more than {_MOST_SUMS} possible means, but at most "
+                f"{program.describe(e)}: more than {_MOST_SUMS} possible means, but at most "
                 f"{MOST_VALUES} values can be compiled. Use fewer values or shorter sequences."
             )
-    return _sorted(means)
+    return _sort_distinct(means)
 
 
-def _sorted(values: Iterable[Fraction]) -> tuple[Fraction, ...]:
+def _sort_distinct(values: Iterable[Fraction]) -> tuple[Fraction, ...]:
     return tuple(sorted(set(values)))

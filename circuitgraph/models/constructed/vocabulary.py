@@ -1,4 +1,4 @@
-"""Words of a program: its symbols and its answers, one token each."""
+"""The words of a program: its symbols and its answers, one token each."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from circuitgraph.errors import ProgramError
-from circuitgraph.models.constructed.language import BOS, NONE, NOTHING, UNKNOWN, Program
+from circuitgraph.models.constructed.rasp import BOS, NONE, NOTHING, UNKNOWN
+from circuitgraph.models.constructed.rasp_program import RaspProgram
 from circuitgraph.models.constructed.values import Domain
 from circuitgraph.models.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All tokens in order: `BOS`, `UNKNOWN`, the alphabet, answers that are no symbols, and unused
-    ones.
-    """
+    """All tokens in order: `BOS`, `UNKNOWN`, the alphabet, other answers, and unused words."""
 
     words: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.words)
 
-    def index(self, value: Hashable) -> int:
+    def token_of(self, value: Hashable) -> int:
         """The token of a symbol or an answer."""
-        return self.words.index(word(value))
+        return self.words.index(to_word(value))
 
-    def tokenizer(self) -> Tokenizer:
-        """Splits text at spaces."""
+    def make_tokenizer(self) -> Tokenizer:
+        """A tokenizer that splits text at spaces."""
         from tokenizers import Tokenizer as Backend
         from tokenizers.models import WordLevel
         from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -40,18 +39,18 @@ class Vocabulary:
         )
 
 
-def vocabulary(program: Program, outputs: Domain, size: int = 0) -> Vocabulary:
+def make_vocabulary(program: RaspProgram, outputs: Domain, size: int = 0) -> Vocabulary:
     """The words of a program, filled up to ``size`` if they are fewer.
 
     Raises:
-        ProgramError: an answer cannot be one word, or two different ones would be the same.
+        ProgramError: an answer cannot be one word, or two different answers would be one word.
     """
-    answers = [word(value) for value in outputs.values]
-    bad = [a for a in answers if a.split() != [a] or a in (BOS, UNKNOWN, NONE)]
-    if bad or len(set(answers)) < len(answers):
+    answers = [to_word(value) for value in outputs.values]
+    unusable = [a for a in answers if a.split() != [a] or a in (BOS, UNKNOWN, NONE)]
+    if unusable or len(set(answers)) < len(answers):
         raise ProgramError(
-            f"{program.called(program.output)}: the answers {answers} must be words without spaces, "
-            f"all different, and none of {BOS}, {UNKNOWN}, {NONE}. Map them to others."
+            f"{program.describe(program.output)}: the answers {answers} must be words without "
+            f"spaces, all different, and none of {BOS}, {UNKNOWN}, {NONE}. Map them to others."
         )
     all_words = [BOS, UNKNOWN, *program.alphabet, *answers, *([NONE] if outputs.nothing else [])]
     words = list(dict.fromkeys(all_words))
@@ -59,21 +58,21 @@ def vocabulary(program: Program, outputs: Domain, size: int = 0) -> Vocabulary:
     return Vocabulary((*words, *unused))
 
 
-def word(value: Hashable) -> str:
-    """How a value is written as an answer."""
+def to_word(value: Hashable) -> str:
+    """The word of a value, as an answer."""
     return NONE if value is NOTHING else str(value)
 
 
-def prompt(sequence: Sequence[str]) -> str:
+def to_prompt(sequence: Sequence[str]) -> str:
     """The text that a model is given for a sequence."""
     return " ".join([BOS, *sequence])
 
 
-def sequence_of(text: str) -> list[str]:
+def to_sequence(text: str) -> list[str]:
     """The sequence of a prompt.
 
     Raises:
-        ProgramError: it does not begin as it should.
+        ProgramError: the prompt does not begin with `BOS`.
     """
     words = text.split()
     if words[:1] != [BOS]:

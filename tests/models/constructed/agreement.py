@@ -1,4 +1,4 @@
-"""What exact ACDC finds in a constructed model, beside what is true."""
+"""The circuit that exact ACDC finds in a constructed model, beside the true circuit."""
 
 from __future__ import annotations
 
@@ -10,61 +10,57 @@ import numpy as np
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.base import search
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.models.constructed.blocks import MARGIN
-from circuitgraph.models.constructed.compile import Constructed
-from circuitgraph.models.constructed.interpreter import answer
-from circuitgraph.models.constructed.language import Program
-from circuitgraph.models.constructed.truth import Truth, truth
-from circuitgraph.models.constructed.vocabulary import prompt, word
+from circuitgraph.models.constructed.compile import ConstructedModel
+from circuitgraph.models.constructed.interpreter import compute_answer
+from circuitgraph.models.constructed.rasp_program import RaspProgram
+from circuitgraph.models.constructed.truth import Truth, find_truth
+from circuitgraph.models.constructed.vocabulary import to_prompt, to_word
+from circuitgraph.models.constructed.weights import MARGIN
 from circuitgraph.tasks.base import Pair, Prompts, tokenise
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A truth and a finding.
+    """The true circuit of a model, and the circuit of a search.
 
     Attributes:
-        kept: the least effect of a kept edge, ``removed``: the greatest of a removed one; in nats
-            times prompts.
+        least_kept: the least effect of a kept edge, in nats times prompts.
+        greatest_removed: the greatest effect of a removed edge, in nats times prompts.
     """
 
-    constructed: Constructed
+    constructed: ConstructedModel
     truth: Truth
-    found: tuple[str, ...]
-    kept: float
-    removed: float
+    edges: tuple[str, ...]
+    least_kept: float
+    greatest_removed: float
 
     @property
     def exact(self) -> bool:
-        return self.truth.edges == self.found
+        return self.truth.edges == self.edges
 
     @property
     def difference(self) -> str:
-        """What was missed and what was found in vain, below the program."""
-        missed = sorted(set(self.truth.edges) - set(self.found))
-        extra = sorted(set(self.found) - set(self.truth.edges))
-        carried = self.constructed.carried
-        called = self.constructed.program.called
-        lines = [str(self.constructed.program)]
+        """The edges that were missed and those that are not true, below the program."""
+        missed = sorted(set(self.truth.edges) - set(self.edges))
+        extra = sorted(set(self.edges) - set(self.truth.edges))
+        program, uses_by_edge = self.constructed.program, self.constructed.uses_by_edge
+        lines = [str(program)]
         for title, edges in (("missed", missed), ("not true", extra)):
-            lines += [
-                f"{title}: {edge}, which carries "
-                + "; ".join(
-                    f"{read.slot} of {called(read.consumer)}" for read in carried.get(edge, ())
-                )
-                for edge in edges
-            ]
-        return "\n".join(
-            [*lines, f"sufficient: {self.truth.sufficient}, dropped: {self.truth.dropped}"]
-        )
+            for edge in edges:
+                uses = uses_by_edge.get(edge, ())
+                served = [f"{use.operand} of {program.describe(use.consumer)}" for use in uses]
+                lines.append(f"{title}: {edge}, which carries {'; '.join(served)}")
+        lines.append(f"sufficient: {self.truth.sufficient}, dropped: {self.truth.dropped}")
+        return "\n".join(lines)
 
 
-def agreement(constructed: Constructed, prompts: Prompts) -> Agreement:
+def search_and_compare(constructed: ConstructedModel, prompts: Prompts) -> Agreement:
     """Search the prompts by exact ACDC for the KL under resampling.
 
-    Where an edge's removal leaves every output right the KL stays zero but for rounding (about
-    1e-6). Where it makes that of one prompt wrong, that prompt's KL becomes at least `MARGIN`, and
-    their mean `MARGIN` / n. The threshold lies between: a thousandth of the latter.
+    Where an edge's removal leaves every output right, the KL stays zero but for rounding (about
+    1e-6). Where the removal makes the output of one prompt wrong, that prompt's KL becomes at least
+    `MARGIN`, and the mean over prompts `MARGIN` / n. The threshold lies between: a thousandth of
+    the latter.
     """
     n = len(prompts)
     circuit = search(
@@ -75,29 +71,28 @@ def agreement(constructed: Constructed, prompts: Prompts) -> Agreement:
     kept, removed = scores[circuit.mask], scores[~circuit.mask]
     return Agreement(
         constructed,
-        truth(constructed, prompts.pairs),
+        find_truth(constructed, prompts.pairs),
         tuple(circuit.edges),
         n * float(kept.min(initial=np.inf)),
         n * float(removed.max(initial=0.0)),
     )
 
 
-def random_prompts(constructed: Constructed, n: int, seed: int) -> Prompts:
-    """Random sequences, each with another of its length; the first are of the greatest length."""
+def random_prompts(constructed: ConstructedModel, n: int, seed: int) -> Prompts:
+    """Random pairs of equally long sequences; the first pair is of the greatest length."""
     program, rng = constructed.program, np.random.default_rng(seed)
     pairs = []
     for i in range(n):
-        length = (
-            program.max_length
-            if i == 0
-            else int(rng.integers(program.min_length, program.max_length + 1))
-        )
-        clean, corrupted = (_sequence(program, length, rng) for _ in range(2))
-        pairs.append(Pair(prompt(clean), prompt(corrupted), word(answer(program, clean))))
+        length = program.max_length
+        if i > 0:
+            length = int(rng.integers(program.min_length, program.max_length + 1))
+        clean, corrupted = (_random_sequence(program, length, rng) for _ in range(2))
+        answer = to_word(compute_answer(program, clean))
+        pairs.append(Pair(to_prompt(clean), to_prompt(corrupted), answer))
     tokenizer = constructed.model.tokenizer
     assert tokenizer is not None
     return tokenise(pairs, tokenizer)
 
 
-def _sequence(program: Program, length: int, rng: np.random.Generator) -> Sequence[str]:
+def _random_sequence(program: RaspProgram, length: int, rng: np.random.Generator) -> Sequence[str]:
     return [program.alphabet[i] for i in rng.integers(len(program.alphabet), size=length)]

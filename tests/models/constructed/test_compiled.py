@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from circuitgraph.errors import ProgramError
 from circuitgraph.graph.graph import Reader, Writer
-from circuitgraph.models.constructed.blocks import MARGIN
-from circuitgraph.models.constructed.compile import Constructed, Sizes, compiled
-from circuitgraph.models.constructed.programs import programs as named_programs
-from circuitgraph.models.constructed.truth import static_edges
-from tests.models.constructed.common import SIZES, least_margin, padded
+from circuitgraph.models.constructed.compile import ConstructedModel, Sizes, compile_program
+from circuitgraph.models.constructed.named_programs import named_programs
+from circuitgraph.models.constructed.truth import find_static_edges
+from circuitgraph.models.constructed.weights import MARGIN
+from tests.models.constructed.common import SIZES, least_margin, model_of_common_size
 from tests.models.constructed.generator import ALPHABET, LONGEST, SHORTEST, random_program
 from tests.models.constructed.generator import SIZES as RANDOM_SIZES
 
@@ -26,16 +26,14 @@ ALL = [s for n in range(SHORTEST, LONGEST + 1) for s in product(ALPHABET, repeat
 
 @pytest.mark.parametrize("name", named_programs)
 def test_named_programs_on_short_sequences(name: str) -> None:
-    """Every sequence of up to four symbols, and a hundred of the greatest length, at every
-    position.
-    """
-    found = padded(name)
-    program, rng = found.program, np.random.default_rng(0)
+    """Every sequence of up to four symbols and a hundred of the greatest length, all positions."""
+    constructed = model_of_common_size(name)
+    program, rng = constructed.program, np.random.default_rng(0)
     short = [s for n in range(program.min_length, 5) for s in product(program.alphabet, repeat=n)]
     if len(short) > 1000:  # eight symbols
         short = [short[i] for i in rng.choice(len(short), 1000, replace=False)]
     long = [tuple(rng.choice(program.alphabet, program.max_length).tolist()) for _ in range(100)]
-    assert least_margin(found, short + long) > MARGIN - ROUNDING
+    assert least_margin(constructed, short + long) > MARGIN - ROUNDING
 
 
 @settings(max_examples=40)
@@ -43,44 +41,47 @@ def test_named_programs_on_short_sequences(name: str) -> None:
 def test_random_programs(data: st.DataObject, at: int) -> None:
     program = random_program(data.draw)
     try:
-        found = compiled(program, sizes=RANDOM_SIZES, exact=True)
+        constructed = compile_program(program, sizes=RANDOM_SIZES, exact=True)
     except ProgramError as error:
         assert "larger transformer" in str(error)  # noqa: PT017 - too large for the common size is no failure
         return
     around = [ALL[(at + step) % len(ALL)] for step in range(0, len(ALL), len(ALL) // 50)]
-    assert least_margin(found, around) > MARGIN - ROUNDING, str(program)
+    assert least_margin(constructed, around) > MARGIN - ROUNDING, str(program)
 
 
 @pytest.mark.parametrize("name", named_programs)
 def test_static_edges_are_those_of_the_weights(name: str) -> None:
-    found = padded(name)
-    graph = found.model.graph()
-    written = {w.name: _written(found, w) for w in graph.writers}
-    read = {r.name: _read(found, r) for r in graph.readers}
+    constructed = model_of_common_size(name)
+    graph = constructed.model.graph()
+    written = {w.name: _directions_written(constructed, w) for w in graph.writers}
+    read = {r.name: _directions_read(constructed, r) for r in graph.readers}
     by_weights = [
         edge
         for edge in graph.edges
         if (written[edge.split("->")[0]] & read[edge.split("->")[1]]).any()
     ]
-    assert tuple(by_weights) == static_edges(found)
+    assert tuple(by_weights) == find_static_edges(constructed)
 
 
 def test_sizes_change_no_answer_and_no_true_edge() -> None:
-    small, large = compiled(named_programs["reverse"].make()), padded("reverse")
+    small, large = (
+        compile_program(named_programs["reverse"].make()),
+        model_of_common_size("reverse"),
+    )
     assert small.model.spec.n_layers < large.model.spec.n_layers
-    assert static_edges(small) == static_edges(large)
+    assert find_static_edges(small) == find_static_edges(large)
     with pytest.raises(ProgramError, match="n_layers: 3, but only 2 given"):
-        compiled(named_programs["reverse"].make(), sizes=Sizes(n_layers=2), exact=True)
+        compile_program(named_programs["reverse"].make(), sizes=Sizes(n_layers=2), exact=True)
 
 
 def test_named_programs_fit_the_common_size() -> None:
-    spec = padded("reverse").model.spec
-    assert all(padded(name).model.spec == spec for name in named_programs), SIZES
+    spec = model_of_common_size("reverse").model.spec
+    assert all(model_of_common_size(name).model.spec == spec for name in named_programs), SIZES
 
 
-def _written(found: Constructed, writer: Writer) -> NDArray[np.bool_]:
+def _directions_written(constructed: ConstructedModel, writer: Writer) -> NDArray[np.bool_]:
     """Directions in which a node writes."""
-    model = found.model.transformer
+    model = constructed.model.transformer
     if writer.kind == "embed":
         assert model.positional is not None
         table = np.concatenate([model.embedding, model.positional])
@@ -92,9 +93,9 @@ def _written(found: Constructed, writer: Writer) -> NDArray[np.bool_]:
     return np.asarray(table.any(axis=0))
 
 
-def _read(found: Constructed, reader: Reader) -> NDArray[np.bool_]:
-    """Directions that an input does not ignore."""
-    model = found.model.transformer
+def _directions_read(constructed: ConstructedModel, reader: Reader) -> NDArray[np.bool_]:
+    """Directions that a reader does not ignore."""
+    model = constructed.model.transformer
     if reader.kind == "logits":
         table = np.asarray(model.unembedding)
     elif reader.kind == "mlp":

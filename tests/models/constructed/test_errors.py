@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from circuitgraph.errors import ProgramError
-from circuitgraph.models.constructed.compile import compiled
-from circuitgraph.models.constructed.language import (
+from circuitgraph.models.constructed.compile import compile_program
+from circuitgraph.models.constructed.rasp import (
     Aggregate,
     Expression,
     Linear,
     Map,
     Map2,
     NumericalMap,
-    Program,
     Select,
     Share,
     indices,
     tokens,
 )
+from circuitgraph.models.constructed.rasp_program import RaspProgram
 
 NUMBER = Map(lambda t: int(t == "a"), tokens, "numerical", name="number")
 EVERYWHERE = Select(indices, indices, lambda k, q: True)
@@ -101,12 +101,12 @@ CASES: dict[str, tuple[Callable[[], Expression], str]] = {
 def test_expressions(case: str) -> None:
     make, message = CASES[case]
     with pytest.raises(ProgramError, match=re.compile(message, re.DOTALL)):
-        compiled(Program(make(), ("a", "b", "c"), 12))
+        compile_program(RaspProgram(make(), ("a", "b", "c"), 12))
 
 
 def test_programs() -> None:
     with pytest.raises(ProgramError) as caught:
-        Program(tokens, ("a b", "<bos>", "<bos>"), 2, 3)
+        RaspProgram(tokens, ("a b", "<bos>", "<bos>"), 2, 3)
     for part in (
         "'a b' must be one word",
         "'<bos>' must be",

@@ -1,4 +1,4 @@
-"""Constructed models and their tasks by name."""
+"""ConstructedModel models and their tasks by name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 
 from circuitgraph.api import discover, load_task
 from circuitgraph.errors import DataError, UnknownNameError
-from circuitgraph.models.constructed.interpreter import answer
-from circuitgraph.models.constructed.programs import constructed, programs
-from circuitgraph.models.constructed.truth import true_edges
-from circuitgraph.models.constructed.vocabulary import sequence_of, word
+from circuitgraph.models.constructed.interpreter import compute_answer
+from circuitgraph.models.constructed.named_programs import load_constructed, named_programs
+from circuitgraph.models.constructed.truth import find_true_edges
+from circuitgraph.models.constructed.vocabulary import to_sequence, to_word
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from tests.models.constructed.common import padded
+from tests.models.constructed.common import model_of_common_size
 
 
 def test_by_name() -> None:
@@ -37,25 +37,27 @@ def test_discover_finds_what_is_true() -> None:
     task = load_task("constructed:reverse", model)
     circuit = discover(model, task, threshold=0.01, n_prompts=20)
     assert circuit.edges == ["embed->a2.h0<v>", "a2.h0->logits"]
-    assert tuple(circuit.edges) == true_edges(constructed(model.name), task.prompts(20).pairs)
+    assert tuple(circuit.edges) == find_true_edges(
+        load_constructed(model.name), task.prompts(20).pairs
+    )
 
 
 @pytest.mark.parametrize("corruption", ["other-prompt", "one-token"])
-@pytest.mark.parametrize("name", programs)
+@pytest.mark.parametrize("name", named_programs)
 def test_tasks(name: str, corruption: str) -> None:
-    """Enough prompts for both splits; answers and distractors are what the program says."""
-    found = padded(name)
-    task = load_task(f"constructed:{name}", found.model, corruption=corruption)
+    """There are enough prompts for both splits; answers and distractors are the program's."""
+    constructed = model_of_common_size(name)
+    task = load_task(f"constructed:{name}", constructed.model, corruption=corruption)
     pairs = task.pairs(15, "discovery") + task.pairs(25, "evaluation")
     assert task.metric == "kl"
-    followed = 0
+    n_right = 0
     for pair in pairs:
-        clean, corrupted = sequence_of(pair.clean), sequence_of(pair.corrupted)
-        assert pair.answer == word(answer(found.program, clean))
-        followed += pair.distractor == word(answer(found.program, corrupted))
+        clean, corrupted = to_sequence(pair.clean), to_sequence(pair.corrupted)
+        assert pair.answer == to_word(compute_answer(constructed.program, clean))
+        n_right += pair.distractor == to_word(compute_answer(constructed.program, corrupted))
         if corruption == "one-token":
             assert sum(a != b for a, b in zip(clean, corrupted, strict=True)) == 1
-    assert followed == len(pairs)
+    assert n_right == len(pairs)
     counts = np.unique([pair.answer for pair in pairs], return_counts=True)[1]
     assert counts.max() <= 0.9 * len(pairs)  # of random sequences 96 of 100 do not end in a b c
 
@@ -66,4 +68,4 @@ def test_tasks_of_another_model(shipped: LanguageModel) -> None:
     ):
         load_task("constructed:reverse", shipped)
     with pytest.raises(UnknownNameError, match="corruption 'one'"):
-        load_task("constructed:reverse", padded("reverse").model, corruption="one")
+        load_task("constructed:reverse", model_of_common_size("reverse").model, corruption="one")

@@ -1,6 +1,4 @@
-"""Named programs say what their descriptions say; everything is computed here in plain Python
-again.
-"""
+"""Named programs say what their descriptions say, computed here in plain Python again."""
 
 from __future__ import annotations
 
@@ -11,9 +9,9 @@ import numpy as np
 import pytest
 
 from circuitgraph.errors import ProgramError, UnknownNameError
-from circuitgraph.models.constructed.interpreter import answer, run
-from circuitgraph.models.constructed.language import NOTHING, tokens
-from circuitgraph.models.constructed.programs import named, programs
+from circuitgraph.models.constructed.interpreter import compute_answer, run_program
+from circuitgraph.models.constructed.named_programs import find_program, named_programs
+from circuitgraph.models.constructed.rasp import NOTHING, tokens
 
 
 def _balance(s: list[str]) -> str:
@@ -21,7 +19,7 @@ def _balance(s: list[str]) -> str:
     return "open" if net > 0 else "closed" if net < 0 else "even"
 
 
-def _looked_up(s: list[str]) -> object:
+def _look_up(s: list[str]) -> object:
     first = int(s[-1])
     second = int(s[first]) if first < len(s) else None
     return s[second] if second is not None and second < len(s) else NOTHING
@@ -37,7 +35,7 @@ EXPECTED: dict[str, Callable[[list[str]], object]] = {
     "first-occurrence": lambda s: s.index(s[-1]),
     "induction": lambda s: s[s.index(s[-1]) + 1],
     "remove-duplicates": lambda s: "-" if s[-1] in s[:-1] else s[-1],
-    "two-step-lookup": _looked_up,
+    "two-step-lookup": _look_up,
     "count-a": lambda s: s.count("a"),
     "first-equals-last": lambda s: "yes" if s[0] == s[-1] else "no",
     "bracket-balance": _balance,
@@ -46,31 +44,31 @@ EXPECTED: dict[str, Callable[[list[str]], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", programs)
+@pytest.mark.parametrize("name", named_programs)
 def test_answers(name: str) -> None:
-    chosen, rng = named(name), np.random.default_rng(0)
-    program = chosen.make()
+    named, rng = find_program(name), np.random.default_rng(0)
+    program = named.make()
     for i in range(300):
         n = int(rng.integers(program.min_length, program.max_length + 1))
-        if chosen.sample and (chosen.always or i % 2):
-            sequence = chosen.sample(rng, n)
+        if named.sample and (named.always or i % 2):
+            sequence = named.sample(rng, n)
         else:
             sequence = rng.choice(program.alphabet, n).tolist()
-        assert answer(program, sequence) == EXPECTED[name](sequence), sequence
-    assert chosen.description
+        assert compute_answer(program, sequence) == EXPECTED[name](sequence), sequence
+    assert named.description
 
 
 def test_overrides_replace_what_one_place_reads() -> None:
-    program = programs["first-equals-last"].make()
-    values = run(program, list("aba"))
-    read = next(r for r in program.reads if r.slot == "x")
-    assert program.source(read) is tokens
+    program = named_programs["first-equals-last"].make()
+    values = run_program(program, list("aba"))
+    use = next(u for u in program.uses if u.operand == "x")
+    assert program.source_of(use) is tokens
     assert values[program.output][-1] == "yes"
-    assert run(program, list("aba"), {read: list("abb")})[program.output][-1] == "no"
+    assert run_program(program, list("aba"), {use: list("abb")})[program.output][-1] == "no"
 
 
 def test_a_program_prints_as_it_is_written() -> None:
-    lines = str(programs["reverse"].make()).splitlines()
+    lines = str(named_programs["reverse"].make()).splitlines()
     assert lines[0] == "# a b c d, length 2 to 6"
     assert lines[1] == "share of length = Share(Select(keys=indices, queries=indices, _always))"
     assert lines[-2:] == [
@@ -80,17 +78,17 @@ def test_a_program_prints_as_it_is_written() -> None:
 
 
 def test_undefined_prompts_are_refused() -> None:
-    program = programs["induction"].make()
+    program = named_programs["induction"].make()
     with pytest.raises(
         ProgramError, match=r"copied = Aggregate.*'a b a c a' several different values"
     ):
-        answer(program, list("abaca"))
+        compute_answer(program, list("abaca"))
     with pytest.raises(
         ProgramError, match=r"'x' is not in the alphabet(.|\n)*9 symbols; expected 4 to 8"
     ):
-        answer(program, list("abcdefghx"))
+        compute_answer(program, list("abcdefghx"))
 
 
 def test_unknown_programs() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'reverse'"):
-        named("constructed:revers")
+        find_program("constructed:revers")
