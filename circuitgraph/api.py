@@ -30,12 +30,13 @@ from circuitgraph.discovery.sweep import sweep as run_sweep
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, ModelError
-from circuitgraph.evaluation.faithfulness import faithfulness
+from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import GrammarTask, Prompts, Split, Task, tasks
+from circuitgraph.tasks.base import GrammarTask, Task, tasks
 from circuitgraph.tasks.metrics import metrics
-from circuitgraph.tasks.pairs import PairsTask
+from circuitgraph.tasks.pairs_file import PairsTask
+from circuitgraph.tasks.prompts import Prompts, Split
 
 N_DISCOVERY = 50
 N_EVALUATION = 200
@@ -65,7 +66,7 @@ def load_task(name: str | Path, model: LanguageModel, *, seed: int = 0, **argume
 
 def draw(task: Task, split: Split, n: int | None, default: int) -> Prompts:
     """``n`` prompts; if None, the default number, or all that a file has of that split."""
-    supply = task.supply(split)
+    supply = task.count_pairs(split)
     return task.prompts(n if n is not None else min(default, supply or default), split)
 
 
@@ -189,7 +190,9 @@ def sweep(
             n_edges=len(circuit),
             n_tested=circuit.provenance["algorithm"]["n_tested"],
             loss=loss,
-            evaluation=faithfulness(judging, circuit, unseen, split="evaluation", seed=task.seed),
+            evaluation=measure_faithfulness(
+                judging, circuit, unseen, split="evaluation", seed=task.seed
+            ),
         )
         for threshold, circuit, loss in zip(steps.thresholds, circuits, swept.losses, strict=True)
     ]
@@ -288,7 +291,7 @@ def evaluate(
         n_prompts=n_prompts,
         memory=memory,
     )
-    return faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)
+    return measure_faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)
 
 
 def model_record(model: LanguageModel) -> ModelRecord:

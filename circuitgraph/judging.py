@@ -9,20 +9,24 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.api import N_DISCOVERY, N_EVALUATION, draw, load_task
-from circuitgraph.catalog.judgement import JudgementRecord
+from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.discovery.base import algorithms, make_algorithm, search
 from circuitgraph.discovery.scoring import Scoring
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, CircuitGraphError, DataError
-from circuitgraph.evaluation.ends import check_graph
-from circuitgraph.evaluation.faithfulness import faithfulness, other_metrics
-from circuitgraph.evaluation.judgement import Known, chosen, measured
-from circuitgraph.evaluation.ranking import ranking
-from circuitgraph.evaluation.seen import n_seen
+from circuitgraph.evaluation.baselines import check_graph
+from circuitgraph.evaluation.faithfulness import (
+    count_seen,
+    measure_faithfulness,
+    measure_other_metrics,
+)
+from circuitgraph.evaluation.measures import Known, choose_measures, take_measures
+from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.known import known_circuit
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import Prompts, Split, Task
+from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.prompts import Prompts, Split
 
 ALSO = ("kl", "accuracy")
 
@@ -75,7 +79,7 @@ def judge(
     searched = searched_prompts(model, task, circuit)
     seen = _seen(prompts, split, circuit, searched, force_seen)
     known = Known(scores_of(circuit), truth, search_again(model, circuit, memory), searched)
-    names = chosen(measures, known, circuit, model.n_parameters * prompts.mask.size)
+    names = choose_measures(measures, known, circuit, model.n_parameters * prompts.mask.size)
     of_search, by = (
         circuit.provenance.get("ablation"),
         metric or circuit.provenance.get("metric") or task.metric,
@@ -89,11 +93,11 @@ def judge(
         graph=graph,
         memory=memory,
     )
-    base = faithfulness(
+    base = measure_faithfulness(
         experiment, circuit, prompts, split=split, seed=task.seed, seen=seen, bar=bar
     )
-    more = measured(names, experiment, circuit, known, seed=task.seed, bar=bar)
-    others = other_metrics(
+    more = take_measures(names, experiment, circuit, known, seed=task.seed, bar=bar)
+    others = measure_other_metrics(
         experiment, circuit, [name for name in ALSO if name != by], seed=task.seed
     )
     return JudgementRecord.model_validate({**dict(base), "metrics": others, **more})
@@ -127,7 +131,7 @@ def scores_of(circuit: Circuit) -> Float[np.ndarray, " edges"] | None:
     name = (circuit.provenance.get("algorithm") or {}).get("name")
     complete = circuit.tested is None or bool(circuit.tested.all())
     by_score = name is None or (name in algorithms and issubclass(algorithms[name], Scoring))
-    return circuit.scores if complete and by_score else ranking(circuit)
+    return circuit.scores if complete and by_score else rank_edges(circuit)
 
 
 def searched_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> Prompts | None:
@@ -191,7 +195,7 @@ def _seen(
     The splits of a task share no clean prompt, whatever else is known.
     """
     if searched is not None:
-        seen = n_seen(prompts, searched)
+        seen = count_seen(prompts, searched)
     else:
         seen = None if split == "discovery" and circuit.provenance.get("task") else 0
     if seen == 0 or force:

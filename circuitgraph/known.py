@@ -12,7 +12,8 @@ from circuitgraph.models.constructed.compile import FAMILY
 from circuitgraph.models.constructed.named_programs import load_constructed
 from circuitgraph.models.constructed.truth import find_true_edges
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import Prompts, Task
+from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.prompts import Prompts
 
 TRUTH_FILE = "truth.json"
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from circuitgraph.api import load_task, prepare
-from circuitgraph.catalog.leaderboard import Cell, Question, Score, read_cell, write_cell
+from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm, search
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least
-from circuitgraph.evaluation.curve import size_curve
-from circuitgraph.evaluation.faithfulness import faithfulness
-from circuitgraph.evaluation.stability import stability
-from circuitgraph.evaluation.truth import truth
+from circuitgraph.evaluation.faithfulness import measure_faithfulness
+from circuitgraph.evaluation.size_curve import measure_size_curve
+from circuitgraph.evaluation.stability import measure_stability
+from circuitgraph.evaluation.truth import compare_with_truth
 from circuitgraph.judging import scores_of, search_again
 from circuitgraph.known import known_circuit
 from circuitgraph.models.language_model import LanguageModel
@@ -164,15 +164,15 @@ def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algo
         model, task, split="evaluation", n_prompts=question.n_evaluation, **asked
     )
     scores = scores_of(circuit)
-    curve = None if scores is None else size_curve(judging, scores, seed=question.seed)
+    curve = None if scores is None else measure_size_curve(judging, scores, seed=question.seed)
     true = known_circuit(model, task, prompts, question.ablation)
-    agreement = None if true is None else truth(circuit, true, scores)
+    agreement = None if true is None else compare_with_truth(circuit, true, scores)
     again, n = search_again(model, circuit), question.n_bootstraps
-    repeated = stability(again, prompts, seed=question.seed, n=n) if again and n else None
+    repeated = measure_stability(again, prompts, seed=question.seed, n=n) if again and n else None
     return Score(
         n_edges=len(circuit),
         graph_edges=circuit.graph.n_edges,
-        faithfulness=faithfulness(
+        faithfulness=measure_faithfulness(
             judging, circuit, unseen, split="evaluation", seed=question.seed
         ).faithfulness,
         auroc=None if agreement is None else agreement.promoted.auroc,

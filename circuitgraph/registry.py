@@ -5,6 +5,7 @@ needs.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -62,3 +63,9 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__, prefix=f"{self._package}."):
             importlib.import_module(module.name)
         self._loaded = True
+
+
+def read_summary(documented: object) -> str:
+    """The first paragraph of a docstring on one line: what lists of registered names show."""
+    paragraph = (inspect.getdoc(documented) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split("\n"))

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import Pair, Prompts
+from circuitgraph.tasks.prompts import Pair, Prompts
 from tests import oracle
 
 ODD = {  # every field that matters, away from its default

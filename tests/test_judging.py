@@ -11,8 +11,8 @@ import pytest
 
 from circuitgraph import api, judging
 from circuitgraph.errors import ArgumentError, UnknownNameError
-from circuitgraph.evaluation.judgement import MEASURES, Known, chosen
-from circuitgraph.evaluation.ranking import ranking
+from circuitgraph.evaluation.measures import MEASURES, Known, choose_measures
+from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
@@ -54,7 +54,7 @@ def test_scores_that_can_be_compared_are_taken_as_they_are(circuit: Circuit, raw
     found = judging.scores_of(circuit)
     assert found is not None
     assert circuit.scores is not None
-    assert np.array_equal(found, circuit.scores if raw else ranking(circuit))
+    assert np.array_equal(found, circuit.scores if raw else rank_edges(circuit))
 
 
 def test_a_circuit_without_scores_has_none() -> None:
@@ -64,27 +64,29 @@ def test_a_circuit_without_scores_has_none() -> None:
 def test_which_measures_are_taken() -> None:
     circuit = Circuit.full(GRAPH)
     everything = Known(np.ones(9), circuit, lambda prompts: circuit, None)
-    assert chosen(["quick"], Known(), circuit, 10**9) == (
+    assert choose_measures(["quick"], Known(), circuit, 10**9) == (
         "faithfulness",
         "completeness",
         "minimality",
     )
-    assert chosen(["quick", "truth"], everything, circuit, 10**12) == ("faithfulness", "truth"), (
-        "too slow"
-    )
-    assert chosen(["minimality"], Known(), circuit, 10**12) == ("faithfulness", "minimality"), (
-        "asked for by name"
-    )
-    assert chosen(["all"], everything, circuit, 10**12) == MEASURES[:-1], (
+    assert choose_measures(["quick", "truth"], everything, circuit, 10**12) == (
+        "faithfulness",
+        "truth",
+    ), "too slow"
+    assert choose_measures(["minimality"], Known(), circuit, 10**12) == (
+        "faithfulness",
+        "minimality",
+    ), "asked for by name"
+    assert choose_measures(["all"], everything, circuit, 10**12) == MEASURES[:-1], (
         "the prompts of the search are not known"
     )
-    assert chosen(["faithfulness"], Known(), circuit, 1) == ("faithfulness",)
+    assert choose_measures(["faithfulness"], Known(), circuit, 1) == ("faithfulness",)
     with pytest.raises(UnknownNameError, match=r"Unknown measure 'truht'\. Did you mean 'truth'"):
-        chosen(["truht"], everything, circuit, 1)
+        choose_measures(["truht"], everything, circuit, 1)
     with pytest.raises(
         ArgumentError, match=r"(?s)curve: the circuit has no scores.*truth: no true circuit"
     ):
-        chosen(["truth", "curve"], Known(), circuit, 1)
+        choose_measures(["truth", "curve"], Known(), circuit, 1)
 
 
 def test_prompts_of_the_search_are_drawn_again(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 import circuitgraph as cg
-from circuitgraph.evaluation.truth import truth
+from circuitgraph.evaluation.truth import compare_with_truth
 from circuitgraph.judging import scores_of
 from circuitgraph.known import known_circuit
 from circuitgraph.models.language_model import LanguageModel
@@ -48,7 +48,7 @@ def test_acdc_finds_what_training_guarantees(ioi: LanguageModel) -> None:
     circuit = cg.discover(ioi, task, metric="kl", threshold=0.1, n_prompts=24)
     true = known_circuit(ioi, task, task.prompts(2))
     assert true is not None
-    agreement = truth(circuit, true, scores_of(circuit))
+    agreement = compare_with_truth(circuit, true, scores_of(circuit))
     assert agreement.edges.auroc is not None
     assert agreement.promoted.auroc is not None
     assert min(agreement.edges.auroc, agreement.promoted.auroc) >= 0.95

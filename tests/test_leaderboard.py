@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from circuitgraph import leaderboard as board
-from circuitgraph.catalog.leaderboard import Cell, read_cells
+from circuitgraph.catalog.leaderboard_record import Cell, read_cells
 from circuitgraph.catalog.records import Interval
 from circuitgraph.cli.leaderboard_tables import as_markdown
 from circuitgraph.discovery.base import algorithms

@@ -24,9 +24,9 @@ import circuitgraph as cg
 from circuitgraph.api import Curve, prepare
 from circuitgraph.catalog.files import write_circuit
 from circuitgraph.catalog.folders import TABLE_FILE, new_folder, write_file
-from circuitgraph.catalog.judgement import JudgementRecord
+from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import Interval
-from circuitgraph.evaluation.ends import Ends
+from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.known import known_circuit
 from circuitgraph.leaderboard import Case, cases
@@ -43,7 +43,7 @@ def file_circuit(case: Case, target: Path, seed: int, asked: Sequence[str]) -> N
     model = cg.load_model(case.model)
     task = cg.load_task(case.task, model, seed=seed)
     experiment, prompts = prepare(model, task)
-    ends = Ends.of(experiment)
+    ends = Baselines.of(experiment)
     full, empty = float(ends.full.mean()), float(ends.empty.mean())
     thresholds = [float(f"{share * abs(full - empty):.2g}") for share in SHARES]
     curve = cg.sweep(model, task, thresholds, bar=True)

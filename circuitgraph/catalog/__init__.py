@@ -1,3 +1,1 @@
-"""Floor 2: what is kept of a result. Records, and the files they live in; no model is ever run
-here.
-"""
+"""Floor 2: records of results, and the files they live in; no model is ever run here."""

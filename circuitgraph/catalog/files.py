@@ -1,4 +1,4 @@
-"""Circuits on disk: ``circuit.json`` to read, ``scores.safetensors`` with a number for every edge."""
+"""Circuits on disk: ``circuit.json`` to read, ``scores.safetensors`` with a score per edge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
 
-def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> CircuitRecord:
+def make_circuit_record(
+    circuit: Circuit, evaluation: EvaluationRecord | None = None
+) -> CircuitRecord:
     """The record of a circuit: its edges, graph and provenance, and an evaluation if there is one.
 
     Raises:
@@ -44,18 +46,18 @@ def record_of(circuit: Circuit, evaluation: EvaluationRecord | None = None) -> C
     try:
         return CircuitRecord(
             **dict(circuit.provenance),
-            graph=graph_record(graph),
+            graph=make_graph_record(graph),
             edges=edges,
             evaluation=evaluation,
         )
     except ValidationError as error:
         raise DataError(
-            list_problems("The provenance of this circuit cannot be stored:", _problems(error))
+            list_problems("The provenance of this circuit cannot be stored:", _list_problems(error))
         ) from error
 
 
-def graph_record(graph: Graph) -> GraphRecord:
-    """What is written down of a graph.
+def make_graph_record(graph: Graph) -> GraphRecord:
+    """The record of a graph: its shape, its convention, its counts.
 
     Raises:
         GraphError: a graph with split MLPs, which this schema has no words for.
@@ -80,7 +82,7 @@ def graph_record(graph: Graph) -> GraphRecord:
     )
 
 
-def _problems(error: ValidationError) -> list[str]:
+def _list_problems(error: ValidationError) -> list[str]:
     return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
 
 
@@ -105,17 +107,21 @@ def write_circuit(
     circuit: Circuit, inside: Path, evaluation: EvaluationRecord | None = None
 ) -> None:
     """Write the two files of a circuit into an existing folder."""
-    (inside / CIRCUIT_FILE).write_text(record_of(circuit, evaluation).to_json(), encoding="utf-8")
+    (inside / CIRCUIT_FILE).write_text(
+        make_circuit_record(circuit, evaluation).to_json(), encoding="utf-8"
+    )
     arrays: dict[str, np.ndarray] = {"mask": circuit.mask.astype(np.uint8)}
     if circuit.scores is not None:
         arrays["effect"] = np.ascontiguousarray(circuit.scores, np.float64)
     if circuit.tested is not None:
         arrays["tested"] = circuit.tested.astype(np.uint8)
-    order = "one value per edge of the graph in circuit.json: reader by reader, writer by writer, direct edges last"
+    order = (
+        "one value per edge of the graph in circuit.json: reader by reader, writer by writer, "
+        "direct edges last"
+    )
     save_file(arrays, inside / SCORES_FILE, metadata={"order": order})
-    (inside / SCORES_FILE).chmod(
-        (inside / CIRCUIT_FILE).stat().st_mode
-    )  # safetensors lets only the owner read
+    # safetensors makes files that only the owner can read; both files get the usual mode.
+    (inside / SCORES_FILE).chmod((inside / CIRCUIT_FILE).stat().st_mode)
 
 
 def load_record(path: str | Path) -> CircuitRecord:
@@ -124,7 +130,7 @@ def load_record(path: str | Path) -> CircuitRecord:
     Raises:
         DataError: missing, not JSON, of a newer schema, or not as the schema says.
     """
-    file = _file(path)
+    file = _locate_record(path)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -139,7 +145,7 @@ def load_record(path: str | Path) -> CircuitRecord:
         return CircuitRecord.model_validate(content)
     except ValidationError as error:
         title = f"{str(file)!r} is not the record of a circuit:"
-        raise DataError(list_problems(title, _problems(error))) from error
+        raise DataError(list_problems(title, _list_problems(error))) from error
 
 
 def load_circuit(path: str | Path) -> Circuit:
@@ -148,25 +154,25 @@ def load_circuit(path: str | Path) -> Circuit:
     Raises:
         DataError: a file is damaged, or the two disagree.
     """
-    record, file = load_record(path), _file(path)
+    record, file = load_record(path), _locate_record(path)
     try:
-        described = record.graph
         names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
-        shape = {name: getattr(described, name) for name in names}
-        graph = Graph(**shape)
-        if graph_record(graph) != described:
-            counts = f"{len(graph.writers)} writers, {len(graph.readers)} readers and {graph.n_edges} edges"
+        graph = Graph(**{name: getattr(record.graph, name) for name in names})
+        if make_graph_record(graph) != record.graph:
+            counts = (
+                f"{len(graph.writers)} writers, {len(graph.readers)} readers and "
+                f"{graph.n_edges} edges"
+            )
             raise DataError(f"a graph such as it describes has {counts}, which is not what it says")
         mask = Circuit.of(graph, [edge.edge for edge in record.edges]).mask
-        scores, tested = _scores(file.parent / SCORES_FILE, graph, mask, record.edges)
+        scores, tested = _load_scores(file.parent / SCORES_FILE, graph, mask, record.edges)
     except CircuitGraphError as error:
         raise DataError(f"{str(file)!r} is damaged: {error}") from error
-    left_out = {"graph", "edges", "evaluation"}
-    provenance = {k: v for k, v in record.model_dump(mode="json").items() if k not in left_out}
+    provenance = record.model_dump(mode="json", exclude={"graph", "edges", "evaluation"})
     return Circuit(graph, mask, scores, tested, provenance)
 
 
-def _file(path: str | Path) -> Path:
+def _locate_record(path: str | Path) -> Path:
     path = Path(path)
     file = path / CIRCUIT_FILE if path.is_dir() else path
     if not file.is_file():
@@ -181,17 +187,17 @@ def _file(path: str | Path) -> Path:
     return file
 
 
-def _scores(
+def _load_scores(
     file: Path, graph: Graph, mask: np.ndarray, edges: Sequence[EdgeRecord]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Scores and what was tested: of every edge if the scores' file is there, else of the kept
-    edges.
-    """
-    known = {graph.edge_index(edge.edge): edge.effect for edge in edges if edge.effect is not None}
+    """Scores and tested edges: from the scores' file, or without that file of the kept edges."""
+    effects = {
+        graph.edge_index(edge.edge): edge.effect for edge in edges if edge.effect is not None
+    }
     if not file.is_file():
         scores, tested = np.zeros(graph.n_edges), np.zeros(graph.n_edges, bool)
-        scores[list(known)], tested[list(known)] = list(known.values()), True
-        return (scores, tested) if known else (None, None)
+        scores[list(effects)], tested[list(effects)] = list(effects.values()), True
+        return (scores, tested) if effects else (None, None)
     try:
         arrays = load_file(file)
     except (SafetensorError, OSError) as error:
@@ -205,6 +211,6 @@ def _scores(
     scores, tested = arrays.get("effect"), arrays.get("tested")
     if not np.array_equal(arrays.get("mask", mask).astype(bool), mask):
         raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} keep different edges")
-    if known and (scores is None or any(scores[i] != effect for i, effect in known.items())):
+    if effects and (scores is None or any(scores[i] != x for i, x in effects.items())):
         raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} give different effects")
     return scores, None if tested is None else tested.astype(bool)

@@ -1,4 +1,4 @@
-"""Folders of results: they appear whole or not at all, and nothing but results is ever overwritten."""
+"""Folders of results: they appear whole or not at all; only results are ever overwritten."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ TABLE_FILE = "curve.csv"
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 _PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
-_OURS = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *_PICTURES}
+_RESULT_FILES = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *_PICTURES}
 
 
 @contextmanager
 def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder that takes the name ``folder`` if the body ends well, and vanishes if it
-    does not.
+    """A temporary folder that takes the name ``folder`` if the body ends well, and else vanishes.
 
     Raises:
-        OutputError: taken (and not to be overwritten), read-only or full.
+        OutputError: the name is taken (and not to be overwritten), or the disk read-only or full.
     """
-    target, inside, made = _begun(folder, overwrite)
+    target, inside, made = _make_temporary(folder, overwrite)
     try:
         yield inside
         inside.chmod(0o755)
+        # The old folder keeps its content until the new one has its name.
         old = inside.with_name(f"{inside.name}-old")
         if target.exists():
             target.rename(old)
@@ -46,7 +46,7 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
             raise
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise _output_error(folder, error) from error
+        raise _make_error(folder, error) from error
     finally:
         shutil.rmtree(inside, ignore_errors=True)
         if not target.exists():
@@ -55,13 +55,13 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
 
 def check_new_folder(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse a folder that `new_folder` could not make; nothing is left of the trial."""
-    _, inside, made = _begun(folder, overwrite)
+    _, inside, made = _make_temporary(folder, overwrite)
     inside.rmdir()
     remove_empty(made)
 
 
-def _begun(folder: str | Path, overwrite: bool) -> tuple[Path, Path, list[Path]]:
-    """The folder's full path, a temporary one beside it, and the folders that were made for them."""
+def _make_temporary(folder: str | Path, overwrite: bool) -> tuple[Path, Path, list[Path]]:
+    """The folder's full path, a temporary folder beside it, and the parents that were made."""
     made: list[Path] = []
     try:
         target = Path(folder).resolve()
@@ -70,18 +70,18 @@ def _begun(folder: str | Path, overwrite: bool) -> tuple[Path, Path, list[Path]]
         return target, Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)), made
     except OSError as error:
         remove_empty(made)
-        raise _output_error(folder, error) from error
+        raise _make_error(folder, error) from error
 
 
 def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
-    """Overwriting replaces a circuit or a curve with all that belongs to it, never anything else."""
+    """Refuse to overwrite anything but a circuit or a curve with all that belongs to it."""
     if not target.exists():
         return
     if not overwrite:
         raise OutputError(
             f"{str(folder)!r} exists already. Choose another name, or say to overwrite it."
         )
-    others = [p.name for p in sorted(target.iterdir()) if not _is_ours(p)]
+    others = [p.name for p in sorted(target.iterdir()) if not _is_result(p)]
     if others:
         raise OutputError(
             f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is "
@@ -89,19 +89,17 @@ def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
         )
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether it is a file that we write, or the folder of one circuit of a curve with nothing else
-    in it.
-    """
+def _is_result(path: Path) -> bool:
+    """Whether a path is a file of a result, or the folder of one circuit of a curve."""
     if path.is_dir():
         return path.name.startswith(CIRCUIT_FOLDER) and all(
-            p.is_file() and p.name in _OURS for p in path.iterdir()
+            p.is_file() and p.name in _RESULT_FILES for p in path.iterdir()
         )
-    return path.is_file() and path.name in _OURS
+    return path.is_file() and path.name in _RESULT_FILES
 
 
 def make_parents(path: Path) -> list[Path]:
-    """Make the folders above a path; those that were missing come back, outermost first."""
+    """Make the folders above a path, and return those that were missing, outermost first."""
     missing = [parent for parent in path.resolve().parents if not parent.exists()][::-1]
     made: list[Path] = []
     try:
@@ -121,7 +119,7 @@ def remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def _output_error(folder: str | Path, error: Exception) -> OutputError:
+def _make_error(folder: str | Path, error: Exception) -> OutputError:
     cause = error.__cause__ if isinstance(error, OutputError) else error
     if isinstance(error, OutputError) and not isinstance(cause, OSError):
         return error
@@ -130,11 +128,10 @@ def _output_error(folder: str | Path, error: Exception) -> OutputError:
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write one file, which appears whole or not at all; one that is there is replaced, folders are
-    made.
+    """Write one file, which appears whole or not at all; folders are made, an old file is replaced.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")

@@ -1,6 +1,4 @@
-"""The stored form of a hypothesis: what it says, as data. Functions are text; nothing in it is ever
-executed.
-"""
+"""The stored form of a hypothesis, as data. Functions are text; no text is ever executed."""
 
 from __future__ import annotations
 
@@ -18,30 +16,28 @@ from circuitgraph.graph.site import Site
 HYPOTHESIS_SCHEMA = 1
 
 
-def _identifier(text: str) -> str:
+def _check_identifier(text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text):
         raise ValueError(f"{text!r} cannot be the name of a function")
     return text
 
 
-def _site(text: str) -> str:
+def _normalise_site(text: str) -> str:
     try:
         return str(Site.parse(text))
     except CircuitGraphError as error:
         raise ValueError(str(error)) from error
 
 
-def _is_function(text: str) -> str:
-    """One function as Python text: a def without decorators, or a lambda; without comments before
-    and after it.
-    """
-    found = function_in(text)
-    if isinstance(found, ast.Lambda):
+def _trim_function(text: str) -> str:
+    """The text of one function, a def or a lambda, without comments before or after."""
+    function = parse_function(text)
+    if isinstance(function, ast.Lambda):
         return text.strip()
-    return "\n".join(text.split("\n")[found.lineno - 1 : found.end_lineno]).rstrip()
+    return "\n".join(text.split("\n")[function.lineno - 1 : function.end_lineno]).rstrip()
 
 
-def function_in(text: str) -> ast.FunctionDef | ast.Lambda:
+def parse_function(text: str) -> ast.FunctionDef | ast.Lambda:
     """The syntax of a function's text.
 
     Raises:
@@ -56,23 +52,21 @@ def function_in(text: str) -> ast.FunctionDef | ast.Lambda:
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{text!r} is not the text of a function: {error}") from error
     if len(body) == 1:
-        found = body[0]
-        if isinstance(found, ast.Lambda) or (
-            isinstance(found, ast.FunctionDef) and not found.decorator_list
-        ):
-            return found
+        function = body[0]
+        if isinstance(function, ast.Lambda):
+            return function
+        if isinstance(function, ast.FunctionDef) and not function.decorator_list:
+            return function
     raise ValueError(f"{text!r} is not the text of one function, without decorators")
 
 
-Name = Annotated[str, AfterValidator(_identifier)]
-SiteName = Annotated[str, AfterValidator(_site)]
-Function = Annotated[str, AfterValidator(_is_function)]
+Name = Annotated[str, AfterValidator(_check_identifier)]
+SiteName = Annotated[str, AfterValidator(_normalise_site)]
+Function = Annotated[str, AfterValidator(_trim_function)]
 
 
 class VariableRecord(Record):
-    """A variable. ``sites`` and ``through`` are names such as ``a0.h3@B1``; ``source`` is its
-    function's text.
-    """
+    """A variable; sites are names such as ``a0.h3@B1``, ``source`` is its function's text."""
 
     name: Name
     parents: list[Name]
@@ -84,8 +78,8 @@ class VariableRecord(Record):
     source: Function
 
     @model_validator(mode="after")
-    def _agrees(self) -> VariableRecord:
-        function = function_in(self.source)
+    def _check_agreement(self) -> VariableRecord:
+        function = parse_function(self.source)
         if not isinstance(function, ast.FunctionDef) or function.name != self.name:
             raise ValueError(f"the text of variable {self.name!r} is not def {self.name}(...)")
         named = [a.arg for a in (*function.args.posonlyargs, *function.args.args) if a.arg != "p"]
@@ -138,9 +132,9 @@ class PropertyRecord(Record):
 class HypothesisRecord(Record):
     """The whole of a stored hypothesis.
 
-    ``where`` is the text of the function that selects prompts; ``support`` that of whatever else of
-    the file the functions need, such as imports, constants and helpers. ``output`` is the name of
-    the output variable.
+    ``where`` is the text of the function that selects prompts. ``support`` is the text of whatever
+    else the functions need of the file, such as imports, constants and helpers. ``output`` is the
+    name of the output variable.
     """
 
     schema_version: int = HYPOTHESIS_SCHEMA
@@ -160,7 +154,7 @@ class HypothesisRecord(Record):
     properties: list[PropertyRecord] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _agrees(self) -> HypothesisRecord:
+    def _check_agreement(self) -> HypothesisRecord:
         try:
             ast.parse(self.support)
         except (SyntaxError, ValueError) as error:

@@ -1,6 +1,4 @@
-"""The record of interchange interventions: what ``interchange --json`` prints. Like all records, it
-only ever grows.
-"""
+"""The record of interchange interventions: what ``interchange --json`` prints."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ from circuitgraph.catalog.records import (
 class SwapRecord(Record):
     """Some variables swapped at once, each from a donor of its own with another value.
 
-    ``n_prompts`` have such donors; the program says something after the swap on ``n_defined`` of
-    them, something new on ``n_changed``. ``accuracy`` and ``accuracy_changed``: on what share of
-    these the model says it; None where there are none. ``failures``: some of the shortest prompts
-    on which it does not, with their donors, in words.
+    ``n_prompts`` prompts have such donors. After the swap the program has an answer on
+    ``n_defined`` of them, and a new answer on ``n_changed``. ``accuracy`` and ``accuracy_changed``:
+    on what share of these the model gives that answer; None where there are none. ``failures``:
+    some of the shortest prompts on which the model does not, with their donors, in words.
     """
 
     variables: list[str]
@@ -35,18 +33,14 @@ class SwapRecord(Record):
 
 
 class NecessityRecord(Record):
-    """The share of the model's advantage over chance that goes when these variables' claimed paths
-    are resampled.
-    """
+    """What resampling some variables' claimed paths costs, as a share of the gain over chance."""
 
     variables: list[str] = Field(description="none: all leaves of the tree of claims")
     necessity: Interval
 
 
 class InterchangeRecord(Record):
-    """Interchange intervention accuracy (Geiger et al. 2021) of each variable and each pair, and
-    their necessity.
-    """
+    """Interchange intervention accuracy (Geiger et al. 2021) and necessity of variables."""
 
     schema_version: int = SCHEMA_VERSION
     hypothesis: str

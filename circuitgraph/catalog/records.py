@@ -1,6 +1,7 @@
-"""The record of a circuit: what ``circuit.json`` holds and ``discover --json`` prints.
+"""The records of circuits and curves: what ``circuit.json`` and ``curve.json`` hold.
 
-Fields are only ever added; a change of meaning raises `SCHEMA_VERSION`.
+To a record of any file here, fields are only ever added; a change of meaning raises
+`SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Record(BaseModel):
 
 
 class ModelRecord(Record):
-    """Which model: hashes are of the loaded weights and of the tokenizer's rules."""
+    """Which model, with hashes of the loaded weights and of the tokenizer's rules."""
 
     name: str
     family: str
@@ -31,9 +32,7 @@ class ModelRecord(Record):
 
 
 class TaskRecord(Record):
-    """Which prompts the search saw: drawing ``n_prompts`` with this seed and these arguments gives
-    them again.
-    """
+    """Which prompts a search saw: these values, ``n_prompts`` and all, give the same prompts."""
 
     name: str
     arguments: dict[str, Any]
@@ -44,7 +43,7 @@ class TaskRecord(Record):
 
 
 class AlgorithmRecord(Record):
-    """Which search, with all its settings, and what it did."""
+    """Which search, with all its settings, and what the search did."""
 
     name: str
     arguments: dict[str, Any]
@@ -57,7 +56,7 @@ class AlgorithmRecord(Record):
 
 
 class GraphRecord(Record):
-    """Which graph: enough to build it again, with its counts to check against."""
+    """Which graph: enough to build the graph again, with its counts to check against."""
 
     convention: str
     n_layers: int
@@ -75,8 +74,9 @@ class GraphRecord(Record):
 
 
 class EdgeRecord(Record):
-    """One kept edge. ``effect``: its score, as the algorithm's record says what that means, if it
-    was tested.
+    """One kept edge; ``effect`` is its score, if the edge was tested.
+
+    The algorithm's record says what a score means.
     """
 
     edge: str
@@ -94,11 +94,11 @@ class Interval(Record):
 class EvaluationRecord(Record):
     """How good a circuit is on prompts that its search did not see.
 
-    ``full``, ``empty`` and ``circuit`` are mean metrics; faithfulness is (circuit - empty) / (full
-    - empty) (Mueller et al. 2025), None where full and empty do not differ.
-      ``random_faithfulness``: mean over
-    ``n_random`` circuits of equal size, with the range that holds 95 % of them. ``seen``: how many
-    of the clean prompts the search saw too; None where that cannot be told.
+    ``full``, ``empty`` and ``circuit`` are mean metrics. ``faithfulness`` is (circuit - empty) /
+    (full - empty) (Mueller et al. 2025), None where full and empty do not differ.
+    ``random_faithfulness``: mean over ``n_random`` circuits of equal size, with the range that
+    holds 95 % of them. ``seen``: how many of the clean prompts the search saw too; None where
+    that cannot be told.
     """
 
     metric: str
@@ -125,86 +125,10 @@ class Environment(Record):
     versions: dict[str, str]
 
 
-class TokenizerRecord(Record):
-    """How text becomes tokens: exactly these, nothing added.
-
-    ``default_adds``: tokens that the tokenizer would put around a text if it were left to its
-        defaults.
-    """
-
-    n_tokens: int
-    bos: str | None
-    default_adds: list[str]
-    example: str
-    example_tokens: list[str]
-
-
-class MemoryRecord(Record):
-    """What a search over masks needs beside the weights, at this number of prompts and tokens."""
-
-    n_prompts: int
-    n_tokens: int
-    bytes_weights: int
-    bytes_needed: int
-    prompts_per_launch: int
-
-
-class ParityRecord(Record):
-    """How near our forward pass comes to transformers' own, on random prompts of full length.
-
-    ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative``
-    is the root mean square of the difference over that of the logits. ``argmax_agreement``: share
-    of positions with the same most likely token. ``residual``: for each layer, and after the last,
-    the largest difference between their residual stream and the sum of our writers, relative to the
-    stream's largest number. ``untested``: what shows in longer prompts only. ``held``: float32 and
-        float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
-    precisions relative <= 2e-2.
-    """
-
-    reference: str
-    precision: str
-    seed: int
-    n_prompts: int
-    n_tokens: int
-    difference: float
-    prompt: int
-    position: int
-    token: int
-    largest_logit: float
-    relative: float
-    argmax_agreement: float
-    residual: list[float]
-    untested: list[str]
-    held: bool
-
-
-class CompileRecord(Record):
-    """A compiled model: what it is, its graph, what searching it needs, and whether it is the model
-    it claims to be.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    name: str
-    family: str
-    revision: str | None
-    weights_sha256: str | None = Field(
-        description="computed with --verify only: hashing takes time"
-    )
-    precision: str
-    n_parameters: int
-    sizes: dict[str, int]
-    settings: list[str] = Field(
-        description="what the forward pass has beyond plain attention and MLPs"
-    )
-    graph: GraphRecord
-    tokenizer: TokenizerRecord | None
-    memory: MemoryRecord
-    parity: ParityRecord | None
-
-
 class CurvePoint(Record):
-    """The circuit of one threshold. ``loss``: mean on the discovery prompts; ``circuit``: its
-    folder, if stored.
+    """The circuit of one threshold.
+
+    ``loss``: mean on the discovery prompts; ``circuit``: the circuit's folder, if stored.
     """
 
     threshold: float
@@ -218,9 +142,8 @@ class CurvePoint(Record):
 class CurveRecord(Record):
     """Size against quality over thresholds: ``curve.json``.
 
-    ``n_tested``: edges tested in all, one that several searches share counted once; ``n_alone``:
-        what the searches
-    would have tested one after the other.
+    ``n_tested``: edges tested in all; an edge that several searches share counts once.
+    ``n_alone``: edges that the searches would have tested one after the other.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -253,8 +176,13 @@ class CircuitRecord(Record):
     def to_json(self) -> str:
         """JSON made to be read and compared in git: sorted keys, one edge a line."""
         content = self.model_dump(mode="json")
-        edges = ",\n".join(f"    {json.dumps(edge, sort_keys=True)}" for edge in content["edges"])
-        content["edges"] = []
-        text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
-        empty = '\n  "edges": []'  # with the indent of the top level, where alone the edges go
-        return text.replace(empty, f'\n  "edges": [\n{edges}\n  ]' if edges else empty) + "\n"
+        texts = {
+            name: json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
+            for name, value in content.items()
+        }
+        if content["edges"]:
+            edges = ",\n".join(f"  {json.dumps(edge, sort_keys=True)}" for edge in content["edges"])
+            texts["edges"] = f"[\n{edges}\n]"
+        # A field's text is indented by one level more. Newlines inside strings are escaped.
+        fields = [f'  "{name}": ' + texts[name].replace("\n", "\n  ") for name in sorted(texts)]
+        return "{\n" + ",\n".join(fields) + "\n}\n"

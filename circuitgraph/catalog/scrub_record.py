@@ -1,4 +1,4 @@
-"""The record of a scrub: what ``scrub --json`` prints. Like all records, it only ever grows."""
+"""The record of a scrub: what ``scrub --json`` prints."""
 
 from __future__ import annotations
 
@@ -30,13 +30,11 @@ class ComparedRecord(Record):
 
 
 class ClassesRecord(Record):
-    """How much a variable leaves open: the fewer prompts share its value, the less can be
-    resampled.
+    """How much a variable leaves open: prompts that share its value can be resampled.
 
-    ``mean``: prompts in a class, on average over classes. ``singletons``: prompts that no other
-        shares a value with.
-    ``effective_donors``: exp of the entropy of the prompt given the value; 1 is a claim that cannot
-        fail.
+    ``mean``: prompts in a class, on average over classes. ``singletons``: prompts that share their
+    value with no other prompt. ``effective_donors``: exp of the entropy of the prompt given the
+    value; 1 is a claim that cannot fail.
     """
 
     variable: str
@@ -48,8 +46,9 @@ class ClassesRecord(Record):
 
 
 class SplitRecord(Record):
-    """The share of the loss recovered on the prompts of one class; None where model and zero point
-    do not differ.
+    """The share of the loss recovered on the prompts of one class.
+
+    ``recovered`` is None where the model and the zero point do not differ.
     """
 
     variable: str
@@ -61,10 +60,10 @@ class SplitRecord(Record):
 class NodeRecord(Record):
     """A node of the tree of claims.
 
-    ``alone``: recovered when only this node is resampled; ``all_but``: when all others are.
-        ``donor``: the text that it
-    got in one draw (the reference itself at the root), which has the same ``value`` as its
-    parent's; ``others``: the text that its unclaimed inputs got, where they got one.
+    ``alone``: the share of the loss recovered when only this node is resampled; ``all_but``: when
+    all other nodes are. ``donor``: the node's donor prompt in one draw (the reference itself at the
+    root), which has the same ``value`` as the parent's donor; ``others``: the donor prompt of its
+    unclaimed inputs, where they had one.
     """
 
     path: list[str]
@@ -82,9 +81,8 @@ class NodeRecord(Record):
 class CostRecord(Record):
     """What was run.
 
-    ``n_values``: nodes of all trees times prompts, those counted once that trees have in common.
-        ``bytes_held``: the
-    activations that were kept.
+    ``n_values``: nodes of all trees times prompts; a node that trees share counts once.
+    ``bytes_held``: the size of the activations that were kept.
     """
 
     n_trees: int
@@ -99,12 +97,10 @@ class ScrubRecord(Record):
     metric turned so that lower is better, always judged by the reference's labels. ``zero_point``
     says what ``loss_random`` is. ``agreement``: how often the most likely token is the model's own.
     ``deviation``: mean of |scrubbed - model| over prompts, and ``worst_decile`` of its largest
-        tenth: large where help here hides harm there. ``splits``: by each
-    variable of few values. ``other_layout``: share of draws with another length, or other places,
-        than the reference.
-    ``held``: the hypothesis recovers more than each rival and null, and more than nothing, with 95
-        % confidence; and
-    most prompts have donors other than themselves.
+    tenth: large where a gain on some prompts hides a loss on others. ``splits``: by each variable
+    of few values. ``other_layout``: share of draws with another length, or other role positions,
+    than the reference. ``held``: the hypothesis recovers more than each rival and null, and more
+    than nothing, with 95 % confidence; and most prompts have donors other than themselves.
     """
 
     schema_version: int = SCHEMA_VERSION

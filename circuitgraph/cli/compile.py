@@ -15,7 +15,7 @@ from circuitgraph.cli.shared import keep_compiled_programs
 from circuitgraph.errors import check_at_least
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.records import CompileRecord, ParityRecord
+    from circuitgraph.catalog.compile_record import CompileRecord, ParityRecord
 
 
 def compile_model(
@@ -89,7 +89,7 @@ def compile_model(
             "JAX_ENABLE_X64", "1"
         )  # read when jax is imported, which has not happened yet
 
-    from circuitgraph.evaluation.compiled import compile_record
+    from circuitgraph.evaluation.compiled import make_compile_record
     from circuitgraph.evaluation.parity import verify as compare
     from circuitgraph.models.loading import load_model
 
@@ -104,7 +104,7 @@ def compile_model(
             trust_remote_code=trust_remote_code,
         )
     tokens = length or min(16, loaded.spec.n_ctx)
-    record = compile_record(loaded, grouped=grouped, n_prompts=prompts, n_tokens=tokens)
+    record = make_compile_record(loaded, grouped=grouped, n_prompts=prompts, n_tokens=tokens)
     parity = None
     if verify:
         with output.waiting("comparing it with transformers"):

@@ -181,7 +181,7 @@ def _sweep(
 ) -> None:
     """Searches at several thresholds, and their folder."""
     from circuitgraph import api
-    from circuitgraph.catalog.curves import write_curve
+    from circuitgraph.catalog.curve_files import write_curve
 
     curve = api.sweep(model, task, thresholds, **question)
     with new_folder(place.target, overwrite=place.overwrite) as inside:

@@ -17,7 +17,7 @@ from circuitgraph.errors import ArgumentError, ModelError, unknown_name
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
     from circuitgraph.models.language_model import LanguageModel
-    from circuitgraph.tasks.base import Split
+    from circuitgraph.tasks.prompts import Split
 
 KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
 
@@ -130,7 +130,7 @@ def _asked(
     measures: str | None, everything: bool, truth: str | None, files: list[Path]
 ) -> list[str]:
     """The measures to take; a true circuit and files for a curve ask for theirs."""
-    from circuitgraph.evaluation.judgement import check_measures
+    from circuitgraph.evaluation.measures import check_measures
 
     if measures is not None and everything:
         raise ArgumentError("Both --measures and --all were given: give one of them.")
@@ -141,7 +141,7 @@ def _asked(
 
 
 def _split(name: str) -> Split:
-    from circuitgraph.tasks.base import SPLITS
+    from circuitgraph.tasks.prompts import SPLITS
 
     for split in SPLITS:
         if name == split:

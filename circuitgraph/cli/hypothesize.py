@@ -129,7 +129,7 @@ def _about(circuit: Circuit, model: str | None) -> dict[str, Any]:
         name, settings, usual = str(task["arguments"]["data"]), {}, None
     else:
         kind = tasks[task["name"]]
-        name, usual, defaults = task["name"], kind.metric, kind.effective({})
+        name, usual, defaults = task["name"], kind.metric, kind.fill_arguments({})
         settings = {
             key: value for key, value in task["arguments"].items() if defaults.get(key) != value
         }

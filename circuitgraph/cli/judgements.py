@@ -14,7 +14,7 @@ from circuitgraph.cli.shared import interval, judgement
 from circuitgraph.errors import ArgumentError, unknown_name
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.judgement import (
+    from circuitgraph.catalog.judgement_record import (
         CompletenessRecord,
         JudgementRecord,
         MinimalityRecord,
@@ -28,7 +28,7 @@ TABLE = "csv"
 
 def check_curve_files(files: list[Path]) -> None:
     """Refuse endings that say neither table nor picture, and pictures that cannot be drawn."""
-    from circuitgraph.drawing.curve import FORMATS, check_plots
+    from circuitgraph.drawing.curve_plot import FORMATS, check_plots
 
     kinds = [_kind(file) for file in files]
     for kind in kinds:
@@ -40,12 +40,12 @@ def check_curve_files(files: list[Path]) -> None:
 
 def write_curve_files(files: list[Path], record: SizeCurveRecord, title: str) -> None:
     """A curve into each of the files, as its ending says."""
-    from circuitgraph.catalog.size_curve import size_table
-    from circuitgraph.drawing.curve import Line, draw_curve
+    from circuitgraph.catalog.curve_files import format_size_table
+    from circuitgraph.drawing.curve_plot import Line, draw_curve
 
     for file in files:
         if _kind(file) == TABLE:
-            write_file(file, size_table(record).encode())
+            write_file(file, format_size_table(record).encode())
             continue
         found = {
             f"{way} selection": [getattr(p, way) for p in record.points]

@@ -15,7 +15,7 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.shared import check_names, keep_compiled_programs
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.leaderboard import Cell
+    from circuitgraph.catalog.leaderboard_record import Cell
 
 
 def leaderboard(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.leaderboard import Cell, Question, Score
+    from circuitgraph.catalog.leaderboard_record import Cell, Question, Score
     from circuitgraph.catalog.records import Interval
 
 _COLUMNS: dict[str, tuple[Callable[[Score], float | None], str]] = {

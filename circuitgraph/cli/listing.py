@@ -44,11 +44,12 @@ def list_names(
 def _algorithms() -> list[dict[str, Any]]:
     """Each search with its settings' defaults and the meaning of its scores."""
     from circuitgraph.discovery.base import algorithms, defaults
+    from circuitgraph.registry import read_summary
 
     return [
         {
             "name": name,
-            "description": (algorithms[name].__doc__ or "").partition("\n")[0],
+            "description": read_summary(algorithms[name]),
             "score": algorithms[name].score,
             "settings": defaults(name),
         }
@@ -66,7 +67,7 @@ def _tasks() -> list[dict[str, Any]]:
             "description": tasks[name].description,
             "model": tasks[name].model,
             "metric": tasks[name].metric,
-            "settings": tasks[name].effective({}),
+            "settings": tasks[name].fill_arguments({}),
         }
         for name in tasks.names()
     ]

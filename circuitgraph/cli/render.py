@@ -31,8 +31,8 @@ def render(
     Example: `circuitgraph render runs/induction -o induction.pdf`
     """
     from circuitgraph.catalog.files import load_circuit
-    from circuitgraph.drawing.dot import INSTALL_HINT
     from circuitgraph.drawing.dot import render as draw
+    from circuitgraph.drawing.graphviz_output import INSTALL_HINT
 
     loaded = load_circuit(circuit)
     folder = circuit if circuit.is_dir() else circuit.parent

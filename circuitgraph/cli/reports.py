@@ -68,7 +68,8 @@ def forecast(
 def write_run(inside: Path, circuit: Circuit, evaluation: EvaluationRecord) -> str | None:
     """All files of a run; returns what to say if there is no picture."""
     from circuitgraph.catalog.files import write_circuit
-    from circuitgraph.drawing.dot import INSTALL_HINT, LayoutError, render
+    from circuitgraph.drawing.dot import render
+    from circuitgraph.drawing.graphviz_output import INSTALL_HINT, LayoutError
 
     write_circuit(circuit, inside, evaluation)
     render(circuit, inside / "circuit.dot")
@@ -87,9 +88,9 @@ def report_run(
     picture: str | None,
 ) -> None:
     """A circuit, its judgement and its folder."""
-    from circuitgraph.catalog.files import record_of
+    from circuitgraph.catalog.files import make_circuit_record
 
-    record = record_of(circuit, evaluation)
+    record = make_circuit_record(circuit, evaluation)
     close = record.algorithm.close_calls if record.algorithm else []
     output.result(
         record.to_json(),

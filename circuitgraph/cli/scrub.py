@@ -93,7 +93,7 @@ def scrub(
 
     - `circuitgraph scrub mine.py --model ./my-model --draw mine.svg`
     """
-    from circuitgraph.drawing.dot import check_format
+    from circuitgraph.drawing.graphviz_output import check_format
     from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
     from circuitgraph.hypotheses.loading import load_hypotheses
 

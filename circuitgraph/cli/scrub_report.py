@@ -42,18 +42,18 @@ def report(found: ScrubRecord) -> list[RenderableType]:
 
 def draw(found: ScrubRecord, path: Path) -> str | None:
     """The tree into a file; returns what to say if it is not what was asked for."""
-    from circuitgraph.drawing.dot import save
-    from circuitgraph.drawing.tree import Claim, tree_dot
+    from circuitgraph.drawing.claim_tree import ClaimBox, claims_to_dot
+    from circuitgraph.drawing.graphviz_output import save_drawing
 
     claims = [
-        Claim(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor)
+        ClaimBox(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor)
         for n in found.nodes
     ]
     below = (
         f"{found.model.name}, {found.n} prompts: {found.recovered.mean:.2f} of the loss recovered. "
         "Red: what is lost when a node alone is resampled"
     )
-    written = save(tree_dot(claims, found.hypothesis, below), path)
+    written = save_drawing(claims_to_dot(claims, found.hypothesis, below), path)
     if written == path:
         return None
     return (

@@ -71,7 +71,7 @@ def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
             "--task-set."
         )
     if task is not None:
-        tasks[task].effective(arguments)
+        tasks[task].fill_arguments(arguments)
 
 
 def load(

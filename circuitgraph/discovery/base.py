@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
 from tqdm.auto import tqdm
 
-from circuitgraph.catalog.files import graph_record
+from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.catalog.records import AlgorithmRecord
 from circuitgraph.discovery.journal import Entry, Journal
 from circuitgraph.engine.ablation import Ablation
@@ -276,6 +276,6 @@ def _question(steps: Steps[Any], experiment: Experiment) -> dict[str, Any]:
     """All that decisions depend on as far as a search knows it: what a journal must agree in."""
     return {
         **_asked(experiment),
-        "graph": graph_record(experiment.graph).model_dump(mode="json"),
+        "graph": make_graph_record(experiment.graph).model_dump(mode="json"),
         "algorithm": {"name": steps.name, "arguments": steps.arguments},
     }

@@ -1,3 +1,1 @@
-"""Floor 2: circuits as pictures. (Not called `render`, so that `circuitgraph.render` can be the
-function.)
-"""
+"""Floor 2: circuits as pictures. (Not `render`, which is the function `circuitgraph.render`.)"""

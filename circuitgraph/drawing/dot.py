@@ -1,13 +1,8 @@
-"""A circuit as a Graphviz drawing: layers as ranks, q/k/v told apart, edges as wide as their
-effect.
-"""
+"""A circuit as a Graphviz drawing: a rank per sublayer, q/k/v in colours, effects as widths."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -16,40 +11,27 @@ from typing import Any
 import graphviz
 import numpy as np
 
-from circuitgraph.errors import ArgumentError, OutputError, unknown_name
+from circuitgraph.drawing.graphviz_output import save_drawing
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
-FORMATS = ("dot", "svg", "pdf", "png")
-INSTALL_HINT = (
-    "Graphviz is not installed, so only the DOT text was written. Install it (apt install "
-    "graphviz, brew install graphviz, conda install graphviz), then run: circuitgraph render "
-    "{where}"
-)
 # Colours that colour-blind readers can tell apart (Paul Tol, "bright").
 COLOURS = {"q": "#4477AA", "k": "#EE6677", "v": "#228833", "mlp": "#444444", "logits": "#444444"}
 _FILLS = {"embed": "#EEEEEE", "head": "#FFFFFF", "mlp": "#FFF3D6", "logits": "#EEEEEE"}
-_LABELLED = 40  # above that many edges, numbers on them hide more than they show
-_PATIENCE = 60  # seconds that a layout may take
-
-
-class LayoutError(OutputError):
-    """Graphviz is there, but could not draw this circuit. Write ``.dot`` instead, or draw fewer
-    edges.
-    """
+_MOST_LABELS = 40  # in a drawing of more edges, numbers hide more than they show
 
 
 def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
     """The drawing as a `graphviz.Digraph`; needs no Graphviz program.
 
-    Time runs upwards: the embedding at the bottom, the logits on top, one rank per sublayer. Edges
-        into a head
-    end at its q, k or v; dashed edges are those whose removal lowered the loss.
+    The forward pass runs upwards: the embedding at the bottom, the logits on top, one rank per
+    sublayer. Edges into a head end at its q, k or v; dashed edges are those whose removal lowered
+    the loss.
     """
     dot = graphviz.Digraph("circuit")
     # Many edges make a drawing wide: keep them close together, and names large in proportion.
-    crowded = int(circuit.mask.sum()) > _LABELLED
+    crowded = int(circuit.mask.sum()) > _MOST_LABELS
     nodesep, ranksep, size = ("0.05", "1.2", 24) if crowded else ("0.35", "0.7", 14)
     dot.attr(
         rankdir="BT",
@@ -68,7 +50,7 @@ def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
         color="#666666",
     )
     dot.attr("edge", fontname="Helvetica", fontsize="10", arrowsize="0.6")
-    dot.attr(label=f"<{_title(circuit, title, size - 3)}>", fontsize=str(size + 2))
+    dot.attr(label=f"<{_format_title(circuit, title, size - 3)}>", fontsize=str(size + 2))
     _add_nodes(dot, circuit)
     _add_edges(dot, circuit)
     _add_legend(dot, circuit, size - 4)
@@ -83,87 +65,24 @@ def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path
             installed.
 
     Raises:
-        ArgumentError: another ending. OutputError: the file cannot be written.
+        ArgumentError: another ending.
+        OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
-    return save(to_dot(circuit, title), path)
-
-
-def save(dot: graphviz.Digraph, path: str | Path) -> Path:
-    """Lay a drawing out into a file; as `render`."""
-    path = Path(path)
-    kind = check_format(path)
-    if kind == "dot" or not graphviz_installed():
-        content, path = dot.source.encode(), path.with_suffix(".dot")
-    else:
-        content = _layout(dot, kind)
-    _write(path, content)
-    return path
-
-
-def check_format(path: Path) -> str:
-    """The format that a file's ending says.
-
-    Raises:
-        ArgumentError: it is none of `FORMATS`.
-    """
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise ArgumentError(str(unknown_name("picture format", kind, FORMATS)))
-    return kind
-
-
-def graphviz_installed() -> bool:
-    """Whether the ``dot`` program can be found."""
-    return shutil.which("dot") is not None
-
-
-def _layout(dot: graphviz.Digraph, kind: str) -> bytes:
-    remedy = "Draw fewer edges (a higher threshold, or --prune), or write a .dot file."
-    try:
-        done = subprocess.run(  # noqa: S603
-            ["dot", f"-T{kind}"],  # noqa: S607
-            input=dot.source.encode(),
-            capture_output=True,
-            check=True,
-            timeout=_PATIENCE,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LayoutError(f"Graphviz found no layout within {_PATIENCE} s. {remedy}") from error
-    except subprocess.CalledProcessError as error:
-        raise LayoutError(
-            f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}"
-        ) from error
-    return done.stdout
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.rename(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise OutputError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another file."
-        ) from error
+    return save_drawing(to_dot(circuit, title), path)
 
 
 # Parts of the drawing
 
 
 def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
-    """One rank per sublayer that the circuit touches, tied into a column of layer labels in the
-    right order.
-    """
+    """One rank per sublayer that the circuit touches, held in order by a column of layer labels."""
     kinds = {w.name: (w.kind, w.node.layer) for w in circuit.graph.writers}
     ranks: dict[tuple[int, int], list[str]] = {}
     for name in circuit.nodes:
         kind, layer = kinds.get(name, ("logits", circuit.graph.n_layers))
         ranks.setdefault((layer, int(kind == "mlp")), []).append(name)
-    inputs = _inputs_used(circuit)
+    inputs = _find_used_inputs(circuit)
     labels = []
     for (layer, is_mlp), names in sorted(ranks.items()):
         label = f"rank-{layer}-{is_mlp}"
@@ -171,26 +90,26 @@ def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
         rank = graphviz.Digraph(graph_attr={"rank": "same"})
         rank.node(
             label,
-            _rank_label(names[0], layer, bool(is_mlp)),
+            _label_rank(names[0], layer, bool(is_mlp)),
             shape="plaintext",
             style="",
             fontcolor="#888888",
         )
         for name in names:
             kind = kinds[name][0] if name in kinds else "logits"
-            rank.node(name, **_node_style(name, kind, inputs.get(name, set())))
+            rank.node(name, **_style_node(name, kind, inputs.get(name, set())))
         dot.subgraph(rank)
     for below, above in itertools.pairwise(labels):
         dot.edge(below, above, style="invis")
 
 
-def _rank_label(name: str, layer: int, is_mlp: bool) -> str:
+def _label_rank(name: str, layer: int, is_mlp: bool) -> str:
     if name in ("embed", "logits"):
         return ""
     return f"layer {layer}" + (" MLP" if is_mlp else "")
 
 
-def _node_style(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
+def _style_node(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
     if kind != "head":
         return {"label": name, "fillcolor": _FILLS[kind]}
     cells = "".join(
@@ -206,49 +125,42 @@ def _node_style(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
     return {"label": f"<{table}>", "shape": "plain", "style": ""}
 
 
-def _inputs_used(circuit: Circuit) -> dict[str, set[str]]:
+def _find_used_inputs(circuit: Circuit) -> dict[str, set[str]]:
+    """For each node that is drawn, which of its inputs q, k and v a kept edge enters."""
     used: dict[str, set[str]] = {}
-    for reader, writer, _ in _drawn(circuit):
+    for reader, writer, _ in _iterate_edges(circuit):
         if reader.kind in ATTENTION_INPUTS:
-            for head in _targets(circuit, reader):
+            for head in circuit.graph.reader_nodes(reader):
                 used.setdefault(head, set()).add(reader.kind)
         used.setdefault(writer, set())
     return used
 
 
-def _drawn(circuit: Circuit) -> Iterable[tuple[Reader, str, float | None]]:
-    """Each kept ordinary edge: its reader, its writer's name and its effect where that was
-    measured.
-    """
+def _iterate_edges(circuit: Circuit) -> Iterable[tuple[Reader, str, float | None]]:
+    """Each kept edge from a writer: its reader, its writer's name, and its effect if measured."""
     dst, src = circuit.graph.ends
-    for i in np.flatnonzero(circuit.mask & (src >= 0)):
-        reader, writer = circuit.graph.readers[dst[i]], circuit.graph.writers[src[i]]
-        yield reader, writer.name, circuit.effect_of(i)
+    for edge in np.flatnonzero(circuit.mask & (src >= 0)):
+        reader, writer = circuit.graph.readers[dst[edge]], circuit.graph.writers[src[edge]]
+        yield reader, writer.name, circuit.effect_of(edge)
 
 
 def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
-    drawn = list(_drawn(circuit))
-    largest = max((abs(effect) for _, _, effect in drawn if effect is not None), default=0.0)
-    labelled = len(drawn) <= _LABELLED
-    side = (
-        "" if labelled else ":s"
-    )  # entering from below only is neater, but puts labels on top of each other
-    for reader, writer, effect in drawn:
-        style = _edge_style(reader, writer, effect, largest, labelled)
-        for target in _targets(circuit, reader):
+    edges = list(_iterate_edges(circuit))
+    largest = max((abs(effect) for _, _, effect in edges if effect is not None), default=0.0)
+    labelled = len(edges) <= _MOST_LABELS
+    # Edges that enter from below only (":s") are neater, but put labels on top of each other.
+    side = "" if labelled else ":s"
+    for reader, writer, effect in edges:
+        style = _style_edge(reader, writer, effect, largest, labelled)
+        for node in circuit.graph.reader_nodes(reader):
             dot.edge(
                 writer,
-                f"{target}:{reader.kind}{side}" if reader.kind in ATTENTION_INPUTS else target,
+                f"{node}:{reader.kind}{side}" if reader.kind in ATTENTION_INPUTS else node,
                 **style,
             )
 
 
-def _targets(circuit: Circuit, reader: Reader) -> list[str]:
-    """The nodes that a reader stands for: itself, its head, or all heads of a group that share it."""
-    return [circuit.graph.writers[fed].name for fed in reader.feeds] or [reader.name]
-
-
-def _edge_style(
+def _style_edge(
     reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool
 ) -> dict[str, str]:
     colour = COLOURS[reader.kind]
@@ -265,9 +177,7 @@ def _edge_style(
 
 
 def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
-    """A small table in a corner; its rank is that of the embedding, so that it does not push layers
-    apart.
-    """
+    """A small table in a corner; its rank is the embedding's, so that it pushes no layers apart."""
     swatches = "".join(
         f'<TR><TD BGCOLOR="{COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
         for i, text in (("q", "query"), ("k", "key"), ("v", "value"), ("mlp", "MLP or logits"))
@@ -285,7 +195,7 @@ def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
     dot.node("legend", f"<{table}>", shape="plain", style="", fontsize=str(size))
 
 
-def _title(circuit: Circuit, title: str | None, small: int) -> str:
+def _format_title(circuit: Circuit, title: str | None, small: int) -> str:
     facts: Mapping[str, Any] = circuit.provenance
     if title is None:
         names = [(facts.get(part) or {}).get("name") for part in ("task", "model")]
@@ -296,5 +206,6 @@ def _title(circuit: Circuit, title: str | None, small: int) -> str:
     how = [algorithm.get("name"), f"threshold {threshold:g}" if threshold is not None else None]
     how += [facts.get("metric"), f"{facts['ablation']} ablation" if facts.get("ablation") else None]
     below = ", ".join([size, *(str(part) for part in how if part)])
-    shown = escape(title).replace("\n", "<BR/>")
-    return f'<B>{shown}</B><BR/><FONT POINT-SIZE="{small}" COLOR="#666666">{escape(below)}</FONT><BR/> '
+    heading = escape(title).replace("\n", "<BR/>")
+    font = f'<FONT POINT-SIZE="{small}" COLOR="#666666">'
+    return f"<B>{heading}</B><BR/>{font}{escape(below)}</FONT><BR/> "

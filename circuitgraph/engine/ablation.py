@@ -6,7 +6,6 @@ replacements.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from circuitgraph.registry import Registry
+from circuitgraph.registry import Registry, read_summary
 
 Written = Float[Array, "writers batch pos d"]
 Replacement = Float[Array, "writers one_or_batch one_or_pos d"]
@@ -38,8 +37,8 @@ class Ablation:
 
     @property
     def description(self) -> str:
-        """First line of the function's docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        """The summary of the function's docstring."""
+        return read_summary(self.function)
 
 
 ablations: Registry[Ablation] = Registry("ablation", "circuitgraph.engine")

@@ -34,8 +34,8 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
-from circuitgraph.tasks.base import Prompts
 from circuitgraph.tasks.metrics import Metric, Targets, metrics
+from circuitgraph.tasks.prompts import Prompts
 
 _SMALL = 0.05  # of a graph's edges: circuits up to this are run sparsely
 

@@ -1,13 +1,11 @@
-"""What a compiled model is, as a record: sizes, graph, tokenizer, and the memory that a search
-needs.
-"""
+"""The record of a compiled model: sizes, graph, tokenizer, and the memory that a search needs."""
 
 from __future__ import annotations
 
 import jax
 
-from circuitgraph.catalog.files import graph_record
-from circuitgraph.catalog.records import CompileRecord, MemoryRecord, TokenizerRecord
+from circuitgraph.catalog.compile_record import CompileRecord, MemoryRecord, TokenizerRecord
+from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.engine.memory import plan
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
@@ -29,7 +27,7 @@ SIZES = (
 )
 
 
-def compile_record(
+def make_compile_record(
     model: LanguageModel,
     *,
     grouped: bool = False,
@@ -40,7 +38,7 @@ def compile_record(
 
     Args:
         grouped: count one k and one v reader for each key-value head.
-        n_prompts, n_tokens: of the search whose memory is estimated.
+        n_prompts, n_tokens: sizes of the search whose memory is estimated.
 
     Raises:
         DataError: the model has no room for prompts of that many tokens.
@@ -60,34 +58,33 @@ def compile_record(
         precision=model.dtype,
         n_parameters=model.n_parameters,
         sizes={name: size for name in SIZES if (size := getattr(model.spec, name)) is not None},
-        settings=settings(model.spec),
-        graph=graph_record(graph),
-        tokenizer=tokenizer_record(model.tokenizer) if model.tokenizer else None,
-        memory=memory_record(model, graph, n_prompts, n_tokens),
+        settings=describe_settings(model.spec),
+        graph=make_graph_record(graph),
+        tokenizer=make_tokenizer_record(model.tokenizer) if model.tokenizer else None,
+        memory=make_memory_record(model, graph, n_prompts, n_tokens),
         parity=None,
     )
 
 
-def memory_record(
+def make_memory_record(
     model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: int
 ) -> MemoryRecord:
     """What a search needs; raises `ArgumentError` if not even one evaluation fits."""
-    found = plan(model.spec, graph, n_prompts, n_tokens)
+    sizes = plan(model.spec, graph, n_prompts, n_tokens)
     return MemoryRecord(
         n_prompts=n_prompts,
         n_tokens=n_tokens,
         bytes_weights=sum(leaf.nbytes for leaf in jax.tree.leaves(model.transformer)),
-        bytes_needed=found.bytes_needed,
-        prompts_per_launch=found.prompts,
+        bytes_needed=sizes.bytes_needed,
+        prompts_per_launch=sizes.prompts,
     )
 
 
-def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
+def make_tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     """How text becomes tokens, shown on an example."""
     example = EXAMPLE
-    if tokenizer.unknown_id in tokenizer.encode(
-        example
-    ):  # a toy's vocabulary: words that it does have
+    if tokenizer.unknown_id in tokenizer.encode(example):
+        # The vocabulary of a toy model: words that it has.
         example = tokenizer.decode(tokenizer.vocabulary()[:5])
     return TokenizerRecord(
         n_tokens=len(tokenizer),
@@ -98,32 +95,31 @@ def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     )
 
 
-def settings(spec: Spec) -> list[str]:
+def describe_settings(spec: Spec) -> list[str]:
     """What this model has beyond plain attention and MLPs, in words of the field."""
     windows = sorted({w for w in spec.windows if w is not None})
-    norm = {None: "no pre-norm", "layer": "LayerNorm", "rms": "RMSNorm"}[
-        spec.norm.kind if spec.norm else None
-    ]
+    norm_names = {None: "no pre-norm", "layer": "LayerNorm", "rms": "RMSNorm"}
+    norm = norm_names[spec.norm.kind if spec.norm else None]
+    group = spec.n_heads // spec.n_kv_heads
+    n_windowed = sum(window is not None for window in spec.windows)
+    experts = spec.experts
     facts = {
         norm: True,
         "post-norm": spec.post_norm is not None,
         "parallel attention and MLP": spec.parallel,
-        f"grouped-query attention, {spec.n_heads // spec.n_kv_heads} heads to a group": spec.n_kv_heads
-        < spec.n_heads,
+        f"grouped-query attention, {group} heads to a group": spec.n_kv_heads < spec.n_heads,
         "learned positions": spec.learned_positions,
         "rotary positions": bool(spec.ropes),
         "ALiBi": spec.alibi is not None,
         f"windows of {', '.join(map(str, windows))} tokens in "
-        f"{sum(w is not None for w in spec.windows)} of {spec.n_layers} layers": bool(windows),
+        f"{n_windowed} of {spec.n_layers} layers": bool(windows),
         f"q/k norm over {spec.qk_norm_over.replace('_', ' ')}": spec.qk_norm is not None,
         f"scores capped at {spec.attn_softcap}": spec.attn_softcap is not None,
         f"logits capped at {spec.logit_softcap}": spec.logit_softcap is not None,
         "bidirectional attention": not spec.causal,
         f"{spec.activation} MLP": spec.d_mlp is not None,
         "gated MLP": spec.gated and spec.d_mlp is not None,
-        f"{spec.experts.n_active} of {spec.experts.n_experts} experts"
-        if spec.experts
-        else "": bool(spec.experts),
+        f"{experts.n_active} of {experts.n_experts} experts" if experts else "": bool(experts),
         "tied unembedding": spec.tied,
     }
     return [fact for fact, true in facts.items() if true]

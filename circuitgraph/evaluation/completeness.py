@@ -1,6 +1,4 @@
-"""Completeness: the model without a part of the circuit should behave like the circuit without that
-part.
-"""
+"""Completeness: taking a part out of the circuit should do what it does in the whole model."""
 
 from __future__ import annotations
 
@@ -11,13 +9,18 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from circuitgraph.catalog.judgement import CompletenessRecord, Knockout
+from circuitgraph.catalog.judgement_record import CompletenessRecord, Knockout
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import check_at_least
-from circuitgraph.evaluation.ends import Ends, ask, check_graph, share
-from circuitgraph.evaluation.intervals import mean_of, of_means
-from circuitgraph.evaluation.nodes import edges_of
+from circuitgraph.evaluation.baselines import (
+    Baselines,
+    check_graph,
+    evaluate_masks,
+    normalise_means,
+)
+from circuitgraph.evaluation.intervals import estimate_from_means, estimate_mean
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
 
 SHARES = (0.1, 0.25, 0.5, 0.75)  # of the circuit's edges that a random K holds, taken in turn
 
@@ -25,7 +28,7 @@ Mask = Bool[np.ndarray, " edges"]
 
 
 @dataclass(frozen=True)
-class _Part:
+class _EdgeSet:
     """A set K of a circuit's edges."""
 
     kind: Literal["random", "nodes"]
@@ -34,15 +37,15 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class _KnockoutValues:
     """The metric of each prompt without K, in the circuit and in the model."""
 
-    part: _Part
+    edges: _EdgeSet
     circuit: Float[np.ndarray, " batch"]
     model: Float[np.ndarray, " batch"]
 
 
-def completeness(
+def measure_completeness(
     experiment: Experiment,
     circuit: Circuit,
     *,
@@ -51,16 +54,14 @@ def completeness(
     n_greedy: int = 3,
     bar: bool = False,
 ) -> CompletenessRecord:
-    """|m(C - K) - m(M - K)| / |m(full) - m(empty)| over parts K of the circuit C (Wang et al. 2022,
-    but of edges).
+    """|m(C - K) - m(M - K)| / |m(full) - m(empty)| over sets K of the circuit's edges.
 
-    K is: random edges, a tenth to three quarters of the circuit; for each node of the circuit all
-        of its edges that
-    read into it or out of it; and from the worst of these on, greedily, the edges of one more node
-    at a time, while that makes it worse.
+    As Wang et al. (2022), who knock out nodes. K is: random edges, a tenth to three quarters of
+    the circuit; for each node of the circuit all edges into it and out of it; and from the worst of
+    these nodes on, greedily, the edges of one more node at a time, while that makes it worse.
 
     Args:
-        experiment: over prompts that the search did not see.
+        experiment: the experiment over prompts that the search did not see.
         n_random: number of random K.
         n_greedy: how many nodes the greedy search knocks out together at most; below 2 there is
             none.
@@ -70,81 +71,110 @@ def completeness(
     """
     check_graph(experiment.graph, circuit)
     check_at_least("n_random", n_random, 1)
-    ends = Ends.of(experiment)
-    if not len(circuit) or not ends.defined:
+    baselines = Baselines.of(experiment)
+    if not len(circuit) or not baselines.differ:
         return CompletenessRecord(worst=None, random=None, nodes={}, n_random=0, n_sets=0)
-    edges = {name: edges_of(circuit.graph, name) & circuit.mask for name in circuit.nodes}
-    parts = [
-        *_random(circuit, n_random, seed),
-        *(_Part("nodes", (name,), mask) for name, mask in edges.items()),
+    of_nodes = {name: find_node_edges(circuit.graph, name) & circuit.mask for name in circuit.nodes}
+    edge_sets = [
+        *_draw_edge_sets(circuit, n_random, seed),
+        *(_EdgeSet("nodes", (name,), mask) for name, mask in of_nodes.items()),
     ]
-    cuts = _cut(experiment, circuit, parts, bar)
-    random, single = cuts[:n_random], cuts[n_random:]
+    knockouts = _evaluate_knockouts(experiment, circuit, edge_sets, bar)
+    random, single = knockouts[:n_random], knockouts[n_random:]
+
+    def size(knockout: _KnockoutValues) -> float:
+        return _measure_incompleteness(knockout, baselines)
+
     for n in range(2, n_greedy + 1):
-        best = max((cut for cut in cuts if cut.part.nodes), key=lambda cut: _size(cut, ends))
-        if len(best.part.nodes) < n - 1:
+        worst = max((knockout for knockout in knockouts if knockout.edges.nodes), key=size)
+        # The last node made it no worse: the greedy search is over.
+        if len(worst.edges.nodes) < n - 1:
             break
         wider = [
-            _Part("nodes", (*best.part.nodes, name), best.part.mask | mask)
-            for name, mask in edges.items()
-            if name not in best.part.nodes
+            _EdgeSet("nodes", (*worst.edges.nodes, name), worst.edges.mask | mask)
+            for name, mask in of_nodes.items()
+            if name not in worst.edges.nodes
         ]
-        cuts += _cut(experiment, circuit, wider, bar)
+        knockouts += _evaluate_knockouts(experiment, circuit, wider, bar)
     return CompletenessRecord(
-        worst=_knockout(circuit, max(cuts, key=lambda cut: _size(cut, ends)), ends, seed),
-        random=of_means(_incompleteness, _samples(random, ends), seed),
-        nodes={cut.part.nodes[0]: _size(cut, ends) for cut in single},
+        worst=_make_record(circuit, max(knockouts, key=size), baselines, seed),
+        random=estimate_from_means(
+            _average_incompleteness, _stack_samples(random, baselines), seed
+        ),
+        nodes={knockout.edges.nodes[0]: size(knockout) for knockout in single},
         n_random=n_random,
-        n_sets=len(cuts),
+        n_sets=len(knockouts),
     )
 
 
-def n_masks(circuit: Circuit, n_random: int = 20, n_greedy: int = 3) -> int:
-    """How many masks `completeness` asks about, at most."""
+def count_masks(circuit: Circuit, n_random: int = 20, n_greedy: int = 3) -> int:
+    """How many masks `measure_completeness` evaluates, at most."""
     return 2 + 2 * (n_random + len(circuit.nodes) * max(1, n_greedy))
 
 
-def _random(circuit: Circuit, n: int, seed: int) -> Iterator[_Part]:
-    """At least one edge each, and of each size as many as of the others."""
+def find_node_edges(graph: Graph, node: str) -> Mask:
+    """The edges into a node, also those of an input shared with other heads, and out of it."""
+    dst, src = graph.ends
+    into = np.array([node in graph.reader_nodes(reader) for reader in graph.readers])[dst]
+    writers = [writer.name for writer in graph.writers]
+    return into | (src == writers.index(node)) if node in writers else into
+
+
+def _draw_edge_sets(circuit: Circuit, n: int, seed: int) -> Iterator[_EdgeSet]:
+    """``n`` random sets K of at least one edge each, their sizes taken in turn from `SHARES`."""
     rng, kept = np.random.default_rng([seed, n, len(circuit)]), np.flatnonzero(circuit.mask)
     for i in range(n):
+        size = max(1, round(SHARES[i % len(SHARES)] * len(kept)))
         mask = np.zeros(circuit.graph.n_edges, bool)
-        mask[
-            rng.choice(kept, max(1, round(SHARES[i % len(SHARES)] * len(kept))), replace=False)
-        ] = True
-        yield _Part("random", (), mask)
+        mask[rng.choice(kept, size, replace=False)] = True
+        yield _EdgeSet("random", (), mask)
 
 
-def _cut(experiment: Experiment, circuit: Circuit, parts: Sequence[_Part], bar: bool) -> list[_Cut]:
-    masks = (mask for part in parts for mask in (circuit.mask & ~part.mask, ~part.mask))
-    values = ask(experiment, masks, 2 * len(parts), what="completeness", bar=bar)
-    return [_Cut(part, *values[2 * i : 2 * i + 2]) for i, part in enumerate(parts)]
+def _evaluate_knockouts(
+    experiment: Experiment, circuit: Circuit, edge_sets: Sequence[_EdgeSet], bar: bool
+) -> list[_KnockoutValues]:
+    # C - K and M - K of the first set, then of the second, ...: rows 2 i and 2 i + 1.
+    masks = (mask for k in edge_sets for mask in (circuit.mask & ~k.mask, ~k.mask))
+    values = evaluate_masks(experiment, masks, 2 * len(edge_sets), what="completeness", bar=bar)
+    return [_KnockoutValues(k, *values[2 * i : 2 * i + 2]) for i, k in enumerate(edge_sets)]
 
 
-def _size(cut: _Cut, ends: Ends) -> float:
-    samples = _samples([cut], ends)
-    return float(_incompleteness(samples.mean(axis=1, keepdims=True, dtype=np.float64))[0])
+def _measure_incompleteness(knockout: _KnockoutValues, baselines: Baselines) -> float:
+    samples = _stack_samples([knockout], baselines)
+    # The sample is its own only resample: [4, batch] -> [4, 1] -> [1].
+    return float(_average_incompleteness(samples.mean(axis=1, keepdims=True, dtype=np.float64))[0])
 
 
-def _samples(cuts: Sequence[_Cut], ends: Ends) -> Float[np.ndarray, "n batch"]:
-    return np.stack(
-        [ends.empty, ends.full, *(cut.circuit for cut in cuts), *(cut.model for cut in cuts)]
-    )
+def _stack_samples(
+    knockouts: Sequence[_KnockoutValues], baselines: Baselines
+) -> Float[np.ndarray, "n batch"]:
+    """Rows: empty, full, then every K in the circuit, then every K in the model."""
+    in_circuit = [knockout.circuit for knockout in knockouts]
+    in_model = [knockout.model for knockout in knockouts]
+    return np.stack([baselines.empty, baselines.full, *in_circuit, *in_model])
 
 
-def _incompleteness(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
-    """The mean over several K, from the means of `_samples`."""
+def _average_incompleteness(
+    means: Float[np.ndarray, "n resamples"],
+) -> Float[np.ndarray, " resamples"]:
+    """The mean over several K, from the means of the rows of `_stack_samples`."""
     empty, full, *values = means
-    in_circuit, in_model = np.split(np.stack(values), 2)
-    return np.abs(share(in_circuit, empty, full) - share(in_model, empty, full)).mean(axis=0)
+    in_circuit, in_model = np.split(np.stack(values), 2)  # each [K, resamples]
+    return np.abs(
+        normalise_means(in_circuit, empty, full) - normalise_means(in_model, empty, full)
+    ).mean(axis=0)
 
 
-def _knockout(circuit: Circuit, cut: _Cut, ends: Ends, seed: int) -> Knockout:
+def _make_record(
+    circuit: Circuit, knockout: _KnockoutValues, baselines: Baselines, seed: int
+) -> Knockout:
     return Knockout(
-        kind=cut.part.kind,
-        nodes=list(cut.part.nodes),
-        edges=[circuit.graph.edges[i] for i in np.flatnonzero(cut.part.mask)],
-        circuit=mean_of(cut.circuit, seed),
-        model=mean_of(cut.model, seed),
-        incompleteness=of_means(_incompleteness, _samples([cut], ends), seed),
+        kind=knockout.edges.kind,
+        nodes=list(knockout.edges.nodes),
+        edges=[circuit.graph.edges[i] for i in np.flatnonzero(knockout.edges.mask)],
+        circuit=estimate_mean(knockout.circuit, seed),
+        model=estimate_mean(knockout.model, seed),
+        incompleteness=estimate_from_means(
+            _average_incompleteness, _stack_samples([knockout], baselines), seed
+        ),
     )

@@ -1,4 +1,4 @@
-"""Faithfulness: how much of the behaviour survives when only the circuit's edges say what they say."""
+"""Faithfulness: how much of the behaviour a circuit keeps when every other edge is ablated."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from circuitgraph.catalog.judgement import MetricRecord
+from circuitgraph.catalog.judgement_record import MetricRecord
 from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import check_at_least
-from circuitgraph.evaluation.ends import Ends, ask, check_graph, ratio
-from circuitgraph.evaluation.intervals import bootstrap, mean_of, spread
+from circuitgraph.evaluation.baselines import (
+    Baselines,
+    check_graph,
+    evaluate_masks,
+    normalise_samples,
+)
+from circuitgraph.evaluation.intervals import estimate_mean, estimate_statistic, summarise_spread
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 
 
-def faithfulness(
+def measure_faithfulness(
     experiment: Experiment,
     circuit: Circuit,
     prompts: Prompts,
@@ -27,14 +32,13 @@ def faithfulness(
     seen: int | None = 0,
     bar: bool = False,
 ) -> EvaluationRecord:
-    """(m(circuit) - m(empty)) / (m(full) - m(empty)) with intervals, beside random circuits of
-    equal size.
+    """(m(circuit) - m(empty)) / (m(full) - m(empty)), beside random circuits of equal size.
 
     m is the mean metric, as MIB defines it (Mueller et al. 2025). The ratio of means is
     bootstrapped over prompts.
 
     Args:
-        experiment: over the prompts to judge on.
+        experiment: the experiment over the prompts to judge on.
         prompts: the same prompts, for the record; ``split`` and ``seed`` say how they were drawn,
             ``seen`` how many of them the search saw.
         n_random: number of random circuits.
@@ -48,10 +52,15 @@ def faithfulness(
     rivals = [Circuit.random(circuit.graph, len(circuit), rng).mask for _ in range(n_random)]
     both = [Circuit.full(circuit.graph).mask, Circuit.empty(circuit.graph).mask]
     masks = [*both, circuit.mask, *rivals]
-    full, empty, found, *rival_values = ask(
+    full, empty, of_circuit, *of_rivals = evaluate_masks(
         experiment, masks, len(masks), what="faithfulness", bar=bar
     )
-    defined = Ends(full, empty).defined
+    faithfulness = random_faithfulness = None
+    if Baselines(full, empty).differ:
+        faithfulness = estimate_statistic(normalise_samples, [of_circuit, empty, full], seed)
+        random_faithfulness = summarise_spread(
+            [normalise_samples(of_rival, empty, full) for of_rival in of_rivals]
+        )
     return EvaluationRecord(
         metric=experiment.metric.name,
         ablation=experiment.ablation.name,
@@ -59,38 +68,50 @@ def faithfulness(
         seed=seed,
         n_prompts=len(prompts),
         prompts_sha256=prompts.fingerprint,
-        full=mean_of(full, seed),
-        empty=mean_of(empty, seed),
-        circuit=mean_of(found, seed),
-        faithfulness=bootstrap(ratio, [found, empty, full], seed) if defined else None,
-        random_faithfulness=spread([ratio(r, empty, full) for r in rival_values])
-        if defined
-        else None,
+        full=estimate_mean(full, seed),
+        empty=estimate_mean(empty, seed),
+        circuit=estimate_mean(of_circuit, seed),
+        faithfulness=faithfulness,
+        random_faithfulness=random_faithfulness,
         n_random=n_random,
         seen=seen,
     )
 
 
-def other_metrics(
+def measure_other_metrics(
     experiment: Experiment, circuit: Circuit, names: Sequence[str], *, seed: int
 ) -> list[MetricRecord]:
-    """Other metrics than the experiment's own, for the whole model, the circuit and nothing.
+    """Other metrics than the experiment's own, of the whole model, the circuit and no edge.
 
     Raises:
         GraphError: the circuit is of another graph than the experiment.
     """
     check_graph(experiment.graph, circuit)
     graph = circuit.graph
-    full, empty, found = (
+    # One row for each metric: [names, batch].
+    full, empty, of_circuit = (
         experiment.readings(c.mask, names)
         for c in (Circuit.full(graph), Circuit.empty(graph), circuit)
     )
     return [
         MetricRecord(
             metric=name,
-            full=mean_of(full[i], seed),
-            empty=mean_of(empty[i], seed),
-            circuit=mean_of(found[i], seed),
+            full=estimate_mean(full[i], seed),
+            empty=estimate_mean(empty[i], seed),
+            circuit=estimate_mean(of_circuit[i], seed),
         )
         for i, name in enumerate(names)
+    ]
+
+
+def count_seen(prompts: Prompts, searched: Prompts) -> int:
+    """How many of the clean prompts, as tokens, are among the prompts that a search saw."""
+    searched_tokens = set(_list_tokens(searched))
+    return sum(tokens in searched_tokens for tokens in _list_tokens(prompts))
+
+
+def _list_tokens(prompts: Prompts) -> list[tuple[int, ...]]:
+    """The tokens of each clean prompt, without padding."""
+    return [
+        tuple(row[real].tolist()) for row, real in zip(prompts.clean, prompts.mask, strict=True)
     ]

@@ -17,19 +17,20 @@ Sample = Float[np.ndarray, " batch"]
 Statistic = np.ndarray | np.floating  # of all resamples, or of the sample itself
 
 _RESAMPLES = 2000
+_QUANTILES = [0.025, 0.975]  # the ends of a 95 % interval
 
 
-def bootstrap(
+def estimate_statistic(
     statistic: Callable[..., Statistic], samples: Sequence[Sample], seed: int
 ) -> Interval:
-    """A statistic of paired samples with its percentile bootstrap interval (2,000 resamples of the
-    prompts).
+    """A statistic of paired samples with its percentile bootstrap interval.
 
-    Resamples in which the statistic is undefined (such as 0/0 for a ratio) do not count.
+    The prompts are resampled 2,000 times. Resamples in which the statistic is undefined (such as
+    0/0 for a ratio) do not count.
 
     Args:
-        statistic: vectorised, with an ``axis`` argument.
-        samples: one value per prompt each, in the same order.
+        statistic: a vectorised function with an ``axis`` argument.
+        samples: each has one value per prompt, all in the same order of prompts.
 
     Raises:
         ArgumentError: fewer than two prompts.
@@ -48,36 +49,39 @@ def bootstrap(
             method="percentile",
             rng=np.random.default_rng(seed),
         ).bootstrap_distribution
-    low, high = np.quantile(values[np.isfinite(values)], [0.025, 0.975])
+    low, high = np.quantile(values[np.isfinite(values)], _QUANTILES)
     return Interval(mean=float(statistic(*wide, axis=-1)), low=float(low), high=float(high))
 
 
-def mean_of(sample: Sample, seed: int) -> Interval:
-    """The mean of one sample with its interval."""
-    return bootstrap(lambda x, axis: x.mean(axis=axis), [sample], seed)
+def estimate_mean(sample: Sample, seed: int) -> Interval:
+    """The mean of one sample with its bootstrap interval."""
+    return estimate_statistic(lambda x, axis: x.mean(axis=axis), [sample], seed)
 
 
-def proportion(successes: int, n: int) -> Interval:
-    """A share with its Wilson interval, which is wider than nothing where all or none succeed.
+def estimate_proportion(successes: int, n: int) -> Interval:
+    """A proportion with its Wilson interval, which has a width even where all or none succeed.
 
     Raises:
-        ArgumentError: none were tried.
+        ArgumentError: ``n`` is 0.
     """
     check_at_least("the number of prompts", n, 1)
-    found = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return Interval(mean=successes / n, low=float(found.low), high=float(found.high))
+    wilson = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return Interval(mean=successes / n, low=float(wilson.low), high=float(wilson.high))
 
 
-def spread(values: Sequence[float | Statistic]) -> Interval:
-    """The mean of several results, with the range that holds 95 % of them."""
-    found = np.array([float(value) for value in values])
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(mean=float(found.mean()), low=float(low), high=float(high))
+def summarise_spread(values: Sequence[float | Statistic]) -> Interval:
+    """The mean of several results, with the range that holds 95 % of the results."""
+    results = np.array([float(value) for value in values])
+    low, high = np.quantile(results, _QUANTILES)
+    return Interval(mean=float(results.mean()), low=float(low), high=float(high))
 
 
-def resampled(samples: Float[np.ndarray, "n batch"], seed: int) -> Float[np.ndarray, "n resamples"]:
-    """The mean of each sample in each of 2,000 resamples of the prompts, the same ones for all
-    samples.
+def resample_means(
+    samples: Float[np.ndarray, "n batch"], seed: int
+) -> Float[np.ndarray, "n resamples"]:
+    """The mean of each sample in each of 2,000 resamples of the prompts.
+
+    The resamples are the same for all samples.
 
     Raises:
         ArgumentError: fewer than two prompts.
@@ -85,21 +89,24 @@ def resampled(samples: Float[np.ndarray, "n batch"], seed: int) -> Float[np.ndar
     n_prompts = samples.shape[1]
     check_at_least("the number of prompts", n_prompts, 2)
     rng = np.random.default_rng(seed)
+    # A resample is how often it holds each prompt: [resamples, batch], rows sum to n_prompts.
     counts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=_RESAMPLES)
+    # [n, batch] @ [batch, resamples]: all means in one product.
     return samples.astype(np.float64) @ (counts.T / n_prompts)
 
 
-def of_means(
+def estimate_from_means(
     statistic: Callable[[Float[np.ndarray, "n resamples"]], Float[np.ndarray, " resamples"]],
     samples: Float[np.ndarray, "n batch"],
     seed: int,
 ) -> Interval:
-    """As `bootstrap`, for a function of the samples' means, of which many samples cost little.
+    """As `estimate_statistic`, for a function of means; fast for many samples.
 
     Args:
         statistic: from the means of all samples in each resample to one value for each resample.
     """
-    values = statistic(resampled(samples, seed))
-    low, high = np.quantile(values[np.isfinite(values)], [0.025, 0.975])
+    values = statistic(resample_means(samples, seed))
+    low, high = np.quantile(values[np.isfinite(values)], _QUANTILES)
+    # The sample itself, as if it were the only resample: [n, batch] -> [n, 1] -> [1].
     mean = statistic(samples.astype(np.float64).mean(axis=1, keepdims=True))
     return Interval(mean=float(mean[0]), low=float(low), high=float(high))

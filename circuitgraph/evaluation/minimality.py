@@ -7,55 +7,64 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from circuitgraph.catalog.judgement import EdgeEffect, MinimalityRecord
+from circuitgraph.catalog.judgement_record import EdgeEffect, MinimalityRecord
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.evaluation.ends import Ends, ask, check_graph, share
-from circuitgraph.evaluation.intervals import of_means, resampled
+from circuitgraph.evaluation.baselines import (
+    Baselines,
+    check_graph,
+    evaluate_masks,
+    normalise_means,
+)
+from circuitgraph.evaluation.intervals import estimate_from_means, resample_means
 from circuitgraph.graph.circuit import Circuit
 
-_NOISE = 1e-5  # effects below this share of what lies between the ends are rounding of float32
-_TOGETHER = 4096  # edges whose resamples are alive at once
+_NOISE = 1e-5  # a smaller effect, as a share of full minus empty, is rounding of float32
+_EDGES_AT_ONCE = 4096  # bounds the memory for resampled means: 2,000 for each edge
 
 
-def minimality(
+def measure_minimality(
     experiment: Experiment, circuit: Circuit, *, seed: int, bar: bool = False
 ) -> MinimalityRecord:
-    """(m(C) - m(C - e)) / (m(full) - m(empty)) for every edge e of the circuit C, each taken out
-    alone.
+    """(m(C) - m(C - e)) / (m(full) - m(empty)) for every edge e of C, each taken out alone.
 
-    Two edges that can stand in for each other are both unneeded by this measure, although one of
-    them is not.
+    Two edges that can stand in for each other are both unneeded by this measure, although the
+    circuit needs one of them.
 
     Args:
-        experiment: over prompts that the search did not see.
+        experiment: the experiment over prompts that the search did not see.
 
     Raises:
         GraphError: the circuit is of another graph than the experiment.
     """
     check_graph(experiment.graph, circuit)
-    ends, kept = Ends.of(experiment), np.flatnonzero(circuit.mask)
-    if not len(kept) or not ends.defined:
+    baselines, kept = Baselines.of(experiment), np.flatnonzero(circuit.mask)
+    if not len(kept) or not baselines.differ:
         return MinimalityRecord(least=None, n_edges=len(kept), unneeded=[])
-    whole, *rest = ask(experiment, _masks(circuit), len(kept) + 1, what="minimality", bar=bar)
-    lost = whole[None] - np.stack(rest)  # of each edge and prompt
-    least = int(np.argmin(np.abs(lost.mean(axis=1, dtype=np.float64))))
-    effect = of_means(_effect, np.stack([whole, rest[least], ends.empty, ends.full]), seed)
+    whole, *without_one = evaluate_masks(
+        experiment, _iterate_masks(circuit), len(kept) + 1, what="minimality", bar=bar
+    )
+    losses = whole[None] - np.stack(without_one)  # [edges of the circuit, batch]
+    least = int(np.argmin(np.abs(losses.mean(axis=1, dtype=np.float64))))
+    samples = np.stack([whole, without_one[least], baselines.empty, baselines.full])
     return MinimalityRecord(
-        least=EdgeEffect(edge=circuit.graph.edges[kept[least]], effect=effect),
+        least=EdgeEffect(
+            edge=circuit.graph.edges[kept[least]],
+            effect=estimate_from_means(_compute_effect, samples, seed),
+        ),
         n_edges=len(kept),
         unneeded=[
-            circuit.graph.edges[kept[i]] for i in np.flatnonzero(_unneeded(lost, ends, seed))
+            circuit.graph.edges[edge] for edge in kept[_find_unneeded(losses, baselines, seed)]
         ],
     )
 
 
-def n_masks(circuit: Circuit) -> int:
-    """How many masks `minimality` asks about."""
+def count_masks(circuit: Circuit) -> int:
+    """How many masks `measure_minimality` evaluates."""
     return len(circuit) + 3
 
 
-def _masks(circuit: Circuit) -> Iterator[Bool[np.ndarray, " edges"]]:
-    """The circuit, and then without each of its edges."""
+def _iterate_masks(circuit: Circuit) -> Iterator[Bool[np.ndarray, " edges"]]:
+    """The circuit, and then the circuit without each of its edges."""
     yield circuit.mask
     for edge in np.flatnonzero(circuit.mask):
         mask = circuit.mask.copy()
@@ -63,17 +72,22 @@ def _masks(circuit: Circuit) -> Iterator[Bool[np.ndarray, " edges"]]:
         yield mask
 
 
-def _effect(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
-    whole, rest, empty, full = means
-    return np.asarray(share(whole, empty, full) - share(rest, empty, full))
+def _compute_effect(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
+    whole, without_edge, empty, full = means
+    return np.asarray(
+        normalise_means(whole, empty, full) - normalise_means(without_edge, empty, full)
+    )
 
 
-def _unneeded(lost: Float[np.ndarray, "n batch"], ends: Ends, seed: int) -> Bool[np.ndarray, " n"]:
-    """Of which edges the interval holds 0, give or take rounding."""
-    scale = abs(float(ends.full.mean(dtype=np.float64) - ends.empty.mean(dtype=np.float64)))
-    bounds = [
-        np.quantile(resampled(part, seed), [0.025, 0.975], axis=1) / scale
-        for part in np.split(lost, range(_TOGETHER, len(lost), _TOGETHER))
+def _find_unneeded(
+    losses: Float[np.ndarray, "n batch"], baselines: Baselines, seed: int
+) -> Bool[np.ndarray, " n"]:
+    """Which edges have an interval of their effect that holds 0, give or take rounding."""
+    full, empty = (x.mean(dtype=np.float64) for x in (baselines.full, baselines.empty))
+    scale = abs(float(full - empty))
+    bounds = [  # of each part [2, edges of the part]: low and high
+        np.quantile(resample_means(part, seed), [0.025, 0.975], axis=1) / scale
+        for part in np.split(losses, range(_EDGES_AT_ONCE, len(losses), _EDGES_AT_ONCE))
     ]
     low, high = np.concatenate(bounds, axis=1)
     return (low <= _NOISE) & (high >= -_NOISE)

@@ -1,6 +1,4 @@
-"""Stability: how much of a circuit is found again on other samples of the same prompts (Meloux et
-al. 2025).
-"""
+"""Stability: how alike circuits of bootstrap samples of the prompts are (Meloux et al. 2025)."""
 
 from __future__ import annotations
 
@@ -11,14 +9,14 @@ from itertools import combinations
 import numpy as np
 from tqdm.auto import tqdm
 
-from circuitgraph.catalog.judgement import StabilityRecord
+from circuitgraph.catalog.judgement_record import StabilityRecord
 from circuitgraph.errors import check_at_least
-from circuitgraph.evaluation.intervals import spread
+from circuitgraph.evaluation.intervals import summarise_spread
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 
 
-def stability(
+def measure_stability(
     discover: Callable[[Prompts], Circuit],
     prompts: Prompts,
     *,
@@ -32,40 +30,39 @@ def stability(
     nothing is compiled anew. Two empty circuits overlap fully.
 
     Args:
-        discover: the whole search; it must answer the same to the same prompts.
-        prompts: those of the discovery.
+        discover: the whole search; equal prompts must give equal circuits.
+        prompts: the prompts of the discovery.
         n: number of discoveries.
         bar: show progress over the discoveries.
     """
     check_at_least("the number of discoveries", n, 2)
     rng = np.random.default_rng([check_at_least("seed", seed, 0), n])
     rounds = tqdm(range(n), desc="stability", unit="search", disable=None if bar else True)
-    circuits = [discover(sample(prompts, rng)) for _ in rounds]
-    times = np.sum([circuit.mask for circuit in circuits], axis=0)
+    circuits = [discover(resample_prompts(prompts, rng)) for _ in rounds]
+    times = np.sum([circuit.mask for circuit in circuits], axis=0)  # [edges]
     names = circuits[0].graph.edges
     return StabilityRecord(
         n_discoveries=n,
         seed=seed,
-        overlap=spread(overlaps(circuits)),
+        overlap=summarise_spread(measure_overlaps(circuits)),
         n_edges=[len(circuit) for circuit in circuits],
         frequency={names[i]: float(times[i]) / n for i in np.flatnonzero(times)},
     )
 
 
-def overlaps(circuits: Sequence[Circuit]) -> list[float]:
+def measure_overlaps(circuits: Sequence[Circuit]) -> list[float]:
     """The Jaccard overlap of every pair: edges in both over edges in either.
 
     Raises:
         GraphError: circuits of different graphs.
     """
-    return [
-        1.0 if not len(a | b) else len(a & b) / len(a | b) for a, b in combinations(circuits, 2)
-    ]
+    pairs = combinations(circuits, 2)
+    return [len(a & b) / len(a | b) if len(a | b) else 1.0 for a, b in pairs]
 
 
-def sample(prompts: Prompts, rng: np.random.Generator) -> Prompts:
+def resample_prompts(prompts: Prompts, rng: np.random.Generator) -> Prompts:
     """As many of the prompts, drawn with replacement."""
     rows = rng.integers(len(prompts), size=len(prompts))
     arrays = {field.name: getattr(prompts, field.name) for field in fields(prompts)}
-    taken = {name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
-    return replace(prompts, pairs=tuple(prompts.pairs[i] for i in rows), **taken)
+    sampled = {name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    return replace(prompts, pairs=tuple(prompts.pairs[i] for i in rows), **sampled)

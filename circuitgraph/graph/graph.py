@@ -232,6 +232,10 @@ class Graph:
             readers += [Reader(shared, "k", stage, group), Reader(shared, "v", stage, group)]
         return readers
 
+    def reader_nodes(self, reader: Reader) -> tuple[str, ...]:
+        """Names of the nodes computed from a reader's input: all heads that share it, or one node."""
+        return tuple(self.writers[writer].name for writer in reader.feeds) or (reader.name,)
+
     def moved_by(self, reader: Reader) -> tuple[int, ...]:
         """The writers whose value can change with this reader's input; none for the logits."""
         if not self.coupled or not reader.is_attention:
@@ -358,7 +362,7 @@ def networkx_of(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     for edge in np.flatnonzero(mask & (graph.ends[1] >= 0)):
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
         letter = reader.input if reader.is_attention else ""
-        for target in [graph.writers[fed].name for fed in reader.feeds] or ["logits"]:
+        for target in graph.reader_nodes(reader):
             if network.has_edge(writer.name, target):
                 network.edges[writer.name, target]["inputs"] += letter
             else:

@@ -15,7 +15,7 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
-from circuitgraph.evaluation.intervals import mean_of, proportion
+from circuitgraph.evaluation.intervals import estimate_mean, estimate_proportion
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.evidence import Evidence
@@ -73,7 +73,7 @@ def _accuracy(evidence: Evidence, expectation: Expectation) -> Measured:
         if not wrong
         else _wrong(evidence, wrong[0], said[evidence.batch.prompts.index(wrong[0])])
     )
-    return proportion(int(right.sum()), len(right)), shown
+    return estimate_proportion(int(right.sum()), len(right)), shown
 
 
 def _wrong(evidence: Evidence, prompt: Prompt, said: str) -> str:
@@ -120,7 +120,7 @@ def _attention(evidence: Evidence, expectation: Expectation) -> Measured:
     at, to = (
         evidence.batch.places[:, roles.index(role)] for role in (site.roles[0], expectation.to)
     )
-    return mean_of(pattern[rows, at, to], evidence.seed), ""
+    return estimate_mean(pattern[rows, at, to], evidence.seed), ""
 
 
 def _metric(evidence: Evidence, expectation: Expectation) -> Measured:
@@ -129,7 +129,7 @@ def _metric(evidence: Evidence, expectation: Expectation) -> Measured:
     output = evidence.study.program.variables[evidence.study.program.output]
     root = TreeNode((output.name,), output.name, output.sites[0])
     outcome = run_tree(evidence.pool, root, own, {root.path: own}, [name])
-    return mean_of(outcome.values[0], evidence.seed), ""
+    return estimate_mean(outcome.values[0], evidence.seed), ""
 
 
 QUANTITIES: dict[str, Callable[[Evidence, Expectation], Measured]] = {

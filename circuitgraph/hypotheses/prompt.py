@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from circuitgraph.tasks.base import Pair, TokenizerLike
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
 
 
 @dataclass(frozen=True)

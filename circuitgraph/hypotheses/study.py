@@ -20,7 +20,9 @@ from circuitgraph.hypotheses.prompt import Prompt, make_prompts
 from circuitgraph.hypotheses.unroll import Unrolled, unroll
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import Prompts, Split, Task, TokenizerLike, tokenise
+from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.prompts import Prompts, Split, TokenizerLike
+from circuitgraph.tasks.tokenise import tokenise_pairs
 
 N_SAMPLE = 1000  # prompts that a hypothesis is checked on before any model runs
 _FEWEST_OF = 50  # a `where` that lets less than one in so many prompts pass is refused
@@ -131,7 +133,7 @@ class Study:
         Raises:
             DataError: there are none, or `where` lets hardly any pass.
         """
-        supply = self.task.supply("discovery")
+        supply = self.task.count_pairs("discovery")
         most = N_SAMPLE if supply is None else min(N_SAMPLE, supply)
         for fewer in (n for n in (300, 100, 30) if n < most):
             try:
@@ -153,7 +155,7 @@ class Study:
         """
         return Batch(
             tuple(prompts),
-            tokenise([p.pair for p in prompts], self.tokenizer),
+            tokenise_pairs([p.pair for p in prompts], self.tokenizer),
             self._places(prompts),
         )
 

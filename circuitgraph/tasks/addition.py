@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import ArgumentError, DataError, check_at_least, check_choice
-from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
-from circuitgraph.tasks.places import Piece, placed
-from circuitgraph.tasks.words import one_token, pick
+from circuitgraph.tasks.base import Source, task
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.words import Piece, join_pieces, pick_item, select_one_token
 
 OPERATORS = "+-*/"
 CORRUPTIONS = ("operands", "operator", "one-operand")
 PLACES = ("any", "first", "last")
 DECADES = ("ones", "tens", "hundreds", "thousands")
-_TRIES = 200
+_TRIES = 200  # draws of a sum before giving up; most succeed at the first
 
 
 @dataclass(frozen=True)
 class Sum:
-    """``a operator b`` with what comes out; a quotient is exact, a difference not negative."""
+    """``a operator b`` with its result; a quotient is exact, a difference not negative."""
 
     a: int
     operator: str
@@ -27,7 +27,7 @@ class Sum:
 
     @property
     def result(self) -> int:
-        """What comes out."""
+        """The result; of a legal sum only it means something."""
         values = {
             "+": self.a + self.b,
             "-": self.a - self.b,
@@ -37,13 +37,11 @@ class Sum:
         return values[self.operator]
 
     @property
-    def legal(self) -> bool:
+    def is_legal(self) -> bool:
         """Whether the result is a whole number and not negative."""
-        return (
-            self.a >= self.b
-            if self.operator == "-"
-            else self.operator != "/" or bool(self.b and self.a % self.b == 0)
-        )
+        if self.operator == "-":
+            return self.a >= self.b
+        return self.operator != "/" or bool(self.b and self.a % self.b == 0)
 
     @property
     def text(self) -> str:
@@ -52,29 +50,27 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Token number ``at`` of a sum's result: ``47+38=8`` asks for ``5`` where each digit is a
-    token.
-    """
+class ResultToken:
+    """Token ``index`` of a sum's result: after ``47+38=8`` comes ``5`` where digits are tokens."""
 
     sum: Sum
-    at: int
-    parts: tuple[str, ...]
+    index: int
+    tokens: tuple[str, ...]
 
     @property
-    def known(self) -> str:
-        """What of the result stands in the prompt."""
-        return "".join(self.parts[: self.at])
+    def prefix(self) -> str:
+        """The part of the result that stands in the prompt."""
+        return "".join(self.tokens[: self.index])
 
     @property
     def answer(self) -> str:
-        """What comes next."""
-        return self.parts[self.at]
+        """The token of the result that comes next."""
+        return self.tokens[self.index]
 
     @property
     def text(self) -> str:
         """The prompt."""
-        return f"{self.sum.text}{self.known}"
+        return f"{self.sum.text}{self.prefix}"
 
 
 @task("addition", metric="logit_difference", model="addition", also=("multitask",))
@@ -91,46 +87,43 @@ def addition(
     Both operands have one digit or more, each number of digits equally often (of a quotient:
     divisor and result, as far as the dividend fits); differences are not negative, quotients exact.
     Roles: ``a``, ``operator``, ``b``, ``equals``, ``end``, and where each digit is a token (as in
-        Quirke & Barez 2023) ``a.tens``, ``b.ones`` and so on.
-    The distractor is the corrupted prompt's answer.
+    Quirke & Barez 2023) ``a.tens``, ``b.ones`` and so on. The distractor is the corrupted prompt's
+    answer.
 
     Args:
         operators: some of ``+-*/``, each equally often.
-        max_digits: of the operands (of the dividend).
-        place: which token of the result is asked for, where it has several: ``first``, ``last``, or
-            ``any``, equally.
-        corruption: ``operands`` (others; Stolfo et al. 2023), ``operator`` (another one), or
-            ``one-operand``; the prompt stays as long, and its answer is another.
+        max_digits: most digits of the operands (of the dividend).
+        place: which token of the result is the answer, where the result has several: ``first``,
+            ``last``, or ``any``, equally often.
+        corruption: ``operands`` (two other operands; Stolfo et al. 2023), ``operator`` (another
+            operator), or ``one-operand``. The prompt keeps its length and gets another answer.
 
     Raises:
-        ArgumentError: a choice that there is not.
+        ArgumentError: an unknown choice.
         DataError: digits or signs are not single tokens.
     """
     check_at_least("max_digits", max_digits, 1)
     check_choice("place", place, PLACES)
     check_choice("corruption", corruption, CORRUPTIONS)
-    if (
-        not operators
-        or not set(operators) <= set(OPERATORS)
-        or len(set(operators)) < len(operators)
-    ):
+    different = set(operators)
+    if not operators or not different <= set(OPERATORS) or len(different) < len(operators):
         raise ArgumentError(f"operators is {operators!r}; expected some of {OPERATORS}, each once.")
     if corruption == "operator" and len(operators) < 2:
         raise ArgumentError(
             f"corruption is 'operator', but {operators!r} is the only one: give several, or "
             "another."
         )
-    one_token([*"0123456789"], tokenizer, "digits", 10)
-    one_token([*operators, "="], tokenizer, "signs", len(operators) + 1)
-    drawn = _Numbers(tokenizer, operators, max_digits, place)
+    select_one_token([*"0123456789"], tokenizer, "digits", 10)
+    select_one_token([*operators, "="], tokenizer, "signs", len(operators) + 1)
+    sums = _SumSource(tokenizer, operators, max_digits, place)
 
     def draw(rng: Choices) -> Pair:
         for _ in range(_TRIES):
-            clean = drawn.asked(rng, drawn.sum(rng))
+            clean = sums.choose_token(rng, sums.draw_sum(rng))
             for _ in range(_TRIES // 4):
-                other = drawn.other(rng, clean, corruption)
-                if other is not None:
-                    return drawn.pair(clean, other)
+                corrupted = sums.corrupt(rng, clean, corruption)
+                if corrupted is not None:
+                    return sums.make_pair(clean, corrupted)
         raise DataError(
             f"No two sums with the operators {operators!r} have prompts of one length: allow more "
             "digits."
@@ -139,103 +132,97 @@ def addition(
     return Source(draw)
 
 
-class _Numbers:
-    """Draws sums, and asks for their results token by token."""
+class _SumSource:
+    """Draws sums, and makes prompts that end anywhere in their results."""
 
     def __init__(
         self, tokenizer: TokenizerLike, operators: str, max_digits: int, place: str
     ) -> None:
-        self._tokenizer, self._operators, self._max_digits, self._place = (
-            tokenizer,
-            operators,
-            max_digits,
-            place,
-        )
-        self._by_digit = len(tokenizer.encode("12")) == 2
-        self._known: dict[Sum, tuple[int, tuple[str, ...]]] = {}
+        self._tokenizer, self._operators = tokenizer, operators
+        self._max_digits, self._place = max_digits, place
+        self._digits_are_tokens = len(tokenizer.encode("12")) == 2
+        self._tokenised: dict[Sum, tuple[int, tuple[str, ...]]] = {}
 
-    def sum(self, rng: Choices, operator: str | None = None) -> Sum:
-        """A legal one."""
-        chosen = operator or pick(rng, self._operators)
+    def draw_sum(self, rng: Choices, operator: str | None = None) -> Sum:
+        """A legal sum, with this operator if one is given."""
+        chosen = operator or pick_item(rng, self._operators)
         if chosen == "/":
-            return self._quotient(rng)
-        a, b = self._numbers(rng)
+            return self._draw_quotient(rng)
+        a, b = self._draw_numbers(rng)
         return Sum(max(a, b), chosen, min(a, b)) if chosen == "-" else Sum(a, chosen, b)
 
-    def _numbers(self, rng: Choices) -> tuple[int, int]:
-        """Two, each number of digits equally often."""
-        a, b = (self._number(rng, int(rng.integers(1, self._max_digits + 1))) for _ in range(2))
+    def _draw_numbers(self, rng: Choices) -> tuple[int, int]:
+        """Two numbers, each number of digits equally often."""
+        most = self._max_digits + 1
+        a, b = (self._draw_number(rng, int(rng.integers(1, most))) for _ in range(2))
         return a, b
 
-    def _quotient(self, rng: Choices) -> Sum:
-        """Drawn by its result: of two drawn operands rounded to an exact quotient, most would give
-        1.
-        """
+    def _draw_quotient(self, rng: Choices) -> Sum:
+        """An exact quotient, drawn by its result: most quotients of drawn numbers round to 1."""
         while True:
-            result, b = (max(1, number) for number in self._numbers(rng))
+            result, b = (max(1, number) for number in self._draw_numbers(rng))
             if result * b < 10**self._max_digits:
                 return Sum(result * b, "/", b)
 
-    def _number(self, rng: Choices, digits: int) -> int:
-        """One of that many digits; 0 has one."""
+    def _draw_number(self, rng: Choices, digits: int) -> int:
+        """A number of that many digits; 0 has one digit."""
         return int(rng.integers(10 ** (digits - 1) if digits > 1 else 0, 10**digits))
 
-    def _tokens(self, sum: Sum) -> tuple[int, tuple[str, ...]]:
-        """How many tokens the question has, and the result as the tokens that follow it."""
-        if sum not in self._known:
+    def _tokenise(self, sum: Sum) -> tuple[int, tuple[str, ...]]:
+        """How many tokens the question has, and the tokens of the result after it, as text."""
+        if sum not in self._tokenised:
             question, whole = self._tokenizer.encode_all([sum.text, f"{sum.text}{sum.result}"])
-            parts = tuple(
-                self._tokenizer.decode([token]).strip() for token in whole[len(question) :]
-            )
-            self._known[sum] = len(question), parts
-        return self._known[sum]
+            # A result's tokens depend on what stands before them: cut them from the whole text.
+            tokens = (self._tokenizer.decode([token]).strip() for token in whole[len(question) :])
+            self._tokenised[sum] = len(question), tuple(tokens)
+        return self._tokenised[sum]
 
-    def asked(self, rng: Choices, sum: Sum) -> Asked:
+    def choose_token(self, rng: Choices, sum: Sum) -> ResultToken:
         """One token of the result."""
-        parts = self._tokens(sum)[1]
-        at = {"any": int(rng.integers(len(parts))), "first": 0, "last": len(parts) - 1}[self._place]
-        return Asked(sum, at, parts)
+        tokens = self._tokenise(sum)[1]
+        last = len(tokens) - 1
+        # Drawn in every case, so that the draws after it do not depend on the place.
+        index = {"any": int(rng.integers(len(tokens))), "first": 0, "last": last}[self._place]
+        return ResultToken(sum, index, tokens)
 
-    def other(self, rng: Choices, clean: Asked, corruption: str) -> Asked | None:
-        """A corrupted counterpart; None if what was drawn is none."""
-        old, new = clean.sum, self.sum(rng, clean.sum.operator)
+    def corrupt(
+        self, rng: Choices, clean: ResultToken, corruption: str
+    ) -> ResultToken | None:
+        """A corrupted counterpart; None if the sum that was drawn does not fit."""
+        old, new = clean.sum, self.draw_sum(rng, clean.sum.operator)
         if corruption == "operator":
-            new = Sum(old.a, pick(rng, [o for o in self._operators if o != old.operator]), old.b)
-        elif corruption == "one-operand":
-            new = (
-                Sum(new.a, old.operator, old.b)
-                if rng.integers(2)
-                else Sum(old.a, old.operator, new.b)
+            new = Sum(
+                old.a, pick_item(rng, [o for o in self._operators if o != old.operator]), old.b
             )
-        if not new.legal:
+        elif corruption == "one-operand":
+            a, b = (new.a, old.b) if rng.integers(2) else (old.a, new.b)
+            new = Sum(a, old.operator, b)
+        if not new.is_legal:
             return None
-        length, parts = self._tokens(new)
-        if (
-            length != self._tokens(old)[0]
-            or len(parts) <= clean.at
-            or parts[clean.at] == clean.answer
-        ):
+        n_tokens, tokens = self._tokenise(new)
+        if n_tokens != self._tokenise(old)[0] or len(tokens) <= clean.index:
             return None
-        return Asked(new, clean.at, parts)
+        if tokens[clean.index] == clean.answer:
+            return None
+        return ResultToken(new, clean.index, tokens)
 
-    def pair(self, clean: Asked, other: Asked) -> Pair:
-        """Both as texts, with the places of the clean one."""
-        s = clean.sum
+    def make_pair(self, clean: ResultToken, corrupted: ResultToken) -> Pair:
+        """Both prompts as texts, with the role positions of the clean one."""
         pieces: list[Piece] = [
-            *self._operand("a", s.a),
-            ("operator", s.operator),
-            *self._operand("b", s.b),
+            *self._make_operand("a", clean.sum.a),
+            ("operator", clean.sum.operator),
+            *self._make_operand("b", clean.sum.b),
+            ("equals", "="),
+            ("end", clean.prefix),
         ]
-        text, roles = placed([*pieces, ("equals", "="), ("end", clean.known)], self._tokenizer)
-        return Pair(text, other.text, clean.answer, other.answer, roles)
+        text, roles = join_pieces(pieces, self._tokenizer)
+        return Pair(text, corrupted.text, clean.answer, corrupted.answer, roles)
 
-    def _operand(self, name: str, value: int) -> list[Piece]:
-        """A number, digit by digit where each is a token."""
+    def _make_operand(self, name: str, value: int) -> list[Piece]:
+        """A number as pieces, digit by digit where each digit is a token."""
         digits = str(value)
-        if not self._by_digit or len(digits) > len(DECADES):
+        if not self._digits_are_tokens or len(digits) > len(DECADES):
             return [(name, digits)]
         decades = reversed(DECADES[: len(digits)])
-        return [
-            *((f"{name}.{decade}", d) for decade, d in zip(decades, digits, strict=True)),
-            (name, ""),
-        ]
+        pieces = [(f"{name}.{decade}", d) for decade, d in zip(decades, digits, strict=True)]
+        return [*pieces, (name, "")]

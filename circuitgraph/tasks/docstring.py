@@ -1,6 +1,4 @@
-"""Docstring: the argument to describe next is the next one of the definition (Heimersheim & Janiak
-2023).
-"""
+"""Docstring: the next argument to describe is the definition's next (Heimersheim & Janiak 2023)."""
 
 from __future__ import annotations
 
@@ -8,9 +6,9 @@ from collections.abc import Sequence
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import check_choice
-from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
-from circuitgraph.tasks.places import Piece, placed
-from circuitgraph.tasks.words import one_token, pick, spaced
+from circuitgraph.tasks.base import Source, task
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.words import Piece, pick_item, select_one_token, split_words
 
 ARGUMENTS = (
     "files obj state size shape option load file last key value name path node index image mode "
@@ -48,9 +46,11 @@ def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") ->
         DataError: the tokenizer has too few of the words as single tokens.
     """
     check_choice("corruption", corruption, CORRUPTIONS)
-    needed = N_ARGUMENTS + N_DOCUMENTED + 2  # with those that a corruption puts in their place
-    arguments, notes = one_token(spaced(ARGUMENTS), tokenizer, "names of arguments", needed)
-    nouns, more = one_token(spaced(NOUNS), tokenizer, "nouns", 8)
+    needed = N_ARGUMENTS + N_DOCUMENTED + 2  # the last five are what a corruption puts in
+    arguments, notes = select_one_token(
+        split_words(ARGUMENTS), tokenizer, "names of arguments", needed
+    )
+    nouns, more = select_one_token(split_words(NOUNS), tokenizer, "nouns", 8)
 
     def draw(rng: Choices) -> Pair:
         names = [arguments[i] for i in rng.choice(len(arguments), needed, replace=False)]
@@ -58,27 +58,31 @@ def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") ->
         first = int(rng.integers(N_ARGUMENTS - N_DOCUMENTED + 1))
         defined, fresh = names[:N_ARGUMENTS], names[N_ARGUMENTS:]
         described = defined[first : first + N_DOCUMENTED]
-        clean, roles = placed(_pieces(words, defined, described[:-1], first), tokenizer)
+        clean, roles = join_pieces(
+            _make_pieces(words, defined, described[:-1], first), tokenizer
+        )
         if corruption == "random-arguments":
             changed = [*defined[:first], *fresh[:N_DOCUMENTED], *defined[first + N_DOCUMENTED :]]
         else:
             changed = defined
-        corrupted, _ = placed(_pieces(words, changed, fresh[N_DOCUMENTED:], first), tokenizer)
+        corrupted, _ = join_pieces(
+            _make_pieces(words, changed, fresh[N_DOCUMENTED:], first), tokenizer
+        )
         answer = described[-1]
         wrong = tuple(name for name in defined if name != answer)
-        return Pair(clean, corrupted, answer, pick(rng, wrong), roles, (answer,), wrong)
+        return Pair(clean, corrupted, answer, pick_item(rng, wrong), roles, (answer,), wrong)
 
     return Source(draw, (*notes, *more), {"arguments": arguments, "nouns": nouns})
 
 
-def _pieces(
+def _make_pieces(
     words: Sequence[str], defined: Sequence[str], documented: Sequence[str], first: int
 ) -> list[Piece]:
-    """Pieces of a prompt; A, B and C are the arguments of the definition from place ``first`` on."""
+    """Pieces of a prompt; A, B and C are the definition's arguments from number ``first`` on."""
     roles = {first + i: f"{letter}_def" for i, letter in enumerate("ABC")}
     pieces: list[Piece] = [f"def{words[0]}(self"]
-    for place, name in enumerate(defined):
-        pieces += [",", (roles[place], name) if place in roles else name]
+    for i, name in enumerate(defined):
+        pieces += [",", (roles[i], name) if i in roles else name]
     pieces.append('):\n    """' + "".join(words[1:4]).strip() + "\n\n")
     for letter, name, about in zip("AB", documented, (words[4:6], words[6:8]), strict=True):
         pieces += ["    :param", (f"{letter}_doc", name), ":", "".join(about), "\n"]

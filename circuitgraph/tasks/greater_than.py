@@ -1,14 +1,12 @@
-"""Greater-than: what begins in one year ends in a later one (Hanna, Liu & Variengien 2023,
-arXiv:2305.00586).
-"""
+"""Greater-than: what begins in one year ends in a later one (Hanna et al. 2023)."""
 
 from __future__ import annotations
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import DataError, check_choice
-from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
-from circuitgraph.tasks.places import placed
-from circuitgraph.tasks.words import one_token, pick, spaced
+from circuitgraph.tasks.base import Source, task
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.words import Piece, join_pieces, pick_item, select_one_token, split_words
 
 NOUNS = (
     "war siege battle campaign conflict revolt rebellion revolution crisis dispute expedition "
@@ -19,7 +17,7 @@ NOUNS = (
 CENTURIES = tuple(str(century) for century in range(11, 20))
 ENDINGS = tuple(f"{ending:02d}" for ending in range(100))
 CORRUPTIONS = ("year-01", "other-year")
-FEWEST_ENDINGS = 20  # of a century, below which "greater" would say little
+FEWEST_ENDINGS = 20  # of a century; with fewer, "greater" would say little
 
 
 @task("greater-than", metric="probability_difference", model="greater-than", also=("multitask",))
@@ -36,79 +34,63 @@ def greater_than(tokenizer: TokenizerLike, corruption: str = "year-01") -> Sourc
 
     Raises:
         ArgumentError: an unknown corruption.
-        DataError: the tokenizer writes too few years, endings or nouns as this needs.
+        DataError: too few years are two tokens, or too few endings or nouns one token.
     """
     check_choice("corruption", corruption, CORRUPTIONS)
-    nouns, notes = one_token(spaced(NOUNS), tokenizer, "nouns", 1)
-    endings, more = one_token(ENDINGS, tokenizer, "two-digit endings", FEWEST_ENDINGS)
-    years, unused = _years(tokenizer, endings, needs_01=corruption == "year-01")
+    nouns, notes = select_one_token(split_words(NOUNS), tokenizer, "nouns", 1)
+    endings, more = select_one_token(ENDINGS, tokenizer, "two-digit endings", FEWEST_ENDINGS)
+    years, unused = _select_years(tokenizer, endings, needs_01=corruption == "year-01")
     centuries = list(years)
 
     def draw(rng: Choices) -> Pair:
-        century, noun = pick(rng, centuries), pick(rng, nouns)
-        known = years[century]
-        # neither 01, which is the corruption's, nor 99, above which nothing is
-        possible = [ending for ending in known if "01" < ending < "99" and ending < endings[-1]]
-        ending = pick(rng, possible)
-        other = (
-            "01"
-            if corruption == "year-01"
-            else pick(rng, [other for other in known if other != ending])
-        )
-        clean, roles = _prompt(noun, century, ending, tokenizer)
+        century, noun = pick_item(rng, centuries), pick_item(rng, nouns)
+        in_century = years[century]
+        # Neither 01, which is the corruption's ending, nor 99, above which there is no ending.
+        possible = [e for e in in_century if "01" < e < "99" and e < endings[-1]]
+        ending = pick_item(rng, possible)
+        other = "01"
+        if corruption != "year-01":
+            other = pick_item(rng, [e for e in in_century if e != ending])
+        clean, roles = _make_prompt(noun, century, ending, tokenizer)
         right = tuple(e for e in endings if e > ending)
         wrong = tuple(e for e in endings if e <= ending)
-        corrupted, _ = _prompt(noun, century, other, tokenizer)
+        corrupted, _ = _make_prompt(noun, century, other, tokenizer)
         return Pair(clean, corrupted, right[0], ending, roles, right, wrong)
 
     return Source(draw, (*notes, *more, *unused), {"nouns": nouns})
 
 
-def _prompt(
+def _make_prompt(
     noun: str, century: str, ending: str, tokenizer: TokenizerLike
 ) -> tuple[str, dict[str, int]]:
     """The sentence; roles are named as in the paper, where the year is XXYY."""
-    start = ("XX1", f" {century}"), ("YY", ending)
-    return placed(
-        [
-            "The",
-            ("noun", noun),
-            " lasted from the year",
-            *start,
-            " to the year",
-            ("XX2", f" {century}"),
-        ],
-        tokenizer,
-    )
+    first_year: list[Piece] = [("XX1", f" {century}"), ("YY", ending)]
+    beginning: list[Piece] = ["The", ("noun", noun), " lasted from the year", *first_year]
+    return join_pieces([*beginning, " to the year", ("XX2", f" {century}")], tokenizer)
 
 
-def _years(
+def _select_years(
     tokenizer: TokenizerLike, endings: list[str], *, needs_01: bool
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """For each usable century the endings with which its years are two tokens, and a note on the
-    other years.
-    """
+    """For each usable century the endings whose years are two tokens, and a note on other years."""
     names = [century + ending for century in CENTURIES for ending in endings]
-    whole = dict(zip(names, tokenizer.encode_all([f" {name}" for name in names]), strict=True))
-    alone = {
-        text: tokenizer.encode(text)
-        for text in [*endings, *(f" {century}" for century in CENTURIES)]
-    }
+    ids_of_year = dict(zip(names, tokenizer.encode_all([f" {n}" for n in names]), strict=True))
+    parts = [*endings, *(f" {century}" for century in CENTURIES)]
+    ids_of_part = {part: tokenizer.encode(part) for part in parts}
 
-    def splits(name: str) -> bool:
-        ids = whole[name]
-        return (
-            len(ids) == 2
-            and tokenizer.unknown_id not in ids
-            and ids == alone[f" {name[:2]}"] + alone[name[2:]]
-        )
+    def is_two_tokens(name: str) -> bool:
+        """Whether a year's tokens are its century and its ending."""
+        ids = ids_of_year[name]
+        if len(ids) != 2 or tokenizer.unknown_id in ids:
+            return False
+        return ids == ids_of_part[f" {name[:2]}"] + ids_of_part[name[2:]]
 
-    good = [name for name in names if splits(name)]
+    good = [name for name in names if is_two_tokens(name)]
     years = {century: [name[2:] for name in good if name[:2] == century] for century in CENTURIES}
     usable = {
-        c: known
-        for c, known in years.items()
-        if len(known) >= FEWEST_ENDINGS and ("01" in known or not needs_01)
+        century: in_century
+        for century, in_century in years.items()
+        if len(in_century) >= FEWEST_ENDINGS and ("01" in in_century or not needs_01)
     }
     if not usable:
         raise DataError(
@@ -119,7 +101,6 @@ def _years(
             "whose tokenizer does, as GPT-2's."
         )
     dropped = [name for name in names if name[2:] not in usable.get(name[:2], ())]
-    shown = ", ".join(dropped[:8]) + (", ..." if len(dropped) > 8 else "")
-    return usable, [
-        f"Left out, not being two tokens: {len(dropped)} of {len(names)} years: {shown}."
-    ] if dropped else []
+    first_dropped = ", ".join(dropped[:8]) + (", ..." if len(dropped) > 8 else "")
+    note = f"Left out, not being two tokens: {len(dropped)} of {len(names)} years: {first_dropped}."
+    return usable, [note] if dropped else []

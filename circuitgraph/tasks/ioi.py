@@ -1,4 +1,4 @@
-"""Indirect object identification: of two names, one comes again; who gets the thing is the other."""
+"""Indirect object identification: one of two names comes again; the other gets the thing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import ArgumentError, list_problems
-from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
-from circuitgraph.tasks.words import one_token, pick
+from circuitgraph.tasks.base import Source, task
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.words import pick_item, select_one_token
 
 _NAMES = (
     "Mary John Tom James Dan Sarah Alice Emily Mark Paul Laura Kevin Amy David Lisa Scott Rachel "
@@ -26,11 +27,8 @@ FRAMES = (  # as the templates of Wang et al. (2022), but shorter
     "After{first} and{second} left the{place},{giver} {verb} a{object} to",
     "Yesterday{first} and{second} came to the{place} and{giver} {verb} a{object} to",
 )
-ORDERS = {
-    "both": (True, False),
-    "abba": (True,),
-    "baba": (False,),
-}  # whether the indirect object comes first
+# For each value of ``templates``: whether the indirect object may come first, or second.
+ORDERS = {"both": (True, False), "abba": (True,), "baba": (False,)}
 
 
 @dataclass(frozen=True)
@@ -48,42 +46,41 @@ class Sentence:
 
     @property
     def text(self) -> str:
-        """The prompt; who receives is missing at its end."""
+        """The prompt; the name of the receiver is missing at its end."""
         place, verb, thing = self.words
         names = {"first": self.first, "second": self.second, "giver": self.giver}
         return self.frame.format(**names, place=place, verb=verb, object=thing)
 
-    def named(self, first: str, second: str, giver: str) -> Sentence:
-        """The same sentence about others."""
+    def replace_names(self, first: str, second: str, giver: str) -> Sentence:
+        """The same sentence about other people."""
         return replace(self, first=first, second=second, giver=giver)
 
 
 Corruption = Callable[[Sentence, list[str]], Sentence]
 
 
-def abc(clean: Sentence, others: list[str]) -> Sentence:
+def replace_all_names(clean: Sentence, others: list[str]) -> Sentence:
     """Three other, different names: nobody comes twice (p_ABC of Wang et al. 2022)."""
-    return clean.named(*others)
+    return clean.replace_names(*others)
 
 
-def swap(clean: Sentence, others: list[str]) -> Sentence:
-    """The other one gives: the answer is the other name."""
+def swap_giver(clean: Sentence, others: list[str]) -> Sentence:
+    """The other person gives, so that the answer is the other name."""
     del others
-    return clean.named(
-        clean.first, clean.second, clean.first if clean.giver == clean.second else clean.second
-    )
+    giver = clean.first if clean.giver == clean.second else clean.second
+    return clean.replace_names(clean.first, clean.second, giver)
 
 
-def other_names(clean: Sentence, others: list[str]) -> Sentence:
+def replace_both_names(clean: Sentence, others: list[str]) -> Sentence:
     """Two other names in the same order."""
     first, second = others
-    return clean.named(first, second, first if clean.giver == clean.first else second)
+    return clean.replace_names(first, second, first if clean.giver == clean.first else second)
 
 
 CORRUPTIONS: dict[str, tuple[Corruption, int]] = {
-    "abc": (abc, 3),
-    "swap": (swap, 0),
-    "names": (other_names, 2),
+    "abc": (replace_all_names, 3),
+    "swap": (swap_giver, 0),
+    "names": (replace_both_names, 2),
 }
 """Each corruption with the number of other names that it needs."""
 
@@ -95,8 +92,7 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
 
     The names are one token each; the one that comes twice (S) is the distractor, the other (IO) the
     answer. Roles: ``IO``, ``S1``, ``S2`` (where S comes first and again), ``S1+1``, ``end``; and,
-        whoever is who, ``N1`` and ``N2``
-    (the two names of the opening).
+    whoever is who, ``N1`` and ``N2`` (the two names of the opening).
 
     Args:
         templates: ``abba`` (the indirect object comes first), ``baba`` (second), or ``both``.
@@ -104,19 +100,23 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
             name, so that the answer is S), or ``names`` (two other names in the same order). Frame
             and other words always stay.
     """
-    _check(templates=(templates, ORDERS), corruption=(corruption, CORRUPTIONS))
+    _check_choices(templates=(templates, ORDERS), corruption=(corruption, CORRUPTIONS))
     corrupt, n_others = CORRUPTIONS[corruption]
-    people, notes = one_token([f" {name}" for name in NAMES], tokenizer, "names", 2 + n_others)
-    places, more = one_token([f" {place}" for place in PLACES], tokenizer, "places", 1)
-    objects, still_more = one_token([f" {thing}" for thing in OBJECTS], tokenizer, "objects", 1)
+    people, notes = select_one_token(
+        [f" {name}" for name in NAMES], tokenizer, "names", 2 + n_others
+    )
+    places, more = select_one_token([f" {place}" for place in PLACES], tokenizer, "places", 1)
+    objects, still_more = select_one_token(
+        [f" {thing}" for thing in OBJECTS], tokenizer, "objects", 1
+    )
 
     def draw(rng: Choices) -> Pair:
-        words = (pick(rng, places), pick(rng, VERBS), pick(rng, objects))
+        words = (pick_item(rng, places), pick_item(rng, VERBS), pick_item(rng, objects))
         io, s, *others = (people[i] for i in rng.choice(len(people), 2 + n_others, replace=False))
-        io_first = pick(rng, ORDERS[templates])
+        io_first = pick_item(rng, ORDERS[templates])
         first, second = (io, s) if io_first else (s, io)
-        clean = Sentence(pick(rng, FRAMES), words, first, second, s)
-        at_first, at_second, at_giver, end = places_of(clean, tokenizer)
+        clean = Sentence(pick_item(rng, FRAMES), words, first, second, s)
+        at_first, at_second, at_giver, end = find_positions(clean, tokenizer)
         at_io, at_s = (at_first, at_second) if io_first else (at_second, at_first)
         return Pair(
             clean=clean.text,
@@ -138,20 +138,21 @@ def ioi(tokenizer: TokenizerLike, templates: str = "both", corruption: str = "ab
     return Source(draw, (*notes, *more, *still_more), alike)
 
 
-def places_of(sentence: Sentence, tokenizer: TokenizerLike) -> tuple[int, int, int, int]:
+def find_positions(sentence: Sentence, tokenizer: TokenizerLike) -> tuple[int, int, int, int]:
     """Token positions of the first name, the second, the giver and the last token."""
-    slots = ("{first}", "{second}", "{giver}")
-    starts = [sentence.frame[: sentence.frame.index(slot) + len(slot)] for slot in slots]
-    until = [replace(sentence, frame=start).text for start in (*starts, sentence.frame)]
-    first, second, giver, end = (len(tokens) - 1 for tokens in tokenizer.encode_all(until))
+    frame, slots = sentence.frame, ("{first}", "{second}", "{giver}")
+    # The frame up to each name: the tokens of this text end with the name's token.
+    starts = [frame[: frame.index(slot) + len(slot)] for slot in slots]
+    texts = [replace(sentence, frame=start).text for start in (*starts, frame)]
+    first, second, giver, end = (len(tokens) - 1 for tokens in tokenizer.encode_all(texts))
     return first, second, giver, end
 
 
-def _check(**choices: tuple[str, Mapping[str, object]]) -> None:
+def _check_choices(**choices: tuple[str, Mapping[str, object]]) -> None:
     problems = [
-        f"{name} is {given!r}; expected one of {', '.join(known)}"
-        for name, (given, known) in choices.items()
-        if given not in known
+        f"{name} is {choice!r}; expected one of {', '.join(known)}"
+        for name, (choice, known) in choices.items()
+        if choice not in known
     ]
     if problems:
         raise ArgumentError(list_problems("The task 'ioi' has no such setting:", problems))

@@ -1,13 +1,11 @@
 """Metrics: from the logits at the scored position to one number per example.
 
-Each is one function with a decorator. Searches minimise, so a metric that is better when higher
-enters them
-with its sign turned (`Metric.loss`).
+Each is one function with a decorator. Searches minimise a loss: the metric, with its sign turned
+where higher is better (`Metric.loss`).
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,14 +15,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.registry import Registry
+from circuitgraph.registry import Registry, read_summary
 
 
 class Targets(NamedTuple):
     """What logits are compared with.
 
     Attributes:
-        full_logits: those of the whole model on the clean prompt.
+        full_logits: logits of the whole model on the clean prompt.
         right, wrong: all right and all wrong answers, filled up with -1, where there is more than
             one.
     """
@@ -43,12 +41,12 @@ MetricFunction = Callable[[Logits, Targets], Values]
 
 @dataclass(frozen=True)
 class Metric:
-    """A named metric, what is better: higher or lower, and whether its gradient says anything.
+    """A named metric, whether higher is better, and what a search must know of its gradient.
 
-    A metric that only moves in jumps is not ``differentiable``: its gradient is zero almost
-    everywhere. One that measures the distance from the whole model is ``flat_at_full``: its
-    gradient is zero there. One that looks at no logits but the answer's and the distractor's is
-    ``columns_only``: others need not be computed.
+    A metric that moves in jumps only is not ``differentiable``: its gradient is zero almost
+    everywhere. A metric that measures the distance from the whole model is ``flat_at_full``: its
+    gradient is zero there. A metric of the answer's and the distractor's logits alone is
+    ``columns_only``: the other logits need not be computed.
     """
 
     name: str
@@ -61,8 +59,8 @@ class Metric:
 
     @property
     def description(self) -> str:
-        """First line of the function's docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        """The summary of the function's docstring."""
+        return read_summary(self.function)
 
     def loss(self, logits: Logits, targets: Targets) -> Values:
         """The metric turned so that lower is better."""
@@ -100,11 +98,11 @@ def metric(
     return decorate
 
 
-def _right(targets: Targets) -> Int[Array, "batch right"]:
+def _right_answers(targets: Targets) -> Int[Array, "batch right"]:
     return targets.answer[:, None] if targets.right is None else targets.right
 
 
-def _wrong(targets: Targets) -> Int[Array, "batch wrong"]:
+def _wrong_answers(targets: Targets) -> Int[Array, "batch wrong"]:
     if targets.wrong is not None:
         return targets.wrong
     if targets.distractor is None:
@@ -112,26 +110,27 @@ def _wrong(targets: Targets) -> Int[Array, "batch wrong"]:
     return targets.distractor[:, None]
 
 
-def _total(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
-    """Sum of the values of some tokens; -1 counts nothing."""
+def _sum_over(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
+    """Sum of the values of some tokens; -1 counts nothing. [batch, vocab] -> [batch]."""
     picked = jnp.take_along_axis(values, jnp.maximum(tokens, 0), axis=-1)
     return jnp.sum(jnp.where(tokens >= 0, picked, 0.0), axis=-1)
 
 
-def _best(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
-    """Highest value of some tokens; -1 counts nothing."""
+def _highest_of(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
+    """Highest value of some tokens; -1 counts nothing. [batch, vocab] -> [batch]."""
     picked = jnp.take_along_axis(values, jnp.maximum(tokens, 0), axis=-1)
     return jnp.max(jnp.where(tokens >= 0, picked, -jnp.inf), axis=-1)
 
 
-def _of_answer(values: Logits, targets: Targets) -> Values:
+def _take_answer(values: Logits, targets: Targets) -> Values:
+    """The value of each prompt's answer: [batch, vocab] -> [batch]."""
     return jnp.take_along_axis(values, targets.answer[:, None], axis=-1)[:, 0]
 
 
 @metric("logit", higher_is_better=True, columns_only=True)
 def logit(logits: Logits, targets: Targets) -> Values:
     """Logit of the answer."""
-    return _of_answer(logits, targets)
+    return _take_answer(logits, targets)
 
 
 @metric("logit_difference", higher_is_better=True, needs_distractor=True, columns_only=True)
@@ -140,27 +139,29 @@ def logit_difference(logits: Logits, targets: Targets) -> Values:
     if targets.distractor is None:
         raise ValueError("logit_difference needs distractors")
     wrong = jnp.take_along_axis(logits, targets.distractor[:, None], axis=-1)[:, 0]
-    return _of_answer(logits, targets) - wrong
+    return _take_answer(logits, targets) - wrong
 
 
 @metric("log_probability", higher_is_better=True)
 def log_probability(logits: Logits, targets: Targets) -> Values:
     """Natural logarithm of the answer's probability."""
-    return _of_answer(jax.nn.log_softmax(logits), targets)
+    return _take_answer(jax.nn.log_softmax(logits), targets)
 
 
 @metric("probability", higher_is_better=True)
 def probability(logits: Logits, targets: Targets) -> Values:
     """Probability of the answer."""
-    return _of_answer(jax.nn.softmax(logits), targets)
+    return _take_answer(jax.nn.softmax(logits), targets)
 
 
 @metric("probability_difference", higher_is_better=True, needs_distractor=True)
 def probability_difference(logits: Logits, targets: Targets) -> Values:
-    """Probability of all right answers together minus that of all wrong ones (Hanna et al. 2023)."""
+    """Probability of all right answers together minus that of all wrong ones (Hanna et al.
+    2023).
+    """
     probabilities = jax.nn.softmax(logits)
-    right, wrong = _right(targets), _wrong(targets)
-    return _total(probabilities, right) - _total(probabilities, wrong)
+    right, wrong = _right_answers(targets), _wrong_answers(targets)
+    return _sum_over(probabilities, right) - _sum_over(probabilities, wrong)
 
 
 @metric("cross_entropy", higher_is_better=False)
@@ -190,10 +191,10 @@ def rank(logits: Logits, targets: Targets) -> Values:
     """Number of tokens with a higher logit than the answer (the best right one, if there are
     several); 0 is best.
     """
-    above = jnp.sum(logits > _best(logits, _right(targets))[:, None], axis=-1).astype(logits.dtype)
-    return jnp.where(
-        jnp.isnan(logits).any(axis=-1), jnp.nan, above
-    )  # nothing is above NaN, but that is no success
+    best = _highest_of(logits, _right_answers(targets))
+    above = jnp.sum(logits > best[:, None], axis=-1).astype(logits.dtype)  # over the vocabulary
+    # No logit is above NaN, but that is no success.
+    return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, above)
 
 
 @metric("reciprocal_rank", higher_is_better=True, differentiable=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import check_at_least, check_choice
-from circuitgraph.tasks.base import Pair, Source, TokenizerLike, task
-from circuitgraph.tasks.places import placed
-from circuitgraph.tasks.words import one_token
+from circuitgraph.tasks.base import Source, task
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.words import join_pieces, select_one_token
 
 CORRUPTIONS = ("operands", "one-operand")
 
@@ -20,32 +20,31 @@ def modular_addition(
     Roles: ``a``, ``plus``, ``b``, ``equals``. The distractor is the corrupted prompt's answer.
 
     Args:
-        modulus: the numbers are those below it.
-        corruption: ``operands`` (two others, with another result) or ``one-operand``.
+        modulus: numbers are below the modulus.
+        corruption: ``operands`` (two other numbers, with another result) or ``one-operand``.
 
     Raises:
-        ArgumentError: a modulus below 2, or a corruption that there is not.
+        ArgumentError: a modulus below 2, or an unknown corruption.
         DataError: a number below the modulus is not one token.
     """
     check_at_least("modulus", modulus, 2)
     check_choice("corruption", corruption, CORRUPTIONS)
-    for space in (
-        "",
-        " ",
-    ):  # the first number begins the prompt: byte pairs may know it after a space only
-        one_token([f"{space}{number}" for number in range(modulus)], tokenizer, "numbers", modulus)
-    one_token([" +", " ="], tokenizer, "signs", 2)
+    # The first number begins the prompt: byte pairs may know a number after a space only.
+    for space in ("", " "):
+        select_one_token(
+            [f"{space}{number}" for number in range(modulus)], tokenizer, "numbers", modulus
+        )
+    select_one_token([" +", " ="], tokenizer, "signs", 2)
 
     def draw(rng: Choices) -> Pair:
         a, b, other_a = (int(x) for x in rng.integers(modulus, size=3))
         result = (a + b) % modulus
         wrong = (result + int(rng.integers(1, modulus))) % modulus
-        if corruption == "one-operand" and rng.integers(2):
-            other_a = a
-        elif corruption == "one-operand":
-            other_a = (wrong - b) % modulus
+        if corruption == "one-operand":
+            # Keeping a changes b alone; the other choice of a changes a alone.
+            other_a = a if rng.integers(2) else (wrong - b) % modulus
         other_b = (wrong - other_a) % modulus
-        text, roles = placed(
+        text, roles = join_pieces(
             [("a", f"{a}"), ("plus", " +"), ("b", f" {b}"), ("equals", " =")], tokenizer
         )
         return Pair(text, f"{other_a} + {other_b} =", f" {result}", f" {wrong}", roles)

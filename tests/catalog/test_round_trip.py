@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.catalog.files import load_circuit, load_record, record_of, save_circuit
+from circuitgraph.catalog.files import load_circuit, load_record, make_circuit_record, save_circuit
 from circuitgraph.catalog.records import EvaluationRecord, Interval
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
@@ -108,7 +108,7 @@ def test_saved_is_loaded(
         assert same(loaded.scores, circuit.scores)
         assert same(loaded.tested, circuit.tested)
         assert loaded.provenance.items() >= circuit.provenance.items()
-    assert load_record(folder) == record_of(circuit, EVALUATION if judged else None)
+    assert load_record(folder) == make_circuit_record(circuit, EVALUATION if judged else None)
 
 
 @settings(max_examples=30)
@@ -128,7 +128,7 @@ def test_saving_what_was_loaded_changes_no_byte(
 @given(parts=anything)
 def test_effect_is_that_of_tested_edges_only(parts: tuple[Any, ...]) -> None:
     circuit = circuit_of(parts)
-    for edge in record_of(circuit).edges:
+    for edge in make_circuit_record(circuit).edges:
         i = circuit.graph.edge_index(edge.edge)
         known = circuit.scores is not None and (circuit.tested is None or circuit.tested[i])
         assert edge.effect == (circuit.scores[i] if known and circuit.scores is not None else None)
@@ -138,7 +138,7 @@ def test_effect_is_that_of_tested_edges_only(parts: tuple[Any, ...]) -> None:
 @settings(max_examples=30)
 def test_layout_of_circuit_json(parts: tuple[Any, ...]) -> None:
     circuit = circuit_of(parts)
-    text = record_of(circuit, EVALUATION).to_json()
+    text = make_circuit_record(circuit, EVALUATION).to_json()
     content, lines = json.loads(text), text.splitlines()
     assert set(content) >= TOP_LEVEL
     assert text.endswith("}\n")
@@ -157,9 +157,13 @@ def test_layout_of_circuit_json(parts: tuple[Any, ...]) -> None:
 
 def test_one_more_edge_is_one_more_line() -> None:
     graph = Graph(1, 2)
-    few = record_of(Circuit.of(graph, ["embed->logits", "embed->m0"])).to_json().splitlines()
+    few = (
+        make_circuit_record(Circuit.of(graph, ["embed->logits", "embed->m0"]))
+        .to_json()
+        .splitlines()
+    )
     more = (
-        record_of(Circuit.of(graph, ["embed->logits", "embed->m0", "embed->a0.h1<q>"]))
+        make_circuit_record(Circuit.of(graph, ["embed->logits", "embed->m0", "embed->a0.h1<q>"]))
         .to_json()
         .splitlines()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from circuitgraph.catalog.records import CompileRecord, ParityRecord
+from circuitgraph.catalog.compile_record import CompileRecord, ParityRecord
 from tests.cli.conftest import Ran
 
 

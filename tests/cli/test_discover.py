@@ -116,7 +116,7 @@ def test_graphviz_that_fails_does_not_cost_the_search(
     (tmp_path / "dot").write_text(script)
     (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("circuitgraph.drawing.dot._PATIENCE", 0.2)
+    monkeypatch.setattr("circuitgraph.drawing.graphviz_output._LAYOUT_SECONDS", 0.2)
     ran = run("discover", "induction", "--limit", 6, "--out", "mine")
     assert ran.code == 0
     assert files_below(tmp_path / "mine") == {"circuit.json", "scores.safetensors", "circuit.dot"}

@@ -14,7 +14,7 @@ import pytest
 from circuitgraph.api import load_task
 from circuitgraph.catalog.scrub_record import ScrubRecord
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import SPLITS
+from circuitgraph.tasks.prompts import SPLITS
 from tests.cli.conftest import Ran, call
 
 N = 256

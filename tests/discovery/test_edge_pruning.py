@@ -1,4 +1,4 @@
-"""Edge pruning: its objective by hand, its rounding, and what it finds where the answer is known."""
+"""Edge pruning: its objective by hand, its rounding, and known circuits that it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subnetwork probing on edges: its objective by hand, and what it finds where the answer is known."""
+"""Subnetwork probing on edges: its objective by hand, and known circuits that it returns."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.drawing import dot as drawing
-from circuitgraph.drawing.dot import LayoutError, render, to_dot
+from circuitgraph.drawing import graphviz_output
+from circuitgraph.drawing.dot import render, to_dot
+from circuitgraph.drawing.graphviz_output import LayoutError
 from circuitgraph.errors import ArgumentError, OutputError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -46,8 +47,8 @@ def circuit_of(effects: dict[str, float], graph: Graph | None = None, **facts: o
 
 def edge_lines(source: str) -> dict[str, str]:
     """The line of each drawn edge, by the name of the edge that its tooltip gives."""
-    found = (re.search(r'tooltip="([^":]+)[":]', line) for line in source.splitlines())
-    return {match[1]: match.string for match in found if match}
+    matches = (re.search(r'tooltip="([^":]+)[":]', line) for line in source.splitlines())
+    return {match[1]: match.string for match in matches if match}
 
 
 def width(line: str) -> float:
@@ -204,7 +205,7 @@ def test_unknown_format(tmp_path: Path) -> None:
 def test_dot_text_is_written_without_graphviz(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "graphviz_installed", lambda: False)
+    monkeypatch.setattr(graphviz_output, "has_graphviz", lambda: False)
     circuit = circuit_of(EFFECTS)
     assert render(circuit, tmp_path / "a.svg") == tmp_path / "a.dot"
     assert (tmp_path / "a.dot").read_text() == to_dot(circuit).source
@@ -214,7 +215,7 @@ def test_dot_text_is_written_without_graphviz(
 def test_layout_that_takes_too_long_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "_PATIENCE", 0.05)
+    monkeypatch.setattr(graphviz_output, "_LAYOUT_SECONDS", 0.05)
     with pytest.raises(LayoutError, match=r"no layout within 0.05 s. Draw fewer edges"):
         render(Circuit.full(Graph(4, 8)), tmp_path / "a.svg")
     assert list(tmp_path.iterdir()) == []

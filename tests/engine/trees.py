@@ -17,7 +17,7 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 from tests.checkpoints import Tiny, random_prompts
 from tests.oracle.tree import Claim, Prompt, TreeOracle
 

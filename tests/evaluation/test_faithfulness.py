@@ -11,7 +11,7 @@ import pytest
 from circuitgraph import api
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, GraphError
-from circuitgraph.evaluation.faithfulness import faithfulness
+from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
@@ -26,7 +26,7 @@ def experiment(tiny: Tiny) -> Experiment:
 
 
 def judge(experiment: Experiment, circuit: Circuit, **options: Any) -> Any:
-    return faithfulness(experiment, circuit, PROMPTS, split="evaluation", seed=0, **options)
+    return measure_faithfulness(experiment, circuit, PROMPTS, split="evaluation", seed=0, **options)
 
 
 def test_the_whole_model_is_faithful_and_nothing_is_not(experiment: Experiment) -> None:
@@ -65,7 +65,9 @@ def test_random_circuits_are_of_the_same_size(experiment: Experiment) -> None:
 def test_undefined_where_the_whole_model_does_no_better_than_nothing(tiny: Tiny) -> None:
     same = replace(PROMPTS, corrupted=PROMPTS.clean)
     circuit = Circuit.random(tiny.ours.graph(), 100, np.random.default_rng(0))
-    found = faithfulness(Experiment(tiny.ours, same), circuit, same, split="evaluation", seed=0)
+    found = measure_faithfulness(
+        Experiment(tiny.ours, same), circuit, same, split="evaluation", seed=0
+    )
     assert found.faithfulness is None
     assert found.random_faithfulness is None
     assert found.full.mean == pytest.approx(found.empty.mean, rel=1e-4)

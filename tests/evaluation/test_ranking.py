@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from circuitgraph.evaluation.ranking import ranking
+from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
@@ -19,7 +19,7 @@ def test_kept_before_removed_before_untested() -> None:
     kept = np.array([0, 1, 0, 0, 1, 1, 0, 0, 0], bool)
     effects = np.array([-9, 0.2, 0.05, 0, 0.9, 0, 0.1, 0, 0.05])
     tested = np.array([1, 1, 1, 0, 1, 0, 1, 0, 1], bool)
-    found = ranking(Circuit(GRAPH, kept, effects, tested))
+    found = rank_edges(Circuit(GRAPH, kept, effects, tested))
     assert order(found) == [4, 1, 5, 6, 2, 8, 0, 3, 7]
     assert found[2] == found[8]
     assert found[3] == found[7] == 0
@@ -32,7 +32,7 @@ def test_kept_before_removed_before_untested() -> None:
 
 def test_a_circuit_without_scores_ranks_what_it_keeps_first() -> None:
     circuit = Circuit.random(GRAPH, 4, np.random.default_rng(0))
-    found = ranking(circuit)
+    found = rank_edges(circuit)
     assert set(found[circuit.mask]) == {2.0}
     assert set(found[~circuit.mask]) == {0.0}
 
@@ -43,4 +43,4 @@ def test_all_or_nothing_kept() -> None:
         Circuit(GRAPH, np.ones(9, bool), effects),
         Circuit(GRAPH, np.zeros(9, bool), effects),
     ):
-        assert order(ranking(circuit)) == list(range(8, -1, -1))
+        assert order(rank_edges(circuit)) == list(range(8, -1, -1))

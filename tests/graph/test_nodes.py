@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.catalog.files import graph_record
+from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.errors import ArgumentError, GraphError, UnknownNameError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -115,4 +115,4 @@ def test_what_cannot_be_split_is_refused(
 
 def test_records_of_today_cannot_hold_split_mlps() -> None:
     with pytest.raises(GraphError, match="split MLPs"):
-        graph_record(Graph(2, 2).refine("m0", neurons=[1]))
+        make_graph_record(Graph(2, 2).refine("m0", neurons=[1]))

@@ -17,7 +17,7 @@ from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.base import search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 from tests import oracle
 from tests.checkpoints import Tiny, oracle_run
 from tests.oracle import losses

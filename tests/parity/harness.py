@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from circuitgraph.engine.masked.forward import Background, Cells, Inputs, masked_logits
 from circuitgraph.engine.masked.programs import run_writers
-from circuitgraph.evaluation.parity import full_length
+from circuitgraph.evaluation.parity import make_inputs
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
@@ -84,13 +84,13 @@ def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
     """Writer values that stand beside `everywhere`: each prompt's counterpart is another one of
     them.
     """
-    return jnp.repeat(run_writers(network, full_length(tokens))[:, ::-1], tokens.shape[1], axis=1)
+    return jnp.repeat(run_writers(network, make_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1)
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:
     """Each prompt once for each position, scored there."""
     inputs: Any = jax.tree.map(
-        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), full_length(tokens)
+        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), make_inputs(tokens)
     )
     return inputs._replace(
         score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from circuitgraph.engine.masked.forward import Cells
-from circuitgraph.evaluation.parity import full_length, residual_errors
+from circuitgraph.evaluation.parity import make_inputs, measure_residual_errors
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.reference import Reference, load_reference, run_reference
@@ -57,7 +57,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_law_1_writers_add_up_to_the_residual_stream(case: Case) -> None:
     assert (
-        max(residual_errors(case.model, full_length(case.tokens), case.reference.streams)) <= 1e-5
+        max(measure_residual_errors(case.model, make_inputs(case.tokens), case.reference.streams))
+        <= 1e-5
     )
 
 

@@ -15,7 +15,8 @@ from tokenizers import pre_tokenizers
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.addition import CORRUPTIONS, Sum
-from circuitgraph.tasks.base import GrammarTask, problems_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.tokenise import find_problems
 from tests.tasks.small_tokenizers import byte_pairs, word_level
 
 PROMPT = re.compile(r"(\d+)([-+*/])(\d+)=(\d*)")
@@ -68,7 +69,7 @@ def test_every_pair_is_what_the_grammar_says(
 ) -> None:
     tokenizer = request.getfixturevalue(kind)
     for pair in addition(tokenizer, seed, corruption=corruption).pairs(5, "discovery"):
-        assert not problems_of(pair, tokenizer)
+        assert not find_problems(pair, tokenizer)
         (a, operator, b, known), (c, other, d, theirs) = said(pair.clean), said(pair.corrupted)
         assert a >= b or operator == "+"
         assert c >= d or other == "+"
@@ -122,9 +123,9 @@ def test_four_operations(digits: Tokenizer) -> None:
 
 @given(a=st.integers(0, 99), b=st.integers(0, 99))
 def test_a_sum_is_legal_if_its_result_is_a_natural_number(a: int, b: int) -> None:
-    assert Sum(a, "+", b).legal
-    assert Sum(a, "-", b).legal == (a - b >= 0)
-    assert Sum(a, "/", b).legal == (b > 0 and a / b == a // b)
+    assert Sum(a, "+", b).is_legal
+    assert Sum(a, "-", b).is_legal == (a - b >= 0)
+    assert Sum(a, "/", b).is_legal == (b > 0 and a / b == a // b)
 
 
 def test_splits_are_disjoint(digits: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""The agreement grammar: numbers of subject, attractor and verb, and what each corruption changes."""
+"""The agreement grammar: numbers of subject, attractor and verb, and what corruptions change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.agreement import ADJECTIVES, CLAUSE_VERBS, KINDS, NOUNS, PREPOSITIONS, VERBS
-from circuitgraph.tasks.base import GrammarTask, Pair, problems_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.prompts import Pair
+from circuitgraph.tasks.tokenise import find_problems
 from tests.tasks.small_tokenizers import byte_pairs, word_level
 
 FORMS = [form.strip() for pair in NOUNS for form in pair]
@@ -48,10 +50,11 @@ def numbers(text: str) -> list[bool]:
 
 
 def kind_of(pair: Pair) -> str:
-    given = numbers(pair.clean)
-    if len(given) == 1:
+    of_nouns = numbers(pair.clean)
+    if len(of_nouns) == 1:
         return "none"
-    return f"{'clause' if ' that ' in pair.clean else 'phrase'}-{'same' if given[0] == given[1] else 'different'}"
+    kind = "clause" if " that " in pair.clean else "phrase"
+    return f"{kind}-{'same' if of_nouns[0] == of_nouns[1] else 'different'}"
 
 
 @pytest.mark.parametrize("kind", ["plain", "bpe"])
@@ -75,7 +78,7 @@ def test_every_pair_is_what_the_grammar_says(
         return
     task = agreement(tokenizer, seed, attractors=attractors, corruption=corruption, verbs=verbs)
     for pair in task.pairs(6, "discovery"):
-        assert not problems_of(pair, tokenizer)
+        assert not find_problems(pair, tokenizer)
         assert kind_of(pair) == attractors if attractors != "mixed" else kind_of(pair) in KINDS
         clean, corrupted = numbers(pair.clean), numbers(pair.corrupted)
         changed = 0 if corruption == "subject" else 1

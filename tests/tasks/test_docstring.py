@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, problems_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
 from circuitgraph.tasks.docstring import ARGUMENTS, NOUNS
+from circuitgraph.tasks.tokenise import find_problems
 from tests.tasks.small_tokenizers import byte_pairs, word_level
 
 PROMPT = re.compile(
@@ -34,9 +35,8 @@ def plain() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def bpe() -> Tokenizer:
-    return byte_pairs(
-        f'def(self, self): :param\n    """ {" ".join(ARGUMENTS.split()[:20])} {" ".join(NOUNS.split()[:10])} '
-    )
+    arguments, nouns = " ".join(ARGUMENTS.split()[:20]), " ".join(NOUNS.split()[:10])
+    return byte_pairs(f'def(self, self): :param\n    """ {arguments} {nouns} ')
 
 
 @pytest.mark.parametrize("kind", ["plain", "bpe"])
@@ -48,7 +48,7 @@ def test_every_pair_is_what_the_grammar_says(
 ) -> None:
     tokenizer = request.getfixturevalue(kind)
     for pair in docstring(tokenizer, seed, corruption=corruption).pairs(6, "discovery"):
-        assert not problems_of(pair, tokenizer)
+        assert not find_problems(pair, tokenizer)
         clean, corrupted = (PROMPT.fullmatch(text) for text in (pair.clean, pair.corrupted))
         assert clean is not None
         assert corrupted is not None

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import GrammarTask, split_of, tasks
-from circuitgraph.tasks.words import single_token_words
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.prompts import assign_split
+from circuitgraph.tasks.words import list_single_token_words
 from tests.tasks.conftest import Words
 
 seeds = st.integers(0, 2**32 - 1)
@@ -61,7 +62,7 @@ def test_discovery_and_evaluation_never_share_a_prompt(words: Words, one: int, o
     }
     assert len(seen) == len(judged) == 60
     assert seen.isdisjoint(judged)
-    assert {split_of(words.encode(text)) for text in seen} == {"discovery"}
+    assert {assign_split(words.encode(text)) for text in seen} == {"discovery"}
 
 
 @given(seed=seeds)
@@ -77,7 +78,7 @@ def test_prompts_depend_on_the_seed_only_and_a_longer_list_begins_with_a_shorter
 
 def test_supply_is_unlimited(words: Words) -> None:
     task = induction(words)
-    assert task.supply("discovery") is None
+    assert task.count_pairs("discovery") is None
     assert len({pair.clean for pair in task.pairs(3000, "discovery")}) == 3000
 
 
@@ -117,8 +118,8 @@ def test_negative_seed(words: Words) -> None:
 
 
 def test_only_words_of_one_token_are_taken() -> None:
-    assert single_token_words(Words(["lake", "a", "Dog", "x1", "moon"])) == [" lake", " moon"]
-    assert single_token_words(Words(["lake", "moon", "fish"]), limit=2) == [" lake", " moon"]
+    assert list_single_token_words(Words(["lake", "a", "Dog", "x1", "moon"])) == [" lake", " moon"]
+    assert list_single_token_words(Words(["lake", "moon", "fish"]), limit=2) == [" lake", " moon"]
 
 
 def test_prompts_of_the_shipped_model(shipped: LanguageModel) -> None:

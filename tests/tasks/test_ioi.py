@@ -18,8 +18,9 @@ from transformers import PreTrainedTokenizerFast
 
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, Pair, TokenizerLike, split_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
 from circuitgraph.tasks.ioi import FRAMES, NAMES, OBJECTS, PLACES, VERBS
+from circuitgraph.tasks.prompts import Pair, TokenizerLike, assign_split
 from tests.tasks.conftest import Words
 
 seeds = st.integers(0, 2**32 - 1)
@@ -133,7 +134,7 @@ def test_discovery_and_evaluation_never_share_a_prompt() -> None:
     )
     assert len(seen) == len(judged) == 60
     assert seen.isdisjoint(judged)
-    assert {split_of(words.encode(text)) for text in judged} == {"evaluation"}
+    assert {assign_split(words.encode(text)) for text in judged} == {"evaluation"}
 
 
 def test_every_frame_occurs() -> None:

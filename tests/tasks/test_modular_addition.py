@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, problems_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.tokenise import find_problems
 from tests.tasks.small_tokenizers import word_level
 
 seeds = st.integers(0, 2**32 - 1)
@@ -35,7 +36,7 @@ def test_every_pair_is_what_the_grammar_says(
     for pair in modular(numbers, seed, modulus=modulus, corruption=corruption).pairs(
         5, "discovery"
     ):
-        assert not problems_of(pair, numbers)
+        assert not find_problems(pair, numbers)
         (a, b), (c, d) = (
             map(int, re.findall(r"\d+", text)) for text in (pair.clean, pair.corrupted)
         )

@@ -7,7 +7,8 @@ import pytest
 from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, ModelError
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import Pair, TokenizerLike, problems_of, tokenise
+from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.tokenise import find_problems, tokenise_pairs
 from tests.checkpoints import Tiny
 from tests.tasks.conftest import Words
 
@@ -19,7 +20,7 @@ LONG, SHORT = (
 
 
 def test_padding_lies_on_the_right_and_the_last_real_token_is_scored() -> None:
-    prompts = tokenise([LONG, SHORT], WORDS)
+    prompts = tokenise_pairs([LONG, SHORT], WORDS)
     assert prompts.clean.tolist() == [[1, 2, 1], [5, 0, 0]]
     assert prompts.corrupted.tolist() == [[3, 4, 3], [1, 0, 0]]
     assert prompts.mask.tolist() == [[True, True, True], [True, False, False]]
@@ -32,9 +33,9 @@ def test_padding_lies_on_the_right_and_the_last_real_token_is_scored() -> None:
 
 def test_distractors_are_optional_for_all_or_none() -> None:
     plain = [Pair(pair.clean, pair.corrupted, pair.answer) for pair in (LONG, SHORT)]
-    assert tokenise(plain, WORDS).distractor is None
+    assert tokenise_pairs(plain, WORDS).distractor is None
     with pytest.raises(ArgumentError, match="every pair has a distractor or none"):
-        tokenise([LONG, plain[1]], WORDS)
+        tokenise_pairs([LONG, plain[1]], WORDS)
 
 
 def test_fingerprint_tells_prompts_apart() -> None:
@@ -47,13 +48,16 @@ def test_fingerprint_tells_prompts_apart() -> None:
         [LONG, Pair(" five", " two", " three", " two")],
         [Pair(pair.clean, pair.corrupted, pair.answer) for pair in (LONG, SHORT)],
     ]
-    assert len({tokenise(pairs, WORDS).fingerprint for pairs in changed}) == len(changed)
-    assert tokenise([LONG, SHORT], WORDS).fingerprint == tokenise([LONG, SHORT], WORDS).fingerprint
+    assert len({tokenise_pairs(pairs, WORDS).fingerprint for pairs in changed}) == len(changed)
+    assert (
+        tokenise_pairs([LONG, SHORT], WORDS).fingerprint
+        == tokenise_pairs([LONG, SHORT], WORDS).fingerprint
+    )
 
 
 def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(DataError) as caught:
-        tokenise([LONG, Pair(" one", " one two", " two three", " six")], WORDS)
+        tokenise_pairs([LONG, Pair(" one", " one two", " two three", " six")], WORDS)
     for problem in (
         "clean has 1 tokens, corrupted 2",
         "' two three' is 2 tokens",
@@ -66,12 +70,12 @@ def test_all_problems_are_listed_at_once() -> None:
 
 def test_no_pairs_at_all() -> None:
     with pytest.raises(DataError, match="there are none"):
-        tokenise([], WORDS)
+        tokenise_pairs([], WORDS)
 
 
 def test_context_is_a_limit_that_is_still_allowed() -> None:
-    assert problems_of(LONG, WORDS, n_ctx=3) == []
-    assert problems_of(LONG, WORDS, n_ctx=2) == ["3 tokens exceed the model's context of 2"]
+    assert find_problems(LONG, WORDS, n_ctx=3) == []
+    assert find_problems(LONG, WORDS, n_ctx=2) == ["3 tokens exceed the model's context of 2"]
 
 
 class Spaced(Words):
@@ -85,7 +89,7 @@ class Spaced(Words):
 
 def test_a_missing_leading_space_is_pointed_out() -> None:
     pair = Pair(" one", " two", "three")
-    assert problems_of(pair, Spaced(WORDS.words[1:]))[0].endswith(
+    assert find_problems(pair, Spaced(WORDS.words[1:]))[0].endswith(
         "' three', with a leading space, would be one"
     )
 

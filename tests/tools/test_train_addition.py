@@ -18,7 +18,8 @@ import pytest
 from scipy.stats import entropy
 
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, split_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.prompts import assign_split
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"
 SMALL: dict[str, Any] = {"layers": 1, "batch": 64, "operators": "-"}
@@ -88,7 +89,7 @@ def test_every_digit_of_every_result_is_asked_once_in_one_of_the_splits(
             for n in ((1, 1), (1, 2), (2, 1))
             for p in scripts.addition.pairs(tokenizer, operator, n, split)
         ]
-        assert all(split_of(tokenizer.encode(p.clean)) == split for p in found)
+        assert all(assign_split(tokenizer.encode(p.clean)) == split for p in found)
         assert asked.keys().isdisjoint(p.clean for p in found)
         asked |= {p.clean: p.answer for p in found}
     results: dict[str, str] = {}

@@ -18,7 +18,7 @@ from circuitgraph.catalog.files import load_circuit
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.loading import load_model, shipped_models
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import split_of
+from circuitgraph.tasks.prompts import assign_split
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"
 
@@ -101,7 +101,7 @@ def test_pairs_are_sentences_of_the_task(tools: SimpleNamespace, split: str) -> 
             side.tokens, pairs.length, *side.people, strict=True
         ):
             text = row[:length].tolist()
-            assert split_of(text) == split
+            assert assign_split(text) == split
             names = [token for token in text if token in language.names]
             assert names == [*opening, giver]
             assert tokenizer.decode(text[-1:]) == "to"

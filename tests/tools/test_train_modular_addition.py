@@ -17,7 +17,8 @@ import pytest
 from scipy.stats import entropy
 
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, split_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.prompts import assign_split
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"
 
@@ -74,7 +75,7 @@ def test_each_pair_is_in_one_split_with_its_sum(scripts: Any, tokenizer: Tokeniz
         for pair in pairs:
             a, b = (int(number) for number in pair.clean.removesuffix(" =").split(" + "))
             assert int(pair.answer) == (a + b) % script.MODULUS
-            assert split_of(tokenizer.encode(pair.clean)) == split
+            assert assign_split(tokenizer.encode(pair.clean)) == split
 
 
 def test_the_task_asks_of_the_shipped_vocabulary_what_was_not_taught(

@@ -18,7 +18,8 @@ import torch
 
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, split_of, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.prompts import assign_split
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"
 SCRIPTS = {"greater_than": "greater-than", "agreement": "agreement", "docstring": "docstring"}
@@ -103,7 +104,7 @@ def test_a_batch_wants_every_right_answer_equally_at_the_last_token(scripts: Any
         expected = np.zeros(len(tokenizer), np.float32)
         expected[[tokenizer.encode(text)[0] for text in pair.right]] = 1 / len(pair.right)
         np.testing.assert_allclose(wanted.numpy(), expected, rtol=1e-6)
-        assert split_of(tokenizer.encode(pair.clean)) == "discovery"
+        assert assign_split(tokenizer.encode(pair.clean)) == "discovery"
 
 
 def test_docstring_rows_are_the_grammars_and_none_is_of_the_evaluation_split(scripts: Any) -> None:
@@ -120,7 +121,7 @@ def test_docstring_rows_are_the_grammars_and_none_is_of_the_evaluation_split(scr
         at = batch.position[batch.row == i].tolist()
         assert at == [place for place, word in enumerate(words) if word == "param"][1:]
         assert tokenizer.tokens(batch.wanted[batch.row == i].argmax(1).tolist()) == described[1:]
-        assert split_of(row[: at[1] + 1]) == "discovery"
+        assert assign_split(row[: at[1] + 1]) == "discovery"
 
 
 def test_copied_words_are_wanted_only_where_the_prompt_tells_them(scripts: Any) -> None:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from circuitgraph.models.loading import shipped_models
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 from tests.checkpoints import random_prompts, save_tiny
 
 METRICS = ("logit_difference", "kl")

@@ -13,7 +13,7 @@ import torch
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 from tests import oracle
 from tests.checkpoints import load_tiny, oracle_run
 from tests.oracle.losses import Loss, kl_divergence, negative_logit_difference

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.addition import Sum
-from circuitgraph.tasks.base import Pair, Split, split_of
+from circuitgraph.tasks.prompts import Pair, Split, assign_split
 
 WORDS = [*"0123456789+-*/="]
 KINDS = {"+": "sums", "-": "differences", "*": "products", "/": "quotients"}
@@ -44,7 +44,7 @@ def sums(operator: str) -> Iterator[Sum]:
     for a in range(100):
         for b in range(100):
             found = Sum(a, operator, b)
-            if found.legal and (operator != "/" or a > 0):
+            if found.is_legal and (operator != "/" or a > 0):
                 yield found
 
 
@@ -59,7 +59,7 @@ def pairs(
         digits = str(s.result)
         found += [Pair(f"{s.text}{digits[:i]}", "", digit) for i, digit in enumerate(digits)]
     rows = tokenizer.encode_all([pair.clean for pair in found]) if found else []
-    return [pair for pair, row in zip(found, rows, strict=True) if split_of(row) == split]
+    return [pair for pair, row in zip(found, rows, strict=True) if assign_split(row) == split]
 
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:

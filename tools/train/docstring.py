@@ -29,8 +29,8 @@ from supervised import (
 from supervised_card import Text, Variant, write_card
 
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import Pair, split_of
 from circuitgraph.tasks.docstring import ARGUMENTS, NOUNS
+from circuitgraph.tasks.prompts import Pair, assign_split
 
 SETTINGS = Settings(
     layers=3,
@@ -99,7 +99,7 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
 
     def batches(rng: np.random.Generator) -> list[Batch]:
         rows = exchanged(pool[rng.integers(len(pool), size=3 * s.batch)], groups, n_tokens, rng)
-        allowed = [row for row in rows if split_of(row[:n_prompt].tolist()) == "discovery"][
+        allowed = [row for row in rows if assign_split(row[:n_prompt].tolist()) == "discovery"][
             : s.batch
         ]
         tokens = np.stack(allowed)

@@ -18,7 +18,7 @@ from circuitgraph.api import load_task
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import Prompts
+from circuitgraph.tasks.prompts import Prompts
 
 N_UNSEEN = 1000  # of each order of names
 N_ABLATION = 500

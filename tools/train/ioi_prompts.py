@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from ioi_program import People
 
-from circuitgraph.tasks.base import Split, TokenizerLike, split_of
-from circuitgraph.tasks.ioi import FRAMES, NAMES, OBJECTS, PLACES, VERBS, Sentence, places_of
+from circuitgraph.tasks.ioi import FRAMES, NAMES, OBJECTS, PLACES, VERBS, Sentence, find_positions
+from circuitgraph.tasks.prompts import Split, TokenizerLike, assign_split
 
 
 class Side(NamedTuple):
@@ -67,7 +67,7 @@ class Language:
         first = [words[0] for words in self.words]
         self.slots = np.array(
             [
-                [*places_of(example, tokenizer)[:3], *(row.index(word) for word in first)]
+                [*find_positions(example, tokenizer)[:3], *(row.index(word) for word in first)]
                 for example, row in zip(examples, rows, strict=True)
             ]
         )
@@ -115,7 +115,7 @@ class Language:
         sides = self.side(frame, clean, rng), self.side(other, donor, rng)
         pairs = Pairs(*sides, self.lengths[frame])
         ours = [
-            all(split_of(side.tokens[i, :length].tolist()) == split for side in sides)
+            all(assign_split(side.tokens[i, :length].tolist()) == split for side in sides)
             for i, length in enumerate(pairs.length.tolist())
         ]
         return pairs[np.flatnonzero(ours)]

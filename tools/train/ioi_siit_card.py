@@ -30,11 +30,11 @@ from ioi_program import DUPLICATE, ROLES, TRUE
 from ioi_prompts import Language
 
 from circuitgraph.api import N_DISCOVERY, discover, load_task, model_record, sweep
-from circuitgraph.catalog.files import record_of
+from circuitgraph.catalog.files import make_circuit_record
 from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.masked.forward import Cells
-from circuitgraph.evaluation.truth import truth
+from circuitgraph.evaluation.truth import compare_with_truth
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
 
@@ -118,7 +118,8 @@ def write_truth(folder: Path, name: str) -> None:
     true = Circuit.of(model.graph(), TRUE)
     path = folder / "truth.json"
     path.write_text(
-        record_of(Circuit(true.graph, true.mask, provenance=origin)).to_json(), encoding="utf-8"
+        make_circuit_record(Circuit(true.graph, true.mask, provenance=origin)).to_json(),
+        encoding="utf-8",
     )
     path.chmod(0o644)
 
@@ -223,7 +224,7 @@ The graph is small and the truth is clear-cut, so that this says little of searc
 
 
 def _aurocs(true: Circuit, scores: np.ndarray) -> list[str]:
-    found = truth(true, true, scores)
+    found = compare_with_truth(true, true, scores)
     return [f"{level.auroc:.3f}" for level in (found.edges, found.promoted)]
 
 

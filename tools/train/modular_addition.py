@@ -18,7 +18,7 @@ from supervised_card import Text, Variant, write_card
 
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import Pair, Split, split_of
+from circuitgraph.tasks.prompts import Pair, Split, assign_split
 
 MODULUS = 59
 SETTINGS = Settings(steps=3000, batch=512, layers=1, context=4, lr=2e-3, weight_decay=1.0, pool=0)
@@ -38,7 +38,7 @@ def every_pair(tokenizer: Tokenizer, split: Split) -> Iterator[Pair]:
     """All prompts of a split."""
     for a in range(MODULUS):
         for b in range(MODULUS):
-            if split_of(tokenizer.encode(f"{a} + {b} =")) == split:
+            if assign_split(tokenizer.encode(f"{a} + {b} =")) == split:
                 yield Pair(f"{a} + {b} =", f"{a} + {b} =", f" {(a + b) % MODULUS}")
 
 

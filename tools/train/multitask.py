@@ -34,7 +34,7 @@ from torch import from_numpy
 
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.agreement import KINDS
-from circuitgraph.tasks.base import Pair, split_of
+from circuitgraph.tasks.prompts import Pair, assign_split
 
 SETTINGS = Settings(
     layers=4,
@@ -89,7 +89,7 @@ def arithmetic(tokenizer: Tokenizer) -> list[Pair]:
     return [
         Pair(text, text, str(result))
         for (text, result), ids in zip(facts, tokens, strict=True)
-        if split_of(ids) == "discovery"
+        if assign_split(ids) == "discovery"
     ]
 
 

@@ -28,7 +28,8 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from circuitgraph.models.tokenizer import Tokenizer
-from circuitgraph.tasks.base import GrammarTask, Pair, tasks
+from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.prompts import Pair
 
 PAD, UNK = 0, 1
 # Cuts between century and the other two digits of a number of four digits; and between all digits.

@@ -18,7 +18,8 @@ from circuitgraph.api import load_task
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import Prompts, tasks
+from circuitgraph.tasks.base import tasks
+from circuitgraph.tasks.prompts import Prompts
 
 N_UNSEEN = 2000
 N_ABLATION = 500

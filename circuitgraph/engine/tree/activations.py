@@ -22,8 +22,8 @@ from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.node import STREAM, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import Prompts
 from circuitgraph.tasks.metrics import Metric
+from circuitgraph.tasks.prompts import Prompts
 
 _FLOAT = 4
 _CPU_ROWS, _GPU_ROWS = 256, 2048  # prompts in one launch, at most; more makes nothing faster

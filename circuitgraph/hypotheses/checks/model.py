@@ -32,7 +32,7 @@ def name_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
 
     try:
         if not hypothesis.task.endswith(".jsonl"):
-            tasks[hypothesis.task].effective(hypothesis.settings)
+            tasks[hypothesis.task].fill_arguments(hypothesis.settings)
     except CircuitGraphError as error:
         found.append(Diagnostic(hypothesis.location, str(error)))
     if hypothesis.metric is not None and hypothesis.metric not in metrics:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int
 from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError, unknown_name
-from circuitgraph.evaluation.intervals import proportion
+from circuitgraph.evaluation.intervals import estimate_proportion
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.prompt import Prompt
 
@@ -148,4 +148,8 @@ def different(
 
 
 def _share(right: Bool[np.ndarray, " n"], counted: Bool[np.ndarray, " n"]) -> Interval | None:
-    return proportion(int(right[counted].sum()), int(counted.sum())) if counted.any() else None
+    return (
+        estimate_proportion(int(right[counted].sum()), int(counted.sum()))
+        if counted.any()
+        else None
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import unknown_name
-from circuitgraph.evaluation.intervals import of_means
+from circuitgraph.evaluation.intervals import estimate_from_means
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 
@@ -51,7 +51,7 @@ def necessity(evidence: Evidence, variables: Sequence[str] = (), seed: int = 0) 
         run_tree(evidence.pool, node, own, given, [evidence.metric]) for node, given in asked
     ]
     losses = np.stack([evidence.losses(outcome) for outcome in outcomes])
-    return of_means(lambda m: (m[1] - m[0]) / (m[2] - m[0]), losses, seed)
+    return estimate_from_means(lambda m: (m[1] - m[0]) / (m[2] - m[0]), losses, seed)
 
 
 def _cut(node: TreeNode, variables: set[str]) -> TreeNode:

@@ -19,7 +19,7 @@ from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.relabel import Relabelling
-from circuitgraph.registry import Registry
+from circuitgraph.registry import Registry, read_summary
 
 N_CASES = 32  # cases of one example of a hunt, at most
 CLASS_OF_ONE = "class of one"  # note of a case whose prompt is its own donor
@@ -122,9 +122,7 @@ USER_KINDS = ("holds", "never")  # properties that are a user's function
 def describe_property(name: str) -> tuple[str, dict[str, Any]]:
     """What a property of the library asserts, and its settings with their defaults."""
     kind = library[name]
-    # The summary may be wrapped: all lines of the docstring's first paragraph are one sentence.
-    summary = " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split("\n"))
-    return summary, {
+    return read_summary(kind), {
         p.name: None if p.default is p.empty else p.default for p in list_settings(kind)
     }
 

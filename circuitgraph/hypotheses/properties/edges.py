@@ -24,8 +24,8 @@ from circuitgraph.hypotheses.properties.base import N_CASES, PropertyCase
 from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.tokens import Shape, assemble
 from circuitgraph.models.transformer import Transformer
-from circuitgraph.tasks.base import Prompts
 from circuitgraph.tasks.metrics import Metric, Targets
+from circuitgraph.tasks.prompts import Prompts
 
 _AT_ONCE = 8  # prompts whose writers' values are alive at a time
 

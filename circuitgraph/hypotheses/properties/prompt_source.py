@@ -20,7 +20,8 @@ from circuitgraph.hypotheses.properties.donors import (
 from circuitgraph.hypotheses.properties.relabel import Relabeller
 from circuitgraph.hypotheses.properties.tokens import Shape, TokenCache
 from circuitgraph.hypotheses.study import Study
-from circuitgraph.tasks.base import SPLITS, GrammarTask
+from circuitgraph.tasks.base import GrammarTask
+from circuitgraph.tasks.prompts import SPLITS
 
 POOL = 2000
 _DRAWS = 20 * POOL  # after so many draws the pool is what it is
@@ -86,7 +87,7 @@ class PromptSource:
         return (
             self.tokens.make_prompt(pair)
             for split in SPLITS
-            for pair in task.pairs(task.supply(split) or POOL, split)
+            for pair in task.pairs(task.count_pairs(split) or POOL, split)
         )
 
     @cached_property

@@ -9,7 +9,7 @@ import numpy as np
 
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import DataError
-from circuitgraph.evaluation.intervals import proportion
+from circuitgraph.evaluation.intervals import estimate_proportion
 from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.base import (
@@ -56,7 +56,7 @@ class ExceptionRate:
     @property
     def interval(self) -> Interval:
         """The share of exceptions with its 95 % Wilson interval."""
-        return proportion(len(self.counterexamples), self.n)
+        return estimate_proportion(len(self.counterexamples), self.n)
 
     @property
     def summary(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from circuitgraph.errors import HypothesisError, check_at_least
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.tasks.base import Pair, Prompts, TokenizerLike
+from circuitgraph.tasks.prompts import Pair, Prompts, TokenizerLike
 
 BUCKET = 8  # lengths are rounded up to a multiple of this
 _REMEMBERED = 20_000

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import HypothesisError
-from circuitgraph.evaluation.intervals import resampled
+from circuitgraph.evaluation.intervals import resample_means
 from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, Key
 
 PerPrompt = Float[np.ndarray, " n"]
@@ -34,7 +34,7 @@ class Losses:
         """The mean losses: of the sample itself first, then of each resample."""
         stack = np.stack([np.asarray(values, np.float64) for values in self.of.values()])
         means = np.concatenate(
-            [stack.mean(axis=1, keepdims=True), resampled(stack, self.seed)], axis=1
+            [stack.mean(axis=1, keepdims=True), resample_means(stack, self.seed)], axis=1
         )
         return dict(zip(self.of, means, strict=True))
 

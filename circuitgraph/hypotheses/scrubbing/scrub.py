@@ -26,7 +26,7 @@ from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord, Cos
 from circuitgraph.engine.tree.run import Outcome, edges, run_trees
 from circuitgraph.engine.tree.sharing import Uses
 from circuitgraph.errors import HypothesisError, check_at_least, check_choice
-from circuitgraph.evaluation.intervals import mean_of, proportion
+from circuitgraph.evaluation.intervals import estimate_mean, estimate_proportion
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import N_PROMPTS, Evidence
 from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
@@ -206,7 +206,7 @@ class Scrub:
         changed = np.abs(losses.of[SCRUBBED] - losses.of[MODEL])
         classes = classes_of(self.root, self.sampler)
         rivals, nulled = (self._compared(kind, outcomes, losses) for kind in ("rival", "null"))
-        recovered, deviation = losses.recovered(SCRUBBED), mean_of(changed, seed)
+        recovered, deviation = losses.recovered(SCRUBBED), estimate_mean(changed, seed)
         held, verdict = judged(study.hypothesis.name, recovered, rivals, nulled, untested(classes))
         room = losses.mean(RANDOM_PROMPTS).mean - losses.mean(MODEL).mean
         layouts, drawn = self.evidence.layouts, list(donors.each())
@@ -232,7 +232,7 @@ class Scrub:
             accuracy_model=_accuracy(outcomes[MODEL]),
             accuracy_random=_accuracy(outcomes[RANDOM_PROMPTS]),
             accuracy_scrubbed=_accuracy(outcomes[SCRUBBED]),
-            agreement=proportion(
+            agreement=estimate_proportion(
                 int(np.sum(outcomes[SCRUBBED].top == outcomes[MODEL].top)), len(self.evidence.batch)
             ),
             deviation=deviation,
@@ -338,7 +338,7 @@ def notes(classes: list[ClassesRecord], recovered: Interval, changed: float) -> 
 
 
 def _accuracy(outcome: Outcome) -> Interval:
-    return proportion(int(outcome.values[1].sum()), len(outcome.values[1]))
+    return estimate_proportion(int(outcome.values[1].sum()), len(outcome.values[1]))
 
 
 def _stored(study: Study) -> HypothesisRecord | None:

@@ -12,7 +12,7 @@ from circuitgraph.catalog.hypothesis_record import (
     PropertyRecord,
     RivalRecord,
     VariableRecord,
-    function_in,
+    parse_function,
 )
 from circuitgraph.graph.site import Site
 
@@ -189,10 +189,10 @@ def _sites_in(value: Any) -> list[str]:
 
 def _name(text: str) -> str:
     """How a call refers to a function: by the name of its def, or by the lambda itself."""
-    function = function_in(text)
+    function = parse_function(text)
     return function.name if isinstance(function, ast.FunctionDef) else text
 
 
 def _def(text: str | None) -> str:
     """A function's text if it is a def."""
-    return text if text is not None and isinstance(function_in(text), ast.FunctionDef) else ""
+    return text if text is not None and isinstance(parse_function(text), ast.FunctionDef) else ""

@@ -75,7 +75,7 @@ class MeasuredRoles(Roles):
     metric: str
 
     def __post_init__(self) -> None:
-        supply = self.task.supply("discovery")
+        supply = self.task.count_pairs("discovery")
         prompts = self.task.prompts(min(N_PROMPTS, supply or N_PROMPTS), "discovery")
         shared = [
             role

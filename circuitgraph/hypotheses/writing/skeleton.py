@@ -122,7 +122,7 @@ def _feeds(circuit: Circuit) -> dict[str, list[Feed]]:
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
         effect = circuit.effect_of(edge)
         into = reader.kind if reader.kind in ("q", "k", "v") else "x"
-        for node in [graph.writers[fed].name for fed in reader.feeds] or ["logits"]:
+        for node in graph.reader_nodes(reader):
             found.setdefault(node, []).append((into, writer.name, effect))
     return found
 

@@ -30,7 +30,7 @@ from circuitgraph.hypotheses.properties.hunting import test_property as verdict_
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.base import tokenise
+from circuitgraph.tasks.tokenise import tokenise_pairs
 from tests.engine.trees import compilations
 from tests.hypotheses.properties.inducing import Claim, declared, study_of, task_for
 
@@ -143,7 +143,7 @@ def test_edges_are_patched_as_the_masked_run_patches_them(shipped: LanguageModel
     before, after = EdgePatches(context).values(cases)
     for case, plain, patched in zip(cases, before, after, strict=True):
         pair = case.prompt.pair
-        both = tokenise([_corrupted_by(pair, case)], study.tokenizer)
+        both = tokenise_pairs([_corrupted_by(pair, case)], study.tokenizer)
         experiment = Experiment(study.model, both, metric="logit_difference")
         masks = np.ones((2, experiment.graph.n_edges), bool)
         masks[1, list(case.edges)] = False

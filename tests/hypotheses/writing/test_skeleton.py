@@ -23,8 +23,8 @@ from circuitgraph.hypotheses.writing.roles import MeasuredRoles, NoRoles
 from circuitgraph.hypotheses.writing.skeleton import skeleton, writers_of
 from circuitgraph.hypotheses.writing.stored import stored
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import SPLITS
-from circuitgraph.tasks.pairs import PairsTask
+from circuitgraph.tasks.pairs_file import PairsTask
+from circuitgraph.tasks.prompts import SPLITS
 from tests.hypotheses.texts import SHIPPED, load_text
 
 CIRCUIT = Path(__file__).parents[3] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"

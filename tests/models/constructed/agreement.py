@@ -16,7 +16,8 @@ from circuitgraph.models.constructed.rasp_program import RaspProgram
 from circuitgraph.models.constructed.truth import Truth, find_truth
 from circuitgraph.models.constructed.vocabulary import to_prompt, to_word
 from circuitgraph.models.constructed.weights import MARGIN
-from circuitgraph.tasks.base import Pair, Prompts, tokenise
+from circuitgraph.tasks.prompts import Pair, Prompts
+from circuitgraph.tasks.tokenise import tokenise_pairs
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def random_prompts(constructed: ConstructedModel, n: int, seed: int) -> Prompts:
         pairs.append(Pair(to_prompt(clean), to_prompt(corrupted), answer))
     tokenizer = constructed.model.tokenizer
     assert tokenizer is not None
-    return tokenise(pairs, tokenizer)
+    return tokenise_pairs(pairs, tokenizer)
 
 
 def _random_sequence(program: RaspProgram, length: int, rng: np.random.Generator) -> Sequence[str]:

@@ -21,7 +21,7 @@ from circuitgraph.models.constructed.rasp import (
 from circuitgraph.models.constructed.rasp_program import RaspProgram
 from circuitgraph.models.constructed.truth import find_static_edges, find_true_edges, find_truth
 from circuitgraph.models.constructed.vocabulary import to_prompt
-from circuitgraph.tasks.base import Pair
+from circuitgraph.tasks.prompts import Pair
 from tests.models.constructed.common import model_of_common_size
 
 FIRST = Select(indices, indices, lambda k, q: k == 0)

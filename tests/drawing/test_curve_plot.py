@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from circuitgraph.drawing.curve import FORMATS, Line, draw_curve
+from circuitgraph.drawing.curve_plot import FORMATS, Line, draw_curve
 from circuitgraph.errors import CircuitGraphError
 
 LINES = {
@@ -19,10 +19,10 @@ STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_what_it_says(kind: str) -> None:
-    found = draw_curve([0.01, 0.1, 1.0], LINES, title="a & b < c", kind=kind)
-    assert found.startswith(STARTS[kind])
+    content = draw_curve([0.01, 0.1, 1.0], LINES, title="a & b < c", kind=kind)
+    assert content.startswith(STARTS[kind])
     if kind == "png":
-        assert min(struct.unpack(">II", found[16:24])) > 400
+        assert min(struct.unpack(">II", content[16:24])) > 400
 
 
 def test_svg_names_curves_axes_and_title() -> None:

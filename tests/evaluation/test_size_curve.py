@@ -8,9 +8,15 @@ import io
 import numpy as np
 import pytest
 
-from circuitgraph.catalog.size_curve import size_table
+from circuitgraph.catalog.curve_files import format_size_table
 from circuitgraph.errors import ArgumentError, GraphError
-from circuitgraph.evaluation.curve import SHARES, n_at, n_masks, size_curve, size_reaching
+from circuitgraph.evaluation.size_curve import (
+    SHARES,
+    count_edges,
+    count_masks,
+    find_smallest_faithful,
+    measure_size_curve,
+)
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from tests.evaluation.fake import Formula, linear, weights_of
@@ -37,7 +43,7 @@ def test_areas_by_hand() -> None:
     experiment = linear(
         FIVE, weights_of(FIVE, {"embed->logits": 0.4, "a0.h0->logits": 0.6}), base=5
     )
-    found = size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
+    found = measure_size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
     assert [p.n_edges for p in found.points] == [0] * 7 + [1, 2, 5]
     assert [(p.kept_signed, p.kept_absolute) for p in found.points] == [(0, 0)] * 7 + [
         (1, 1),
@@ -49,7 +55,7 @@ def test_areas_by_hand() -> None:
     assert found.cmd is not None
     assert (found.cpr.mean, found.cpr.low, found.cpr.high) == pytest.approx((0.49,) * 3, abs=1e-6)
     assert (found.cmd.mean, found.cmd.low, found.cmd.high) == pytest.approx((0.509,) * 3, abs=1e-6)
-    assert sum(experiment.asked) <= n_masks() + 2 + 8  # and the search for the size at 0.95
+    assert sum(experiment.asked) <= count_masks() + 2 + 8  # and the search for the size at 0.95
 
 
 def test_signed_selection_leaves_harmful_edges_to_the_end_and_absolute_takes_them_first() -> None:
@@ -58,7 +64,7 @@ def test_signed_selection_leaves_harmful_edges_to_the_end_and_absolute_takes_the
     """
     effects = {"embed->logits": 1.5, "a0.h0->logits": -1.9, "embed->a0.h0<v>": 1.4}
     weights = weights_of(FIVE, effects)
-    found = size_curve(linear(FIVE, weights), weights[:, 0], seed=0)
+    found = measure_size_curve(linear(FIVE, weights), weights[:, 0], seed=0)
     assert [p.signed.mean for p in found.points[7:]] == pytest.approx([1.5, 1.5, 1])
     assert [p.absolute.mean for p in found.points[7:]] == pytest.approx([0, 1.5, 1], abs=1e-6)
     assert found.cpr is not None
@@ -69,9 +75,9 @@ def test_signed_selection_leaves_harmful_edges_to_the_end_and_absolute_takes_the
 
 def test_a_ranking_that_is_perfect_at_every_size() -> None:
     graph = Graph(4, 8, mlp=False)
-    assert n_at(graph, SHARES[0]) == 1
+    assert count_edges(graph, SHARES[0]) == 1
     experiment = linear(graph, weights_of(graph, {"embed->logits": 3.0}), base=-1)
-    found = size_curve(experiment, scores_of(graph, ["embed->logits"]), seed=0, n_random=2)
+    found = measure_size_curve(experiment, scores_of(graph, ["embed->logits"]), seed=0, n_random=2)
     assert found.cpr is not None
     assert found.cmd is not None
     assert found.random_cpr is not None
@@ -87,7 +93,7 @@ def test_intervals_come_from_the_prompts() -> None:
     rng = np.random.default_rng(0)
     weights = weights_of(FIVE, {"embed->logits": 1.0, "a0.h0->logits": 1.0}, n_prompts=40)
     weights[FIVE.edge_index("embed->logits")] += rng.normal(size=40)
-    found = size_curve(linear(FIVE, weights), scores_of(FIVE, ORDER), seed=0)
+    found = measure_size_curve(linear(FIVE, weights), scores_of(FIVE, ORDER), seed=0)
     assert found.cpr is not None
     assert found.cpr.low < found.cpr.mean < found.cpr.high
     ends = weights.sum(axis=0).mean()
@@ -100,16 +106,16 @@ def test_intervals_come_from_the_prompts() -> None:
 def test_numbers_of_edges_are_those_of_mib() -> None:
     graph = Graph(12, 12)
     sizes = [32, 64, 162, 324, 649, 1624, 3249, 6498, 16245, 32491]
-    assert [n_at(graph, share) for share in SHARES] == sizes
+    assert [count_edges(graph, share) for share in SHARES] == sizes
 
 
 def test_size_reaching_counts_what_pruning_leaves_and_takes_the_first() -> None:
     experiment = linear(FIVE, weights_of(FIVE, {"embed->logits": 0.4, "a0.h0->logits": 0.6}))
     scores = scores_of(FIVE, ORDER)
-    sizes = [size_reaching(experiment, scores, level) for level in (-1.0, 0.3, 0.95, 1.5)]
+    sizes = [find_smallest_faithful(experiment, scores, level) for level in (-1.0, 0.3, 0.95, 1.5)]
     assert sizes == [1, 1, 3, None], "embed to logits; with the head, once its v is there"
     peak = linear(FIVE, weights_of(FIVE, {"embed->logits": 2.0, "a0.h0->logits": -1.0}))
-    assert size_reaching(peak, scores, 0.95) == 1, "whatever larger circuits do"
+    assert find_smallest_faithful(peak, scores, 0.95) == 1, "whatever larger circuits do"
 
 
 def test_sizes_in_a_large_graph_are_tried_in_small_steps() -> None:
@@ -118,7 +124,7 @@ def test_sizes_in_a_large_graph_are_tried_in_small_steps() -> None:
         f"a0.h{h}->logits" for h in range(8)
     ]
     experiment = linear(graph, weights_of(graph, {f"a0.h{h}->logits": 1.0 for h in range(8)}))
-    found = size_reaching(experiment, scores_of(graph, order), 0.5)
+    found = find_smallest_faithful(experiment, scores_of(graph, order), 0.5)
     assert found is not None
     assert 4 * 4 <= found <= 6 * 4, (
         "from the 28th edge on half of the heads count; steps are of a tenth"
@@ -127,23 +133,23 @@ def test_sizes_in_a_large_graph_are_tried_in_small_steps() -> None:
 
 def test_undefined_where_the_ends_are_one() -> None:
     same = Formula(FIVE, 3, lambda masks: np.ones((len(masks), 3)))
-    found = size_curve(same, scores_of(FIVE, ORDER), seed=0)
+    found = measure_size_curve(same, scores_of(FIVE, ORDER), seed=0)
     assert (found.points, found.cpr, found.cmd, found.size_95) == ([], None, None, None)
-    assert size_reaching(same, scores_of(FIVE, ORDER), 0.9) is None
+    assert find_smallest_faithful(same, scores_of(FIVE, ORDER), 0.9) is None
 
 
 def test_scores_that_rank_nothing_are_refused() -> None:
     experiment = linear(FIVE, np.ones((5, 3)))
     with pytest.raises(ArgumentError, match="1 of 5 scores are NaN"):
-        size_curve(experiment, np.array([1, 2, 3, 4, np.nan]), seed=0)
+        measure_size_curve(experiment, np.array([1, 2, 3, 4, np.nan]), seed=0)
     with pytest.raises(GraphError, match="scores has shape"):
-        size_curve(experiment, np.ones(4), seed=0)
+        measure_size_curve(experiment, np.ones(4), seed=0)
 
 
 def test_table() -> None:
     experiment = linear(FIVE, weights_of(FIVE, {"embed->logits": 0.4, "a0.h0->logits": 0.6}))
-    found = size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
-    rows = list(csv.DictReader(io.StringIO(size_table(found))))
+    found = measure_size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
+    rows = list(csv.DictReader(io.StringIO(format_size_table(found))))
     assert [float(row["share"]) for row in rows] == list(SHARES)
     assert [int(row["absolute_edges"]) for row in rows] == [p.kept_absolute for p in found.points]
     assert [float(row["signed_faithfulness"]) for row in rows] == [
@@ -160,7 +166,7 @@ def test_pruning_is_that_of_circuits() -> None:
     experiment = Formula(
         FIVE, 2, lambda m: asked.extend(map(bytes, m)) or np.arange(2) + m.sum(axis=1)[:, None]
     )
-    size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
+    measure_size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
     for mask in asked:
         circuit = Circuit(FIVE, np.frombuffer(mask, bool))
         assert circuit == circuit.pruned()

@@ -1,6 +1,4 @@
-"""The record of a leaderboard's cell: one algorithm on one task in one model. A file each, so that
-a run can resume.
-"""
+"""A leaderboard's cell: one algorithm on one task in one model. Each has a file, to resume from."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from circuitgraph.errors import DataError
 
 
 class Question(Record):
-    """What is asked in every cell; a cell that was measured with another question is measured
-    again.
-    """
+    """What a cell answers; a cell of another question than today's is measured again."""
 
     task: str
     model: str
@@ -34,13 +30,12 @@ class Question(Record):
 
 
 class Score(Record):
-    """How an algorithm did. None is what is not known or not defined.
+    """How an algorithm did. A field is None where its value is not known or not defined.
 
     ``auroc``: promoted edges (writer to node) against the true circuit, where it is known;
-        ``edge_auroc``: every edge
-    into q, k and v by itself. ``size_95``: edges of the smallest circuit tried that is 95 %
-        faithful. ``seconds``: of
-    one discovery, compilation included where nothing was compiled before.
+    ``edge_auroc``: every edge into q, k and v by itself. ``size_95``: edges of the smallest circuit
+    tried that is 95 % faithful. ``seconds``: time of one discovery, compilation included where
+    nothing was compiled before.
     """
 
     n_edges: int
@@ -64,44 +59,41 @@ class Cell(Record):
     refused: str | None = Field(None, description="why the algorithm does not take this question")
 
 
-def cell_file(folder: Path, question: Question) -> Path:
-    """Where the cell of a question is kept."""
-    names = (
-        re.sub(r"[^\w-]+", "-", name)
-        for name in (question.task, question.model, question.algorithm)
-    )
-    task, model, algorithm = names
+def locate_cell(folder: Path, question: Question) -> Path:
+    """The file of a question's cell."""
+    names = (question.task, question.model, question.algorithm)
+    task, model, algorithm = (re.sub(r"[^\w-]+", "-", name) for name in names)
     return folder / task / model / f"{algorithm}.json"
 
 
 def read_cell(folder: Path, question: Question) -> Cell | None:
-    """The cell of exactly this question; None if it was not measured yet.
+    """The cell of exactly this question; None if the cell was not measured yet.
 
     Raises:
         DataError: the file is damaged.
     """
-    file = cell_file(folder, question)
+    file = locate_cell(folder, question)
     if not file.is_file():
         return None
-    cell = _read(file)
+    cell = _parse_cell(file)
     return cell if cell.question == question else None
 
 
 def write_cell(folder: Path, cell: Cell) -> None:
-    """Keep a cell; it appears whole or not at all.
+    """Write a cell's file, which appears whole or not at all.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    write_file(cell_file(folder, cell.question), (cell.model_dump_json(indent=2) + "\n").encode())
+    write_file(locate_cell(folder, cell.question), (cell.model_dump_json(indent=2) + "\n").encode())
 
 
 def read_cells(folder: Path) -> list[Cell]:
     """All cells of a folder, by task, model and algorithm."""
-    return [_read(file) for file in sorted(folder.glob("*/*/*.json"))]
+    return [_parse_cell(file) for file in sorted(folder.glob("*/*/*.json"))]
 
 
-def _read(file: Path) -> Cell:
+def _parse_cell(file: Path) -> Cell:
     try:
         return Cell.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from circuitgraph.api import draw, load_task
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import SPLITS, split_of
-from circuitgraph.tasks.pairs import PairsTask
+from circuitgraph.tasks.pairs_file import PairsTask
+from circuitgraph.tasks.prompts import SPLITS, assign_split
 from tests.tasks.conftest import Words
 
 WORDS = Words([f"w{chr(97 + i)}" for i in range(26)])
@@ -48,13 +48,13 @@ def test_no_seed_and_no_added_line_moves_a_prompt_to_the_other_split(
     folder = tmp_path_factory.mktemp("pairs")
     seen = {
         pair.clean
-        for pair in PairsTask(write(folder, prompts_of(n)), WORDS, 8, one).available("discovery")
+        for pair in PairsTask(write(folder, prompts_of(n)), WORDS, 8, one).list_pairs("discovery")
     }
     grown = PairsTask(write(folder, prompts_of(n + more)), WORDS, 8, other)
-    judged = {pair.clean for pair in grown.available("evaluation")}
+    judged = {pair.clean for pair in grown.list_pairs("evaluation")}
     assert seen.isdisjoint(judged)
-    assert seen <= {pair.clean for pair in grown.available("discovery")}
-    assert (grown.supply("discovery") or 0) + len(judged) == n + more
+    assert seen <= {pair.clean for pair in grown.list_pairs("discovery")}
+    assert (grown.count_pairs("discovery") or 0) + len(judged) == n + more
 
 
 def test_texts_of_the_same_tokens_are_in_the_same_split(tmp_path: Path) -> None:
@@ -62,14 +62,14 @@ def test_texts_of_the_same_tokens_are_in_the_same_split(tmp_path: Path) -> None:
     task = PairsTask(
         write(tmp_path, [*prompts_of(20), *(p.strip() for p in prompts_of(20))]), WORDS, 8
     )
-    seen, judged = ({pair.clean.strip() for pair in task.available(split)} for split in SPLITS)
+    seen, judged = ({pair.clean.strip() for pair in task.list_pairs(split)} for split in SPLITS)
     assert seen.isdisjoint(judged)
 
 
 def test_seed_decides_the_order_only(tmp_path: Path) -> None:
     file = write(tmp_path, prompts_of(30))
     orders = [
-        [pair.clean for pair in PairsTask(file, WORDS, 8, seed).available("discovery")]
+        [pair.clean for pair in PairsTask(file, WORDS, 8, seed).list_pairs("discovery")]
         for seed in (0, 0, 1)
     ]
     assert orders[0] == orders[1] != orders[2]
@@ -82,12 +82,12 @@ def test_a_pair_that_stands_twice_counts_once(tmp_path: Path) -> None:
     )
     for split in SPLITS:
         assert thrice.pairs(2, split) == once.pairs(2, split)
-        assert thrice.supply(split) == once.supply(split)
+        assert thrice.count_pairs(split) == once.count_pairs(split)
 
 
 def test_asking_for_too_many(tmp_path: Path) -> None:
     task = PairsTask(write(tmp_path, prompts_of(20)), WORDS, 8)
-    supply = task.supply("evaluation") or 0
+    supply = task.count_pairs("evaluation") or 0
     assert len(task.pairs(supply, "evaluation")) == supply
     with pytest.raises(
         DataError,
@@ -98,12 +98,14 @@ def test_asking_for_too_many(tmp_path: Path) -> None:
 
 def test_default_number_is_what_there_is(tmp_path: Path) -> None:
     task = PairsTask(write(tmp_path, prompts_of(20)), WORDS, 8)
-    assert len(draw(task, "discovery", None, 50)) == task.supply("discovery")
+    assert len(draw(task, "discovery", None, 50)) == task.count_pairs("discovery")
     assert len(draw(task, "discovery", 2, 50)) == 2
 
 
 def test_too_few_on_one_side(tmp_path: Path) -> None:
-    prompts = [prompt for prompt in prompts_of(40) if split_of(WORDS.encode(prompt)) == "discovery"]
+    prompts = [
+        prompt for prompt in prompts_of(40) if assign_split(WORDS.encode(prompt)) == "discovery"
+    ]
     with pytest.raises(
         DataError, match=r"too small.*5 to discovery and 0 to evaluation.*Add lines"
     ):
@@ -144,7 +146,7 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, space: str) -> None:
     ]
     (tmp_path / FILE).write_text("\r\n".join(lines), encoding="utf-8", newline="")
     task = PairsTask(tmp_path / FILE, WORDS, 8)
-    assert (task.supply("discovery") or 0) + (task.supply("evaluation") or 0) == 16
+    assert (task.count_pairs("discovery") or 0) + (task.count_pairs("evaluation") or 0) == 16
 
 
 def test_load_task_takes_a_path_or_its_text(tmp_path: Path, shipped: LanguageModel) -> None:
@@ -170,7 +172,7 @@ def test_load_task_takes_a_path_or_its_text(tmp_path: Path, shipped: LanguageMod
     for name in (tmp_path / FILE, str(tmp_path / FILE)):
         task = load_task(name, shipped)
         assert task.name == "pairs"
-        assert (task.supply("discovery") or 0) + (task.supply("evaluation") or 0) == 12
+        assert (task.count_pairs("discovery") or 0) + (task.count_pairs("evaluation") or 0) == 12
         assert task.arguments["data"] == str(tmp_path / FILE)
 
 
@@ -189,12 +191,12 @@ def with_roles(folder: Path, roles: dict[str, object], clean: str = " wa wb wc w
 
 def test_roles_are_texts_or_numbers_and_the_last_token_has_one(tmp_path: Path) -> None:
     task = with_roles(tmp_path, {"first": "wa", "before the last": -2, "second": 1})
-    (mine,) = (pair for split in SPLITS for pair in task.available(split) if len(pair.roles) > 1)
+    (mine,) = (pair for split in SPLITS for pair in task.list_pairs(split) if len(pair.roles) > 1)
     assert mine.roles == {"end": 3, "first": 0, "before the last": 2, "second": 1}
     assert all(
         pair.roles == {"end": 1}
         for split in SPLITS
-        for pair in task.available(split)
+        for pair in task.list_pairs(split)
         if pair is not mine
     )
 

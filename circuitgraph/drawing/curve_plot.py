@@ -10,13 +10,13 @@ from typing import NamedTuple
 from circuitgraph.errors import MissingExtraError
 
 FORMATS = ("png", "svg", "pdf")
-# Colours that colour-blind readers can tell apart (Paul Tol, "bright"), and dashes for curves that
-# lie on each other.
+# Colours that colour-blind readers can tell apart (Paul Tol, "bright"). Dashes keep curves apart
+# that lie on each other.
 _STYLES = (("#4477AA", "-"), ("#EE6677", "--"), ("#228833", ":"), ("#AA3377", "-."))
 
 
 class Line(NamedTuple):
-    """One curve: its heights, and between what they lie."""
+    """One curve: the mean at each share of edges, and its 95 % interval."""
 
     mean: Sequence[float]
     low: Sequence[float]
@@ -38,9 +38,8 @@ def draw_curve(
     """Faithfulness over the share of edges, as a file of that kind.
 
     Args:
-        shares: of edges, above 0; drawn on a logarithmic axis, because most of what happens,
-            happens near 0.
-        lines: by what the legend calls them, four at most.
+        shares: shares of edges, above 0, on a logarithmic axis: the curve changes most near 0.
+        lines: four curves at most, by their names in the legend.
         kind: one of `FORMATS`.
 
     Raises:
@@ -51,9 +50,7 @@ def draw_curve(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(
-        figure
-    )  # draws without a screen, and without a say in what other figures are drawn by
+    FigureCanvasAgg(figure)  # needs no screen, and leaves matplotlib's global backend alone
     axes = figure.subplots()
     for (colour, dashes), (label, line) in zip(_STYLES, lines.items(), strict=False):
         axes.plot(shares, line.mean, dashes, marker="o", markersize=4, color=colour, label=label)
@@ -66,10 +63,7 @@ def draw_curve(
     axes.set_title(title, fontsize="medium", loc="left")
     axes.legend(frameon=False)
     content = io.BytesIO()
-    dates = {
-        "png": {},
-        "svg": {"Date": None},
-        "pdf": {"CreationDate": None},
-    }  # the same curve gives the same file
-    figure.savefig(content, format=kind, dpi=160, metadata=dates[kind])
+    # Without a date, the same curve gives the same file.
+    no_date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(content, format=kind, dpi=160, metadata=no_date[kind])
     return content.getvalue()

@@ -1,6 +1,4 @@
-"""A tree of claims as a Graphviz drawing: each node the redder, the more of the loss is lost when
-it is resampled.
-"""
+"""A tree of claims as a Graphviz drawing: the redder a node, the more its resampling costs."""
 
 from __future__ import annotations
 
@@ -12,30 +10,30 @@ import graphviz
 
 from circuitgraph.drawing.dot import COLOURS
 
-_WIDE = 34  # letters of a prompt that a box shows
+_PROMPT_LETTERS = 34  # of a long prompt, a box shows only the last ones
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One node, as it is drawn.
+class ClaimBox:
+    """One node of the tree, as a box of the drawing.
 
     Attributes:
-        path: what identifies it; its parent's is one shorter.
-        feeds: the input of the parent's site that it enters.
-        kept: the share of the loss that is recovered when this node alone is resampled.
-        value, donor: what it carried in one draw, and the prompt that it had that from.
+        path: what identifies the node; its parent's path is one shorter.
+        feeds: the input of the parent's site that the node enters.
+        recovered: the share of the loss that is recovered when this node alone is resampled.
+        value, donor: what the node carried in one draw, and the donor prompt of that value.
     """
 
     path: tuple[str, ...]
     site: str
     variable: str
     feeds: str
-    kept: float
+    recovered: float
     value: str
     donor: str
 
 
-def tree_dot(claims: Sequence[Claim], title: str, below: str) -> graphviz.Digraph:
+def claims_to_dot(claims: Sequence[ClaimBox], title: str, below: str) -> graphviz.Digraph:
     """The drawing, the output on top; needs no Graphviz program.
 
     Args:
@@ -66,12 +64,15 @@ def tree_dot(claims: Sequence[Claim], title: str, below: str) -> graphviz.Digrap
     dot.attr("edge", fontname="Helvetica", fontsize="11", arrowsize="0.6", penwidth="1.5")
     names = {claim.path: f"n{i}" for i, claim in enumerate(claims)}
     for claim in claims:
-        tip = f"{claim.site}: {claim.kept:.3f} of the loss recovered when it alone is resampled; donor: {claim.donor}"
+        tooltip = (
+            f"{claim.site}: {claim.recovered:.3f} of the loss recovered when it alone is "
+            f"resampled; donor: {claim.donor}"
+        )
         dot.node(
             names[claim.path],
-            f"<{_label(claim)}>",
-            fillcolor=_red(1 - claim.kept),
-            tooltip=_plain(tip),
+            f"<{_format_label(claim)}>",
+            fillcolor=_choose_fill(1 - claim.recovered),
+            tooltip=_escape_backslashes(tooltip),
         )
         if len(claim.path) > 1:
             colour = COLOURS.get(claim.feeds, COLOURS["mlp"])
@@ -82,28 +83,29 @@ def tree_dot(claims: Sequence[Claim], title: str, below: str) -> graphviz.Digrap
     return dot
 
 
-def _label(claim: Claim) -> str:
+def _format_label(claim: ClaimBox) -> str:
     small = '<FONT POINT-SIZE="10" COLOR="#444444">'
     lines = [
         f"<B>{escape(claim.site)}</B>",
-        escape(f"{claim.variable} = {_short(claim.value)}"),
-        f"{small}{escape(_short(claim.donor))}</FONT>",
-        f"{small}alone {claim.kept:.2f}</FONT>",
+        escape(f"{claim.variable} = {_shorten_text(claim.value)}"),
+        f"{small}{escape(_shorten_text(claim.donor))}</FONT>",
+        f"{small}alone {claim.recovered:.2f}</FONT>",
     ]
     return "<BR/>".join(lines)
 
 
-def _short(text: str) -> str:
+def _shorten_text(text: str) -> str:
+    """The end of a long text: what a prompt ends with matters most."""
     text = text.strip()
-    return text if len(text) <= _WIDE else f"... {text[-_WIDE:].lstrip()}"
+    return text if len(text) <= _PROMPT_LETTERS else f"... {text[-_PROMPT_LETTERS:].lstrip()}"
 
 
-def _plain(text: str) -> str:
+def _escape_backslashes(text: str) -> str:
     """Text in which Graphviz finds no escapes."""
     return text.replace("\\", "\\\\")
 
 
-def _red(cost: float) -> str:
+def _choose_fill(cost: float) -> str:
     """White for what costs nothing, red for what costs everything."""
     share = min(1.0, max(0.0, cost))
     full = (238, 102, 119)

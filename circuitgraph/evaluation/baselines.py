@@ -1,6 +1,4 @@
-"""What every measure needs: the two ends that it is relative to, and one way to ask about many
-masks.
-"""
+"""What every measure needs: the two baselines it is relative to, and the values of many masks."""
 
 from __future__ import annotations
 
@@ -18,26 +16,25 @@ from circuitgraph.evaluation.intervals import Statistic
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
-_NOISE = 1e-6
+_NOISE = 1e-6  # about eight roundings of float32
 
 
 @dataclass(frozen=True)
-class Ends:
-    """The metric of each prompt for the whole model and for the empty circuit."""
+class Baselines:
+    """The metric of each prompt for the whole model (full) and for the circuit without edges."""
 
     full: Float[np.ndarray, " batch"]
     empty: Float[np.ndarray, " batch"]
 
     @property
-    def defined(self) -> bool:
-        """Whether the two differ by more than rounding: nothing can be a share of nothing."""
-        return bool(
-            abs(self.full.mean() - self.empty.mean()) > _NOISE * max(1.0, abs(self.full.mean()))
-        )
+    def differ(self) -> bool:
+        """Whether the means differ by more than rounding; else no measure is defined."""
+        full, empty = self.full.mean(), self.empty.mean()
+        return bool(abs(full - empty) > _NOISE * max(1.0, abs(full)))
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Ends:
-        """Those of an experiment."""
+    def of(cls, experiment: Experiment) -> Baselines:
+        """The baselines of an experiment."""
         graph = experiment.graph
         full, empty = experiment.values(
             np.stack([Circuit.full(graph).mask, Circuit.empty(graph).mask])
@@ -45,18 +42,18 @@ class Ends:
         return cls(full, empty)
 
 
-def share(part: Statistic, empty: Statistic, full: Statistic) -> Statistic:
-    """(part - empty) / (full - empty) of means; NaN, not an error, in a resample in which the ends
-    are one.
-    """
+def normalise_means(part: Statistic, empty: Statistic, full: Statistic) -> Statistic:
+    """(part - empty) / (full - empty) of means; NaN in a resample in which full equals empty."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return (part - empty) / (full - empty)
 
 
-def ratio(circuit: np.ndarray, empty: np.ndarray, full: np.ndarray, axis: int = -1) -> Statistic:
-    """The `share` of the means of three samples."""
+def normalise_samples(
+    circuit: np.ndarray, empty: np.ndarray, full: np.ndarray, axis: int = -1
+) -> Statistic:
+    """`normalise_means` of the means of three samples."""
     means = (sample.mean(axis=axis, dtype=np.float64) for sample in (circuit, empty, full))
-    return share(*means)
+    return normalise_means(*means)
 
 
 def check_graph(graph: Graph, circuit: Circuit, what: str = "The circuit") -> None:
@@ -69,7 +66,7 @@ def check_graph(graph: Graph, circuit: Circuit, what: str = "The circuit") -> No
         )
 
 
-def ask(
+def evaluate_masks(
     experiment: Experiment,
     masks: Iterable[Bool[np.ndarray, " edges"]],
     n: int,
@@ -77,14 +74,16 @@ def ask(
     what: str,
     bar: bool = False,
 ) -> Float[np.ndarray, "n batch"]:
-    """The values of ``n`` masks, of which only one launch's worth exists at a time.
+    """The metric of every prompt under each of ``n`` masks.
 
     Args:
-        what: how the bar is called, if one is wanted.
+        masks: may be made lazily; as many as fit one launch exist at a time.
+        what: name of the progress bar.
+        bar: show it.
     """
-    waiting, rows = iter(masks), []
-    with tqdm(total=n, desc=what, unit="mask", disable=None if bar else True) as shown:
-        while part := list(islice(waiting, experiment.plan.masks)):
-            rows.append(experiment.values(np.stack(part)))
-            shown.update(len(part))
+    remaining, rows = iter(masks), []
+    with tqdm(total=n, desc=what, unit="mask", disable=None if bar else True) as progress:
+        while launch := list(islice(remaining, experiment.plan.masks)):
+            rows.append(experiment.values(np.stack(launch)))
+            progress.update(len(launch))
     return np.concatenate(rows) if rows else np.zeros((0, experiment.n_prompts), np.float32)

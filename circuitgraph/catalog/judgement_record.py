@@ -1,4 +1,4 @@
-"""The record of a judgement: what ``evaluate --json`` prints. Like all records, it only ever grows."""
+"""The record of a judgement: what ``evaluate --json`` prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from circuitgraph.catalog.records import EvaluationRecord, Interval, Record
 
 
 class MetricRecord(Record):
-    """Means of one more metric: of the whole model, of the circuit, of nothing."""
+    """Means of one more metric: of the whole model, of the circuit, of no edge."""
 
     metric: str
     full: Interval
@@ -22,8 +22,8 @@ class Knockout(Record):
     """A part K of a circuit C that was taken out of it and out of the whole model M.
 
     ``circuit`` is m(C - K), ``model`` m(M - K); ``incompleteness`` is the absolute difference of
-    the two as a share of that between whole model and nothing. ``nodes`` are those whose edges K is
-    made of, if it was made so.
+    the two as a share of that between whole model and no edge. ``nodes`` are the nodes whose edges
+    K is made of, if K was made so.
     """
 
     kind: Literal["random", "nodes"]
@@ -38,10 +38,9 @@ class CompletenessRecord(Record):
     """Whether a circuit answers to knockouts as the model does (Wang et al. 2022): 0 is complete.
 
     ``worst``: the K that decides it, of all ``n_sets`` that were tried, chosen on these very
-        prompts, so that its mean
-    errs towards the high side; None where K has nothing to be taken from, or full and empty do not
-    differ. ``random``: the mean over random K. ``nodes``: the incompleteness where K is all that
-        one node reads and writes.
+    prompts, so that its mean errs towards the high side; None where the circuit has no edges, or
+    full and empty do not differ. ``random``: the mean over random K. ``nodes``: the incompleteness
+    where K is all edges into and out of one node.
     """
 
     worst: Knockout | None
@@ -52,9 +51,7 @@ class CompletenessRecord(Record):
 
 
 class EdgeEffect(Record):
-    """What the metric loses when one edge goes, as a share of what lies between whole model and
-    nothing.
-    """
+    """What the metric loses when one edge goes, as a share of full minus empty."""
 
     edge: str
     effect: Interval
@@ -64,9 +61,8 @@ class MinimalityRecord(Record):
     """Whether a circuit needs each of its edges, taken out alone.
 
     ``least``: the edge whose effect is smallest in size, which decides it. ``unneeded``: the edges
-        whose 95 % interval
-    holds 0, so that these prompts do not show that they matter. ``least`` is None for a circuit
-    without edges, or where full and empty do not differ.
+    whose 95 % interval holds 0, so that these prompts do not show that the edges matter. ``least``
+    is None for a circuit without edges, or where full and empty do not differ.
     """
 
     least: EdgeEffect | None
@@ -75,11 +71,10 @@ class MinimalityRecord(Record):
 
 
 class SizePoint(Record):
-    """Faithfulness of the strongest edges: ``share`` of all, which are ``n_edges``, less those on
-    no path.
+    """Faithfulness of the strongest edges: ``share`` of all edges, ``n_edges`` in number, pruned.
 
-    ``signed`` ranks edges by their scores, ``absolute`` by the size of these; ``kept_*`` is what
-    pruning left.
+    ``signed`` ranks edges by their scores, ``absolute`` by the size of their scores; ``kept_*`` is
+    the number of edges that pruning left.
     """
 
     share: float
@@ -94,11 +89,9 @@ class SizeCurveRecord(Record):
     """Faithfulness over size, and its two areas as MIB computes them (Mueller et al. 2025).
 
     ``cpr``: area under the faithfulness of signed selection, over shares from 0.001 to 1 on a
-        linear axis by the
-    trapezoid rule; ``cmd``: area of |1 - faithfulness| of absolute selection. A perfect ranking has
-    0.999 and 0. ``random_*``: mean and range of the same for ``n_random`` random rankings.
-        ``size_95``: see `size_reaching`.
-    Nothing is defined where whole model and nothing do not differ.
+    linear axis by the trapezoid rule; ``cmd``: area of |1 - faithfulness| of absolute selection. A
+    perfect ranking has 0.999 and 0. ``random_*``: mean and range of the same for ``n_random``
+    random rankings. Nothing is defined where full and empty do not differ.
     """
 
     points: list[SizePoint]
@@ -115,10 +108,9 @@ class SizeCurveRecord(Record):
 class TruthLevel(Record):
     """Agreement with a true circuit, counted in edges, in pairs of nodes or in nodes.
 
-    ``n`` candidates, of which ``n_true`` are true and ``n_found`` were found. None is what is not
-    defined: ``auroc`` where nothing or everything is true, or there are no scores; ``precision``
-        where nothing was found, ``recall`` where
-    nothing is true, ``f1`` where neither.
+    Of ``n`` candidates, ``n_true`` are true and ``n_found`` were found. A field that is not defined
+    is None: ``auroc`` where nothing or everything is true, or there are no scores; ``precision``
+    where nothing was found, ``recall`` where nothing is true, ``f1`` where both hold.
     """
 
     n: int
@@ -131,8 +123,9 @@ class TruthLevel(Record):
 
 
 class TruthRecord(Record):
-    """Agreement with a true circuit. ``promoted``: writer to node, whichever input of it;
-    ``nodes``: heads and MLPs.
+    """Agreement with a true circuit.
+
+    ``promoted``: pairs of a writer and a node, whichever of its inputs; ``nodes``: heads and MLPs.
     """
 
     edges: TruthLevel
@@ -144,9 +137,8 @@ class StabilityRecord(Record):
     """How much of a circuit is found again when the search sees other samples of its prompts.
 
     ``overlap``: mean Jaccard overlap of all pairs of circuits, with the range that holds 95 % of
-        the pairs.
-    ``frequency``: in which share of the discoveries each edge was found, those never found left
-        out.
+    the pairs. ``frequency``: in which share of the discoveries each edge was found; edges that
+    were never found are left out.
     """
 
     n_discoveries: int
@@ -157,9 +149,7 @@ class StabilityRecord(Record):
 
 
 class JudgementRecord(EvaluationRecord):
-    """An evaluation with everything else that was measured on the same prompts; None is what was
-    not asked for.
-    """
+    """An evaluation with all other measures on the same prompts; None where one was not taken."""
 
     metrics: list[MetricRecord] = Field(default_factory=list)
     completeness: CompletenessRecord | None = None

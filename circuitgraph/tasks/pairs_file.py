@@ -9,7 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from circuitgraph.errors import DataError, check_at_least, list_problems
-from circuitgraph.tasks.base import SPLITS, Pair, Split, Task, TokenizerLike, problems_of, split_of
+from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.prompts import SPLITS, Pair, Split, TokenizerLike, assign_split
+from circuitgraph.tasks.tokenise import find_problems
 
 
 class _Line(BaseModel):
@@ -44,18 +46,14 @@ class PairsTask(Task):
             DataError: listing every unusable line by its number.
         """
         self.path = Path(path)
-        self.name, self.metric, self.seed, self.tokenizer = (
-            self.path.stem,
-            "logit_difference",
-            seed,
-            tokenizer,
-        )
+        self.name, self.metric = self.path.stem, "logit_difference"
+        self.seed, self.tokenizer = seed, tokenizer
         check_at_least("seed", seed, 0)
-        content = _read(self.path)
-        self._pairs = list(dict.fromkeys(_parse(self.path, content, tokenizer, n_ctx)))
+        content = _read_file(self.path)
+        self._pairs = list(dict.fromkeys(_parse_lines(self.path, content, tokenizer, n_ctx)))
         tokens = tokenizer.encode_all([pair.clean for pair in self._pairs])
-        self._splits = [split_of(ids) for ids in tokens]
-        self._check_supply()
+        self._splits = [assign_split(ids) for ids in tokens]
+        self._check_counts()
         if self._pairs[0].distractor is None:
             self.metric = "log_probability"
         self.arguments = {
@@ -63,11 +61,11 @@ class PairsTask(Task):
             "sha256": hashlib.sha256(content.encode()).hexdigest(),
         }
 
-    def supply(self, split: Split) -> int | None:
-        return len(self.available(split))
+    def count_pairs(self, split: Split) -> int | None:
+        return len(self.list_pairs(split))
 
     def pairs(self, n: int, split: Split) -> list[Pair]:
-        available = self.available(split)
+        available = self.list_pairs(split)
         if n > len(available):
             raise DataError(
                 f"{str(self.path)!r} has {len(self._pairs)} pairs, {len(available)} of them for "
@@ -75,58 +73,64 @@ class PairsTask(Task):
             )
         return available[:n]
 
-    def available(self, split: Split) -> list[Pair]:
+    def list_pairs(self, split: Split) -> list[Pair]:
         """All pairs of that split, in the order in which they are handed out."""
-        mine = [pair for pair, its in zip(self._pairs, self._splits, strict=True) if its == split]
-        return [
-            mine[i] for i in np.random.default_rng([self.seed, len(mine)]).permutation(len(mine))
-        ]
+        splits = zip(self._pairs, self._splits, strict=True)
+        pairs = [pair for pair, pair_split in splits if pair_split == split]
+        order = np.random.default_rng([self.seed, len(pairs)]).permutation(len(pairs))
+        return [pairs[i] for i in order]
 
-    def _check_supply(self) -> None:
-        counts = {split: len({pair.clean for pair in self.available(split)}) for split in SPLITS}
+    def _check_counts(self) -> None:
+        counts = {split: len({pair.clean for pair in self.list_pairs(split)}) for split in SPLITS}
         if min(counts.values()) < 2:
-            shares = " and ".join(f"{n} to {split}" for split, n in counts.items())
+            numbers = " and ".join(f"{n} to {split}" for split, n in counts.items())
             raise DataError(
                 f"The data file {str(self.path)!r} is too small. Each clean prompt goes to "
-                f"discovery or to evaluation, as by a coin; here {shares}, but each needs two "
+                f"discovery or to evaluation, as by a coin; here {numbers}, but each needs two "
                 "different ones. Add lines: about ten will do."
             )
 
 
-def _read(path: Path) -> str:
+def _read_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The data file {str(path)!r} cannot be read: {error}") from error
 
 
-def _parse(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> list[Pair]:
+def _parse_lines(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> list[Pair]:
+    """The pairs of all lines; every unusable line is a problem of the error."""
     pairs: list[Pair] = []
     problems: list[str] = []
     lines = [(i, line) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
     for number, line in lines:
         try:
-            found = _Line.model_validate_json(line)
+            parsed = _Line.model_validate_json(line)
         except ValidationError as error:
-            problems += [f"line {number}: {_say(e)}" for e in error.errors(include_url=False)]
+            problems += [
+                f"line {number}: {_format_error(e)}" for e in error.errors(include_url=False)
+            ]
             continue
-        roles, wrong = _roles(found, tokenizer)
-        problems += [f"line {number}: {problem}" for problem in wrong]
-        pair = Pair(found.clean, found.corrupted, found.answer, found.distractor, roles)
-        problems += [f"line {number}: {problem}" for problem in problems_of(pair, tokenizer, n_ctx)]
+        roles, role_problems = _locate_roles(parsed, tokenizer)
+        pair = Pair(parsed.clean, parsed.corrupted, parsed.answer, parsed.distractor, roles)
+        pair_problems = role_problems + find_problems(pair, tokenizer, n_ctx)
+        problems += [f"line {number}: {problem}" for problem in pair_problems]
         pairs.append(pair)
     if pairs and not problems and len({pair.distractor is None for pair in pairs}) == 2:
         problems = ["some lines have a distractor and some have none; give all or none"]
     if not lines:
         problems = ["the file is empty"]
     if problems:
-        fields = '{"clean": "...", "corrupted": "...", "answer": " one-token", "distractor": " one-token"}'
-        title = f"The data file {str(path)!r} cannot be used. Expected one object a line, such as {fields}."
+        title = (
+            f"The data file {str(path)!r} cannot be used. Expected one object a line, such as "
+            '{"clean": "...", "corrupted": "...", "answer": " one-token", '
+            '"distractor": " one-token"}.'
+        )
         raise DataError(list_problems(title, problems))
     return pairs
 
 
-def _roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[str]]:
+def _locate_roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[str]]:
     """The positions of a line's roles, and what is wrong with them, in words."""
     ids = tokenizer.encode(line.clean)
     roles: dict[str, int] = {}
@@ -134,6 +138,7 @@ def _roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[
     for name, place in {END: -1, **line.roles}.items():
         if isinstance(place, str):
             times = line.clean.count(place) if place else 0
+            # The tokens up to the end of the text: the role is the last of them.
             before = tokenizer.encode(line.clean[: line.clean.find(place) + len(place)])
             if times != 1:
                 problems.append(
@@ -155,6 +160,6 @@ def _roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[
     return roles, problems if ids else []
 
 
-def _say(error) -> str:
+def _format_error(error) -> str:
     where = ".".join(map(str, error["loc"]))
     return f"{where}: {error['msg']}" if where else error["msg"]

@@ -1,0 +1,81 @@
+"""The record of a compiled model: what ``compile --json`` prints."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from circuitgraph.catalog.records import SCHEMA_VERSION, GraphRecord, Record
+
+
+class TokenizerRecord(Record):
+    """How text becomes tokens: no token is added to those of the text.
+
+    ``default_adds``: tokens that the tokenizer's defaults would put around a text.
+    """
+
+    n_tokens: int
+    bos: str | None
+    default_adds: list[str]
+    example: str
+    example_tokens: list[str]
+
+
+class MemoryRecord(Record):
+    """What a search over masks needs beside the weights, at this number of prompts and tokens."""
+
+    n_prompts: int
+    n_tokens: int
+    bytes_weights: int
+    bytes_needed: int
+    prompts_per_launch: int
+
+
+class ParityRecord(Record):
+    """How near our forward pass comes to transformers' own, on random prompts of full length.
+
+    ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative``
+    is the root mean square of the difference over that of the logits. ``argmax_agreement``: share
+    of positions with the same most likely token. ``residual``: for each layer, and after the last,
+    the largest difference between their residual stream and the sum of our writers, relative to the
+    stream's largest number. ``untested``: what shows in longer prompts only. ``held``: float32 and
+    float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
+    precisions relative <= 2e-2.
+    """
+
+    reference: str
+    precision: str
+    seed: int
+    n_prompts: int
+    n_tokens: int
+    difference: float
+    prompt: int
+    position: int
+    token: int
+    largest_logit: float
+    relative: float
+    argmax_agreement: float
+    residual: list[float]
+    untested: list[str]
+    held: bool
+
+
+class CompileRecord(Record):
+    """A compiled model: its sizes, its graph, the memory of a search, and whether parity held."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    family: str
+    revision: str | None
+    weights_sha256: str | None = Field(
+        description="computed with --verify only: hashing takes time"
+    )
+    precision: str
+    n_parameters: int
+    sizes: dict[str, int]
+    settings: list[str] = Field(
+        description="what the forward pass has beyond plain attention and MLPs"
+    )
+    graph: GraphRecord
+    tokenizer: TokenizerRecord | None
+    memory: MemoryRecord
+    parity: ParityRecord | None

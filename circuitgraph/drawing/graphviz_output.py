@@ -1,0 +1,84 @@
+"""Graphviz drawings as files, laid out by the ``dot`` program; without it, as DOT text."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import graphviz
+
+from circuitgraph.catalog.folders import write_file
+from circuitgraph.errors import ArgumentError, OutputError, unknown_name
+
+FORMATS = ("dot", "svg", "pdf", "png")
+INSTALL_HINT = (
+    "Graphviz is not installed, so only the DOT text was written. Install it (apt install "
+    "graphviz, brew install graphviz, conda install graphviz), then run: circuitgraph render "
+    "{where}"
+)
+_LAYOUT_SECONDS = 60  # a layout that takes longer is given up: the drawing has too many edges
+
+
+class LayoutError(OutputError):
+    """Graphviz could not draw a circuit. Write ``.dot`` instead, or draw fewer edges."""
+
+
+def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
+    """Lay a drawing out into a file, in the format that the file's ending says.
+
+    Returns:
+        The file written: with another ending than asked for (``.dot``) if Graphviz is not
+            installed.
+
+    Raises:
+        ArgumentError: another ending than those of `FORMATS`.
+        OutputError: the file cannot be written.
+        LayoutError: Graphviz failed, or needed more than a minute.
+    """
+    path = Path(path)
+    kind = check_format(path)
+    if kind == "dot" or not has_graphviz():
+        content, path = dot.source.encode(), path.with_suffix(".dot")
+    else:
+        content = _run_graphviz(dot, kind)
+    write_file(path, content)
+    return path
+
+
+def check_format(path: Path) -> str:
+    """The format that a file's ending says.
+
+    Raises:
+        ArgumentError: it is none of `FORMATS`.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise ArgumentError(str(unknown_name("picture format", kind, FORMATS)))
+    return kind
+
+
+def has_graphviz() -> bool:
+    """Whether the ``dot`` program can be found."""
+    return shutil.which("dot") is not None
+
+
+def _run_graphviz(dot: graphviz.Digraph, kind: str) -> bytes:
+    remedy = "Draw fewer edges (a higher threshold, or --prune), or write a .dot file."
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["dot", f"-T{kind}"],  # noqa: S607
+            input=dot.source.encode(),
+            capture_output=True,
+            check=True,
+            timeout=_LAYOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LayoutError(
+            f"Graphviz found no layout within {_LAYOUT_SECONDS} s. {remedy}"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise LayoutError(
+            f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}"
+        ) from error
+    return done.stdout

@@ -1,0 +1,228 @@
+"""Faithfulness over the size of a circuit, and MIB's two areas under it (Mueller et al. 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from circuitgraph.catalog.judgement_record import SizeCurveRecord, SizePoint
+from circuitgraph.catalog.records import Interval
+from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import check_at_least
+from circuitgraph.evaluation.baselines import (
+    Baselines,
+    evaluate_masks,
+    normalise_means,
+    normalise_samples,
+)
+from circuitgraph.evaluation.intervals import estimate_from_means, summarise_spread
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
+
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+STEP = 1.1  # from one size to the next in `find_smallest_faithful`
+
+Masks = Bool[np.ndarray, "n edges"]
+Table = Float[np.ndarray, "n batch"]
+
+
+@dataclass(frozen=True)
+class _MaskValues:
+    """The metric of each prompt under many masks; equal masks are evaluated once."""
+
+    rows: dict[bytes, np.ndarray]
+
+    @classmethod
+    def of(cls, experiment: Experiment, masks: Sequence[Masks], bar: bool) -> _MaskValues:
+        different = {mask.tobytes(): mask for group in masks for mask in group}
+        values = evaluate_masks(
+            experiment, different.values(), len(different), what="size curve", bar=bar
+        )
+        return cls(dict(zip(different, values, strict=True)))
+
+    def look_up(self, masks: Masks) -> Table:
+        return np.stack([self.rows[mask.tobytes()] for mask in masks])
+
+
+def measure_size_curve(
+    experiment: Experiment,
+    scores: Float[np.ndarray, " edges"],
+    *,
+    seed: int,
+    n_random: int = 5,
+    bar: bool = False,
+) -> SizeCurveRecord:
+    """Faithfulness of the strongest 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100 % of edges, CPR, CMD.
+
+    Numbers of edges are rounded down, so that in a small graph the smallest circuits are empty.
+    Edges on no path are pruned; the place on the axis stays the nominal one.
+
+    Args:
+        experiment: the experiment over prompts that the search did not see.
+        scores: positive where an edge is of use, such as `Scoring` gives and `rank_edges` makes.
+        n_random: number of random rankings beside it.
+
+    Raises:
+        ArgumentError: scores that are NaN.
+        GraphError: not one score for each of the graph's edges.
+    """
+    check_at_least("n_random", n_random, 2)
+    graph, baselines = experiment.graph, Baselines.of(experiment)
+    signed = _select_strongest(graph, scores, absolute=False)
+    absolute = _select_strongest(graph, scores, absolute=True)
+    if not baselines.differ:
+        areas = dict.fromkeys(("cpr", "cmd", "random_cpr", "random_cmd", "size_95"))
+        return SizeCurveRecord(points=[], n_random=n_random, **areas)
+    rng = np.random.default_rng([seed, n_random])
+    rivals = [
+        _select_strongest(graph, rng.random(graph.n_edges), absolute=True) for _ in range(n_random)
+    ]
+    values = _MaskValues.of(experiment, [signed, absolute, *rivals], bar)
+    of_signed, of_absolute, *of_rivals = (
+        _stack_samples(values.look_up(masks), baselines) for masks in (signed, absolute, *rivals)
+    )
+    random = [  # each is its own only resample: [2 + sizes, batch] -> [2 + sizes, 1]
+        samples.mean(axis=1, keepdims=True, dtype=np.float64) for samples in of_rivals
+    ]
+    return SizeCurveRecord(
+        points=_make_points(graph, signed, absolute, values, baselines, seed),
+        cpr=estimate_from_means(_compute_cpr, of_signed, seed),
+        cmd=estimate_from_means(_compute_cmd, of_absolute, seed),
+        random_cpr=summarise_spread([_compute_cpr(means)[0] for means in random]),
+        random_cmd=summarise_spread([_compute_cmd(means)[0] for means in random]),
+        n_random=n_random,
+        size_95=find_smallest_faithful(experiment, scores, 0.95),
+    )
+
+
+def find_smallest_faithful(
+    experiment: Experiment, scores: Float[np.ndarray, " edges"], faithfulness: float
+) -> int | None:
+    """How many edges the smallest circuit has whose faithfulness is at least this.
+
+    Tried are the strongest n edges by the size of their scores, less those on no path, for n = 1,
+    2, ... and from 20 on in steps of a tenth up to the whole graph. The first circuit that reaches
+    it counts, whatever larger ones do.
+
+    Returns:
+        None where no circuit reaches it, or whole model and nothing do not differ.
+    """
+    graph, baselines = experiment.graph, Baselines.of(experiment)
+    if not baselines.differ:
+        return None
+    sizes, n_together = _list_sizes(graph.n_edges), 8
+    for i in range(0, len(sizes), n_together):
+        masks = np.stack(
+            [Circuit.top(graph, scores, n).pruned().mask for n in sizes[i : i + n_together]]
+        )
+        ratios = normalise_samples(experiment.values(masks), baselines.empty, baselines.full)
+        reached = ratios >= faithfulness
+        if reached.any():
+            return int(masks[int(np.argmax(reached))].sum())
+    return None
+
+
+def rank_edges(circuit: Circuit) -> Float[np.ndarray, " edges"]:
+    """Scores that order a circuit's edges: kept before removed before never tested.
+
+    ACDC measures an edge's effect at the moment of its test, when other edges are gone already, so
+    that effects of a kept and of a removed edge cannot be compared; the decisions can. The kept
+    edges are ordered by their effects, and so are the removed ones. Edges that were never tested
+    (ACDC removes edges into dead nodes unseen) come last, all alike, unless they were kept.
+
+    Returns:
+        From 2 to 3 for kept edges, from 1 to 2 for removed ones, 0 for the others; equal effects
+        have equal scores. No score is negative, so that signed and absolute selection agree.
+        Without effects, 2 where kept and else 0.
+    """
+    n_edges, has_effects = len(circuit.mask), circuit.scores is not None
+    effects = np.zeros(n_edges) if circuit.scores is None else circuit.scores
+    tested = np.full(n_edges, has_effects) if circuit.tested is None else circuit.tested
+    scores = np.zeros(n_edges)
+    for group, base in ((circuit.mask, 2.0), (tested & ~circuit.mask, 1.0)):
+        ranks = stats.rankdata(effects[group], "dense") - 1
+        scores[group] = base + ranks / max(1, group.sum())
+    return scores
+
+
+def count_masks(n_random: int = 5) -> int:
+    """How many masks `measure_size_curve` evaluates, that for the size at 0.95 left out."""
+    return 2 + len(SHARES) * (2 + n_random)
+
+
+def count_edges(graph: Graph, share: float) -> int:
+    """How many edges a share of a graph's edges is, rounded down as MIB does."""
+    return int(share * graph.n_edges)
+
+
+def _list_sizes(n_edges: int) -> list[int]:
+    sizes = [1]
+    while sizes[-1] < n_edges:
+        sizes.append(min(n_edges, max(sizes[-1] + 1, int(sizes[-1] * STEP))))
+    return sizes
+
+
+def _select_strongest(
+    graph: Graph, scores: Float[np.ndarray, " edges"], *, absolute: bool
+) -> Masks:
+    """The circuits at all shares."""
+    counts = [count_edges(graph, share) for share in SHARES]
+    return np.stack(
+        [Circuit.top(graph, scores, n, absolute=absolute).pruned().mask for n in counts]
+    )
+
+
+def _stack_samples(values: Table, baselines: Baselines) -> Float[np.ndarray, "all batch"]:
+    """Rows: empty, full, then the values."""
+    return np.stack([baselines.empty, baselines.full, *values])
+
+
+def _compute_faithfulness(
+    means: Float[np.ndarray, "3 resamples"],
+) -> Float[np.ndarray, " resamples"]:
+    empty, full, value = means
+    return np.asarray(normalise_means(value, empty, full))
+
+
+def _compute_cpr(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
+    """Area under the faithfulness, over the axis of sizes."""
+    empty, full, *values = means
+    curve = normalise_means(np.stack(values), empty, full)  # [sizes, resamples]
+    return np.asarray(np.trapezoid(curve, np.array(SHARES), axis=0))
+
+
+def _compute_cmd(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
+    """Area between the faithfulness and 1, over the axis of sizes."""
+    empty, full, *values = means
+    curve = np.abs(1 - normalise_means(np.stack(values), empty, full))  # [sizes, resamples]
+    return np.asarray(np.trapezoid(curve, np.array(SHARES), axis=0))
+
+
+def _make_points(
+    graph: Graph,
+    signed: Masks,
+    absolute: Masks,
+    values: _MaskValues,
+    baselines: Baselines,
+    seed: int,
+) -> list[SizePoint]:
+    def estimate(sample: Float[np.ndarray, " batch"]) -> Interval:
+        samples = _stack_samples(sample[None], baselines)
+        return estimate_from_means(_compute_faithfulness, samples, seed)
+
+    of_signed, of_absolute = values.look_up(signed), values.look_up(absolute)
+    return [
+        SizePoint(
+            share=share,
+            n_edges=count_edges(graph, share),
+            kept_signed=int(signed[i].sum()),
+            kept_absolute=int(absolute[i].sum()),
+            signed=estimate(of_signed[i]),
+            absolute=estimate(of_absolute[i]),
+        )
+        for i, share in enumerate(SHARES)
+    ]
