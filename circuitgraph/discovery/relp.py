@@ -21,12 +21,13 @@ from circuitgraph.tasks.metrics import Metric
 @dataclass(frozen=True)
 class Relp(Scoring):
     """EAP with the gradient replaced by relevance rules: norms divide by constants, activations
-    multiply by constants ``activation(h) / h``, a gated product passes half of its gradient on,
-    attention patterns are constants.
+    multiply by constants
 
-    The last rule leaves nothing to the edges into q and k: their scores are zero. The authors score
-    whole components, for which that matters less; for edges it says that a circuit found so
-    explains what heads move, not where they look. A soft cap of the logits keeps its gradient.
+    The constant of an activation is ``activation(h) / h``. A gated product passes half of its
+    gradient on, and attention patterns are constants. This last rule leaves nothing to the edges
+    into q and k: their scores are zero. The authors score whole components, for which that matters
+    less; for edges it says that a circuit found so explains what heads move, not where they look. A
+    soft cap of the logits keeps its gradient.
 
     Attributes:
         fixed_patterns: False keeps the gradient of attention patterns, and so scores of q and k; a

@@ -89,8 +89,8 @@ class GrammarTask(Task):
             if len(pairs) == n:
                 return list(pairs.values())
         raise DataError(
-            f"Task {self.name!r} yielded only {len(pairs)} different {split} prompts where {n} were "
-            "asked for. Ask for fewer, or widen the grammar's arguments."
+            f"Task {self.name!r} yielded only {len(pairs)} different {split} prompts where {n} "
+            "were asked for. Ask for fewer, or widen the grammar's arguments."
         )
 
 

@@ -8,7 +8,7 @@ from circuitgraph.choices import Choices
 from circuitgraph.errors import check_choice
 from circuitgraph.tasks.base import Source, task
 from circuitgraph.tasks.prompts import Pair, TokenizerLike
-from circuitgraph.tasks.words import Piece, pick_item, select_one_token, split_words
+from circuitgraph.tasks.words import Piece, join_pieces, pick_item, select_one_token, split_words
 
 ARGUMENTS = (
     "files obj state size shape option load file last key value name path node index image mode "
