@@ -185,9 +185,7 @@ class _SumSource:
         index = {"any": int(rng.integers(len(tokens))), "first": 0, "last": last}[self._place]
         return ResultToken(sum, index, tokens)
 
-    def corrupt(
-        self, rng: Choices, clean: ResultToken, corruption: str
-    ) -> ResultToken | None:
+    def corrupt(self, rng: Choices, clean: ResultToken, corruption: str) -> ResultToken | None:
         """A corrupted counterpart; None if the sum that was drawn does not fit."""
         old, new = clean.sum, self.draw_sum(rng, clean.sum.operator)
         if corruption == "operator":

@@ -58,9 +58,7 @@ def docstring(tokenizer: TokenizerLike, corruption: str = "random-arguments") ->
         first = int(rng.integers(N_ARGUMENTS - N_DOCUMENTED + 1))
         defined, fresh = names[:N_ARGUMENTS], names[N_ARGUMENTS:]
         described = defined[first : first + N_DOCUMENTED]
-        clean, roles = join_pieces(
-            _make_pieces(words, defined, described[:-1], first), tokenizer
-        )
+        clean, roles = join_pieces(_make_pieces(words, defined, described[:-1], first), tokenizer)
         if corruption == "random-arguments":
             changed = [*defined[:first], *fresh[:N_DOCUMENTED], *defined[first + N_DOCUMENTED :]]
         else:
