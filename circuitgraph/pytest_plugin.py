@@ -144,7 +144,7 @@ class HypothesisFile(pytest.File):
         """Execute the file and list its claims."""
         with _warnings_as_in_a_program():
             from circuitgraph.errors import CircuitGraphError
-            from circuitgraph.hypotheses.claims import numbered, slug
+            from circuitgraph.hypotheses.claims import make_slug, number_repeats
             from circuitgraph.hypotheses.loading import NoHypothesisError, load_hypotheses
 
             try:
@@ -158,7 +158,9 @@ class HypothesisFile(pytest.File):
         if len(found) == 1:
             yield from items(self, self, found[0])
         else:
-            for name, hypothesis in zip(numbered(slug(h.name) for h in found), found, strict=True):
+            for name, hypothesis in zip(
+                number_repeats(make_slug(h.name) for h in found), found, strict=True
+            ):
                 yield OneOfSeveral.from_parent(self, name=name, file=self, hypothesis=hypothesis)
 
     def context(self, hypothesis: Hypothesis) -> Context:
@@ -198,9 +200,9 @@ def items(
     parent: pytest.Collector, file: HypothesisFile, hypothesis: Hypothesis
 ) -> Iterator[ClaimItem]:
     """An item for each claim of a hypothesis."""
-    from circuitgraph.hypotheses.claims import claims
+    from circuitgraph.hypotheses.claims import list_claims
 
-    for claim in claims(hypothesis):
+    for claim in list_claims(hypothesis):
         nodeid = f"{parent.nodeid}::{claim.id}"  # as text, in which pytest 9 sees the brackets
         yield ClaimItem.from_parent(
             parent, name=claim.id, nodeid=nodeid, claim=claim, file=file, hypothesis=hypothesis
@@ -232,7 +234,7 @@ class ClaimItem(pytest.Item):
         try:
             with _warnings_as_in_a_program(), _statistics_of(self):
                 _keep_compiled_programs()
-                verdict = self.claim.run(self.file.context(self.hypothesis))
+                verdict = self.file.context(self.hypothesis).test_claim(self.claim)
         except CircuitGraphError as error:
             self._tell("error", _message(error))
             raise

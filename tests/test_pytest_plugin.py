@@ -67,7 +67,7 @@ from circuitgraph.hypotheses.claims import Context
 from circuitgraph.hypotheses.diagnostics import Verdict
 
 circuitgraph.pytest_plugin._keep_compiled_programs = lambda: None
-Context.test = lambda context, claim: Verdict(claim.kind != "rival", f"{claim.id} was tested")
+Context.test_claim = lambda context, claim: Verdict(claim.kind != "rival", f"{claim.id} was tested")
 """
 HEAVY = ("jax", "jaxlib", "torch", "transformers", "equinox")
 
@@ -88,7 +88,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tester], None]:
     """Let claims be tested by a function of their context, with no model anywhere."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(pytest_plugin, "_keep_compiled_programs", lambda: None)
-    return lambda tester: monkeypatch.setattr(Context, "test", tester)
+    return lambda tester: monkeypatch.setattr(Context, "test_claim", tester)
 
 
 def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -61,9 +61,9 @@ def hypothesize(
     """
     from circuitgraph.catalog.files import load_circuit
     from circuitgraph.catalog.folders import write_file
-    from circuitgraph.hypotheses.writing.file import source_of
+    from circuitgraph.hypotheses.writing.file import write_source
     from circuitgraph.hypotheses.writing.roles import NoRoles
-    from circuitgraph.hypotheses.writing.skeleton import skeleton
+    from circuitgraph.hypotheses.writing.skeleton import write_skeleton
 
     if out.suffix != ".py":
         raise ArgumentError(
@@ -79,9 +79,9 @@ def hypothesize(
         loaded = load_circuit(circuit)
         about = _about(loaded, model)
         roles = NoRoles() if no_roles else _measured(output, loaded, about)
-        text = skeleton(loaded, roles, **about)
+        text = write_skeleton(loaded, roles, **about)
     else:
-        text = source_of(record if model is None else record.model_copy(update={"model": model}))
+        text = write_source(record if model is None else record.model_copy(update={"model": model}))
     write_file(out, text.encode())
     left = _unwritten(text)
     output.say(f"Functions to write: {', '.join(left) or 'none'}. Then: circuitgraph scrub {out}")
@@ -146,7 +146,7 @@ def _measured(output: Output, circuit: Circuit, about: dict[str, Any]) -> Any:
     """The roles at which the circuit's nodes matter."""
     from circuitgraph.cli.shared import keep_compiled_programs, load
     from circuitgraph.hypotheses.writing.roles import MeasuredRoles
-    from circuitgraph.hypotheses.writing.skeleton import writers_of
+    from circuitgraph.hypotheses.writing.skeleton import list_writers
 
     keep_compiled_programs()
     data = Path(about["task"]) if about["task"].endswith(".jsonl") else None
@@ -154,7 +154,7 @@ def _measured(output: Output, circuit: Circuit, about: dict[str, Any]) -> Any:
     loaded, task = load(output, about["model"], name, data, 0, about["settings"])
     _check_graph(circuit, loaded)
     found = MeasuredRoles(loaded, task, about["metric"] or task.metric)
-    found.measure(writers_of(circuit), output.shows_bars)
+    found.measure_all_costs(list_writers(circuit), output.shows_bars)
     return found
 
 

@@ -56,7 +56,7 @@ def interchange(
     """
     from circuitgraph.hypotheses.checking import open_checked
     from circuitgraph.hypotheses.evidence import Evidence
-    from circuitgraph.hypotheses.interventions.table import intervene
+    from circuitgraph.hypotheses.interventions.table import run_interventions
     from circuitgraph.hypotheses.loading import load_hypotheses
 
     output = Output(as_json, quiet)
@@ -68,7 +68,7 @@ def interchange(
     for hypothesis in hypotheses:
         with output.waiting("loading the model, checking the hypothesis"):
             study = open_checked(hypothesis, model=model, seed=seed)
-        records.append(intervene(Evidence(study, limit, seed, output.shows_bars, room)))
+        records.append(run_interventions(Evidence(study, limit, seed, output.shows_bars, room)))
         if not as_json:
             output.result("", *_report(records[-1]))
     if as_json:

@@ -139,13 +139,13 @@ def _study(
     changes: tuple[str | None, str | None, str | None],
 ) -> Study:
     """A hypothesis with its model and task, checked."""
-    from circuitgraph.hypotheses.checking import check
-    from circuitgraph.hypotheses.scrubbing.scrub import asked
+    from circuitgraph.hypotheses.checking import check_study
+    from circuitgraph.hypotheses.scrubbing.scrub import override_settings
     from circuitgraph.hypotheses.study import Study
 
     with output.waiting("loading the model, checking the hypothesis"):
-        study = asked(Study.open(hypothesis, model=model, seed=seed), *changes)
-        notes = check(study)
+        study = override_settings(Study.open(hypothesis, model=model, seed=seed), *changes)
+        notes = check_study(study)
     for note in notes:
         output.say(f"Note: {note}")
     return study
@@ -156,14 +156,17 @@ def _scrubbed(
 ) -> tuple[ScrubRecord, list[Verdict]]:
     """The record, and what the file expects of it."""
     from circuitgraph.hypotheses.evidence import Evidence
-    from circuitgraph.hypotheses.expecting import judge
-    from circuitgraph.hypotheses.scrubbing.scrub import ready, scrubbed
+    from circuitgraph.hypotheses.expecting import judge_expectation
+    from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
+    from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
 
     evidence = Evidence(study, n, seed, output.shows_bars, memory)
-    cost = ready(evidence).cost
+    cost = prepare_scrub(evidence).cost
     output.say(
         f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values "
         f"of nodes to compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
     )
     expected = [e for e in study.hypothesis.expectations if e.quantity == "loss_recovered"]
-    return scrubbed(evidence), [judge(evidence, expectation) for expectation in expected]
+    return scrub_evidence(evidence), [
+        judge_expectation(evidence, expectation) for expectation in expected
+    ]

@@ -1,8 +1,7 @@
 """All that is wrong with a hypothesis, at once, before any model runs.
 
-Three stages: the text alone; against the model and the task; the program on prompts. A stage whose
-    questions make no
-sense after what the one before it found is left out.
+Three stages: the text alone; against the model and the task; the program on prompts. A stage is
+left out if its questions make no sense after the problems of the stage before it.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from circuitgraph.errors import CircuitGraphError, HypothesisError, list_problems
-from circuitgraph.hypotheses.checks.declared import declared_problems
-from circuitgraph.hypotheses.checks.model import name_problems, path_problems, place_problems
-from circuitgraph.hypotheses.checks.prompts import prompt_problems
-from circuitgraph.hypotheses.checks.structure import structure_problems, unused, unwritten
+from circuitgraph.hypotheses.checks.declared import check_declarations
+from circuitgraph.hypotheses.checks.model import check_names, check_paths, check_positions
+from circuitgraph.hypotheses.checks.prompts import check_on_prompts
+from circuitgraph.hypotheses.checks.structure import check_structure, find_unused, find_unwritten
 from circuitgraph.hypotheses.diagnostics import Diagnostic, format_error, locate_error
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.study import Study
 
 
 @dataclass
-class Checked:
-    """What was found: problems, which must be mended, and notes, which are worth knowing.
+class CheckReport:
+    """Problems of a hypothesis, which must be mended, and notes, which are worth knowing.
 
     Attributes:
         study: the hypothesis with its model and task, if they could be loaded.
@@ -32,52 +31,39 @@ class Checked:
     notes: list[Diagnostic] = field(default_factory=list)
     study: Study | None = None
 
-    @property
-    def opened(self) -> Study:
-        """The study of a hypothesis without problems."""
-        if self.study is None:
-            raise HypothesisError(f"{self.hypothesis.name!r} was not opened with its model.")
-        return self.study
-
-    def refuse(self) -> None:
+    def raise_problems(self) -> None:
         """Raise `HypothesisError` with all problems, if there are any."""
         if self.problems:
             ordered = sorted(
-                dict.fromkeys(self.problems), key=lambda f: (f.location.file, f.location.line)
+                dict.fromkeys(self.problems), key=lambda p: (p.location.file, p.location.line)
             )
             title = f"The hypothesis {self.hypothesis.name!r} cannot be tested as it is written:"
             raise HypothesisError(
-                list_problems(title, [str(finding) for finding in ordered], limit=50)
+                list_problems(title, [str(problem) for problem in ordered], limit=50)
             )
 
 
-def check(study: Study) -> list[Diagnostic]:
-    """Refuse a hypothesis that cannot be tested as it is written; what is worth knowing of it comes
-    back.
+def check_study(study: Study) -> list[Diagnostic]:
+    """Refuse a hypothesis that cannot be tested as it is written; return what is worth knowing.
 
     Raises:
         HypothesisError: with file and line of every problem.
     """
-    checked = Checked(study.hypothesis, study=study)
-    if not _text(checked):
-        _with_model(checked, study)
-    checked.refuse()
-    return checked.notes
+    report = _report_on_study(study)
+    report.raise_problems()
+    return report.notes
 
 
-def problems_of(study: Study) -> list[Diagnostic]:
-    """Everything that `check` would refuse."""
-    checked = Checked(study.hypothesis, study=study)
-    if not _text(checked):
-        _with_model(checked, study)
-    return checked.problems
+def list_study_problems(study: Study) -> list[Diagnostic]:
+    """Everything that `check_study` would refuse."""
+    return _report_on_study(study).problems
 
 
-def text_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
-    """What can be found wrong without any model: a part of `problems_of`."""
-    checked = Checked(hypothesis)
-    _text(checked)
-    return checked.problems
+def list_text_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
+    """What can be found wrong without any model: a part of `list_study_problems`."""
+    report = CheckReport(hypothesis)
+    _check_text(report)
+    return report.problems
 
 
 def open_checked(hypothesis: Hypothesis, *, model: str | None = None, seed: int = 0) -> Study:
@@ -90,54 +76,62 @@ def open_checked(hypothesis: Hypothesis, *, model: str | None = None, seed: int 
         HypothesisError: with file and line of every problem, a model that cannot be loaded among
             them.
     """
-    checked = Checked(hypothesis)
-    broken = _text(checked)
-    names = name_problems(hypothesis)
-    checked.problems += names
-    if not names:
+    report = CheckReport(hypothesis)
+    is_program = _check_text(report)
+    wrong_names = check_names(hypothesis)
+    report.problems += wrong_names
+    if not wrong_names:
         try:
-            checked.study = Study.open(hypothesis, model=model, seed=seed)
+            report.study = Study.open(hypothesis, model=model, seed=seed)
         except CircuitGraphError as error:
-            checked.problems.append(Diagnostic(hypothesis.location, str(error)))
-    if checked.study is not None and not broken:
-        _with_model(checked, checked.study)
-    checked.refuse()
-    return checked.opened
+            report.problems.append(Diagnostic(hypothesis.location, str(error)))
+    if report.study is not None and is_program:
+        _check_with_model(report, report.study)
+    report.raise_problems()
+    if report.study is None:
+        raise HypothesisError(f"{hypothesis.name!r} was not opened with its model.")
+    return report.study
 
 
-def _text(checked: Checked) -> bool:
-    """The first stage; whether the variables are no program, so that no other stage makes sense."""
-    hypothesis = checked.hypothesis
-    broken = structure_problems(hypothesis)
-    checked.problems += broken
-    checked.problems += declared_problems(hypothesis)
+def _report_on_study(study: Study) -> CheckReport:
+    report = CheckReport(study.hypothesis, study=study)
+    if _check_text(report):
+        _check_with_model(report, study)
+    return report
+
+
+def _check_text(report: CheckReport) -> bool:
+    """The first stage; False if the variables are no program: then no other stage makes sense."""
+    hypothesis = report.hypothesis
+    broken = check_structure(hypothesis)
+    report.problems += broken
+    report.problems += check_declarations(hypothesis)
     if not broken:
-        checked.problems += unused(hypothesis)
-        checked.problems += unwritten(hypothesis)
-    return bool(broken)
+        report.problems += find_unused(hypothesis)
+        report.problems += find_unwritten(hypothesis)
+    return not broken
 
 
-def _with_model(checked: Checked, study: Study) -> None:
+def _check_with_model(report: CheckReport, study: Study) -> None:
     """The second and the third stage."""
-    hypothesis = checked.hypothesis
+    hypothesis = report.hypothesis
     try:
         prompts = study.sample
     except CircuitGraphError as error:
-        checked.problems.append(Diagnostic(hypothesis.location, str(error)))
+        report.problems.append(Diagnostic(hypothesis.location, str(error)))
         return
     except Exception as error:  # of the user's own function
-        where = locate_error(error, hypothesis.location.file)
-        if where is None:
+        location = locate_error(error, hypothesis.location.file)
+        if location is None:
             raise
-        checked.problems.append(
-            Diagnostic(where, f"the condition where= raises {format_error(error)}")
-        )
+        message = f"the condition where= raises {format_error(error)}"
+        report.problems.append(Diagnostic(location, message))
         return
-    places = place_problems(study, prompts)
-    checked.problems += places
-    if not places:
-        checked.problems += path_problems(study)
-    if not unwritten(hypothesis):
-        problems, notes = prompt_problems(study, prompts)
-        checked.problems += problems
-        checked.notes += notes
+    wrong_positions = check_positions(study, prompts)
+    report.problems += wrong_positions
+    if not wrong_positions:
+        report.problems += check_paths(study)
+    if not find_unwritten(hypothesis):
+        problems, notes = check_on_prompts(study, prompts)
+        report.problems += problems
+        report.notes += notes

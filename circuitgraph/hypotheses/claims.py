@@ -1,5 +1,4 @@
-"""Claims: what a hypothesis file says, one checkable thing at a time, each with an id that a person
-can read.
+"""Claims: what a hypothesis file says, one checkable thing at a time, each with a readable id.
 
 Making the list loads neither jax nor torch; running a claim does.
 """
@@ -9,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -23,20 +22,17 @@ if TYPE_CHECKING:
 
 Profile = Literal["dev", "ci", "hunt"]
 PROMPTS: dict[Profile, int] = {"dev": 2000, "ci": 2000, "hunt": 10_000}
-"""How many prompts the statistics of each profile are taken on; ``dev`` shows the numbers that
-``scrub`` shows.
-"""
+"""How many prompts a profile's statistics are taken on; ``dev`` shows the numbers of ``scrub``."""
 
 
 @dataclass(frozen=True)
 class Untested(Verdict):
-    """What is said of a claim whose hypothesis cannot be tested as it is written."""
+    """The verdict on a claim whose hypothesis cannot be tested as it is written."""
 
 
 @dataclass
 class Context:
-    """What the claims of one hypothesis share: the model, the prompts and what is measured on them,
-    each made once.
+    """What the claims of one hypothesis share: model, prompts and measurements, each made once.
 
     Attributes:
         model: another model than the hypothesis's own.
@@ -49,39 +45,37 @@ class Context:
     model: str | None = None
     seed: int = 0
     n_prompts: int | None = None
-    _measured: dict[int, Evidence] = field(default_factory=dict, repr=False)
-    _unusable: Exception | None = field(default=None, repr=False)
+    _evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)
+    _refusal: Exception | None = field(default=None, repr=False)
 
     @cached_property
     def study(self) -> Study:
         """The hypothesis with its model and task, once nothing is wrong with how it is written."""
         from circuitgraph.hypotheses.checking import open_checked
 
-        if self._unusable is not None:
-            raise self._unusable
+        if self._refusal is not None:
+            raise self._refusal
         try:
             return open_checked(self.hypothesis, model=self.model, seed=self.seed)
         except Exception as error:
-            self._unusable = error
+            self._refusal = error
             raise
 
-    def evidence(self, n: int | None = None) -> Evidence:
-        """What is measured on ``n`` prompts, if neither the profile nor the user wants another
-        number.
-        """
+    def gather_evidence(self, n: int | None = None) -> Evidence:
+        """The evidence of ``n`` prompts; the user's number comes first, the profile's last."""
         from circuitgraph.hypotheses.evidence import Evidence
 
         n = self.n_prompts or n or PROMPTS[self.profile]
-        if n not in self._measured:
-            self._measured[n] = Evidence(self.study, n, self.seed)
-        return self._measured[n]
+        if n not in self._evidence:
+            self._evidence[n] = Evidence(self.study, n, self.seed)
+        return self._evidence[n]
 
-    def test(self, claim: Claim) -> Verdict:
+    def test_claim(self, claim: Claim) -> Verdict:
         """The verdict on one claim.
 
         Raises:
             CircuitGraphError: for the claim ``program``, all that is wrong with the hypothesis, or
-                with its model or task; for others what hinders just them.
+                with its model or task; for another claim what hinders just that claim.
         """
         if claim.kind != "program":
             try:
@@ -99,7 +93,7 @@ class Claim:
         id: readable, unique in its hypothesis and always the same, such as ``rival[no
             previous-token head]``.
         kind: ``program``, ``expect``, ``scrub``, ``rival``, ``holds``, ``never`` or ``property``.
-        location: the line of the file that makes it.
+        location: the line of the file that makes the claim.
     """
 
     id: str
@@ -107,110 +101,104 @@ class Claim:
     location: Location
     judge: Callable[[Context], Verdict] = field(compare=False)
 
-    def run(self, context: Context) -> Verdict:
-        """The verdict, with what other claims have already loaded and measured."""
-        return context.test(self)
 
-
-def claims(about: Hypothesis | Study) -> list[Claim]:
+def list_claims(source: Hypothesis | Study) -> list[Claim]:
     """All that a hypothesis says and that can be checked, in the order in which it is best read."""
-    hypothesis = about if isinstance(about, Hypothesis) else about.hypothesis
-    found = [Claim("program", "program", hypothesis.location, _sound)]
-    found += [
-        Claim(_id("expect", e.name), "expect", e.location, _Expected(e))
-        for e in hypothesis.expectations
-    ]
-    found.append(Claim("scrub", "scrub", hypothesis.location, _scrubbed))
-    found += [
-        Claim(_id("rival", r.name), "rival", r.location, _Beaten(r)) for r in hypothesis.rivals
-    ]
+    hypothesis = source if isinstance(source, Hypothesis) else source.hypothesis
+    claims = [Claim("program", "program", hypothesis.location, _judge_program)]
+    for expectation in hypothesis.expectations:
+        name = _make_id("expect", expectation.name)
+        claims.append(Claim(name, "expect", expectation.location, _ExpectationJudge(expectation)))
+    claims.append(Claim("scrub", "scrub", hypothesis.location, _judge_scrub))
+    for rival in hypothesis.rivals:
+        name = _make_id("rival", rival.name)
+        claims.append(Claim(name, "rival", rival.location, _RivalJudge(rival)))
     for prop in hypothesis.properties:
         kind = "property" if prop.function is None else prop.kind
-        found.append(Claim(_id(kind, prop.name), kind, prop.location, _Hunted(prop)))
-    ids = numbered(claim.id for claim in found)
-    return [
-        Claim(name, claim.kind, claim.location, claim.judge)
-        for name, claim in zip(ids, found, strict=True)
-    ]
+        name = _make_id(kind, prop.name)
+        claims.append(Claim(name, kind, prop.location, _PropertyJudge(prop)))
+    ids = number_repeats(claim.id for claim in claims)
+    return [replace(claim, id=name) for name, claim in zip(ids, claims, strict=True)]
 
 
-def slug(name: str) -> str:
+def make_slug(name: str) -> str:
     """A hypothesis's name as the beginning of an id."""
     return re.sub(r"[^0-9a-z]+", "-", name.lower()).strip("-") or "hypothesis"
 
 
-def numbered(names: Iterable[str]) -> list[str]:
-    """The same names, with a number behind what was there before."""
-    seen: Counter[str] = Counter()
-    found = []
+def number_repeats(names: Iterable[str]) -> list[str]:
+    """The same names, with a number behind each name that was there before."""
+    counts: Counter[str] = Counter()
+    numbered = []
     for name in names:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
-    return found
+        counts[name] += 1
+        numbered.append(name if counts[name] == 1 else f"{name} #{counts[name]}")
+    return numbered
 
 
-def _id(kind: str, name: str) -> str:
+def _make_id(kind: str, name: str) -> str:
     return f"{kind}[{' '.join(name.split())}]"
 
 
+def _judge_program(context: Context) -> Verdict:
+    """The hypothesis can be tested as it is written, and its program gives the task's answers."""
+    from circuitgraph.hypotheses.checking import check_study
+
+    notes = check_study(context.study)
+    summary = f"program: {len(context.hypothesis.variables)} variables that give the task's answers"
+    if notes:
+        summary += f", {len(notes)} notes"
+    return Verdict(True, summary, _format_notes(notes))
+
+
+def _judge_scrub(context: Context) -> Verdict:
+    """The hypothesis survives causal scrubbing."""
+    from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
+
+    record = scrub_evidence(context.gather_evidence())
+    summary = f"{record.verdict}, {record.n} prompts"
+    return Verdict(record.held, summary, _format_notes(record.notes))
+
+
+def _format_notes(notes: Iterable[object]) -> str:
+    return "\n".join(f"note: {note}" for note in notes)
+
+
 @dataclass(frozen=True)
-class _Expected:
+class _ExpectationJudge:
     """An expected number is reached."""
 
     expectation: Expectation
 
     def __call__(self, context: Context) -> Verdict:
-        from circuitgraph.hypotheses.expecting import judge
+        from circuitgraph.hypotheses.expecting import judge_expectation
 
-        return judge(context.evidence(self.expectation.n), self.expectation)
-
-
-def _sound(context: Context) -> Verdict:
-    """The hypothesis can be tested as it is written, and its program gives the task's answers."""
-    from circuitgraph.hypotheses.checking import check
-
-    notes = check(context.study)
-    counted = f"{len(context.hypothesis.variables)} variables that give the task's answers"
-    return Verdict(
-        True,
-        f"program: {counted}, {len(notes)} notes" if notes else f"program: {counted}",
-        _lines(notes),
-    )
-
-
-def _scrubbed(context: Context) -> Verdict:
-    """The hypothesis survives causal scrubbing."""
-    from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
-
-    record = scrubbed(context.evidence())
-    return Verdict(record.held, f"{record.verdict}, {record.n} prompts", _lines(record.notes))
+        return judge_expectation(context.gather_evidence(self.expectation.n), self.expectation)
 
 
 @dataclass(frozen=True)
-class _Beaten:
+class _RivalJudge:
     """The hypothesis recovers more than a rival."""
 
     rival: Rival
 
     def __call__(self, context: Context) -> Verdict:
-        from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
+        from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
 
-        record = scrubbed(context.evidence())
-        found = next(one for one in record.rivals if one.name == self.rival.name)
-        more, held = found.difference, found.difference.low > 0
-        recovered = f"it recovers {found.recovered.mean:.3f} of the loss, the hypothesis {record.recovered.mean:.3f}"
-        by = f"more by {more.mean:.3f} [{more.low:.3f}, {more.high:.3f}], {record.n} prompts"
+        record = scrub_evidence(context.gather_evidence())
+        rival = next(one for one in record.rivals if one.name == self.rival.name)
+        lead = rival.difference
+        held = lead.low > 0
         return Verdict(
-            held, f"rival {found.name!r}: {recovered}, {by}: {'held' if held else 'refuted'}"
+            held,
+            f"rival {rival.name!r}: it recovers {rival.recovered.mean:.3f} of the loss, the "
+            f"hypothesis {record.recovered.mean:.3f}, more by {lead.mean:.3f} [{lead.low:.3f}, "
+            f"{lead.high:.3f}], {record.n} prompts: {'held' if held else 'refuted'}",
         )
 
 
-def _lines(notes: Iterable[object]) -> str:
-    return "\n".join(f"note: {note}" for note in notes)
-
-
 @dataclass(frozen=True)
-class _Hunted:
+class _PropertyJudge:
     """No prompt breaks a property, beyond the share that it allows."""
 
     property: Property

@@ -1,13 +1,12 @@
 """Expectations: what was measured against the bounds that a hypothesis file gives.
 
 An expectation holds only if its whole 95 % interval lies within the bounds. A mean inside with an
-interval that
-crosses a bound is not shown, and the verdict asks for more prompts.
+interval that crosses a bound shows nothing, and the verdict asks for more prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,111 +18,112 @@ from circuitgraph.evaluation.intervals import estimate_mean, estimate_proportion
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.interventions.interchange import interchange
-from circuitgraph.hypotheses.interventions.necessity import necessity
+from circuitgraph.hypotheses.interventions.interchange import swap_variables
+from circuitgraph.hypotheses.interventions.necessity import measure_necessity
 from circuitgraph.hypotheses.language import Expectation
-from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.hypotheses.scrubbing.scrub import scrubbed
+from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
 from circuitgraph.tasks.metrics import metrics
 
-Measured = tuple[Interval, str]
+Measurement = tuple[Interval, str]
 """A quantity, and what a person should see beside it."""
 
 
-def judge(evidence: Evidence, expectation: Expectation) -> Verdict:
+def judge_expectation(evidence: Evidence, expectation: Expectation) -> Verdict:
     """Measure what is expected and compare.
 
     Raises:
         CircuitGraphError: the quantity cannot be measured here.
     """
-    measure = QUANTITIES.get(expectation.quantity, _metric)
-    found, seen = measure(evidence, expectation)
-    held, how = _compared(found, expectation)
-    shown = f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}], {evidence.n} prompts"
-    detail = [seen] if seen and not held else []
+    measure = QUANTITIES.get(expectation.quantity, _measure_metric)
+    measured, example = measure(evidence, expectation)
+    held, outcome = _compare_bounds(measured, expectation)
+    detail = [example] if example and not held else []
     if expectation.rivals_below is not None:
-        worse = [
-            f"rival {name!r} recovers {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}], not below "
-            f"{expectation.rivals_below:g}"
-            for name, i in _rivals(evidence).items()
-            if i.high >= expectation.rivals_below
-        ]
-        held, detail = held and not worse, detail + worse
-        how += f"; {len(worse)} rivals too good" if worse else ""
-    return Verdict(held, f"{expectation.name}: {shown}: {how}", "\n".join(detail))
+        too_good = _list_good_rivals(evidence, expectation.rivals_below)
+        held, detail = held and not too_good, detail + too_good
+        outcome += f"; {len(too_good)} rivals too good" if too_good else ""
+    summary = (
+        f"{expectation.name}: {measured.mean:.3f} [{measured.low:.3f}, {measured.high:.3f}], "
+        f"{evidence.n} prompts: {outcome}"
+    )
+    return Verdict(held, summary, "\n".join(detail))
 
 
-def _compared(found: Interval, expectation: Expectation) -> tuple[bool, str]:
+def _compare_bounds(measured: Interval, expectation: Expectation) -> tuple[bool, str]:
     low, high = expectation.at_least, expectation.at_most
-    if (low is not None and found.high < low) or (high is not None and found.low > high):
+    if (low is not None and measured.high < low) or (high is not None and measured.low > high):
         return False, "refuted"
-    if (low is not None and found.low < low) or (high is not None and found.high > high):
+    if (low is not None and measured.low < low) or (high is not None and measured.high > high):
         return False, "not shown: the interval crosses the bound; more prompts may decide it"
     return True, "held"
 
 
-def _accuracy(evidence: Evidence, expectation: Expectation) -> Measured:
+def _list_good_rivals(evidence: Evidence, bound: float) -> list[str]:
+    """Rivals that may recover as much of the loss as the bound, in words."""
+    intervals = {rival.name: rival.recovered for rival in scrub_evidence(evidence).rivals}
+    return [
+        f"rival {name!r} recovers {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}], not below {bound:g}"
+        for name, i in intervals.items()
+        if i.high >= bound
+    ]
+
+
+def _measure_accuracy(evidence: Evidence, expectation: Expectation) -> Measurement:
     right = evidence.follows_program
-    said = evidence.texts(evidence.plain.top)
-    wrong = sorted(
-        (p for p, ok in zip(evidence.batch.prompts, right, strict=True) if not ok), key=len
-    )
-    shown = (
-        ""
-        if not wrong
-        else _wrong(evidence, wrong[0], said[evidence.batch.prompts.index(wrong[0])])
-    )
-    return estimate_proportion(int(right.sum()), len(right)), shown
+    wrong = np.flatnonzero(~right)
+    accuracy = estimate_proportion(int(right.sum()), len(right))
+    if not len(wrong):
+        return accuracy, ""
+    shortest = min(wrong, key=lambda i: len(evidence.batch.prompts[i]))
+    return accuracy, _describe_wrong(evidence, int(shortest))
 
 
-def _wrong(evidence: Evidence, prompt: Prompt, said: str) -> str:
+def _describe_wrong(evidence: Evidence, index: int) -> str:
+    """The counterexample at this index of the evidence, in words."""
+    prompt = evidence.batch.prompts[index]
+    text = evidence.decode_tokens(evidence.plain_outcome.top)[index]
     answers = " or ".join(sorted(evidence.study.program.compute_answers(prompt))[:4]) or "nothing"
-    return f"shortest counterexample: {prompt!r}\nthe program says {answers}, the model {said}"
+    return f"shortest counterexample: {prompt!r}\nthe program says {answers}, the model {text}"
 
 
-def _scrubbed_accuracy(evidence: Evidence, expectation: Expectation) -> Measured:
-    return scrubbed(evidence).accuracy_scrubbed, ""
+def _measure_scrubbed_accuracy(evidence: Evidence, expectation: Expectation) -> Measurement:
+    return scrub_evidence(evidence).accuracy_scrubbed, ""
 
 
-def _loss_recovered(evidence: Evidence, expectation: Expectation) -> Measured:
-    return scrubbed(evidence).recovered, ""
+def _measure_loss_recovered(evidence: Evidence, expectation: Expectation) -> Measurement:
+    return scrub_evidence(evidence).recovered, ""
 
 
-def _rivals(evidence: Evidence) -> Mapping[str, Interval]:
-    return {rival.name: rival.recovered for rival in scrubbed(evidence).rivals}
-
-
-def _interchange(evidence: Evidence, expectation: Expectation) -> Measured:
-    found = interchange(evidence, expectation.of, evidence.seed)
-    if found.accuracy is None:
+def _measure_interchange(evidence: Evidence, expectation: Expectation) -> Measurement:
+    interchange = swap_variables(evidence, expectation.of, evidence.seed)
+    if interchange.accuracy is None:
         raise HypothesisError(
-            f"The program says nothing on any of {found.n_prompts} prompts once "
-            f"{'+'.join(expectation.of)} is swapped: let the output be defined there, or swap other "
-            "variables along."
+            f"The program says nothing on any of {interchange.n_prompts} prompts once "
+            f"{'+'.join(expectation.of)} is swapped: let the output be defined there, or swap "
+            "other variables along."
         )
-    return found.accuracy, "\n".join(map(str, found.failures[:1]))
+    return interchange.accuracy, "\n".join(map(str, interchange.failures[:1]))
 
 
-def _necessity(evidence: Evidence, expectation: Expectation) -> Measured:
-    return necessity(evidence, expectation.of, evidence.seed), ""
+def _measure_necessity(evidence: Evidence, expectation: Expectation) -> Measurement:
+    return measure_necessity(evidence, expectation.of, evidence.seed), ""
 
 
-def _attention(evidence: Evidence, expectation: Expectation) -> Measured:
-    """Mean attention from the site's role to the role asked for, over prompts."""
+def _measure_attention(evidence: Evidence, expectation: Expectation) -> Measurement:
+    """Mean attention, over prompts, from the site's role to the role that is expected."""
     site, roles = expectation.site, evidence.study.roles
     if site is None or site.kind != "head" or len(site.roles) != 1 or expectation.to is None:
         raise HypothesisError(
             f"{expectation.location}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'."
         )
-    pattern = attention(evidence.pool, site)
-    rows = np.arange(len(evidence.batch))
-    at, to = (
-        evidence.batch.places[:, roles.index(role)] for role in (site.roles[0], expectation.to)
+    pattern = attention(evidence.pool, site)  # [prompts, queries, keys]
+    queries, keys = (
+        evidence.batch.positions[:, roles.index(role)] for role in (site.roles[0], expectation.to)
     )
-    return estimate_mean(pattern[rows, at, to], evidence.seed), ""
+    return estimate_mean(pattern[np.arange(len(evidence.batch)), queries, keys], evidence.seed), ""
 
 
-def _metric(evidence: Evidence, expectation: Expectation) -> Measured:
+def _measure_metric(evidence: Evidence, expectation: Expectation) -> Measurement:
     """A metric of the whole model."""
     name, own = metrics[expectation.quantity].name, np.arange(len(evidence.batch))
     output = evidence.study.program.variables[evidence.study.program.output]
@@ -132,12 +132,12 @@ def _metric(evidence: Evidence, expectation: Expectation) -> Measured:
     return estimate_mean(outcome.values[0], evidence.seed), ""
 
 
-QUANTITIES: dict[str, Callable[[Evidence, Expectation], Measured]] = {
-    "accuracy": _accuracy,
-    "scrubbed_accuracy": _scrubbed_accuracy,
-    "loss_recovered": _loss_recovered,
-    "interchange_accuracy": _interchange,
-    "necessity": _necessity,
-    "attention": _attention,
+QUANTITIES: dict[str, Callable[[Evidence, Expectation], Measurement]] = {
+    "accuracy": _measure_accuracy,
+    "scrubbed_accuracy": _measure_scrubbed_accuracy,
+    "loss_recovered": _measure_loss_recovered,
+    "interchange_accuracy": _measure_interchange,
+    "necessity": _measure_necessity,
+    "attention": _measure_attention,
 }
 """What can be expected, beside the name of any metric."""

@@ -1,10 +1,8 @@
-"""The language: variables, output, expectations, rivals and properties, as decorated functions of
-one `Hypothesis`.
+"""The language: variables, output, expectations, rivals and properties of one `Hypothesis`.
 
-A variable is a function whose parameters are its parents, as pytest's fixtures are; ``p`` is the
-prompt. Nothing is
-checked here but Python's own types: `circuitgraph.hypotheses.checking` finds all that is wrong with
-    a file at once.
+A variable is a decorated function whose parameters are its parents, as pytest's fixtures are; ``p``
+is the prompt. Nothing is checked here but Python's own types: `circuitgraph.hypotheses.checking`
+lists all that is wrong with a file at once.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Location:
-    """A place in a file."""
+    """A line of a file."""
 
     file: str
     line: int
@@ -44,8 +42,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Variable:
-    """A function of the prompt or of other variables, and the sites that are said to carry its
-    value.
+    """A function of the prompt or of other variables, and the sites that carry its value.
 
     Attributes:
         sites: none for a step inside the sites of those that use it, which its parents then feed.
@@ -76,8 +73,12 @@ class Variable:
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The variables among them."""
+        """The variables among the parameters."""
         return tuple(name for name in self.parameters if name != PROMPT)
+
+    def call_with(self, prompt: Any, values: Mapping[str, Any]) -> Any:
+        """The function's value on a prompt on which the parents have these values."""
+        return self.function(*(prompt if p == PROMPT else values[p] for p in self.parameters))
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,22 @@ class Expectation:
 
     @property
     def name(self) -> str:
-        """In one line, as reports and test ids show it."""
-        what = [self.quantity]
+        """The expectation in one line, as reports and test ids show it."""
+        parts = [self.quantity]
         if self.of:
-            what.append("of " + "+".join(self.of))
+            parts.append("of " + "+".join(self.of))
         if self.site is not None:
-            what.append(f"of {self.site} to {self.to}")
+            parts.append(f"of {self.site} to {self.to}")
         bounds = {">=": self.at_least, "<=": self.at_most, "rivals <": self.rivals_below}
-        what += [f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None]
-        return " ".join(what)
+        parts += [f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None]
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
 class Rival:
-    """The hypothesis with something else in place of a part; it should do worse, and may be wrong
-    on paper.
+    """The hypothesis with something else in place of a part; it should do worse.
+
+    A rival may be wrong on paper.
 
     Attributes:
         drop: variables whose sites claim nothing, so that they are resampled like all else.
@@ -141,8 +143,8 @@ class Property:
     Attributes:
         kind: ``holds`` (the function asserts), ``never`` (it returns what must not be), or one of
             the library's.
-        function: from what its parameters name: ``p``, ``donor``, ``run``, ``relabel``; None for
-            the library's.
+        function: takes what its parameters name: ``p``, ``donor``, ``run``, ``relabel``; None for
+            a property of the library.
         of, settings: the variables that a property of the library is about, and its numbers.
         allow: the share of prompts that may be exceptions.
         max_examples: how many examples the hunt takes; the profile's number if None.
@@ -194,7 +196,7 @@ class Hypothesis:
         self.selects = where
         self.unclaimed: Unclaimed = unclaimed
         self.align: Align = align
-        self.location = _caller()
+        self.location = _locate_caller()
         self.variables: list[Variable] = []
         self.output_variable: Variable | None = None
         self.expectations: list[Expectation] = []
@@ -224,41 +226,40 @@ class Hypothesis:
             role: what the site is called, such as "previous-token head".
         """
 
-        def declare(function: Callable[..., Any]) -> Variable:
+        def declare_variable(function: Callable[..., Any]) -> Variable:
             routes = dict(zip(ATTENTION_INPUTS, map(collect_names, (q, k, v)), strict=True))
-            passed = {collect_names(parent)[0]: site for parent, site in (through or {}).items()}
-            kept = {name: parents for name, parents in routes.items() if parents}
-            found = Variable(
-                function.__name__,
-                function,
-                collect_sites(at),
-                kept,
-                passed,
-                role,
-                together,
-                _place(function, self),
+            variable = Variable(
+                name=function.__name__,
+                function=function,
+                sites=collect_sites(at),
+                routes={name: parents for name, parents in routes.items() if parents},
+                through={
+                    collect_names(parent)[0]: site for parent, site in (through or {}).items()
+                },
+                role=role,
+                together=together,
+                location=_locate_function(function, self),
             )
-            self.variables.append(found)
-            return found
+            self.variables.append(variable)
+            return variable
 
-        return declare
+        return declare_variable
 
     def output(
         self, at: Site, *, through: Mapping[Any, Site] | None = None
     ) -> Callable[[Callable[..., Any]], Variable]:
-        """Declare the decorated function as what the model says: a token's text, or a set of texts,
-        any of them right.
+        """Declare the decorated function as what the model says: a text, or a set of right texts.
 
         Args:
             at: ``logits`` at the role where the prompt ends.
         """
 
-        def declare(function: Callable[..., Any]) -> Variable:
+        def declare_output(function: Callable[..., Any]) -> Variable:
             self.output_variable = self.var(at, through=through, role="output")(function)
             self.outputs += 1
             return self.output_variable
 
-        return declare
+        return declare_output
 
     def expect(
         self,
@@ -271,13 +272,13 @@ class Hypothesis:
         n: int | None = None,
         rivals_below: Number | None = None,
     ) -> None:
-        """Expect a number of the model, with its 95 % interval inside the bounds; see
-        `Expectation`.
-        """
+        """Expect a number of the model, its 95 % interval inside the bounds; see `Expectation`."""
         site = of if isinstance(of, Site) else None
         about = () if site is not None else collect_names(of)
         self.expectations.append(
-            Expectation(quantity, at_least, at_most, about, site, to, n, rivals_below, _caller())
+            Expectation(
+                quantity, at_least, at_most, about, site, to, n, rivals_below, _locate_caller()
+            )
         )
 
     def rival(
@@ -288,13 +289,11 @@ class Hypothesis:
         move: Mapping[Any, At] | None = None,
         **replace: Callable[..., Any],
     ) -> None:
-        """Name a rival: variables dropped, moved to other sites, or with other functions; see
-        `Rival`.
-        """
+        """Name a rival: variables dropped, moved, or with other functions; see `Rival`."""
         moved = {
             collect_names(variable)[0]: collect_sites(at) for variable, at in (move or {}).items()
         }
-        self.rivals.append(Rival(name, collect_names(drop), replace, moved, _caller()))
+        self.rivals.append(Rival(name, collect_names(drop), replace, moved, _locate_caller()))
 
     def holds(
         self,
@@ -306,16 +305,16 @@ class Hypothesis:
     ) -> Any:
         """Declare a property: the decorated function asserts something of every prompt.
 
-        Its parameters say what it is given: ``p`` a prompt, ``donor`` another, ``run`` what runs
-            the model on a prompt,
-        ``relabel`` a random exchange of words that the task treats alike.
+        Its parameters say what it is given: ``p`` a prompt, ``donor`` another prompt, ``run`` what
+        runs the model on a prompt, ``relabel`` a random exchange of words that the task treats
+        alike.
 
         Args:
             allow: the share of prompts that may be exceptions; it is measured on the task's own
                 distribution.
             exceptions: prompts that are known not to obey.
         """
-        return self._declare("holds", function, allow, max_examples, tuple(exceptions))
+        return self._declare_property("holds", function, allow, max_examples, tuple(exceptions))
 
     def never(
         self,
@@ -325,31 +324,13 @@ class Hypothesis:
         max_examples: int | None = None,
         exceptions: Iterable[str] = (),
     ) -> Any:
-        """Declare a property: what the decorated function returns is true of no prompt. Otherwise
-        as `holds`.
+        """Declare a property: what the decorated function returns is true of no prompt.
+
+        Otherwise as `holds`.
         """
-        return self._declare("never", function, allow, max_examples, tuple(exceptions))
+        return self._declare_property("never", function, allow, max_examples, tuple(exceptions))
 
-    def property(
-        self,
-        kind: str,
-        *,
-        of: Any = (),
-        allow: Number = 0.0,
-        max_examples: int | None = None,
-        exceptions: Iterable[str] = (),
-        **settings: Any,
-    ) -> None:
-        """Declare a property of the library (``circuitgraph list properties``), with its settings."""
-        about = collect_names(of)
-        name = " ".join([kind, *(["of " + "+".join(about)] if about else [])])
-        self.properties.append(
-            Property(
-                name, kind, None, about, settings, allow, max_examples, tuple(exceptions), _caller()
-            )
-        )
-
-    def _declare(
+    def _declare_property(
         self,
         kind: str,
         function: Callable[..., Any] | None,
@@ -357,8 +338,8 @@ class Hypothesis:
         max_examples: int | None,
         exceptions: tuple[str, ...],
     ) -> Any:
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            where = _place(function, self)
+        def declare_function(function: Callable[..., Any]) -> Callable[..., Any]:
+            location = _locate_function(function, self)
             self.properties.append(
                 Property(
                     function.__name__,
@@ -369,48 +350,79 @@ class Hypothesis:
                     allow,
                     max_examples,
                     exceptions,
-                    where,
+                    location,
                 )
             )
             return function
 
-        return declare if function is None else declare(function)
+        return declare_function if function is None else declare_function(function)
 
     def __repr__(self) -> str:
-        return f"<Hypothesis {self.name!r} of {self.task} in {self.model}: {len(self.variables)} variables>"
+        return (
+            f"<Hypothesis {self.name!r} of {self.task} in {self.model}: "
+            f"{len(self.variables)} variables>"
+        )
+
+    # Last in the class, because from here on `property` is no longer Python's own.
+    def property(
+        self,
+        kind: str,
+        *,
+        of: Any = (),
+        allow: Number = 0.0,
+        max_examples: int | None = None,
+        exceptions: Iterable[str] = (),
+        **settings: Any,
+    ) -> None:
+        """Declare a property of the library with its settings: ``circuitgraph list properties``."""
+        about = collect_names(of)
+        name = " ".join([kind, *(["of " + "+".join(about)] if about else [])])
+        self.properties.append(
+            Property(
+                name,
+                kind,
+                None,
+                about,
+                settings,
+                allow,
+                max_examples,
+                tuple(exceptions),
+                _locate_caller(),
+            )
+        )
 
 
-def collect_names(given: Any) -> tuple[str, ...]:
+def collect_names(variables: Any) -> tuple[str, ...]:
     """Names of variables given by name or as what the decorator returned, one or several."""
-    if isinstance(given, (str, Variable)):
-        given = (given,)
+    if isinstance(variables, (str, Variable)):
+        variables = (variables,)
     try:
-        return tuple(item.name if isinstance(item, Variable) else str(item) for item in given)
+        return tuple(item.name if isinstance(item, Variable) else str(item) for item in variables)
     except TypeError:
-        raise TypeError(f"expected a variable or its name, or several, not {given!r}") from None
+        raise TypeError(f"expected a variable or its name, or several, not {variables!r}") from None
 
 
 def collect_sites(at: At | None) -> tuple[Site, ...]:
     """Sites given one by one, as a list, or as several heads at once."""
     if at is None or isinstance(at, Site):
         return () if at is None else (at,)
-    found: list[Site] = []
+    sites: list[Site] = []
     for item in at:
         if isinstance(item, Sites):
-            found += item
+            sites += item
         elif isinstance(item, Site):
-            found.append(item)
+            sites.append(item)
         else:
             raise TypeError(f"at= takes sites such as head(0, 3) @ 'B1', not {item!r}")
-    return tuple(found)
+    return tuple(sites)
 
 
-def _place(function: Callable[..., Any], owner: Hypothesis) -> Location:
+def _locate_function(function: Callable[..., Any], owner: Hypothesis) -> Location:
     code = getattr(function, "__code__", None)
     return owner.location if code is None else Location(code.co_filename, code.co_firstlineno)
 
 
-def _caller() -> Location:
+def _locate_caller() -> Location:
     """The line of the hypothesis file that called the language."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_between(frame):
@@ -419,6 +431,8 @@ def _caller() -> Location:
 
 
 def _is_between(frame: FrameType) -> bool:
-    """Whether it is a frame of the language, or of what checks the types of its calls."""
+    """Whether a frame is one of the language, or of a type checker that wraps the language."""
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    # Projects may check types while they run (jaxtyping's import hook with beartype): their
+    # wrappers stand between the file and the language.
     return frame.f_code.co_filename == __file__ or package in ("jaxtyping", "beartype")

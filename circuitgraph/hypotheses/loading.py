@@ -30,31 +30,32 @@ def load_hypotheses(path: str | Path) -> list[Hypothesis]:
             line), or it holds no hypothesis.
     """
     path = Path(path)
-    content = _read(path)
+    content = _read_file(path)
     file = str(path.resolve())
     try:
         code = compile(content, file, "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise HypothesisError(_syntax(error, file)) from error
+        raise HypothesisError(_describe_syntax_error(error, file)) from error
     except ValueError as error:  # a null byte
         raise HypothesisError(f"{str(path)!r} is not Python: {error}.") from error
-    with _module(file) as module:
+    with _temporary_module(file) as module:
         try:
             exec(code, module.__dict__)  # noqa: S102  a hypothesis file is a program, and says so
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise HypothesisError(_failure(error, file)) from error
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Hypothesis)}
-    if not found:
+            raise HypothesisError(_describe_failure(error, file)) from error
+    # By identity, because a file may give one hypothesis two names.
+    hypotheses = {id(v): v for v in vars(module).values() if isinstance(v, Hypothesis)}
+    if not hypotheses:
         raise NoHypothesisError(
             f"{str(path)!r} holds no hypothesis. Expected at its top level H = Hypothesis('...', "
             "task='...', model='...'), from circuitgraph.hypotheses."
         )
-    return list(found.values())
+    return list(hypotheses.values())
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     if path.is_dir():
         raise HypothesisError(f"{str(path)!r} is a folder: name one hypothesis file (.py) in it.")
     if not path.exists():
@@ -72,9 +73,10 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def _module(file: str) -> Iterator[ModuleType]:
-    """A module to execute in, known to Python (as dataclasses need) only meanwhile and under a name
-    of its own.
+def _temporary_module(file: str) -> Iterator[ModuleType]:
+    """A module to execute in, known to Python only meanwhile and under a name of its own.
+
+    Python must know it, because dataclasses look their module up.
     """
     name = f"circuitgraph_hypothesis_file_{next(_numbers)}"
     module = ModuleType(name)
@@ -87,22 +89,23 @@ def _module(file: str) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
-def _syntax(error: SyntaxError, file: str) -> str:
+def _describe_syntax_error(error: SyntaxError, file: str) -> str:
+    location = format_location(Location(file, error.lineno or 1))
     text = (error.text or "").strip()
-    return (
-        f"{format_location(Location(file, error.lineno or 1))}: {type(error).__name__}: {error.msg}"
-        + (f"\n    {text}" if text else "")
-    )
+    return f"{location}: {type(error).__name__}: {error.msg}" + (f"\n    {text}" if text else "")
 
 
-def _failure(error: BaseException, file: str) -> str:
-    where = locate_error(error, file) or Location(file, 1)
-    what = format_error(error)
+def _describe_failure(error: BaseException, file: str) -> str:
+    location = locate_error(error, file) or Location(file, 1)
+    message = f"{format_location(location)}: {format_error(error)}"
     if not isinstance(error, Exception):
-        what += "\nThe file must not end the program when it is loaded."
+        message += "\nThe file must not end the program when it is loaded."
     elif (
         isinstance(error, ModuleNotFoundError)
         and (Path(file).parent / f"{error.name}.py").is_file()
     ):
-        what += "\nA hypothesis file stands alone, its folder is not searched: install that module, or copy what it needs."
-    return f"{format_location(where)}: {what}"
+        message += (
+            "\nA hypothesis file stands alone, its folder is not searched: install that module, or "
+            "copy what it needs."
+        )
+    return message

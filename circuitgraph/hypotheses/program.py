@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.language import PROMPT, Hypothesis, Rival, Variable
+from circuitgraph.hypotheses.language import Hypothesis, Rival, Variable
 from circuitgraph.hypotheses.prompt import Prompt
 
 
@@ -30,7 +30,7 @@ class Program:
 
     @classmethod
     def from_hypothesis(cls, hypothesis: Hypothesis) -> Program:
-        """The program of a hypothesis that `checking` has found sound."""
+        """The program of a hypothesis that `checking` has not refused."""
         if hypothesis.output_variable is None:
             raise HypothesisError(
                 f"{hypothesis.name!r} has no output: declare one with @H.output(at=logits @ role)."
@@ -48,7 +48,7 @@ class Program:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names, parents first.
+        """Names of the variables, parents first.
 
         Raises:
             HypothesisError: variables need each other in a circle.
@@ -65,36 +65,38 @@ class Program:
     def compute_values(
         self, prompt: Prompt, given: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Every variable's value on a prompt; those ``given`` are taken as they are, and those
-        after them follow.
+        """Every variable's value on a prompt.
+
+        Args:
+            given: values that are not computed; the variables after them follow.
         """
-        known: dict[str, Any] = {}
+        given = given or {}
+        values: dict[str, Any] = {}
         for name in self.order:
-            if given is not None and name in given:
-                known[name] = given[name]
-                continue
-            variable = self.variables[name]
-            known[name] = variable.function(
-                *(prompt if p == PROMPT else known[p] for p in variable.parameters)
-            )
-        return known
+            if name in given:
+                values[name] = given[name]
+            else:
+                values[name] = self.variables[name].call_with(prompt, values)
+        return values
 
     def compute_answers(
         self, prompt: Prompt, given: Mapping[str, Any] | None = None
     ) -> frozenset[str]:
-        """What the model should say on a prompt, any of these; empty where the program says
-        nothing.
+        """What the model should say on a prompt, any of these; nothing where the program is silent.
+
+        Args:
+            given: as in `compute_values`.
         """
         return collect_answers(self.compute_values(prompt, given)[self.output])
 
     def compute_codes(self, prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " prompts"]]:
         """For each variable the number of its class on each prompt: equal numbers, equal values."""
-        values = [self.compute_values(prompt) for prompt in prompts]
-        return {name: number_classes([row[name] for row in values]) for name in self.order}
+        rows = [self.compute_values(prompt) for prompt in prompts]
+        return {name: number_classes([row[name] for row in rows]) for name in self.order}
 
 
 def number_classes(values: Iterable[Any]) -> Int[np.ndarray, " n"]:
-    """Numbers for values, equal for equal ones, in the order of their first appearance."""
+    """Numbers for values, equal for equal values, in the order of their first appearance."""
     numbers: dict[Any, int] = {}
     return np.array(
         [numbers.setdefault(make_key(value), len(numbers)) for value in values], np.int64
@@ -102,14 +104,14 @@ def number_classes(values: Iterable[Any]) -> Int[np.ndarray, " n"]:
 
 
 def make_key(value: Any) -> Any:
-    """What stands for a value where values are compared: small arrays and sets by their content.
+    """What stands for a value in comparisons: small arrays and sets are compared by their content.
 
     Raises:
         TypeError: the value cannot be hashed.
     """
     if isinstance(value, np.ndarray):
         return value.shape, value.tobytes()
-    if isinstance(value, set):  # as a program may say that any of these answers is right
+    if isinstance(value, set):  # a program may say that any of these answers is right
         return frozenset(value)
     hash(value)
     return value

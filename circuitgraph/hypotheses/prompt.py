@@ -1,6 +1,4 @@
-"""A prompt as the functions of a hypothesis see it: its text, its tokens, and the positions that
-have a name.
-"""
+"""A prompt as the functions of a hypothesis see it: text, tokens, and positions with a name."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """What the model reads."""
+        """The text that the model reads."""
         return self.pair.clean
 
     @property
@@ -39,11 +37,11 @@ class Prompt:
     @cached_property
     def token(self) -> Mapping[str, str]:
         """The token at each role, such as ``p.token["A1"]``."""
-        return {role: self.tokens[at] for role, at in self.pair.roles.items()}
+        return {role: self.tokens[index] for role, index in self.pair.roles.items()}
 
     @property
     def answer(self) -> str:
-        """What should follow."""
+        """The text that should follow."""
         return self.pair.answer.strip()
 
     @property
@@ -71,8 +69,13 @@ class Prompt:
 def make_prompts(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> list[Prompt]:
     """The clean sides of pairs."""
     ids = tokenizer.encode_all([pair.clean for pair in pairs])
-    known = {token: tokenizer.decode([token]).strip() for row in ids for token in row}
+    texts = {token: tokenizer.decode([token]).strip() for row in ids for token in row}
     return [
-        Prompt(pair, tuple(row), tuple(known[token] for token in row))
+        Prompt(pair, tuple(row), tuple(texts[token] for token in row))
         for pair, row in zip(pairs, ids, strict=True)
     ]
+
+
+def order_prompts(prompt: Prompt) -> tuple[int, str]:
+    """A key that sorts the simplest prompts first: the shorter, then by their text."""
+    return len(prompt), prompt.text

@@ -17,7 +17,7 @@ from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt, make_prompts
-from circuitgraph.hypotheses.unroll import Unrolled, unroll
+from circuitgraph.hypotheses.unroll import Unrolled, unroll_program
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import Task
@@ -29,16 +29,16 @@ _FEWEST_OF = 50  # a `where` that lets less than one in so many prompts pass is 
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Prompts with their tokens, and where their roles stand.
+class PromptBatch:
+    """Prompts with their tokens, and the positions of their roles.
 
     Attributes:
-        places: index of each role of the study in each prompt.
+        positions: index of each role of the study in each prompt.
     """
 
     prompts: tuple[Prompt, ...]
     tokens: Prompts
-    places: Int[np.ndarray, "prompts roles"]
+    positions: Int[np.ndarray, "prompts roles"]
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -57,7 +57,7 @@ class Study:
     model: LanguageModel
     task: Task
     seed: int = 0
-    _drawn: dict[Split, list[Prompt]] = field(default_factory=dict)
+    _prompts: dict[Split, list[Prompt]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, hypothesis: Hypothesis, *, model: str | None = None, seed: int = 0) -> Study:
@@ -67,12 +67,8 @@ class Study:
             CircuitGraphError: either does not exist, or they do not fit each other.
         """
         loaded = load_model(model or hypothesis.model)
-        return cls(
-            hypothesis,
-            loaded,
-            load_task(hypothesis.task, loaded, seed=seed, **hypothesis.settings),
-            seed,
-        )
+        task = load_task(hypothesis.task, loaded, seed=seed, **hypothesis.settings)
+        return cls(hypothesis, loaded, task, seed)
 
     @cached_property
     def program(self) -> Program:
@@ -86,21 +82,20 @@ class Study:
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
-        """The roles that sites name, those of rivals among them."""
-        variables = self.hypothesis.variables
-        sites = [s for v in variables for s in (*v.sites, *v.through.values())]
-        sites += [
-            s for rival in self.hypothesis.rivals for moved in rival.move.values() for s in moved
+        """The roles that sites name, the sites of rivals among them."""
+        variables, expectations = (self.hypothesis.variables, self.hypothesis.expectations)
+        moves = [sites for rival in self.hypothesis.rivals for sites in rival.move.values()]
+        sites = [
+            *(site for v in variables for site in (*v.sites, *v.through.values())),
+            *(site for moved in moves for site in moved),
+            *(e.site for e in expectations if e.site is not None),
         ]
-        sites += [e.site for e in self.hypothesis.expectations if e.site is not None]
         named = {role for site in sites for role in site.roles}
-        return tuple(
-            sorted(named | {e.to for e in self.hypothesis.expectations if e.to is not None})
-        )
+        return tuple(sorted(named | {e.to for e in expectations if e.to is not None}))
 
     @property
     def tokenizer(self) -> TokenizerLike:
-        """The model's."""
+        """The model's tokenizer."""
         return self.task.tokenizer
 
     def prompts(self, n: int, split: Split = "evaluation") -> list[Prompt]:
@@ -109,26 +104,26 @@ class Study:
         Raises:
             DataError: the task has fewer, or `where` lets hardly any pass.
         """
-        known = self._drawn.get(split, [])
-        asked = n
-        while len(known) < n:
-            drawn = make_prompts(self.task.pairs(asked, split), self.tokenizer)
+        passing = self._prompts.get(split, [])
+        n_draws = n
+        while len(passing) < n:
+            drawn = make_prompts(self.task.pairs(n_draws, split), self.tokenizer)
             selects = self.hypothesis.selects
-            known = drawn if selects is None else [prompt for prompt in drawn if selects(prompt)]
-            if len(known) * _FEWEST_OF < asked:
+            passing = drawn if selects is None else [prompt for prompt in drawn if selects(prompt)]
+            if len(passing) * _FEWEST_OF < n_draws:
                 raise DataError(
-                    f"Only {len(known)} of {asked} prompts of task {self.task.name!r} pass the "
+                    f"Only {len(passing)} of {n_draws} prompts of task {self.task.name!r} pass the "
                     "hypothesis's `where`: use a task setting that draws them, or a wider "
                     "condition."
                 )
-            asked = int(1.1 * asked * max(1.0, n / max(1, len(known)))) + 1
-        self._drawn[split] = known
-        return known[:n]
+            # A tenth more than the share that passed asks for, so that a second draw suffices.
+            n_draws = int(1.1 * n_draws * max(1.0, n / max(1, len(passing)))) + 1
+        self._prompts[split] = passing
+        return passing[:n]
 
     @cached_property
     def sample(self) -> list[Prompt]:
-        """The prompts that the hypothesis is checked on, before any model runs; fewer where the
-        task has fewer.
+        """The prompts that the hypothesis is checked on; fewer where the task has fewer.
 
         Raises:
             DataError: there are none, or `where` lets hardly any pass.
@@ -143,37 +138,30 @@ class Study:
         return self.prompts(most, "discovery")
 
     @cached_property
-    def places(self) -> Int[np.ndarray, "prompts roles"]:
+    def sample_positions(self) -> Int[np.ndarray, "prompts roles"]:
         """Index of each of the study's roles in each prompt of the sample."""
-        return self._places(self.sample)
+        return self._find_positions(self.sample)
 
-    def batch(self, prompts: Sequence[Prompt]) -> Batch:
-        """Prompts, tokenised, with the places of the study's roles.
+    def batch(self, prompts: Sequence[Prompt]) -> PromptBatch:
+        """Prompts, tokenised, with the positions of the study's roles.
 
         Raises:
             HypothesisError: a prompt lacks a role.
         """
-        return Batch(
-            tuple(prompts),
-            tokenise_pairs([p.pair for p in prompts], self.tokenizer),
-            self._places(prompts),
-        )
+        tokens = tokenise_pairs([prompt.pair for prompt in prompts], self.tokenizer)
+        return PromptBatch(tuple(prompts), tokens, self._find_positions(prompts))
 
-    def _places(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:
+    def _find_positions(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:
         for role in self.roles:
             lacking = next((p for p in prompts if role not in p.position), None)
             if lacking is not None:
                 raise HypothesisError(f"There is no role {role!r} in {lacking!r}.")
-        places = np.array([[p.position[role] for role in self.roles] for p in prompts], np.int32)
-        return places.reshape(len(prompts), len(self.roles))
+        positions = np.array([[p.position[role] for role in self.roles] for p in prompts], np.int32)
+        return positions.reshape(len(prompts), len(self.roles))  # also without prompts or roles
 
-    def unrolled(self, program: Program | None = None) -> Unrolled:
-        """The tree of claims of the hypothesis's program, or of a rival's, with what is wrong with
-        it.
-        """
-        return unroll(
-            program or self.program, self.graph, lambda *ends: self._meets(self.places, *ends)
-        )
+    def unroll_claims(self, program: Program | None = None) -> Unrolled:
+        """The tree of claims of the hypothesis's program, or of a rival's, and what is wrong with it."""
+        return unroll_program(program or self.program, self.graph, self._share_position)
 
     def tree(self, program: Program | None = None) -> TreeNode:
         """The tree of claims.
@@ -181,26 +169,24 @@ class Study:
         Raises:
             HypothesisError: a claim has no path in the graph.
         """
-        found = self.unrolled(program)
-        if found.problems:
-            raise HypothesisError("; ".join(f"{p.variable}: {p.message}" for p in found.problems))
-        return found.root
+        unrolled = self.unroll_claims(program)
+        if unrolled.problems:
+            problems = [f"{p.variable}: {p.message}" for p in unrolled.problems]
+            raise HypothesisError("; ".join(problems))
+        return unrolled.root
 
-    def _meets(
-        self, places: Int[np.ndarray, "prompts roles"], writer: Site, reader: Site, feeds: str
-    ) -> bool:
-        """Whether, in every prompt, one of the writer's positions is read at one of the reader's."""
+    def _share_position(self, writer: Site, reader: Site, feeds: str) -> bool:
+        """Whether every prompt has a position of the writer that is read at one of the reader."""
+        positions = self.sample_positions
         if not writer.roles or not reader.roles:
             return True
-        at, to = (
-            places[:, [self.roles.index(role) for role in site.roles]] for site in (writer, reader)
-        )
-        pairs = at[:, :, None], to[:, None, :]
-        seen = (
-            pairs[0] <= pairs[1]
-            if feeds in ("k", "v") and self.model.spec.causal
-            else pairs[0] == pairs[1]
-        )
         if feeds in ("k", "v") and not self.model.spec.causal:
             return True
-        return bool(seen.any(axis=(1, 2)).all())
+        writer_at, reader_at = (
+            positions[:, [self.roles.index(role) for role in site.roles]]
+            for site in (writer, reader)
+        )
+        # [prompts, writer's roles, reader's roles]
+        writer_at, reader_at = writer_at[:, :, None], reader_at[:, None, :]
+        meets = writer_at <= reader_at if feeds in ("k", "v") else writer_at == reader_at
+        return bool(meets.any(axis=(1, 2)).all())

@@ -14,7 +14,7 @@ from circuitgraph.catalog.files import load_record, save_circuit
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.hypotheses.loading import load_hypotheses
-from circuitgraph.hypotheses.writing.stored import stored
+from circuitgraph.hypotheses.writing.stored import store_hypothesis
 from tests.cli.conftest import Ran, files_below
 
 CIRCUIT = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
@@ -147,7 +147,7 @@ STORED = Path(__file__).parents[2] / "hypotheses" / "greater_than.py"
 def test_a_stored_hypothesis_becomes_the_file_that_it_was(
     run: Callable[..., Ran], tmp_path: Path, no_model: None
 ) -> None:
-    record = stored(load_hypotheses(STORED)[0])
+    record = store_hypothesis(load_hypotheses(STORED)[0])
     (tmp_path / "alone.json").write_text(record.to_json())
     (tmp_path / "scrub.json").write_text(
         json.dumps({"held": True, "stored": json.loads(record.to_json())})
@@ -155,7 +155,7 @@ def test_a_stored_hypothesis_becomes_the_file_that_it_was(
     for file in ("alone.json", "scrub.json"):
         ran = run("hypothesize", file, "-o", "again.py", "--force", "--json")
         assert (ran.code, json.loads(ran.out)["unwritten"]) == (0, [])
-        again = stored(load_hypotheses(tmp_path / "again.py")[0])
+        again = store_hypothesis(load_hypotheses(tmp_path / "again.py")[0])
         assert again == record
     assert run("hypothesize", "alone.json", "-o", "other.py", "--model", "mine").code == 0
     assert load_hypotheses(tmp_path / "other.py")[0].model == "mine"
@@ -164,7 +164,7 @@ def test_a_stored_hypothesis_becomes_the_file_that_it_was(
 def test_a_stored_hypothesis_is_not_executed(
     run: Callable[..., Ran], tmp_path: Path, no_model: None
 ) -> None:
-    content = json.loads(stored(load_hypotheses(STORED)[0]).to_json())
+    content = json.loads(store_hypothesis(load_hypotheses(STORED)[0]).to_json())
     content["support"] = "open('executed', 'w')"
     (tmp_path / "evil.json").write_text(json.dumps(content))
     assert run("hypothesize", "evil.json", "-o", "mine.py", "-q").code == 0

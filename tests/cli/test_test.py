@@ -43,7 +43,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tester], None]:
     """Claims are tested by a function, with no model anywhere."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(pytest_plugin, "_keep_compiled_programs", lambda: None)
-    return lambda tester: monkeypatch.setattr(Context, "test", tester)
+    return lambda tester: monkeypatch.setattr(Context, "test_claim", tester)
 
 
 def held(context: Context, claim: Claim) -> Verdict:

@@ -17,7 +17,7 @@ import numpy as np
 from circuitgraph.graph.node import Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
-from circuitgraph.hypotheses.scrubbing.sampling import Inputs
+from circuitgraph.hypotheses.scrubbing.sampling import NodeInputs
 
 Values = np.ndarray
 Data = Mapping[str, Values]
@@ -65,7 +65,7 @@ def plain(graph: Graph, name: str, data: Data) -> Values:
     )
 
 
-def scrubbed(graph: Graph, node: TreeNode, inputs: Inputs, data: Data) -> Values:
+def scrubbed(graph: Graph, node: TreeNode, inputs: NodeInputs, data: Data) -> Values:
     """A node's value for each reference, where each part of what it reads is a child's or comes
     from its inputs.
     """

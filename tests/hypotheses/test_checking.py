@@ -11,7 +11,12 @@ import pytest
 
 from circuitgraph.api import load_task
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.checking import check, open_checked, problems_of, text_problems
+from circuitgraph.hypotheses.checking import (
+    check_study,
+    list_study_problems,
+    list_text_problems,
+    open_checked,
+)
 from circuitgraph.hypotheses.checks.declared import OF
 from circuitgraph.hypotheses.expecting import QUANTITIES
 from circuitgraph.hypotheses.language import Hypothesis
@@ -50,7 +55,10 @@ def found(
     monkeypatch.chdir(tmp_path)
 
     def problems(text: str) -> Found:
-        return [str(f) for f in problems_of(study_of(load_text(tmp_path, text), shipped, sample))]
+        return [
+            str(f)
+            for f in list_study_problems(study_of(load_text(tmp_path, text), shipped, sample))
+        ]
 
     return problems
 
@@ -68,7 +76,7 @@ def test_a_sound_file_has_no_problems(found: Callable[..., Found]) -> None:
 
 def test_the_shipped_hypothesis_is_checked_on_a_thousand_prompts(shipped: LanguageModel) -> None:
     study = study_of(load_hypotheses(SHIPPED / "induction.py")[0], shipped)
-    assert check(study) == []
+    assert check_study(study) == []
     assert len(study.sample) == N_SAMPLE
 
 
@@ -318,7 +326,7 @@ def test_a_role_that_some_prompts_lack(
     roles = {name: at for name, at in short.pair.roles.items() if name != "B1"}
     lacking = replace(short, pair=replace(short.pair, roles=roles))
     prompts = [lacking if p is short else p for p in sample]
-    problems = problems_of(study_of(load_text(tmp_path, INDUCTION), shipped, prompts))
+    problems = list_study_problems(study_of(load_text(tmp_path, INDUCTION), shipped, prompts))
     shown = [f.message for f in problems if f.message.startswith("`successor`:")]
     only(
         shown,
@@ -376,7 +384,7 @@ def test_few_lonely_values_are_a_note(
 ) -> None:
     text = changed(('return p.token["A1"]', f"return p.token['A1'], p.text == {sample[0].text!r}"))
     text = text.replace("current == seen_before", "current == seen_before[0]")
-    notes = check(study_of(load_text(tmp_path, text), shipped))
+    notes = check_study(study_of(load_text(tmp_path, text), shipped))
     assert [n.message.partition(" on 1 of 1,000 prompts")[0] for n in notes] == [
         f"`{name}` has a value that no other prompt has" for name in ("earlier", "seen_before")
     ]
@@ -409,7 +417,7 @@ def test_everything_at_once_in_the_order_of_the_file(
     )
     hypothesis = load_text(tmp_path, text + '\n\nH.expect("nothing", at_least=1)\nH.rival("r")\n')
     with pytest.raises(HypothesisError) as caught:
-        check(study_of(hypothesis, shipped, sample))
+        check_study(study_of(hypothesis, shipped, sample))
     lines = str(caught.value).splitlines()
     assert lines[0] == "The hypothesis 'induction' cannot be tested as it is written:"
     assert [line.split(":")[1] for line in lines[1:]] == ["16", "26", "33", "36", "37"]
@@ -456,14 +464,17 @@ def test_a_condition_that_fails_or_lets_nothing_pass(
         load_text(tmp_path, changed(('-2l")', where("lambda p: p.colour == 3")))), shipped
     )
     only(
-        [str(f) for f in problems_of(fails)],
+        [str(f) for f in list_study_problems(fails)],
         "mine.py:3: the condition where= raises AttributeError",
     )
     empty = study_of(load_text(tmp_path, changed(('-2l")', where("lambda p: False")))), shipped)
     only(
-        [str(f) for f in problems_of(empty)],
+        [str(f) for f in list_study_problems(empty)],
         "mine.py:3: Only 0 of",
         "pass the hypothesis's `where`",
     )
     no_function = load_text(tmp_path, changed(('-2l")', '-2l")\nH.selects = 3')))
-    only([str(f) for f in text_problems(no_function)], "where=3: expected a function of the prompt")
+    only(
+        [str(f) for f in list_text_problems(no_function)],
+        "where=3: expected a function of the prompt",
+    )

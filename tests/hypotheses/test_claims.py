@@ -18,9 +18,9 @@ from circuitgraph.hypotheses.claims import (
     Context,
     Profile,
     Untested,
-    claims,
-    numbered,
-    slug,
+    list_claims,
+    make_slug,
+    number_repeats,
 )
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.properties import hunting
@@ -56,7 +56,7 @@ def hypothesis() -> Hypothesis:
 
 
 def claim(name: str, about: Hypothesis) -> Claim:
-    return next(claim for claim in claims(about) if claim.id.startswith(name))
+    return next(claim for claim in list_claims(about) if claim.id.startswith(name))
 
 
 class Measured:
@@ -100,9 +100,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return SimpleNamespace(hypothesis=hypothesis)
 
     monkeypatch.setattr(checking, "open_checked", open_checked)
-    monkeypatch.setattr(checking, "check", lambda study: ["one thing"])
+    monkeypatch.setattr(checking, "check_study", lambda study: ["one thing"])
     monkeypatch.setattr(evidence, "Evidence", Measured)
-    monkeypatch.setattr(scrub, "scrubbed", Measured.scrub)
+    monkeypatch.setattr(scrub, "scrub_evidence", Measured.scrub)
     Measured.gathered = []
     return found
 
@@ -114,7 +114,7 @@ def test_the_list_loads_neither_jax_nor_torch() -> None:
 
 
 def test_each_thing_that_is_said_is_a_claim() -> None:
-    found = claims(hypothesis())
+    found = list_claims(hypothesis())
     assert [claim.id for claim in found] == [
         "program",
         "expect[accuracy >= 0.9]",
@@ -129,19 +129,17 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
     assert [claim.kind for claim in found] == [
         *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
     ]
-    assert (
-        len({claim.location.line for claim in found}) == 8
-    )  # only the scrub has no line but the hypothesis's
+    # only the scrub has no line but the hypothesis's
+    assert len({claim.location.line for claim in found}) == 8
     assert {claim.location.file for claim in found} == {__file__}
-    assert [claim.id for claim in claims(SimpleNamespace(hypothesis=hypothesis()))] == [
-        claim.id for claim in found
-    ]  # type: ignore[arg-type]
+    study: Any = SimpleNamespace(hypothesis=hypothesis())
+    assert [claim.id for claim in list_claims(study)] == [claim.id for claim in found]
 
 
 def test_names_for_ids() -> None:
-    assert slug("IOI, with name movers (9.9)!") == "ioi-with-name-movers-9-9"
-    assert slug("¿?") == "hypothesis"
-    assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a #2", "a #3"]
+    assert make_slug("IOI, with name movers (9.9)!") == "ioi-with-name-movers-9-9"
+    assert make_slug("¿?") == "hypothesis"
+    assert number_repeats(["a", "b", "a", "a"]) == ["a", "b", "a #2", "a #3"]
 
 
 def test_profiles_are_the_same_everywhere() -> None:
@@ -153,7 +151,7 @@ def test_one_study_serves_all_claims(
     opened: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        expecting, "judge", lambda evidence, expectation: Verdict(True, str(evidence.n))
+        expecting, "judge_expectation", lambda evidence, expectation: Verdict(True, str(evidence.n))
     )
     monkeypatch.setattr(
         hunting,
@@ -162,7 +160,9 @@ def test_one_study_serves_all_claims(
     )
     about = hypothesis()
     context = Context(about, "ci", "other", 3)
-    found = {claim.id: claim.run(context) for claim in claims(about) if claim.kind != "rival"}
+    found = {
+        claim.id: context.test_claim(claim) for claim in list_claims(about) if claim.kind != "rival"
+    }
     assert opened == [("other", 3)]
     assert found["program"] == Verdict(
         True, "program: 3 variables that give the task's answers, 1 notes", "note: one thing"
@@ -183,8 +183,8 @@ def test_the_number_of_prompts_is_the_users_then_the_files_then_the_profiles(
         ((None, None), PROMPTS["dev"]),
     ):
         context = Context(hypothesis(), n_prompts=given[0])
-        assert context.evidence(given[1]).n == expected
-        assert context.evidence(given[1]) is context.evidence(given[1])
+        assert context.gather_evidence(given[1]).n == expected
+        assert context.gather_evidence(given[1]) is context.gather_evidence(given[1])
 
 
 def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(
@@ -194,12 +194,12 @@ def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(
     about.rival("beaten")
     about.rival("perhaps")
     context = Context(about, n_prompts=100)
-    assert claim("rival[beaten]", about).run(context) == Verdict(
+    assert context.test_claim(claim("rival[beaten]", about)) == Verdict(
         True,
         "rival 'beaten': it recovers 0.200 of the loss, the hypothesis 0.900, more by 0.700 "
         "[0.600, 0.800], 100 prompts: held",
     )
-    assert not claim("rival[perhaps]", about).run(context).held
+    assert not context.test_claim(claim("rival[perhaps]", about)).held
 
 
 def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(
@@ -214,11 +214,11 @@ def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(
     monkeypatch.setattr(checking, "open_checked", refuse)
     about = hypothesis()
     context = Context(about)
-    for one in claims(about):
+    for one in list_claims(about):
         if one.kind == "program":
             with pytest.raises(HypothesisError, match="no parent 'x'"):
-                one.run(context)
+                context.test_claim(one)
         else:
             expected = "not tested: It cannot be tested as it is written: - h.py:3: no parent 'x'"
-            assert one.run(context) == Untested(False, expected)
+            assert context.test_claim(one) == Untested(False, expected)
     assert len(tried) == 1

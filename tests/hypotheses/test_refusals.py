@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from circuitgraph.api import load_task
-from circuitgraph.hypotheses.checking import problems_of
+from circuitgraph.hypotheses.checking import list_study_problems
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from tests.hypotheses.texts import INDUCTION, changed, load_text
@@ -121,7 +121,9 @@ def study(shipped: LanguageModel) -> Callable[..., Study]:
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case: str, study: Callable[..., Study], tmp_path: Path) -> None:
     changes, sentence = REFUSED[case]
-    messages = [finding.message for finding in problems_of(study(tmp_path, changed(*changes)))]
+    messages = [
+        finding.message for finding in list_study_problems(study(tmp_path, changed(*changes)))
+    ]
     assert [m for m in messages if m.startswith(sentence)], messages
 
 
@@ -130,7 +132,7 @@ def test_a_root_alone_is_no_error(study: Callable[..., Study], tmp_path: Path) -
     head = INDUCTION[: INDUCTION.index("@H.var")]
     text = f'{head}@H.output(at=logits @ "A2")\ndef answer(p):\n    return p.answer\n'
     root = study(tmp_path, text)
-    assert problems_of(root) == []
+    assert list_study_problems(root) == []
     assert root.tree().children == ()
 
 
@@ -166,7 +168,7 @@ def answer(moved):
     sample = vars(study)["sample"] = study.prompts(50, "discovery")
     same = sum(p.position["N1"] == p.position["IO"] for p in sample)
     assert 0 < same < 50
-    (problem,) = problems_of(study)
+    (problem,) = list_study_problems(study)
     assert problem.message.startswith(
         f"first at embed@N1 and other at embed@IO both feed a2.h2@end, but in {same} of 50 prompts "
         "these roles are one token, which would be claimed twice"

@@ -32,8 +32,9 @@ from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.loading import load_hypotheses
-from circuitgraph.hypotheses.scrubbing.sampling import Donors
-from circuitgraph.hypotheses.scrubbing.scrub import Scrub, scrubbed
+from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
+from circuitgraph.hypotheses.scrubbing.sampling import TreeDonors
+from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.loading import shipped_models
 
@@ -55,9 +56,9 @@ def main() -> None:
     for _ in range(options.repeats + 1):
         start = time.perf_counter()
         evidence = Evidence(study, options.prompts)
-        scrubbed(evidence)
+        scrub_evidence(evidence)
         seconds.append(_since(start))
-    record = scrubbed(evidence)
+    record = scrub_evidence(evidence)
     found |= {
         "trees": record.cost.n_trees,
         "node_values": record.cost.n_values,
@@ -73,8 +74,8 @@ def main() -> None:
 
 def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
     """Seconds for one reference of the hypothesis's own tree, ours and plain."""
-    ready, every = Scrub.of(evidence), np.arange(len(evidence.batch))
-    donors = ready.sampler.draw(ready.root, every)
+    ready, every = prepare_scrub(evidence), np.arange(len(evidence.batch))
+    donors = ready.sampler.draw_donors(ready.root, every)
     ours = run_tree(evidence.pool, ready.root, every, donors.inputs, [METRIC]).values[0]
     start = time.perf_counter()
     for _ in range(3):
@@ -96,7 +97,7 @@ def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
     }
 
 
-def _oracle(evidence: Evidence, donors: Donors, n: int) -> tuple[Any, dict[int, int]]:
+def _oracle(evidence: Evidence, donors: TreeDonors, n: int) -> tuple[Any, dict[int, int]]:
     """The plain way over the first references and all prompts that they need; and where it has
     those.
     """
@@ -105,12 +106,14 @@ def _oracle(evidence: Evidence, donors: Donors, n: int) -> tuple[Any, dict[int, 
     from tests.oracle.tree import Prompt, TreeOracle
 
     needed = sorted(
-        {*range(n), *(int(i) for found in donors.each() for i in found[:n])},
+        {*range(n), *(int(i) for found in donors.list_inputs() for i in found[:n])},
         key=lambda i: (i >= n, i),
     )
     roles, batch = evidence.study.roles, evidence.batch
     prompts = [
-        Prompt(list(batch.prompts[i].ids), dict(zip(roles, map(int, batch.places[i]), strict=True)))
+        Prompt(
+            list(batch.prompts[i].ids), dict(zip(roles, map(int, batch.positions[i]), strict=True))
+        )
         for i in needed
     ]
     model = AutoModelForCausalLM.from_pretrained(
@@ -119,7 +122,7 @@ def _oracle(evidence: Evidence, donors: Donors, n: int) -> tuple[Any, dict[int, 
     return TreeOracle(model.eval(), prompts), {prompt: at for at, prompt in enumerate(needed)}
 
 
-def _claim(node: TreeNode, donors: Donors, where: dict[int, int], reference: int) -> Any:
+def _claim(node: TreeNode, donors: TreeDonors, where: dict[int, int], reference: int) -> Any:
     """A node as the oracle takes it, for one reference."""
     from tests.oracle.tree import Claim
 

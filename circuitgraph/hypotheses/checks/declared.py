@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from circuitgraph.graph.site import Site
-from circuitgraph.hypotheses.checks.structure import cycle_in, parameter_problems
+from circuitgraph.hypotheses.checks.structure import check_parameters, find_cycle
 from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown
 from circuitgraph.hypotheses.language import (
     ALIGN,
@@ -32,73 +32,68 @@ OF = {
 """Quantities that can be expected beside any metric, and whether they are `of` something."""
 
 
-def declared_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
+def check_declarations(hypothesis: Hypothesis) -> list[Diagnostic]:
     """What is wrong with everything in the file but its variables."""
-    found = [*_settings(hypothesis), *_twice(hypothesis)]
+    problems = [*_check_settings(hypothesis), *_check_repeats(hypothesis)]
     for expectation in hypothesis.expectations:
-        found += [
-            Diagnostic(expectation.location, message)
-            for message in _expectation(hypothesis, expectation)
-        ]
+        messages = _check_expectation(hypothesis, expectation)
+        problems += [Diagnostic(expectation.location, message) for message in messages]
     for rival in hypothesis.rivals:
-        found += [
-            Diagnostic(rival.location, message) for message in rival_problems(hypothesis, rival)
-        ]
+        messages = check_rival(hypothesis, rival)
+        problems += [Diagnostic(rival.location, message) for message in messages]
     for declared in hypothesis.properties:
-        found += [
-            Diagnostic(declared.location, message) for message in _property(hypothesis, declared)
-        ]
-    return found
+        messages = _check_property(hypothesis, declared)
+        problems += [Diagnostic(declared.location, message) for message in messages]
+    return problems
 
 
-def rival_problems(hypothesis: Hypothesis, rival: Rival) -> list[str]:
+def check_rival(hypothesis: Hypothesis, rival: Rival) -> list[str]:
     """What is wrong with a rival, in words. It may say what is false, but it must say something."""
     known = {v.name: v for v in hypothesis.variables}
     output = hypothesis.output_variable
     who = f"the rival {rival.name!r}"
-    found: list[str] = []
-    for how, names in (("drops", rival.drop), ("replaces", rival.replace), ("moves", rival.move)):
-        found += [
-            f"{who} {how} {name!r}. {describe_unknown('variable', name, known)}"
+    problems: list[str] = []
+    for verb, names in (("drops", rival.drop), ("replaces", rival.replace), ("moves", rival.move)):
+        problems += [
+            f"{who} {verb} {name!r}. {describe_unknown('variable', name, known)}"
             for name in names
             if name not in known
         ]
-        if output is not None and output.name in names and how != "replaces":
-            found.append(
-                f"{who} {how} the output `{output.name}`, which stays where the model speaks"
+        if output is not None and output.name in names and verb != "replaces":
+            problems.append(
+                f"{who} {verb} the output `{output.name}`, which stays where the model speaks"
             )
     for name, function in rival.replace.items():
         if not callable(function):
-            found.append(
+            problems.append(
                 f"{who} has {name}={function!r}: expected a function of the variable's parents"
             )
         else:
-            found += parameter_problems(f"{who}: the function for `{name}`", function, known)
+            problems += check_parameters(f"{who}: the function for `{name}`", function, known)
     same = all(name in known and known[name].sites == sites for name, sites in rival.move.items())
     if not rival.drop and not rival.replace and same:
-        found.append(f"{who} changes nothing: give drop=, move=, or a function for a variable")
-    if not found:
-        changed = {name: v.parents for name, v in known.items()}
-        changed |= {
-            n: tuple(p for p in _parameters(f) if p != "p") for n, f in rival.replace.items()
-        }
-        circle = cycle_in(changed)
-        found += [f"{who}: variables need each other: {circle}"] if circle else []
-    return found
+        problems.append(f"{who} changes nothing: give drop=, move=, or a function for a variable")
+    if not problems:
+        parents = {name: v.parents for name, v in known.items()}
+        for name, function in rival.replace.items():
+            parents[name] = tuple(p for p in _list_parameters(function) if p != "p")
+        cycle = find_cycle(parents)
+        problems += [f"{who}: variables need each other: {cycle}"] if cycle else []
+    return problems
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+def _list_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
 
-def _settings(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
-    for name, given, allowed in (
+def _check_settings(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+    for name, value, allowed in (
         ("unclaimed", hypothesis.unclaimed, UNCLAIMED),
         ("align", hypothesis.align, ALIGN),
     ):
-        if given not in allowed:
+        if value not in allowed:
             yield Diagnostic(
-                hypothesis.location, f"{name}={given!r}: expected one of {', '.join(allowed)}"
+                hypothesis.location, f"{name}={value!r}: expected one of {', '.join(allowed)}"
             )
     if hypothesis.selects is not None and not callable(hypothesis.selects):
         yield Diagnostic(
@@ -108,19 +103,20 @@ def _settings(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
         )
 
 
-def _twice(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
-    for what, several in (("rivals", hypothesis.rivals), ("properties", hypothesis.properties)):
-        counted = Counter(item.name for item in several)
-        for item in several:
-            if counted[item.name] > 1:
-                counted[item.name] = 0
+def _check_repeats(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+    """Rivals, and properties, of one name."""
+    for kind, items in (("rivals", hypothesis.rivals), ("properties", hypothesis.properties)):
+        counts = Counter(item.name for item in items)
+        for item in items:
+            if counts[item.name] > 1:
+                counts[item.name] = 0  # told once, at the first of them
                 yield Diagnostic(
                     item.location,
-                    f"two {what} are called {item.name!r}: reports could not tell them apart",
+                    f"two {kind} are called {item.name!r}: reports could not tell them apart",
                 )
 
 
-def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[str]:
+def _check_expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[str]:
     from circuitgraph.tasks.metrics import metrics
 
     quantity, known = expectation.quantity, {v.name: v for v in hypothesis.variables}
@@ -133,10 +129,10 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
         "at_most": expectation.at_most,
         "rivals_below": expectation.rivals_below,
     }
-    given = {name: bound for name, bound in bounds.items() if bound is not None}
-    if not given:
+    bounds = {name: bound for name, bound in bounds.items() if bound is not None}
+    if not bounds:
         yield f"{who} has no bound: give at_least=, at_most= or both"
-    for name, bound in given.items():
+    for name, bound in bounds.items():
         if (
             isinstance(bound, bool)
             or not isinstance(bound, (int, float))
@@ -151,7 +147,7 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
         yield f"{who} has rivals_below, which belongs to loss_recovered"
     if expectation.n is not None and (not isinstance(expectation.n, int) or expectation.n < 2):
         yield f"{who} has n={expectation.n!r}: expected a number of prompts, 2 or more"
-    yield from _about(who, expectation, OF.get(quantity, "none"))
+    yield from _check_of(who, expectation, OF.get(quantity, "none"))
     for name in expectation.of:
         if name not in known:
             yield f"{who} is of {name!r}. {describe_unknown('variable', name, known)}"
@@ -161,34 +157,39 @@ def _expectation(hypothesis: Hypothesis, expectation: Expectation) -> Iterator[s
             yield f"{who} is of the output `{name}`: name variables inside the model"
 
 
-def _about(who: str, expectation: Expectation, wanted: str) -> Iterator[str]:
+def _check_of(who: str, expectation: Expectation, needs: str) -> Iterator[str]:
+    """What is wrong with ``of=`` and ``to=``, given what the quantity needs (a value of `OF`)."""
     site = expectation.site
-    if wanted == "site":
+    if needs == "site":
         if (
             not isinstance(site, Site)
             or site.kind != "head"
             or len(site.roles) != 1
             or expectation.to is None
         ):
-            yield f"{who} needs one head at one role, and where it looks: of=head(l, h) @ 'ROLE', to='ROLE'"
+            yield (
+                f"{who} needs one head at one role, and where it looks: of=head(l, h) @ 'ROLE', "
+                "to='ROLE'"
+            )
         return
     if site is not None or expectation.to is not None:
         yield f"{who} has {'of=a site' if site is not None else 'to='}, which belongs to attention"
-    if wanted == "needed" and not expectation.of and site is None:
+    if needs == "needed" and not expectation.of and site is None:
         yield f"{who} needs of=: the variable, or several, to be swapped"
-    if wanted == "none" and expectation.of:
+    if needs == "none" and expectation.of:
         yield f"{who} is of the whole hypothesis: leave of= out"
 
 
-def _property(hypothesis: Hypothesis, declared: Property) -> Iterator[str]:
+def _check_property(hypothesis: Hypothesis, declared: Property) -> Iterator[str]:
     known = [v.name for v in hypothesis.variables]
     who = f"the property {declared.name!r}"
     if declared.function is not None:
-        for name in _parameters(declared.function):
+        for name in _list_parameters(declared.function):
             if name not in GIVEN:
-                yield f"{who} has the parameter {name!r}. {describe_unknown('parameter', name, GIVEN)}"
+                advice = describe_unknown("parameter", name, GIVEN)
+                yield f"{who} has the parameter {name!r}. {advice}"
     else:
-        yield from _of_library(declared, who)
+        yield from _check_library_property(declared, who)
     for name in declared.of:
         if name not in known:
             yield f"{who} is of {name!r}. {describe_unknown('variable', name, known)}"
@@ -200,7 +201,7 @@ def _property(hypothesis: Hypothesis, declared: Property) -> Iterator[str]:
         yield f"{who} has max_examples={declared.max_examples!r}: expected 1 or more"
 
 
-def _of_library(declared: Property, who: str) -> Iterator[str]:
+def _check_library_property(declared: Property, who: str) -> Iterator[str]:
     from circuitgraph.hypotheses.properties.base import library, list_settings
 
     if declared.kind not in library:

@@ -1,6 +1,4 @@
-"""Checks against the model and the task: sites exist, roles exist, and every claim has a path in
-the graph.
-"""
+"""Checks against the model and the task: sites and roles exist, and claims have paths."""
 
 from __future__ import annotations
 
@@ -8,67 +6,60 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+import numpy as np
+
 from circuitgraph.engine.tree.checks import find_missing_part
 from circuitgraph.errors import CircuitGraphError
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import TreeNode
-from circuitgraph.hypotheses.checks.declared import rival_problems
+from circuitgraph.hypotheses.checks.declared import check_rival
 from circuitgraph.hypotheses.diagnostics import Diagnostic, describe_unknown, format_share
 from circuitgraph.hypotheses.language import Hypothesis, Location
-from circuitgraph.hypotheses.prompt import Prompt
+from circuitgraph.hypotheses.prompt import Prompt, order_prompts
 from circuitgraph.hypotheses.study import Study
-from circuitgraph.hypotheses.unroll import contains
+from circuitgraph.hypotheses.unroll import contains_site
 from circuitgraph.models.spec import Spec
 
-Named = tuple[Location, str, Site]  # where a site is written, what names it, and the site
+NamedSite = tuple[Location, str, Site]  # the line that names a site, the site's owner, the site
 
 
-def name_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
-    """Names that can be refused without loading a model: of the task, its settings and the metric."""
+def check_names(hypothesis: Hypothesis) -> list[Diagnostic]:
+    """Names to refuse without loading a model: of the task, its settings and the metric."""
     from circuitgraph.tasks.base import tasks
     from circuitgraph.tasks.metrics import metrics
 
-    found: list[Diagnostic] = []
-
+    problems: list[Diagnostic] = []
     try:
         if not hypothesis.task.endswith(".jsonl"):
             tasks[hypothesis.task].fill_arguments(hypothesis.settings)
     except CircuitGraphError as error:
-        found.append(Diagnostic(hypothesis.location, str(error)))
+        problems.append(Diagnostic(hypothesis.location, str(error)))
     if hypothesis.metric is not None and hypothesis.metric not in metrics:
-        found.append(
-            Diagnostic(
-                hypothesis.location, describe_unknown("metric", hypothesis.metric, metrics.names())
-            )
-        )
-    return found
+        message = describe_unknown("metric", hypothesis.metric, metrics.names())
+        problems.append(Diagnostic(hypothesis.location, message))
+    return problems
 
 
-def place_problems(study: Study, prompts: Sequence[Prompt]) -> list[Diagnostic]:
+def check_positions(study: Study, prompts: Sequence[Prompt]) -> list[Diagnostic]:
     """Sites that the model lacks, and roles that not all prompts have."""
-    have = Counter(role for prompt in prompts for role in prompt.position)
-    found: list[Diagnostic] = []
-    for where, owner, site in named_sites(study.hypothesis):
-        found += [
-            Diagnostic(where, f"{owner} is at {site}, but {why}")
-            for why in _absent(site, study.model.spec)
-        ]
-        found += [
-            Diagnostic(where, f"{owner}: {why}")
-            for role in site.roles
-            for why in _role(role, have, prompts, study)
-        ]
+    role_counts = Counter(role for prompt in prompts for role in prompt.position)
+    problems: list[Diagnostic] = []
+    for location, owner, site in _list_sites(study.hypothesis):
+        missing = _explain_missing(site, study.model.spec)
+        if missing is not None:
+            problems.append(Diagnostic(location, f"{owner} is at {site}, but {missing}"))
+        for role in site.roles:
+            for reason in _check_role(role, role_counts, prompts, study):
+                problems.append(Diagnostic(location, f"{owner}: {reason}"))
     for expectation in study.hypothesis.expectations:
         if expectation.to is not None:
-            problems = _role(expectation.to, have, prompts, study)
-            found += [
-                Diagnostic(expectation.location, f"the expectation of {expectation.quantity}: {w}")
-                for w in problems
-            ]
-    return [*dict.fromkeys(found), *(_scored(study, prompts) if not found else [])]
+            owner = f"the expectation of {expectation.quantity}"
+            for reason in _check_role(expectation.to, role_counts, prompts, study):
+                problems.append(Diagnostic(expectation.location, f"{owner}: {reason}"))
+    return list(dict.fromkeys(problems)) or list(_check_output_position(study, prompts))
 
 
-def named_sites(hypothesis: Hypothesis) -> Iterator[Named]:
+def _list_sites(hypothesis: Hypothesis) -> Iterator[NamedSite]:
     """Every site that a hypothesis names."""
     for variable in hypothesis.variables:
         for site in (*variable.sites, *variable.through.values()):
@@ -79,117 +70,118 @@ def named_sites(hypothesis: Hypothesis) -> Iterator[Named]:
                 yield rival.location, f"`{name}` of the rival {rival.name!r}", site
     for expectation in hypothesis.expectations:
         if expectation.site is not None:
-            yield (
-                expectation.location,
-                f"the expectation of {expectation.quantity}",
-                expectation.site,
-            )
+            owner = f"the expectation of {expectation.quantity}"
+            yield expectation.location, owner, expectation.site
 
 
-def path_problems(study: Study) -> list[Diagnostic]:
-    """Claims without a path in the graph, and claims of one path twice; of the hypothesis and of
-    its rivals.
-    """
+def check_paths(study: Study) -> list[Diagnostic]:
+    """Claims without a path in the graph, and claims of one path twice, also of rivals."""
     hypothesis = study.hypothesis
-    where = {v.name: v.location for v in hypothesis.variables}
-    unrolled = study.unrolled()
-    found = [
-        Diagnostic(where[p.variable], f"`{p.variable}`: {p.message}") for p in unrolled.problems
+    locations = {v.name: v.location for v in hypothesis.variables}
+    unrolled = study.unroll_claims()
+    problems = [
+        Diagnostic(locations[p.variable], f"`{p.variable}`: {p.message}") for p in unrolled.problems
     ]
-    if not found:
-        found += [
-            Diagnostic(where[name], message) for name, message in _same_place(study, unrolled.root)
+    if not problems:
+        problems += [
+            Diagnostic(locations[name], message)
+            for name, message in _check_shared_positions(study, unrolled.root)
         ]
-    if found:
-        return found  # a rival would repeat them
+    if problems:
+        return problems  # a rival would repeat them
     for rival in hypothesis.rivals:
-        if not rival_problems(hypothesis, rival):
-            problems = study.unrolled(study.program.with_rival(rival)).problems
-            who = f"the rival {rival.name!r}"
-            found += [
-                Diagnostic(rival.location, f"{who}: `{p.variable}`: {p.message}") for p in problems
+        if not check_rival(hypothesis, rival):
+            unrolled = study.unroll_claims(study.program.with_rival(rival))
+            problems += [
+                Diagnostic(rival.location, f"the rival {rival.name!r}: `{p.variable}`: {p.message}")
+                for p in unrolled.problems
             ]
-    return found
+    return problems
 
 
-def _absent(site: Site, spec: Spec) -> Iterator[str]:
-    """Why the model has no such site, in words."""
-    missing = find_missing_part(spec, site)
+def _explain_missing(site: Site, spec: Spec) -> str | None:
+    """Why the model has no such site, in words; None if the model has the site."""
     if site.kind == "feature":
-        yield (
+        return (
             "no dictionary of features can be attached to a model yet: name the MLP, or some of "
             "its neurons"
         )
-    elif missing is not None:
-        sentence, n = missing
-        yield f"{sentence}, numbered from 0" if n else sentence
+    missing = find_missing_part(spec, site)
+    if missing is None:
+        return None
+    sentence, n = missing
+    return f"{sentence}, numbered from 0" if n else sentence
 
 
-def _role(role: str, have: Counter[str], prompts: Sequence[Prompt], study: Study) -> Iterator[str]:
+def _check_role(
+    role: str, role_counts: Counter[str], prompts: Sequence[Prompt], study: Study
+) -> Iterator[str]:
     """What is wrong with a role, in words."""
-    if role not in have:
-        names = ", ".join(have) or "none"
-        yield f"{describe_unknown('role', role, have)} The prompts of task {study.task.name!r} have: {names}."
-    elif have[role] < len(prompts):
-        lacking = min(
-            (p for p in prompts if role not in p.position), key=lambda p: (len(p), p.text)
-        )
+    if role not in role_counts:
+        advice = describe_unknown("role", role, role_counts)
+        names = ", ".join(role_counts) or "none"
+        yield f"{advice} The prompts of task {study.task.name!r} have: {names}."
+    elif role_counts[role] < len(prompts):
+        lacking = min((p for p in prompts if role not in p.position), key=order_prompts)
         yield (
-            f"only {format_share(have[role], len(prompts))} prompts have the role {role!r}; {lacking!r} "
-            f"has not. Say which prompts the hypothesis is about, as with where=lambda p: {role!r} "
-            "in p.position"
+            f"only {format_share(role_counts[role], len(prompts))} prompts have the role {role!r}; "
+            f"{lacking!r} has not. Say which prompts the hypothesis is about, as with "
+            f"where=lambda p: {role!r} in p.position"
         )
 
 
-def _scored(study: Study, prompts: Sequence[Prompt]) -> Iterator[Diagnostic]:
-    """An output at another place than the one where the model's answer is read."""
+def _check_output_position(study: Study, prompts: Sequence[Prompt]) -> Iterator[Diagnostic]:
+    """An output at another position than the last, where the model's answer is read."""
     output = study.hypothesis.output_variable
     if output is None:
         return
     role = output.sites[0].roles[0]
     wrong = [p for p in prompts if p.position[role] != len(p) - 1]
     if wrong:
-        shortest = min(wrong, key=lambda p: (len(p), p.text))
-        last = [
-            name
+        last_roles = [
+            repr(name)
             for name in prompts[0].position
             if all(p.position.get(name) == len(p) - 1 for p in prompts)
         ]
         advice = (
-            f"the role of the last token is {' or '.join(map(repr, last))}"
-            if last
+            f"the role of the last token is {' or '.join(last_roles)}"
+            if last_roles
             else "no role is the last token"
         )
         yield Diagnostic(
             output.location,
             f"the output `{output.name}` is at {role!r}, but the answer is read at the last token, "
-            f"another one in {format_share(len(wrong), len(prompts))} prompts, as in {shortest!r}; "
-            f"{advice}",
+            f"another one in {format_share(len(wrong), len(prompts))} prompts, as in "
+            f"{min(wrong, key=order_prompts)!r}; {advice}",
         )
 
 
-def _same_place(study: Study, root: TreeNode) -> Iterator[tuple[str, str]]:
-    """Claims of one writer into one input under two roles that are one token in some prompt: they
-    would count twice.
+def _check_shared_positions(study: Study, root: TreeNode) -> Iterator[tuple[str, str]]:
+    """Claims of one writer into one input under two roles that are one token in some prompt.
+
+    The token's contribution would count twice.
     """
-    places, roles = study.places, study.roles
     seen: set[tuple[Site, Site, Site, str]] = set()
     for node in root.walk():
         for a, b in combinations(node.children, 2):
             key = (node.site, a.site, b.site, a.feeds)
-            if (
-                a.feeds != b.feeds
-                or key in seen
-                or not (contains(a.site, b.site) or contains(b.site, a.site))
-            ):
+            same = contains_site(a.site, b.site) or contains_site(b.site, a.site)
+            if a.feeds != b.feeds or key in seen or not same:
                 continue
             seen.add(key)
-            at, other = (places[:, [roles.index(role) for role in n.site.roles]] for n in (a, b))
-            n = int((at[:, :, None] == other[:, None, :]).any(axis=(1, 2)).sum())
+            n = _count_shared_positions(study, a.site, b.site)
             if n:
                 yield (
                     node.variable,
                     f"{a.variable} at {a.site} and {b.variable} at {b.site} both feed {node.site}, "
-                    f"but in {format_share(n, len(places))} prompts these roles are one token, which "
-                    "would be claimed twice: keep one of them",
+                    f"but in {format_share(n, len(study.sample))} prompts these roles are one "
+                    "token, which would be claimed twice: keep one of them",
                 )
+
+
+def _count_shared_positions(study: Study, a: Site, b: Site) -> int:
+    """In how many prompts of the sample two sites have a position in common."""
+    positions = study.sample_positions
+    a_at, b_at = (positions[:, [study.roles.index(role) for role in site.roles]] for site in (a, b))
+    # [prompts, roles of a, roles of b]
+    return int(np.sum((a_at[:, :, None] == b_at[:, None, :]).any(axis=(1, 2))))

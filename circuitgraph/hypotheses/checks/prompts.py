@@ -1,144 +1,154 @@
-"""Checks of the program on prompts, without running the network: its functions are total, and right
-on paper.
-"""
+"""Checks of the program on prompts, without the network: it never fails, and is right on paper."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from circuitgraph.hypotheses.checks.declared import rival_problems
-from circuitgraph.hypotheses.diagnostics import Diagnostic, format_error, format_share, locate_error
-from circuitgraph.hypotheses.language import PROMPT, Location, Variable
+from circuitgraph.hypotheses.checks.declared import check_rival
+from circuitgraph.hypotheses.diagnostics import (
+    Diagnostic,
+    format_error,
+    format_share,
+    locate_error,
+)
+from circuitgraph.hypotheses.language import Location, Variable
 from circuitgraph.hypotheses.program import Program, collect_answers, format_value, make_key
-from circuitgraph.hypotheses.prompt import Prompt
+from circuitgraph.hypotheses.prompt import Prompt, order_prompts
 from circuitgraph.hypotheses.study import Study
+
+_MOST_CHARACTERS = 120  # of a value in a message
 
 
 @dataclass
-class _Run:
-    """A program on prompts: values where its functions gave any, and for each function that failed,
-    how.
-    """
+class _ProgramRun:
+    """A program on prompts: its functions' values, and how functions failed."""
 
     values: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, list[tuple[Prompt, Exception]]] = field(default_factory=dict)
+    failures: dict[str, list[tuple[Prompt, Exception]]] = field(default_factory=dict)
     unhashable: dict[str, tuple[Prompt, Any]] = field(default_factory=dict)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every function gave values that can be compared."""
+        return not self.failures and not self.unhashable
 
-def prompt_problems(
+
+def check_on_prompts(
     study: Study, prompts: Sequence[Prompt]
 ) -> tuple[list[Diagnostic], list[Diagnostic]]:
     """What is wrong with the program on these prompts, and what is worth knowing of it."""
     program = study.program
-    ran = _run(program, prompts)
-    problems = _broken(program.variables, ran, len(prompts))
+    run = _run_program(program, prompts)
+    problems = _describe_failures(program.variables, run, len(prompts))
     notes: list[Diagnostic] = []
-    whole = [
-        name for name in program.order if name not in ran.failed and name not in ran.unhashable
-    ]
-    for name in whole:
-        if len(ran.values) == len(prompts) and all(name in row for row in ran.values):
-            found, known = _classes(program, name, [row[name] for row in ran.values])
-            problems += found
-            notes += known
-    if program.output in whole and not ran.failed:
-        problems += _wrong(study, prompts, ran.values)
+    for name in program.order:
+        if name not in run.unhashable and all(name in row for row in run.values):
+            new_problems, new_notes = _check_classes(program, name, [r[name] for r in run.values])
+            problems += new_problems
+            notes += new_notes
+    if program.output not in run.unhashable and not run.failures:
+        problems += _check_answers(study, prompts, run.values)
     for rival in study.hypothesis.rivals:
-        if not rival_problems(study.hypothesis, rival) and not ran.failed and not ran.unhashable:
-            theirs = _run(study.program.with_rival(rival), prompts)
-            broken = _broken(program.variables, theirs, len(prompts), rival.location)
+        if run.is_whole and not check_rival(study.hypothesis, rival):
+            rival_run = _run_program(program.with_rival(rival), prompts)
+            failures = _describe_failures(
+                program.variables, rival_run, len(prompts), rival.location
+            )
             problems += [
-                Diagnostic(f.location, f"the rival {rival.name!r}: {f.message}") for f in broken
+                Diagnostic(f.location, f"the rival {rival.name!r}: {f.message}") for f in failures
             ]
     return problems, notes
 
 
-def _run(program: Program, prompts: Sequence[Prompt]) -> _Run:
-    ran = _Run()
+def _run_program(program: Program, prompts: Sequence[Prompt]) -> _ProgramRun:
+    run = _ProgramRun()
     for prompt in prompts:
         row: dict[str, Any] = {}
         for name in program.order:
             variable = program.variables[name]
-            if not all(parent == PROMPT or parent in row for parent in variable.parameters):
-                continue
+            if not all(parent in row for parent in variable.parents):
+                continue  # the parent's failure is the one to tell
             try:
-                value = variable.function(
-                    *(prompt if p == PROMPT else row[p] for p in variable.parameters)
-                )
+                value = variable.call_with(prompt, row)
             except Exception as error:
-                ran.failed.setdefault(name, []).append((prompt, error))
+                run.failures.setdefault(name, []).append((prompt, error))
                 continue
             row[name] = value
-            if name not in ran.unhashable:
+            if name not in run.unhashable:
                 try:
                     make_key(value)
                 except TypeError:
-                    ran.unhashable[name] = (prompt, value)
-        ran.values.append(row)
-    return ran
+                    run.unhashable[name] = (prompt, value)
+        run.values.append(row)
+    return run
 
 
-def _broken(
-    variables: Mapping[str, Variable], ran: _Run, n: int, location: Location | None = None
+def _describe_failures(
+    variables: Mapping[str, Variable],
+    run: _ProgramRun,
+    n_prompts: int,
+    location: Location | None = None,
 ) -> list[Diagnostic]:
-    """Functions that raise or give what cannot be compared; ``location`` is used if the error is not
-    in the file.
+    """Functions that raise or give what cannot be compared.
+
+    Args:
+        location: in place of the variable's own, where an error is not in the file.
     """
-    found: list[Diagnostic] = []
-    for name, cases in ran.failed.items():
-        prompt, error = min(cases, key=lambda case: _simplest(case[0]))
+    problems: list[Diagnostic] = []
+    for name, failures in run.failures.items():
+        prompt, error = min(failures, key=lambda failure: order_prompts(failure[0]))
         own = location or variables[name].location
-        at = locate_error(error, own.file) or own
-        message = f"`{name}` raises {format_error(error)} on {format_share(len(cases), n)} prompts, as on {prompt!r}"
-        found.append(Diagnostic(at, message))
-    for name, (prompt, value) in ran.unhashable.items():
-        found.append(
-            Diagnostic(
-                location or variables[name].location,
-                f"`{name}` gives {_short(value)} on {prompt!r}: values are compared, so they must "
-                f"be hashable; a {type(value).__name__} is not. Return a text, a number, a tuple, "
-                "a frozenset or a small array",
-            )
+        share = format_share(len(failures), n_prompts)
+        message = f"`{name}` raises {format_error(error)} on {share} prompts, as on {prompt!r}"
+        problems.append(Diagnostic(locate_error(error, own.file) or own, message))
+    for name, (prompt, value) in run.unhashable.items():
+        message = (
+            f"`{name}` gives {_format_short(value)} on {prompt!r}: values are compared, so they "
+            f"must be hashable; a {type(value).__name__} is not. Return a text, a number, a tuple, "
+            "a frozenset or a small array"
         )
-    return found
+        problems.append(Diagnostic(location or variables[name].location, message))
+    return problems
 
 
-def _classes(
-    program: Program, name: str, values: Iterable[Any]
+def _check_classes(
+    program: Program, name: str, values: Sequence[Any]
 ) -> tuple[list[Diagnostic], list[Diagnostic]]:
-    """A variable with a site that has one value only, or mostly values that no other prompt shares.
+    """A variable with one value only, or mostly with values that no other prompt shares.
 
     The output is exempt: the output of a scrubbed model is compared with the reference itself, not
-        with a donor. So
-    are steps without a site, of which nothing is resampled.
+    with a donor. So are steps without a site, of which nothing is resampled.
+
+    Returns:
+        Problems and notes.
     """
-    variable = program.variables[name]
+    variable, n = program.variables[name], len(values)
     if not variable.sites or name == program.output:
         return [], []
-    values = list(values)
-    counted = Counter(map(make_key, values))
-    if len(counted) == 1:
-        why = f"`{name}` is {_short(values[0])} on all of {len(values):,} prompts: nothing is claimed to be carried there"
-        return [Diagnostic(variable.location, why)], []
-    alone = sum(size == 1 for size in counted.values())
-    if not alone:
+    counts = Counter(map(make_key, values))
+    if len(counts) == 1:
+        message = (
+            f"`{name}` is {_format_short(values[0])} on all of {n:,} prompts: nothing is claimed "
+            "to be carried there"
+        )
+        return [Diagnostic(variable.location, message)], []
+    n_alone = sum(size == 1 for size in counts.values())
+    if not n_alone:
         return [], []
-    who = f"`{name}` has a value that no other prompt has on {format_share(alone, len(values))} prompts"
-    if 2 * alone > len(values):
-        return [
-            Diagnostic(
-                variable.location,
-                f"{who}: such a prompt could only be its own donor, so that scrubbing would test "
-                "nothing. Let it say less, or draw from fewer words",
-            )
-        ], []
+    who = f"`{name}` has a value that no other prompt has on {format_share(n_alone, n)} prompts"
+    if 2 * n_alone > n:
+        message = (
+            f"{who}: such a prompt could only be its own donor, so that scrubbing would test "
+            "nothing. Let it say less, or draw from fewer words"
+        )
+        return [Diagnostic(variable.location, message)], []
     return [], [Diagnostic(variable.location, f"{who}: there it is hardly tested")]
 
 
-def _wrong(
+def _check_answers(
     study: Study, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]]
 ) -> list[Diagnostic]:
     """The simplest prompt on which the program does not give the task's answer."""
@@ -150,26 +160,20 @@ def _wrong(
             wrong.append((prompt, row))
     if not wrong:
         return []
-    prompt, row = min(wrong, key=lambda case: _simplest(case[0]))
+    prompt, row = min(wrong, key=lambda case: order_prompts(case[0]))
     right = sorted(prompt.right)
-    expected = " or ".join(map(repr, right[:4])) + (
-        f" or one of {len(right) - 4} others" if len(right) > 4 else ""
+    expected = " or ".join(map(repr, right[:4]))
+    if len(right) > 4:
+        expected += f" or one of {len(right) - 4} others"
+    values = "\n".join(f"        {key} = {_format_short(row[key])}" for key in study.program.order)
+    message = (
+        f"`{name}` is wrong on paper, in {format_share(len(wrong), len(prompts))} prompts. The "
+        f"shortest: {prompt!r}\n        right is {expected}, but the program says "
+        f"{_format_short(row[name])}:\n{values}"
     )
-    values = "\n".join(f"        {key} = {_short(row[key])}" for key in study.program.order)
-    return [
-        Diagnostic(
-            study.program.variables[name].location,
-            f"`{name}` is wrong on paper, in {format_share(len(wrong), len(prompts))} prompts. The "
-            f"shortest: {prompt!r}\n        right is {expected}, but the program says "
-            f"{_short(row[name])}:\n{values}",
-        )
-    ]
+    return [Diagnostic(study.program.variables[name].location, message)]
 
 
-def _simplest(prompt: Prompt) -> tuple[int, str]:
-    return len(prompt), prompt.text
-
-
-def _short(value: Any) -> str:
+def _format_short(value: Any) -> str:
     text = repr(value) if isinstance(value, str) else format_value(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."

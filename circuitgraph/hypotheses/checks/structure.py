@@ -18,32 +18,30 @@ _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEY
 _OUTPUT = "@H.output(at=logits @ 'ROLE')"
 
 
-def structure_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
-    """What keeps the variables from being a program: with any of these nothing further can be
-    checked.
-    """
+def check_structure(hypothesis: Hypothesis) -> list[Diagnostic]:
+    """What keeps the variables from being a program, so that nothing further can be checked."""
     return [
-        *_names(hypothesis),
-        *_parameters(hypothesis),
-        *_cycle(hypothesis),
-        *_outputs(hypothesis),
-        *_routes(hypothesis),
+        *_check_names(hypothesis),
+        *_check_variable_parameters(hypothesis),
+        *_check_cycles(hypothesis),
+        *_check_outputs(hypothesis),
+        *_check_routes(hypothesis),
     ]
 
 
-def unused(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+def find_unused(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     """Variables that nothing on the way to the output uses."""
     known = {v.name: v for v in hypothesis.variables}
     output = hypothesis.output_variable
-    seen: set[str] = set()
-    waiting = [output.name] if output else []
-    while waiting:
-        name = waiting.pop()
-        if name in known and name not in seen:
-            seen.add(name)
-            waiting += known[name].parents
+    used: set[str] = set()
+    pending = [output.name] if output else []
+    while pending:
+        name = pending.pop()
+        if name in known and name not in used:
+            used.add(name)
+            pending += known[name].parents
     for variable in hypothesis.variables:
-        if variable.name not in seen:
+        if variable.name not in used:
             yield Diagnostic(
                 variable.location,
                 f"nobody uses `{variable.name}`: make it a parameter of what reads it, or remove "
@@ -51,7 +49,7 @@ def unused(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
             )
 
 
-def unwritten(hypothesis: Hypothesis) -> list[Diagnostic]:
+def find_unwritten(hypothesis: Hypothesis) -> list[Diagnostic]:
     """Functions whose body is still ``...``."""
     return [
         Diagnostic(v.location, f"`{v.name}` is still `...`: say what it computes")
@@ -60,34 +58,23 @@ def unwritten(hypothesis: Hypothesis) -> list[Diagnostic]:
     ]
 
 
-def behind(variable: Variable, known: Mapping[str, Variable]) -> set[str]:
-    """A variable's parents, and those of steps without a site among them, which enter it as well."""
-    found: set[str] = set()
-    waiting = list(variable.parents)
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        if name in known and not known[name].sites:
-            waiting += known[name].parents
-    return found
-
-
-def parameter_problems(
+def check_parameters(
     owner: str, function: Callable[..., Any], known: Mapping[str, Variable]
 ) -> Iterator[str]:
     """What is wrong with the parameters of a variable's function, in words."""
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in _PLAIN:
-            yield f"{owner} has the parameter {str(parameter)!r}: each parameter is the name of one variable, or `p`"
+            yield (
+                f"{owner} has the parameter {str(parameter)!r}: each parameter is the name of one "
+                "variable, or `p`"
+            )
         elif parameter.name != PROMPT and parameter.name not in known:
-            unheard = describe_unknown("variable", parameter.name, [*known, PROMPT])
-            yield f"{owner} has the parameter {parameter.name!r}. {unheard}"
+            advice = describe_unknown("variable", parameter.name, [*known, PROMPT])
+            yield f"{owner} has the parameter {parameter.name!r}. {advice}"
 
 
-def cycle_in(parents: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Variables that need each other, such as ```a` needs `b` needs `a```; None if there are none."""
+def find_cycle(parents: Mapping[str, tuple[str, ...]]) -> str | None:
+    """Variables that need each other, as ```a` needs `b` needs `a```; None without any."""
     try:
         TopologicalSorter(parents).prepare()
     except CycleError as error:
@@ -95,43 +82,38 @@ def cycle_in(parents: Mapping[str, tuple[str, ...]]) -> str | None:
     return None
 
 
-def _names(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+def _check_names(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     first: dict[str, Variable] = {}
     for variable in hypothesis.variables:
         name = variable.name
+        problem = None
         if not name.isidentifier() or keyword.iskeyword(name):
-            yield Diagnostic(
-                variable.location,
-                f"a variable cannot be called {name!r}: write its function with def",
-            )
+            problem = f"a variable cannot be called {name!r}: write its function with def"
         elif name == PROMPT:
-            yield Diagnostic(
-                variable.location, "a variable cannot be called `p`: that is the prompt"
-            )
+            problem = "a variable cannot be called `p`: that is the prompt"
         elif name in first:
-            yield Diagnostic(
-                variable.location,
-                f"two variables are called `{name}`, the first in line {first[name].location.line}: "
-                "rename one",
-            )
+            line = first[name].location.line
+            problem = f"two variables are called `{name}`, the first in line {line}: rename one"
+        if problem is not None:
+            yield Diagnostic(variable.location, problem)
         first.setdefault(name, variable)
 
 
-def _parameters(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+def _check_variable_parameters(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     known = {v.name: v for v in hypothesis.variables}
     for variable in hypothesis.variables:
-        for problem in parameter_problems(f"`{variable.name}`", variable.function, known):
+        for problem in check_parameters(f"`{variable.name}`", variable.function, known):
             yield Diagnostic(variable.location, problem)
 
 
-def _cycle(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
-    circle = cycle_in({v.name: v.parents for v in hypothesis.variables})
-    if circle is not None:
-        where = next(v.location for v in hypothesis.variables if circle.startswith(f"`{v.name}`"))
-        yield Diagnostic(where, f"variables need each other: {circle}")
+def _check_cycles(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+    cycle = find_cycle({v.name: v.parents for v in hypothesis.variables})
+    if cycle is not None:
+        first = next(v for v in hypothesis.variables if cycle.startswith(f"`{v.name}`"))
+        yield Diagnostic(first.location, f"variables need each other: {cycle}")
 
 
-def _outputs(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+def _check_outputs(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     output = hypothesis.output_variable
     if output is None:
         yield Diagnostic(
@@ -144,65 +126,74 @@ def _outputs(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
             "is the output and the others are variables",
         )
     for variable in hypothesis.variables:
-        at = variable.sites
+        sites = variable.sites
         if variable is output:
-            if len(at) != 1 or at[0].kind != "logits" or len(at[0].roles) != 1:
-                shown = ", ".join(map(str, at)) or "nowhere"
+            if len(sites) != 1 or sites[0].kind != "logits" or len(sites[0].roles) != 1:
                 yield Diagnostic(
                     variable.location,
-                    f"the output `{variable.name}` is at {shown}, but an output is at logits @ one "
-                    f"role: {_OUTPUT}",
+                    f"the output `{variable.name}` is at {', '.join(map(str, sites)) or 'nowhere'},"
+                    f" but an output is at logits @ one role: {_OUTPUT}",
                 )
-        elif any(site.kind == "logits" for site in at) and variable.role != "output":
+        elif any(site.kind == "logits" for site in sites) and variable.role != "output":
             yield Diagnostic(
                 variable.location,
                 f"`{variable.name}` is at the logits: only the output is there ({_OUTPUT})",
             )
 
 
-def _routes(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
+def _check_routes(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
     known = {v.name: v for v in hypothesis.variables}
     for variable in hypothesis.variables:
-        entering = behind(variable, known)
+        entering = _find_entering(variable, known)
         routed = [(f"{i}=", name) for i, names in variable.routes.items() for name in names]
-        for how, name in [*routed, *(("through=", name) for name in variable.through)]:
+        for argument, name in [*routed, *(("through=", name) for name in variable.through)]:
             if name not in entering:
-                why = (
+                reason = (
                     "which is none of its parameters "
                     f"({', '.join(variable.parents) or 'it has none'})"
                     if name in known
                     else f"which is no variable. {describe_unknown('variable', name, known)}"
                 )
-                yield Diagnostic(variable.location, f"`{variable.name}` has {how}{name!r}, {why}")
-        no_heads = [str(site) for site in variable.sites if site.kind != "head"]
-        if routed and (no_heads or not variable.sites):
-            at = f"is at {', '.join(no_heads)}" if no_heads else "has no site"
+                yield Diagnostic(
+                    variable.location, f"`{variable.name}` has {argument}{name!r}, {reason}"
+                )
+        not_heads = [str(site) for site in variable.sites if site.kind != "head"]
+        if routed and (not_heads or not variable.sites):
+            position = f"is at {', '.join(not_heads)}" if not_heads else "has no site"
             yield Diagnostic(
                 variable.location,
-                f"`{variable.name}` {at}, but q=, k= and v= are inputs of heads only: leave them "
-                "out",
+                f"`{variable.name}` {position}, but q=, k= and v= are inputs of heads only: leave "
+                "them out",
             )
-        yield from _passed(variable, known)
+        for problem in _check_through(variable, known):
+            yield Diagnostic(variable.location, problem)
 
 
-def _passed(variable: Variable, known: Mapping[str, Variable]) -> Iterator[Diagnostic]:
+def _find_entering(variable: Variable, known: Mapping[str, Variable]) -> set[str]:
+    """A variable's parents, and, behind parents without a site, the parents of those."""
+    entering: set[str] = set()
+    pending = list(variable.parents)
+    while pending:
+        name = pending.pop()
+        if name in entering:
+            continue
+        entering.add(name)
+        if name in known and not known[name].sites:
+            pending += known[name].parents
+    return entering
+
+
+def _check_through(variable: Variable, known: Mapping[str, Variable]) -> Iterator[str]:
+    """What is wrong with the sites that parents pass on their way, in words."""
+    who = f"`{variable.name}`"
     for name, site in variable.through.items():
         if not isinstance(site, Site):
-            yield Diagnostic(
-                variable.location,
-                f"`{variable.name}` has through={{{name!r}: {site!r}}}: expected one site, such as "
-                "mlp(0)",
-            )
+            yield f"{who} has through={{{name!r}: {site!r}}}: expected one site, such as mlp(0)"
         elif site.kind in ("embed", "logits"):
-            yield Diagnostic(
-                variable.location,
-                f"`{variable.name}`: nothing passes through {site}; name a head or an MLP",
-            )
+            yield f"{who}: nothing passes through {site}; name a head or an MLP"
         elif name in known and not known[name].sites:
-            yield Diagnostic(
-                variable.location,
-                f"`{variable.name}` has through={name!r}, but `{name}` has no site that could pass "
-                "anything on",
+            yield (
+                f"{who} has through={name!r}, but `{name}` has no site that could pass anything on"
             )
 
 

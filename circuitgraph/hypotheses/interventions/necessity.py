@@ -1,4 +1,4 @@
-"""Necessity: the claimed paths alone are resampled, and all else stays; the behaviour should go."""
+"""Necessity: the claimed paths alone are resampled, all else stays; the behaviour should go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 
 
-def necessity(evidence: Evidence, variables: Sequence[str] = (), seed: int = 0) -> Interval:
+def measure_necessity(evidence: Evidence, variables: Sequence[str] = (), seed: int = 0) -> Interval:
     """The share of the model's advantage over chance that goes with the claimed paths.
 
     It is (loss resampled - model's loss) / (loss at chance - model's loss): 1 if nothing is left
@@ -26,36 +26,36 @@ def necessity(evidence: Evidence, variables: Sequence[str] = (), seed: int = 0) 
     Raises:
         UnknownNameError: a variable that no path carries.
     """
-    study, n = evidence.study, len(evidence.batch)
-    tree = study.tree()
+    n = len(evidence.batch)
+    tree = evidence.study.tree()
+    carried = {node.variable for node in tree.walk()}
     for name in variables:
-        if name not in {node.variable for node in tree.walk()}:
-            raise unknown_name(
-                "variable on a claimed path", name, {node.variable for node in tree.walk()}
-            )
+        if name not in carried:
+            raise unknown_name("variable on a claimed path", name, carried)
     if variables:
-        tree = _cut(tree, set(variables))
+        tree = _cut_tree(tree, set(variables))
+    nodes = list(tree.walk())
+    resampled = [
+        node for node in nodes if (node.variable in variables if variables else not node.children)
+    ]
+    # The draws stand in this order in every stored result: the nodes', then that of chance.
     rng, own = np.random.default_rng([seed, n]), np.arange(n)
-    chosen = [
-        node
-        for node in tree.walk()
-        if (node.variable in variables if variables else not node.children)
-    ]
-    inputs = {node.path: own for node in tree.walk()} | {
-        node.path: rng.integers(n, size=n) for node in chosen
-    }
+    inputs = {node.path: own for node in nodes}
+    inputs |= {node.path: rng.integers(n, size=n) for node in resampled}
     root = replace(tree, children=())
-    random = {root.path: rng.integers(n, size=n)}
-    asked = [(root, {root.path: own}), (tree, inputs), (root, random)]
+    chance = {root.path: rng.integers(n, size=n)}
+    trees = [(root, {root.path: own}), (tree, inputs), (root, chance)]
     outcomes = [
-        run_tree(evidence.pool, node, own, given, [evidence.metric]) for node, given in asked
+        run_tree(evidence.pool, node, own, prompts, [evidence.metric]) for node, prompts in trees
     ]
-    losses = np.stack([evidence.losses(outcome) for outcome in outcomes])
+    # [model | resampled | chance, prompts]
+    losses = np.stack([evidence.compute_losses(outcome) for outcome in outcomes])
     return estimate_from_means(lambda m: (m[1] - m[0]) / (m[2] - m[0]), losses, seed)
 
 
-def _cut(node: TreeNode, variables: set[str]) -> TreeNode:
+def _cut_tree(node: TreeNode, variables: set[str]) -> TreeNode:
     """The tree in which nodes of these variables are leaves."""
     if node.variable in variables:
         return replace(node, children=())
-    return replace(node, children=tuple(_cut(child, variables) for child in node.children))
+    children = tuple(_cut_tree(child, variables) for child in node.children)
+    return replace(node, children=children)

@@ -1,6 +1,4 @@
-"""Every variable of a hypothesis swapped, alone and in pairs, and resampled: what its program
-predicts of the model.
-"""
+"""Every variable swapped, alone and in pairs, and resampled: what a program predicts of a model."""
 
 from __future__ import annotations
 
@@ -13,40 +11,39 @@ from circuitgraph.api import environment, model_record, task_record
 from circuitgraph.catalog.interchange_record import InterchangeRecord, NecessityRecord, SwapRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.interventions.interchange import interchange
-from circuitgraph.hypotheses.interventions.necessity import necessity
+from circuitgraph.hypotheses.interventions.interchange import swap_variables
+from circuitgraph.hypotheses.interventions.necessity import measure_necessity
 
-Names = tuple[str, ...]
+VariableNames = tuple[str, ...]
 
 
-def intervene(evidence: Evidence) -> InterchangeRecord:
+def run_interventions(evidence: Evidence) -> InterchangeRecord:
     """Swap each variable that has a site, and each pair of them; resample each, and all.
 
     Raises:
         HypothesisError: no variable has a site.
     """
-    program = evidence.study.program
+    study, program = evidence.study, evidence.study.program
     names = [
         name for name in program.order if program.variables[name].sites and name != program.output
     ]
     if not names:
         raise HypothesisError(
-            f"{evidence.study.hypothesis.name!r} has no variable with a site: give one at=."
+            f"{study.hypothesis.name!r} has no variable with a site: give one at=."
         )
-    swapped: list[Names] = [(name,) for name in names] + list(combinations(names, 2))
-    carried = {node.variable for node in evidence.study.tree().walk()}
-    resampled: list[Names] = [(), *((name,) for name in names if name in carried)]
-    total = len(swapped) + len(resampled)
-    with tqdm(total=total, desc="interventions", disable=not evidence.bar, leave=False) as shown:
-        swaps, needs = [], []
-        for variables in swapped:
-            swaps.append(_swap(evidence, variables))
-            shown.update()
-        for variables in resampled:
-            found = necessity(evidence, variables, evidence.seed)
-            needs.append(NecessityRecord(variables=list(variables), necessity=found))
-            shown.update()
-    study = evidence.study
+    to_swap: list[VariableNames] = [(name,) for name in names] + list(combinations(names, 2))
+    carried = {node.variable for node in study.tree().walk()}
+    to_resample: list[VariableNames] = [(), *((name,) for name in names if name in carried)]
+    total = len(to_swap) + len(to_resample)
+    swaps, necessities = [], []
+    with tqdm(total=total, desc="interventions", disable=not evidence.bar, leave=False) as bar:
+        for variables in to_swap:
+            swaps.append(_record_swap(evidence, variables))
+            bar.update()
+        for variables in to_resample:
+            necessity = measure_necessity(evidence, variables, evidence.seed)
+            necessities.append(NecessityRecord(variables=list(variables), necessity=necessity))
+            bar.update()
     return InterchangeRecord(
         hypothesis=study.hypothesis.name,
         model=model_record(study.model),
@@ -56,16 +53,14 @@ def intervene(evidence: Evidence) -> InterchangeRecord:
         seed=evidence.seed,
         n=len(evidence.batch),
         swaps=swaps,
-        necessity=needs,
+        necessity=necessities,
     )
 
 
-def _swap(evidence: Evidence, variables: Sequence[str]) -> SwapRecord:
-    """One swap; of variables without donors of another value only the number of these is known,
-    which is 0.
-    """
+def _record_swap(evidence: Evidence, variables: Sequence[str]) -> SwapRecord:
+    """One swap; of variables without donors of another value only that there are none is known."""
     try:
-        found = interchange(evidence, variables, evidence.seed)
+        interchange = swap_variables(evidence, variables, evidence.seed)
     except HypothesisError:
         nothing = {"accuracy": None, "accuracy_changed": None, "failures": []}
         return SwapRecord(
@@ -73,10 +68,10 @@ def _swap(evidence: Evidence, variables: Sequence[str]) -> SwapRecord:
         )
     return SwapRecord(
         variables=list(variables),
-        n_prompts=found.n_prompts,
-        n_defined=found.n_defined,
-        n_changed=found.n_changed,
-        accuracy=found.accuracy,
-        accuracy_changed=found.accuracy_changed,
-        failures=[str(failure) for failure in found.failures],
+        n_prompts=interchange.n_prompts,
+        n_defined=interchange.n_defined,
+        n_changed=interchange.n_changed,
+        accuracy=interchange.accuracy,
+        accuracy_changed=interchange.accuracy_changed,
+        failures=[str(failure) for failure in interchange.failures],
     )

@@ -1,5 +1,6 @@
-"""Losses of many trials on the same prompts, and the shares of the loss that they recover, with
-paired intervals.
+"""Losses of many trials on the same prompts, and the shares of the loss that the trials recover.
+
+All intervals are paired: they come from the same resamples of the prompts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import resample_means
-from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, Key
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, TrialKey
 
 PerPrompt = Float[np.ndarray, " n"]
 
@@ -26,48 +27,52 @@ class Losses:
     All intervals are of the same 2,000 resamples of the prompts, so that differences are paired.
     """
 
-    of: Mapping[Key, PerPrompt]
+    by_trial: Mapping[TrialKey, PerPrompt]
     seed: int
 
     @cached_property
-    def _drawn(self) -> dict[Key, Float[np.ndarray, " resamples"]]:
+    def _mean_losses(self) -> dict[TrialKey, Float[np.ndarray, " resamples"]]:
         """The mean losses: of the sample itself first, then of each resample."""
-        stack = np.stack([np.asarray(values, np.float64) for values in self.of.values()])
+        stack = np.stack([np.asarray(values, np.float64) for values in self.by_trial.values()])
+        # [trials, prompts] -> [trials, 1 + resamples]
         means = np.concatenate(
             [stack.mean(axis=1, keepdims=True), resample_means(stack, self.seed)], axis=1
         )
-        return dict(zip(self.of, means, strict=True))
+        return dict(zip(self.by_trial, means, strict=True))
 
-    def mean(self, key: Key) -> Interval:
+    def mean_loss(self, key: TrialKey) -> Interval:
         """A trial's mean loss."""
-        return _interval(self._drawn[key])
+        return _make_interval(self._mean_losses[key])
 
-    def recovered(self, key: Key) -> Interval:
-        """The share of the loss that a trial recovers: 0 at the zero point, 1 for the model itself."""
-        return _interval(self._shares(key))
+    def loss_recovered(self, key: TrialKey) -> Interval:
+        """The share of the loss that a trial recovers: 0 at the zero point, 1 for the model."""
+        return _make_interval(self._recovered_shares(key))
 
-    def standard_error(self, key: Key) -> float:
-        """The standard error of that share over prompts."""
-        shares = self._shares(key)[1:]
+    def standard_error(self, key: TrialKey) -> float:
+        """The standard error, over prompts, of the share of the loss that a trial recovers."""
+        shares = self._recovered_shares(key)[1:]
         return float(shares[np.isfinite(shares)].std())
 
-    def difference(self, key: Key, other: Key) -> Interval:
-        """How much nearer one trial comes to all of the loss than another: to recover too much is
-        no better.
+    def compare_trials(self, key: TrialKey, other: TrialKey) -> Interval:
+        """How much nearer one trial comes to all of the loss than another trial.
+
+        Nearer, because to recover too much is no better than to recover too little.
         """
-        return _interval(np.abs(1 - self._shares(other)) - np.abs(1 - self._shares(key)))
+        distance, other_distance = (np.abs(1 - self._recovered_shares(k)) for k in (key, other))
+        return _make_interval(other_distance - distance)
 
-    def within(self, chosen: Bool[np.ndarray, " n"]) -> Losses:
-        """The same of some of the prompts."""
-        return Losses({key: values[chosen] for key, values in self.of.items()}, self.seed)
+    def select_prompts(self, chosen: Bool[np.ndarray, " n"]) -> Losses:
+        """The same trials on some of the prompts."""
+        by_trial = {key: values[chosen] for key, values in self.by_trial.items()}
+        return Losses(by_trial, self.seed)
 
-    def check(self, metric: str) -> None:
+    def check_behaviour(self, metric: str) -> None:
         """Refuse a model that does no better than the zero point.
 
         Raises:
             HypothesisError: there is nothing to recover.
         """
-        model, nothing = self.mean(MODEL).mean, self.mean(RANDOM_PROMPTS).mean
+        model, nothing = self.mean_loss(MODEL).mean, self.mean_loss(RANDOM_PROMPTS).mean
         if not nothing > model:
             raise HypothesisError(
                 f"The model's loss by {metric} is {model:.4g}, that of the logits of random other "
@@ -75,25 +80,26 @@ class Losses:
                 "model gets right, or another metric."
             )
 
-    def _shares(self, key: Key) -> Float[np.ndarray, " resamples"]:
-        model, nothing, here = (self._drawn[k] for k in (MODEL, RANDOM_PROMPTS, key))
+    def _recovered_shares(self, key: TrialKey) -> Float[np.ndarray, " resamples"]:
+        model, nothing, trial = (self._mean_losses[k] for k in (MODEL, RANDOM_PROMPTS, key))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (nothing - here) / (nothing - model)
+            return (nothing - trial) / (nothing - model)
 
 
-def worst_tenth(values: PerPrompt, seed: int) -> Interval:
+def average_worst_tenth(values: PerPrompt, seed: int) -> Interval:
     """The mean of the largest tenth of a sample, with its bootstrap interval.
 
-    It is estimated anew in each of the resamples, so the interval knows that the worst are chosen
-    by looking.
+    The tenth is chosen anew in each resample, so the interval knows that the worst prompts are
+    chosen by looking at their losses.
     """
     ordered = np.sort(np.asarray(values, np.float64))
     n, tenth = len(ordered), max(1, len(ordered) // 10)
     draws = np.sort(np.random.default_rng(seed).integers(n, size=(500, n)), axis=1)[:, -tenth:]
-    return _interval(np.concatenate([[ordered[-tenth:].mean()], ordered[draws].mean(axis=1)]))
+    means = ordered[draws].mean(axis=1)  # [500, tenth] -> [500]
+    return _make_interval(np.concatenate([[ordered[-tenth:].mean()], means]))
 
 
-def _interval(values: Float[np.ndarray, " resamples"]) -> Interval:
-    """What comes first, with the range that holds 95 % of the rest."""
+def _make_interval(values: Float[np.ndarray, " resamples"]) -> Interval:
+    """The first value, with the range that holds 95 % of the others."""
     low, high = np.quantile(values[1:][np.isfinite(values[1:])], [0.025, 0.975])
     return Interval(mean=float(values[0]), low=float(low), high=float(high))

@@ -1,4 +1,4 @@
-"""From a stored hypothesis to a hypothesis file. Nothing is executed; a file is, when it is used."""
+"""From a stored hypothesis to a hypothesis file. Nothing is executed here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH = 120
 Arguments = Mapping[str, str]
 
 
-def source_of(
+def write_source(
     record: HypothesisRecord,
     *,
     comments: Mapping[str, Sequence[str]] | None = None,
@@ -33,166 +33,175 @@ def source_of(
         comments: lines to write above a variable, by its name.
         end: lines of comment to end with.
     """
-    parts = [_head(record)]
+    parts = [_write_head(record)]
     for variable in record.variables:
-        said = [_comment(line) for line in (comments or {}).get(variable.name, ())]
-        parts.append("\n".join([*said, _variable(variable, variable.name == record.output)]))
-    parts += filter(None, ["\n".join(map(_expectation, record.expectations))])
-    parts += map(_rival, record.rivals)
-    parts += map(_property, record.properties)
-    parts += filter(None, ["\n".join(map(_comment, end))])
-    return "\n\n\n".join(parts) + "\n"
+        lines = [_write_comment(line) for line in (comments or {}).get(variable.name, ())]
+        lines.append(_write_variable(variable, variable.name == record.output))
+        parts.append("\n".join(lines))
+    parts.append("\n".join(map(_write_expectation, record.expectations)))
+    parts += map(_write_rival, record.rivals)
+    parts += map(_write_property, record.properties)
+    parts.append("\n".join(map(_write_comment, end)))
+    return "\n\n\n".join(filter(None, parts)) + "\n"
 
 
-def _head(record: HypothesisRecord) -> str:
+def quote_text(text: str) -> str:
+    """A text as Python, in double quotes where that is simple."""
+    return f'"{text}"' if _is_plain(text) else repr(text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and not set(text) & {'"', "\\"}
+
+
+def _write_head(record: HypothesisRecord) -> str:
     """Docstring, imports, support, and the hypothesis itself."""
     sites = [site for v in record.variables for site in (*v.sites, *v.through.values())]
     sites += [e.site for e in record.expectations if e.site is not None]
     sites += [site for r in record.rivals for moved in r.move.values() for site in moved]
-    sites += [site for p in record.properties for site in _sites_in(p.settings)]
+    sites += [site for p in record.properties for site in _find_sites(p.settings)]
     names = ", ".join(["Hypothesis", *sorted({Site.parse(site).kind for site in sites})])
-    given = {"task": quoted(record.task), "model": quoted(record.model)}
+    arguments = {"task": quote_text(record.task), "model": quote_text(record.model)}
     if record.settings:
-        given["settings"] = _value(record.settings)
+        arguments["settings"] = _write_value(record.settings)
     if record.where is not None:
-        given["where"] = _name(record.where)
+        arguments["where"] = _refer_to_function(record.where)
     if record.metric is not None:
-        given["metric"] = quoted(record.metric)
-    given |= {"unclaimed": quoted(record.unclaimed)} if record.unclaimed != "joint" else {}
-    given |= {"align": quoted(record.align)} if record.align != "role" else {}
-    blocks = [f"from circuitgraph.hypotheses import {names}", record.support, _def(record.where)]
-    blocks.append(f"H = {_call('Hypothesis', [quoted(record.name)], given)}")
-    return "\n\n".join(filter(None, [_docstring(record.name), *blocks]))
+        arguments["metric"] = quote_text(record.metric)
+    if record.unclaimed != "joint":
+        arguments["unclaimed"] = quote_text(record.unclaimed)
+    if record.align != "role":
+        arguments["align"] = quote_text(record.align)
+    blocks = [
+        f'"""{record.name}."""' if _is_plain(record.name) else "",
+        f"from circuitgraph.hypotheses import {names}",
+        record.support,
+        _write_def(record.where),
+        f"H = {_write_call('Hypothesis', [quote_text(record.name)], arguments)}",
+    ]
+    return "\n\n".join(filter(None, blocks))
 
 
-def _comment(line: str) -> str:
+def _write_comment(line: str) -> str:
     return f"# {' '.join(line.splitlines())}".rstrip()
 
 
-def _docstring(text: str) -> str:
-    plain = text.isprintable() and not set(text) & {'"', "\\"}
-    return f'"""{text}."""' if plain else ""
-
-
-def _variable(variable: VariableRecord, output: bool) -> str:
-    given: dict[str, str] = {}
+def _write_variable(variable: VariableRecord, is_output: bool) -> str:
+    arguments: dict[str, str] = {}
     if variable.sites:
-        given["at"] = _several([_site(site) for site in variable.sites])
-    given |= {name: _texts(parents) for name, parents in variable.routes.items()}
+        arguments["at"] = _write_several([_write_site(site) for site in variable.sites])
+    for name, parents in variable.routes.items():
+        arguments[name] = _quote_texts(parents)
     if variable.through:
-        given["through"] = _braced({name: _site(site) for name, site in variable.through.items()})
-    if variable.role and not output:
-        given["role"] = quoted(variable.role)
-    given |= {"together": "True"} if variable.together else {}
-    return f"@{_call('H.output' if output else 'H.var', [], given)}\n{variable.source}"
+        sites = {name: _write_site(site) for name, site in variable.through.items()}
+        arguments["through"] = _write_dict(sites)
+    if variable.role and not is_output:
+        arguments["role"] = quote_text(variable.role)
+    if variable.together:
+        arguments["together"] = "True"
+    decorator = _write_call("H.output" if is_output else "H.var", [], arguments)
+    return f"@{decorator}\n{variable.source}"
 
 
-def _expectation(expected: ExpectationRecord) -> str:
-    given = {"of": _site(expected.site)} if expected.site is not None else {}
-    given |= {"of": _texts(expected.of)} if expected.of else {}
+def _write_expectation(expected: ExpectationRecord) -> str:
+    arguments = {"of": _write_site(expected.site)} if expected.site is not None else {}
+    if expected.of:
+        arguments["of"] = _quote_texts(expected.of)
     for name in ("to", "at_least", "at_most", "n", "rivals_below"):
         if getattr(expected, name) is not None:
-            given[name] = repr(getattr(expected, name))
-    return _call("H.expect", [quoted(expected.quantity)], given)
+            arguments[name] = repr(getattr(expected, name))
+    return _write_call("H.expect", [quote_text(expected.quantity)], arguments)
 
 
-def _rival(rival: RivalRecord) -> str:
-    given = {"drop": _texts(rival.drop)} if rival.drop else {}
+def _write_rival(rival: RivalRecord) -> str:
+    arguments = {"drop": _quote_texts(rival.drop)} if rival.drop else {}
     if rival.move:
-        given["move"] = _braced(
-            {name: _several([_site(s) for s in sites]) for name, sites in rival.move.items()}
-        )
-    given |= {name: _name(text) for name, text in rival.replace.items()}
-    defs = [_def(text) for text in rival.replace.values()]
-    return "\n\n\n".join([*filter(None, defs), _call("H.rival", [quoted(rival.name)], given)])
+        moves = {
+            name: _write_several([_write_site(site) for site in sites])
+            for name, sites in rival.move.items()
+        }
+        arguments["move"] = _write_dict(moves)
+    for name, text in rival.replace.items():
+        arguments[name] = _refer_to_function(text)
+    call = _write_call("H.rival", [quote_text(rival.name)], arguments)
+    return "\n\n\n".join(filter(None, [*map(_write_def, rival.replace.values()), call]))
 
 
-def _property(declared: PropertyRecord) -> str:
-    given = {"of": _texts(declared.of)} if declared.of else {}
-    given |= {"allow": repr(declared.allow)} if declared.allow else {}
-    given |= (
-        {"max_examples": repr(declared.max_examples)} if declared.max_examples is not None else {}
-    )
-    given |= {"exceptions": _value(declared.exceptions)} if declared.exceptions else {}
-    if declared.source is None:
-        return _call(
-            "H.property",
-            [quoted(declared.kind)],
-            given | {k: _value(v) for k, v in declared.settings.items()},
-        )
-    decorator = _call(f"H.{declared.kind}", [], given) if given else f"H.{declared.kind}"
-    return f"@{decorator}\n{declared.source}"
+def _write_property(declared: PropertyRecord) -> str:
+    arguments = {"of": _quote_texts(declared.of)} if declared.of else {}
+    if declared.allow:
+        arguments["allow"] = repr(declared.allow)
+    if declared.max_examples is not None:
+        arguments["max_examples"] = repr(declared.max_examples)
+    if declared.exceptions:
+        arguments["exceptions"] = _write_value(declared.exceptions)
+    if declared.source is None:  # of the library
+        arguments |= {name: _write_value(value) for name, value in declared.settings.items()}
+        return _write_call("H.property", [quote_text(declared.kind)], arguments)
+    name = f"H.{declared.kind}"
+    return f"@{_write_call(name, [], arguments) if arguments else name}\n{declared.source}"
 
 
-def _call(name: str, values: Sequence[str], given: Arguments) -> str:
+def _write_call(name: str, values: Sequence[str], keywords: Arguments) -> str:
     """A call, one argument a line if it is too long for one."""
-    arguments = [*values, *(f"{key}={value}" for key, value in given.items())]
+    arguments = [*values, *(f"{key}={value}" for key, value in keywords.items())]
     line = f"{name}({', '.join(arguments)})"
     if len(line) < WIDTH - 4:
         return line
     return "\n".join([f"{name}(", *(f"    {argument}," for argument in arguments), ")"])
 
 
-def _site(name: str) -> str:
+def _write_site(name: str) -> str:
     """A site as Python: ``head(0, 3) @ "B1"``."""
     site = Site.parse(name)
-    roles = (
-        quoted(site.roles[0]) if len(site.roles) == 1 else f"({', '.join(map(quoted, site.roles))})"
-    )
-    return _node(site) + (f" @ {roles}" if site.roles else "")
+    numbers = [str(number) for number in (site.layer, site.index) if number >= 0]
+    node = f"{site.kind}({', '.join(numbers)})" if numbers else site.kind
+    if not site.roles:
+        return node
+    roles = ", ".join(map(quote_text, site.roles))
+    return f"{node} @ {roles}" if len(site.roles) == 1 else f"{node} @ ({roles})"
 
 
-def _node(site: Site) -> str:
-    numbers = [n for n in (site.layer, site.index) if n >= 0]
-    return f"{site.kind}({', '.join(map(str, numbers))})" if numbers else site.kind
-
-
-def quoted(text: str) -> str:
-    """A text as Python, in double quotes where that is simple."""
-    return f'"{text}"' if text.isprintable() and not set(text) & {'"', "\\"} else repr(text)
-
-
-def _several(items: Sequence[str]) -> str:
+def _write_several(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"[{', '.join(items)}]"
 
 
-def _texts(texts: Sequence[str]) -> str:
-    return _several([quoted(text) for text in texts])
+def _quote_texts(texts: Sequence[str]) -> str:
+    return _write_several([quote_text(text) for text in texts])
 
 
-def _braced(items: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{quoted(name)}: {value}" for name, value in items.items()) + "}"
+def _write_dict(items: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{quote_text(name)}: {value}" for name, value in items.items()) + "}"
 
 
-def _value(value: Any) -> str:
+def _write_value(value: Any) -> str:
     """Plain data as Python; sites among them as sites."""
     if isinstance(value, dict):
-        return (
-            _site(value[SITE])
-            if set(value) == {SITE}
-            else _braced({k: _value(v) for k, v in value.items()})
-        )
+        if set(value) == {SITE}:
+            return _write_site(value[SITE])
+        return _write_dict({key: _write_value(inner) for key, inner in value.items()})
     if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return quoted(value) if isinstance(value, str) else repr(value)
+        return f"[{', '.join(map(_write_value, value))}]"
+    return quote_text(value) if isinstance(value, str) else repr(value)
 
 
-def _sites_in(value: Any) -> list[str]:
+def _find_sites(value: Any) -> list[str]:
+    """The sites among plain data."""
     if isinstance(value, dict):
-        return (
-            [value[SITE]]
-            if set(value) == {SITE}
-            else [s for inner in value.values() for s in _sites_in(inner)]
-        )
-    return [s for inner in value for s in _sites_in(inner)] if isinstance(value, list) else []
+        if set(value) == {SITE}:
+            return [value[SITE]]
+        value = list(value.values())
+    return (
+        [site for inner in value for site in _find_sites(inner)] if isinstance(value, list) else []
+    )
 
 
-def _name(text: str) -> str:
+def _refer_to_function(text: str) -> str:
     """How a call refers to a function: by the name of its def, or by the lambda itself."""
     function = parse_function(text)
     return function.name if isinstance(function, ast.FunctionDef) else text
 
 
-def _def(text: str | None) -> str:
-    """A function's text if it is a def."""
+def _write_def(text: str | None) -> str:
+    """A function's text if it is a def; nothing for a lambda, which a call holds itself."""
     return text if text is not None and isinstance(parse_function(text), ast.FunctionDef) else ""

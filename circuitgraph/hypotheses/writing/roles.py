@@ -1,11 +1,9 @@
-"""At which named positions a circuit's nodes matter: measured, because a circuit says nothing of
-positions.
-"""
+"""At which named positions a circuit's nodes matter: measured, for a circuit does not say it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +20,7 @@ from circuitgraph.tasks.base import Task
 
 PLACEHOLDER = "ROLE"
 N_PROMPTS = 50
+_LEAST_SHOWN = 0.05  # attention that a description names
 
 
 class Roles(ABC):
@@ -29,19 +28,19 @@ class Roles(ABC):
 
     @property
     @abstractmethod
-    def last(self) -> str:
+    def last_role(self) -> str:
         """The role at which the answer is read."""
 
     @abstractmethod
-    def read(self, head: str, role: str, writer: str) -> list[str]:
-        """The roles at which a head, working at a role, reads a writer through its keys or values."""
+    def find_read_roles(self, head: str, role: str, writer: str) -> list[str]:
+        """The roles at which a head, working at a role, reads a writer by its keys or values."""
 
-    def costs_of(self, node: str) -> str:
+    def describe_costs(self, node: str) -> str:
         """What resampling a node costs at each role, in words."""
         del node
         return ""
 
-    def looks_of(self, head: str, role: str) -> str:
+    def describe_attention(self, head: str, role: str) -> str:
         """Where a head looks from a role, in words."""
         del head, role
         return ""
@@ -51,11 +50,11 @@ class NoRoles(Roles):
     """A placeholder for every role, to be filled in by hand."""
 
     @property
-    def last(self) -> str:
+    def last_role(self) -> str:
         """The placeholder."""
         return PLACEHOLDER
 
-    def read(self, head: str, role: str, writer: str) -> list[str]:
+    def find_read_roles(self, head: str, role: str, writer: str) -> list[str]:
         """The placeholder."""
         del head, role, writer
         return [PLACEHOLDER]
@@ -63,8 +62,7 @@ class NoRoles(Roles):
 
 @dataclass
 class MeasuredRoles(Roles):
-    """Roles found by resampling each node at each role, and by where heads look, on discovery
-    prompts.
+    """Roles by resampling each node at each role and by where heads look, on discovery prompts.
 
     Attributes:
         metric: name of what the costs are of.
@@ -84,50 +82,55 @@ class MeasuredRoles(Roles):
         ]
         if not shared:
             raise DataError(
-                f"The prompts of {self.task.name!r} have no role in common, so that no position has "
-                f"a name. Give --no-roles, and put in place of {PLACEHOLDER!r} what the task has."
+                f"The prompts of {self.task.name!r} have no role in common, so that no position "
+                f"has a name. Give --no-roles, and put in place of {PLACEHOLDER!r} what the task "
+                "has."
             )
         self.names = tuple(shared)
-        places = np.array(
+        positions = np.array(
             [[pair.roles[role] for role in shared] for pair in prompts.pairs], np.int32
         )
-        self.places: Int[np.ndarray, "prompts roles"] = places
+        self.positions: Int[np.ndarray, "prompts roles"] = positions
         self._lengths = prompts.mask.sum(axis=1)
-        self.pool = Pool(self.model, prompts, places, self.names)
+        self.pool = Pool(self.model, prompts, positions, self.names)
         self._costs: dict[str, dict[str, float]] = {}
-        self._patterns: dict[str, Float[np.ndarray, "roles roles"]] = {}
+        self._attention: dict[str, Float[np.ndarray, "roles roles"]] = {}
 
     @property
-    def last(self) -> str:
+    def last_role(self) -> str:
         """The role of the last token, in every prompt."""
-        at_end = (self.places == self._lengths[:, None] - 1).all(axis=0)
-        if not at_end.any():
+        is_last = (self.positions == self._lengths[:, None] - 1).all(axis=0)
+        if not is_last.any():
             raise DataError(
                 f"None of the roles of {self.task.name!r} ({', '.join(self.names)}) is always the "
                 "last token, where the answer is read. Give --no-roles, and fill them in by hand."
             )
-        return self.names[int(np.flatnonzero(at_end)[0])]
+        return self.names[int(np.flatnonzero(is_last)[0])]
 
-    def measure(self, nodes: Iterable[str], bar: bool) -> None:
+    def measure_all_costs(self, nodes: Iterable[str], bar: bool) -> None:
         """Resample each of these writers at each role, at once: the rest is quick."""
         for node in tqdm(list(nodes), desc="roles", unit="node", disable=not bar, leave=False):
-            self.costs(node)
+            self.measure_costs(node)
 
-    def costs(self, node: str) -> dict[str, float]:
-        """For each role, what resampling a node there costs: the share of the metric that is lost
-        with the prompt.
+    def measure_costs(self, node: str) -> dict[str, float]:
+        """For each role, the share of the metric that is lost when a node is resampled there.
+
+        The whole of the metric is what is lost with the prompt.
         """
         if node not in self._costs:
-            full, nothing = self._mean({}), self._mean({"embed": ()})
+            full, nothing = self._measure_metric({}), self._measure_metric({"embed": ()})
             scale = full - nothing
-            lost = {role: full - self._mean({node: (role,)}) for role in self.names}
+            lost = {role: full - self._measure_metric({node: (role,)}) for role in self.names}
             self._costs[node] = {
                 role: float(cost / scale) if scale else 0.0 for role, cost in lost.items()
             }
         return self._costs[node]
 
-    def _mean(self, swapped: dict[str, tuple[str, ...]]) -> float:
-        """The mean metric with these nodes, at these roles, taken from the next prompt of the pool."""
+    def _measure_metric(self, swapped: Mapping[str, tuple[str, ...]]) -> float:
+        """The mean metric with these nodes, at these roles, taken from the next prompt.
+
+        No role means every position.
+        """
         own = np.arange(len(self.pool))
         donors = {
             Site.parse(node) @ roles if roles else Site.parse(node): np.roll(own, 1)
@@ -135,55 +138,51 @@ class MeasuredRoles(Roles):
         }
         return float(np.mean(swap(self.pool, own, donors, [self.metric]).values[0]))
 
-    def looks(self, head: str) -> Float[np.ndarray, "roles roles"]:
+    def measure_attention(self, head: str) -> Float[np.ndarray, "roles roles"]:
         """Mean attention of a head, from each role to each role."""
-        if head not in self._patterns:
-            pattern, rows = (
-                attention(self.pool, Site.parse(head)),
-                np.arange(len(self.pool))[:, None, None],
-            )
-            found = pattern[rows, self.places[:, :, None], self.places[:, None, :]]
-            self._patterns[head] = found.mean(axis=0)
-        return self._patterns[head]
+        if head not in self._attention:
+            pattern = attention(self.pool, Site.parse(head))  # [prompts, queries, keys]
+            prompts = np.arange(len(self.pool))[:, None, None]
+            queries, keys = self.positions[:, :, None], self.positions[:, None, :]
+            self._attention[head] = pattern[prompts, queries, keys].mean(axis=0)
+        return self._attention[head]
 
-    def read(self, head: str, role: str, writer: str) -> list[str]:
-        """Where the head looks, times what resampling the writer there changes: the best role, and
-        others half as good.
+    def find_read_roles(self, head: str, role: str, writer: str) -> list[str]:
+        """Where the head looks, times what resampling the writer there changes.
 
-        Two roles that are one token in some prompt are never both taken.
+        That is the best role, and others half as good. Two roles that are one token in some prompt
+        are never both taken.
         """
-        at, costs = self.names.index(role), self.costs(writer)
-        seen = self._before[at]
-        attended = np.where(seen, self.looks(head)[at], 0.0)
+        query, costs = self.names.index(role), self.measure_costs(writer)
+        is_visible = self._visible_roles[query]
+        attended = np.where(is_visible, self.measure_attention(head)[query], 0.0)
         scores = attended * np.abs([costs[name] for name in self.names])
         scores = scores if scores.max() > 0 else attended
         chosen: list[int] = []
         for i in np.argsort(-scores, kind="stable"):
-            apart = all((self.places[:, i] != self.places[:, j]).all() for j in chosen)
-            if seen[i] and apart and scores[i] > 0 and scores[i] >= scores.max() / 2:
+            apart = all((self.positions[:, i] != self.positions[:, j]).all() for j in chosen)
+            if is_visible[i] and apart and scores[i] > 0 and scores[i] >= scores.max() / 2:
                 chosen.append(int(i))
         return [self.names[i] for i in sorted(chosen)]
 
     @cached_property
-    def _before(self) -> Bool[np.ndarray, "roles roles"]:
+    def _visible_roles(self) -> Bool[np.ndarray, "roles roles"]:
         """Whether a query at the first role sees the second one in every prompt."""
         if not self.model.spec.causal:
             return np.ones((len(self.names),) * 2, bool)
-        return np.asarray((self.places[:, None, :] <= self.places[:, :, None]).all(axis=0))
+        queries, keys = self.positions[:, :, None], self.positions[:, None, :]
+        return np.asarray((keys <= queries).all(axis=0))
 
-    def costs_of(self, node: str) -> str:
+    def describe_costs(self, node: str) -> str:
         """What resampling a node costs at each role, in words."""
-        shares = ", ".join(
-            f"{name}={round(100 * cost)}%" for name, cost in self.costs(node).items()
-        )
+        costs = self.measure_costs(node)
+        shares = ", ".join(f"{role}={round(100 * cost)}%" for role, cost in costs.items())
         return f"{node}: share of {self.metric} lost when it is resampled at {shares}"
 
-    def looks_of(self, head: str, role: str) -> str:
+    def describe_attention(self, head: str, role: str) -> str:
         """Where a head looks from a role, in words."""
-        row = self.looks(head)[self.names.index(role)]
-        seen = [
-            f"{self.names[i]} ({row[i]:.0%})"
-            for i in np.argsort(-row, kind="stable")[:3]
-            if row[i] >= 0.05
-        ]
-        return f"Looks at {', '.join(seen)}." if seen else "Looks at no position that has a name."
+        row = self.measure_attention(head)[self.names.index(role)]
+        most = [i for i in np.argsort(-row, kind="stable")[:3] if row[i] >= _LEAST_SHOWN]
+        if not most:
+            return "Looks at no position that has a name."
+        return f"Looks at {', '.join(f'{self.names[i]} ({row[i]:.0%})' for i in most)}."

@@ -1,6 +1,4 @@
-"""From a discovered circuit to a hypothesis file that is ready to fill in: sites and routes, but no
-functions yet.
-"""
+"""From a circuit to a hypothesis file to fill in: sites and routes, but no functions yet."""
 
 from __future__ import annotations
 
@@ -16,36 +14,34 @@ from circuitgraph.catalog.hypothesis_record import HypothesisRecord, VariableRec
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.site import Site
-from circuitgraph.hypotheses.writing.file import quoted, source_of
+from circuitgraph.hypotheses.writing.file import quote_text, write_source
 from circuitgraph.hypotheses.writing.roles import Roles
 
-Place = tuple[str, str]  # a node and a role
-Feed = tuple[str, str, float | None]  # which input, of which writer, and the effect of that edge
+NodeAtRole = tuple[str, str]  # a node and a role
+Feed = tuple[str, str, float | None]  # an input, the writer that feeds it, and the edge's effect
 
 
 @dataclass
-class _Claim:
+class _NodeClaim:
     """One variable of the skeleton.
 
     Attributes:
-        reads: for each input, the variables' places that enter it.
+        reads: for each input, the nodes at roles that enter it.
         effects: of the circuit's edges into the node.
     """
 
     node: str
     role: str
-    reads: dict[str, list[Place]] = field(default_factory=dict)
+    reads: dict[str, list[NodeAtRole]] = field(default_factory=dict)
     effects: list[str] = field(default_factory=list)
 
 
-def writers_of(circuit: Circuit) -> list[str]:
-    """The nodes of a circuit that write, embedding included, as far as they lie on a path to the
-    logits.
-    """
+def list_writers(circuit: Circuit) -> list[str]:
+    """The writers of a circuit, embedding included, that lie on a path to the logits."""
     return [node for node in circuit.pruned().nodes if node != "logits"]
 
 
-def skeleton(
+def write_skeleton(
     circuit: Circuit,
     roles: Roles,
     *,
@@ -54,8 +50,7 @@ def skeleton(
     settings: Mapping[str, Any] | None = None,
     metric: str | None = None,
 ) -> str:
-    """The text of a hypothesis file with one variable for each node of a circuit at each role where
-    it is read.
+    """The text of a hypothesis file: a variable for each node of a circuit at each role it is read.
 
     Args:
         roles: at which positions nodes work.
@@ -65,10 +60,14 @@ def skeleton(
     Raises:
         DataError: nothing in the circuit leads from the embedding to the logits.
     """
-    claims = _claims(circuit, roles)
-    names = _names(claims)
-    order = sorted(claims, key=lambda place: (_stage(circuit, place[0]), list(claims).index(place)))
-    variables = [_variable(claims[place], names, _looks(roles, place)) for place in order]
+    claims = _collect_claims(circuit, roles)
+    names = _name_variables(claims)
+    # By stage; a stable sort, so that claims of one node keep the order in which they were met.
+    order = sorted(claims, key=lambda key: _find_stage(circuit, key[0]))
+    variables = []
+    for node, role in order:
+        attention = roles.describe_attention(node, role) if node.startswith("a") else ""
+        variables.append(_make_variable(claims[node, role], names, attention))
     record = HypothesisRecord(
         name=f"{task} in {model}",
         task=task,
@@ -76,86 +75,81 @@ def skeleton(
         settings=dict(settings or {}),
         metric=metric,
         variables=variables,
-        output=names["logits", roles.last],
+        output=names["logits", roles.last_role],
     )
     heads = [v.name for v in variables if v.sites[0].startswith("a")]
     first = {node: (node, role) for node, role in reversed(order) if node != "logits"}
     comments = {
-        names[place]: textwrap.wrap(roles.costs_of(node), 110) for node, place in first.items()
+        names[key]: textwrap.wrap(roles.describe_costs(node), 110) for node, key in first.items()
     }
-    return source_of(record, comments=comments, end=_examples(heads or [variables[0].name]))
+    return write_source(
+        record, comments=comments, end=_write_examples(heads or [variables[0].name])
+    )
 
 
-def _looks(roles: Roles, place: Place) -> str:
-    return roles.looks_of(*place) if place[0].startswith("a") else ""
-
-
-def _claims(circuit: Circuit, roles: Roles) -> dict[Place, _Claim]:
+def _collect_claims(circuit: Circuit, roles: Roles) -> dict[NodeAtRole, _NodeClaim]:
     """Backwards from the logits: every node at the roles at which a claim reads it."""
-    feeds = _feeds(circuit.pruned())
+    feeds = _collect_feeds(circuit.pruned())
     if "logits" not in feeds:
         raise DataError(
             "Nothing in this circuit leads from the embedding to the logits: there is nothing to "
             "claim."
         )
-    waiting: list[Place] = [("logits", roles.last)]
-    claims: dict[Place, _Claim] = {}
-    while waiting:
-        node, role = waiting.pop(0)
+    pending: list[NodeAtRole] = [("logits", roles.last_role)]
+    claims: dict[NodeAtRole, _NodeClaim] = {}
+    while pending:
+        node, role = pending.pop(0)
         if (node, role) in claims:
             continue
-        claim = claims[node, role] = _Claim(node, role)
+        claim = claims[node, role] = _NodeClaim(node, role)
         for into, writer, effect in feeds.get(node, ()):
-            shown = f"{writer}->{node}<{into}>" if into in "qkv" else f"{writer}->{node}"
-            claim.effects.append(shown if effect is None else f"{shown} {effect:.3g}")
-            there = roles.read(node, role, writer) if into in ("k", "v") else [role]
-            claim.reads.setdefault(into, []).extend((writer, name) for name in there)
-            waiting += [(writer, name) for name in there]
+            edge = f"{writer}->{node}<{into}>" if into in "qkv" else f"{writer}->{node}"
+            claim.effects.append(edge if effect is None else f"{edge} {effect:.3g}")
+            read_at = [role]
+            if into in ("k", "v"):
+                read_at = roles.find_read_roles(node, role, writer)
+            read = [(writer, name) for name in read_at]
+            claim.reads.setdefault(into, []).extend(read)
+            pending += read
     return claims
 
 
-def _feeds(circuit: Circuit) -> dict[str, list[Feed]]:
+def _collect_feeds(circuit: Circuit) -> dict[str, list[Feed]]:
     """For each node of a circuit what enters it, the embedding first."""
     graph = circuit.graph
-    found: dict[str, list[Feed]] = {}
+    feeds: dict[str, list[Feed]] = {}
     for edge in np.flatnonzero(circuit.mask & (graph.ends[1] >= 0)):
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
-        effect = circuit.effect_of(edge)
         into = reader.kind if reader.kind in ("q", "k", "v") else "x"
         for node in graph.reader_nodes(reader):
-            found.setdefault(node, []).append((into, writer.name, effect))
-    return found
+            feeds.setdefault(node, []).append((into, writer.name, circuit.effect_of(edge)))
+    return feeds
 
 
-def _stage(circuit: Circuit, node: str) -> int:
+def _find_stage(circuit: Circuit, node: str) -> int:
     graph = circuit.graph
     return len(graph.writers) if node == "logits" else graph.writer_index(node)
 
 
-def _names(claims: Mapping[Place, _Claim]) -> dict[Place, str]:
-    """A readable name for each place: ``a0_h3``, with its role where the node works at several;
-    ``embed_A1``.
-    """
+def _name_variables(claims: Mapping[NodeAtRole, _NodeClaim]) -> dict[NodeAtRole, str]:
+    """Readable names: ``a0_h3``, with the role where a node works at several; ``embed_A1``."""
     nodes = [node for node, _ in claims]
-    found: dict[Place, str] = {}
+    names: dict[NodeAtRole, str] = {}
     for node, role in claims:
-        several = node == "embed" or nodes.count(node) > 1
-        name = (
-            "answer"
-            if node == "logits"
-            else re.sub(r"\W", "_", f"{node}_{role}" if several else node)
-        )
+        text = f"{node}_{role}" if node == "embed" or nodes.count(node) > 1 else node
+        name = "answer" if node == "logits" else re.sub(r"\W", "_", text)
         number, unique = 2, name
-        while unique in found.values():
+        while unique in names.values():
             number, unique = number + 1, f"{name}_{number}"
-        found[node, role] = unique
-    return found
+        names[node, role] = unique
+    return names
 
 
-def _variable(claim: _Claim, names: Mapping[Place, str], looks: str) -> VariableRecord:
+def _make_variable(
+    claim: _NodeClaim, names: Mapping[NodeAtRole, str], attention: str
+) -> VariableRecord:
     reads = {
-        into: list(dict.fromkeys(names[place] for place in places))
-        for into, places in claim.reads.items()
+        into: list(dict.fromkeys(names[key] for key in keys)) for into, keys in claim.reads.items()
     }
     parents = list(dict.fromkeys(name for entering in reads.values() for name in entering))
     name = names[claim.node, claim.role]
@@ -169,24 +163,25 @@ def _variable(claim: _Claim, names: Mapping[Place, str], looks: str) -> Variable
             if into in ("q", "k", "v") and entering
         },
         role="output" if claim.node == "logits" else "",
-        source=_function(name, claim, parents, looks),
+        source=_write_function(name, claim, parents, attention),
     )
 
 
-def _function(name: str, claim: _Claim, parents: Sequence[str], looks: str) -> str:
-    """The text of a function that is still to be written; the embedding holds the token, which
-    needs no guess.
+def _write_function(name: str, claim: _NodeClaim, parents: Sequence[str], attention: str) -> str:
+    """The text of a function that is still to be written.
+
+    That of the embedding is written: it gives the token, which needs no guess.
     """
     if claim.node == "embed":
-        return f"def {name}(p):\n    return p.token[{quoted(claim.role)}]"
-    said = f"{looks} Effects of its edges: {', '.join(claim.effects)}.".strip()
-    said = said.replace("\\", "/").replace('"', "'")
-    lines = textwrap.wrap(said, 100, break_long_words=False, break_on_hyphens=False)
+        return f"def {name}(p):\n    return p.token[{quote_text(claim.role)}]"
+    text = f"{attention} Effects of its edges: {', '.join(claim.effects)}.".strip()
+    text = text.replace("\\", "/").replace('"', "'")
+    lines = textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
     docstring = '"""' + "\n    ".join(lines) + ('\n    """' if len(lines) > 1 else '"""')
     return f"def {name}({', '.join(parents)}):\n    {docstring}\n    ..."
 
 
-def _examples(heads: Sequence[str]) -> list[str]:
+def _write_examples(heads: Sequence[str]) -> list[str]:
     """What a hypothesis is tested by, to be uncommented."""
     return [
         "When the functions are written, say what should hold; for example:",

@@ -17,10 +17,10 @@ from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.language import Hypothesis, Variable
 from circuitgraph.hypotheses.writing.file import SITE
-from circuitgraph.hypotheses.writing.source import support_of, text_of
+from circuitgraph.hypotheses.writing.source import find_source, find_support
 
 
-def stored(hypothesis: Hypothesis) -> HypothesisRecord:
+def store_hypothesis(hypothesis: Hypothesis) -> HypothesisRecord:
     """The record of a hypothesis; functions go into it as text, with what of their file they need.
 
     Raises:
@@ -39,14 +39,14 @@ def stored(hypothesis: Hypothesis) -> HypothesisRecord:
     return HypothesisRecord(
         name=hypothesis.name,
         task=hypothesis.task,
-        settings=plain(hypothesis.settings),
+        settings=make_plain(hypothesis.settings),
         model=hypothesis.model,
         metric=hypothesis.metric,
         unclaimed=hypothesis.unclaimed,
         align=hypothesis.align,
-        where=None if hypothesis.selects is None else text_of(hypothesis.selects),
-        support=support_of(functions, [getattr(f, "__name__", "") for f in functions]),
-        variables=[_variable(v) for v in hypothesis.variables],
+        where=None if hypothesis.selects is None else find_source(hypothesis.selects),
+        support=find_support(functions, [getattr(f, "__name__", "") for f in functions]),
+        variables=[_store_variable(v) for v in hypothesis.variables],
         output=output.name,
         expectations=[
             ExpectationRecord(
@@ -65,7 +65,7 @@ def stored(hypothesis: Hypothesis) -> HypothesisRecord:
             RivalRecord(
                 name=r.name,
                 drop=list(r.drop),
-                replace={name: text_of(f) for name, f in r.replace.items()},
+                replace={name: find_source(f) for name, f in r.replace.items()},
                 move={name: [str(site) for site in sites] for name, sites in r.move.items()},
             )
             for r in hypothesis.rivals
@@ -74,9 +74,9 @@ def stored(hypothesis: Hypothesis) -> HypothesisRecord:
             PropertyRecord(
                 name=p.name,
                 kind=p.kind,
-                source=None if p.function is None else text_of(p.function),
+                source=None if p.function is None else find_source(p.function),
                 of=list(p.of),
-                settings=plain(p.settings),
+                settings=make_plain(p.settings),
                 allow=p.allow,
                 max_examples=p.max_examples,
                 exceptions=list(p.exceptions),
@@ -86,21 +86,21 @@ def stored(hypothesis: Hypothesis) -> HypothesisRecord:
     )
 
 
-def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def make_plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON holds them; a site as ``{"$site": "a0.h3@B1"}``.
 
     Raises:
         HypothesisError: a value is no text, number, list, mapping or site.
     """
     try:
-        return json.loads(json.dumps(dict(settings), default=_plain, allow_nan=False))
+        return json.loads(json.dumps(dict(settings), default=_encode_value, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise HypothesisError(
             f"The settings {dict(settings)!r} cannot be stored: {error}"
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, Site):  # a dataclass, which json does not know
         return {SITE: str(value)}
     if isinstance(value, Variable):
@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} is no text, number, list, mapping or site")
 
 
-def _variable(variable: Variable) -> VariableRecord:
+def _store_variable(variable: Variable) -> VariableRecord:
     return VariableRecord(
         name=variable.name,
         parents=list(variable.parents),
@@ -117,5 +117,5 @@ def _variable(variable: Variable) -> VariableRecord:
         through={name: str(site) for name, site in variable.through.items()},
         role=variable.role,
         together=variable.together,
-        source=text_of(variable.function),
+        source=find_source(variable.function),
     )

@@ -9,9 +9,9 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.expecting import _compared, judge
-from circuitgraph.hypotheses.interventions.interchange import different, interchange
-from circuitgraph.hypotheses.interventions.necessity import necessity
+from circuitgraph.hypotheses.expecting import _compare_bounds, judge_expectation
+from circuitgraph.hypotheses.interventions.interchange import draw_different, swap_variables
+from circuitgraph.hypotheses.interventions.necessity import measure_necessity
 from circuitgraph.hypotheses.language import Expectation, Location
 from circuitgraph.hypotheses.study import Study
 
@@ -68,7 +68,7 @@ def evidence(model, induction_head: int) -> Evidence:
 def test_donors_differ_in_value_and_stand_alike():
     rng = np.random.default_rng(0)
     codes, layouts = rng.integers(4, size=500), rng.integers(20, size=500)
-    found = different(codes, layouts, [1])
+    found = draw_different(codes, layouts, [1])
     assert (found >= 0).all()
     assert (codes[found] != codes).all()
     assert (layouts[found] == layouts).all()
@@ -77,17 +77,17 @@ def test_donors_differ_in_value_and_stand_alike():
 
 def test_donors_are_drawn_evenly():
     codes = np.array([0] * 300 + [1, 2, 3])
-    found = different(codes, np.zeros(303, np.int64), [1])[:300]
+    found = draw_different(codes, np.zeros(303, np.int64), [1])[:300]
     assert set(found) == {300, 301, 302}
     assert np.bincount(found - 300).min() > 70  # of 100 each
 
 
 def test_nothing_differs_where_all_are_equal():
-    assert (different(np.zeros(5, np.int64), np.zeros(5, np.int64), [1]) == -1).all()
+    assert (draw_different(np.zeros(5, np.int64), np.zeros(5, np.int64), [1]) == -1).all()
 
 
 def test_the_model_follows_what_the_copying_head_is_given(right, wrong):
-    followed, ignored = interchange(right, ["copied"]), interchange(wrong, ["copied"])
+    followed, ignored = swap_variables(right, ["copied"]), swap_variables(wrong, ["copied"])
     assert followed.n_changed == followed.n_defined > N / 2
     assert followed.accuracy is not None
     assert ignored.accuracy is not None
@@ -95,40 +95,40 @@ def test_the_model_follows_what_the_copying_head_is_given(right, wrong):
     assert ignored.accuracy.high < 0.05
     assert len(ignored.failures) == 3
     failure = ignored.failures[0]
-    assert failure.said not in failure.expected
+    assert failure.answer not in failure.expected
     assert not followed.failures
 
 
 def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
-    found = interchange(right, ["current"])
+    found = swap_variables(right, ["current"])
     assert found.n_defined == 0
     assert found.accuracy is None
     asked = Expectation(
         "interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Location("here", 1)
     )
     with pytest.raises(HypothesisError, match="says nothing"):
-        judge(right, asked)
+        judge_expectation(right, asked)
 
 
 def test_two_variables_have_donors_of_their_own(right):
-    found = interchange(right, ["copied", "seen_before"])
+    found = swap_variables(right, ["copied", "seen_before"])
     assert found.variables == ("copied", "seen_before")
     assert found.n_defined > N / 2
 
 
 def test_only_what_has_a_site_can_be_swapped(right):
     with pytest.raises(UnknownNameError, match=r"copyed.*copied"):
-        interchange(right, ["copyed"])
+        swap_variables(right, ["copyed"])
     with pytest.raises(HypothesisError, match="no site"):
-        interchange(right, ["answer"])
+        swap_variables(right, ["answer"])
 
 
 def test_necessary_is_what_the_behaviour_goes_with(right, wrong):
-    assert necessity(right).low > 0.8
-    assert necessity(right, ["copied"]).low > 0.8
-    assert abs(necessity(wrong, ["copied"]).mean) < 0.05
+    assert measure_necessity(right).low > 0.8
+    assert measure_necessity(right, ["copied"]).low > 0.8
+    assert abs(measure_necessity(wrong, ["copied"]).mean) < 0.05
     with pytest.raises(UnknownNameError, match="copied"):
-        necessity(right, ["copyed"])
+        measure_necessity(right, ["copyed"])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_necessary_is_what_the_behaviour_goes_with(right, wrong):
 )
 def test_the_whole_interval_must_lie_within_the_bounds(low, high, held, word):
     asked = Expectation("accuracy", 0.9, None, (), None, None, None, None, Location("here", 1))
-    found, how = _compared(Interval(mean=(low + high) / 2, low=low, high=high), asked)
+    found, how = _compare_bounds(Interval(mean=(low + high) / 2, low=low, high=high), asked)
     assert found is held
     assert how.startswith(word)
 
@@ -146,7 +146,7 @@ def expecting(evidence: Evidence, quantity: str, **about) -> str:
     """The verdict's text after a check that it held or not, as asked."""
     evidence.study.hypothesis.expectations.clear()
     evidence.study.hypothesis.expect(quantity, **about)
-    return str(judge(evidence, evidence.study.hypothesis.expectations[0]))
+    return str(judge_expectation(evidence, evidence.study.hypothesis.expectations[0]))
 
 
 def test_expectations_say_what_was_found(right):

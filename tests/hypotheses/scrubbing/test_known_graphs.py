@@ -10,7 +10,7 @@ import pytest
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.language import Unclaimed
 from circuitgraph.hypotheses.program import number_classes
-from circuitgraph.hypotheses.scrubbing.sampling import Donors, Sampler
+from circuitgraph.hypotheses.scrubbing.sampling import Sampler, TreeDonors
 from tests.hypotheses.arithmetic import (
     Data,
     Graph,
@@ -39,7 +39,7 @@ def sampler(data: Data, unclaimed: Unclaimed = "joint") -> Sampler:
     )
 
 
-def errors(graph: Graph, root: TreeNode, data: Data, donors: Donors, label: Label) -> Values:
+def errors(graph: Graph, root: TreeNode, data: Data, donors: TreeDonors, label: Label) -> Values:
     return np.abs(scrubbed(graph, root, donors.inputs, data) - label(data))
 
 
@@ -55,7 +55,7 @@ def loss(
 ) -> Values:
     """The error of each reference under a tree of claims."""
     root = rooted(tree, tie=tie)
-    donors = sampler({**data, **(more or {})}, unclaimed=unclaimed).draw(root, np.arange(N))
+    donors = sampler({**data, **(more or {})}, unclaimed=unclaimed).draw_donors(root, np.arange(N))
     return errors(graph, root, data, donors, label)
 
 
@@ -121,12 +121,14 @@ def test_an_input_on_two_paths_is_resampled_on_each_by_itself(two: Data) -> None
 
 def test_without_treeification_that_would_come_out_as_0_or_as_twice_too_much(two: Data) -> None:
     root = rooted(claim("C", "out", claim("A", "x0", claim("x0", "x0")), claim("x1", "x1")))
-    donors = sampler(two).draw(root, np.arange(N))
+    donors = sampler(two).draw_donors(root, np.arange(N))
     a, x1 = root.children
     one_copy = {**donors.inputs, a.path: donors.inputs[x1.path]}
     other_copy = {**donors.inputs, x1.path: donors.inputs[a.path]}
-    assert not errors(TWICE, root, two, Donors(donors.datum, one_copy), label_twice).any()
-    assert about(errors(TWICE, root, two, Donors(donors.datum, other_copy), label_twice), 2 * APART)
+    assert not errors(TWICE, root, two, TreeDonors(donors.datum, one_copy), label_twice).any()
+    assert about(
+        errors(TWICE, root, two, TreeDonors(donors.datum, other_copy), label_twice), 2 * APART
+    )
 
 
 def test_claiming_one_of_two_ways_makes_the_other_random(two: Data) -> None:
@@ -197,7 +199,9 @@ def _swapped_sums() -> float:
 def test_an_exact_sampler_everywhere_is_the_graph_itself(two: Data) -> None:
     root = rooted(claim("C", "out", claim("A", "x0", claim("x0", "x0")), claim("x1", "x1")))
     nodes = [node.path for node in root.walk()]
-    donors = sampler(two).draw(root, np.arange(N), modes=dict.fromkeys(nodes, "exact"), keep=nodes)
+    donors = sampler(two).draw_donors(
+        root, np.arange(N), modes=dict.fromkeys(nodes, "exact"), keep=nodes
+    )
     assert np.array_equal(scrubbed(TWICE, root, donors.inputs, two), plain(TWICE, "C", two))
 
 
@@ -210,7 +214,7 @@ def test_all_copies_of_an_input_on_one_datum_give_the_graph_on_that_datum(two: D
 
 def test_a_root_without_condition_is_an_output_shuffled_against_the_labels(two: Data) -> None:
     root = rooted(claim("C", "out"))
-    donors = sampler(two).draw(root, np.arange(N), modes={root.path: "free"})
+    donors = sampler(two).draw_donors(root, np.arange(N), modes={root.path: "free"})
     found = errors(SEPARATE, root, two, donors, label_separate)
     values = label_separate(two)
     assert about(found, np.abs(np.subtract.outer(values[:100], values[:100])).mean())

@@ -9,10 +9,15 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.program import number_classes
-from circuitgraph.hypotheses.scrubbing.losses import Losses, worst_tenth
-from circuitgraph.hypotheses.scrubbing.nulls import exchanged, shuffled
-from circuitgraph.hypotheses.scrubbing.scrub import judged, notes, untested
-from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
+from circuitgraph.hypotheses.scrubbing.losses import Losses, average_worst_tenth
+from circuitgraph.hypotheses.scrubbing.trials import (
+    MODEL,
+    RANDOM_PROMPTS,
+    SCRUBBED,
+    exchange_variables,
+    shuffle_values,
+)
+from circuitgraph.hypotheses.scrubbing.verdict import judge_recovery, list_undonored, write_notes
 
 N = 400
 OTHER = ("rival", "other")
@@ -36,23 +41,23 @@ def losses() -> Losses:
 
 
 def test_the_model_recovers_all_and_the_zero_point_nothing(losses: Losses) -> None:
-    assert losses.recovered(MODEL) == Interval(mean=1, low=1, high=1)
-    assert losses.recovered(RANDOM_PROMPTS) == Interval(mean=0, low=0, high=0)
-    assert losses.recovered(SCRUBBED).mean == pytest.approx(0.75)
+    assert losses.loss_recovered(MODEL) == Interval(mean=1, low=1, high=1)
+    assert losses.loss_recovered(RANDOM_PROMPTS) == Interval(mean=0, low=0, high=0)
+    assert losses.loss_recovered(SCRUBBED).mean == pytest.approx(0.75)
 
 
 def test_differences_are_paired(losses: Losses) -> None:
-    found = losses.difference(SCRUBBED, OTHER)
+    found = losses.compare_trials(SCRUBBED, OTHER)
     assert (found.low, found.mean, found.high) == pytest.approx((0.5, 0.5, 0.5))
-    mean = losses.mean(SCRUBBED)
-    assert mean.low < losses.of[SCRUBBED].mean() < mean.high
+    mean = losses.mean_loss(SCRUBBED)
+    assert mean.low < losses.by_trial[SCRUBBED].mean() < mean.high
 
 
 def test_to_recover_too_much_is_no_better(losses: Losses) -> None:
-    model, nothing = losses.of[MODEL], losses.of[RANDOM_PROMPTS]
-    over = Losses({**losses.of, OTHER: model - (nothing - model) / 2}, 0)
-    assert over.recovered(OTHER).mean == pytest.approx(1.5)
-    assert over.difference(SCRUBBED, OTHER).mean == pytest.approx(0.25)
+    model, nothing = losses.by_trial[MODEL], losses.by_trial[RANDOM_PROMPTS]
+    over = Losses({**losses.by_trial, OTHER: model - (nothing - model) / 2}, 0)
+    assert over.loss_recovered(OTHER).mean == pytest.approx(1.5)
+    assert over.compare_trials(SCRUBBED, OTHER).mean == pytest.approx(0.25)
 
 
 def test_the_standard_error_is_that_of_a_ratio_of_means() -> None:
@@ -61,27 +66,31 @@ def test_the_standard_error_is_that_of_a_ratio_of_means() -> None:
     scrubbed = rng.normal(0.3, 0.5, N)
     found = Losses({MODEL: model, RANDOM_PROMPTS: nothing, SCRUBBED: scrubbed}, 0)
     assert found.standard_error(SCRUBBED) == pytest.approx(scrubbed.std() / np.sqrt(N), rel=0.1)
-    interval = found.recovered(SCRUBBED)
+    interval = found.loss_recovered(SCRUBBED)
     assert interval.high - interval.low == pytest.approx(
         2 * 1.96 * scrubbed.std() / np.sqrt(N), rel=0.15
     )
 
 
 def test_a_model_that_does_no_better_than_chance_has_nothing_to_recover(losses: Losses) -> None:
-    losses.check("kl")
-    swapped = Losses({MODEL: losses.of[RANDOM_PROMPTS], RANDOM_PROMPTS: losses.of[MODEL]}, 0)
+    losses.check_behaviour("kl")
+    swapped = Losses(
+        {MODEL: losses.by_trial[RANDOM_PROMPTS], RANDOM_PROMPTS: losses.by_trial[MODEL]}, 0
+    )
     with pytest.raises(HypothesisError, match="no behaviour to explain"):
-        swapped.check("kl")
+        swapped.check_behaviour("kl")
 
 
 def test_some_of_the_prompts(losses: Losses) -> None:
     chosen = np.arange(N) < 100
-    assert losses.within(chosen).mean(MODEL).mean == pytest.approx(losses.of[MODEL][:100].mean())
+    assert losses.select_prompts(chosen).mean_loss(MODEL).mean == pytest.approx(
+        losses.by_trial[MODEL][:100].mean()
+    )
 
 
 def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
     values = np.random.default_rng(0).permutation(np.arange(100.0))
-    found = worst_tenth(values, 0)
+    found = average_worst_tenth(values, 0)
     assert found.mean == np.arange(90, 100).mean()
     assert found.low < found.mean < found.high <= 99
 
@@ -92,7 +101,7 @@ def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
 def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_can_be() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(3, size=50), rng.integers(4, size=50)
-    found = exchanged(
+    found = exchange_variables(
         {"a": a, "copy": a + 7, "b": b, "copy of b": b, "out": a},
         ["a", "copy", "b", "copy of b"],
         0,
@@ -109,17 +118,17 @@ def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_c
 
 
 def test_variables_that_are_all_alike_cannot_be_exchanged() -> None:
-    assert exchanged({"a": np.arange(5), "b": np.arange(5) + 1}, ["a", "b"], 0) is None
-    assert exchanged({"a": np.arange(5)}, ["a"], 0) is None
+    assert exchange_variables({"a": np.arange(5), "b": np.arange(5) + 1}, ["a", "b"], 0) is None
+    assert exchange_variables({"a": np.arange(5)}, ["a"], 0) is None
 
 
 def test_random_functions_have_classes_of_the_same_sizes() -> None:
     codes = {"a": np.repeat([0, 1, 2], [10, 20, 30]), "b": np.repeat([0, 1], 30)}
-    found = shuffled(codes, ["a"], 0)
+    found = shuffle_values(codes, ["a"], 0)
     assert np.array_equal(np.bincount(found["a"]), [10, 20, 30])
     assert not np.array_equal(found["a"], codes["a"])
     assert np.array_equal(found["b"], codes["b"])
-    assert np.array_equal(found["a"], shuffled(codes, ["a"], 0)["a"])
+    assert np.array_equal(found["a"], shuffle_values(codes, ["a"], 0)["a"])
 
 
 # The verdict.
@@ -140,13 +149,15 @@ GOOD = Interval(mean=0.98, low=0.97, high=0.99)
 
 
 def test_the_best_rival_is_that_which_is_nearest_to_all() -> None:
-    line = judged("h", GOOD, [compared("too much", 1.4, 0.3), compared("near", 0.9, 0.05)], [])[1]
+    line = judge_recovery(
+        "h", GOOD, [compared("too much", 1.4, 0.3), compared("near", 0.9, 0.05)], []
+    )[1]
     assert "best rival 0.90 ('near')" in line
 
 
 def test_the_verdict_names_the_best_of_its_rivals() -> None:
     rivals = [compared("weak", 0.1, 0.8), compared("no previous-token head", 0.21, 0.7)]
-    held, line = judged("induction", GOOD, rivals, [compared("random", -0.001, 0.9)])
+    held, line = judge_recovery("induction", GOOD, rivals, [compared("random", -0.001, 0.9)])
     assert held
     assert line == (
         "induction: 0.98 of the loss recovered [0.97, 0.99]; best rival 0.21 ('no previous-token "
@@ -157,7 +168,7 @@ def test_the_verdict_names_the_best_of_its_rivals() -> None:
 def test_a_rival_or_a_null_that_is_not_behind_for_certain_refutes() -> None:
     close = compared("close", 0.97, -0.01)
     for rivals, nulled in (([close], []), ([], [close])):
-        held, line = judged("h", GOOD, rivals, nulled)
+        held, line = judge_recovery("h", GOOD, rivals, nulled)
         assert not held
         assert line.endswith("refuted, no better than 'close'")
 
@@ -166,17 +177,17 @@ def test_with_most_prompts_their_own_donors_nothing_is_shown() -> None:
     few = ClassesRecord(
         variable="v", n_classes=9, smallest=1, mean=2, singletons=10, effective_donors=1.5
     )
-    assert untested([few, few.model_copy(update={"variable": "w", "singletons": 9})]) == ["v"]
-    held, line = judged("h", GOOD, [], [], ["v"])
+    assert list_undonored([few, few.model_copy(update={"variable": "w", "singletons": 9})]) == ["v"]
+    held, line = judge_recovery("h", GOOD, [], [], ["v"])
     assert not held
     assert "not shown, most prompts have no donor but themselves for v" in line
 
 
 def test_recovering_nothing_refutes() -> None:
-    held, line = judged("h", Interval(mean=0.02, low=-0.01, high=0.05), [], [])
+    held, line = judge_recovery("h", Interval(mean=0.02, low=-0.01, high=0.05), [], [])
     assert not held
     assert line.endswith("refuted, no nearer to the model than logits of random other prompts")
-    held, line = judged("h", Interval(mean=2.1, low=1.9, high=2.3), [], [])
+    held, line = judge_recovery("h", Interval(mean=2.1, low=1.9, high=2.3), [], [])
     assert not held
     assert line.endswith("refuted, no nearer to the model than logits of random other prompts")
 
@@ -185,13 +196,13 @@ def test_notes_tell_of_cancellation_and_of_prompts_that_are_their_own_donors() -
     few = ClassesRecord(
         variable="v", n_classes=9, smallest=1, mean=2, singletons=3, effective_donors=1.5
     )
-    singletons, cancels = notes([few], GOOD, 0.4)
+    singletons, cancels = write_notes([few], GOOD, 0.4)
     assert (
         singletons
         == "prompts that share their value with no other, and can only be their own donors: 3 (v)"
     )
     assert "prompts change by 40% of the loss to recover, their mean by 2% only" in cancels
     few = few.model_copy(update={"singletons": 0})
-    assert notes([few], Interval(mean=0.7, low=0.6, high=0.8), 0.4) == []
-    (over,) = notes([few], Interval(mean=1.35, low=1.33, high=1.38), 0.4)
+    assert write_notes([few], Interval(mean=0.7, low=0.6, high=0.8), 0.4) == []
+    (over,) = write_notes([few], Interval(mean=1.35, low=1.33, high=1.38), 0.4)
     assert "135% of the loss recovered is more than there is" in over

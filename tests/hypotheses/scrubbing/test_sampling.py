@@ -12,7 +12,7 @@ from scipy import stats
 
 from circuitgraph.errors import ArgumentError, HypothesisError
 from circuitgraph.graph.tree import TreeNode
-from circuitgraph.hypotheses.scrubbing.sampling import Classes, Donors, Sampler
+from circuitgraph.hypotheses.scrubbing.sampling import Classes, Sampler, TreeDonors
 from tests.hypotheses.arithmetic import claim, rooted
 
 N = 600
@@ -32,14 +32,14 @@ def codes(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def fed(drawn: Donors, node: TreeNode) -> np.ndarray:
+def fed(drawn: TreeDonors, node: TreeNode) -> np.ndarray:
     """The one prompt for each reference that a node is fed."""
     found = drawn.inputs[node.path]
     assert isinstance(found, np.ndarray)
     return found
 
 
-def same(one: Donors, other: Donors, root: TreeNode = ROOT) -> bool:
+def same(one: TreeDonors, other: TreeDonors, root: TreeNode = ROOT) -> bool:
     return all(
         np.array_equal(one.datum[node.path], other.datum[node.path])
         and np.array_equal(fed(one, node), fed(other, node))
@@ -49,7 +49,7 @@ def same(one: Donors, other: Donors, root: TreeNode = ROOT) -> bool:
 
 def test_a_childs_donor_agrees_with_its_parents_datum_and_not_with_the_reference() -> None:
     known, references = codes(), np.arange(N)
-    drawn = Sampler(known).draw(ROOT, references)
+    drawn = Sampler(known).draw_donors(ROOT, references)
     assert np.array_equal(drawn.datum[ROOT.path], references)
     for node, parent in ((A, ROOT), (B, ROOT), (D, A)):
         assert np.array_equal(
@@ -61,7 +61,7 @@ def test_a_childs_donor_agrees_with_its_parents_datum_and_not_with_the_reference
 
 
 def test_leaves_are_fed_their_own_donor_and_others_one_prompt_more() -> None:
-    drawn = Sampler(codes()).draw(ROOT, np.arange(N))
+    drawn = Sampler(codes()).draw_donors(ROOT, np.arange(N))
     for leaf in (B, D):
         assert fed(drawn, leaf) is drawn.datum[leaf.path]
     for node in (ROOT, A):
@@ -74,7 +74,7 @@ def test_a_donor_is_uniform_in_its_class_the_reference_among_it() -> None:
     known = {"a": np.repeat([0, 1], [4, 6]), "out": np.zeros(10, int)}
     counts = np.zeros((10, 10), int)
     for seed in range(3000):
-        drawn = Sampler(known, seed).draw(root, np.arange(10))
+        drawn = Sampler(known, seed).draw_donors(root, np.arange(10))
         counts[np.arange(10), drawn.datum[root.children[0].path]] += 1
     assert not counts[:4, 4:].any()
     assert not counts[4:, :4].any()
@@ -84,24 +84,24 @@ def test_a_donor_is_uniform_in_its_class_the_reference_among_it() -> None:
 
 def test_siblings_and_seeds_draw_by_themselves() -> None:
     root = rooted(claim("C", "out", claim("A", "a"), claim("B", "a")))
-    one, other = (Sampler(codes(), seed).draw(root, np.arange(N)) for seed in (0, 1))
+    one, other = (Sampler(codes(), seed).draw_donors(root, np.arange(N)) for seed in (0, 1))
     a, b = (one.datum[child.path] for child in root.children)
     assert (a == b).mean() < 0.1
     assert (a == other.datum[root.children[0].path]).mean() < 0.1
-    assert same(one, Sampler(codes(), 0).draw(root, np.arange(N)), root)
+    assert same(one, Sampler(codes(), 0).draw_donors(root, np.arange(N)), root)
 
 
 def test_nodes_of_one_tie_share_their_donors() -> None:
     root = rooted(claim("C", "out", claim("A", "a"), claim("B", "a")), tie=True)
-    drawn = Sampler(codes()).draw(root, np.arange(N))
+    drawn = Sampler(codes()).draw_donors(root, np.arange(N))
     a, b = root.children
     assert np.array_equal(drawn.datum[a.path], drawn.datum[b.path])
 
 
 @given(st.permutations(range(40)))
 def test_the_order_of_the_references_changes_no_draw(order: list[int]) -> None:
-    drawn = Sampler(codes(40)).draw(ROOT, np.arange(40))
-    again = Sampler(codes(40)).draw(ROOT, np.array(order))
+    drawn = Sampler(codes(40)).draw_donors(ROOT, np.arange(40))
+    again = Sampler(codes(40)).draw_donors(ROOT, np.array(order))
     for node in ROOT.walk():
         assert np.array_equal(drawn.datum[node.path][order], again.datum[node.path])
         assert np.array_equal(fed(drawn, node)[order], fed(again, node))
@@ -111,13 +111,17 @@ def test_the_order_of_the_references_changes_no_draw(order: list[int]) -> None:
 def test_the_names_of_values_change_no_draw(names: list[int]) -> None:
     known = codes()
     renamed = {name: np.array([*names, 99])[found.astype(int)] for name, found in known.items()}
-    assert same(Sampler(known).draw(ROOT, np.arange(N)), Sampler(renamed).draw(ROOT, np.arange(N)))
+    assert same(
+        Sampler(known).draw_donors(ROOT, np.arange(N)), Sampler(renamed).draw_donors(ROOT, np.arange(N))
+    )
 
 
 def test_policies_for_what_is_unclaimed() -> None:
     edges = [("q", "embed"), ("k", "embed"), ("k", "a0.h1")]
     drawn = {
-        policy: Sampler(codes(), unclaimed=policy, edges=lambda _: edges).draw(ROOT, np.arange(N))
+        policy: Sampler(codes(), unclaimed=policy, edges=lambda _: edges).draw_donors(
+            ROOT, np.arange(N)
+        )
         for policy in ("joint", "everywhere", "separate", "keep")
     }
     assert np.array_equal(fed(drawn["everywhere"], ROOT), fed(drawn["everywhere"], A))
@@ -138,7 +142,7 @@ def test_policies_for_what_is_unclaimed() -> None:
 
 def test_modes_of_single_nodes() -> None:
     fixed = np.arange(N)[::-1]
-    drawn = Sampler(codes()).draw(
+    drawn = Sampler(codes()).draw_donors(
         ROOT, np.arange(N), modes={A.path: fixed, D.path: "exact", B.path: "free"}, keep=[A.path]
     )
     assert np.array_equal(drawn.datum[A.path], fixed)
@@ -149,8 +153,8 @@ def test_modes_of_single_nodes() -> None:
 
 def test_with_layouts_all_donors_have_that_of_the_reference() -> None:
     places = np.random.default_rng(3).integers(4, size=N)
-    drawn = Sampler(codes(), layouts=places).draw(ROOT, np.arange(N), modes={B.path: "free"})
-    for found in drawn.each():
+    drawn = Sampler(codes(), layouts=places).draw_donors(ROOT, np.arange(N), modes={B.path: "free"})
+    for found in drawn.list_inputs():
         assert np.array_equal(places[found], places)
     assert np.array_equal(codes()["a"][drawn.datum[A.path]], codes()["a"])
 
@@ -160,7 +164,7 @@ def test_how_much_a_variable_leaves_open() -> None:
     assert Classes(np.arange(4)).effective_donors == pytest.approx(1)
     mixed = Classes(np.array([7, 1, 1, 7, 7, 7, 2]))
     assert sorted(mixed.sizes) == [1, 2, 4]
-    assert mixed.singletons == 1
+    assert mixed.n_singletons == 1
     assert mixed.effective_donors == pytest.approx((4**4 * 2**2 * 1) ** (1 / 7))
 
 
@@ -168,11 +172,11 @@ def test_a_variable_that_tells_every_prompt_from_every_other_is_refused() -> Non
     with pytest.raises(
         HypothesisError, match=r"'a' has another value on each of the 600 prompts.*coarser"
     ):
-        Sampler({**codes(), "a": np.arange(N)}).draw(ROOT, np.arange(N))
+        Sampler({**codes(), "a": np.arange(N)}).draw_donors(ROOT, np.arange(N))
     with pytest.raises(
         HypothesisError, match=r"'[ab]' and the places of their roles.*align='role'"
     ):
-        Sampler(codes(), layouts=np.arange(N)).draw(ROOT, np.arange(N))
+        Sampler(codes(), layouts=np.arange(N)).draw_donors(ROOT, np.arange(N))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +191,7 @@ def test_a_variable_that_tells_every_prompt_from_every_other_is_refused() -> Non
 def test_bad_arguments_are_refused_in_words(given: dict, message: str) -> None:
     arguments = {"references": np.arange(N), **given}
     with pytest.raises(ArgumentError, match=message):
-        Sampler(codes()).draw(ROOT, **arguments)
+        Sampler(codes()).draw_donors(ROOT, **arguments)
 
 
 def test_separate_prompts_for_every_edge_need_the_edges() -> None:
@@ -197,5 +201,5 @@ def test_separate_prompts_for_every_edge_need_the_edges() -> None:
 
 def test_a_node_by_itself_is_a_tree() -> None:
     leaf = TreeNode(("C",), "out", ROOT.site)
-    drawn = Sampler(codes()).draw(leaf, np.array([3, 1]))
+    drawn = Sampler(codes()).draw_donors(leaf, np.array([3, 1]))
     assert fed(drawn, leaf).tolist() == [3, 1]

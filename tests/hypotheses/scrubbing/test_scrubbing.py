@@ -16,8 +16,9 @@ from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
 from circuitgraph.graph.node import ATTENTION_INPUTS, Node
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
 from circuitgraph.hypotheses.evidence import Evidence
-from circuitgraph.hypotheses.scrubbing.scrub import Scrub, asked, scrub, scrubbed
-from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, Trial, parts
+from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
+from circuitgraph.hypotheses.scrubbing.scrub import override_settings, scrub, scrub_evidence
+from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, ScrubTrial, make_node_trials
 from circuitgraph.hypotheses.study import Study
 
 N = 256
@@ -74,7 +75,7 @@ def evidence(study: Study) -> Evidence:
 
 @pytest.fixture(scope="module")
 def found(evidence: Evidence) -> ScrubRecord:
-    return scrubbed(evidence)
+    return scrub_evidence(evidence)
 
 
 def test_the_true_hypothesis_is_not_refuted(found: ScrubRecord) -> None:
@@ -164,25 +165,25 @@ def test_the_same_seed_gives_the_same_record(found: ScrubRecord, study: Study) -
 
 
 def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evidence) -> None:
-    ready = Scrub.of(evidence)
+    ready = prepare_scrub(evidence)
     paths = [node.path for node in ready.root.walk()]
-    donors = ready.sampler.draw(
+    donors = ready.sampler.draw_donors(
         ready.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths
     )
     found = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
-    assert np.array_equal(found.values, evidence.plain.values)
+    assert np.array_equal(found.values, evidence.plain_outcome.values)
 
 
 def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
     evidence: Evidence,
 ) -> None:
-    ready, order = Scrub.of(evidence), np.random.default_rng(0).permutation(N)[:50]
+    ready, order = prepare_scrub(evidence), np.random.default_rng(0).permutation(N)[:50]
     whole, some = (
         run_tree(
             evidence.pool,
             ready.root,
             r,
-            ready.sampler.draw(ready.root, r).inputs,
+            ready.sampler.draw_donors(ready.root, r).inputs,
             [evidence.metric],
         ).values
         for r in (np.arange(N), order)
@@ -204,12 +205,12 @@ def test_a_rival_that_is_right_refutes() -> None:
 def test_other_policies_for_what_is_unclaimed(
     evidence: Evidence, found: ScrubRecord, unclaimed: str
 ) -> None:
-    other = Evidence(asked(evidence.study, None, unclaimed, None), N)
+    other = Evidence(override_settings(evidence.study, None, unclaimed, None), N)
     other.pool = evidence.pool
-    ready = Scrub.of(other)
-    donors = Trial(SCRUBBED, ready.root, ready.sampler).draw()
+    ready = prepare_scrub(other)
+    donors = ScrubTrial(SCRUBBED, ready.root, ready.sampler).draw_donors()
     outcome = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
-    loss = evidence.losses(outcome).mean()
+    loss = evidence.compute_losses(outcome).mean()
     assert found.loss_model.mean < loss < found.loss_random.mean
     assert loss != found.loss_scrubbed.mean
     if unclaimed == "keep":
@@ -247,10 +248,12 @@ def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
     def answer(copied):
         return copied
 
-    ready = Scrub.of(Evidence(Study.open(h), 50))
+    ready = prepare_scrub(Evidence(Study.open(h), 50))
     one, other = ready.root.children
-    alone = next(t for t in parts(ready.root, ready.sampler) if t.key == ("alone", *one.path))
-    drawn = alone.draw()
+    alone = next(
+        t for t in make_node_trials(ready.root, ready.sampler) if t.key == ("alone", *one.path)
+    )
+    drawn = alone.draw_donors()
     assert alone.modes == {ready.root.path: "exact"}
     assert np.array_equal(drawn.datum[one.path], drawn.datum[other.path])
     assert not np.array_equal(drawn.datum[one.path], np.arange(50))
@@ -259,7 +262,9 @@ def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
 def test_the_edges_of_a_site_are_those_of_the_graph(study: Study) -> None:
     for site in (PREVIOUS, INDUCTION, logits):
         found = edges(study.graph, site)
-        readers = [f"{site.node}<{i}>" if i in ATTENTION_INPUTS else site.node for i in site.inputs]
+        readers = [
+            f"{site.node}<{i}>" if i in ATTENTION_INPUTS else str(site.node) for i in site.inputs
+        ]
         names = {e for e in study.graph.edges if e.split("->")[1] in readers}
         assert {
             f"{w}->{site.node}<{i}>" if i != "x" else f"{w}->{site.node}" for i, w in found
@@ -282,7 +287,7 @@ def test_what_cannot_be_scrubbed_is_refused(study: Study) -> None:
     with pytest.raises(ArgumentError, match="limit is"):
         scrub(study, n=50, memory=1000)
     with pytest.raises(ArgumentError, match="joint, everywhere, separate, keep"):
-        asked(study, None, "jiont", None)
+        override_settings(study, None, "jiont", None)
 
 
 def test_a_variable_that_tells_all_prompts_apart_is_refused() -> None:
@@ -295,7 +300,7 @@ def test_a_variable_that_tells_all_prompts_apart_is_refused() -> None:
 
 
 def test_what_is_scrubbed_comes_first_among_its_trials(evidence: Evidence) -> None:
-    keys = [trial.key for trial in Scrub.of(evidence).trials]
+    keys = [trial.key for trial in prepare_scrub(evidence).trials]
     assert len(set(keys)) == len(keys)
     assert keys[0] == MODEL
     assert SCRUBBED in keys

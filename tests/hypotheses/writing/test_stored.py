@@ -16,8 +16,8 @@ from circuitgraph.errors import DataError, HypothesisError
 from circuitgraph.graph.node import ATTENTION_INPUTS, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.loading import load_hypotheses
-from circuitgraph.hypotheses.writing.file import source_of
-from circuitgraph.hypotheses.writing.stored import stored
+from circuitgraph.hypotheses.writing.file import write_source
+from circuitgraph.hypotheses.writing.stored import store_hypothesis
 from tests.hypotheses.texts import INDUCTION, SHIPPED, load_text
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
@@ -179,8 +179,8 @@ def again(record: HypothesisRecord) -> HypothesisRecord:
     """The record of a file written from a record."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "written.py"
-        path.write_text(source_of(record), encoding="utf-8")
-        return stored(load_hypotheses(path)[0])
+        path.write_text(write_source(record), encoding="utf-8")
+        return store_hypothesis(load_hypotheses(path)[0])
 
 
 @given(record=records())
@@ -202,7 +202,7 @@ def test_sites_have_names(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.py")), ids=lambda path: path.stem)
 def test_shipped_hypotheses_survive(path: Path) -> None:
     for hypothesis in load_hypotheses(path):
-        record = stored(hypothesis)
+        record = store_hypothesis(hypothesis)
         assert again(record) == record
         assert [v.name for v in record.variables] == [v.name for v in hypothesis.variables]
         assert json.loads(record.to_json())["schema_version"] == 1
@@ -235,7 +235,7 @@ H.property("equality", of=ranked, site=head(0, 3) @ "B1")
 
 
 def test_what_functions_need_is_stored_with_them(tmp_path: Path) -> None:
-    record = stored(load_text(tmp_path, HELPED))
+    record = store_hypothesis(load_text(tmp_path, HELPED))
     assert record.support == (
         "import math as m\nfrom string import ascii_lowercase\nLETTERS = ascii_lowercase + \"-\"\n"
         "def rank(word):\n    return LETTERS.index(word[0])"
@@ -246,14 +246,14 @@ def test_what_functions_need_is_stored_with_them(tmp_path: Path) -> None:
     }
     assert record.properties[0].settings == {"site": {"$site": "a0.h3@B1"}}
     assert again(record) == record
-    (tmp_path / "again.py").write_text(source_of(record))
+    (tmp_path / "again.py").write_text(write_source(record))
     found = load_hypotheses(tmp_path / "again.py")[0]
     assert found.variables[-1]("dog") == 3  # with its helper, and the helper's constant
     assert found.properties[0].settings == {"site": Site(Node("head", 0, 3), ("B1",))}
 
 
 def test_keys_are_sorted_and_defaults_are_there(tmp_path: Path) -> None:
-    content = json.loads(stored(load_text(tmp_path, INDUCTION)).to_json())
+    content = json.loads(store_hypothesis(load_text(tmp_path, INDUCTION)).to_json())
     assert list(content) == sorted(content)
     assert content["variables"][3] == {
         "name": "seen_before",
@@ -301,7 +301,7 @@ DAMAGED = {
 @pytest.mark.parametrize("case", DAMAGED)
 def test_damaged_records_are_refused(case: str, tmp_path: Path) -> None:
     damage, phrase = DAMAGED[case]
-    content = json.loads(stored(load_text(tmp_path, INDUCTION)).to_json())
+    content = json.loads(store_hypothesis(load_text(tmp_path, INDUCTION)).to_json())
     damaged = damage(content) or content
     with pytest.raises(DataError) as caught:
         HypothesisRecord.from_json(damaged if isinstance(damaged, str) else json.dumps(damaged))
@@ -309,25 +309,25 @@ def test_damaged_records_are_refused(case: str, tmp_path: Path) -> None:
 
 
 def test_reading_a_record_executes_nothing(tmp_path: Path) -> None:
-    content = json.loads(stored(load_text(tmp_path, INDUCTION)).to_json())
+    content = json.loads(store_hypothesis(load_text(tmp_path, INDUCTION)).to_json())
     mark = tmp_path / "executed"
     content["support"] = f"open({str(mark)!r}, 'w')"
     content["variables"][3]["source"] = (
         f"def seen_before(earlier, *, x=open({str(mark)!r}, 'w')):\n    pass"
     )
-    source_of(HypothesisRecord.from_json(json.dumps(content)))
+    write_source(HypothesisRecord.from_json(json.dumps(content)))
     assert not mark.exists()
 
 
 def test_what_cannot_be_stored(tmp_path: Path) -> None:
     hypothesis = load_text(tmp_path, INDUCTION + "\nH.settings['x'] = {1, 2}\n")
     with pytest.raises(HypothesisError, match=r"settings .* cannot be stored"):
-        stored(hypothesis)
+        store_hypothesis(hypothesis)
     made = load_text(
         tmp_path,
         INDUCTION + "\nfrom functools import partial\nH.rival('r', earlier=partial(len))\n",
     )
     with pytest.raises(HypothesisError, match="write it in a file, as a def or a lambda"):
-        stored(made)
+        store_hypothesis(made)
     with pytest.raises(HypothesisError, match="has no output"):
-        stored(load_text(tmp_path, INDUCTION.replace("@H.output", "@H.var")))
+        store_hypothesis(load_text(tmp_path, INDUCTION.replace("@H.output", "@H.var")))
