@@ -160,7 +160,7 @@ class Study:
         return positions.reshape(len(prompts), len(self.roles))  # also without prompts or roles
 
     def unroll_claims(self, program: Program | None = None) -> Unrolled:
-        """The tree of claims of the hypothesis's program, or of a rival's, and what is wrong with it."""
+        """The tree of claims of the own program, or of a rival's, and what is wrong with it."""
         return unroll_program(program or self.program, self.graph, self._share_position)
 
     def tree(self, program: Program | None = None) -> TreeNode:

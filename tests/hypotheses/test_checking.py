@@ -26,7 +26,7 @@ from circuitgraph.hypotheses.study import N_SAMPLE, Study
 from circuitgraph.models.language_model import LanguageModel
 from tests.hypotheses.texts import INDUCTION, SHIPPED, changed, load_text
 
-Found = list[str]
+Messages = list[str]
 
 
 @pytest.fixture(scope="module")
@@ -48,30 +48,30 @@ def study_of(
 
 
 @pytest.fixture
-def found(
+def list_problems(
     shipped: LanguageModel, sample: list[Prompt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Found]:
+) -> Callable[..., Messages]:
     """What is wrong with a hypothesis file of this text."""
     monkeypatch.chdir(tmp_path)
 
-    def problems(text: str) -> Found:
+    def list_file_problems(text: str) -> Messages:
         return [
             str(f)
             for f in list_study_problems(study_of(load_text(tmp_path, text), shipped, sample))
         ]
 
-    return problems
+    return list_file_problems
 
 
-def only(problems: Found, *phrases: str) -> None:
+def only(problems: Messages, *phrases: str) -> None:
     """One problem, which says all this."""
     assert len(problems) == 1, problems
     missing = [phrase for phrase in phrases if phrase not in problems[0]]
     assert not missing, problems[0]
 
 
-def test_a_sound_file_has_no_problems(found: Callable[..., Found]) -> None:
-    assert found(INDUCTION) == []
+def test_a_sound_file_has_no_problems(list_problems: Callable[..., Messages]) -> None:
+    assert list_problems(INDUCTION) == []
 
 
 def test_the_shipped_hypothesis_is_checked_on_a_thousand_prompts(shipped: LanguageModel) -> None:
@@ -164,37 +164,39 @@ VARIABLES = {
 
 
 @pytest.mark.parametrize("case", VARIABLES)
-def test_problems_of_variables(case: str, found: Callable[..., Found]) -> None:
+def test_problems_of_variables(case: str, list_problems: Callable[..., Messages]) -> None:
     change, phrases = VARIABLES[case]
-    problems = found(changed(change))
+    problems = list_problems(changed(change))
     assert any(all(phrase in problem for phrase in phrases) for problem in problems), problems
 
 
-def test_two_of_one_name(found: Callable[..., Found]) -> None:
+def test_two_of_one_name(list_problems: Callable[..., Messages]) -> None:
     twin = '\n\n@H.var(at=embed @ "A2")\ndef current(p):\n    return 1\n'
     only(
-        found(INDUCTION + twin),
+        list_problems(INDUCTION + twin),
         "mine.py:36: two variables are called `current`, the first in line 16: rename one",
     )
 
 
-def test_two_outputs(found: Callable[..., Found]) -> None:
+def test_two_outputs(list_problems: Callable[..., Messages]) -> None:
     twin = '\n\n@H.output(at=logits @ "A2")\ndef reply(answer):\n    return answer\n'
-    only(found(INDUCTION + twin), "mine.py:36: 2 outputs are declared")
+    only(list_problems(INDUCTION + twin), "mine.py:36: 2 outputs are declared")
 
 
-def test_a_variable_that_nobody_uses(found: Callable[..., Found]) -> None:
+def test_a_variable_that_nobody_uses(list_problems: Callable[..., Messages]) -> None:
     more = '\n\n@H.var(at=head(0, 1) @ "A2", v="earlier")\ndef idle(earlier):\n    return earlier\n'
     only(
-        found(INDUCTION + more),
+        list_problems(INDUCTION + more),
         "mine.py:36: nobody uses `idle`: make it a parameter of what reads it, or remove it",
     )
 
 
 @pytest.mark.parametrize("body", ["...", "return ...", "pass", '"""What it is."""\n    ...'])
-def test_a_function_that_is_still_to_be_written(body: str, found: Callable[..., Found]) -> None:
+def test_a_function_that_is_still_to_be_written(
+    body: str, list_problems: Callable[..., Messages]
+) -> None:
     text = changed(("    return earlier\n", f"    {body}\n"))
-    only(found(text), "mine.py:21: `seen_before` is still `...`: say what it computes")
+    only(list_problems(text), "mine.py:21: `seen_before` is still `...`: say what it computes")
 
 
 DECLARED = {
@@ -273,10 +275,10 @@ DECLARED = {
 
 @pytest.mark.parametrize("line", DECLARED)
 def test_problems_of_expectations_rivals_and_properties(
-    line: str, found: Callable[..., Found]
+    line: str, list_problems: Callable[..., Messages]
 ) -> None:
     only(
-        found(f"{INDUCTION}\n\n{line}\n"),
+        list_problems(f"{INDUCTION}\n\n{line}\n"),
         "mine.py:36: " if "\n" not in line else "mine.py:3",
         *DECLARED[line],
     )
@@ -313,10 +315,12 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_sites_and_roles_that_are_not_there(case: str, found: Callable[..., Found]) -> None:
+def test_sites_and_roles_that_are_not_there(
+    case: str, list_problems: Callable[..., Messages]
+) -> None:
     change, phrases = PLACES[case]
     routes = (', v="earlier"', "") if case in ("mlp", "neuron", "feature") else change
-    only(found(changed(change, routes) if routes != change else changed(change)), *phrases)
+    only(list_problems(changed(change, routes) if routes != change else changed(change)), *phrases)
 
 
 def test_a_role_that_some_prompts_lack(
@@ -360,18 +364,18 @@ PAPER = {
 
 
 @pytest.mark.parametrize("case", PAPER)
-def test_functions_on_prompts(case: str, found: Callable[..., Found]) -> None:
+def test_functions_on_prompts(case: str, list_problems: Callable[..., Messages]) -> None:
     change, phrases = PAPER[case]
-    problems = found(changed(change))
+    problems = list_problems(changed(change))
     assert any(all(phrase in problem for phrase in phrases) for problem in problems), problems
 
 
-def test_a_value_that_no_other_prompt_has(found: Callable[..., Found]) -> None:
+def test_a_value_that_no_other_prompt_has(list_problems: Callable[..., Messages]) -> None:
     text = changed(
         ('return p.token["A1"]', "return p.text"),
         ("successor if current == seen_before else None", "successor"),
     )
-    problems = found(text)
+    problems = list_problems(text)
     who = ["mine.py:6: `earlier`", "mine.py:21: `seen_before`"]
     assert [
         p.partition(" has a value that no other prompt has on 100 of 100 prompts")[0]
@@ -391,9 +395,9 @@ def test_few_lonely_values_are_a_note(
 
 
 def test_a_program_that_is_wrong_on_paper_shows_its_shortest_counterexample(
-    found: Callable[..., Found], sample: list[Prompt]
+    list_problems: Callable[..., Messages], sample: list[Prompt]
 ) -> None:
-    (problem,) = found(changed(("successor if current", "seen_before if current")))
+    (problem,) = list_problems(changed(("successor if current", "seen_before if current")))
     shortest = min(sample, key=lambda p: (len(p), p.text))
     assert "mine.py:31: `answer` is wrong on paper, in 100 of 100 prompts." in problem
     assert repr(shortest) in problem
@@ -401,8 +405,8 @@ def test_a_program_that_is_wrong_on_paper_shows_its_shortest_counterexample(
     assert f"successor = {shortest.answer!r}" in problem
 
 
-def test_a_program_that_says_nothing_is_wrong(found: Callable[..., Found]) -> None:
-    problems = found(changed(("current == seen_before", "current != seen_before")))
+def test_a_program_that_says_nothing_is_wrong(list_problems: Callable[..., Messages]) -> None:
+    problems = list_problems(changed(("current == seen_before", "current != seen_before")))
     only([problem for problem in problems if "`answer`" in problem], "the program says None")
 
 

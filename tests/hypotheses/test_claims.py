@@ -31,28 +31,28 @@ from circuitgraph.pytest_plugin import PROFILES as OFFERED
 
 def hypothesis() -> Hypothesis:
     """Induction, with a claim of every kind."""
-    found = Hypothesis("Induction, by hand", task="induction", model="induction-2l")
+    h = Hypothesis("Induction, by hand", task="induction", model="induction-2l")
 
-    @found.var(at=embed @ "B1")
+    @h.var(at=embed @ "B1")
     def successor(p):
         return p.token["B1"]
 
-    @found.var(at=head(1, 6) @ "A2", v="successor")
+    @h.var(at=head(1, 6) @ "A2", v="successor")
     def copied(successor):
         return successor
 
-    @found.output(at=logits @ "A2")
+    @h.output(at=logits @ "A2")
     def answer(copied):
         return copied
 
-    found.expect("accuracy", at_least=0.9)
-    found.expect("necessity", of=copied, at_most=0.5, n=40)
-    found.rival("another\nvariable", drop=copied)
-    found.holds(lambda p: None)
-    found.never(lambda p: None)
-    found.property("equality", of=copied)
-    found.property("equality", of=copied)
-    return found
+    h.expect("accuracy", at_least=0.9)
+    h.expect("necessity", of=copied, at_most=0.5, n=40)
+    h.rival("another\nvariable", drop=copied)
+    h.holds(lambda p: None)
+    h.never(lambda p: None)
+    h.property("equality", of=copied)
+    h.property("equality", of=copied)
+    return h
 
 
 def claim(name: str, about: Hypothesis) -> Claim:
@@ -93,10 +93,10 @@ class Measured:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Studies are opened on paper only; what they were opened with."""
-    found: list[tuple[Any, ...]] = []
+    arguments: list[tuple[Any, ...]] = []
 
     def open_checked(hypothesis: Hypothesis, *, model: str | None, seed: int) -> Any:
-        found.append((model, seed))
+        arguments.append((model, seed))
         return SimpleNamespace(hypothesis=hypothesis)
 
     monkeypatch.setattr(checking, "open_checked", open_checked)
@@ -104,18 +104,21 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(evidence, "Evidence", Measured)
     monkeypatch.setattr(scrub, "scrub_evidence", Measured.scrub)
     Measured.gathered = []
-    return found
+    return arguments
 
 
 def test_the_list_loads_neither_jax_nor_torch() -> None:
-    code = "import sys; import circuitgraph.hypotheses.claims; print({'jax', 'torch', 'equinox'} & {*sys.modules})"
+    code = (
+        "import sys; import circuitgraph.hypotheses.claims; "
+        "print({'jax', 'torch', 'equinox'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_each_thing_that_is_said_is_a_claim() -> None:
-    found = list_claims(hypothesis())
-    assert [claim.id for claim in found] == [
+    listed = list_claims(hypothesis())
+    assert [claim.id for claim in listed] == [
         "program",
         "expect[accuracy >= 0.9]",
         "expect[necessity of copied <= 0.5]",
@@ -126,14 +129,14 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
         "property[equality of copied]",
         "property[equality of copied] #2",
     ]
-    assert [claim.kind for claim in found] == [
+    assert [claim.kind for claim in listed] == [
         *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
     ]
     # only the scrub has no line but the hypothesis's
-    assert len({claim.location.line for claim in found}) == 8
-    assert {claim.location.file for claim in found} == {__file__}
+    assert len({claim.location.line for claim in listed}) == 8
+    assert {claim.location.file for claim in listed} == {__file__}
     study: Any = SimpleNamespace(hypothesis=hypothesis())
-    assert [claim.id for claim in list_claims(study)] == [claim.id for claim in found]
+    assert [claim.id for claim in list_claims(study)] == [claim.id for claim in listed]
 
 
 def test_names_for_ids() -> None:
@@ -160,16 +163,16 @@ def test_one_study_serves_all_claims(
     )
     about = hypothesis()
     context = Context(about, "ci", "other", 3)
-    found = {
+    verdicts = {
         claim.id: context.test_claim(claim) for claim in list_claims(about) if claim.kind != "rival"
     }
     assert opened == [("other", 3)]
-    assert found["program"] == Verdict(
+    assert verdicts["program"] == Verdict(
         True, "program: 3 variables that give the task's answers, 1 notes", "note: one thing"
     )
-    assert found["scrub"] == Verdict(False, "refuted, 2000 prompts", "note: few donors")
-    assert found["expect[necessity of copied <= 0.5]"].summary == "40"
-    assert found["never[<lambda>]"].summary == "never ci"
+    assert verdicts["scrub"] == Verdict(False, "refuted, 2000 prompts", "note: few donors")
+    assert verdicts["expect[necessity of copied <= 0.5]"].summary == "40"
+    assert verdicts["never[<lambda>]"].summary == "never ci"
     assert Measured.gathered == [(2000, 3), (40, 3)]
 
 

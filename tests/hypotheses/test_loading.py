@@ -17,17 +17,17 @@ from tests.hypotheses.texts import INDUCTION, SHIPPED, changed, load_text
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.py")), ids=lambda path: path.stem)
 def test_shipped_files_load(path: Path) -> None:
-    found = load_hypotheses(path)
-    assert found
-    assert all(h.variables and h.output_variable is not None for h in found)
+    hypotheses = load_hypotheses(path)
+    assert hypotheses
+    assert all(h.variables and h.output_variable is not None for h in hypotheses)
 
 
-def test_places_are_lines_of_the_file(tmp_path: Path) -> None:
-    found = load_text(tmp_path, INDUCTION)
+def test_locations_are_lines_of_the_file(tmp_path: Path) -> None:
+    hypothesis = load_text(tmp_path, INDUCTION)
     lines = INDUCTION.splitlines()
-    assert Path(found.location.file) == tmp_path / "mine.py"
-    assert lines[found.location.line - 1].startswith("H = Hypothesis")
-    assert all(lines[v.location.line - 1].startswith("@H.") for v in found.variables)
+    assert Path(hypothesis.location.file) == tmp_path / "mine.py"
+    assert lines[hypothesis.location.line - 1].startswith("H = Hypothesis")
+    assert all(lines[v.location.line - 1].startswith("@H.") for v in hypothesis.variables)
 
 
 def test_all_hypotheses_come_back_once_and_in_order(tmp_path: Path) -> None:

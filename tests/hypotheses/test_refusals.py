@@ -111,9 +111,9 @@ def study(shipped: LanguageModel) -> Callable[..., Study]:
 
     def opened(folder: Path, text: str) -> Study:
         hypothesis = load_text(folder, text)
-        found = Study(hypothesis, shipped, load_task("induction", shipped, seed=0))
-        vars(found)["sample"] = found.prompts(20, "discovery")
-        return found
+        opened_study = Study(hypothesis, shipped, load_task("induction", shipped, seed=0))
+        vars(opened_study)["sample"] = opened_study.prompts(20, "discovery")
+        return opened_study
 
     return opened
 

@@ -31,8 +31,8 @@ def test_each_wrong_hypothesis_is_refuted_by_what_its_docstring_says() -> None:
     assert status == 2  # some cannot even be tested
     for file in files:
         name = next(line for line in file.read_text().splitlines() if line.startswith(REFUTED_BY))
-        found = claims[file.name, name.removeprefix(REFUTED_BY)]
-        assert found["verdict"] == ("error" if found["claim"] == "program" else "refuted"), found
+        claim = claims[file.name, name.removeprefix(REFUTED_BY)]
+        assert claim["verdict"] == ("error" if claim["claim"] == "program" else "refuted"), claim
 
 
 @pytest.mark.slow

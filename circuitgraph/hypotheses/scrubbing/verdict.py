@@ -58,7 +58,7 @@ def _format_hundredths(value: float) -> str:
 
 
 def list_undonored(classes: list[ClassesRecord]) -> list[str]:
-    """Variables for which most prompts can only be their own donors: claims that hardly can fail."""
+    """Variables for which most prompts are their only donors: claims that can hardly fail."""
     return [c.variable for c in classes if 2 * c.singletons > c.mean * c.n_classes]
 
 

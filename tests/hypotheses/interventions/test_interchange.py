@@ -20,33 +20,33 @@ N = 300
 
 def hypothesis(induction_head: int) -> Hypothesis:
     """Induction, its second head said to be this one."""
-    found = Hypothesis("induction", task="induction", model="induction-2l")
+    h = Hypothesis("induction", task="induction", model="induction-2l")
 
-    @found.var(at=embed @ "A1")
+    @h.var(at=embed @ "A1")
     def earlier(p):
         return p.token["A1"]
 
-    @found.var(at=embed @ "B1")
+    @h.var(at=embed @ "B1")
     def successor(p):
         return p.token["B1"]
 
-    @found.var(at=embed @ "A2")
+    @h.var(at=embed @ "A2")
     def current(p):
         return p.token["A2"]
 
-    @found.var(at=head(0, 3) @ "B1", v="earlier")
+    @h.var(at=head(0, 3) @ "B1", v="earlier")
     def seen_before(earlier):
         return earlier
 
-    @found.var(at=head(1, induction_head) @ "A2", q="current", k="seen_before", v="successor")
+    @h.var(at=head(1, induction_head) @ "A2", q="current", k="seen_before", v="successor")
     def copied(current, seen_before, successor):
         return successor if current == seen_before else None
 
-    @found.output(at=logits @ "A2")
+    @h.output(at=logits @ "A2")
     def answer(copied):
         return copied
 
-    return found
+    return h
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +68,18 @@ def evidence(model, induction_head: int) -> Evidence:
 def test_donors_differ_in_value_and_stand_alike():
     rng = np.random.default_rng(0)
     codes, layouts = rng.integers(4, size=500), rng.integers(20, size=500)
-    found = draw_different(codes, layouts, [1])
-    assert (found >= 0).all()
-    assert (codes[found] != codes).all()
-    assert (layouts[found] == layouts).all()
-    assert len(set(found)) > 150
+    donors = draw_different(codes, layouts, [1])
+    assert (donors >= 0).all()
+    assert (codes[donors] != codes).all()
+    assert (layouts[donors] == layouts).all()
+    assert len(set(donors)) > 150
 
 
 def test_donors_are_drawn_evenly():
     codes = np.array([0] * 300 + [1, 2, 3])
-    found = draw_different(codes, np.zeros(303, np.int64), [1])[:300]
-    assert set(found) == {300, 301, 302}
-    assert np.bincount(found - 300).min() > 70  # of 100 each
+    donors = draw_different(codes, np.zeros(303, np.int64), [1])[:300]
+    assert set(donors) == {300, 301, 302}
+    assert np.bincount(donors - 300).min() > 70  # of 100 each
 
 
 def test_nothing_differs_where_all_are_equal():
@@ -100,9 +100,9 @@ def test_the_model_follows_what_the_copying_head_is_given(right, wrong):
 
 
 def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
-    found = swap_variables(right, ["current"])
-    assert found.n_defined == 0
-    assert found.accuracy is None
+    swap = swap_variables(right, ["current"])
+    assert swap.n_defined == 0
+    assert swap.accuracy is None
     asked = Expectation(
         "interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Location("here", 1)
     )
@@ -111,9 +111,9 @@ def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
 
 
 def test_two_variables_have_donors_of_their_own(right):
-    found = swap_variables(right, ["copied", "seen_before"])
-    assert found.variables == ("copied", "seen_before")
-    assert found.n_defined > N / 2
+    swap = swap_variables(right, ["copied", "seen_before"])
+    assert swap.variables == ("copied", "seen_before")
+    assert swap.n_defined > N / 2
 
 
 def test_only_what_has_a_site_can_be_swapped(right):
@@ -137,8 +137,8 @@ def test_necessary_is_what_the_behaviour_goes_with(right, wrong):
 )
 def test_the_whole_interval_must_lie_within_the_bounds(low, high, held, word):
     asked = Expectation("accuracy", 0.9, None, (), None, None, None, None, Location("here", 1))
-    found, how = _compare_bounds(Interval(mean=(low + high) / 2, low=low, high=high), asked)
-    assert found is held
+    holds, how = _compare_bounds(Interval(mean=(low + high) / 2, low=low, high=high), asked)
+    assert holds is held
     assert how.startswith(word)
 
 

@@ -59,8 +59,8 @@ def loss(
     return errors(graph, root, data, donors, label)
 
 
-def about(found: Values, expected: float) -> bool:
-    return abs(found.mean() - expected) <= STANDARD_ERRORS * found.std() / np.sqrt(len(found))
+def about(losses: Values, expected: float) -> bool:
+    return abs(losses.mean() - expected) <= STANDARD_ERRORS * losses.std() / np.sqrt(len(losses))
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +102,10 @@ def test_each_part_of_a_sum_carries_its_own_input(two: Data) -> None:
 
 @pytest.mark.parametrize("unclaimed", ["joint", "everywhere", "separate"])
 def test_a_part_that_is_not_claimed_is_random(two: Data, unclaimed: Unclaimed) -> None:
-    found = loss(
+    losses = loss(
         SEPARATE, claim("C", "out", claim("A", "x0")), two, label_separate, unclaimed=unclaimed
     )
-    assert about(found, 3 * APART)
+    assert about(losses, 3 * APART)
 
 
 def test_a_part_that_is_not_claimed_stays_if_it_is_to_be_kept(two: Data) -> None:
@@ -164,9 +164,9 @@ def test_an_input_that_another_determines_makes_an_impossible_pair(two: Data) ->
 
 def test_a_small_part_that_is_not_claimed_costs_little(two: Data) -> None:
     graph = {**SEPARATE, "A": Part(("x0", "x1"), lambda x, y: 2 * x + 0.001 * y)}
-    found = loss(graph, claim("C", "out", claim("A", "x0"), claim("B", "x1")), two, label_separate)
-    assert about(found, 0.0045)
-    assert found.max() <= 0.009 + 1e-12
+    losses = loss(graph, claim("C", "out", claim("A", "x0"), claim("B", "x1")), two, label_separate)
+    assert about(losses, 0.0045)
+    assert losses.max() <= 0.009 + 1e-12
 
 
 def test_claims_that_two_parts_carry_each_others_sums(two: Data) -> None:
@@ -177,8 +177,8 @@ def test_claims_that_two_parts_carry_each_others_sums(two: Data) -> None:
     }
     sums = {"s": two["x0"] + 2 * two["x1"], "t": 2 * two["x0"] + two["x1"]}
     tree = claim("C", "out", claim("A", "s"), claim("B", "t"))
-    found = loss(graph, tree, two, lambda d: 3 * d["x0"] + 3 * d["x1"], more=sums)
-    assert about(found, _swapped_sums())
+    losses = loss(graph, tree, two, lambda d: 3 * d["x0"] + 3 * d["x1"], more=sums)
+    assert about(losses, _swapped_sums())
     assert _swapped_sums() == pytest.approx(4.6, abs=0.05)
 
 
@@ -215,9 +215,9 @@ def test_all_copies_of_an_input_on_one_datum_give_the_graph_on_that_datum(two: D
 def test_a_root_without_condition_is_an_output_shuffled_against_the_labels(two: Data) -> None:
     root = rooted(claim("C", "out"))
     donors = sampler(two).draw_donors(root, np.arange(N), modes={root.path: "free"})
-    found = errors(SEPARATE, root, two, donors, label_separate)
+    losses = errors(SEPARATE, root, two, donors, label_separate)
     values = label_separate(two)
-    assert about(found, np.abs(np.subtract.outer(values[:100], values[:100])).mean())
+    assert about(losses, np.abs(np.subtract.outer(values[:100], values[:100])).mean())
     assert np.array_equal(
         np.unique(scrubbed(SEPARATE, root, donors.inputs, two)), np.unique(values)
     )

@@ -47,8 +47,8 @@ def test_the_model_recovers_all_and_the_zero_point_nothing(losses: Losses) -> No
 
 
 def test_differences_are_paired(losses: Losses) -> None:
-    found = losses.compare_trials(SCRUBBED, OTHER)
-    assert (found.low, found.mean, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    difference = losses.compare_trials(SCRUBBED, OTHER)
+    assert (difference.low, difference.mean, difference.high) == pytest.approx((0.5, 0.5, 0.5))
     mean = losses.mean_loss(SCRUBBED)
     assert mean.low < losses.by_trial[SCRUBBED].mean() < mean.high
 
@@ -64,9 +64,9 @@ def test_the_standard_error_is_that_of_a_ratio_of_means() -> None:
     rng = np.random.default_rng(1)
     model, nothing = np.zeros(N), np.ones(N)
     scrubbed = rng.normal(0.3, 0.5, N)
-    found = Losses({MODEL: model, RANDOM_PROMPTS: nothing, SCRUBBED: scrubbed}, 0)
-    assert found.standard_error(SCRUBBED) == pytest.approx(scrubbed.std() / np.sqrt(N), rel=0.1)
-    interval = found.loss_recovered(SCRUBBED)
+    losses = Losses({MODEL: model, RANDOM_PROMPTS: nothing, SCRUBBED: scrubbed}, 0)
+    assert losses.standard_error(SCRUBBED) == pytest.approx(scrubbed.std() / np.sqrt(N), rel=0.1)
+    interval = losses.loss_recovered(SCRUBBED)
     assert interval.high - interval.low == pytest.approx(
         2 * 1.96 * scrubbed.std() / np.sqrt(N), rel=0.15
     )
@@ -90,9 +90,9 @@ def test_some_of_the_prompts(losses: Losses) -> None:
 
 def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
     values = np.random.default_rng(0).permutation(np.arange(100.0))
-    found = average_worst_tenth(values, 0)
-    assert found.mean == np.arange(90, 100).mean()
-    assert found.low < found.mean < found.high <= 99
+    worst = average_worst_tenth(values, 0)
+    assert worst.mean == np.arange(90, 100).mean()
+    assert worst.low < worst.mean < worst.high <= 99
 
 
 # What is held against a hypothesis.
@@ -101,20 +101,20 @@ def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
 def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_can_be() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(3, size=50), rng.integers(4, size=50)
-    found = exchange_variables(
+    exchanged = exchange_variables(
         {"a": a, "copy": a + 7, "b": b, "copy of b": b, "out": a},
         ["a", "copy", "b", "copy of b"],
         0,
     )
-    assert found is not None
+    assert exchanged is not None
     assert all(
-        np.array_equal(number_classes(found[name]), number_classes(b)) for name in ("a", "copy")
+        np.array_equal(number_classes(exchanged[name]), number_classes(b)) for name in ("a", "copy")
     )
     assert all(
-        np.array_equal(number_classes(found[name]), number_classes(a))
+        np.array_equal(number_classes(exchanged[name]), number_classes(a))
         for name in ("b", "copy of b")
     )
-    assert np.array_equal(found["out"], a)
+    assert np.array_equal(exchanged["out"], a)
 
 
 def test_variables_that_are_all_alike_cannot_be_exchanged() -> None:
@@ -124,11 +124,11 @@ def test_variables_that_are_all_alike_cannot_be_exchanged() -> None:
 
 def test_random_functions_have_classes_of_the_same_sizes() -> None:
     codes = {"a": np.repeat([0, 1, 2], [10, 20, 30]), "b": np.repeat([0, 1], 30)}
-    found = shuffle_values(codes, ["a"], 0)
-    assert np.array_equal(np.bincount(found["a"]), [10, 20, 30])
-    assert not np.array_equal(found["a"], codes["a"])
-    assert np.array_equal(found["b"], codes["b"])
-    assert np.array_equal(found["a"], shuffle_values(codes, ["a"], 0)["a"])
+    shuffled = shuffle_values(codes, ["a"], 0)
+    assert np.array_equal(np.bincount(shuffled["a"]), [10, 20, 30])
+    assert not np.array_equal(shuffled["a"], codes["a"])
+    assert np.array_equal(shuffled["b"], codes["b"])
+    assert np.array_equal(shuffled["a"], shuffle_values(codes, ["a"], 0)["a"])
 
 
 # The verdict.

@@ -34,9 +34,9 @@ def codes(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
 
 def fed(drawn: TreeDonors, node: TreeNode) -> np.ndarray:
     """The one prompt for each reference that a node is fed."""
-    found = drawn.inputs[node.path]
-    assert isinstance(found, np.ndarray)
-    return found
+    prompts = drawn.inputs[node.path]
+    assert isinstance(prompts, np.ndarray)
+    return prompts
 
 
 def same(one: TreeDonors, other: TreeDonors, root: TreeNode = ROOT) -> bool:
@@ -110,10 +110,9 @@ def test_the_order_of_the_references_changes_no_draw(order: list[int]) -> None:
 @given(st.permutations(range(7)))
 def test_the_names_of_values_change_no_draw(names: list[int]) -> None:
     known = codes()
-    renamed = {name: np.array([*names, 99])[found.astype(int)] for name, found in known.items()}
-    assert same(
-        Sampler(known).draw_donors(ROOT, np.arange(N)), Sampler(renamed).draw_donors(ROOT, np.arange(N))
-    )
+    renamed = {name: np.array([*names, 99])[values.astype(int)] for name, values in known.items()}
+    drawn, again = (Sampler(each).draw_donors(ROOT, np.arange(N)) for each in (known, renamed))
+    assert same(drawn, again)
 
 
 def test_policies_for_what_is_unclaimed() -> None:
@@ -132,11 +131,11 @@ def test_policies_for_what_is_unclaimed() -> None:
     separate = drawn["separate"].inputs[A.path]
     assert isinstance(separate, dict)
     assert list(separate) == edges
-    assert len({found.tobytes() for found in separate.values()}) == len(edges)
+    assert len({prompts.tobytes() for prompts in separate.values()}) == len(edges)
     for policy in drawn:
         assert all(
-            np.array_equal(drawn[policy].datum[p], found)
-            for p, found in drawn["joint"].datum.items()
+            np.array_equal(drawn[policy].datum[p], prompts)
+            for p, prompts in drawn["joint"].datum.items()
         )
 
 
@@ -154,8 +153,8 @@ def test_modes_of_single_nodes() -> None:
 def test_with_layouts_all_donors_have_that_of_the_reference() -> None:
     places = np.random.default_rng(3).integers(4, size=N)
     drawn = Sampler(codes(), layouts=places).draw_donors(ROOT, np.arange(N), modes={B.path: "free"})
-    for found in drawn.list_inputs():
-        assert np.array_equal(places[found], places)
+    for prompts in drawn.list_inputs():
+        assert np.array_equal(places[prompts], places)
     assert np.array_equal(codes()["a"][drawn.datum[A.path]], codes()["a"])
 
 

@@ -74,94 +74,94 @@ def evidence(study: Study) -> Evidence:
 
 
 @pytest.fixture(scope="module")
-def found(evidence: Evidence) -> ScrubRecord:
+def record(evidence: Evidence) -> ScrubRecord:
     return scrub_evidence(evidence)
 
 
-def test_the_true_hypothesis_is_not_refuted(found: ScrubRecord) -> None:
-    assert found.held
-    assert found.verdict.endswith("not refuted")
-    assert found.recovered.low > 0.8
-    assert 0 < found.standard_error < 0.05
-    (rival,) = found.rivals
+def test_the_true_hypothesis_is_not_refuted(record: ScrubRecord) -> None:
+    assert record.held
+    assert record.verdict.endswith("not refuted")
+    assert record.recovered.low > 0.8
+    assert 0 < record.standard_error < 0.05
+    (rival,) = record.rivals
     assert rival.recovered.high < 0.3
-    assert len(found.nulls) == 3
-    assert all(null.recovered.mean < 0.2 for null in found.nulls)
-    assert all(one.difference.low > 0.5 for one in (rival, *found.nulls))
+    assert len(record.nulls) == 3
+    assert all(null.recovered.mean < 0.2 for null in record.nulls)
+    assert all(one.difference.low > 0.5 for one in (rival, *record.nulls))
 
 
-def test_losses_stand_in_the_order_that_they_must(found: ScrubRecord) -> None:
-    assert found.loss_model.mean < found.loss_scrubbed.mean < found.loss_random.mean
-    assert found.accuracy_model.mean > found.accuracy_scrubbed.mean > found.accuracy_random.mean
-    room = found.loss_random.mean - found.loss_model.mean
-    assert found.recovered.mean == pytest.approx(
-        (found.loss_random.mean - found.loss_scrubbed.mean) / room
+def test_losses_stand_in_the_order_that_they_must(record: ScrubRecord) -> None:
+    assert record.loss_model.mean < record.loss_scrubbed.mean < record.loss_random.mean
+    assert record.accuracy_model.mean > record.accuracy_scrubbed.mean > record.accuracy_random.mean
+    room = record.loss_random.mean - record.loss_model.mean
+    assert record.recovered.mean == pytest.approx(
+        (record.loss_random.mean - record.loss_scrubbed.mean) / room
     )
-    assert found.deviation.mean >= found.loss_scrubbed.mean - found.loss_model.mean
-    assert found.worst_decile.mean > found.deviation.mean
+    assert record.deviation.mean >= record.loss_scrubbed.mean - record.loss_model.mean
+    assert record.worst_decile.mean > record.deviation.mean
 
 
-def test_every_node_is_scrubbed_alone_and_left_alone(found: ScrubRecord) -> None:
-    assert [node.site for node in found.nodes] == [
+def test_every_node_is_scrubbed_alone_and_left_alone(record: ScrubRecord) -> None:
+    assert [node.site for node in record.nodes] == [
         "logits@A2", "a1.h6@A2", "embed@A2", "a0.h3@B1", "embed@A1", "embed@B1"
     ]  # fmt: skip
-    assert [node.feeds for node in found.nodes[2:]] == ["q", "k", "v", "v"]
-    for node in found.nodes:
-        assert found.recovered.mean - 0.02 < node.all_but.mean
-        assert found.recovered.mean - 0.02 < node.alone.mean < 1.02
-    costs = {node.site: 1 - node.alone.mean for node in found.nodes}
+    assert [node.feeds for node in record.nodes[2:]] == ["q", "k", "v", "v"]
+    for node in record.nodes:
+        assert record.recovered.mean - 0.02 < node.all_but.mean
+        assert record.recovered.mean - 0.02 < node.alone.mean < 1.02
+    costs = {node.site: 1 - node.alone.mean for node in record.nodes}
     assert max(costs, key=lambda site: costs[site]) == "a1.h6@A2"
 
 
-def test_one_draw_is_shown_and_agrees_with_the_claims(found: ScrubRecord, study: Study) -> None:
+def test_one_draw_is_shown_and_agrees_with_the_claims(record: ScrubRecord, study: Study) -> None:
     prompts = {prompt.text: prompt for prompt in study.prompts(N)}
-    donors = {tuple(node.path): prompts[node.donor] for node in found.nodes}
-    assert len({node.donor for node in found.nodes}) == len(found.nodes)
-    for node in found.nodes[1:]:
+    donors = {tuple(node.path): prompts[node.donor] for node in record.nodes}
+    assert len({node.donor for node in record.nodes}) == len(record.nodes)
+    for node in record.nodes[1:]:
         both = [
             study.program.compute_values(donors[path])[node.variable]
             for path in (tuple(node.path), tuple(node.path[:-1]))
         ]
         assert both == [node.value, node.value]
-    assert all((node.others is None) == node.site.startswith("embed") for node in found.nodes)
-    assert all(node.others in prompts for node in found.nodes if node.others is not None)
+    assert all((node.others is None) == node.site.startswith("embed") for node in record.nodes)
+    assert all(node.others in prompts for node in record.nodes if node.others is not None)
 
 
-def test_classes_and_splits_count_the_prompts(found: ScrubRecord, evidence: Evidence) -> None:
-    counts = {c.variable: c for c in found.classes}
+def test_classes_and_splits_count_the_prompts(record: ScrubRecord, evidence: Evidence) -> None:
+    counts = {c.variable: c for c in record.classes}
     assert set(counts) == {"copied", "current", "seen_before", "earlier", "successor"}
     values = {prompt.token["A2"] for prompt in evidence.batch.prompts}
     assert counts["current"].n_classes == len(values)
     assert counts["current"].mean == pytest.approx(N / len(values))
     assert 1 <= counts["current"].effective_donors < N
-    assert {(s.variable, s.value) for s in found.splits} == {("long", "True"), ("long", "False")}
-    assert sum(s.n for s in found.splits) == N
-    assert all(s.recovered is not None and 0.7 < s.recovered.mean < 1 for s in found.splits)
+    assert {(s.variable, s.value) for s in record.splits} == {("long", "True"), ("long", "False")}
+    assert sum(s.n for s in record.splits) == N
+    assert all(s.recovered is not None and 0.7 < s.recovered.mean < 1 for s in record.splits)
 
 
-def test_the_record_says_what_was_run(found: ScrubRecord, evidence: Evidence) -> None:
-    assert (found.n, found.metric, found.unclaimed, found.align) == (
+def test_the_record_says_what_was_run(record: ScrubRecord, evidence: Evidence) -> None:
+    assert (record.n, record.metric, record.unclaimed, record.align) == (
         N,
         "logit_difference",
         "joint",
         "role",
     )
-    assert found.file == Path(evidence.study.hypothesis.location.file).name
-    assert found.file_sha256 is not None
-    assert found.task.prompts_sha256 == evidence.batch.tokens.fingerprint
-    assert found.cost.n_trees == 2 + 1 + 1 + 3 + 12
+    assert record.file == Path(evidence.study.hypothesis.location.file).name
+    assert record.file_sha256 is not None
+    assert record.task.prompts_sha256 == evidence.batch.tokens.fingerprint
+    assert record.cost.n_trees == 2 + 1 + 1 + 3 + 12
     assert (
-        N * (19 + 6) < found.cost.n_values < N * 4 * 19
+        N * (19 + 6) < record.cost.n_values < N * 4 * 19
     )  # outputs and at least one tree; without sharing 98 values
-    assert ScrubRecord.model_validate_json(found.model_dump_json()) == found
+    assert ScrubRecord.model_validate_json(record.model_dump_json()) == record
 
 
-def test_the_memory_is_estimated_and_not_exceeded(found: ScrubRecord, evidence: Evidence) -> None:
-    assert 0.3 * found.cost.bytes_held <= evidence.pool.bytes <= found.cost.bytes_held
+def test_the_memory_is_estimated_and_not_exceeded(record: ScrubRecord, evidence: Evidence) -> None:
+    assert 0.3 * record.cost.bytes_held <= evidence.pool.bytes <= record.cost.bytes_held
 
 
-def test_the_same_seed_gives_the_same_record(found: ScrubRecord, study: Study) -> None:
-    assert scrub(study, n=N) == found
+def test_the_same_seed_gives_the_same_record(record: ScrubRecord, study: Study) -> None:
+    assert scrub(study, n=N) == record
 
 
 def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evidence) -> None:
@@ -170,8 +170,8 @@ def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evid
     donors = ready.sampler.draw_donors(
         ready.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths
     )
-    found = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
-    assert np.array_equal(found.values, evidence.plain_outcome.values)
+    outcome = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
+    assert np.array_equal(outcome.values, evidence.plain_outcome.values)
 
 
 def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
@@ -194,16 +194,16 @@ def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
 def test_a_rival_that_is_right_refutes() -> None:
     h = induction(Site(Node("head", 1, 0)))
     h.rival("the right head", move={"copied": INDUCTION @ "A2"})
-    found = scrub(Study.open(h), n=N)
-    assert not found.held
-    assert found.rivals[0].recovered.mean > 0.7
-    assert found.rivals[0].difference.high < 0
-    assert "'the right head'" in found.verdict
+    record = scrub(Study.open(h), n=N)
+    assert not record.held
+    assert record.rivals[0].recovered.mean > 0.7
+    assert record.rivals[0].difference.high < 0
+    assert "'the right head'" in record.verdict
 
 
 @pytest.mark.parametrize("unclaimed", ["everywhere", "separate", "keep"])
 def test_other_policies_for_what_is_unclaimed(
-    evidence: Evidence, found: ScrubRecord, unclaimed: str
+    evidence: Evidence, record: ScrubRecord, unclaimed: str
 ) -> None:
     other = Evidence(override_settings(evidence.study, None, unclaimed, None), N)
     other.pool = evidence.pool
@@ -211,18 +211,20 @@ def test_other_policies_for_what_is_unclaimed(
     donors = ScrubTrial(SCRUBBED, ready.root, ready.sampler).draw_donors()
     outcome = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
     loss = evidence.compute_losses(outcome).mean()
-    assert found.loss_model.mean < loss < found.loss_random.mean
-    assert loss != found.loss_scrubbed.mean
+    assert record.loss_model.mean < loss < record.loss_random.mean
+    assert loss != record.loss_scrubbed.mean
     if unclaimed == "keep":
-        assert loss < found.loss_scrubbed.low
+        assert loss < record.loss_scrubbed.low
 
 
-def test_align_index_takes_donors_of_the_same_layout_only(study: Study, found: ScrubRecord) -> None:
-    assert found.other_layout > 0.5
+def test_align_index_takes_donors_of_the_same_layout_only(
+    study: Study, record: ScrubRecord
+) -> None:
+    assert record.other_layout > 0.5
     exact = scrub(study, n=N, align="index")
     assert exact.align == "index"
     assert exact.other_layout == 0
-    assert exact.loss_random == found.loss_random
+    assert exact.loss_random == record.loss_random
     assert not exact.held, "hardly a prompt has a donor but itself"
     assert (
         "not shown, most prompts have no donor but themselves for copied, current" in exact.verdict
@@ -231,10 +233,10 @@ def test_align_index_takes_donors_of_the_same_layout_only(study: Study, found: S
 
 
 def test_another_metric_has_its_own_loss(study: Study) -> None:
-    found = scrub(study, n=N, metric="kl")
-    assert found.metric == "kl"
-    assert found.loss_model.mean == pytest.approx(0, abs=1e-5)
-    assert found.loss_scrubbed.mean > 0
+    record = scrub(study, n=N, metric="kl")
+    assert record.metric == "kl"
+    assert record.loss_model.mean == pytest.approx(0, abs=1e-5)
+    assert record.loss_scrubbed.mean > 0
 
 
 def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
@@ -261,13 +263,13 @@ def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
 
 def test_the_edges_of_a_site_are_those_of_the_graph(study: Study) -> None:
     for site in (PREVIOUS, INDUCTION, logits):
-        found = edges(study.graph, site)
+        site_edges = edges(study.graph, site)
         readers = [
             f"{site.node}<{i}>" if i in ATTENTION_INPUTS else str(site.node) for i in site.inputs
         ]
         names = {e for e in study.graph.edges if e.split("->")[1] in readers}
         assert {
-            f"{w}->{site.node}<{i}>" if i != "x" else f"{w}->{site.node}" for i, w in found
+            f"{w}->{site.node}<{i}>" if i != "x" else f"{w}->{site.node}" for i, w in site_edges
         } == names
 
 

@@ -45,8 +45,8 @@ def text(measured: MeasuredRoles) -> str:
 def test_it_finds_the_sites_and_routes_of_the_hypothesis_that_is_shipped(
     text: str, tmp_path: Path
 ) -> None:
-    found, known = load_text(tmp_path, text), load_hypotheses(SHIPPED / "induction.py")[0]
-    site_of = [{v.name: v.sites[0] for v in h.variables} for h in (found, known)]
+    written, known = load_text(tmp_path, text), load_hypotheses(SHIPPED / "induction.py")[0]
+    site_of = [{v.name: v.sites[0] for v in h.variables} for h in (written, known)]
     wired = [
         {
             (v.sites, into, site_of[i][name])
@@ -54,17 +54,17 @@ def test_it_finds_the_sites_and_routes_of_the_hypothesis_that_is_shipped(
             for into, names in (v.routes or {"": v.parents}).items()
             for name in names
         }
-        for i, h in enumerate((found, known))
+        for i, h in enumerate((written, known))
     ]
     assert wired[0] == wired[1]
-    assert [v.name for v in found.variables][-3:] == ["a0_h3", "a1_h6", "answer"]
+    assert [v.name for v in written.variables][-3:] == ["a0_h3", "a1_h6", "answer"]
 
 
 def test_only_its_functions_are_left_to_write(
     text: str, shipped: LanguageModel, tmp_path: Path, measured: MeasuredRoles
 ) -> None:
-    found = load_text(tmp_path, text)
-    problems = list_study_problems(Study(found, shipped, measured.task))
+    written = load_text(tmp_path, text)
+    problems = list_study_problems(Study(written, shipped, measured.task))
     assert [p.message for p in problems] == [
         f"`{name}` is still `...`: say what it computes" for name in ("a0_h3", "a1_h6", "answer")
     ]
@@ -102,11 +102,11 @@ def test_its_examples_can_be_uncommented(text: str, tmp_path: Path) -> None:
     start = text.index("# H.expect")
     lines = [line.removeprefix("#").removeprefix(" ") for line in text[start:].splitlines()]
     indented = "\n".join(f"    {line[3:]}" if line.startswith("   ") else line for line in lines)
-    found = load_text(tmp_path, text[:start] + indented)
-    assert [e.quantity for e in found.expectations] == ["accuracy", "loss_recovered"]
-    assert found.rivals[0].drop == ("a0_h3",)
-    assert [p.kind for p in found.properties] == ["holds"]
-    assert {p.message.split("`")[1] for p in list_text_problems(found)} == {
+    written = load_text(tmp_path, text[:start] + indented)
+    assert [e.quantity for e in written.expectations] == ["accuracy", "loss_recovered"]
+    assert written.rivals[0].drop == ("a0_h3",)
+    assert [p.kind for p in written.properties] == ["holds"]
+    assert {p.message.split("`")[1] for p in list_text_problems(written)} == {
         "a0_h3",
         "a1_h6",
         "answer",
@@ -126,17 +126,17 @@ def test_without_roles_there_is_a_placeholder(tmp_path: Path) -> None:
     ]
     circuit = Circuit.of(graph, edges)
     assert list_writers(circuit) == ["embed", "a0.h0", "m0", "a1.h1"]  # m1 leads nowhere
-    found = load_text(
+    written = load_text(
         tmp_path, write_skeleton(circuit, NoRoles(), task="ioi", model='it\'s "mine"\\')
     )
-    record = store_hypothesis(found)
+    record = store_hypothesis(written)
     assert {site for v in record.variables for site in v.sites} == {
         f"{node}@ROLE" for node in ("embed", "a0.h0", "m0", "a1.h1", "logits")
     }
     head = next(v for v in record.variables if v.name == "a1_h1")
     assert head.routes == {"q": ["m0"], "k": ["m0"], "v": ["embed_ROLE"]}
     assert (record.task, record.model) == ("ioi", 'it\'s "mine"\\')
-    assert [p.message.split("`")[1] for p in list_text_problems(found)] == [
+    assert [p.message.split("`")[1] for p in list_text_problems(written)] == [
         "a0_h0",
         "m0",
         "a1_h1",

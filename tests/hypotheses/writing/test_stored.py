@@ -159,7 +159,7 @@ def others(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
     }
     about = draw(some)
     title = " ".join(["equality", *(["of " + "+".join(about)] if about else [])])
-    found = [
+    properties = [
         {"name": title, "kind": "equality", "of": about, "settings": draw(SETTINGS)} | shared,
         {
             "name": "law",
@@ -171,7 +171,7 @@ def others(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
     return {
         "expectations": expectations,
         "rivals": rivals,
-        "properties": found[: draw(st.integers(0, 2))],
+        "properties": properties[: draw(st.integers(0, 2))],
     }
 
 
@@ -228,7 +228,11 @@ def ranked(earlier):
     return m.floor(rank(earlier))
 
 
-H.rival("by rank", seen_before=lambda earlier: rank(earlier), copied=lambda ranked, successor: successor)
+H.rival(
+    "by rank",
+    seen_before=lambda earlier: rank(earlier),
+    copied=lambda ranked, successor: successor,
+)
 H.property("equality", of=ranked, site=head(0, 3) @ "B1")
 """
 )
@@ -247,9 +251,9 @@ def test_what_functions_need_is_stored_with_them(tmp_path: Path) -> None:
     assert record.properties[0].settings == {"site": {"$site": "a0.h3@B1"}}
     assert again(record) == record
     (tmp_path / "again.py").write_text(write_source(record))
-    found = load_hypotheses(tmp_path / "again.py")[0]
-    assert found.variables[-1]("dog") == 3  # with its helper, and the helper's constant
-    assert found.properties[0].settings == {"site": Site(Node("head", 0, 3), ("B1",))}
+    rebuilt = load_hypotheses(tmp_path / "again.py")[0]
+    assert rebuilt.variables[-1]("dog") == 3  # with its helper, and the helper's constant
+    assert rebuilt.properties[0].settings == {"site": Site(Node("head", 0, 3), ("B1",))}
 
 
 def test_keys_are_sorted_and_defaults_are_there(tmp_path: Path) -> None:
