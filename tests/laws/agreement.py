@@ -74,8 +74,7 @@ def compare(
     frontier: bool = False,
     **settings: Any,
 ) -> Circuit:
-    """Search with both; without a threshold at one that lies in a gap of the effects. Returns our
-    circuit.
+    """Search with both, by default at a threshold in a gap of the effects; returns our circuit.
 
     With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as
     the oracle does.

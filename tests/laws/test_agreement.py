@@ -98,15 +98,13 @@ def test_acdc_on_trained_models_decides_as_the_oracle(
 
 
 def heads_without_which_it_fails(card: str) -> set[str]:
-    """Heads whose mean ablation leaves less than half of the accuracy, from the table of a model's
-    card.
-    """
+    """Heads whose mean ablation leaves less than half of the accuracy, by the model's card."""
     rows = re.findall(r"^\| \**(L\d+H\d+)\** \| \**([\d.]+)%", card, flags=re.MULTILINE)
     return {head for head, accuracy in rows if float(accuracy) < 50}
 
 
 def test_acdc_finds_the_heads_that_the_ablation_table_shows(trained: Tiny) -> None:
-    """The previous-token head writes into the induction head's keys, and no other head takes part."""
+    """The previous-token head writes into the induction head's keys; no other head takes part."""
     needed = heads_without_which_it_fails(
         (trained.folder / "README.md").read_text(encoding="utf-8")
     )

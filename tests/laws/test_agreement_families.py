@@ -1,6 +1,4 @@
-"""Law 6 on families that differ in structure: grouped queries, parallel blocks, post-norms, soft
-caps, ALiBi.
-"""
+"""Law 6 on families of other structure: grouped queries, parallel, post-norms, soft caps, ALiBi."""
 
 from __future__ import annotations
 

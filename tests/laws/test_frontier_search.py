@@ -1,6 +1,4 @@
-"""ACDC by the frontier and by whole masked runs are one search, whatever the shape, the prompts and
-the threshold.
-"""
+"""ACDC by the frontier and by whole masked runs are one search, whatever shape or threshold."""
 
 from __future__ import annotations
 
@@ -41,8 +39,9 @@ def model(shape: str) -> LanguageModel:
 def test_both_routes_decide_alike(
     shape: str, seed: int, threshold: float, absolute: bool, heads: str
 ) -> None:
-    """Effects are equal up to rounding; decisions too, but for those that lie nearer to the
-    threshold than rounding.
+    """Effects are equal up to rounding.
+
+    Decisions are equal too, unless an effect is nearer to the threshold than rounding.
     """
     algorithm = Acdc(
         threshold=abs(threshold) if absolute else threshold, absolute=absolute, heads=heads

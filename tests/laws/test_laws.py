@@ -76,7 +76,7 @@ def hf_logits(model: Tiny, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def test_law_1_contributions_add_up_to_the_residual_stream(model: Tiny) -> None:
-    """Layer by layer, embedding + constants + writers so far is transformers' own residual stream."""
+    """In each layer, embedding + constants + writers so far is transformers' residual stream."""
     prompts = random_prompts()
     network, graph = model.ours.transformer, model.ours.graph()
     written = np.asarray(run_writers(network, inputs_of(prompts.clean, prompts.mask)))
@@ -181,8 +181,11 @@ def test_law_5_gradient_is_the_slope_of_the_loss(tiny: Tiny) -> None:
 
 
 def test_law_5_padding_changes_nothing(tiny: Tiny) -> None:
-    """The most padded prompts, and then the batch cut to their length: the others, cut as well, are
-    not looked at.
+    """The most padded prompts have the same values in a batch cut to their length.
+
+    The other prompts, which are cut as well, are not compared.
+
+    The other prompts, which are cut as well, are not compared.
     """
     prompts = random_prompts()
     lengths = prompts.mask.sum(1)

@@ -1,4 +1,4 @@
-"""Small helpers around one checkpoint: copy it, change its files, run it here and in transformers."""
+"""Helpers around one checkpoint: copy it, change its files, run it here and in transformers."""
 
 from __future__ import annotations
 

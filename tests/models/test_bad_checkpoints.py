@@ -1,6 +1,4 @@
-"""Checkpoints of several files, of other architectures, with code beside them: what is refused, and
-in which words.
-"""
+"""Checkpoints in several files, of other architectures or with code: what is refused, and how."""
 
 from __future__ import annotations
 
@@ -118,11 +116,11 @@ def test_indices_that_are_none(llama: Path, index: Any, message: str) -> None:
     assert f"The file model.safetensors.index.json of {str(llama)!r} {message}" in refusal(llama)
 
 
-def without(tensor: str) -> Callable[[Tensors], Tensors]:
+def drop_tensor(tensor: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {name: value for name, value in tensors.items() if name != tensor}
 
 
-def changed(
+def change_tensor(
     tensor: str, value: Callable[[torch.Tensor], torch.Tensor]
 ) -> Callable[[Tensors], Tensors]:
     return lambda tensors: tensors | {tensor: value(tensors[tensor])}
@@ -131,39 +129,39 @@ def changed(
 FUSED = "model.layers.2.self_attn.qkv_proj.weight"
 
 
-def shorter(tensor: torch.Tensor) -> torch.Tensor:
+def shorten(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[1:]
 
 
 @pytest.mark.parametrize(
     ("family", "change", "problem"),
     [
-        ("llama", without(QUERY), f"missing: {QUERY}"),
+        ("llama", drop_tensor(QUERY), f"missing: {QUERY}"),
         (
             "llama",
-            changed(QUERY, shorter),
+            change_tensor(QUERY, shorten),
             f"wrong shape: {QUERY} has [31, 24], but config.json asks for [32, 24]",
         ),
-        ("phi3", without(FUSED), f"missing: {FUSED}"),
+        ("phi3", drop_tensor(FUSED), f"missing: {FUSED}"),
         # Queries of four heads, keys and values of two, of size eight each, lie in one tensor.
         (
             "phi3",
-            changed(FUSED, shorter),
+            change_tensor(FUSED, shorten),
             f"wrong shape: {FUSED} has [63, 24], but config.json asks for [64, 24]",
         ),
         (
             "llama",
-            changed(QUERY, lambda t: t.to(torch.int8)),
+            change_tensor(QUERY, lambda t: t.to(torch.int8)),
             f"wrong dtype: {QUERY} is I8, but must be one of",
         ),
         (
             "llama",
-            changed(QUERY, lambda t: t.to(torch.uint8)),
+            change_tensor(QUERY, lambda t: t.to(torch.uint8)),
             f"wrong dtype: {QUERY} is U8, but must be one of",
         ),
         (
             "llama",
-            changed(QUERY, lambda t: t.to(torch.float8_e4m3fn)),
+            change_tensor(QUERY, lambda t: t.to(torch.float8_e4m3fn)),
             f"wrong dtype: {QUERY} is F8_E4M3, but must be",
         ),
     ],
@@ -182,7 +180,7 @@ def test_a_tensor_is_refused_by_name(
 
 
 def test_integers_in_torch_files_are_refused_too(llama: Path) -> None:
-    edit_weights(llama, changed(QUERY, lambda t: t.to(torch.int8)))
+    edit_weights(llama, change_tensor(QUERY, lambda t: t.to(torch.int8)))
     split(llama, ".bin")
     assert f"wrong dtype: {QUERY} is int8, but must be one of float32, bfloat16" in refusal(llama)
 
@@ -214,9 +212,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("model_type", OTHERS)
 def test_other_architectures_are_named(llama: Path, model_type: str) -> None:
-    """Encoders, pairs of encoder and decoder, vision, speech, recurrent ones; and a family whose
-    models are files.
-    """
+    """Encoders, encoder-decoders, vision, speech, recurrence; a family whose models are files."""
     edit_config(llama, model_type=model_type)
     supported = ", ".join(name for name in families.names() if name != "transformer_lens")
     assert refusal(llama) == (
@@ -247,12 +243,12 @@ def test_settings_are_listed_with_their_values(
     llama: Path, fields: dict[str, Any], problems: list[str]
 ) -> None:
     edit_config(llama, **fields)
-    title, *found = refusal(llama).splitlines()
+    title, *lines = refusal(llama).splitlines()
     assert title.startswith(
         "This llama configuration has settings that would or might change the computation"
     )
-    assert len(found) == len(problems)
-    for line, problem in zip(sorted(found), problems, strict=True):
+    assert len(lines) == len(problems)
+    for line, problem in zip(sorted(lines), problems, strict=True):
         assert line.startswith(f"  - {problem}")
 
 
@@ -260,7 +256,8 @@ def test_settings_are_listed_with_their_values(
 def test_a_folder_with_a_transformer_lens_model(config: str, tmp_path: Path) -> None:
     shutil.copy(LENS / "layer_norm.json", tmp_path / config)
     torch.save(load_file(LENS / "layer_norm.safetensors"), tmp_path / "toy.pt")
-    hint = f"To load the TransformerLens model in it, give its state dict: {str(tmp_path / 'toy.pt')!r}."
+    weights = str(tmp_path / "toy.pt")
+    hint = f"To load the TransformerLens model in it, give its state dict: {weights!r}."
     assert hint in refusal(tmp_path)
     assert load_model(tmp_path / "toy.pt").family == "transformer_lens"
 

@@ -69,18 +69,18 @@ def test_safetensors_without_metadata(tiny: Tiny, tmp_path: Path) -> None:
     assert load_model(folder).fingerprint == tiny.ours.fingerprint
 
 
-def sharded(tiny: Tiny, folder: Path) -> Path:
+def save_shards(tiny: Tiny, folder: Path) -> Path:
     tiny.hf.save_pretrained(folder, max_shard_size="20KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 2
     return folder
 
 
 def test_sharded_safetensors(tiny: Tiny, tmp_path: Path) -> None:
-    assert load_model(sharded(tiny, tmp_path / "m")).fingerprint == tiny.ours.fingerprint
+    assert load_model(save_shards(tiny, tmp_path / "m")).fingerprint == tiny.ours.fingerprint
 
 
 def test_a_missing_shard_is_named(tiny: Tiny, tmp_path: Path) -> None:
-    folder = sharded(tiny, tmp_path / "m")
+    folder = save_shards(tiny, tmp_path / "m")
     lost = sorted(folder.glob("model-*.safetensors"))[1]
     lost.unlink()
     with pytest.raises(ModelError, match=rf"{lost.name}.*Download or save the checkpoint again"):
@@ -203,10 +203,14 @@ def test_loading_leaves_the_settings_of_other_libraries_as_they_were(
 
 
 def test_loading_prints_nothing(tiny: Tiny) -> None:
-    """In a new process, without our test settings; the hub warns when bars that are asked for are
-    switched off.
+    """In a new process, without our test settings.
+
+    The hub warns when bars that the environment asks for are switched off.
     """
-    code = "import sys; from circuitgraph import load_model; load_model(sys.argv[1]); load_model('induction-2l')"
+    code = (
+        "import sys; from circuitgraph import load_model; "
+        "load_model(sys.argv[1]); load_model('induction-2l')"
+    )
     env = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "0"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tiny.folder)], capture_output=True, text=True, env=env

@@ -1,4 +1,4 @@
-"""The network that a checkpoint becomes: its head, its MLPs, its size, and prompts of every length."""
+"""The network that a checkpoint becomes: unembedding, MLPs, size, and prompts of every length."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Law 2, field by field: a setting is reproduced, changes nothing, or is refused by name; never
-silently wrong.
-"""
+"""Law 2, field by field: a setting is reproduced, changes nothing, or is refused by name."""
 
 from __future__ import annotations
 

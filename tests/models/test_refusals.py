@@ -34,19 +34,19 @@ def refusal(name: str | Path) -> str:
     return str(e.value)
 
 
-def dropped(tensors: Tensors) -> Tensors:
+def drop_tensor(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name != WEIGHT}
 
 
-def reshaped(tensors: Tensors) -> Tensors:
+def reshape_tensor(tensors: Tensors) -> Tensors:
     return tensors | {WEIGHT: tensors[WEIGHT].T}
 
 
-def extended(tensors: Tensors) -> Tensors:
+def add_tensor(tensors: Tensors) -> Tensors:
     return tensors | {"transformer.h.1.attn.gate": torch.ones(3)}
 
 
-def poisoned(value: float) -> Callable[[Tensors], Tensors]:
+def poison_tensor(value: float) -> Callable[[Tensors], Tensors]:
     def change(tensors: Tensors) -> Tensors:
         tensors[WEIGHT][3, 2] = value
         return tensors
@@ -57,11 +57,11 @@ def poisoned(value: float) -> Callable[[Tensors], Tensors]:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (dropped, f"missing: {WEIGHT}"),
-        (reshaped, f"wrong shape: {WEIGHT} has [40, 24], but config.json asks for [24, 40]"),
-        (extended, "unexpected: transformer.h.1.attn.gate"),
-        (poisoned(np.nan), f"not finite: {WEIGHT}"),
-        (poisoned(-np.inf), f"not finite: {WEIGHT}"),
+        (drop_tensor, f"missing: {WEIGHT}"),
+        (reshape_tensor, f"wrong shape: {WEIGHT} has [40, 24], but config.json asks for [24, 40]"),
+        (add_tensor, "unexpected: transformer.h.1.attn.gate"),
+        (poison_tensor(np.nan), f"not finite: {WEIGHT}"),
+        (poison_tensor(-np.inf), f"not finite: {WEIGHT}"),
     ],
     ids=["missing", "shape", "extra", "nan", "infinite"],
 )
@@ -79,7 +79,8 @@ def test_tensors_that_do_not_fit_are_named(
 
 def test_all_problems_of_the_weights_are_listed_at_once(folder: Path) -> None:
     edit_weights(
-        folder, lambda tensors: extended(dropped(tensors)) | {"lm_head.weight": torch.ones(50, 23)}
+        folder,
+        lambda tensors: add_tensor(drop_tensor(tensors)) | {"lm_head.weight": torch.ones(50, 23)},
     )
     """As far as the files' headers show them; numbers are read once names and shapes are right."""
     kinds = [line.split(":")[0] for line in refusal(folder).splitlines()[1:]]
@@ -202,11 +203,11 @@ def test_no_pickled_code_is_run(folder: Path, tmp_path: Path, zipped: bool) -> N
 )
 def test_unusable_configurations(folder: Path, content: bytes, message: str) -> None:
     (folder / "config.json").write_bytes(content)
-    found = refusal(folder)
-    assert str(folder) in found
-    assert message in found
+    text = refusal(folder)
+    assert str(folder) in text
+    assert message in text
     last = max(name for name in families.names() if name != "transformer_lens")
-    assert found.endswith(("Download or save the checkpoint again.", f"{last}."))
+    assert text.endswith(("Download or save the checkpoint again.", f"{last}."))
 
 
 def test_no_configuration(folder: Path) -> None:

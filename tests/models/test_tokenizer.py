@@ -32,9 +32,7 @@ def word_level(n: int = 46, unknown: str = "<unk>") -> tokenizers.Tokenizer:
 
 
 def byte_level() -> tokenizers.Tokenizer:
-    """Like GPT-2's: every text has tokens, and an end of text that is marked in tokenizer.json
-    only.
-    """
+    """Like GPT-2's: every text has tokens, and only tokenizer.json marks an end of text."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     rules = tokenizers.Tokenizer(
         models.BPE({letter: i for i, letter in enumerate([*letters, "ab"])}, [("a", "b")])
@@ -45,7 +43,7 @@ def byte_level() -> tokenizers.Tokenizer:
     return rules
 
 
-def loaded(
+def load_tokenizer(
     tiny: Tiny, folder: Path, rules: tokenizers.Tokenizer, config: dict[str, Any] | None = None
 ) -> Tokenizer:
     copy_of(tiny.folder, folder)
@@ -74,7 +72,7 @@ def test_the_rules_of_tokenizer_json_decide(
 ) -> None:
     """Whatever class the model's family usually has; and no token is ever added."""
     rules = word_level()
-    tokenizer = loaded(tiny, tmp_path / "m", rules, config)
+    tokenizer = load_tokenizer(tiny, tmp_path / "m", rules, config)
     expected = rules.encode(TEXT, add_special_tokens=False).ids
     assert expected == [5, 7, 5, 1]  # w46 is not in the vocabulary
     assert rules.encode(TEXT).ids[0] == 0, "a tokenizer that adds nothing would test nothing"
@@ -86,7 +84,7 @@ def test_the_rules_of_tokenizer_json_decide(
 
 
 def test_special_tokens_are_no_vocabulary(tiny: Tiny, tmp_path: Path) -> None:
-    tokenizer = loaded(
+    tokenizer = load_tokenizer(
         tiny, tmp_path / "m", word_level(), {"bos_token": "<s>", "unk_token": "<unk>"}
     )
     assert tokenizer.special_ids == {0, 1}
@@ -96,7 +94,7 @@ def test_special_tokens_are_no_vocabulary(tiny: Tiny, tmp_path: Path) -> None:
 def test_a_vocabulary_without_special_tokens(tiny: Tiny, tmp_path: Path) -> None:
     rules = tokenizers.Tokenizer(models.WordLevel({f"w{i}": i for i in range(50)}, "nowhere"))
     rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = loaded(tiny, tmp_path / "m", rules)
+    tokenizer = load_tokenizer(tiny, tmp_path / "m", rules)
     assert (tokenizer.unknown_id, tokenizer.special_ids) == (None, frozenset())
     assert tokenizer.vocabulary() == list(range(50))
     assert tokenizer.encode("w3 w5") == [3, 5]
@@ -108,10 +106,8 @@ def test_a_vocabulary_without_special_tokens(tiny: Tiny, tmp_path: Path) -> None
 def test_byte_level_vocabularies_know_every_text(
     tiny: Tiny, tmp_path: Path, config: dict[str, Any] | None
 ) -> None:
-    """GPT-2 calls its end of text unknown; a prompt that starts with it is no prompt with an
-    unknown token.
-    """
-    tokenizer = loaded(tiny, tmp_path / "m", byte_level(), config)
+    """GPT-2 calls its end of text unknown, but a prompt that starts with it is no unknown text."""
+    tokenizer = load_tokenizer(tiny, tmp_path / "m", byte_level(), config)
     assert tokenizer.unknown_id is None
     assert tokenizer.special_ids == {257}
     assert tokenizer.vocabulary() == list(range(257))
@@ -136,7 +132,7 @@ def test_long_texts_are_not_reported_by_others(
 ) -> None:
     """transformers warns about every text beyond its own idea of the context."""
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
-    tokenizer = loaded(tiny, tmp_path / "m", word_level(), {"model_max_length": 3})
+    tokenizer = load_tokenizer(tiny, tmp_path / "m", word_level(), {"model_max_length": 3})
     with caplog.at_level(logging.WARNING, "transformers"):
         assert len(tokenizer.encode("w1 " * 40)) == 40
         assert [len(ids) for ids in tokenizer.encode_all(["w1 " * 40])] == [40]
@@ -144,8 +140,8 @@ def test_long_texts_are_not_reported_by_others(
 
 
 def test_the_fingerprint_changes_with_vocabulary_and_rules_only(tiny: Tiny, tmp_path: Path) -> None:
-    first = loaded(tiny, tmp_path / "a", word_level())
-    again = loaded(tiny, tmp_path / "b", word_level())
+    first = load_tokenizer(tiny, tmp_path / "a", word_level())
+    again = load_tokenizer(tiny, tmp_path / "b", word_level())
     before = first.fingerprint
     assert again.fingerprint == before
     first.encode(TEXT)
@@ -153,7 +149,9 @@ def test_the_fingerprint_changes_with_vocabulary_and_rules_only(tiny: Tiny, tmp_
     lower = word_level()
     lower.normalizer = tokenizers.normalizers.Lowercase()
     others = [word_level(45), word_level(unknown="w1"), lower, byte_level()]
-    prints = {loaded(tiny, tmp_path / str(i), rules).fingerprint for i, rules in enumerate(others)}
+    prints = {
+        load_tokenizer(tiny, tmp_path / str(i), rules).fingerprint for i, rules in enumerate(others)
+    }
     assert len(prints | {before}) == 5
 
 

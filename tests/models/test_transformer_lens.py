@@ -1,6 +1,4 @@
-"""Checkpoints of TransformerLens: the same logits as its own, or a refusal that names the setting
-or the tensor.
-"""
+"""Checkpoints of TransformerLens: its own logits, or a refusal that names the setting or tensor."""
 
 from __future__ import annotations
 
@@ -36,12 +34,12 @@ def tensors_of(name: str) -> Tensors:
     return load_file(FOLDER / f"{name}.safetensors")
 
 
-def saved(path: Path, content: Any) -> Path:
+def save_content(path: Path, content: Any) -> Path:
     torch.save(content, path)
     return path
 
 
-def logits(model: LanguageModel, tokens: torch.Tensor) -> np.ndarray:
+def run_model(model: LanguageModel, tokens: torch.Tensor) -> np.ndarray:
     return run_ours(model.transformer, tokens.numpy())
 
 
@@ -59,8 +57,8 @@ def refused_config(name: str, **changes: Any) -> str:
 def test_computes_what_transformer_lens_does(name: str) -> None:
     model = load_transformer_lens(FOLDER / f"{name}.safetensors")
     theirs = EXPECTED[f"{name}.logits"].numpy()
-    found = logits(model, EXPECTED[f"{name}.tokens"])
-    np.testing.assert_allclose(found, theirs, rtol=0, atol=gate(theirs))
+    ours = run_model(model, EXPECTED[f"{name}.tokens"])
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=gate(theirs))
 
 
 def test_all_saved_logits_are_compared() -> None:
@@ -227,7 +225,7 @@ def test_defaults_are_transformer_lens_s(tmp_path: Path) -> None:
         key: config_of("layer_norm")[key]
         for key in ("n_layers", "d_model", "n_ctx", "d_head", "d_vocab")
     }
-    weights = saved(tmp_path / "m.pt", tensors_of("layer_norm"))
+    weights = save_content(tmp_path / "m.pt", tensors_of("layer_norm"))
     spec = load_transformer_lens(weights, sizes | {"act_fn": "relu"}).spec
     assert (spec.n_heads, spec.d_mlp, spec.d_vocab_out) == (2, 32, 11)
     assert spec.norm is not None
@@ -236,13 +234,13 @@ def test_defaults_are_transformer_lens_s(tmp_path: Path) -> None:
     assert spec.learned_positions
 
 
-def changed(
+def change_tensor(
     tensor: str, value: Callable[[torch.Tensor], torch.Tensor]
 ) -> Callable[[Tensors], Tensors]:
     return lambda tensors: tensors | {tensor: value(tensors[tensor])}
 
 
-def without(tensor: str) -> Callable[[Tensors], Tensors]:
+def drop_tensor(tensor: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {key: value for key, value in tensors.items() if key != tensor}
 
 
@@ -256,15 +254,19 @@ CAUSAL = torch.ones(9, 9, dtype=torch.bool).tril()
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [
-        ("layer_norm", without("blocks.1.attn.W_V"), "missing: blocks.1.attn.W_V"),
-        ("rms_gated", without("blocks.1.attn._W_V"), "missing: blocks.1.attn._W_V"),
-        ("rms_gated", without("blocks.0.mlp.b_in"), "missing: blocks.0.mlp.b_in"),
+        ("layer_norm", drop_tensor("blocks.1.attn.W_V"), "missing: blocks.1.attn.W_V"),
+        ("rms_gated", drop_tensor("blocks.1.attn._W_V"), "missing: blocks.1.attn._W_V"),
+        ("rms_gated", drop_tensor("blocks.0.mlp.b_in"), "missing: blocks.0.mlp.b_in"),
         (
             "layer_norm",
-            changed("blocks.1.attn.W_Q", lambda t: t.transpose(1, 2)),
+            change_tensor("blocks.1.attn.W_Q", lambda t: t.transpose(1, 2)),
             "blocks.1.attn.W_Q has [2, 4, 8]",
         ),
-        ("rms_gated", changed("blocks.0.mlp.b_in", lambda t: t[:3]), "blocks.0.mlp.b_in has [3]"),
+        (
+            "rms_gated",
+            change_tensor("blocks.0.mlp.b_in", lambda t: t[:3]),
+            "blocks.0.mlp.b_in has [3]",
+        ),
         (
             "rms_gated",
             lambda t: t | {"pos_embed.W_pos": torch.ones(9, 8)},
@@ -275,32 +277,38 @@ CAUSAL = torch.ones(9, 9, dtype=torch.bool).tril()
             lambda t: t | {"blocks.0.attn.sinks": torch.ones(2)},
             "unexpected: blocks.0.attn.sinks",
         ),
-        ("layer_norm", changed("unembed.W_U", lambda t: t * torch.nan), "not finite: unembed.W_U"),
+        (
+            "layer_norm",
+            change_tensor("unembed.W_U", lambda t: t * torch.nan),
+            "not finite: unembed.W_U",
+        ),
         ("layer_norm", with_mask(CAUSAL.tril(-1)), "blocks.0.attn.mask"),
         ("local", with_mask(CAUSAL), "blocks.0.attn.mask"),
         ("layer_norm", with_mask(torch.ones(9, dtype=torch.bool)), "blocks.0.attn.mask"),
         (
             "layer_norm",
-            changed("blocks.1.attn.IGNORE", lambda t: torch.tensor(-3.0)),
+            change_tensor("blocks.1.attn.IGNORE", lambda t: torch.tensor(-3.0)),
             "blocks.1.attn.IGNORE",
         ),
         (
             "rms_gated",
-            changed("blocks.1.attn.rotary_cos", lambda t: t.roll(1, 0)),
+            change_tensor("blocks.1.attn.rotary_cos", lambda t: t.roll(1, 0)),
             "blocks.1.attn.rotary_cos",
         ),
         (
             "rms_gated",
-            changed("blocks.1.attn.rotary_sin", lambda t: t[:, :4]),
+            change_tensor("blocks.1.attn.rotary_sin", lambda t: t[:, :4]),
             "blocks.1.attn.rotary_sin",
         ),
-        ("two_norms", changed("blocks.0.attn.b_O", lambda t: t + 1), "blocks.0.attn.b_O"),
+        ("two_norms", change_tensor("blocks.0.attn.b_O", lambda t: t + 1), "blocks.0.attn.b_O"),
     ],
 )
 def test_a_tensor_is_refused_by_name(
     name: str, change: Callable[[Tensors], Tensors], problem: str, tmp_path: Path
 ) -> None:
-    assert problem in refusal(saved(tmp_path / "m.pt", change(tensors_of(name))), config_of(name))
+    assert problem in refusal(
+        save_content(tmp_path / "m.pt", change(tensors_of(name))), config_of(name)
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,7 +322,7 @@ def test_masks_that_earlier_versions_stored_are_accepted(
         "blocks.0.attn.mask": mask,
         "blocks.0.attn.IGNORE": torch.tensor(-1e5),
     }
-    model = load_transformer_lens(saved(tmp_path / "m.pt", tensors), config_of(name))
+    model = load_transformer_lens(save_content(tmp_path / "m.pt", tensors), config_of(name))
     assert model.fingerprint == load_transformer_lens(FOLDER / f"{name}.safetensors").fingerprint
 
 
@@ -330,7 +338,7 @@ def test_masks_that_earlier_versions_stored_are_accepted(
 def test_state_dicts_may_be_wrapped(
     suffix: str, wrap: Callable[[Tensors], Any], tmp_path: Path
 ) -> None:
-    path = saved(tmp_path / f"m{suffix}", wrap(tensors_of("rms_gated")))
+    path = save_content(tmp_path / f"m{suffix}", wrap(tensors_of("rms_gated")))
     model = load_transformer_lens(path, config_of("rms_gated"))
     assert model.fingerprint == load_transformer_lens(FOLDER / "rms_gated.safetensors").fingerprint
     assert (model.name, model.family, model.revision, model.tokenizer) == (
@@ -343,7 +351,7 @@ def test_state_dicts_may_be_wrapped(
 
 @pytest.mark.parametrize("file", ["m.json", "config.json", "cfg.json"])
 def test_the_config_lies_beside_the_weights(file: str, tmp_path: Path) -> None:
-    weights = saved(tmp_path / "m.pt", tensors_of("layer_norm"))
+    weights = save_content(tmp_path / "m.pt", tensors_of("layer_norm"))
     assert "no m.json or config.json or cfg.json" in refusal(weights)
     (tmp_path / file).write_text(json.dumps(config_of("layer_norm", eps=0.25)))
     model = load_transformer_lens(weights)
@@ -353,7 +361,7 @@ def test_the_config_lies_beside_the_weights(file: str, tmp_path: Path) -> None:
 
 
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
-    config, weights = tmp_path / "m.json", saved(tmp_path / "m.pt", tensors_of("layer_norm"))
+    config, weights = tmp_path / "m.json", save_content(tmp_path / "m.pt", tensors_of("layer_norm"))
     config.write_text("[1]")
     assert "holds a list" in refusal(weights)
     config.write_text("{")
@@ -361,7 +369,9 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     assert "no gone.json" in refusal(weights, tmp_path / "gone.json")
     assert "There is no file" in refusal(tmp_path / "gone.pt")
     assert "must end in one of .pt" in refusal(tmp_path / "m.pkl")
-    assert "not a state dict" in refusal(saved(tmp_path / "list.pt", [1]), config_of("layer_norm"))
+    assert "not a state dict" in refusal(
+        save_content(tmp_path / "list.pt", [1]), config_of("layer_norm")
+    )
 
 
 class Bomb:
@@ -373,22 +383,22 @@ class Bomb:
 
 
 def test_pickles_that_would_run_code_do_not(tmp_path: Path) -> None:
-    path = saved(tmp_path / "m.pt", {"embed.W_E": Bomb(tmp_path / "ran")})
+    path = save_content(tmp_path / "m.pt", {"embed.W_E": Bomb(tmp_path / "ran")})
     assert "would run code" in refusal(path, config_of("layer_norm"))
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("masked", [10, None])
 def test_nobody_looks_at_a_masked_token(masked: int | None, tmp_path: Path) -> None:
-    other = changed("embed.W_E", lambda t: torch.cat([t[:10], t[10:].flip(1)]))(
+    other = change_tensor("embed.W_E", lambda t: torch.cat([t[:10], t[10:].flip(1)]))(
         tensors_of("masked_bidirectional")
     )
     config = config_of("masked_bidirectional", masked_token=masked)
     tokens = EXPECTED["masked_bidirectional.tokens"]
-    before = logits(
+    before = run_model(
         load_transformer_lens(FOLDER / "masked_bidirectional.safetensors", config), tokens
     )
-    after = logits(load_transformer_lens(saved(tmp_path / "m.pt", other), config), tokens)
+    after = run_model(load_transformer_lens(save_content(tmp_path / "m.pt", other), config), tokens)
     moved = np.abs(after - before).max(-1) > 1e-4
     assert moved[tokens == 10].all()
     assert moved[tokens != 10].any() == (masked is None)
@@ -399,12 +409,12 @@ def test_later_tokens_are_seen_in_both_directions_only(direction: str) -> None:
     config = config_of("bidirectional", attention_dir=direction)
     model = load_transformer_lens(FOLDER / "bidirectional.safetensors", config)
     tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]])
-    first, second = logits(model, tokens)[:, 0]
+    first, second = run_model(model, tokens)[:, 0]
     assert (np.abs(first - second).max() > 1e-3) == (direction == "bidirectional")
 
 
 def test_a_model_in_lower_precision_computes_the_same_roughly() -> None:
     model = load_transformer_lens(FOLDER / "rms_gated.safetensors", dtype="bfloat16")
     assert model.dtype == "bfloat16"
-    found = logits(model, EXPECTED["rms_gated.tokens"]).astype(np.float32)
-    assert np.abs(found - EXPECTED["rms_gated.logits"].numpy()).mean() < 0.05
+    ours = run_model(model, EXPECTED["rms_gated.tokens"]).astype(np.float32)
+    assert np.abs(ours - EXPECTED["rms_gated.logits"].numpy()).mean() < 0.05

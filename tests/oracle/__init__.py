@@ -1,6 +1,4 @@
-"""A deliberately plain torch oracle for circuits of Hugging Face models, sharing no code with what
-it judges.
-"""
+"""A deliberately plain torch oracle for circuits: it shares no code with the engine it judges."""
 
 from .acdc import Decision, oracle_acdc
 from .eap import explicit_eap

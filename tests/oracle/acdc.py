@@ -16,8 +16,9 @@ HeadOrder = Literal["descending", "ascending"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about one edge; those into dead nodes are not tested, their effect is 0 by
-    rule.
+    """The decision about one edge.
+
+    Edges into dead nodes are not tested: their effect is 0 by rule.
     """
 
     edge: str
@@ -37,8 +38,7 @@ def oracle_acdc(
     mlp: bool = True,
     kv: bool = False,
 ) -> list[Decision]:
-    """Decide every edge once, from the output backwards; `heads` is the order of senders within a
-    layer.
+    """Decide every edge once, from the output back; `heads` is the senders' order within a layer.
 
     With `kv` key and value inputs belong to key-value heads.
     """
@@ -98,9 +98,7 @@ def visits(
 
 
 def _senders(config: PreTrainedConfig, layer: int, heads: HeadOrder, mlp: bool) -> list[str]:
-    """Writers before the attention of `layer`: last layer first, MLP before heads, the embedding
-    last.
-    """
+    """Writers before the attention of `layer`: last layer first, MLP before heads, then embed."""
     senders = []
     for earlier in reversed(range(layer)):
         senders += [f"m{earlier}"] if mlp else []
@@ -128,7 +126,7 @@ def _mean_loss(run: OracleRun, loss: Loss, kept: set[str], direct: bool, kv: boo
 
 
 def _check_mlps_are_silent(run: OracleRun) -> None:
-    """Without MLP nodes the search treats MLPs as absent, which is true only if they write nothing."""
+    """Without MLP nodes the search takes MLPs as absent, right only if they write zeros."""
     mlps = [name for name in run.clean if name.startswith("m")]
     loud = [name for name in mlps if run.clean[name].any() or run.corrupted[name].any()]
     if loud:

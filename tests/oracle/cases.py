@@ -117,9 +117,7 @@ def make_config(family: str, **fields: Any) -> Any:
 
 
 def tiny_model(family: str, dtype: torch.dtype = torch.float64, **fields: Any) -> Any:
-    """A random model in which every parameter matters: norms and biases are moved off where they
-    start.
-    """
+    """A random model in which every parameter matters: no norm or bias has its initial value."""
     torch.manual_seed(0)
     settings: Fields = COMMON | IDS | {"initializer_range": 0.3} | FIELDS[family] | fields
     if "rope_parameters" in settings:  # a copy, because configs write into theirs
@@ -152,24 +150,25 @@ class Case:
         return OracleRun(self.model, self.clean, self.corrupted, self.mask, self.score_at, ablation)
 
     @property
-    def shown(self) -> Tensor:
-        """The mask that Hugging Face gets. In float64 it hides nothing: a padded query that sees no
-        key, as behind a window, would become NaN, and reach real positions as 0 * NaN. Those do not
-        see padding on the right anyway.
+    def hugging_face_mask(self) -> Tensor:
+        """The mask that Hugging Face gets; in float64 it hides nothing.
+
+        A padded query that sees no key, as behind a window, would become NaN, and reach real
+        positions as 0 * NaN. Real positions do not see padding on the right anyway.
         """
         return self.mask if self.model.dtype == torch.float32 else torch.ones_like(self.mask)
 
     @torch.no_grad()
     def hugging_face(self, tokens: Tensor) -> Tensor:
         """Logits at the real positions, one after the other."""
-        return self.model(tokens, attention_mask=self.shown, use_cache=False).logits[
+        return self.model(tokens, attention_mask=self.hugging_face_mask, use_cache=False).logits[
             self.mask.bool()
         ]
 
     def trace(self, tokens: Tensor) -> Trace:
-        return trace(self.model, tokens, self.shown)
+        return trace(self.model, tokens, self.hugging_face_mask)
 
-    def hooked(
+    def run_hooked(
         self,
         kept: set[str],
         ablation: Ablation = "resample",
@@ -179,7 +178,7 @@ class Case:
         seen = self.trace(self.corrupted)
         replacement = by_words(seen, ablation)
         logits = hooked_logits(
-            self.model, self.clean, self.shown, seen, replacement, kept, direct, kv
+            self.model, self.clean, self.hugging_face_mask, seen, replacement, kept, direct, kv
         )
         return logits[range(len(logits)), self.score_at]
 
@@ -207,9 +206,9 @@ def make_case(family: str, dtype: torch.dtype = torch.float64, **fields: Any) ->
     )
 
 
-def assert_close(found: Tensor, expected: Tensor, tolerance: float = CLOSE) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = CLOSE) -> None:
     scale = max(expected.abs().max().item(), 1.0)
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * scale)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
 
 
 def some_edges(case: Case, share: float, direct: bool = False, kv: bool = False) -> set[str]:

@@ -1,6 +1,4 @@
-"""Edge attribution from explicit caches: no mask, no clever algebra, one gradient for each reader's
-input.
-"""
+"""Edge attribution from explicit caches: no mask, no algebra, one gradient per reader's input."""
 
 import torch
 from torch import Tensor
@@ -11,8 +9,7 @@ from .run import OracleRun, Values, read_everything
 
 
 def explicit_eap(run: OracleRun, loss: Loss, kv: bool = False) -> dict[str, float]:
-    """(replacement - clean) of the writer, dotted with the gradient of the mean loss at the
-    reader's input.
+    """(replacement - clean) of the writer, times the mean loss's gradient at the reader's input.
 
     The gradient is taken on the clean run. The score is the first-order estimate of the rise of the
     mean loss when the edge is removed: positive means that removing the edge hurts. With resampling
@@ -67,8 +64,9 @@ def explicit_eap_ig_activations(
 
 
 def explicit_information_flow(run: OracleRun, kv: bool = False) -> dict[str, float]:
-    """How much of a reader's input x comes from a writer w: max(0, |x| - |x - w|) in the L1 norm,
-    as a share.
+    """The share of a reader's input x that comes from a writer w.
+
+    It is max(0, |x| - |x - w|) in the L1 norm, as a share.
 
     The shares of all writers of a reader at a position add up to one; they are averaged over the
     positions of a prompt, then over prompts.
@@ -93,9 +91,7 @@ def explicit_information_flow(run: OracleRun, kv: bool = False) -> dict[str, flo
 
 
 def explicit_importances(run: OracleRun, loss: Loss) -> dict[str, float]:
-    """|(replacement - clean) . gradient at what a node writes|, averaged over prompts, of each head
-    and MLP.
-    """
+    """|(replacement - clean) . gradient at a node's output|, averaged over prompts, per node."""
     added = {
         writer: torch.zeros_like(value, requires_grad=True) for writer, value in run.clean.items()
     }
@@ -118,9 +114,7 @@ def explicit_importances(run: OracleRun, loss: Loss) -> dict[str, float]:
 
 
 def scores_of(run: OracleRun, gradients: list[dict[str, Tensor]], kv: bool) -> dict[str, float]:
-    """(replacement - clean) of the writer, dotted with the mean of the gradients at the reader's
-    input.
-    """
+    """(replacement - clean) of the writer, times the mean gradient at the reader's input."""
     scores = {}
     for edge in edge_names(run.config, kv=kv):
         writer, _, reader = edge.partition("->")
@@ -134,8 +128,7 @@ def scores_of(run: OracleRun, gradients: list[dict[str, Tensor]], kv: bool) -> d
 def reader_gradients(
     run: OracleRun, loss: Loss, kv: bool = False, fixed: Values | None = None
 ) -> dict[str, Tensor]:
-    """Gradient [batch, position, d] of the mean loss at each reader's own input: at a zero added to
-    it.
+    """Gradient [batch, position, d] of the mean loss at a zero added to each reader's own input.
 
     Writers in `fixed` have those values whatever they read: what only they read has no gradient.
     """
@@ -149,5 +142,5 @@ def reader_gradients(
     with torch.enable_grad():
         _, logits = run.forward(run.clean_tokens, read, kv)
         mean = loss(run.at_scored(logits)).double().mean()
-    found = torch.autograd.grad(mean, list(added.values()), materialize_grads=bool(fixed))
-    return dict(zip(added, found, strict=True))
+    gradients = torch.autograd.grad(mean, list(added.values()), materialize_grads=bool(fixed))
+    return dict(zip(added, gradients, strict=True))

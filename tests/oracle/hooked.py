@@ -1,5 +1,4 @@
-"""The same circuit, run by hooks inside Hugging Face's own forward pass: what the oracle is itself
-judged by.
+"""The same circuit, run by hooks inside Hugging Face's own forward pass: the oracle's own judge.
 
 Nothing of attention, residual stream, norms or unembedding is written out here; `places.py` says
 where in a
@@ -18,14 +17,12 @@ from torch import Tensor
 from torch.nn import Module
 from torch.utils.hooks import RemovableHandle
 
-from .places import Places, Projection, final_norm, places, ungrouped
+from .places import Places, Projection, final_norm, places, ungroup_model
 
 
 @dataclass
 class Trace:
-    """One Hugging Face forward pass: writers' values, the residual at each reading place, all
-    logits.
-    """
+    """One Hugging Face forward pass: writers' values, the residual at each reader, all logits."""
 
     writers: dict[str, Tensor] = field(default_factory=dict)
     residual: dict[str, Tensor] = field(default_factory=dict)
@@ -33,7 +30,7 @@ class Trace:
 
 
 @contextmanager
-def installed(*handles: RemovableHandle) -> Iterator[None]:
+def install_hooks(*handles: RemovableHandle) -> Iterator[None]:
     """Remove the hooks at the end, whatever happens."""
     with ExitStack() as stack:
         for handle in handles:
@@ -42,7 +39,7 @@ def installed(*handles: RemovableHandle) -> Iterator[None]:
 
 
 def split_heads(layer: int, place: Places, mixed: Tensor) -> dict[str, Tensor]:
-    """What each head adds to the output of `mix_out`, found by silencing the others at its input."""
+    """The part of each head in the output of `mix_out`: the others are zero at its input."""
     width = mixed.shape[-1] // place.heads
     silence = place.mix_out.forward(torch.zeros_like(mixed))  # .forward: past the hooks
     shares = {}
@@ -55,9 +52,7 @@ def split_heads(layer: int, place: Places, mixed: Tensor) -> dict[str, Tensor]:
 
 
 def watch_writers(model: Any, writers: dict[str, Tensor]) -> list[RemovableHandle]:
-    """Hooks that note every writer's value of the pass under way, as soon as it is in the residual
-    stream.
-    """
+    """Hooks that note every writer's value, as soon as the value is in the residual stream."""
     handles = []
     for layer, place in enumerate(places(model)):
         shares: dict[str, Tensor] = {}
@@ -117,7 +112,7 @@ def trace(model: Any, tokens: Tensor, mask: Tensor) -> Trace:
             seen.residual[site] = args[0]
 
         handles.append(module.register_forward_pre_hook(note))
-    with installed(*handles):
+    with install_hooks(*handles):
         seen.logits = model(tokens, attention_mask=mask, use_cache=False).logits
     return seen
 
@@ -135,13 +130,11 @@ def hooked_logits(
 ) -> Tensor:
     """Logits [batch, position, vocab] of the circuit `kept`, by hooks alone."""
     if not kv:
-        model = ungrouped(model)
+        model = ungroup_model(model)
     now: dict[str, Tensor] = {}
 
     def base(site: str) -> Tensor:
-        """The corrupted residual, with each writer in it exchanged for its replacement; constants
-        stay.
-        """
+        """The corrupted residual with each writer exchanged for its replacement; constants stay."""
         upstream = [writer for writer in corrupted.writers if writer in now]
         return corrupted.residual[site] + sum(
             replacement[w] - corrupted.writers[w] for w in upstream
@@ -182,5 +175,5 @@ def hooked_logits(
             lambda _module, _args: seen_by("logits", "logits")
         )
     )
-    with installed(*handles):
+    with install_hooks(*handles):
         return model(clean, attention_mask=mask, use_cache=False).logits

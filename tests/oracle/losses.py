@@ -28,9 +28,7 @@ def negative_probability_difference(answer: Tensor, distractor: Tensor) -> Loss:
 
 
 def cross_entropy(answer: Tensor) -> Loss:
-    """The same number as the negative log-probability, by its other definition: log-sum-exp minus
-    logit.
-    """
+    """The negative log-probability by its other definition: log-sum-exp minus logit."""
     return lambda logits: logits.logsumexp(-1) - _pick(logits, answer)
 
 
@@ -41,9 +39,7 @@ def kl_divergence(full: Tensor) -> Loss:
 
 
 def rank(answer: Tensor) -> Loss:
-    """How many tokens have a strictly larger logit than the answer: 0 when on top, ties in its
-    favour.
-    """
+    """How many tokens have a strictly larger logit than the answer; ties count for the answer."""
     return lambda logits: (logits > _pick(logits, answer)[:, None]).sum(-1).to(logits.dtype)
 
 

@@ -17,9 +17,7 @@ POST_NORM = ("gemma2", "olmo2")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a graph needs to know of a model; `parallel` MLPs do not see the heads of their own
-    layer.
-    """
+    """What a graph needs to know of a model; `parallel` MLPs do not see their own layer's heads."""
 
     layers: int
     heads: int
@@ -65,9 +63,7 @@ def attention_readers(config: PreTrainedConfig, layer: int, kv: bool = False) ->
 
 
 def nodes_fed(config: PreTrainedConfig, reader: str) -> list[str]:
-    """The writers whose value depends on this reader directly: one, or all heads of a key-value
-    head's group.
-    """
+    """The writers that depend on this reader directly: one, or all heads of a key-value group."""
     node = reader.partition("<")[0]
     layer, is_kv, group = node.partition(".kv")
     if not is_kv:
@@ -89,9 +85,7 @@ def nodes_moved(config: PreTrainedConfig, reader: str) -> list[str]:
 
 
 def writers_before(config: PreTrainedConfig, layer: int, mlp: bool = True) -> list[str]:
-    """Writers that the attention of `layer` sees; one more than the last layer gives those of the
-    final residual.
-    """
+    """Writers that the attention of `layer` sees; `n_layers` stands for the final residual."""
     writers = ["embed"]
     for earlier in range(layer):
         writers += head_names(config, earlier)
@@ -123,9 +117,7 @@ def direct_edge_names(config: PreTrainedConfig) -> list[str]:
 def edge_names(
     config: PreTrainedConfig, direct: bool = False, mlp: bool = True, kv: bool = False
 ) -> list[str]:
-    """Every edge of the graph; `mlp=False` leaves out MLPs, for models in which they output exactly
-    zero.
-    """
+    """Every edge of the graph; `mlp=False` leaves out MLPs, for models whose MLPs write zeros."""
     refuse_direct_with_kv(direct, kv)
     upstream = upstream_of(config, mlp, kv)
     edges = [f"{writer}->{reader}" for reader, writers in upstream.items() for writer in writers]

@@ -1,4 +1,4 @@
-"""Where in each family's Hugging Face modules the readers and writers of a layer are to be found."""
+"""Where in each family's Hugging Face modules the readers and writers of a layer are."""
 
 import copy
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def final_norm(model: Any) -> Module:
     return getattr(model.base_model, names.get(model.config.model_type, "norm"))
 
 
-def _normed(norm: Module, module: Module, outputs: list[tuple[str, int]]) -> Projection:
+def _make_projection(norm: Module, module: Module, outputs: list[tuple[str, int]]) -> Projection:
     return Projection(module, lambda residual: module.forward(norm(residual)), outputs)
 
 
@@ -66,7 +66,7 @@ def _gpt2(block: Any, config: Any) -> Places:
         block=block,
         heads=config.n_head,
         attention_in=block.ln_1,
-        projections=[_normed(block.ln_1, block.attn.c_attn, outputs)],
+        projections=[_make_projection(block.ln_1, block.attn.c_attn, outputs)],
         mix_out=block.attn.c_proj,
         heads_done=block.attn.c_proj,
         mlp_in=block.ln_2,
@@ -81,7 +81,7 @@ def _bloom(block: Any, config: Any) -> Places:
         block=block,
         heads=config.n_head,
         attention_in=block.input_layernorm,
-        projections=[_normed(block.input_layernorm, attention.query_key_value, outputs)],
+        projections=[_make_projection(block.input_layernorm, attention.query_key_value, outputs)],
         mix_out=attention.dense,
         heads_done=attention.dense,
         mlp_in=block.post_attention_layernorm,
@@ -98,7 +98,9 @@ def _gpt_neox(block: Any, config: Any) -> Places:
         block=block,
         heads=heads,
         attention_in=block.input_layernorm,
-        projections=[_normed(block.input_layernorm, block.attention.query_key_value, outputs)],
+        projections=[
+            _make_projection(block.input_layernorm, block.attention.query_key_value, outputs)
+        ],
         mix_out=block.attention.dense,
         heads_done=block.mlp if config.use_parallel_residual else block.attention.dense,
         mlp_in=block.post_attention_layernorm,
@@ -131,7 +133,7 @@ def _separate(block: Any, config: Any, letter: str) -> Projection:
     outputs = [(letter, head) for head in range(heads)]
     linear = getattr(block.self_attn, f"{letter}_proj")
     if config.model_type != "olmo2":
-        return _normed(block.input_layernorm, linear, outputs)
+        return _make_projection(block.input_layernorm, linear, outputs)
     if letter == "v":
         return Projection(linear, linear.forward, outputs)
     norm = getattr(
@@ -140,9 +142,8 @@ def _separate(block: Any, config: Any, letter: str) -> Projection:
     return Projection(norm, lambda residual: norm.forward(linear(residual)), outputs)
 
 
-def ungrouped(model: Any) -> Any:
-    """The same function without groups: each query head has its own copy of its key-value head's
-    weights.
+def ungroup_model(model: Any) -> Any:
+    """The same function without groups: each query head has its own copy of the key-value weights.
 
     Only there can the query heads of one group have different key and value inputs.
     """

@@ -19,7 +19,7 @@ def layer_norm(module: Any, x: Tensor) -> Tensor:
     )
 
 
-def scaled(activation: Any, x: Tensor) -> Tensor:
+def scale_activation(activation: Any, x: Tensor) -> Tensor:
     """The activation as a product of its input and a constant."""
     return x * (activation(x) / x).detach()
 
@@ -37,7 +37,9 @@ class RelevanceGPT2(GPT2):
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         block = self.base.h[layer]
-        return block.mlp.c_proj(scaled(block.mlp.act, block.mlp.c_fc(layer_norm(block.ln_2, x))))
+        return block.mlp.c_proj(
+            scale_activation(block.mlp.act, block.mlp.c_fc(layer_norm(block.ln_2, x)))
+        )
 
     def logits(self, x: Tensor) -> Tensor:
         return self.model.lm_head(layer_norm(self.base.ln_f, x))
@@ -53,7 +55,7 @@ class RelevanceLlama(Llama):
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         block = self.base.layers[layer]
         x = self.norm(block.post_attention_layernorm, x)
-        gate, up = scaled(block.mlp.act_fn, block.mlp.gate_proj(x)), block.mlp.up_proj(x)
+        gate, up = scale_activation(block.mlp.act_fn, block.mlp.gate_proj(x)), block.mlp.up_proj(x)
         return block.mlp.down_proj((gate * up.detach() + gate.detach() * up) / 2)
 
 

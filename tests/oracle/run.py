@@ -1,6 +1,4 @@
-"""One circuit, one forward pass: a transformer written out head by head around Hugging Face's own
-weights.
-"""
+"""One circuit, one forward pass: a transformer head by head, around Hugging Face's own weights."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -26,8 +24,7 @@ def read_everything(reader: str, values: Values, constant: Tensor) -> Tensor:
 
 
 class OracleRun:
-    """A model on clean prompts, with the replacement of every writer, ready to be asked about any
-    circuit.
+    """A model on clean prompts with every writer's replacement: it runs any circuit.
 
     Clean and corrupted prompts of one example have the same length, given by `attention_mask`
     (right-padded). Everything is computed in the model's own dtype, so a float64 model gives an
@@ -61,8 +58,7 @@ class OracleRun:
             self.base = self._base_inputs()
 
     def run(self, kept: set[str], direct: bool = False, kv: bool = False) -> Tensor:
-        """Logits [batch, vocab] at the scored positions when only the edges in `kept` carry current
-        values.
+        """Logits [batch, vocab] at the scored positions when only the edges in `kept` are present.
 
         With `direct` the direct edges are part of the graph, so one that is not in `kept` is
         removed; without it they do not exist, and `kept` says nothing about them. With `kv` key and
@@ -94,9 +90,7 @@ class OracleRun:
         return logits[torch.arange(len(logits)), self.score_at]
 
     def forward(self, tokens: Tensor, read: Read, kv: bool = False) -> tuple[Values, Tensor]:
-        """The whole model, `read` deciding what each reader sees; returns writers' values and all
-        logits.
-        """
+        """The whole model, `read` deciding what each reader sees: writers' values and logits."""
         family = self.family
         values = {"embed": family.embed(tokens)}
         constant = torch.zeros_like(values["embed"][0, 0])
@@ -138,7 +132,7 @@ class OracleRun:
         return mean.to(corrupted.dtype).expand_as(corrupted)
 
     def _base_inputs(self) -> Values:
-        """Replacements of all upstream writers + constants, for each place in the residual stream."""
+        """Replacements of all upstream writers + constants, at each site of the residual stream."""
         base: Values = {}
 
         def read(reader: str, values: Values, constant: Tensor) -> Tensor:

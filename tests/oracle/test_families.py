@@ -1,4 +1,4 @@
-"""Every family of the oracle, proved against Hugging Face itself: names, logits, residual streams."""
+"""Every family of the oracle against Hugging Face itself: names, logits, residual streams."""
 
 import pytest
 import torch
@@ -45,10 +45,10 @@ def test_kv_readers_and_their_order() -> None:
     assert visited[:10] == ["logits", "m1", *shared, *queries[::-1]]
     assert nodes_fed(config, "a1.kv1<v>") == ["a1.h2", "a1.h3"]
     assert nodes_fed(config, "a1.h2<v>") == ["a1.h2"]
-    found = [
+    edges = [
         f"{sender}->{reader}" for reader, senders in visits(config, kv=True) for sender in senders
     ]
-    assert sorted(found) == sorted(edge_names(config, kv=True))
+    assert sorted(edges) == sorted(edge_names(config, kv=True))
 
 
 def test_parallel_mlps_do_not_see_their_own_heads() -> None:
@@ -80,9 +80,7 @@ def test_ends_are_hugging_face(family: str, fields: Fields, dtype: torch.dtype) 
 
 @pytest.mark.parametrize(("family", "fields"), OTHERS)
 def test_settings_show(family: str, fields: Fields) -> None:
-    """The comparison above would fail if the oracle overlooked the setting: it moves the logits far
-    enough.
-    """
+    """The setting moves the logits so far that the test above would fail without it."""
     case, other = make_case(family), make_case(family, **fields)
     other.model.load_state_dict(case.model.state_dict())
     one, another = (c.hugging_face(c.clean) for c in (case, other))
@@ -94,9 +92,7 @@ def test_settings_show(family: str, fields: Fields) -> None:
 
 @pytest.mark.parametrize(("family", "fields"), [*PLAIN, SEQUENTIAL])
 def test_writers_add_up_to_the_residual(family: str, fields: Fields) -> None:
-    """Each writer is what hooks see; with the constants, those before a reader make up what it
-    reads.
-    """
+    """Each writer equals its hook; with the constants, earlier writers are a reader's input."""
     case = make_case(family, **fields)
     run, real, seen = case.oracle(), case.mask.bool(), case.trace(case.clean)
     assert set(run.clean) == set(seen.writers)
@@ -115,9 +111,7 @@ def test_writers_add_up_to_the_residual(family: str, fields: Fields) -> None:
 
 @pytest.mark.parametrize("family", ["gemma2", "olmo2"])
 def test_post_norm_denominators_are_those_of_the_run_itself(family: str) -> None:
-    """Another input to one head changes what the other heads of its layer add, in the same
-    proportion.
-    """
+    """Another input to one head changes the other heads' values, all by the same factor."""
     case = make_case(family)
     run = case.oracle()
 

@@ -1,6 +1,4 @@
-"""Circuits, searches and scores of every family, against the same circuits run by hooks inside
-Hugging Face.
-"""
+"""Circuits, searches and scores of every family, against hooks inside Hugging Face."""
 
 from typing import Any
 
@@ -33,24 +31,24 @@ def test_random_circuits_agree_with_hooks(
 ) -> None:
     case = make_case(family)
     run, kept = case.oracle(ablation), some_edges(case, share, kv=kv)
-    found = run.run(kept, kv=kv)
-    assert (found - run.at_scored(run.clean_logits)).abs().max() > 1e-2
-    assert_close(found, case.hooked(kept, ablation, kv=kv))
+    logits = run.run(kept, kv=kv)
+    assert (logits - run.at_scored(run.clean_logits)).abs().max() > 1e-2
+    assert_close(logits, case.run_hooked(kept, ablation, kv=kv))
 
 
 @every_family
 def test_circuits_without_some_direct_edges_agree_with_hooks(family: str) -> None:
     case = make_case(family)
     run, kept = case.oracle(), some_edges(case, 0.8, direct=True)
-    found = run.run(kept, direct=True)
-    assert (found - run.run({edge for edge in kept if ">->a" not in edge})).abs().max() > 1e-3
-    assert_close(found, case.hooked(kept, direct=True))
+    logits = run.run(kept, direct=True)
+    assert (logits - run.run({edge for edge in kept if ">->a" not in edge})).abs().max() > 1e-3
+    assert_close(logits, case.run_hooked(kept, direct=True))
 
 
 def test_random_circuits_of_sequential_neox_agree_with_hooks() -> None:
     case = make_case("gpt_neox", use_parallel_residual=False)
     run, kept = case.oracle(), some_edges(case, 0.6)
-    assert_close(run.run(kept), case.hooked(kept))
+    assert_close(run.run(kept), case.run_hooked(kept))
 
 
 @every_family
@@ -77,10 +75,10 @@ def test_kv_readers_stand_for_the_whole_group(family: str) -> None:
             for edge in per_head
             if edge.startswith("embed") and edge.split("->")[1] in into_group
         }
-        found = run.run(grouped - {f"embed->a0.kv0<{letter}>"}, kv=True)
-        assert_close(found, run.run(per_head - gone), EXACT)
+        logits = run.run(grouped - {f"embed->a0.kv0<{letter}>"}, kv=True)
+        assert_close(logits, run.run(per_head - gone), EXACT)
         if len(gone) > 1:
-            assert (found - run.run(per_head - set(sorted(gone)[:1]))).abs().max() > 1e-6
+            assert (logits - run.run(per_head - set(sorted(gone)[:1]))).abs().max() > 1e-6
 
 
 @every_family
@@ -105,9 +103,7 @@ def test_padding_changes_nothing(family: str) -> None:
     ("family", "threshold"), [("llama", 0.14), ("gpt_neox", 0.1), ("gemma2", 0.1)]
 )
 def test_every_decision_is_right(family: str, threshold: float) -> None:
-    """Replay a search: each effect by hooks, each rule by its words, each dead reader by walking
-    the graph.
-    """
+    """Replay a search: effects by hooks, rules by their words, dead readers by a walk."""
     case = make_case(family, num_hidden_layers=2)
     run, config = case.oracle(), case.model.config
     loss = losses.kl_divergence(run.at_scored(run.clean_logits))
@@ -118,7 +114,7 @@ def test_every_decision_is_right(family: str, threshold: float) -> None:
         without_it = kept - {decision.edge}
         assert decision.tested == alive(config, decision.edge.split("->")[1], kept), decision
         if decision.tested:
-            loss_without = loss(case.hooked(without_it, kv=True)).mean().item()
+            loss_without = loss(case.run_hooked(without_it, kv=True)).mean().item()
             assert decision.effect == pytest.approx(loss_without - current, abs=1e-4)
             assert decision.kept == (not decision.effect < threshold)
             current = current if decision.kept else loss_without

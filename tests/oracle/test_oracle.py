@@ -1,5 +1,4 @@
-"""The oracle, proved against Hugging Face itself: by patched modules and by circuits run with hooks
-alone.
+"""The oracle against Hugging Face itself: by patched modules, and by circuits run with hooks alone.
 
 Longer than other files, because all of it turns around one tiny case and the helpers that patch it.
 """
@@ -16,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from . import losses
 from .acdc import Decision, HeadOrder, oracle_acdc, visits
 from .eap import explicit_eap
-from .hooked import Trace, hooked_logits, installed, trace
+from .hooked import Trace, hooked_logits, install_hooks, trace
 from .names import edge_names, upstream_of
 from .run import Ablation, OracleRun
 
@@ -78,7 +77,7 @@ class Case:
     def scored(self, logits: Tensor) -> Tensor:
         return logits[range(len(logits)), self.score_at]
 
-    def hooked(
+    def run_hooked(
         self, kept: set[str], ablation: Ablation = "resample", direct: bool = False
     ) -> Tensor:
         seen = trace(self.model, self.corrupted, self.mask)
@@ -215,7 +214,7 @@ def test_writers_and_attention_biases_add_up_to_the_residual() -> None:
 # A whole node's edges removed = the node patched inside Hugging Face
 
 
-def patched(
+def run_patched(
     case: Case, module: torch.nn.Module, new: Tensor, columns: slice, *, at_input: bool
 ) -> Tensor:
     """Scored logits on clean with some columns of a module's input or output overwritten."""
@@ -236,18 +235,18 @@ def patched(
         if at_input
         else module.register_forward_hook(after)
     )
-    with installed(hook):
+    with install_hooks(hook):
         return case.scored(case.hugging_face(case.clean))
 
 
-def captured(case: Case, module: torch.nn.Module, *, at_input: bool) -> Tensor:
+def capture_output(case: Case, module: torch.nn.Module, *, at_input: bool) -> Tensor:
     """A module's input or output in the corrupted run."""
     seen: list[Tensor] = []
 
     def note(_, args: tuple[Tensor], out: Tensor) -> None:
         seen.append(args[0] if at_input else out)
 
-    with installed(module.register_forward_hook(note)):
+    with install_hooks(module.register_forward_hook(note)):
         case.hugging_face(case.corrupted)
     return seen[0]
 
@@ -265,10 +264,10 @@ def test_patching_a_head_is_removing_its_outgoing_edges(ablation: Ablation) -> N
     case = make_case()
     run, full = case.oracle(ablation), case.scored(case.hugging_face(case.clean))
     for layer, block in enumerate(case.model.transformer.h):
-        mixed = replaced_by_words(captured(case, block.attn.c_proj, at_input=True), ablation)
+        mixed = replaced_by_words(capture_output(case, block.attn.c_proj, at_input=True), ablation)
         for head in range(3):
             columns = slice(8 * head, 8 * head + 8)
-            expected = patched(case, block.attn.c_proj, mixed, columns, at_input=True)
+            expected = run_patched(case, block.attn.c_proj, mixed, columns, at_input=True)
             assert (expected - full).abs().max() > 1e-2
             kept = without(case, lambda edge, name=f"a{layer}.h{head}->": edge.startswith(name))
             assert_same(run.run(kept), expected)
@@ -279,8 +278,8 @@ def test_patching_an_mlp_is_removing_its_outgoing_edges(ablation: Ablation) -> N
     case = make_case()
     run = case.oracle(ablation)
     for layer, block in enumerate(case.model.transformer.h):
-        output = replaced_by_words(captured(case, block.mlp, at_input=False), ablation)
-        expected = patched(case, block.mlp, output, slice(None), at_input=False)
+        output = replaced_by_words(capture_output(case, block.mlp, at_input=False), ablation)
+        expected = run_patched(case, block.mlp, output, slice(None), at_input=False)
         assert_same(
             run.run(without(case, lambda edge, name=f"m{layer}->": edge.startswith(name))), expected
         )
@@ -290,8 +289,8 @@ def test_patching_an_mlp_is_removing_its_outgoing_edges(ablation: Ablation) -> N
 def test_patching_the_embedding_is_removing_its_outgoing_edges(ablation: Ablation) -> None:
     case = make_case()
     gpt = case.model.transformer
-    embedding = replaced_by_words(captured(case, gpt.drop, at_input=False), ablation)
-    expected = patched(case, gpt.drop, embedding, slice(None), at_input=False)
+    embedding = replaced_by_words(capture_output(case, gpt.drop, at_input=False), ablation)
+    expected = run_patched(case, gpt.drop, embedding, slice(None), at_input=False)
     assert_same(
         case.oracle(ablation).run(without(case, lambda edge: edge.startswith("embed->"))), expected
     )
@@ -302,10 +301,10 @@ def test_patching_q_k_or_v_is_removing_its_incoming_or_its_direct_edge(letter: s
     case = make_case()
     run, full = case.oracle(), case.scored(case.hugging_face(case.clean))
     for layer, block in enumerate(case.model.transformer.h):
-        output = captured(case, block.attn.c_attn, at_input=False)
+        output = capture_output(case, block.attn.c_attn, at_input=False)
         for head in range(3):
             start = 24 * "qkv".index(letter) + 8 * head
-            expected = patched(
+            expected = run_patched(
                 case, block.attn.c_attn, output, slice(start, start + 8), at_input=False
             )
             assert (expected - full).abs().max() > 1e-3
@@ -325,9 +324,9 @@ def test_patching_q_k_or_v_is_removing_its_incoming_or_its_direct_edge(letter: s
 def test_random_circuits_agree_with_hooks(ablation: Ablation, share: float, direct: bool) -> None:
     case = make_case(n_layer=3, n_head=4, n_embd=32, scale_attn_by_inverse_layer_idx=True)
     kept = some_edges(case, share, direct=direct)
-    found = case.oracle(ablation).run(kept, direct)
-    assert (found - case.scored(case.hugging_face(case.clean))).abs().max() > 1e-2
-    assert_same(found, case.hooked(kept, ablation, direct))
+    logits = case.oracle(ablation).run(kept, direct)
+    assert (logits - case.scored(case.hugging_face(case.clean))).abs().max() > 1e-2
+    assert_same(logits, case.run_hooked(kept, ablation, direct))
 
 
 def test_every_edge_matters() -> None:
@@ -367,17 +366,17 @@ def test_wrong_input_is_refused() -> None:
 
 def test_visits_follow_the_reference() -> None:
     config = GPT2Config(n_layer=2, n_head=2)
-    found = list(visits(config, direct=True))
+    visited = list(visits(config, direct=True))
     inputs = [f"a1.h{head}<{letter}>" for letter in "vkq" for head in (1, 0)]
     receivers = ["logits", "m1", *3 * ["a1.h1", "a1.h0"], *inputs, "m0"]
-    assert [receiver for receiver, _ in found][:15] == receivers
-    assert found[0][1] == ["m1", "a1.h1", "a1.h0", "m0", "a0.h1", "a0.h0", "embed"]
-    assert found[1][1] == ["a1.h1", "a1.h0", "m0", "a0.h1", "a0.h0", "embed"]
-    assert [senders for _, senders in found[2:8]] == [
+    assert [receiver for receiver, _ in visited][:15] == receivers
+    assert visited[0][1] == ["m1", "a1.h1", "a1.h0", "m0", "a0.h1", "a0.h0", "embed"]
+    assert visited[1][1] == ["a1.h1", "a1.h0", "m0", "a0.h1", "a0.h0", "embed"]
+    assert [senders for _, senders in visited[2:8]] == [
         [f"a1.h{h}<{x}>"] for x in "vkq" for h in (1, 0)
     ]
-    assert found[8] == ("a1.h1<v>", ["m0", "a0.h1", "a0.h0", "embed"])
-    assert found[14] == ("m0", ["a0.h1", "a0.h0", "embed"])
+    assert visited[8] == ("a1.h1<v>", ["m0", "a0.h1", "a0.h0", "embed"])
+    assert visited[14] == ("m0", ["a0.h1", "a0.h0", "embed"])
     ascending = dict(visits(config, heads="ascending", mlp=False))
     assert list(ascending)[:3] == ["logits", "a1.h1<v>", "a1.h0<v>"]
     assert ascending["logits"] == ["a1.h0", "a1.h1", "a0.h0", "a0.h1", "embed"]
@@ -394,8 +393,9 @@ def test_visits_cover_every_edge_once(direct: bool, mlp: bool) -> None:
 
 
 def small_search() -> tuple[Case, losses.Loss]:
-    """A model small enough for exhaustive checking, with KL to the full model (1.1 if nothing is
-    kept).
+    """A model small enough for exhaustive checking, with KL to the full model.
+
+    The KL is 1.1 if no edge is kept.
     """
     case = make_case(n_head=2, n_embd=16, initializer_range=0.5)
     return case, losses.kl_divergence(case.scored(case.hugging_face(case.clean)))
@@ -408,16 +408,14 @@ def small_search() -> tuple[Case, losses.Loss]:
 def test_every_decision_is_right(
     absolute: bool, direct: bool, ablation: Ablation, threshold: float
 ) -> None:
-    """Replay a search: each effect by hooks, each rule by its words, each dead node by walking the
-    graph.
-    """
+    """Replay a search: effects by hooks, rules by their words, dead nodes by walking the graph."""
     case, loss = small_search()
     decisions = oracle_acdc(
         case.oracle(ablation), loss, threshold, absolute=absolute, direct=direct
     )
     assert sorted(d.edge for d in decisions) == sorted(every_edge(case, direct))
     kept = every_edge(case, direct)
-    current = loss(case.hooked(kept, ablation, direct)).mean().item()
+    current = loss(case.run_hooked(kept, ablation, direct)).mean().item()
     for decision in decisions:
         reader = decision.edge.split("->")[1]
         assert decision.tested == alive(reader, kept, direct), decision
@@ -425,7 +423,7 @@ def test_every_decision_is_right(
             assert decision == Decision(decision.edge, 0.0, kept=False, tested=False)
             kept.remove(decision.edge)
             continue
-        without_it = loss(case.hooked(kept - {decision.edge}, ablation, direct)).mean().item()
+        without_it = loss(case.run_hooked(kept - {decision.edge}, ablation, direct)).mean().item()
         assert decision.effect == pytest.approx(without_it - current, abs=1e-9)
         size = abs(decision.effect) if absolute else decision.effect
         assert decision.kept == (not size < threshold)
@@ -469,9 +467,7 @@ def alive(reader: str, kept: set[str], direct: bool) -> bool:
 
 
 def test_removals_into_dead_nodes_change_nothing() -> None:
-    """The rule 'untested, effect 0' is exact: after such a removal the logits are the same, bit for
-    bit.
-    """
+    """The rule 'untested, effect 0' is exact: such a removal leaves the logits, bit for bit."""
     case, loss = small_search()
     run, kept, seen = case.oracle(), every_edge(case), 0
     for decision in oracle_acdc(run, loss, 0.1):
@@ -567,11 +563,11 @@ def gradients_by_hooks(case: Case, loss: losses.Loss) -> dict[str, Tensor]:
             projected[layer] = out
 
         handles.append(block.attn.c_attn.register_forward_hook(note))
-    with installed(*handles):
+    with install_hooks(*handles):
         logits = case.model(case.clean, attention_mask=case.mask, use_cache=False).logits
     mean = loss(case.scored(logits)).mean()
     inner = torch.autograd.grad(mean, list(inputs.values()), retain_graph=True)
-    found = dict(zip(inputs, inner, strict=True))
+    gradients = dict(zip(inputs, inner, strict=True))
     outer = torch.autograd.grad(mean, list(projected.values()))
     residual = trace(case.model, case.clean, case.mask).residual
     for layer, gradient in enumerate(outer):
@@ -579,8 +575,10 @@ def gradients_by_hooks(case: Case, loss: losses.Loss) -> dict[str, Tensor]:
         for index in range(9):
             columns = slice(8 * index, 8 * index + 8)
             part = (block.attn.c_attn(block.ln_1(x)) * gradient)[..., columns].sum()
-            found[f"a{layer}.h{index % 3}<{'qkv'[index // 3]}>"] = torch.autograd.grad(part, x)[0]
-    return found
+            gradients[f"a{layer}.h{index % 3}<{'qkv'[index // 3]}>"] = torch.autograd.grad(part, x)[
+                0
+            ]
+    return gradients
 
 
 def test_eap_is_the_slope_of_the_loss() -> None:

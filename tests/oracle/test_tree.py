@@ -1,6 +1,4 @@
-"""The recursion, proved against Hugging Face itself: all on one prompt it is the model, unrolled it
-is a swap.
-"""
+"""The recursion against Hugging Face: all on one prompt it is the model, unrolled it is a swap."""
 
 from typing import Any
 
@@ -8,7 +6,7 @@ import pytest
 import torch
 
 from .cases import CLOSE, LENGTHS, assert_close, make_case
-from .hooked import installed
+from .hooked import install_hooks
 from .names import edge_names
 from .tree import Claim, Prompt, TreeOracle, swapped_logits
 
@@ -24,10 +22,8 @@ def oracle_of(family: str) -> TreeOracle:
     )
 
 
-def unrolled(oracle: TreeOracle, node: str, feeds: str, reference: int, leaf: Claim) -> Claim:
-    """Everything between a node and the leaf's, unrolled, all on the reference; the leaf wherever
-    it is read.
-    """
+def unroll_claims(oracle: TreeOracle, node: str, feeds: str, reference: int, leaf: Claim) -> Claim:
+    """All nodes between a node and the leaf's, unrolled, on the reference; the leaf everywhere."""
     children = []
     for letter in "qkv" if ".h" in node else "x":
         reader = f"{node}<{letter}>" if ".h" in node else node
@@ -37,13 +33,13 @@ def unrolled(oracle: TreeOracle, node: str, feeds: str, reference: int, leaf: Cl
             if writer == leaf.node:
                 children.append(Claim(writer, leaf.roles, letter, leaf.donors))
             else:
-                children.append(unrolled(oracle, writer, letter, reference, leaf))
+                children.append(unroll_claims(oracle, writer, letter, reference, leaf))
     return Claim(node, (), feeds, reference, children)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "gemma2"])
 def test_read_everywhere_the_same_it_is_hugging_faces_model(family: str) -> None:
-    """Also with a prompt for each writer, and from the prompt itself if it is in another's place."""
+    """Also with a prompt for each writer, and if the prompt itself is in another prompt's place."""
     oracle = oracle_of(family)
     model: Any = oracle.family.model
     for i, prompt in enumerate(oracle.prompts):
@@ -69,15 +65,13 @@ def test_read_everywhere_the_same_it_is_hugging_faces_model(family: str) -> None
 def test_unrolled_with_one_leaf_it_is_the_swap_of_that_leaf(
     node: str, roles: tuple[str, ...]
 ) -> None:
-    """Every path from the leaf to the output is in the tree, so that it does what a swap does by
-    itself.
-    """
+    """Every path from the leaf to the output is in the tree, so the tree does what a swap does."""
     oracle = oracle_of("gpt2")
     moved = 0.0
     for base in range(3):
         for donor in range(3):
             leaf = Claim(node, roles, "", donor)
-            tree = unrolled(oracle, "logits", "", base, leaf)
+            tree = unroll_claims(oracle, "logits", "", base, leaf)
             expected = swapped_logits(oracle.family.model, oracle, base, {(node, roles): donor})
             assert_close(oracle.logits(tree, base), expected)
             plain = swapped_logits(oracle.family.model, oracle, base, {})
@@ -91,11 +85,11 @@ def test_a_neuron_is_its_activation_times_its_row() -> None:
     hidden: list[torch.Tensor] = []
     with (
         torch.no_grad(),
-        installed(
+        install_hooks(
             block.mlp.c_proj.register_forward_pre_hook(lambda _m, args: hidden.append(args[0]))
         ),
     ):
         oracle.family.model(torch.tensor([oracle.prompts[0].tokens]))
     expected = hidden[0][0][:, 7, None] * block.mlp.c_proj.weight[7]
     with torch.no_grad():
-        assert_close(oracle.written("m1.n7", 0), expected)
+        assert_close(oracle.node_value("m1.n7", 0), expected)

@@ -1,5 +1,4 @@
-"""A tree of claims, one reference at a time: causal scrubbing's recursion, written out on Hugging
-Face's own weights.
+"""Causal scrubbing's recursion, one reference at a time, on Hugging Face's own weights.
 
 And swaps by hooks inside Hugging Face's forward pass of GPT-2, which share nothing with the
 recursion.
@@ -13,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .families import take_apart
-from .hooked import installed
+from .hooked import install_hooks
 from .names import edge_names, head_names
 
 Donors = int | dict[tuple[str, str], int]
@@ -30,9 +29,7 @@ class Prompt:
 
 @dataclass
 class Claim:
-    """A node (``a0.h1``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and the prompts
-    that it reads.
-    """
+    """A node (``a0.h1``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and prompts."""
 
     node: str
     roles: tuple[str, ...]
@@ -43,8 +40,9 @@ class Claim:
 
 @dataclass
 class Run:
-    """One prompt's plain run, each entry [position, d]: what writers write, heads before a
-    post-norm, streams read.
+    """One prompt's plain run: writers' values, heads before a post-norm, streams.
+
+    Each entry is [position, d].
     """
 
     values: dict[str, Tensor]
@@ -70,8 +68,8 @@ class TreeOracle:
         """What a claim's node writes, at the reference's positions."""
         if not claim.children:
             assert isinstance(claim.donors, int)
-            return self._moved(
-                self.written(claim.node, claim.donors), reference, claim.donors, claim.roles
+            return self._align_positions(
+                self.node_value(claim.node, claim.donors), reference, claim.donors, claim.roles
             )
         inputs = {
             letter: self._read(claim, letter, reference) for letter in self._letters(claim.node)
@@ -84,15 +82,13 @@ class TreeOracle:
         own = self.family.head(layer, head, x_q, x_k, x_v, mask)[0]
         others = reference if isinstance(claim.donors, dict) else claim.donors
         shares = {
-            name: self._moved(self.runs[others].raw[name], reference, others, claim.roles)
+            name: self._align_positions(self.runs[others].raw[name], reference, others, claim.roles)
             for name in head_names(self.config, layer)
         }
         return self.family.finish(layer, shares | {claim.node: own})[claim.node]
 
     def _read(self, claim: Claim, letter: str, reference: int) -> Tensor:
-        """What a claim reads through one input: its prompt's stream, with its children's values in
-        their places.
-        """
+        """A claim's input: its prompt's stream, with its children's values in their positions."""
         reader = f"{claim.node}<{letter}>" if letter in "qkv" else claim.node.partition(".n")[0]
         children = [child for child in claim.children if child.feeds == letter]
         first = [] if claim.node == "logits" else [r for c in [*children, claim] for r in c.roles]
@@ -101,7 +97,9 @@ class TreeOracle:
         x = self._background(claim, letter, reader, reference, first)
         for child in children:
             donor = self._donor(claim, letter, child.node.partition(".n")[0])
-            before = self._moved(self.written(child.node, donor), reference, donor, first)
+            before = self._align_positions(
+                self.node_value(child.node, donor), reference, donor, first
+            )
             now = self.value(child, reference)
             for position in [own.places[role] for role in child.roles] or range(len(own.tokens)):
                 if (child.node, position) not in done:
@@ -115,7 +113,7 @@ class TreeOracle:
         """What is read where nothing is claimed."""
         site = reader.partition(".")[0]
         if isinstance(claim.donors, int):
-            return self._moved(
+            return self._align_positions(
                 self.runs[claim.donors].streams[site], reference, claim.donors, first
             ).clone()
         constants = self.runs[reference].streams[site]
@@ -123,7 +121,7 @@ class TreeOracle:
         constants = constants - sum(self.runs[reference].values[w] for w in writers)
         for writer in writers:
             donor = self._donor(claim, letter, writer)
-            constants = constants + self._moved(
+            constants = constants + self._align_positions(
                 self.runs[donor].values[writer], reference, donor, first
             )
         return constants
@@ -131,28 +129,28 @@ class TreeOracle:
     def _donor(self, claim: Claim, letter: str, writer: str) -> int:
         return claim.donors if isinstance(claim.donors, int) else claim.donors[letter, writer]
 
-    def _moved(self, values: Tensor, reference: int, donor: int, first: Any) -> Tensor:
+    def _align_positions(self, values: Tensor, reference: int, donor: int, first: Any) -> Tensor:
         return values[self.positions(reference, donor, list(first))]
 
     def positions(self, reference: int, donor: int, first: list[str]) -> list[int]:
-        """Where in the donor each position of the reference is to be found."""
+        """The donor's position for each position of the reference."""
         names = [*first, None, *self.prompts[reference].places]  # None: the last token
-        here, there = (self._named(self.prompts[i]) for i in (reference, donor))
+        here, there = (self._name_positions(self.prompts[i]) for i in (reference, donor))
         others = [p for p in range(len(self.prompts[donor].tokens)) if p not in there.values()]
-        found, n_others = [], 0
+        positions, n_others = [], 0
         for position in range(len(self.prompts[reference].tokens)):
-            standing = [name for name in names if here[name] == position]
-            if standing:
-                found.append(there[standing[0]])
+            names_here = [name for name in names if here[name] == position]
+            if names_here:
+                positions.append(there[names_here[0]])
             else:
-                found.append(others[n_others % len(others)] if others else 0)
+                positions.append(others[n_others % len(others)] if others else 0)
                 n_others += 1
-        return found
+        return positions
 
-    def _named(self, prompt: Prompt) -> dict[str | None, int]:
+    def _name_positions(self, prompt: Prompt) -> dict[str | None, int]:
         return {**prompt.places, None: len(prompt.tokens) - 1}
 
-    def written(self, node: str, prompt: int) -> Tensor:
+    def node_value(self, node: str, prompt: int) -> Tensor:
         """What a node writes in a prompt's plain run."""
         run = self.runs[prompt]
         return (
@@ -174,7 +172,7 @@ class TreeOracle:
             return hidden
 
         whole = self.family.mlp(layer, x[None])[0]
-        with installed(self._last_linear(layer).register_forward_pre_hook(silence)):
+        with install_hooks(self._last_linear(layer).register_forward_pre_hook(silence)):
             return whole - self.family.mlp(layer, x[None])[0]
 
     def _last_linear(self, layer: int) -> Any:
@@ -209,19 +207,18 @@ class TreeOracle:
 def swapped_logits(
     model: Any, oracle: TreeOracle, base: int, donors: dict[tuple[str, tuple[str, ...]], int]
 ) -> Tensor:
-    """Logits [vocab] at the last token of GPT-2 on ``base``, in which these nodes write what they
-    do on their donors.
+    """Logits [vocab] at the last token of GPT-2 on ``base``, with these nodes' values of donors.
 
     Hooks exchange what the donors' own runs of Hugging Face's model have at the same modules.
     """
     prompts, handles = oracle.prompts, []
     own = prompts[base]
     caught = {  # before any hook is set
-        node: _caught(model, prompts[donor].tokens, *_where(model, node))
+        node: _capture(model, prompts[donor].tokens, *_find_module(model, node))
         for (node, _), donor in donors.items()
     }
     for (node, roles), donor in donors.items():
-        module, inward, columns = _where(model, node)
+        module, inward, columns = _find_module(model, node)
         theirs = caught[node]
         to = oracle.positions(base, donor, list(roles))
         here = [own.places[role] for role in roles] or list(range(len(own.tokens)))
@@ -246,13 +243,14 @@ def swapped_logits(
             )
         else:
             handles.append(module.register_forward_hook(lambda _m, _args, out, f=exchange: f(out)))
-    with installed(*handles):
+    with install_hooks(*handles):
         return model(torch.tensor([own.tokens])).logits[0, -1]
 
 
-def _where(model: Any, node: str) -> tuple[Any, bool, slice]:
-    """The module at which a node of GPT-2 can be exchanged, whether it is the module's input, and
-    its columns there.
+def _find_module(model: Any, node: str) -> tuple[Any, bool, slice]:
+    """The module at which a node of GPT-2 can be exchanged, and the node's columns there.
+
+    The bool says whether the node is in the module's input, not in its output.
     """
     base, everything = model.transformer, slice(None)
     if node == "embed":
@@ -267,12 +265,12 @@ def _where(model: Any, node: str) -> tuple[Any, bool, slice]:
     return block.mlp, False, everything
 
 
-def _caught(model: Any, tokens: list[int], module: Any, inward: bool, _columns: slice) -> Tensor:
+def _capture(model: Any, tokens: list[int], module: Any, inward: bool, _columns: slice) -> Tensor:
     """A module's input, or output, on a prompt."""
-    found: list[Tensor] = []
+    captured: list[Tensor] = []
     hook = module.register_forward_hook(
-        lambda _m, args, out: found.append(args[0] if inward else out)
+        lambda _m, args, out: captured.append(args[0] if inward else out)
     )
-    with installed(hook):
+    with install_hooks(hook):
         model(torch.tensor([tokens]))
-    return found[0]
+    return captured[0]

@@ -30,9 +30,7 @@ LENGTH = 13  # longer than every window and original context of the cases
 def save_random(
     folder: Path, model_type: str, seed: int = 0, scale: float = 0.3, **fields: Any
 ) -> Path:
-    """Write a random model; with weights of this standard deviation every setting shows in the
-    logits.
-    """
+    """Write a random model whose weights are so large that every setting shows in the logits."""
     config = AutoConfig.for_model(
         model_type, bos_token_id=None, eos_token_id=None, pad_token_id=None, **fields
     )
@@ -71,19 +69,15 @@ def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
 
 @unpolished
 def run_masks(
-    network: Transformer, masks: jax.Array, cells: Cells, replaced: jax.Array, clean: Inputs
+    network: Transformer, masks: jax.Array, cells: Cells, replacements: jax.Array, clean: Inputs
 ) -> jax.Array:
-    """Logits under each mask, absent edges carrying what the writers [writers, batch, pos, d] are
-    replaced by.
-    """
-    background = Background.of(network, replaced)
+    """Logits under each mask; absent edges carry the ``replacements`` [writers, batch, pos, d]."""
+    background = Background.of(network, replacements)
     return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
 
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
-    """Writer values that stand beside `everywhere`: each prompt's counterpart is another one of
-    them.
-    """
+    """Writer values beside `everywhere`, in which each prompt's counterpart is another prompt."""
     return jnp.repeat(run_writers(network, make_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1)
 
 
@@ -100,8 +94,8 @@ def everywhere(tokens: np.ndarray) -> Inputs:
 def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:
     """All edges but those into one reader, or out of one writer."""
     dst, src = graph.ends
-    found = {f"into {reader.name}": dst != i for i, reader in enumerate(graph.readers)}
-    return found | {f"out of {writer.name}": src != i for i, writer in enumerate(graph.writers)}
+    masks = {f"into {reader.name}": dst != i for i, reader in enumerate(graph.readers)}
+    return masks | {f"out of {writer.name}": src != i for i, writer in enumerate(graph.writers)}
 
 
 def gate(reference: np.ndarray) -> float:

@@ -1,6 +1,4 @@
-"""Laws 1 to 5 for every family: random checkpoints with every field away from its default, through
-the real path.
-"""
+"""Laws 1 to 5 for every family: random checkpoints, no field at its default, by the real path."""
 
 from __future__ import annotations
 
@@ -35,8 +33,9 @@ SHORT = LENGTH // 2
 
 @dataclass(frozen=True)
 class Case:
-    """A checkpoint as we load it, and what transformers makes of some prompts; special if not its
-    family's first.
+    """A checkpoint as we load it, and transformers' run of some prompts.
+
+    A case is special if it is not its family's first.
     """
 
     special: bool
@@ -69,9 +68,7 @@ def test_law_2_parity(case: Case) -> None:
 
 
 def test_law_5_padding_changes_nothing(case: Case) -> None:
-    """Prompts of half the length, padded with other tokens, are what transformers makes of them
-    alone.
-    """
+    """Prompts of half the length, padded with other tokens, run as transformers runs them alone."""
     alone = run_reference(case.model, case.tokens[:, :SHORT]).logits
     mask = np.arange(LENGTH)[None, :] < np.array([[SHORT], [LENGTH], [SHORT]])
     padded = run_ours(case.model, case.tokens, mask)
@@ -81,9 +78,7 @@ def test_law_5_padding_changes_nothing(case: Case) -> None:
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["heads", "key-value heads"])
 def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
-    """Full mask = clean run, empty mask = corrupted run, at every position; and no node can be
-    removed unnoticed.
-    """
+    """Full mask = clean run, empty mask = corrupted run, at every position; every node matters."""
     if grouped and (case.special or case.model.spec.n_kv_heads == case.model.spec.n_heads):
         pytest.skip("no grouped heads, or not the family's first case")
     graph = case.model.graph(grouped=grouped)
@@ -108,9 +103,7 @@ def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
     "name", [name for name in CASES if ":" not in name]
 )  # each family's first case
 def test_law_2_parity_in_bfloat16(name: str, tmp_path: Any) -> None:
-    """Root mean square of the difference, relative, on weights so small that rounding is not
-    amplified.
-    """
+    """Relative root mean square difference, on weights so small that rounding is not amplified."""
     folder = save_random(tmp_path / "m", name.partition(":")[0], scale=0.1, **CASES[name])
     model = load_model(folder, dtype="bfloat16")
     shape = (
@@ -124,8 +117,9 @@ def test_law_2_parity_in_bfloat16(name: str, tmp_path: Any) -> None:
 
 
 def positions_with_settled_routes(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """Where no router of a mixture of experts had a choice, here or before, that bfloat16 could
-    take otherwise.
+    """Where no router of a mixture of experts had a choice that bfloat16 could take otherwise.
+
+    That holds at the position and before it.
 
     A token sent to another expert is another computation, between transformers' own two precisions
     too.

@@ -33,7 +33,7 @@ def defaults(model_type: str) -> dict[str, Any]:
     return AutoConfig.for_model(model_type).to_dict()
 
 
-def configured(name: str) -> dict[str, Any]:
+def config_of_case(name: str) -> dict[str, Any]:
     """The whole configuration of a case."""
     return AutoConfig.for_model(name.partition(":")[0], **CASES[name]).to_dict()
 
@@ -59,7 +59,7 @@ def test_every_default_field_is_known(model_type: str) -> None:
 @pytest.mark.parametrize("model_type", HUGGING_FACE)
 def test_the_cases_of_a_family_move_every_handled_field(model_type: str) -> None:
     default = defaults(model_type)
-    cases = [configured(name) for name in CASES if name.partition(":")[0] == model_type]
+    cases = [config_of_case(name) for name in CASES if name.partition(":")[0] == model_type]
     still = {
         f
         for f in default
@@ -92,7 +92,7 @@ def moved_before(name: str, field: str, default: Any) -> bool:
     family, *_ = name.partition(":")
     earlier = itertools.takewhile(lambda other: other != name, CASES)
     return any(
-        configured(other).get(field) != default
+        config_of_case(other).get(field) != default
         for other in earlier
         if other.partition(":")[0] == family
     )
@@ -101,8 +101,9 @@ def moved_before(name: str, field: str, default: Any) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_fields_put_back_to_their_defaults_one_by_one(name: str, tmp_path: Path) -> None:
-    """A field that we read wrongly, or not at all, would part us from transformers. What changes
-    shapes is refused.
+    """A field that we read wrongly, or not at all, would part us from transformers.
+
+    Changes of shapes are refused.
     """
     model_type = name.partition(":")[0]
     folder = save_random(tmp_path / "m", model_type, **CASES[name])

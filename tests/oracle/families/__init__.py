@@ -1,4 +1,4 @@
-"""The families, over Hugging Face's own weights: what one head, one MLP and the two ends compute."""
+"""The families over Hugging Face's own weights: one head, one MLP, the embedding, the logits."""
 
 from transformers import PreTrainedModel
 

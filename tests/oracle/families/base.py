@@ -12,7 +12,7 @@ from ..names import sizes
 
 
 class Family(ABC):
-    """A model taken apart. `x` is always a residual stream [batch, position, d], before any norm."""
+    """A model taken apart; `x` is always a residual stream [batch, position, d] before a norm."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model: Any = model  # torch types no sub-modules
@@ -27,8 +27,9 @@ class Family(ABC):
 
     @abstractmethod
     def project(self, layer: int, letter: str, index: int, x: Tensor) -> Tensor:
-        """The query ("q") of one head, or the key or value of one key-value head: [batch, position,
-        head_dim].
+        """The query ("q") of one head, or the key or value of one key-value head.
+
+        [batch, position, head_dim].
         """
 
     @abstractmethod
@@ -92,9 +93,7 @@ def bias_of(module: Any) -> Tensor:
 
 
 class Rotary(Family):
-    """Families that turn queries and keys by their position; scalings are inside Hugging Face's cos
-    and sin.
-    """
+    """Families that rotate queries and keys; Hugging Face's cos and sin include the scalings."""
 
     def scores(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
         return super().scores(layer, head, self.rotate(q), self.rotate(k))

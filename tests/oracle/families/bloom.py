@@ -26,15 +26,14 @@ class Bloom(Family):
         return rows(block.self_attention.query_key_value, chosen, block.input_layernorm(x))
 
     def scores(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
-        """Alibi by the key's position; the distance would differ by a constant per query, which
-        softmax ignores.
+        """Alibi by the key's position.
+
+        The distance would differ by a constant per query, which the softmax ignores.
         """
         return super().scores(layer, head, q, k) + self.slope(head) * torch.arange(k.shape[1])
 
     def slope(self, head: int) -> float:
-        """2^(-8 k / n), k = 1..n for n a power of two; further heads take the odd steps of twice as
-        many.
-        """
+        """2^(-8 k / n), k = 1..n, for n a power of two; further heads take the odd steps of 2 n."""
         n = 2 ** math.floor(math.log2(self.sizes.heads))
         return (
             2 ** (-8 * (head + 1) / n) if head < n else 2 ** (-8 * (2 * (head - n) + 1) / (2 * n))

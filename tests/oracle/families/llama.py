@@ -49,9 +49,7 @@ class Llama(Rotary):
 
 
 class Granite(Llama):
-    """Llama with multipliers; that of the residual belongs to the writers, and to the constants
-    too.
-    """
+    """Llama with multipliers; the residual's multiplier belongs to writers and constants."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens) * self.config.embedding_multiplier

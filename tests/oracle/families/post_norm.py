@@ -10,9 +10,7 @@ from .llama import Llama
 
 
 class PostNorm(Llama):
-    """Llama-like families that norm what a sublayer writes: a head's value takes its part of that
-    factor.
-    """
+    """Llamas with norms behind sublayers; a head's value has its part of the factor."""
 
     def unsupported(self) -> str | None:
         if self.config.attention_bias:
@@ -65,9 +63,7 @@ def capped(x: Tensor, cap: float | None) -> Tensor:
 
 
 class Olmo2(PostNorm):
-    """No norm before a sublayer; queries and keys are normed over the full width, all heads
-    together.
-    """
+    """No norm before a sublayer; queries and keys are normed over the width, all heads at once."""
 
     def project(self, layer: int, letter: str, index: int, x: Tensor) -> Tensor:
         attention = self.base.layers[layer].self_attn

@@ -1,5 +1,6 @@
-"""A tiny model of every family with each field that matters away from its default, and others for
-each alternative.
+"""Tiny models of every family: each field that matters is away from its default.
+
+Other models are there for each alternative.
 
 The one named by the model type alone sets every handled field that one configuration can; those
 named
