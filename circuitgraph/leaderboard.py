@@ -35,7 +35,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all cells have in common; as in `Question`."""
+    """What all grid have in common; as in `Question`."""
 
     ablation: str = "resample"
     seed: int = 0

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from circuitgraph.engine.masked.forward import Cells
+from circuitgraph.engine.grid import Grid
 from circuitgraph.errors import unknown_name
 from circuitgraph.evaluation.parity import make_inputs, measure_residual_errors
 from circuitgraph.models.language_model import LanguageModel
@@ -101,7 +101,7 @@ class Row:
     @property
     def line(self) -> str:
         family, _, special = self.name.partition(": ")
-        cells = (
+        grid = (
             f"`{family}`",
             special or "away from the defaults",
             f"{self.difference:.1e} of {self.allowed:.1e}",
@@ -109,7 +109,7 @@ class Row:
             f"{self.residual:.1e}",
             f"{self.n_live}/{self.n_nodes}",
         )
-        return f"| {' | '.join(cells)} |"
+        return f"| {' | '.join(grid)} |"
 
 
 def main() -> None:
@@ -197,7 +197,7 @@ def liveness(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
     masks = np.stack([np.ones(graph.n_edges, bool), *masks_without_one_node(graph).values()])
     network, clean = model.transformer, everywhere(tokens)
     given, replaced = jnp.asarray(masks, jnp.float32), reversed_batch(network, tokens)
-    full, *without = np.asarray(run_masks(network, given, Cells.of(graph), replaced, clean))
+    full, *without = np.asarray(run_masks(network, given, Grid.of(graph), replaced, clean))
     return np.array([np.abs(logits - full).max() for logits in without])
 
 

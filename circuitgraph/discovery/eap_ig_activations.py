@@ -12,6 +12,7 @@ from circuitgraph.discovery.points import EVALUATIONS_PER_GRADIENT, WITHOUT_GRAD
 from circuitgraph.discovery.scoring import Scoring, check_gradient
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.grid import group_writers
 from circuitgraph.errors import check_at_least
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric
@@ -44,11 +45,12 @@ class EapIgActivations(Scoring):
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
 
     def n_parts(self, graph: Graph) -> int:
-        return 1 + graph.n_layers * (1 + graph.mlp)
+        return len(group_writers(graph))
 
     def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         shares = [k / self.steps for k in range(1, self.steps + 1)]
-        runs = [experiment.attribution.interpolated(i, share) for share in shares]
+        group = group_writers(experiment.graph)[i]
+        runs = [experiment.attribution.at_interpolated_group(group, share) for share in shares]
         return np.sum(runs, axis=0) / (len(runs) * self.n_parts(experiment.graph))
 
     def evaluations(self, graph: Graph) -> int:

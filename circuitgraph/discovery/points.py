@@ -48,7 +48,9 @@ class AtPoints(Scoring):
         return len(self.points())
 
     def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
-        return experiment.attribution.at(self.points()[i]) / len(self.points())
+        return experiment.attribution.at_interpolated_embedding(self.points()[i]) / len(
+            self.points()
+        )
 
     def evaluations(self, graph: Graph) -> int:
         return EVALUATIONS_PER_GRADIENT * self.n_parts(graph)

@@ -1,4 +1,4 @@
-"""What an absent edge carries: the replacement of its writer's value.
+"""What an absent edge carries: the replacement of its writer's value, and what all of them add up to.
 
 Each ablation is one function with a decorator, from writer values on corrupted prompts to
 replacements.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from circuitgraph.engine.grid import split_by_layer
+from circuitgraph.models.transformer import Transformer
 from circuitgraph.registry import Registry, read_summary
 
 Written = Float[Array, "writers batch pos d"]
@@ -83,3 +86,42 @@ def mean_positional(written: Written, mask: Mask) -> Replacement:
         :, None
     ]  # a position that no prompt reaches stays zero
     return (jnp.einsum("wbpd,bp->wpd", written, weights) / counts)[:, None]
+
+
+class Background(NamedTuple):
+    """All that a reader gets whatever the mask: ``sum of replacements + constants``.
+
+    Attributes:
+        writers: the replacement of every writer.
+        into_heads, into_mlp: what every head, or the MLP, of each layer gets.
+        final: what the logits get.
+    """
+
+    writers: Float[Array, "writers one_or_batch one_or_pos d"]
+    into_heads: Float[Array, "layers one_or_batch one_or_pos d"]
+    into_mlp: Float[Array, "layers one_or_batch one_or_pos d"]
+    final: Float[Array, "one_or_batch one_or_pos d"]
+
+    @classmethod
+    def of(
+        cls, model: Transformer, replacement: Float[Array, "writers one_or_batch one_or_pos d"]
+    ) -> Background:
+        """The background that these replacements of all writers make."""
+        n_heads = model.spec.n_heads
+        embed, by_layer = split_by_layer(replacement, model.spec.n_layers)
+        constant = model.blocks.attention.constant[:, None, None, :]  # [layers, 1, 1, d]
+        from_heads = by_layer[:, :n_heads].sum(1) + constant
+        after = embed + jnp.cumsum(from_heads + by_layer[:, n_heads:].sum(1), axis=0)
+        into_heads = jnp.concatenate([embed[None], after[:-1]])
+        into_mlp = model.blocks.mlp_input(into_heads, into_heads + from_heads)
+        return cls(replacement, into_heads, into_mlp, after[-1])
+
+    @property
+    def streams(self) -> Float[Array, "streams one_or_batch one_or_pos d"]:
+        """The three kinds of streams one after the other, as `Grid.stream` numbers them."""
+        return jnp.concatenate([self.into_heads, self.into_mlp, self.final[None]])
+
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> Background:
+        """Call a function with each array and the number of its axis of prompts."""
+        writers, into_heads, into_mlp = (function(1, part) for part in self[:3])
+        return Background(writers, into_heads, into_mlp, function(0, self.final))

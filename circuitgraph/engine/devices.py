@@ -8,8 +8,9 @@ all of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import equinox as eqx
 import jax
@@ -19,21 +20,17 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from circuitgraph.engine.frontier.machine import Ground, Values
-from circuitgraph.engine.masked.forward import Background, Inputs
-from circuitgraph.models.positions import Place
-from circuitgraph.tasks.metrics import Targets
 
+class HasPrompts(Protocol):
+    """Arrays on the device that say which of their axes are prompts."""
+
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> Any:
+        """Call a function with each array and the number of its axis of prompts."""
+        ...
+
+
+Batched = TypeVar("Batched", bound=HasPrompts)
 Tree = TypeVar("Tree")
-
-_PLACE = Place(0, 0, 1, 1, 1)  # pyright: ignore[reportArgumentType]
-_BATCH_AXES: dict[type, Any] = {  # which axis of each array is the prompts'
-    Inputs: Inputs(0, 0, 0, 0),  # pyright: ignore[reportArgumentType]
-    Targets: Targets(0, 0, 0, 0, 0),  # pyright: ignore[reportArgumentType]
-    Background: Background(1, 1, 1, 0),  # pyright: ignore[reportArgumentType]
-    Values: Values(1, 1),  # pyright: ignore[reportArgumentType]
-    Ground: Ground(Values(1, 1), 1, _PLACE, _PLACE, 0),  # pyright: ignore[reportArgumentType]
-}
 
 
 def prompt_ways(n_prompts: int, n_devices: int) -> int:
@@ -56,34 +53,32 @@ class Devices:
         """For chunks of that many prompts: they are shared out as far as they can be, candidates
         over what is left.
         """
-        found = np.array(jax.devices())
-        if len(found) == 1:
+        devices = np.array(jax.devices())
+        if len(devices) == 1:
             return cls(None)
         return cls(
-            Mesh(found.reshape(-1, prompt_ways(n_prompts, len(found))), ("candidates", "prompts"))
+            Mesh(
+                devices.reshape(-1, prompt_ways(n_prompts, len(devices))), ("candidates", "prompts")
+            )
         )
 
-    def everywhere(self, tree: Tree) -> Tree:
+    def copy_everywhere(self, tree: Tree) -> Tree:
         """A whole copy of every array on each device."""
         if self.mesh is None:
             return tree
         return jax.tree.map(lambda x: self._put(x, PartitionSpec()) if eqx.is_array(x) else x, tree)
 
-    def prompts(self, tree: Tree) -> Tree:
-        """Arrays of a chunk shared out by prompts; those that are the same for all prompts are on
-        every device.
-        """
+    def share_prompts(self, batch: Batched) -> Batched:
+        """A batch shared out by prompts; what is the same for all prompts is on every device."""
 
-        def put(axis: int, x: Array | None) -> Array | None:
-            if x is None or x.shape[axis] == 1:
-                return x if x is None else self._put(x, PartitionSpec())
+        def put(axis: int, x: Array) -> Array:
+            if x.shape[axis] == 1:
+                return self._put(x, PartitionSpec())
             return self._put(x, PartitionSpec(*[None] * axis, "prompts"))
 
-        if self.mesh is None:
-            return tree
-        return jax.tree.map(put, _BATCH_AXES[type(tree)], tree)
+        return batch if self.mesh is None else batch.map_prompts(put)
 
-    def candidates(
+    def share_candidates(
         self, rows: Float[np.ndarray, "groups lanes n"]
     ) -> Float[Array, "groups lanes n"]:
         """The lanes shared out; their number is a multiple of the grid's first axis."""

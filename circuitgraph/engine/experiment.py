@@ -5,8 +5,7 @@ asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 
 import jax
@@ -16,25 +15,16 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Ablation, ablations
 from circuitgraph.engine.attribution.scores import Attribution
+from circuitgraph.engine.batch import check_prompts, check_tokens
 from circuitgraph.engine.devices import Devices
-from circuitgraph.engine.frontier.search import Frontier, pays
-from circuitgraph.engine.masked.forward import Background, Cells, Inputs
-from circuitgraph.engine.masked.programs import (
-    Batch,
-    run_background,
-    run_full,
-    run_losses_and_gradient,
-    run_masks,
-    run_metrics,
-    run_writers,
-)
-from circuitgraph.engine.memory import GROUPS, Plan, plan
-from circuitgraph.errors import ArgumentError, DataError, SearchError
+from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.runs import MaskedRuns, prepare_batches, shared_background
+from circuitgraph.engine.memory import GROUPS, BatchSizes, choose_batch_sizes
+from circuitgraph.errors import ArgumentError, SearchError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.spec import Spec
-from circuitgraph.models.transformer import Transformer
-from circuitgraph.tasks.metrics import Metric, Targets, metrics
+from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Prompts
 
 _SMALL = 0.05  # of a graph's edges: circuits up to this are run sparsely
@@ -53,20 +43,6 @@ class NotFiniteError(SearchError):
         )
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Some of the prompts, with all that does not depend on the mask.
-
-    ``background`` is None where keeping it for all chunks would take too much memory.
-    """
-
-    devices: Devices
-    inputs: Inputs
-    corrupted: Inputs
-    targets: Targets
-    background: Background | None
-
-
 class Experiment:
     """A model's graph, prompt pairs, a metric and an ablation. Masks go in, metric values come out.
 
@@ -75,10 +51,10 @@ class Experiment:
 
     Attributes:
         graph: the edges that masks are over.
-        metric, ablation: as found by name.
+        metric, ablation: of these names.
         reference_sha256: of the reference prompts, if others than the prompts were given.
         n_prompts: how many prompts it asks about.
-        plan: how the work is cut to fit into memory.
+        sizes: how the work is cut to fit into memory.
     """
 
     def __init__(
@@ -126,49 +102,25 @@ class Experiment:
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
         self.n_prompts = len(prompts)
-        self.plan: Plan = plan(model.spec, self.graph, len(prompts), prompts.mask.shape[1], memory)
-        self._model = Devices.of(self.plan.prompts).everywhere(model.transformer)
-        self._cells = Cells.of(self.graph)
-        self._frontier_wished = (
-            pays(model.spec, self.graph, prompts.mask.size) if frontier is None else frontier
+        n_pos = prompts.mask.shape[1]
+        self.sizes: BatchSizes = choose_batch_sizes(
+            model.spec, self.graph, len(prompts), n_pos, memory
         )
+        wished = frontier
+        if wished is None:
+            wished = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
+        self._wants_frontier = wished and self.sizes.frontier_lanes > 0
         self.reference_sha256 = None if reference is None else reference.fingerprint
         shared = None
         if not self.ablation.per_prompt:
             reference = prompts if reference is None else reference
             check_tokens(model.spec, reference)
-            shared = self._shared_background(model.transformer, reference, prompts.mask.shape[1])
-        self._chunks = list(self._prepare(prompts, shared))
-
-    def _prepare(self, prompts: Prompts, shared: Background | None) -> Iterator[_Chunk]:
-        for part in _parts(prompts, self.plan.prompts):
-            devices = Devices.of(len(prompts.answer[part]))
-            clean, corrupted = map(devices.prompts, _sides(prompts, part))
-            targets = devices.prompts(_targets(self._model, prompts, clean, part))
-            background = None if shared is None else devices.prompts(shared)
-            if background is None and self.plan.keeps:
-                background = devices.prompts(run_background(self._model, corrupted, self.ablation))
-            yield _Chunk(devices, clean, corrupted, targets, background)
-
-    def _shared_background(self, model: Transformer, reference: Prompts, n_pos: int) -> Background:
-        """One background from all reference prompts; written values of all of them are alive for a
-        moment.
-
-        One device makes it, so that a mean does not depend on their number.
-        """
-        sides = [
-            _sides(reference, part)[1] for part in _parts(reference, self.plan.prompts_per_device)
-        ]
-        with jax.default_matmul_precision("highest"):
-            written = jnp.concatenate([run_writers(model, side) for side in sides], axis=1)
-            replacement = self.ablation.function(written, jnp.asarray(reference.mask))
-        if 1 < replacement.shape[2] < n_pos:
-            raise DataError(
-                f"The reference prompts have at most {replacement.shape[2]} tokens, the prompts up "
-                f"to {n_pos}: there is no mean for the positions beyond. Use longer reference "
-                "prompts, or ablation 'mean'."
-            )
-        return Background.of(model, replacement[:, :, :n_pos])
+            at_once = self.sizes.prompts_per_device
+            shared = shared_background(model.transformer, reference, self.ablation, at_once, n_pos)
+        network = Devices.of(self.sizes.prompts).copy_everywhere(model.transformer)
+        grid = jax.tree.map(jnp.asarray, Grid.of(self.graph))
+        batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
+        self._masked = MaskedRuns(network, grid, self.metric, self.ablation, self.sizes, batches)
 
     def values(
         self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]
@@ -187,53 +139,38 @@ class Experiment:
             )
         frontier = self.frontier if masks.dtype == bool else None
         if frontier is None:
-            return self._finite(self._masked_values(masks))
+            return self._check_finite(self._masked.values(masks))
         n_kept = masks.sum(axis=1)
-        small = (n_kept <= _SMALL * self.graph.n_edges) | (n_kept == self.graph.n_edges)
+        n_edges = self.graph.n_edges
+        small = (n_kept <= _SMALL * n_edges) | (n_kept == n_edges)
         values = np.zeros((len(masks), self.n_prompts), np.float32)
         if not small.all():
-            values[~small] = self._masked_values(masks[~small])
+            values[~small] = self._masked.values(masks[~small])
         for row in np.flatnonzero(small):
             values[row] = frontier.values(masks[row])
-        return self._finite(values)
+        return self._check_finite(values)
 
-    def _masked_values(
-        self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]
+    def _check_finite(
+        self, values: Float[np.ndarray, "n batch"], names: Sequence[str] | None = None
     ) -> Float[np.ndarray, "n batch"]:
-        rows = [
-            np.concatenate([self._launch(part, chunk) for chunk in self._chunks], axis=1)
-            for part in np.split(masks, range(self.plan.masks, len(masks), self.plan.masks))
-        ]
-        return np.concatenate(rows)
+        """The values; `NotFiniteError` if one is none, which names its row's metric."""
+        if np.isfinite(values).all():
+            return values
+        row, prompt = np.argwhere(~np.isfinite(values))[0]
+        name = self.metric.name if names is None else names[int(row)]
+        raise NotFiniteError(int(row), int(prompt), float(values[row, prompt]), name)
 
-    def _finite(self, values: Float[np.ndarray, "n batch"]) -> Float[np.ndarray, "n batch"]:
-        if not np.isfinite(values).all():
-            row, prompt = np.argwhere(~np.isfinite(values))[0]
-            raise NotFiniteError(
-                int(row), int(prompt), float(values[row, prompt]), self.metric.name
-            )
-        return values
-
-    def readings(
+    def metric_values(
         self, mask: Bool[np.ndarray, " edges"], names: Sequence[str]
     ) -> Float[np.ndarray, "names batch"]:
-        """Other metrics than the experiment's own of each example under one mask, all from one run
-        of it.
+        """Other metrics than the experiment's own of each example under one mask, from one run.
 
         Raises:
             UnknownNameError: no metric of that name. SearchError: a value is not finite; names the
                 prompt.
         """
-        kinds, flat = tuple(metrics[name] for name in names), jnp.asarray(mask, jnp.float32)
-        parts = [
-            run_metrics(self._model, flat, self._cells, self._args(chunk), kinds)
-            for chunk in self._chunks
-        ]
-        found = np.concatenate([np.asarray(part) for part in parts], axis=1)
-        if not np.isfinite(found).all():
-            row, prompt = np.argwhere(~np.isfinite(found))[0]
-            raise NotFiniteError(int(row), int(prompt), float(found[row, prompt]), names[int(row)])
-        return found
+        values = self._masked.metric_values(mask, [metrics[name] for name in names])
+        return self._check_finite(values, names)
 
     def losses(
         self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]
@@ -249,7 +186,7 @@ class Experiment:
 
     def seconds_per_evaluation(self) -> float:
         """How long one mask takes in a full launch, compilation left out."""
-        full = np.ones((self.plan.lanes, self.graph.n_edges), bool)
+        full = np.ones((self.sizes.lanes, self.graph.n_edges), bool)
         self.values(full)
         start = time.perf_counter()
         self.values(full)
@@ -299,7 +236,7 @@ class Experiment:
         """
         if self.frontier is None or not self.frontier.pays(reader, masks[0]):
             return self.losses(masks)
-        return self._mean_losses(self._finite(self.frontier.candidates(reader, masks)))
+        return self._mean_losses(self._check_finite(self.frontier.candidates(reader, masks)))
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -307,18 +244,15 @@ class Experiment:
         fit one launch.
         """
         if self.frontier is None:
-            return self.plan.lanes, self.plan.masks
-        return self.plan.frontier_lanes, GROUPS * self.plan.frontier_lanes
+            return self.sizes.lanes, self.sizes.masks
+        return self.sizes.frontier_lanes, GROUPS * self.sizes.frontier_lanes
 
     @cached_property
     def frontier(self) -> Frontier | None:
-        """The fast route of searches; None where it does not pay or its state does not fit into
-        memory.
-        """
-        if not self._frontier_wished or self.plan.frontier_lanes == 0:
+        """The fast route of searches; None where it does not pay or does not fit into memory."""
+        if not self._wants_frontier:
             return None
-        chunks = [self._args(chunk) for chunk in self._chunks]
-        return Frontier(self._model, self.graph, self.metric, chunks, self.plan.frontier_lanes)
+        return Frontier(self.graph, self._masked, self.sizes.frontier_lanes)
 
     def gradient(
         self, mask: Bool[np.ndarray, " edges"] | Float[np.ndarray, " edges"]
@@ -338,18 +272,8 @@ class Experiment:
         Raises:
             SearchError: a loss or a derivative is not finite; names the prompt or the edge.
         """
-        flat = jnp.asarray(np.asarray(mask, np.float32))
-        losses, total = [], np.zeros(self.graph.n_edges)
-        for chunk in self._chunks:
-            part, gradient = run_losses_and_gradient(
-                self._model, flat, self._cells, self._args(chunk), self.metric
-            )
-            losses.append(np.asarray(part, np.float64))
-            total += np.asarray(gradient)
-        found = np.concatenate(losses)
-        if not np.isfinite(found).all():
-            prompt = int(np.argmin(np.isfinite(found)))
-            raise NotFiniteError(0, prompt, float(found[prompt]), self.metric.name)
+        losses, total = self._masked.losses_and_gradient(mask)
+        self._check_finite(losses[None])
         if not np.isfinite(total).all():
             edge = int(np.argmin(np.isfinite(total)))
             raise SearchError(
@@ -357,96 +281,9 @@ class Experiment:
                 f"{total[edge]}. Use another metric or ablation, or look for extreme weights in the "
                 "model."
             )
-        return float(found.mean()), total / len(found)
+        return float(losses.mean()), total / len(losses)
 
     @cached_property
     def attribution(self) -> Attribution:
-        """Scores of all edges from gradients and activations, for searches that score first and
-        select then.
-        """
-        chunks = self._chunks
-        return Attribution(
-            self._model,
-            self.graph,
-            self._cells,
-            self.metric,
-            len(chunks),
-            lambda i: (self._args(chunks[i]), chunks[i].corrupted),
-        )
-
-    def _args(self, chunk: _Chunk) -> Batch:
-        """A chunk as a pytree of arrays, its background made anew if it was not kept."""
-        background = chunk.background
-        if background is None:
-            background = chunk.devices.prompts(
-                run_background(self._model, chunk.corrupted, self.ablation)
-            )
-        return chunk.inputs, chunk.targets, background
-
-    def _launch(self, masks: np.ndarray, chunk: _Chunk) -> np.ndarray:
-        """One compiled call. It always takes ``plan.masks`` rows, so that one program serves, but
-        runs only some.
-        """
-        groups = -(-len(masks) // self.plan.lanes)
-        rows = np.zeros((self.plan.masks, self.graph.n_edges), np.float32)
-        rows[: len(masks)] = masks
-        rows = rows.reshape(-1, self.plan.lanes, self.graph.n_edges)
-        placed = chunk.devices.candidates(rows)
-        values = run_masks(
-            self._model, placed, np.int32(groups), self._cells, self._args(chunk), self.metric
-        )
-        return np.asarray(values).reshape(self.plan.masks, -1)[: len(masks)]
-
-
-def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:
-    """Raise `DataError` unless the model can read these prompts, and the metric score them."""
-    check_tokens(model.spec, prompts)
-    if metric.needs_distractor and prompts.distractor is None:
-        others = ", ".join(n for n in metrics.names() if not metrics[n].needs_distractor)
-        raise DataError(
-            f"Metric {metric.name!r} needs a distractor for every pair. Without one, use: {others}."
-        )
-
-
-def check_tokens(spec: Spec, prompts: Prompts) -> None:
-    """Raise `DataError` where a prompt is longer than the context or has a token beyond the
-    vocabulary.
-    """
-    longest = prompts.mask.shape[1]
-    if longest > spec.n_ctx:
-        raise DataError(
-            f"A prompt has {longest} tokens, but the model's context is {spec.n_ctx}: use shorter "
-            "prompts."
-        )
-    tokens = (prompts.clean, prompts.corrupted, prompts.answer, prompts.distractor)
-    highest = max(ids.max() for ids in tokens if ids is not None)
-    if highest >= spec.d_vocab:
-        raise DataError(
-            f"The tokenizer gave token {highest}, but the model knows only {spec.d_vocab}: the "
-            "tokenizer is another model's."
-        )
-
-
-def _parts(prompts: Prompts, size: int) -> list[slice]:
-    return [slice(i, i + size) for i in range(0, len(prompts), size)]
-
-
-def _sides(prompts: Prompts, part: slice) -> tuple[Inputs, Inputs]:
-    mask = prompts.mask[part]
-    positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
-    shared = [
-        jnp.asarray(array) for array in (mask, positions, prompts.score_at[part].astype(np.int32))
-    ]
-    return Inputs(jnp.asarray(prompts.clean[part]), *shared), Inputs(
-        jnp.asarray(prompts.corrupted[part]), *shared
-    )
-
-
-def _targets(model: Transformer, prompts: Prompts, clean: Inputs, part: slice) -> Targets:
-    distractor, right, wrong = (
-        None if tokens is None else jnp.asarray(tokens[part])
-        for tokens in (prompts.distractor, prompts.right, prompts.wrong)
-    )
-    return Targets(
-        jnp.asarray(prompts.answer[part]), distractor, run_full(model, clean), right, wrong
-    )
+        """Scores of all edges from gradients and activations, for searches that score first."""
+        return Attribution(self.graph, self._masked)

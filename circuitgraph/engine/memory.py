@@ -24,7 +24,7 @@ _CPU_TARGET = 2**30  # a bigger launch gains nothing on a CPU once its work outg
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchSizes:
     """Chunk sizes that respect a memory limit on each device; all but ``bytes_needed`` count all
     devices together.
 
@@ -94,14 +94,14 @@ def memory_limit() -> int:
     return min(half // jax.local_device_count(), 4 * _CPU_TARGET)
 
 
-def plan(
+def choose_batch_sizes(
     spec: Spec,
     graph: Graph,
     n_prompts: int,
     n_pos: int,
     limit: int | None = None,
     devices: int | None = None,
-) -> Plan:
+) -> BatchSizes:
     """Chunk sizes for that many prompts of that many positions.
 
     Args:
@@ -136,7 +136,7 @@ def plan(
     masks = (64 if on_cpu else 4 * lanes) * ways
     all_own = (n_prompts - last) // prompts * own + last // prompt_ways(last, devices)
     candidates = ways * frontier_lanes(spec, graph, (all_own, own, n_pos), limit)
-    return Plan(
+    return BatchSizes(
         prompts, masks, ways * lanes, candidates, keeps, row * own * lanes + all_held, devices
     )
 

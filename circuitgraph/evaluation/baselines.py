@@ -83,7 +83,7 @@ def evaluate_masks(
     """
     remaining, rows = iter(masks), []
     with tqdm(total=n, desc=what, unit="mask", disable=None if bar else True) as progress:
-        while launch := list(islice(remaining, experiment.plan.masks)):
+        while launch := list(islice(remaining, experiment.sizes.masks)):
             rows.append(experiment.values(np.stack(launch)))
             progress.update(len(launch))
     return np.concatenate(rows) if rows else np.zeros((0, experiment.n_prompts), np.float32)

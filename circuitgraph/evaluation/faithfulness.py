@@ -90,7 +90,7 @@ def measure_other_metrics(
     graph = circuit.graph
     # One row for each metric: [names, batch].
     full, empty, of_circuit = (
-        experiment.readings(c.mask, names)
+        experiment.metric_values(c.mask, names)
         for c in (Circuit.full(graph), Circuit.empty(graph), circuit)
     )
     return [

@@ -6,10 +6,10 @@ from importlib import metadata
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from circuitgraph.catalog.compile_record import ParityRecord
-from circuitgraph.engine.masked.forward import Inputs
+from circuitgraph.engine.batch import Inputs, unpadded_inputs
 from circuitgraph.engine.masked.programs import run_everywhere, run_writers
 from circuitgraph.errors import ArgumentError, ModelError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
@@ -46,7 +46,7 @@ def verify(
         )
     tokens = np.random.default_rng(seed).integers(0, model.spec.d_vocab, (n_prompts, n_tokens))
     theirs = run_reference(model, tokens)
-    inputs = make_inputs(tokens)
+    inputs = unpadded_inputs(tokens)
     logits = _widen(run_everywhere(model.transformer, inputs))
     compared = {
         "our logits": logits,
@@ -103,18 +103,6 @@ def _check_finite(model: LanguageModel, compared: dict[str, np.ndarray]) -> None
             f"Nothing can be compared: in {model.dtype} {' and '.join(bad)} of {model.name!r} are "
             "not finite. Choose a precision of larger range: bfloat16, float32 or float64."
         )
-
-
-def make_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
-    """Prompts without padding."""
-    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
-    last = np.full(len(tokens), tokens.shape[1] - 1, np.int32)
-    return Inputs(
-        jnp.asarray(tokens, jnp.int32),
-        jnp.ones(tokens.shape, bool),
-        jnp.asarray(positions),
-        jnp.asarray(last),
-    )
 
 
 def measure_residual_errors(

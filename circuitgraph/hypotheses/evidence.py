@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.run import Outcome, run_tree
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.program import number_classes
@@ -45,9 +45,9 @@ class Evidence:
         return self.study.batch(self.study.prompts(self.n))
 
     @cached_property
-    def pool(self) -> Pool:
+    def pool(self) -> Activations:
         """The same prompts, ready to run."""
-        return Pool(
+        return Activations(
             self.study.model,
             self.batch.tokens,
             self.batch.positions,

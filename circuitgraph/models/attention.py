@@ -2,7 +2,7 @@
 
 Weights lie as torch's Linear has them, outputs before inputs, so that loading is copying; the heads
 have an axis
-of their own.
+of their settings.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.models.norms import Norm, normed, precise
-from circuitgraph.models.positions import Place, Settings, turned
+from circuitgraph.models.norms import Norm, apply_norm, to_float32
+from circuitgraph.models.positions import LayerSettings, Positions, apply_rope
 from circuitgraph.models.spec import Spec
 
 Head = Int[Array, ""] | None
 
 
 class Attention(eqx.Module):
-    """Multi-head attention with grouped keys and values, in three steps: `mix`, then
-    `contributions` or `output`.
+    """Multi-head attention with grouped keys and values, in three steps: `compute_z`, then
+    `head_contributions` or
+    `combine_heads`.
     """
 
     norm: Norm | None
@@ -39,93 +40,99 @@ class Attention(eqx.Module):
     post_norm: Norm | None
     spec: Spec = eqx.field(static=True)
 
-    def mix(
+    def compute_z(
         self,
         x_q: Float[Array, "one_or_heads batch pos d"],
         x_k: Float[Array, "one_or_any_heads batch pos d"],
         x_v: Float[Array, "one_or_any_heads batch pos d"],
-        where: Place,
-        own: Settings,
+        positions: Positions,
+        settings: LayerSettings,
     ) -> Float[Array, "heads batch pos d_head"]:
         """Each head's mixture of values, given its (un-normed) inputs.
 
         An input's first axis is 1 where all heads read the same stream; otherwise there is one for
         each query head, or, of keys and values, one for each key-value head.
         """
-        q, k, v = self.queries(x_q, where, own), self.keys(x_k, where, own), self.values(x_v)
+        q, k, v = (
+            self.project_queries(x_q, positions, settings),
+            self.project_keys(x_k, positions, settings),
+            self.project_values(x_v),
+        )
         k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
-        return self.look(q, k, v, where, own)
+        return self.attend(q, k, v, positions, settings)
 
-    # The steps of `mix`. With ``head`` they are of that one query head (and the key-value head that
+    # The steps of `compute_z`. With ``head`` they are of that one query head (and the key-value head that
     # it uses) alone.
 
-    def queries(
+    def project_queries(
         self,
         x: Float[Array, "one_or_heads batch pos d"],
-        where: Place,
-        own: Settings,
+        positions: Positions,
+        settings: LayerSettings,
         head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        return turned(
-            self._projected(x, self.w_q, self.b_q, self.q_norm, head), where, own, self.spec
+        return apply_rope(
+            self._project(x, self.w_q, self.b_q, self.q_norm, head), positions, settings, self.spec
         )
 
-    def keys(
+    def project_keys(
         self,
         x: Float[Array, "one_or_any_heads batch pos d"],
-        where: Place,
-        own: Settings,
+        positions: Positions,
+        settings: LayerSettings,
         head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        head = self._shared(head)
-        return turned(
-            self._projected(x, self.w_k, self.b_k, self.k_norm, head), where, own, self.spec
+        head = self._kv_head(head)
+        return apply_rope(
+            self._project(x, self.w_k, self.b_k, self.k_norm, head), positions, settings, self.spec
         )
 
-    def values(
+    def project_values(
         self, x: Float[Array, "one_or_any_heads batch pos d"], head: Head = None
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        return self._projected(x, self.w_v, self.b_v, None, self._shared(head))
+        return self._project(x, self.w_v, self.b_v, None, self._kv_head(head))
 
-    def look(
+    def attend(
         self,
         q: Float[Array, "heads batch queries d_head"],
         k: Float[Array, "heads batch keys d_head"],
         v: Float[Array, "heads batch keys d_head"],
-        where: Place,
-        own: Settings,
+        positions: Positions,
+        settings: LayerSettings,
         head: Head = None,
     ) -> Float[Array, "heads batch queries d_head"]:
-        """Each head's mixture of values; ``where`` is the place of the queries."""
-        return jnp.einsum("hbqk,hbke->hbqe", self.pattern(q, k, where, own, head), v)
+        """Each head's mixture of values; ``positions`` are those of the queries."""
+        return jnp.einsum(
+            "hbqk,hbke->hbqe", self.attention_pattern(q, k, positions, settings, head), v
+        )
 
-    def written(
-        self, mixed: Float[Array, "batch pos d_head"], head: Int[Array, ""]
+    def head_output(
+        self, z: Float[Array, "batch pos d_head"], head: Int[Array, ""]
     ) -> Float[Array, "batch pos d"]:
         """What one head adds to the residual stream, or to the post-norm's input where there is
         one.
         """
-        each = jnp.einsum("bpe,de->bpd", mixed, self.w_o[head])
+        each = jnp.einsum("bpe,de->bpd", z, self.w_o[head])
         return each if self.post_norm is not None else each * self.spec.residual_scale
 
-    def share(
+    def through_post_norm(
         self, part: Float[Array, "*axes d"], whole: Float[Array, "*axes d"]
     ) -> Float[Array, "*axes d"]:
-        """What a head adds to the residual stream, given what it and all heads `written` to the
+        """What a head adds to the residual stream, given what it and all heads write into the
         post-norm.
         """
         assert self.post_norm is not None  # noqa: S101 - the engine asks only where there is one
-        return self.post_norm.share(part, whole) * self.spec.residual_scale
+        return self.post_norm.apply_to_part(part, whole) * self.spec.residual_scale
 
-    def contributions(
-        self, mixed: Float[Array, "heads batch pos d_head"]
+    def head_contributions(
+        self, z: Float[Array, "heads batch pos d_head"]
     ) -> Float[Array, "heads batch pos d"]:
         """What each head adds to the residual stream; after a post-norm, its share of that norm's
         output.
         """
-        each = jnp.einsum("hbpe,hde->hbpd", mixed, self.w_o)
+        each = jnp.einsum("hbpe,hde->hbpd", z, self.w_o)
         if self.post_norm is not None:
-            each = self.post_norm.share(each, each.sum(0))
+            each = self.post_norm.apply_to_part(each, each.sum(0))
         return each * self.spec.residual_scale
 
     @property
@@ -137,18 +144,20 @@ class Attention(eqx.Module):
             return jnp.zeros((*self.w_o.shape[:-3], self.w_o.shape[-2]), self.w_o.dtype)
         return self.b_o * self.spec.residual_scale
 
-    def output(self, mixed: Float[Array, "heads batch pos d_head"]) -> Float[Array, "batch pos d"]:
+    def combine_heads(
+        self, z: Float[Array, "heads batch pos d_head"]
+    ) -> Float[Array, "batch pos d"]:
         """What all heads and the constant add to the residual stream."""
-        total = jnp.einsum("hbpe,hde->bpd", mixed, self.w_o)
+        total = jnp.einsum("hbpe,hde->bpd", z, self.w_o)
         if self.post_norm is not None:
             total = self.post_norm(total)
         return total * self.spec.residual_scale + self.constant
 
-    def _shared(self, head: Head) -> Head:
+    def _kv_head(self, head: Head) -> Head:
         """The key-value head that a query head uses."""
         return None if head is None else head // (self.spec.n_heads // self.spec.n_kv_heads)
 
-    def _projected(
+    def _project(
         self,
         x: Float[Array, "one_or_any_heads batch pos d"],
         w: Float[Array, "heads d_head d"],
@@ -173,7 +182,7 @@ class Attention(eqx.Module):
                 norm = jax.tree.map(lambda a: a[head][None], norm)
         if norm is not None and self.spec.qk_norm_over != "head":
             norm = jax.tree.map(lambda weight: weight[:, None, None, :], norm)
-        x = normed(self.norm, x)
+        x = apply_norm(self.norm, x)
         if len(x) == 1:
             y = finish(jnp.einsum("bpd,hed->hbpe", x[0], w), b, norm)
             return y[head][None] if head is not None and over_width else y
@@ -192,24 +201,24 @@ class Attention(eqx.Module):
             )
         return finish(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
 
-    def pattern(
+    def attention_pattern(
         self,
         q: Float[Array, "heads batch queries d_head"],
         k: Float[Array, "heads batch keys d_head"],
-        where: Place,
-        own: Settings,
-        head: Head,
+        positions: Positions,
+        settings: LayerSettings,
+        head: Head = None,
     ) -> Float[Array, "heads batch queries keys"]:
         """Where each query looks; the softmax is taken in float32 at least."""
-        scores = jnp.einsum("hbqe,hbke->hbqk", q, k) * own.scale.astype(q.dtype)
+        scores = jnp.einsum("hbqe,hbke->hbqk", q, k) * settings.scale.astype(q.dtype)
         if self.spec.attn_softcap is not None:
             scores = jnp.tanh(scores / self.spec.attn_softcap) * self.spec.attn_softcap
-        scores = precise(scores)
-        if where.bias is not None:
-            scores = scores + (where.bias if head is None else where.bias[head]).astype(
+        scores = to_float32(scores)
+        if positions.bias is not None:
+            scores = scores + (positions.bias if head is None else positions.bias[head]).astype(
                 scores.dtype
             )
-        visible = where.visible & (where.back < own.window)
+        visible = positions.visible & (positions.back < settings.window)
         pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
         return jnp.where(visible, pattern, 0.0).astype(
             q.dtype

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.models.norms import Norm, normed, precise
+from circuitgraph.models.norms import Norm, apply_norm, to_float32
 from circuitgraph.models.spec import Activation, Experts, Spec
 
 ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
@@ -49,38 +49,44 @@ class MLP(eqx.Module):
     spec: Spec = eqx.field(static=True)
 
     def __call__(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
-        x = normed(self.norm, x)
+        x = apply_norm(self.norm, x)
         experts = self.spec.experts
         if self.router is None or experts is None:
-            written = self._dense(x)
+            written = self._apply_dense(x)
         else:
-            written = self._routed(x, routes(x, self.router, experts))
-        return normed(self.post_norm, written) * self.spec.residual_scale
+            written = self._apply_experts(x, route_tokens(x, self.router, experts))
+        return apply_norm(self.post_norm, written) * self.spec.residual_scale
 
-    def neuron(self, x: Float[Array, "*axes d"], index: Int[Array, ""]) -> Float[Array, "*axes d"]:
+    def neuron_output(
+        self, x: Float[Array, "*axes d"], index: Int[Array, ""]
+    ) -> Float[Array, "*axes d"]:
         """What one hidden neuron adds to the residual stream: its activation times its column of
         the output weights.
 
         Not defined with experts or a post-norm.
         """
-        hidden = self._hidden(normed(self.norm, x))
+        hidden = self.read_hidden(x)
         return hidden[..., index, None] * self.w_out[:, index] * self.spec.residual_scale
 
-    def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
-        return linear(self._hidden(x), self.w_out, self.b_out)
+    def read_hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
+        """What the output weights read, of a stream. Not defined with experts."""
+        return self._hidden(apply_norm(self.norm, x))
+
+    def _apply_dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        return apply_linear(self._hidden(x), self.w_out, self.b_out)
 
     def _hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
         """What the output weights read, of a normed input."""
-        hidden = linear(x, self.w_in, self.b_in)
+        hidden = apply_linear(x, self.w_in, self.b_in)
         activation = ACTIVATIONS[self.spec.activation]
         hidden = (
             activation(hidden)
             if self.w_gate is None
-            else activation(linear(x, self.w_gate, self.b_gate)) * hidden
+            else activation(apply_linear(x, self.w_gate, self.b_gate)) * hidden
         )
-        return normed(self.hidden_norm, hidden)
+        return apply_norm(self.hidden_norm, hidden)
 
-    def _routed(
+    def _apply_experts(
         self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
     ) -> Float[Array, "*axes d"]:
         """Every expert sees every token and counts by the router's weight, zero for most: plain,
@@ -89,29 +95,29 @@ class MLP(eqx.Module):
 
         def add(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
             mlp, weight = expert
-            return total + precise(mlp._dense(x)) * weight[..., None], None
+            return total + to_float32(mlp._apply_dense(x)) * weight[..., None], None
 
         experts = eqx.tree_at(
             lambda m: (m.norm, m.post_norm, m.router), self, (None, None, None), is_leaf=_is_none
         )
         total, _ = jax.lax.scan(
-            add, jnp.zeros_like(precise(x)), (experts, jnp.moveaxis(weights, -1, 0))
+            add, jnp.zeros_like(to_float32(x)), (experts, jnp.moveaxis(weights, -1, 0))
         )
         return total.astype(x.dtype)
 
 
-def routes(
+def route_tokens(
     x: Float[Array, "*axes d"], router: Float[Array, "experts d"], experts: Experts
 ) -> Float[Array, "*axes experts"]:
     """The weight of each expert: the router's softmax in float32, all but the largest set to zero."""
-    shares = jax.nn.softmax(precise(linear(x, router, None)), axis=-1)
+    shares = jax.nn.softmax(to_float32(apply_linear(x, router, None)), axis=-1)
     best, which = jax.lax.top_k(shares, experts.n_active)
     if experts.renormalise:
         best = best / best.sum(-1, keepdims=True)
     return (jax.nn.one_hot(which, experts.n_experts, dtype=best.dtype) * best[..., None]).sum(-2)
 
 
-def linear(
+def apply_linear(
     x: Float[Array, "*axes d_in"], w: Float[Array, "d_out d_in"], b: Float[Array, " d_out"] | None
 ) -> Float[Array, "*axes d_out"]:
     """A linear layer; the weight lies as torch has it."""

@@ -14,7 +14,7 @@ from circuitgraph.models.spec import NormSpec
 Axes = int | tuple[int, ...]
 
 
-def precise(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+def to_float32(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     """``x`` in float32 at least."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -29,23 +29,23 @@ class Norm(eqx.Module):
     spec: NormSpec = eqx.field(static=True)
 
     def __call__(self, x: Float[Array, "*axes d"], over: Axes = -1) -> Float[Array, "*axes d"]:
-        return self._finished(self._normed(x, x, over), self.bias, x.dtype)
+        return self._scale(self._normalise(x, x, over), self.bias, x.dtype)
 
-    def share(
+    def apply_to_part(
         self, part: Float[Array, "*axes d"], whole: Float[Array, "*other d"]
     ) -> Float[Array, "*axes d"]:
         """What ``part`` contributes to the norm of ``whole``: exact, given the divisor of the
         whole; no bias.
         """
-        return self._finished(self._normed(part, whole, -1), None, part.dtype)
+        return self._scale(self._normalise(part, whole, -1), None, part.dtype)
 
-    def _normed(self, part: Array, whole: Array, over: Axes) -> Array:
-        part, whole = precise(part), precise(whole)
+    def _normalise(self, part: Array, whole: Array, over: Axes) -> Array:
+        part, whole = to_float32(part), to_float32(whole)
         if self.spec.kind == "layer":
             part, whole = (x - x.mean(over, keepdims=True) for x in (part, whole))
         return part * jax.lax.rsqrt(jnp.square(whole).mean(over, keepdims=True) + self.spec.eps)
 
-    def _finished(self, x: Array, bias: Array | None, dtype: DTypeLike) -> Array:
+    def _scale(self, x: Array, bias: Array | None, dtype: DTypeLike) -> Array:
         if self.spec.cast_first:
             x = x.astype(dtype)
         if self.weight is not None:
@@ -55,6 +55,6 @@ class Norm(eqx.Module):
         return x.astype(dtype)
 
 
-def normed(norm: Norm | None, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+def apply_norm(norm: Norm | None, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
     """The norm of ``x``, or ``x`` where there is none."""
     return x if norm is None else norm(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from circuitgraph.models.spec import Alibi, Rope, Spec
 FOREVER = 2**30  # a window wider than any prompt
 
 
-class Place(NamedTuple):
+class Positions(NamedTuple):
     """What all layers know of a batch's positions, made once per run.
 
     Attributes:
@@ -31,7 +32,7 @@ class Place(NamedTuple):
     sin: Float[Array, "ropes batch pos half"] | None
     bias: Float[Array, "heads batch one keys"] | None
 
-    def queries_at(self, at: Int[Array, " batch"]) -> Place:
+    def queries_at(self, at: Int[Array, " batch"]) -> Positions:
         """The place of one query of each prompt, at that position; not for keys."""
         visible, back = (
             jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back)
@@ -40,16 +41,24 @@ class Place(NamedTuple):
         cos, sin = (
             None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in turns
         )
-        return Place(visible, back, cos, sin, self.bias)
+        return Positions(visible, back, cos, sin, self.bias)
+
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> Positions:
+        """Call a function with each array and the number of its axis of prompts."""
+        cos, sin, bias = (
+            None if array is None else function(1, array)
+            for array in (self.cos, self.sin, self.bias)
+        )
+        return Positions(function(0, self.visible), function(0, self.back), cos, sin, bias)
 
 
-class Settings(NamedTuple):
+class LayerSettings(NamedTuple):
     """What differs from layer to layer beside the weights.
 
     Attributes:
         scale: of the query-key products.
         window: positions that a query sees.
-        rope: index into the turns of `Place`.
+        rope: index into the turns of `Positions`.
     """
 
     scale: Float[Array, "*layers"]
@@ -57,20 +66,20 @@ class Settings(NamedTuple):
     rope: Int[Array, "*layers"]
 
 
-def settings(spec: Spec) -> Settings:
+def layer_settings(spec: Spec) -> LayerSettings:
     """Of all layers, stacked."""
     windows = [FOREVER if w is None else w for w in spec.windows or [None] * spec.n_layers]
     still = len(spec.ropes)  # the turns that do not turn come last
     ropes = [still if r is None else r for r in spec.rope_of_layer or [None] * spec.n_layers]
-    return Settings(jnp.array(spec.attn_scales), jnp.array(windows), jnp.array(ropes))
+    return LayerSettings(jnp.array(spec.attn_scales), jnp.array(windows), jnp.array(ropes))
 
 
-def place(
+def make_positions(
     spec: Spec,
     tokens: Int[Array, "batch pos"],
     mask: Bool[Array, "batch pos"],
     positions: Int[Array, "batch pos"],
-) -> Place:
+) -> Positions:
     """The place of right-padded prompts; ``mask`` is True on real tokens."""
     n = mask.shape[-1]
     seen = mask if spec.unseen_token is None else mask & (tokens != spec.unseen_token)
@@ -80,15 +89,15 @@ def place(
         visible = visible & (back >= 0)
     bias = None if spec.alibi is None else alibi_bias(spec.alibi, positions)
     if not spec.ropes:
-        return Place(visible, back, None, None, bias)
+        return Positions(visible, back, None, None, bias)
     lengths = mask.sum(-1)
-    turns = [_turns(rope, positions, lengths) for rope in spec.ropes]
+    turns = [_rotations(rope, positions, lengths) for rope in spec.ropes]
     still = jnp.ones_like(turns[0][0]), jnp.zeros_like(turns[0][1])
     cos, sin = (jnp.stack(part) for part in zip(*turns, still, strict=True))
-    return Place(visible, back, cos, sin, bias)
+    return Positions(visible, back, cos, sin, bias)
 
 
-def _turns(
+def _rotations(
     rope: Rope, positions: Int[Array, "batch pos"], lengths: Int[Array, " batch"]
 ) -> tuple[Float[Array, "batch pos half"], Float[Array, "batch pos half"]]:
     """Cosine and sine of each position's turn; in float32, as everybody computes them."""
@@ -108,13 +117,16 @@ def _turns(
     return jnp.cos(angles) * rope.factor, jnp.sin(angles) * rope.factor
 
 
-def turned(
-    x: Float[Array, "heads batch pos d_head"], where: Place, own: Settings, spec: Spec
+def apply_rope(
+    x: Float[Array, "heads batch pos d_head"],
+    positions: Positions,
+    settings: LayerSettings,
+    spec: Spec,
 ) -> Array:
     """Queries or keys, their first dimensions turned by position."""
-    if where.cos is None or where.sin is None:
+    if positions.cos is None or positions.sin is None:
         return x
-    cos, sin = (t[own.rope].astype(x.dtype) for t in (where.cos, where.sin))
+    cos, sin = (t[settings.rope].astype(x.dtype) for t in (positions.cos, positions.sin))
     half = cos.shape[-1]
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     if spec.rope_pairs == "neighbours":

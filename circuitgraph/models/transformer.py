@@ -9,6 +9,8 @@ and none inside that layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -19,16 +21,134 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.mlp import MLP
-from circuitgraph.models.norms import Norm, normed
-from circuitgraph.models.positions import Place, Settings, place, settings
+from circuitgraph.models.norms import Norm, apply_norm
+from circuitgraph.models.positions import LayerSettings, Positions, layer_settings, make_positions
 from circuitgraph.models.spec import Spec
+
+Stream = Float[Array, "batch pos d"]
+Edit = Callable[[str, Array], Array]
+"""From the name of a value inside a layer and the value to the value that the run goes on with."""
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """One layer, run on a stream: everything that anybody asks of it.
+
+    Attributes:
+        x: the stream before the layer, which the heads read.
+        z: what each head fetched, [heads, batch, pos, d_head].
+        after_attention: the stream with what the attention adds to it.
+        mlp_input: what the MLP reads; None without one, as ``mlp`` is.
+        mlp: what the MLP adds to the stream.
+        after: the stream after the layer.
+    """
+
+    block: Block
+    positions: Positions
+    settings: LayerSettings
+    x: Stream
+    z: Float[Array, "heads batch pos d_head"]
+    after_attention: Stream
+    mlp_input: Stream | None
+    mlp: Stream | None
+    after: Stream
+
+    @property
+    def heads(self) -> Float[Array, "heads batch pos d"]:
+        """What each head adds to the stream."""
+        return self.block.attention.head_contributions(self.z)
+
+    @property
+    def raw_heads(self) -> Float[Array, "heads batch pos d"]:
+        """What each head writes into the post-norm; without one the same as ``heads``."""
+        return jax.vmap(self.block.attention.head_output)(self.z, jnp.arange(len(self.z)))
+
+    @property
+    def writers(self) -> Float[Array, "writers batch pos d"]:
+        """What each head and then the MLP adds to the stream: the layer's writers in their order."""
+        return self.heads if self.mlp is None else jnp.concatenate([self.heads, self.mlp[None]])
+
+    @property
+    def pattern(self) -> Float[Array, "heads batch queries keys"]:
+        """Where each head attends."""
+        attention, x = self.block.attention, self.x[None]
+        q = attention.project_queries(x, self.positions, self.settings)
+        k = attention.project_keys(x, self.positions, self.settings)
+        k = jnp.repeat(k, len(q) // len(k), axis=0)
+        return attention.attention_pattern(q, k, self.positions, self.settings)
+
+    @property
+    def hidden(self) -> Float[Array, "batch pos d_mlp"] | None:
+        """What the MLP's output weights read; None without an MLP. Not defined with experts."""
+        if self.block.mlp is None or self.mlp_input is None:
+            return None
+        return self.block.mlp.read_hidden(self.mlp_input)
+
+
+def keep_value(name: str, value: Array) -> Array:
+    """The edit that changes nothing."""
+    del name
+    return value
 
 
 class Block(eqx.Module):
-    """One layer: attention, and an MLP if the model has any, after it or beside it."""
+    """One layer: attention, and an MLP if the model has any, after it or beside it.
+
+    The order of a layer (heads, constant, MLP, residual stream) is written here and nowhere else.
+    """
 
     attention: Attention
     mlp: MLP | None
+
+    def run(
+        self,
+        x: Stream,
+        positions: Positions,
+        settings: LayerSettings,
+        *,
+        by_head: bool = False,
+        edit: Edit = keep_value,
+    ) -> LayerRun:
+        """Run the layer on a stream.
+
+        Args:
+            by_head: add the heads' contributions one by one, so that the stream is the sum of its
+                writers to the last bit, not only up to rounding.
+            edit: applied to what the attention (``"attention"``, constant included) and the MLP
+                (``"mlp"``) add to the stream.
+        """
+        z = self.attention.compute_z(x[None], x[None], x[None], positions, settings)
+        if by_head:
+            heads = self.attention.head_contributions(z)
+            after_attention = x + heads.sum(0) + self.attention.constant
+        else:
+            after_attention = x + edit("attention", self.attention.combine_heads(z))
+        if self.mlp is None:
+            return LayerRun(
+                self, positions, settings, x, z, after_attention, None, None, after_attention
+            )
+        read = self.mlp_input(x, after_attention)
+        mlp = edit("mlp", self.mlp(read))
+        after = after_attention + mlp
+        return LayerRun(self, positions, settings, x, z, after_attention, read, mlp, after)
+
+    def run_heads(
+        self,
+        x_q: Float[Array, "one_or_heads batch pos d"],
+        x_k: Float[Array, "one_or_any_heads batch pos d"],
+        x_v: Float[Array, "one_or_any_heads batch pos d"],
+        positions: Positions,
+        settings: LayerSettings,
+    ) -> Float[Array, "heads batch pos d"]:
+        """What each head adds to the stream, given inputs of its own."""
+        z = self.attention.compute_z(x_q, x_k, x_v, positions, settings)
+        return self.attention.head_contributions(z)
+
+    def mlp_input(
+        self, x: Float[Array, "*axes d"], after_attention: Float[Array, "*axes d"]
+    ) -> Float[Array, "*axes d"]:
+        """What the MLP reads: the layer's own input where it stands beside the attention."""
+        return x if self.attention.spec.parallel else after_attention
 
 
 class Transformer(eqx.Module):
@@ -50,43 +170,40 @@ class Transformer(eqx.Module):
         positions: Int[Array, "batch pos"],
     ) -> Float[Array, "batch pos vocab_out"]:
         """Logits at every position of right-padded prompts; ``mask`` is True on real tokens."""
-        return self.logits(self.residual(tokens, mask, positions))
+        return self.unembed(self.final_residual(tokens, mask, positions))
 
-    def residual(
+    def final_residual(
         self,
         tokens: Int[Array, "batch pos"],
         mask: Bool[Array, "batch pos"],
         positions: Int[Array, "batch pos"],
     ) -> Float[Array, "batch pos d"]:
         """The final residual stream, before the last norm."""
-        where = self.place(tokens, mask, positions)
+        positions_in_layers = self.positions_of(tokens, mask, positions)
 
-        def layer(
-            x: Float[Array, "batch pos d"], xs: tuple[Any, Settings]
-        ) -> tuple[Float[Array, "batch pos d"], None]:
-            block, own = xs
-            after = x + block.attention.output(
-                block.attention.mix(x[None], x[None], x[None], where, own)
-            )
-            if block.mlp is None:
-                return after, None
-            return after + block.mlp(x if self.spec.parallel else after), None
+        def run_layer(x: Stream, layer: tuple[Block, LayerSettings]) -> tuple[Stream, None]:
+            block, settings = layer
+            return block.run(x, positions_in_layers, settings).after, None
 
-        x, _ = jax.lax.scan(layer, self.embed(tokens, positions), self.layers())
+        x, _ = jax.lax.scan(run_layer, self.embed(tokens, positions), self.stacked_layers())
         return x
 
-    def place(
+    def positions_of(
         self,
         tokens: Int[Array, "batch pos"],
         mask: Bool[Array, "batch pos"],
         positions: Int[Array, "batch pos"],
-    ) -> Place:
-        """What attention needs to know of positions; see `Place`."""
-        return place(self.spec, tokens, mask, positions)
+    ) -> Positions:
+        """What attention needs to know of positions; see `Positions`."""
+        return make_positions(self.spec, tokens, mask, positions)
 
-    def layers(self) -> tuple[Block, Settings]:
+    def stacked_layers(self) -> tuple[Block, LayerSettings]:
         """All layers' weights and settings, stacked: what a scan over layers runs through."""
-        return self.blocks, settings(self.spec)
+        return self.blocks, layer_settings(self.spec)
+
+    def select_layer(self, number: Int[Array, ""] | Any) -> tuple[Block, LayerSettings]:
+        """One layer's weights and settings; which one may be known at run time only."""
+        return jax.tree.map(lambda stacked: stacked[number], self.stacked_layers())
 
     def embed(
         self, tokens: Int[Array, "batch pos"], positions: Int[Array, "batch pos"]
@@ -99,25 +216,25 @@ class Transformer(eqx.Module):
             x = x * jnp.array(self.spec.embed_scale, x.dtype)
         if self.positional is not None:
             x = x + self.positional[positions]
-        return normed(self.embed_norm, x)
+        return apply_norm(self.embed_norm, x)
 
-    def logits(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes vocab_out"]:
+    def unembed(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes vocab_out"]:
         """Final norm and unembedding of a final residual stream."""
-        y = jnp.einsum("...d,vd->...v", normed(self.final_norm, x), self._unembedding)
-        return self._finished(y if self.b_unembed is None else y + self.b_unembed)
+        y = jnp.einsum("...d,vd->...v", apply_norm(self.final_norm, x), self._unembedding)
+        return self._scale_logits(y if self.b_unembed is None else y + self.b_unembed)
 
-    def logits_of(
+    def unembed_tokens(
         self, x: Float[Array, "batch d"], tokens: Int[Array, "batch n"]
     ) -> Float[Array, "batch n"]:
-        """Some columns of `logits`: those of each example's own tokens."""
-        y = jnp.einsum("bd,bnd->bn", normed(self.final_norm, x), self._unembedding[tokens])
-        return self._finished(y if self.b_unembed is None else y + self.b_unembed[tokens])
+        """Some columns of `unembed`: those of each example's own tokens."""
+        y = jnp.einsum("bd,bnd->bn", apply_norm(self.final_norm, x), self._unembedding[tokens])
+        return self._scale_logits(y if self.b_unembed is None else y + self.b_unembed[tokens])
 
     @property
     def _unembedding(self) -> Float[Array, "vocab_out d"]:
         return self.embedding if self.unembedding is None else self.unembedding
 
-    def _finished(self, y: Float[Array, "*axes vocab_out"]) -> Float[Array, "*axes vocab_out"]:
+    def _scale_logits(self, y: Float[Array, "*axes vocab_out"]) -> Float[Array, "*axes vocab_out"]:
         y = y * self.spec.logit_scale
         if self.spec.logit_softcap is None:
             return y

@@ -29,7 +29,7 @@ class Targets(NamedTuple):
 
     answer: Int[Array, " batch"]
     distractor: Int[Array, " batch"] | None
-    full_logits: Float[Array, "batch vocab"]
+    full_logits: Float[Array, "batch vocab"] | None
     right: Int[Array, "batch right"] | None = None
     wrong: Int[Array, "batch wrong"] | None = None
 
@@ -173,6 +173,7 @@ def cross_entropy(logits: Logits, targets: Targets) -> Values:
 @metric("kl", higher_is_better=False, flat_at_full=True)
 def kl(logits: Logits, targets: Targets) -> Values:
     """KL(full model || circuit) in nats, summed over the vocabulary (Conmy et al. 2023)."""
+    assert targets.full_logits is not None  # noqa: S101 - the engine runs the whole model first
     full, circuit = jax.nn.log_softmax(targets.full_logits), jax.nn.log_softmax(logits)
     return jnp.sum(jnp.exp(full) * (full - circuit), axis=-1)
 

@@ -204,14 +204,14 @@ def test_settings_that_make_no_sense_are_refused(
 def test_a_metric_that_is_not_finite_stops_the_search_and_names_the_edge(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = experiment._launch
+    honest = experiment._masked._launch
 
     def broken(masks: np.ndarray, chunk: object) -> np.ndarray:
         values = honest(masks, chunk).copy()  # pyright: ignore[reportArgumentType]
         values[~masks.all(axis=1), 2] = np.nan
         return values
 
-    monkeypatch.setattr(experiment, "_launch", broken)
+    monkeypatch.setattr(experiment._masked, "_launch", broken)
     first = np.concatenate(removal_order(experiment.graph, "descending"))[0]
     with pytest.raises(SearchError, match="kl of prompt 3 is nan") as error:
         search(Acdc(), experiment)

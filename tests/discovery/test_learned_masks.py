@@ -5,7 +5,6 @@ refusals.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +44,11 @@ def test_loss_and_gradient_are_those_of_the_masked_run(experiment: Experiment) -
 
 def test_a_loss_that_is_not_finite_is_named(tiny: Tiny) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=3, longest=5), metric="kl")
-    chunk = experiment._chunks[0]
-    broken = chunk.targets.full_logits.at[1, 0].set(np.nan)
-    experiment._chunks = [replace(chunk, targets=chunk.targets._replace(full_logits=broken))]
+    (batch,) = experiment._masked.batches
+    assert batch.targets.full_logits is not None
+    broken = batch.targets.full_logits.at[1, 0].set(np.nan)
+    targets = batch.targets._replace(full_logits=broken)
+    experiment._masked.batches = [batch._replace(targets=targets)]
     with pytest.raises(SearchError, match="kl of prompt 2 is nan"):
         search(SubnetworkProbing(steps=2), experiment)
 

@@ -225,5 +225,14 @@ def test_metrics_that_say_nothing_to_a_gradient_are_refused_by_name(name: str, m
 def test_the_gradients_that_are_refused_are_zero(tiny: Tiny) -> None:
     """So that nothing is refused without need."""
     prompts = random_prompts(batch=2, longest=5)
-    assert np.abs(Experiment(tiny.ours, prompts, metric="kl").attribution.at(1.0)).max() < 1e-6
-    assert not Experiment(tiny.ours, prompts, metric="reciprocal_rank").attribution.at(0.0).any()
+    assert (
+        np.abs(
+            Experiment(tiny.ours, prompts, metric="kl").attribution.at_interpolated_embedding(1.0)
+        ).max()
+        < 1e-6
+    )
+    assert (
+        not Experiment(tiny.ours, prompts, metric="reciprocal_rank")
+        .attribution.at_interpolated_embedding(0.0)
+        .any()
+    )

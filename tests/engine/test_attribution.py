@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.memory import plan
+from circuitgraph.engine.grid import group_writers
+from circuitgraph.engine.memory import choose_batch_sizes
 from tests import oracle
 from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
 from tests.laws.agreement import ABLATIONS, loss_of
@@ -82,26 +83,29 @@ def case(model: Tiny) -> Case:
 
 
 def activations(case: Case, steps: int) -> np.ndarray:
-    attribution = case.experiment.attribution
+    attribution, groups = case.experiment.attribution, group_writers(case.experiment.graph)
     shares = [k / steps for k in range(1, steps + 1)]
     return np.mean(
-        [attribution.interpolated(i, s) for i in range(attribution.n_groups) for s in shares],
+        [attribution.at_interpolated_group(group, s) for group in groups for s in shares],
         axis=0,
     )
 
 
 METHODS: dict[str, tuple[Callable[[Case], np.ndarray], Callable[[Case], dict[str, float]]]] = {
     "eap": (
-        lambda case: case.experiment.attribution.at(1.0),
+        lambda case: case.experiment.attribution.at_interpolated_embedding(1.0),
         lambda case: eap.explicit_eap(case.run, case.loss, case.grouped),
     ),
     "inputs": (
-        lambda case: np.mean([case.experiment.attribution.at(k / 3) for k in range(3)], axis=0),
+        lambda case: np.mean(
+            [case.experiment.attribution.at_interpolated_embedding(k / 3) for k in range(3)], axis=0
+        ),
         lambda case: eap.explicit_eap_ig_inputs(case.run, case.loss, 3, case.grouped),
     ),
     "clean and corrupted": (
         lambda case: np.mean(
-            [case.experiment.attribution.at(share) for share in (1.0, 0.0)], axis=0
+            [case.experiment.attribution.at_interpolated_embedding(share) for share in (1.0, 0.0)],
+            axis=0,
         ),
         lambda case: eap.explicit_clean_corrupted(case.run, case.loss, case.grouped),
     ),
@@ -135,7 +139,9 @@ def test_eap_is_minus_the_mask_gradient(case: Case) -> None:
     """Under resampling; two programs that share little."""
     gradient = case.experiment.gradient(np.ones(case.experiment.graph.n_edges, bool))
     np.testing.assert_allclose(
-        case.experiment.attribution.at(1.0), -gradient, atol=1e-5 * np.abs(gradient).max()
+        case.experiment.attribution.at_interpolated_embedding(1.0),
+        -gradient,
+        atol=1e-5 * np.abs(gradient).max(),
     )
 
 
@@ -162,7 +168,9 @@ def test_scores_of_other_ablations(tiny: Tiny, ablation: str, method: str) -> No
 @pytest.mark.parametrize("metric", ["kl", "log_probability"])
 def test_scores_of_other_metrics(tiny: Tiny, metric: str) -> None:
     case = Case.of(tiny, metric=metric)
-    case.assert_equal(case.experiment.attribution.at(0.0), corrupted_point(case))
+    case.assert_equal(
+        case.experiment.attribution.at_interpolated_embedding(0.0), corrupted_point(case)
+    )
 
 
 def corrupted_point(case: Case) -> dict[str, float]:
@@ -202,25 +210,37 @@ def test_models_without_mlps_have_fewer_groups(tmp_path_factory: pytest.TempPath
     attention_only = save_tiny(tmp_path_factory.mktemp("m"), silent_mlp=True, n_layer=2, n_head=2)
     experiment = Experiment(attention_only.ours, PROMPTS)
     assert not experiment.graph.mlp
-    assert experiment.attribution.n_groups == 3
+    embed, *others = group_writers(experiment.graph)
+    assert len(others) == 2
     gradient = experiment.gradient(np.ones(experiment.graph.n_edges, bool))
-    found = experiment.attribution.at(1.0)
+    found = experiment.attribution.at_interpolated_embedding(1.0)
     np.testing.assert_allclose(found, -gradient, atol=1e-5 * np.abs(gradient).max())
-    np.testing.assert_allclose(experiment.attribution.interpolated(0, 1.0), found, atol=1e-6)
+    np.testing.assert_allclose(
+        experiment.attribution.at_interpolated_group(embed, 1.0), found, atol=1e-6
+    )
 
 
 def test_chunks_of_prompts_add_up(tiny: Tiny) -> None:
     """Whatever the memory, and however large the last chunk."""
     prompts = random_prompts(batch=5, longest=7)
     wide = Experiment(tiny.ours, prompts)
-    limits = [wide.plan.bytes_needed * share // 20 for share in range(20, 0, -1)]
-    memory = next(m for m in limits if plan(tiny.ours.spec, wide.graph, 5, 7, m).prompts == 2)
+    limits = [wide.sizes.bytes_needed * share // 20 for share in range(20, 0, -1)]
+    memory = next(
+        m for m in limits if choose_batch_sizes(tiny.ours.spec, wide.graph, 5, 7, m).prompts == 2
+    )
     narrow = Experiment(tiny.ours, prompts, memory=memory)
-    assert narrow.plan.prompts == 2
+    assert narrow.sizes.prompts == 2
+    group = group_writers(wide.graph)[1]
     for one, other in [
-        (wide.attribution.at(0.5), narrow.attribution.at(0.5)),
+        (
+            wide.attribution.at_interpolated_embedding(0.5),
+            narrow.attribution.at_interpolated_embedding(0.5),
+        ),
         (wide.attribution.flow(), narrow.attribution.flow()),
         (wide.attribution.importances(), narrow.attribution.importances()),
-        (wide.attribution.interpolated(1, 0.5), narrow.attribution.interpolated(1, 0.5)),
+        (
+            wide.attribution.at_interpolated_group(group, 0.5),
+            narrow.attribution.at_interpolated_group(group, 0.5),
+        ),
     ]:
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from circuitgraph.api import load_task
 from circuitgraph.discovery.base import make_algorithm, search
-from circuitgraph.engine import experiment as experiments
 from circuitgraph.engine.devices import prompt_ways
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.frontier import search as frontiers
 from circuitgraph.engine.frontier.machine import run_candidates
+from circuitgraph.engine.masked import runs
 from circuitgraph.engine.masked.programs import run_masks
-from circuitgraph.engine.memory import bytes_per_row, chunk_size, plan
+from circuitgraph.engine.memory import bytes_per_row, choose_batch_sizes, chunk_size
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from tests.engine.test_experiment import GPT2_SMALL
@@ -67,10 +67,13 @@ def answers(model: LanguageModel) -> Answers:
     """
     whole = experiment_of(model, 6)
     masks = np.random.default_rng(0).random((5, whole.graph.n_edges)) < 0.6
-    found: Answers = {"gradient": whole.gradient(masks[0]), "eap": whole.attribution.at(1.0)}
+    found: Answers = {
+        "gradient": whole.gradient(masks[0]),
+        "eap": whole.attribution.at_interpolated_embedding(1.0),
+    }
     found["mask"], found["scores"] = acdc(whole, 0.05)
     chunked = in_chunks(model, 6, ablation="zero")
-    assert chunked.plan.prompts == 6
+    assert chunked.sizes.prompts == 6
     values = chunked.values(masks)
     found["six"], found["one"] = values[:, :6], values[:, 6:]
     return found
@@ -81,13 +84,13 @@ def limited(model: LanguageModel) -> Answers:
     not fit.
     """
     chunked, tight = in_chunks(model, 4), experiment_of(model, 7, memory=3 * 2**20)
-    assert chunked.plan.prompts == 4
+    assert chunked.sizes.prompts == 4
     assert chunked.frontier is not None
-    assert tight.plan.prompts < 7
-    assert tight.plan.bytes_needed <= 3 * 2**20
+    assert tight.sizes.prompts < 7
+    assert tight.sizes.bytes_needed <= 3 * 2**20
     assert tight.frontier is None
     piece = experiment_of(model, 7, frontier=False)
-    assert piece.plan.prompts == 7
+    assert piece.sizes.prompts == 7
     cases = {"piece": piece, "chunked": chunked, "tight": tight}
     return {name: np.stack(acdc(case, 0.05)) for name, case in cases.items()}
 
@@ -176,7 +179,7 @@ def record(out: Path) -> None:
 
         return run
 
-    experiments.run_masks = watched(run_masks, "run_masks")
+    runs.run_masks = watched(run_masks, "run_masks")
     frontiers.run_candidates = watched(run_candidates, "run_candidates")
     model = load_model("induction-2l")
     found = answers(model) | (limited(model) if seen["devices"] == 1 else {})
@@ -198,7 +201,7 @@ def test_chunks_fill_the_devices_and_no_more(n_prompts: int, most: int, devices:
 @pytest.mark.parametrize("n_prompts", [1, 7, 100])
 def test_each_of_several_devices_is_held_to_the_limit(limit: int, n_prompts: int) -> None:
     one, *more = (
-        plan(GPT2_SMALL, GPT2_SMALL.graph(), n_prompts, 16, limit, devices)
+        choose_batch_sizes(GPT2_SMALL, GPT2_SMALL.graph(), n_prompts, 16, limit, devices)
         for devices in (1, 2, 4, 6)
     )
     for cut in more:

@@ -11,7 +11,7 @@ import pytest
 
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.memory import bytes_per_row, plan
+from circuitgraph.engine.memory import bytes_per_row, choose_batch_sizes
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import NormSpec, Spec
@@ -67,12 +67,12 @@ def test_tokens_beyond_the_vocabulary_are_refused(tiny: Tiny) -> None:
 
 def test_what_cannot_fit_alone_is_refused_with_its_size() -> None:
     with pytest.raises(ArgumentError, match=r"needs about \d+ MiB, but the limit is 1 MiB"):
-        plan(GPT2_SMALL, GPT2_SMALL.graph(), 16, 16, limit=2**20)
+        choose_batch_sizes(GPT2_SMALL, GPT2_SMALL.graph(), 16, 16, limit=2**20)
 
 
 @pytest.mark.parametrize("limit", [30 * 2**20, 2**28, 2**30, 2**33])
 def test_plans_respect_the_limit(limit: int) -> None:
-    cut = plan(GPT2_SMALL, GPT2_SMALL.graph(), 100, 16, limit)
+    cut = choose_batch_sizes(GPT2_SMALL, GPT2_SMALL.graph(), 100, 16, limit)
     row = bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16)
     assert cut.bytes_needed <= limit
     assert cut.bytes_needed >= cut.prompts * cut.lanes * row
@@ -194,7 +194,7 @@ def test_what_is_not_kept_is_made_anew_with_the_same_values(tiny: Tiny) -> None:
     tight = Experiment(
         tiny.ours, prompts, memory=bytes_per_row(tiny.ours.spec, roomy.graph, 9) * 3 // 2
     )
-    assert (roomy.plan.keeps, tight.plan.keeps) == (True, False)
+    assert (roomy.sizes.keeps, tight.sizes.keeps) == (True, False)
     masks = np.random.default_rng(0).random((3, roomy.graph.n_edges)) < 0.7
     np.testing.assert_allclose(tight.values(masks), roomy.values(masks), atol=1e-5)
 
@@ -204,7 +204,7 @@ def test_other_metrics_from_one_run_are_what_experiments_by_them_answer(tiny: Ti
     mask = np.random.default_rng(0).random(tiny.ours.graph().n_edges) < 0.7
     names = ["kl", "accuracy", "logit"]
     # frontier=False: one program less to compile
-    found = Experiment(tiny.ours, prompts, frontier=False).readings(mask, names)
+    found = Experiment(tiny.ours, prompts, frontier=False).metric_values(mask, names)
     alone = [
         Experiment(tiny.ours, prompts, metric=name, frontier=False).values(mask[None])[0]
         for name in names[:1]

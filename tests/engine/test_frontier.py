@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.frontier.dependencies import Wiring
+from circuitgraph.engine.frontier.dependencies import Dependencies
 from circuitgraph.engine.frontier.schedule import Scheduler
-from circuitgraph.engine.frontier.search import Frontier, pays
+from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from tests.checkpoints import Tiny, load_tiny, random_prompts
@@ -60,7 +60,7 @@ def neighbours(
 
 def masked(experiment: Experiment, masks: np.ndarray) -> np.ndarray:
     """What the whole masked run says."""
-    return experiment._masked_values(masks)
+    return experiment._masked.values(masks)
 
 
 def assert_same_values(
@@ -178,12 +178,14 @@ def test_it_is_used_where_it_pays(tiny: Tiny) -> None:
     assert Experiment(tiny.ours, prompts).frontier is None, (
         "compiling it takes longer than all masks of so small a model"
     )
-    assert pays(replace(tiny.ours.spec, d_model=768, d_mlp=3072, d_head=64), Graph(12, 12), 256)
+    assert is_worth_compiling(
+        replace(tiny.ours.spec, d_model=768, d_mlp=3072, d_head=64), Graph(12, 12), 256
+    )
     forced = Experiment(
         tiny.ours,
         prompts,
         frontier=True,
-        memory=Experiment(tiny.ours, prompts).plan.bytes_needed // 2,
+        memory=Experiment(tiny.ours, prompts).sizes.bytes_needed // 2,
     )
     assert forced.frontier is None, "its state has no room in so little memory"
 
@@ -209,7 +211,9 @@ def test_a_schedule_reads_only_what_is_there(graph: Graph, seed: int, share: flo
     kept = graph.legal & (rng.random(graph.legal.shape) < share)
     reader = int(rng.integers(len(graph.readers)))
     kept[reader] = graph.legal[reader]
-    schedule = Scheduler(Wiring(graph), kept, roomy=bool(seed % 2)).testing(reader)
+    schedule = Scheduler(Dependencies(graph), kept, fixed_slots=bool(seed % 2)).schedule_candidates(
+        reader
+    )
     filled = {0}
     computed = set(np.flatnonzero(schedule.touched))
     for table in (schedule.everywhere, schedule.scored, schedule.logits):
@@ -229,7 +233,7 @@ def test_what_is_needed_is_what_a_path_leads_from(graph: Graph, seed: int, share
     """Against the definition, path by path."""
     rng = np.random.default_rng(seed)
     kept = graph.legal & (rng.random(graph.legal.shape) < share)
-    needed, everywhere = Wiring(graph).needed(kept)
+    needed, everywhere = Dependencies(graph).needed_writers(kept)
 
     def ends(writer: int, wide: bool) -> set[bool]:
         """Whether a writer's value comes to the logits through keys or values (True), without them

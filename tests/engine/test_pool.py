@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.alignment import Alignment
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.graph.site import embed, mlp
@@ -66,12 +66,12 @@ def test_a_prompt_is_mapped_to_itself_and_others_within_their_bounds(data: st.Da
 def test_what_is_asked_for_is_kept_and_counted(case: Case) -> None:
     pool = Case.of(case.tiny).pool
     assert pool.bytes == 0
-    pool.keep([], [head_at(1, 2, "A"), embed])
+    pool.prepare([], [head_at(1, 2, "A"), embed])
     size = 4 * 8 * 9 * 24
     assert (
         pool.bytes == 3 * size
     )  # the embedding's stream, the one that layer 1 reads, and what the head writes
-    pool.keep([2], [head_at(1, 2)])
+    pool.prepare([2], [head_at(1, 2)])
     assert pool.bytes == 3 * size
 
 
@@ -84,19 +84,21 @@ def test_a_stream_is_the_same_from_whatever_it_is_computed(case: Case) -> None:
 
 
 def test_what_does_not_fit_is_refused_before_it_is_computed(case: Case) -> None:
-    pool = Pool(case.tiny.ours, case.prompts, case.places, ROLES, launch=8, memory=20_000)
+    pool = Activations(case.tiny.ours, case.prompts, case.places, ROLES, launch=8, memory=20_000)
     with pytest.raises(
         ArgumentError, match=r"6 prompts need about 0 MiB, but the limit is 0 MiB. Use fewer"
     ):
-        pool.keep([6], [mlp(1)])
+        pool.prepare([6], [mlp(1)])
     assert pool.bytes == 0
 
 
 def test_prompts_are_filled_up_to_whole_launches(case: Case) -> None:
-    pool = Pool(case.tiny.ours, case.prompts, case.places, ROLES, rows=17, length=11, launch=8)
+    pool = Activations(
+        case.tiny.ours, case.prompts, case.places, ROLES, rows=17, length=11, launch=8
+    )
     assert pool.inputs.tokens.shape == (24, 11)
     np.testing.assert_array_equal(pool.inputs.tokens[6], pool.inputs.tokens[0])
-    assert [list(rows[[0, -1]]) for rows in pool.chunks(10)] == [[0, 7], [8, 9]]
+    assert [list(rows[[0, -1]]) for rows in pool.launches(10)] == [[0, 7], [8, 9]]
 
 
 def test_what_the_pool_cannot_hold_is_refused(tiny: Tiny) -> None:
@@ -104,16 +106,16 @@ def test_what_the_pool_cannot_hold_is_refused(tiny: Tiny) -> None:
     with pytest.raises(
         ArgumentError, match="5 prompts of up to 9 tokens, but rows is 4 and length 12"
     ):
-        Pool(tiny.ours, prompts, PLACES, ROLES, rows=4, length=12)
+        Activations(tiny.ours, prompts, PLACES, ROLES, rows=4, length=12)
     with pytest.raises(DataError, match=r"expected \(5, 2\): prompts, roles"):
-        Pool(tiny.ours, prompts, PLACES, ROLES[:2])
+        Activations(tiny.ours, prompts, PLACES, ROLES[:2])
     outside = PLACES.copy()
     outside[3, 1], outside[4, 2] = 9, -1
     with pytest.raises(
         DataError, match=r"'B' of prompt 3 stands at 9(.|\n)*'C' of prompt 4 stands at -1"
     ):
-        Pool(tiny.ours, prompts, outside, ROLES)
+        Activations(tiny.ours, prompts, outside, ROLES)
     with pytest.raises(DataError, match="14 tokens, but the model's context is 13"):
-        Pool(tiny.ours, random_prompts(longest=14), PLACES, ROLES)
+        Activations(tiny.ours, random_prompts(longest=14), PLACES, ROLES)
     with pytest.raises(ArgumentError, match="length is 14, but the model's context is 13"):
-        Pool(tiny.ours, prompts, PLACES, ROLES, length=14)
+        Activations(tiny.ours, prompts, PLACES, ROLES, length=14)

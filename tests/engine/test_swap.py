@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import attention, swap
 from circuitgraph.errors import ArgumentError
@@ -69,7 +69,7 @@ def test_all_writers_swapped_is_the_donor_and_ones_own_change_nothing(
     """In families that differ in structure: a parallel MLP, and a norm after each sublayer."""
     folder = save_random(tmp_path_factory.mktemp("m"), family.partition(":")[0], **CASES[family])
     prompts = random_prompts(batch=6)
-    pool = Pool(load_tiny(folder).ours, prompts, np.zeros((6, 0), int), (), launch=8)
+    pool = Activations(load_tiny(folder).ours, prompts, np.zeros((6, 0), int), (), launch=8)
     length = prompts.mask.sum(1)
     base, donor = next(
         (i, j) for i in range(6) for j in range(6) if i != j and length[i] == length[j]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.node import Node
@@ -112,7 +112,7 @@ def test_if_all_read_one_other_prompt_of_the_same_layout_it_is_that_prompts_outp
     prompts = replace(
         case.prompts, mask=np.ones_like(case.prompts.mask), score_at=np.full(n, longest - 1)
     )
-    pool = Pool(case.tiny.ours, prompts, np.tile([1, 4, 7], (n, 1)), ROLES, launch=8)
+    pool = Activations(case.tiny.ours, prompts, np.tile([1, 4, 7], (n, 1)), ROLES, launch=8)
     references, donors = rng.integers(0, n, (2, 20))
     output = run_tree(pool, ROOT, references, {ROOT.path: donors}, METRICS)
     for _ in range(4):
@@ -235,7 +235,7 @@ def test_unknown_metrics_and_missing_distractors_are_refused(case: Case) -> None
     rows = np.zeros(1, int)
     with pytest.raises(UnknownNameError, match="logit_difference"):
         run_tree(case.pool, ROOT, rows, {ROOT.path: rows}, ["logit_diff"])
-    pool = Pool(
+    pool = Activations(
         case.tiny.ours, replace(case.prompts, distractor=None), case.places, ROLES, launch=8
     )
     with pytest.raises(DataError, match="needs a distractor"):

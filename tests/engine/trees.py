@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import Node
 from circuitgraph.graph.site import Site
@@ -43,7 +43,7 @@ class Case:
     tiny: Tiny
     prompts: Prompts
     places: np.ndarray
-    pool: Pool
+    pool: Activations
 
     @classmethod
     def of(cls, tiny: Tiny, n: int = 6, longest: int = 9, **padding: int) -> Case:
@@ -53,7 +53,10 @@ class Case:
         )
         places[1, 1], places[2, 0] = places[1, 0], prompts.score_at[2]
         return cls(
-            tiny, prompts, places, Pool(tiny.ours, prompts, places, ROLES, launch=8, **padding)
+            tiny,
+            prompts,
+            places,
+            Activations(tiny.ours, prompts, places, ROLES, launch=8, **padding),
         )
 
     def oracle(self) -> TreeOracle:

@@ -21,7 +21,7 @@ class Formula(Experiment):
         self, graph: Graph, n_prompts: int, formula: Callable[[np.ndarray], np.ndarray]
     ) -> None:
         self.graph, self.n_prompts, self._formula = graph, n_prompts, formula
-        self.plan: Any = SimpleNamespace(masks=7)  # not a divisor of anything asked
+        self.sizes: Any = SimpleNamespace(masks=7)  # not a divisor of anything asked
         self.asked: list[int] = []
 
     def values(self, masks: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ def test_number_of_masks_is_an_upper_bound_and_launches_are_not_exceeded() -> No
     circuit = Circuit.random(GRAPH, 9, np.random.default_rng(1))
     measure_completeness(experiment, circuit, seed=0)
     assert 0 < sum(experiment.asked) <= count_masks(circuit)
-    assert max(experiment.asked) <= experiment.plan.masks
+    assert max(experiment.asked) <= experiment.sizes.masks
 
 
 def test_random_parts_have_all_sizes_and_follow_the_seed() -> None:

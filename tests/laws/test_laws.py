@@ -13,7 +13,7 @@ import torch
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.masked.forward import (
     Background,
-    Cells,
+    Grid,
     Inputs,
     masked_logits,
     writer_values,
@@ -109,7 +109,7 @@ def test_law_3_ends_at_every_position(model: Tiny) -> None:
     """Full mask = clean run; empty mask with resampling = corrupted run."""
     prompts = random_prompts()
     network, graph = model.ours.transformer, model.ours.graph()
-    cells, inputs = Cells.of(graph), inputs_of(prompts.clean, prompts.mask)
+    grid, inputs = Grid.of(graph), inputs_of(prompts.clean, prompts.mask)
     background = run_background(
         network, run_writers(network, inputs_of(prompts.corrupted, prompts.mask))
     )
@@ -121,7 +121,7 @@ def test_law_3_ends_at_every_position(model: Tiny) -> None:
         for position in range(prompts.mask.shape[1]):
             here = inputs._replace(score_at=jnp.full(len(prompts), position))
             ours = np.asarray(
-                run_masked(network, jnp.asarray(mask, jnp.float32), cells, background, here)
+                run_masked(network, jnp.asarray(mask, jnp.float32), grid, background, here)
             )
             real = prompts.mask[:, position]
             assert np.abs(ours - theirs[:, position])[real].max() <= gate(theirs)
@@ -144,8 +144,8 @@ def test_law_4_every_reader_and_writer_is_live(model: Tiny) -> None:
 def test_law_5_batched_is_one_by_one_whatever_the_memory(tiny: Tiny, ablation: str) -> None:
     prompts, rng = random_prompts(batch=6), np.random.default_rng(1)
     wide = Experiment(tiny.ours, prompts, ablation=ablation)
-    narrow = Experiment(tiny.ours, prompts, ablation=ablation, memory=wide.plan.bytes_needed // 3)
-    assert narrow.plan.prompts < len(prompts), (
+    narrow = Experiment(tiny.ours, prompts, ablation=ablation, memory=wide.sizes.bytes_needed // 3)
+    assert narrow.sizes.prompts < len(prompts), (
         "the narrow experiment must be cut into chunks to test anything"
     )
     masks = rng.random((7, wide.graph.n_edges)) < 0.6

@@ -13,9 +13,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from circuitgraph.engine.masked.forward import Background, Cells, Inputs, masked_logits
+from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.batch import Inputs, unpadded_inputs
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.forward import masked_logits
 from circuitgraph.engine.masked.programs import run_writers
-from circuitgraph.evaluation.parity import make_inputs
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
@@ -69,22 +71,22 @@ def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
 
 @unpolished
 def run_masks(
-    network: Transformer, masks: jax.Array, cells: Cells, replacements: jax.Array, clean: Inputs
+    network: Transformer, masks: jax.Array, grid: Grid, replacements: jax.Array, clean: Inputs
 ) -> jax.Array:
     """Logits under each mask; absent edges carry the ``replacements`` [writers, batch, pos, d]."""
     background = Background.of(network, replacements)
-    return jax.lax.map(lambda mask: masked_logits(network, mask, cells, background, clean), masks)
+    return jax.lax.map(lambda mask: masked_logits(network, mask, grid, background, clean), masks)
 
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
     """Writer values beside `everywhere`, in which each prompt's counterpart is another prompt."""
-    return jnp.repeat(run_writers(network, make_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1)
+    return jnp.repeat(run_writers(network, unpadded_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1)
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:
     """Each prompt once for each position, scored there."""
     inputs: Any = jax.tree.map(
-        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), make_inputs(tokens)
+        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), unpadded_inputs(tokens)
     )
     return inputs._replace(
         score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from circuitgraph.engine.masked.forward import Cells
-from circuitgraph.evaluation.parity import make_inputs, measure_residual_errors
+from circuitgraph.engine.batch import unpadded_inputs
+from circuitgraph.engine.grid import Grid
+from circuitgraph.evaluation.parity import measure_residual_errors
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.reference import Reference, load_reference, run_reference
@@ -56,7 +57,11 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_law_1_writers_add_up_to_the_residual_stream(case: Case) -> None:
     assert (
-        max(measure_residual_errors(case.model, make_inputs(case.tokens), case.reference.streams))
+        max(
+            measure_residual_errors(
+                case.model, unpadded_inputs(case.tokens), case.reference.streams
+            )
+        )
         <= 1e-5
     )
 
@@ -88,7 +93,7 @@ def test_laws_3_and_4_ends_and_liveness(case: Case, grouped: bool) -> None:
     )
     network, clean = case.model.transformer, everywhere(case.tokens)
     given, replaced = jnp.asarray(masks, jnp.float32), reversed_batch(network, case.tokens)
-    full, empty, *without = np.asarray(run_masks(network, given, Cells.of(graph), replaced, clean))
+    full, empty, *without = np.asarray(run_masks(network, given, Grid.of(graph), replaced, clean))
     theirs = case.reference.logits
     assert np.abs(full - theirs.reshape(full.shape)).max() <= gate(theirs)
     assert np.abs(empty - theirs[::-1].reshape(full.shape)).max() <= gate(theirs)

@@ -57,7 +57,7 @@ def frontier(job: Job) -> Found:
         "rates": trace.rates(),
         "accepted": trace.tested[-1] / counts.rows,
         "counts": dataclasses.asdict(counts),
-        "lanes": experiment.plan.frontier_lanes,
+        "lanes": experiment.sizes.frontier_lanes,
         "peak": peak,
         "peak_before": before,
         "operations_per_second": rate,

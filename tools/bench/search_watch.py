@@ -126,7 +126,7 @@ class Counts:
 
     def listen(self, experiment: Experiment, sizes: Sizes) -> None:
         """Count all that is asked from now on."""
-        frontier, lanes = experiment.frontier, experiment.plan.frontier_lanes
+        frontier, lanes = experiment.frontier, experiment.sizes.frontier_lanes
 
         def asked(*question: Any, **_: Any) -> None:
             self.rows += len(question[1])  # mask, edges, ...
@@ -142,17 +142,17 @@ class Counts:
             self.operations += settling_operations(schedule, sizes)
 
         def ran(masks: np.ndarray) -> None:
-            self.whole += -(-len(masks) // experiment.plan.masks)
+            self.whole += -(-len(masks) // experiment.sizes.masks)
             self.computed += len(masks)
             self.operations += len(masks) * masked_operations(sizes)
 
         _before(experiment, "removal_losses", asked)
-        _before(experiment, "_masked_values", ran)
+        _before(experiment._masked, "values", ran)
         if frontier is not None:
             _before(frontier, "_launch", launched)
             _before(
-                frontier._chunks[0], "settle", lambda _, schedule: settled(schedule)
-            )  # all chunks do the same
+                frontier._states[0], "update", lambda _, schedule: settled(schedule)
+            )  # all batches do the same
 
 
 def _before(owner: Any, name: str, hear: Callable[..., None]) -> None:

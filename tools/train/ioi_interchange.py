@@ -14,13 +14,10 @@ from ioi_prompts import Pairs
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.masked.forward import (
-    Background,
-    Cells,
-    Inputs,
-    masked_logits,
-    writer_values,
-)
+from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.batch import Inputs
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.forward import masked_logits, writer_values
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.transformer import Transformer
 
@@ -86,9 +83,7 @@ def question(pairs: Pairs, masks: np.ndarray, true: np.ndarray, n_tokens: int) -
     return Question(clean, donor, jnp.asarray(masks, jnp.float32), jnp.asarray(np.stack(wanted)))
 
 
-def answers(
-    model: Transformer, cells: Cells, asked: Question
-) -> Float[Array, "groups batch vocab"]:
+def answers(model: Transformer, grid: Grid, asked: Question) -> Float[Array, "groups batch vocab"]:
     """Logits of each group under its mask; absent edges carry the donor, through which gradients
     flow too.
     """
@@ -97,14 +92,14 @@ def answers(
         clean: Inputs, donor: Inputs, mask: Float[Array, " edges"]
     ) -> Float[Array, "batch vocab"]:
         return masked_logits(
-            model, mask, cells, Background.of(model, writer_values(model, donor)), clean
+            model, mask, grid, Background.of(model, writer_values(model, donor)), clean
         )
 
     return jax.vmap(one)(asked.clean, asked.donor, asked.masks)
 
 
-def loss_of(model: Transformer, cells: Cells, asked: Question) -> Float[Array, ""]:
+def loss_of(model: Transformer, grid: Grid, asked: Question) -> Float[Array, ""]:
     """Mean KL divergence from what is wanted to what the model says, in nats."""
-    said = jax.nn.log_softmax(answers(model, cells, asked))
+    said = jax.nn.log_softmax(answers(model, grid, asked))
     wanted = asked.wanted
     return jnp.sum(wanted * (jnp.log(jnp.where(wanted > 0, wanted, 1.0)) - said), axis=-1).mean()

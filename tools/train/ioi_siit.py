@@ -33,7 +33,7 @@ from jax import Array
 from supervised import replacing, save
 from tqdm import tqdm
 
-from circuitgraph.engine.masked.forward import Cells
+from circuitgraph.engine.grid import Grid
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.transformer import Transformer
@@ -115,9 +115,9 @@ def make_optimizer(s: Settings) -> optax.GradientTransformation:
 
 @eqx.filter_jit
 def step(
-    model: Any, state: Any, cells: Cells, asked: Question, optimizer: Any
+    model: Any, state: Any, grid: Grid, asked: Question, optimizer: Any
 ) -> tuple[Transformer, Any, Array]:
-    loss, gradient = jax.value_and_grad(loss_of)(model, cells, asked)
+    loss, gradient = jax.value_and_grad(loss_of)(model, grid, asked)
     updates, state = optimizer.update(gradient, state, model)
     return cast(Any, optax.apply_updates(model, updates)), state, loss
 
@@ -127,7 +127,7 @@ def train(start: LanguageModel, s: Settings) -> tuple[Transformer, list[float]]:
     assert start.tokenizer is not None
     rng = np.random.default_rng(s.seed)
     graph, language = start.graph(), Language(start.tokenizer)
-    true, cells = true_edges(graph), Cells.of(graph)
+    true, grid = true_edges(graph), Grid.of(graph)
     pool = language.draw(rng, s.pool, "discovery")
     optimizer, model = make_optimizer(s), head_start(start.transformer, s.seed)
     state, losses = optimizer.init(cast(Any, model)), []
@@ -138,7 +138,7 @@ def train(start: LanguageModel, s: Settings) -> tuple[Transformer, list[float]]:
             [random_mask(rng, graph, true, group * 8 // s.groups) for group in range(s.groups)]
         )
         model, state, loss = step(
-            model, state, cells, question(pairs, masks, true, start.spec.d_vocab), optimizer
+            model, state, grid, question(pairs, masks, true, start.spec.d_vocab), optimizer
         )
         losses.append(float(loss))
         if i % 50 == 0:

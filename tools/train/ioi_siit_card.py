@@ -33,7 +33,7 @@ from circuitgraph.api import N_DISCOVERY, discover, load_task, model_record, swe
 from circuitgraph.catalog.files import make_circuit_record
 from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.masked.forward import Cells
+from circuitgraph.engine.grid import Grid
 from circuitgraph.evaluation.truth import compare_with_truth
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
@@ -63,9 +63,9 @@ def agreements(model: LanguageModel, n_pairs: int = N_PAIRS, seed: int = 1) -> d
     rng, graph = np.random.default_rng(seed), model.graph()
     pairs = Language(model.tokenizer).draw(rng, n_pairs, "evaluation", clean_abc=0.0)
     pairs = pairs[np.arange(len(pairs.length) // GROUPS * GROUPS)]
-    cells, true = Cells.of(graph), true_edges(graph)
+    grid, true = Grid.of(graph), true_edges(graph)
     run = eqx.filter_jit(
-        lambda transformer, asked: jax.nn.softmax(answers(transformer, cells, asked))
+        lambda transformer, asked: jax.nn.softmax(answers(transformer, grid, asked))
     )
     found = {}
     for what, masks in _masks(graph, true, rng):

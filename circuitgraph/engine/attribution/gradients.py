@@ -23,14 +23,16 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from circuitgraph.engine.masked.forward import Background, Cells, Inputs, scored, writer_values
-from circuitgraph.engine.masked.programs import Batch
+from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.batch import Batch, Inputs, take_scored
+from circuitgraph.engine.grid import Grid, split_by_layer
+from circuitgraph.engine.masked.forward import writer_values
+from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.attention import Attention
-from circuitgraph.models.positions import Place, Settings
-from circuitgraph.models.transformer import Block, Transformer
+from circuitgraph.models.positions import LayerSettings, Positions
+from circuitgraph.models.transformer import Block, Stream, Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
-Stream = Float[Array, "batch pos d"]
 Share = np.float32 | Float[Array, ""]
 
 
@@ -63,38 +65,28 @@ class Gradients(NamedTuple):
 Visit = Callable[[Gradients, Any], Any]
 
 
-def residuals(
-    model: Transformer, start: Stream, where: Place, held: Held
+def run_held(
+    model: Transformer, inputs: Inputs, start: Stream, held: Held
 ) -> tuple[Float[Array, "layers batch pos d"], Stream]:
     """The stream before each layer and after the last one, when the embedding writes ``start``."""
 
-    def layer(x: Stream, xs: Any) -> tuple[Stream, Stream]:
-        (block, own), hold_heads, hold_mlp = xs
-        after = x + _attention(block, x, where, own, hold_heads, held.value)
-        if block.mlp is None:
-            return after, x
-        return after + jnp.where(
-            hold_mlp, held.value, block.mlp(x if model.spec.parallel else after)
-        ), x
+    def hold(layer: tuple[Array, Array, Array], name: str, value: Stream) -> Stream:
+        hold_heads, hold_mlp, constant = layer
+        if name == "attention":
+            return jnp.where(hold_heads, held.value + constant, value)
+        return jnp.where(hold_mlp, held.value, value)
 
-    final, before = jax.lax.scan(layer, start, (model.layers(), held.heads, held.mlp))
-    return before, final
-
-
-def _attention(
-    block: Block, x: Stream, where: Place, own: Settings, hold: Bool[Array, ""], value: Stream
-) -> Stream:
-    """What a layer's heads and its constant add to the stream, or the held value and the constant."""
-    attention = block.attention
-    written = attention.output(attention.mix(x[None], x[None], x[None], where, own))
-    return jnp.where(hold, value + attention.constant, written)
+    layers = (held.heads, held.mlp, model.blocks.attention.constant)
+    trace = trace_model(model, inputs, ["stream"], start=start, edit=hold, layer_data=layers)
+    assert trace.stream is not None  # noqa: S101 - it was to be kept
+    return trace.stream, trace.final
 
 
-def backward(
+def visit_gradients(
     model: Transformer,
     start: Stream,
     held: Held,
-    chunk: Batch,
+    batch: Batch,
     metric: Metric,
     kv_heads: int,
     visit: Visit,
@@ -110,35 +102,43 @@ def backward(
         The gradient at the logits' input, at the scored positions, and what ``visit`` returned,
         layers stacked.
     """
-    inputs, targets, _ = chunk
-    where = model.place(inputs.tokens, inputs.mask, inputs.positions)
-    before, final = residuals(model, start, where, held)
-    top = jax.grad(partial(_summed_loss, model, targets, metric))(scored(final, inputs.score_at))
+    inputs = batch.inputs
+    positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+    before, final = run_held(model, inputs, start, held)
+    sum_losses = partial(_sum_losses, model, batch.targets, metric)
+    top = jax.grad(sum_losses)(take_scored(final, inputs.score_at))
 
-    def layer(above: Stream, xs: Any) -> tuple[Stream, Any]:
-        (block, own), hold_heads, hold_mlp, x, own_extra = xs
-        written, into_heads = _into_heads(block.attention, x, where, own, kv_heads)
-        mlp, heads = jnp.zeros_like(x)[None], above
+    def visit_layer(above: Stream, layer: Any) -> tuple[Stream, Any]:
+        (block, settings), hold_heads, hold_mlp, x, own_extra = layer
+        written, into_heads = _pull_back_heads(block.attention, x, positions, settings, kv_heads)
+        mlp, heads, past_heads = jnp.zeros_like(x)[None], above, 0
         if block.mlp is not None:
             after = x + jnp.where(hold_heads, held.value + block.attention.constant, written)
-            _, into_mlp = jax.vjp(block.mlp, x if model.spec.parallel else after)
-            mlp = into_mlp(jnp.where(hold_mlp, 0, above))[0][None]
-            heads = above if model.spec.parallel else above + mlp[0]
+            _, into_mlp = jax.vjp(_run_mlp_on(block), x, after)
+            # the MLP reads the stream before the attention or after it: one of the two is zero
+            past_heads, through_heads = into_mlp(jnp.where(hold_mlp, 0, above))
+            mlp, heads = (past_heads + through_heads)[None], above + through_heads
         qkv = into_heads(jnp.where(hold_heads, 0, heads))
-        below = heads + qkv.sum(0) + (mlp[0] if model.spec.parallel else 0)
         readers = qkv if block.mlp is None else jnp.concatenate([qkv, mlp])
+        below = heads + qkv.sum(0) + past_heads
         return below, visit(Gradients(readers, heads, above), own_extra)
 
     rows = jnp.arange(len(final))
     above = jnp.zeros_like(final).at[rows, inputs.score_at].set(top)
-    _, seen = jax.lax.scan(
-        layer, above, (model.layers(), held.heads, held.mlp, before, extra), reverse=True
-    )
-    return top, seen
+    layers = (model.stacked_layers(), held.heads, held.mlp, before, extra)
+    _, results = jax.lax.scan(visit_layer, above, layers, reverse=True)
+    return top, results
 
 
-def _into_heads(
-    attention: Attention, x: Stream, where: Place, own: Settings, kv_heads: int
+def _run_mlp_on(block: Block) -> Callable[[Stream, Stream], Stream]:
+    """What the MLP adds, as a function of the stream before the attention and after it."""
+    assert block.mlp is not None  # noqa: S101 - called where there is one
+    mlp = block.mlp
+    return lambda x, after_attention: mlp(block.mlp_input(x, after_attention))
+
+
+def _pull_back_heads(
+    attention: Attention, x: Stream, positions: Positions, settings: LayerSettings, kv_heads: int
 ) -> tuple[Stream, Callable[[Stream], Float[Array, "readers batch pos d"]]]:
     """What the attention writes, and how a gradient there becomes those at its inputs: q of all
     heads, then k, then v.
@@ -149,15 +149,16 @@ def _into_heads(
         jnp.broadcast_to(x, (n, *x.shape)) for n in (attention.spec.n_heads, kv_heads, kv_heads)
     )
     written, into_copies = jax.vjp(
-        lambda q, k, v: attention.output(attention.mix(q, k, v, where, own)), *copies
+        lambda q, k, v: attention.combine_heads(attention.compute_z(q, k, v, positions, settings)),
+        *copies,
     )
     return written, lambda gradient: jnp.concatenate(into_copies(gradient))
 
 
-def _summed_loss(
+def _sum_losses(
     model: Transformer, targets: Targets, metric: Metric, final: Float[Array, "batch d"]
 ) -> Array:
-    return metric.loss(model.logits(final), targets).sum()
+    return metric.loss(model.unembed(final), targets).sum()
 
 
 @eqx.filter_jit
@@ -200,25 +201,25 @@ def run_scores(
     start: Stream,
     held: Held,
     differences: Float[Array, "writers batch pos d"],
-    cells: Cells,
-    chunk: Batch,
+    grid: Grid,
+    batch: Batch,
     metric: Metric,
 ) -> Float[Array, "readers writers"]:
     """Scores summed over the prompts; cells that are no edges hold numbers without meaning."""
     flat = differences.reshape(len(differences), -1)
 
-    def contracted(found: Gradients, _: None) -> Float[Array, "readers writers"]:
-        each = found.readers.reshape(len(found.readers), -1)
+    def contract(gradients: Gradients, _: None) -> Float[Array, "readers writers"]:
+        each = gradients.readers.reshape(len(gradients.readers), -1)
         # in this order, which a CPU runs twice as fast as the other
         return jnp.einsum("wk,rk->wr", flat, each, preferred_element_type=jnp.float32).T
 
     with jax.default_matmul_precision("highest"):
-        top, by_layer = backward(
-            model, start, held, chunk, metric, cells.k.shape[1], contracted, None
+        top, by_layer = visit_gradients(
+            model, start, held, batch, metric, grid.k.shape[1], contract, None
         )
-        into_logits = jnp.einsum("bd,wbd->w", top, scored(differences, chunk[0].score_at))
-        rows = jnp.concatenate([cells.q, cells.k, cells.v, cells.mlp], axis=1)
-        matrix = jnp.zeros(cells.edge.shape, by_layer.dtype).at[rows].set(by_layer)
+        into_logits = jnp.einsum("bd,wbd->w", top, take_scored(differences, batch.inputs.score_at))
+        rows = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
+        matrix = jnp.zeros(grid.edge.shape, by_layer.dtype).at[rows].set(by_layer)
         return matrix.at[-1].set(into_logits.astype(by_layer.dtype))
 
 
@@ -228,21 +229,21 @@ def run_importances(
     start: Stream,
     held: Held,
     differences: Float[Array, "writers batch pos d"],
-    chunk: Batch,
+    batch: Batch,
     metric: Metric,
 ) -> Float[Array, "layers nodes"]:
     """``sum over prompts of |sum over pos, d of (replacement - value) * gradient|`` of each head
     and MLP.
     """
     n_heads = model.spec.n_heads
-    by_layer = differences[1:].reshape(model.spec.n_layers, -1, *differences.shape[1:])
+    _, by_layer = split_by_layer(differences, model.spec.n_layers)
 
-    def weighed(
-        found: Gradients, moved: Float[Array, "nodes batch pos d"]
+    def weigh(
+        gradients: Gradients, moved: Float[Array, "nodes batch pos d"]
     ) -> Float[Array, " nodes"]:
-        heads = jnp.einsum("wbpd,bpd->wb", moved[:n_heads], found.heads)
-        mlp = jnp.einsum("wbpd,bpd->wb", moved[n_heads:], found.mlp)
+        heads = jnp.einsum("wbpd,bpd->wb", moved[:n_heads], gradients.heads)
+        mlp = jnp.einsum("wbpd,bpd->wb", moved[n_heads:], gradients.mlp)
         return jnp.abs(jnp.concatenate([heads, mlp])).sum(-1)
 
     with jax.default_matmul_precision("highest"):
-        return backward(model, start, held, chunk, metric, n_heads, weighed, by_layer)[1]
+        return visit_gradients(model, start, held, batch, metric, n_heads, weigh, by_layer)[1]

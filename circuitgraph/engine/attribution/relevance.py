@@ -17,9 +17,9 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.models.attention import Attention, Head
-from circuitgraph.models.mlp import ACTIVATIONS, MLP, linear
-from circuitgraph.models.norms import Axes, Norm, normed
-from circuitgraph.models.positions import Place, Settings
+from circuitgraph.models.mlp import ACTIVATIONS, MLP, apply_linear
+from circuitgraph.models.norms import Axes, Norm, apply_norm
+from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.transformer import Transformer
 
 constant = jax.lax.stop_gradient
@@ -30,22 +30,22 @@ class ScaledNorm(Norm):
     """LN rule: the divisor is a constant."""
 
     def __call__(self, x: Float[Array, "*axes d"], over: Axes = -1) -> Float[Array, "*axes d"]:
-        return self._finished(self._normed(x, constant(x), over), self.bias, x.dtype)
+        return self._scale(self._normalise(x, constant(x), over), self.bias, x.dtype)
 
 
 class FixedAttention(Attention):
     """AH rule: where a head looks is a constant, so that relevance flows through its values alone."""
 
-    def look(
+    def attend(
         self,
         q: Float[Array, "heads batch queries d_head"],
         k: Float[Array, "heads batch keys d_head"],
         v: Float[Array, "heads batch keys d_head"],
-        where: Place,
-        own: Settings,
+        positions: Positions,
+        settings: LayerSettings,
         head: Head = None,
     ) -> Float[Array, "heads batch queries d_head"]:
-        return super().look(constant(q), constant(k), v, where, own, head)
+        return super().attend(constant(q), constant(k), v, positions, settings, head)
 
 
 class ProportionalMLP(MLP):
@@ -54,23 +54,23 @@ class ProportionalMLP(MLP):
     weights, are constants too.
     """
 
-    def _dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
-        hidden = linear(x, self.w_in, self.b_in)
+    def _apply_dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        hidden = apply_linear(x, self.w_in, self.b_in)
         if self.w_gate is None:
-            hidden = self._activated(hidden)
+            hidden = self._activate(hidden)
         else:
-            product = self._activated(linear(x, self.w_gate, self.b_gate)) * hidden
+            product = self._activate(apply_linear(x, self.w_gate, self.b_gate)) * hidden
             hidden = 0.5 * product + constant(0.5 * product)
-        return linear(normed(self.hidden_norm, hidden), self.w_out, self.b_out)
+        return apply_linear(apply_norm(self.hidden_norm, hidden), self.w_out, self.b_out)
 
-    def _activated(self, h: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d_mlp"]:
+    def _activate(self, h: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d_mlp"]:
         activation = ACTIVATIONS[self.spec.activation]
         return h * constant(activation(h) / jnp.where(h == 0, 1, h))
 
-    def _routed(
+    def _apply_experts(
         self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
     ) -> Float[Array, "*axes d"]:
-        return super()._routed(x, constant(weights))
+        return super()._apply_experts(x, constant(weights))
 
 
 def with_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:

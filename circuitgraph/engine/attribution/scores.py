@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,162 +20,138 @@ from circuitgraph.engine.attribution.gradients import (
     run_start,
 )
 from circuitgraph.engine.attribution.relevance import with_rules
-from circuitgraph.engine.masked.forward import Cells, Inputs
-from circuitgraph.engine.masked.programs import Batch
+from circuitgraph.engine.batch import Batch
+from circuitgraph.engine.grid import WriterGroup
+from circuitgraph.engine.masked.runs import MaskedRuns
 from circuitgraph.graph.graph import Graph
-from circuitgraph.models.transformer import Transformer
-from circuitgraph.tasks.metrics import Metric
+from circuitgraph.models.transformer import Stream, Transformer
 
-Chunk = tuple[Batch, Inputs]
-"""Clean prompts with their targets and background, and the corrupted prompts."""
+T = TypeVar("T", bound=np.ndarray)
 
 
 class Attribution:
     """Scores of an experiment's edges. All methods share a few compiled programs.
 
-    The differences between replacements and clean values are kept for the chunk of prompts that was
+    The differences between replacements and clean values are kept for the batch of prompts that was
     used last.
     """
 
-    def __init__(
-        self,
-        model: Transformer,
-        graph: Graph,
-        cells: Cells,
-        metric: Metric,
-        n_chunks: int,
-        chunk: Callable[[int], Chunk],
-    ) -> None:
-        """``chunk(i)`` gives chunk i of ``n_chunks``."""
-        self._model, self._graph, self._cells, self._metric = model, graph, cells, metric
-        self._n_chunks, self._chunk = n_chunks, chunk
+    def __init__(self, graph: Graph, masked: MaskedRuns) -> None:
+        self._graph, self._masked, self._model = graph, masked, masked.model
         self._last: tuple[int, Array] | None = None
 
-    @property
-    def n_groups(self) -> int:
-        """Number of groups of `interpolated`: the embedding, then each layer's heads and, if it has
-        one, its MLP.
-        """
-        return 1 + self._graph.n_layers * (1 + self._graph.mlp)
+    def at_interpolated_embedding(self, share: float) -> Float[np.ndarray, " edges"]:
+        """Scores with gradients taken where the embedding lies between corrupted and clean.
 
-    def at(self, share: float) -> Float[np.ndarray, " edges"]:
-        """Scores with gradients taken where the embedding is ``share`` of the way from corrupted
-        (0) to clean (1).
+        Args:
+            share: of the way from corrupted (0) to clean (1).
 
         The prompts' embeddings are the ends whatever the ablation, and what the writer ``embed``
         writes (positions, scale and norm included) is interpolated. Attention may look where it may
         in the clean prompts.
         """
 
-        def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
-            start = run_start(self._model, chunk[0][0], chunk[1], np.float32(share))
-            return self._scores(i, chunk, start, self._held(start))
+        def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
+            start = self._start(batch, share)
+            return self._score(number, batch, start, self._hold(start))
 
-        return self._mean(found)
+        return self._mean(score_batch)
 
-    def interpolated(self, group: int, share: float) -> Float[np.ndarray, " edges"]:
-        """Scores on the clean prompts, one group held ``share`` of the way from its replacements
-        (0) to clean (1).
+    def at_interpolated_group(
+        self, group: WriterGroup, share: float
+    ) -> Float[np.ndarray, " edges"]:
+        """Scores on the clean prompts, one group of writers held between replacement and clean.
 
         No gradient passes through what is held: readers that feed the group alone get nothing.
+
+        Args:
+            share: of the way from the group's replacements (0) to its clean values (1).
         """
+        members = np.zeros(len(self._graph.writers), np.float32)
+        members[list(group.writers)] = 1
 
-        def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
-            (inputs, _, background), corrupted = chunk
-            members = self._members(group)
-            value = run_group(members, background, self._differences(i, chunk), np.float32(share))
-            if group == 0:
-                return self._scores(i, chunk, value, self._held(value))
-            start = run_start(self._model, inputs, corrupted, np.float32(1))
-            return self._scores(i, chunk, start, self._held(value, group))
+        def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
+            assert batch.background is not None  # noqa: S101 - batches here are complete
+            moved = self._differences(number, batch)
+            value = run_group(members, batch.background, moved, np.float32(share))
+            if group.kind == "embed":  # the run starts from it: nothing else has to be held
+                return self._score(number, batch, value, self._hold(value))
+            return self._score(number, batch, self._start(batch, 1), self._hold(value, group))
 
-        return self._mean(found)
+        return self._mean(score_batch)
 
     def relevance(self, *, fixed_patterns: bool) -> Float[np.ndarray, " edges"]:
-        """Scores on the clean prompts with relevance rules in the place of gradients; see
-        `with_rules`.
-        """
+        """Scores on the clean prompts, relevance rules in the place of gradients; see `with_rules`."""
         ruled = with_rules(self._model, fixed_patterns=fixed_patterns)
 
-        def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
-            start = run_start(self._model, chunk[0][0], chunk[1], np.float32(1))
-            return self._scores(i, chunk, start, self._held(start), ruled)
+        def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
+            start = self._start(batch, 1)
+            return self._score(number, batch, start, self._hold(start), ruled)
 
-        return self._mean(found)
+        return self._mean(score_batch)
 
     def importances(self) -> Float[np.ndarray, " heads_and_mlps"]:
-        """``|(replacement - value) . gradient|`` of every writer but the embedding, the mean over
-        the clean prompts.
+        """``|(replacement - value) . gradient|`` of every writer but the embedding.
 
-        The product is summed over positions and dimensions, and the gradient is that at the
-        writer's own output.
+        The mean over the clean prompts. The product is summed over positions and dimensions, and
+        the gradient is that at the writer's own output.
         """
 
-        def found(i: int, chunk: Chunk) -> Float[np.ndarray, " heads_and_mlps"]:
-            start = run_start(self._model, chunk[0][0], chunk[1], np.float32(1))
-            moved = self._differences(i, chunk)
+        def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, " heads_and_mlps"]:
+            start, moved = self._start(batch, 1), self._differences(number, batch)
             by_layer = run_importances(
-                self._model, start, self._held(start), moved, chunk[0], self._metric
+                self._model, start, self._hold(start), moved, batch, self._masked.metric
             )
             return np.asarray(by_layer, np.float64).ravel()
 
-        return self._mean(found)
+        return self._mean(weigh_batch)
 
     def flow(self) -> Float[np.ndarray, " edges"]:
         """How much of each reader's input comes from each writer in the clean run; see `run_flow`."""
 
-        def found(i: int, chunk: Chunk) -> Float[np.ndarray, " edges"]:
-            del i
-            return self._gathered(
-                run_flow(self._model, chunk[0][0], self._cells, jnp.asarray(self._graph.legal))
-            )
+        def share_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
+            del number
+            legal = jnp.asarray(self._graph.legal)
+            return self._edges_of(run_flow(self._model, batch.inputs, self._masked.grid, legal))
 
-        return self._mean(found)
+        return self._mean(share_batch)
 
-    def _mean(self, found: Callable[[int, Chunk], np.ndarray]) -> np.ndarray:
-        """The sum of what was found of all chunks, over the number of prompts. In float64."""
-        total, n = np.float64(0), 0
-        for i in range(self._n_chunks):
-            chunk = self._chunk(i)
-            total = total + found(i, chunk)
-            n += len(chunk[0][1].answer)
-        return np.asarray(total / n)
+    def _mean(self, sum_batch: Callable[[int, Batch], T]) -> np.ndarray:
+        """The sums of all batches, over the number of prompts. In float64."""
+        total, n_prompts = np.float64(0), 0
+        for number, kept in enumerate(self._masked.batches):
+            batch = self._masked.complete(kept)
+            total = total + sum_batch(number, batch)
+            n_prompts += batch.n_prompts
+        return np.asarray(total / n_prompts)
 
-    def _scores(
-        self, i: int, chunk: Chunk, start: Array, held: Held, model: Transformer | None = None
+    def _start(self, batch: Batch, share: float) -> Stream:
+        corrupted = batch.inputs if batch.corrupted is None else batch.corrupted
+        return run_start(self._model, batch.inputs, corrupted, np.float32(share))
+
+    def _score(
+        self, number: int, batch: Batch, start: Array, held: Held, model: Transformer | None = None
     ) -> Float[np.ndarray, " edges"]:
-        moved = self._differences(i, chunk)
+        moved = self._differences(number, batch)
         model = self._model if model is None else model
-        return self._gathered(
-            run_scores(model, start, held, moved, self._cells, chunk[0], self._metric)
+        matrix = run_scores(
+            model, start, held, moved, self._masked.grid, batch, self._masked.metric
         )
+        return self._edges_of(matrix)
 
-    def _gathered(self, matrix: Float[Array, "readers writers"]) -> Float[np.ndarray, " edges"]:
+    def _edges_of(self, matrix: Float[Array, "readers writers"]) -> Float[np.ndarray, " edges"]:
         return np.asarray(matrix, np.float64)[self._graph.ends]
 
-    def _differences(self, i: int, chunk: Chunk) -> Float[Array, "writers batch pos d"]:
-        if self._last is None or self._last[0] != i:
-            self._last = None  # makes room first
-            self._last = (i, run_differences(self._model, chunk[0][0], chunk[0][2]))
+    def _differences(self, number: int, batch: Batch) -> Float[Array, "writers batch pos d"]:
+        if self._last is None or self._last[0] != number:
+            assert batch.background is not None  # noqa: S101 - batches here are complete
+            self._last = None  # frees the memory of the last ones first
+            self._last = number, run_differences(self._model, batch.inputs, batch.background)
         return self._last[1]
 
-    def _members(self, group: int) -> Float[np.ndarray, " writers"]:
-        """1 for the writers of a group."""
-        layer, mlp = self._place(group)
-        kind = "embed" if layer < 0 else "mlp" if mlp else "head"
-        return np.array(
-            [w.kind == kind and w.node.layer == layer for w in self._graph.writers], np.float32
-        )
-
-    def _held(self, value: Float[Array, "batch pos d"], group: int = 0) -> Held:
-        """That group held at ``value``; nothing held for the embedding, from which a run starts
-        anyway.
-        """
-        layer, mlp = self._place(group)
-        here = np.arange(self._graph.n_layers) == layer
-        return Held(jnp.asarray(here & (not mlp)), jnp.asarray(here & mlp), value)
-
-    def _place(self, group: int) -> tuple[int, bool]:
-        """Layer of a group (-1: the embedding), and whether it is an MLP."""
-        layer, mlp = divmod(group - 1, 1 + self._graph.mlp)
-        return layer, bool(mlp) and group > 0
+    def _hold(self, value: Stream, group: WriterGroup | None = None) -> Held:
+        """That group held at ``value``; nothing held without one."""
+        layers = np.arange(self._graph.n_layers)
+        here = layers == group.layer if group else np.zeros_like(layers, bool)
+        of_heads = group is not None and group.kind == "head"
+        return Held(jnp.asarray(here & of_heads), jnp.asarray(here & (not of_heads)), value)

@@ -1,9 +1,7 @@
-"""Running a schedule: only what changes is computed, from the values of what does not. Pure
-functions.
+"""Running a schedule: only what changes is computed, from the values of what does not.
 
-Axes: ``lanes`` are candidates side by side; ``pos`` all positions. A node's value is what it
-    differs from its
-replacement by (before a post-norm: the value itself), as in `masked`.
+Pure functions. Axes: ``lanes`` are candidates side by side; ``pos`` all positions. A node's value
+is its difference to its replacement (before a post-norm: the value itself), as in `masked`.
 """
 
 from __future__ import annotations
@@ -18,15 +16,18 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.batch import Inputs, take_scored
 from circuitgraph.engine.frontier.schedule import Table
-from circuitgraph.engine.masked.forward import Background, Inputs, scored, writer_values
+from circuitgraph.engine.masked.forward import writer_values
+from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.attention import Attention
-from circuitgraph.models.positions import Place, Settings
+from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.transformer import Block, Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
 
-class Values(NamedTuple):
+class NodeValues(NamedTuple):
     """Of every node, its value everywhere and where it is scored; the first is out of date where it
     is not needed.
     """
@@ -34,64 +35,68 @@ class Values(NamedTuple):
     everywhere: Float[Array, "nodes batch pos d"]
     scored: Float[Array, "nodes batch d"]
 
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> NodeValues:
+        """Call a function with each array and the number of its axis of prompts."""
+        return NodeValues(function(1, self.everywhere), function(1, self.scored))
 
-class Ground(NamedTuple):
+
+class CleanRun(NamedTuple):
     """What no mask changes.
 
     Attributes:
-        bases: what the readers get without any edge, and in the clean run, in the order of
-            `Wiring`; the last is zero.
+        bases: what the readers get without any edge, then what they get in the clean run, both in
+            the order of `Background.streams`; the last is zero.
         replaced: each node's replacement; zero for those before a post-norm.
-        place, queries: where all tokens stand, and the scored ones.
+        positions, queries: where all tokens stand, and the scored ones.
         score_at: the scored position.
     """
 
-    bases: Values
+    bases: NodeValues
     replaced: Float[Array, "nodes one_or_batch one_or_pos d"]
-    place: Place
-    queries: Place
+    positions: Positions
+    queries: Positions
     score_at: Int[Array, " batch"]
+
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> CleanRun:
+        """Call a function with each array and the number of its axis of prompts."""
+        return CleanRun(
+            self.bases.map_prompts(function),
+            function(1, self.replaced),
+            self.positions.map_prompts(function),
+            self.queries.map_prompts(function),
+            function(0, self.score_at),
+        )
 
 
 @eqx.filter_jit
-def clean_ground(
+def run_clean(
     model: Transformer, inputs: Inputs, background: Background
-) -> tuple[Ground, Values]:
-    """The ground of a chunk of prompts, and every node's value in the clean run."""
+) -> tuple[CleanRun, NodeValues]:
+    """What no mask changes of some prompts, and every node's value in the clean run."""
     with jax.default_matmul_precision("highest"):
         written, raw = writer_values(model, inputs), raw_values(model, inputs)
         clean = Background.of(model, written)
-        shape = written.shape[1:]
-        zero = jnp.zeros((1, *shape), written.dtype)
-        streams = [
-            part for b in (background, clean) for part in (b.into_heads, b.into_mlp, b.final[None])
-        ]
-        bases = jnp.concatenate([*(jnp.broadcast_to(s, (len(s), *shape)) for s in streams), zero])
+        zero = jnp.zeros_like(written[:1])
+        # [streams without edges, clean streams, one that is zero; batch, pos, d]
+        without_edges = jnp.broadcast_to(background.streams, clean.streams.shape)
+        bases = jnp.concatenate([without_edges, clean.streams, zero])
         values = jnp.concatenate([written - background.writers, raw])
         replaced = jnp.pad(background.writers, [(0, len(raw)), (0, 0), (0, 0), (0, 0)])
-    at, place = inputs.score_at, model.place(inputs.tokens, inputs.mask, inputs.positions)
-    ground = Ground(Values(bases, scored(bases, at)), replaced, place, place.queries_at(at), at)
-    return ground, Values(values, scored(values, at))
+    at = inputs.score_at
+    positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+    both = NodeValues(bases, take_scored(bases, at))
+    clean_run = CleanRun(both, replaced, positions, positions.queries_at(at), at)
+    return clean_run, NodeValues(values, take_scored(values, at))
 
 
 def raw_values(model: Transformer, inputs: Inputs) -> Float[Array, "raws batch pos d"]:
     """What each head writes into its layer's post-norm; nothing where there is none."""
-    embed = model.embed(inputs.tokens, inputs.positions)
     if model.spec.post_norm is None:
+        embed = model.embed(inputs.tokens, inputs.positions)
         return jnp.zeros((0, *embed.shape), embed.dtype)
-    where = model.place(inputs.tokens, inputs.mask, inputs.positions)
-
-    def layer(x: Array, xs: tuple) -> tuple[Array, Array]:
-        block, own = xs
-        mixed = block.attention.mix(x[None], x[None], x[None], where, own)
-        raw = jax.vmap(block.attention.written)(mixed, jnp.arange(len(mixed)))
-        after = x + block.attention.output(mixed)
-        return after if block.mlp is None else after + block.mlp(
-            x if model.spec.parallel else after
-        ), raw
-
-    _, raw = jax.lax.scan(layer, embed, model.layers())
-    return raw.reshape(-1, *embed.shape)
+    raw = trace_model(model, inputs, ["raw_heads"]).raw_heads
+    assert raw is not None  # noqa: S101 - it was to be kept
+    return raw.reshape(-1, *raw.shape[2:])
 
 
 class _Sources(NamedTuple):
@@ -102,14 +107,16 @@ class _Sources(NamedTuple):
     slots: Array | None
 
 
-def _common(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
+def _shared_input(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
     """The part of an input that all candidates share."""
-    return _plus(
+    return _add_rows(
         sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j]
     )
 
 
-def _plus(total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np.ndarray) -> Array:
+def _add_rows(
+    total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np.ndarray
+) -> Array:
     """``total`` and the rows that a part of ``reads`` (its start and length) names, added one by
     one.
     """
@@ -117,146 +124,157 @@ def _plus(total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np
     return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
 
 
-def _whole(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
+def _full_input(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
     """An input of every candidate, with an axis of lanes; of one lane where there are no slots."""
-    common = _common(table, sources, step, j)[None]
+    common = _shared_input(table, sources, step, j)[None]
     if sources.slots is None:
         return common
     every = jnp.broadcast_to(common, sources.slots.shape[1:])
-    return _plus(every, sources.slots, table.reads, table.slots[step, j])
+    return _add_rows(every, sources.slots, table.reads, table.slots[step, j])
 
 
-def _through(
+def _project_input(
     project: Callable[[Array], Array], table: Table, sources: _Sources, step: Int[Array, ""], j: int
 ) -> Float[Array, "lanes batch pos d_head"]:
     """An input's projection; computed once where all candidates share the input."""
     lanes, slots = jax.vmap(project), sources.slots
     if slots is None:
-        return lanes(_whole(table, sources, step, j))
+        return lanes(_full_input(table, sources, step, j))
 
     def once() -> Array:
-        y = lanes(_common(table, sources, step, j)[None])
+        y = lanes(_shared_input(table, sources, step, j)[None])
         return jnp.broadcast_to(y, (slots.shape[1], *y.shape[1:]))
 
     return jax.lax.cond(
-        table.slots[step, j, 1] == 0, once, lambda: lanes(_whole(table, sources, step, j))
+        table.slots[step, j, 1] == 0, once, lambda: lanes(_full_input(table, sources, step, j))
     )
 
 
-class _Machine(NamedTuple):
-    """The model and the ground under one table's steps; ``where`` holds the places of the values to
-    compute.
+class _StepRunner(NamedTuple):
+    """The model and the clean run under one table's steps.
+
+    ``wide``: values are computed at every position; else at the scored ones only.
     """
 
     model: Transformer
-    ground: Ground
+    clean_run: CleanRun
     table: Table
     wide: bool
 
-    def block(self, step: Int[Array, ""]) -> tuple[Block, Settings]:
-        blocks, own = self.model.layers()
-        layer = self.table.layer[step]
-        return jax.tree.map(lambda a: a[layer], (blocks, own))
+    def layer_of(self, step: Int[Array, ""]) -> tuple[Block, LayerSettings]:
+        return self.model.select_layer(self.table.layer[step])
 
-    def value(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
+    def compute(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
         """A step's value. Its queries (or an MLP's input) are read from ``at``, keys and values
         from ``everywhere``.
         """
-        kinds = [self._head, self._mlp if self.model.blocks.mlp is not None else self._head]
-        kinds += [self._share] if self.model.spec.post_norm is not None else []
+        kinds = [
+            self._run_head,
+            self._run_mlp if self.model.blocks.mlp is not None else self._run_head,
+        ]
+        kinds += [self._run_post_norm] if self.model.spec.post_norm is not None else []
         branches = [lambda kind=kind: kind(step, at, everywhere) for kind in kinds]
         return jax.lax.switch(self.table.kind[step], branches)
 
-    def _head(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
-        (block, own), head = self.block(step), self.table.head[step]
+    def _run_head(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
+        (block, settings), head = self.layer_of(step), self.table.head[step]
         attention: Attention = block.attention
-        place, queries = self.ground.place, self.ground.place if self.wide else self.ground.queries
+        positions = self.clean_run.positions
+        queries = positions if self.wide else self.clean_run.queries
 
         def query(x: Array) -> Array:
             x = x if self.wide else x[:, None]
-            return attention.queries(x[None], queries, own, head)[0]
+            return attention.project_queries(x[None], queries, settings, head)[0]
 
-        q = _through(query, self.table, at, step, 0)
-        k = _through(
-            lambda x: attention.keys(x[None], place, own, head)[0], self.table, everywhere, step, 1
+        q = _project_input(query, self.table, at, step, 0)
+        k = _project_input(
+            lambda x: attention.project_keys(x[None], positions, settings, head)[0],
+            self.table,
+            everywhere,
+            step,
+            1,
         )
-        v = _through(lambda x: attention.values(x[None], head)[0], self.table, everywhere, step, 2)
+        v = _project_input(
+            lambda x: attention.project_values(x[None], head)[0], self.table, everywhere, step, 2
+        )
 
-        def written(q: Array, k: Array, v: Array) -> Array:
-            return attention.written(
-                attention.look(q[None], k[None], v[None], queries, own, head)[0], head
+        def run_attention(q: Array, k: Array, v: Array) -> Array:
+            return attention.head_output(
+                attention.attend(q[None], k[None], v[None], queries, settings, head)[0], head
             )
 
         k, v = (jnp.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
-        value = jax.vmap(written)(q, k, v)
+        value = jax.vmap(run_attention)(q, k, v)
         value = value if self.wide else value[:, :, 0]
-        return value if self.model.spec.post_norm is not None else value - self._replaced(step)
+        return value if self.model.spec.post_norm is not None else value - self._replacement(step)
 
-    def _mlp(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
+    def _run_mlp(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
         del everywhere
-        block, _ = self.block(step)
+        block, _ = self.layer_of(step)
         assert block.mlp is not None  # noqa: S101 - there is no such step without one
-        return block.mlp(_whole(self.table, at, step, 0)) - self._replaced(step)
+        return block.mlp(_full_input(self.table, at, step, 0)) - self._replacement(step)
 
-    def _share(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
+    def _run_post_norm(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
         del everywhere
-        block, _ = self.block(step)
-        own, whole = (_whole(self.table, at, step, j) for j in (0, 1))
-        return block.attention.share(own, whole) - self._replaced(step)
+        block, _ = self.layer_of(step)
+        own, whole = (_full_input(self.table, at, step, j) for j in (0, 1))
+        return block.attention.through_post_norm(own, whole) - self._replacement(step)
 
-    def _replaced(self, step: Int[Array, ""]) -> Array:
-        replaced = self.ground.replaced[self.table.node[step]]
+    def _replacement(self, step: Int[Array, ""]) -> Array:
+        replaced = self.clean_run.replaced[self.table.node[step]]
         if self.wide:
             return replaced
-        batch = (len(self.ground.score_at), *replaced.shape[1:])
+        batch = (len(self.clean_run.score_at), *replaced.shape[1:])
         return (
             replaced[:, 0]
             if replaced.shape[1] == 1
-            else scored(jnp.broadcast_to(replaced, batch), self.ground.score_at)
+            else take_scored(jnp.broadcast_to(replaced, batch), self.clean_run.score_at)
         )
 
 
 @eqx.filter_jit(donate="all-except-first")
-def run_settling(fixed: tuple[Transformer, Ground, Table, Table], values: Values) -> Values:
-    """Every node of the two tables computed in place. ``values`` is used up."""
-    model, ground, everywhere, at_scored = fixed
+def run_update(fixed: tuple[Transformer, CleanRun, Table, Table], values: NodeValues) -> NodeValues:
+    """Every node of the two tables, computed in place. ``values`` is used up."""
+    model, clean_run, everywhere, at_scored = fixed
     wide, narrow = (
-        _Machine(model, ground, table, wide)
+        _StepRunner(model, clean_run, table, wide)
         for table, wide in ((everywhere, True), (at_scored, False))
     )
 
-    def anywhere(step: Array, values: Values) -> Values:
-        sources = _Sources(ground.bases.everywhere, values.everywhere, None)
-        value, node = wide.value(step, sources, sources)[0], everywhere.node[step]
-        return Values(
+    def update_everywhere(step: Array, values: NodeValues) -> NodeValues:
+        sources = _Sources(clean_run.bases.everywhere, values.everywhere, None)
+        value, node = wide.compute(step, sources, sources)[0], everywhere.node[step]
+        return NodeValues(
             values.everywhere.at[node].set(value),
-            values.scored.at[node].set(scored(value, ground.score_at)),
+            values.scored.at[node].set(take_scored(value, clean_run.score_at)),
         )
 
-    def where_scored(step: Array, values: Values) -> Values:
-        at = _Sources(ground.bases.scored, values.scored, None)
-        value = narrow.value(step, at, _Sources(ground.bases.everywhere, values.everywhere, None))[
-            0
-        ]
+    def update_scored(step: Array, values: NodeValues) -> NodeValues:
+        at = _Sources(clean_run.bases.scored, values.scored, None)
+        value = narrow.compute(
+            step, at, _Sources(clean_run.bases.everywhere, values.everywhere, None)
+        )[0]
         return values._replace(scored=values.scored.at[at_scored.node[step]].set(value))
 
     with jax.default_matmul_precision("highest"):
-        values = jax.lax.fori_loop(0, everywhere.n, anywhere, values)
-        return jax.lax.fori_loop(0, at_scored.n, where_scored, values)
+        values = jax.lax.fori_loop(0, everywhere.n, update_everywhere, values)
+        return jax.lax.fori_loop(0, at_scored.n, update_scored, values)
 
 
 @eqx.filter_jit
-def run_settled(
+def run_current_metric(
     model: Transformer,
-    ground: Ground,
+    clean_run: CleanRun,
     logits: Table,
-    values: Values,
+    values: NodeValues,
     targets: Targets,
     metric: Metric,
 ) -> Float[Array, " batch"]:
-    """The metric of settled values."""
+    """The metric of the nodes' values of the moment."""
     with jax.default_matmul_precision("highest"):
-        final = _whole(logits, _Sources(ground.bases.scored, values.scored, None), jnp.int32(0), 0)
+        final = _full_input(
+            logits, _Sources(clean_run.bases.scored, values.scored, None), jnp.int32(0), 0
+        )
         return metric_values(model, final[0], targets, metric)
 
 
@@ -271,8 +289,8 @@ class Candidates(NamedTuple):
 @eqx.filter_jit
 def run_candidates(
     model: Transformer,
-    ground: Ground,
-    values: Values,
+    clean_run: CleanRun,
+    values: NodeValues,
     tables: tuple[Table, Table, Table],
     candidates: Candidates,
     targets: Targets,
@@ -290,38 +308,42 @@ def run_candidates(
         added = rows.astype(shared.dtype) @ shared.reshape(len(shared), -1)
         return bases[candidates.base] + added.reshape(-1, *shared.shape[1:])
 
-    def anywhere(step: Array, slots: Array) -> Array:
-        sources = _Sources(ground.bases.everywhere, values.everywhere, slots)
-        value = _Machine(model, ground, everywhere, True).value(step, sources, sources)
+    def update_everywhere(step: Array, slots: Array) -> Array:
+        sources = _Sources(clean_run.bases.everywhere, values.everywhere, slots)
+        value = _StepRunner(model, clean_run, everywhere, True).compute(step, sources, sources)
         return slots.at[everywhere.slot[step]].set(value)
 
-    def where_scored(step: Array, slots: Array, all_slots: Array | None) -> Array:
-        at = _Sources(ground.bases.scored, values.scored, slots)
-        keys = _Sources(ground.bases.everywhere, values.everywhere, all_slots)
-        value = _Machine(model, ground, at_scored, False).value(step, at, keys)
+    def update_scored(step: Array, slots: Array, all_slots: Array | None) -> Array:
+        at = _Sources(clean_run.bases.scored, values.scored, slots)
+        keys = _Sources(clean_run.bases.everywhere, values.everywhere, all_slots)
+        value = _StepRunner(model, clean_run, at_scored, False).compute(step, at, keys)
         return slots.at[at_scored.slot[step]].set(value)
 
-    def group(i: Array, found: Array) -> Array:
+    def run_group(i: Array, metrics_of_groups: Array) -> Array:
         rows, all_slots = candidates.rows[i], None
         lanes = len(rows)
         if wide:
-            x = inputs(rows, ground.bases.everywhere, values.everywhere)
+            x = inputs(rows, clean_run.bases.everywhere, values.everywhere)
             all_slots = jnp.zeros((n_slots[0], *x.shape), x.dtype).at[0].set(x)
-            all_slots = jax.lax.fori_loop(0, everywhere.n, anywhere, all_slots)
-            first = scored(all_slots, ground.score_at)
+            all_slots = jax.lax.fori_loop(0, everywhere.n, update_everywhere, all_slots)
+            first = take_scored(all_slots, clean_run.score_at)
         else:
-            first = inputs(rows, ground.bases.scored, values.scored)[None]
+            first = inputs(rows, clean_run.bases.scored, values.scored)[None]
         slots = jnp.zeros((sum(n_slots), lanes, *first.shape[2:]), first.dtype)
         slots = slots.at[: len(first)].set(first)
         slots = jax.lax.fori_loop(
-            0, at_scored.n, lambda step, s: where_scored(step, s, all_slots), slots
+            0, at_scored.n, lambda step, s: update_scored(step, s, all_slots), slots
         )
-        final = _whole(logits, _Sources(ground.bases.scored, values.scored, slots), jnp.int32(0), 0)
-        return found.at[i].set(jax.vmap(lambda x: metric_values(model, x, targets, metric))(final))
+        final = _full_input(
+            logits, _Sources(clean_run.bases.scored, values.scored, slots), jnp.int32(0), 0
+        )
+        return metrics_of_groups.at[i].set(
+            jax.vmap(lambda x: metric_values(model, x, targets, metric))(final)
+        )
 
     with jax.default_matmul_precision("highest"):
         start = jnp.zeros((*candidates.rows.shape[:2], len(targets.answer)), jnp.float32)
-        return jax.lax.fori_loop(0, candidates.n_groups, group, start)
+        return jax.lax.fori_loop(0, candidates.n_groups, run_group, start)
 
 
 def metric_values(
@@ -331,10 +353,10 @@ def metric_values(
     are computed.
     """
     if not metric.columns_only:
-        return metric.function(model.logits(final), targets)
+        return metric.function(model.unembed(final), targets)
     first, distractor = jnp.zeros_like(targets.answer), targets.distractor
     tokens = [targets.answer] if distractor is None else [targets.answer, distractor]
-    logits = model.logits_of(final, jnp.stack(tokens, axis=-1))
+    logits = model.unembed_tokens(final, jnp.stack(tokens, axis=-1))
     return metric.function(
         logits, Targets(first, None if distractor is None else first + 1, logits)
     )

@@ -6,17 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from circuitgraph.engine.frontier.dependencies import Kept, Wiring, Writers
+from circuitgraph.engine.frontier.dependencies import Dependencies, Writers
+from circuitgraph.engine.grid import EdgeMatrix
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]
-HEAD, MLP, SHARE = range(3)  # what a step computes; SHARE: a head's part of a post-norm's output
+HEAD, MLP, POST_NORM = range(
+    3
+)  # what a step computes; POST_NORM: a head's part of a post-norm's output
 
 
 class Table(NamedTuple):
@@ -96,7 +98,7 @@ class Step(NamedTuple):
     reads: tuple[Read, ...]
 
 
-def tabled(steps: Sequence[Step], n_nodes: int) -> Table:
+def make_table(steps: Sequence[Step], n_nodes: int) -> Table:
     """Steps as padded arrays. The number of reads is rounded up to a power of four, for the same
     reason.
     """
@@ -111,13 +113,13 @@ def tabled(steps: Sequence[Step], n_nodes: int) -> Table:
             for where, listed in ((shared, read.shared), (slots, read.slots)):
                 where[i, j] = len(reads), len(listed)
                 reads += listed
-    padded = np.zeros(max(64, rounded(len(reads))), np.int32)
+    padded = np.zeros(max(64, round_up(len(reads))), np.int32)
     padded[: len(reads)] = reads
     kind, layer, head, node, slot = facts
     return Table(np.int32(len(steps)), kind, layer, head, node, slot, base, shared, slots, padded)
 
 
-def rounded(n: int) -> int:
+def round_up(n: int) -> int:
     """The next power of four, so that a shrinking circuit seldom needs another program."""
     size = 1
     while size < n:
@@ -128,150 +130,175 @@ def rounded(n: int) -> int:
 class Scheduler:
     """Plans what follows from a change, under one set of kept edges.
 
-    ``roomy``: give every schedule slots for all nodes, so that one program serves all; else as few
+    ``fixed_slots``: give every schedule slots for all nodes, so that one program serves all; else as few
         as will do.
     """
 
-    def __init__(self, wiring: Wiring, kept: Kept, roomy: bool) -> None:
-        self.wiring = wiring
-        self.roomy = roomy
+    def __init__(self, dependencies: Dependencies, kept: EdgeMatrix, fixed_slots: bool) -> None:
+        self.dependencies = dependencies
+        self.fixed_slots = fixed_slots
         self.kept = kept
-        self.needed, self.everywhere = wiring.needed(kept)
-        self.dirty = wiring.changed(kept, wiring.incomplete(kept))  # not as in the clean run
+        self.needed, self.everywhere = dependencies.needed_writers(kept)
+        self.unclean = dependencies.changed_writers(
+            kept, dependencies.incomplete_writers(kept)
+        )  # not as in the clean run
 
-    def settling(self, roots: Writers) -> Schedule:
+    def schedule_update(self, roots: Writers) -> Schedule:
         """To compute ``roots``, and all that changes with them, once for all: nothing lies in
         slots.
         """
-        changed = self.wiring.changed(self.kept, roots)
-        plan = _Plan(self, changed, None)
-        return plan.schedule(plan.steps(True, ()), plan.steps(False, ()), (0, 0))
+        changed = self.dependencies.changed_writers(self.kept, roots)
+        builder = _ScheduleBuilder(self, changed, None)
+        return builder.build(builder.make_steps(True, ()), builder.make_steps(False, ()), (0, 0))
 
-    def testing(self, reader: int) -> Schedule:
+    def schedule_candidates(self, reader: int) -> Schedule:
         """To compute what changes with one reader's input, for candidates of it."""
-        roots = self.wiring.fed_by(np.arange(len(self.kept)) == reader)
-        plan = _Plan(self, self.wiring.changed(self.kept, roots), reader)
-        if not plan.wide:
-            scored = plan.steps(False, [CANDIDATE])
-            return plan.schedule([], scored, (0, self._room(1 + len(scored), 16)))
-        everywhere = plan.steps(True, [CANDIDATE])
-        n = self._room(1 + len(everywhere), 4)
-        plan.slots += [None] * (n - len(plan.slots))
-        scored = plan.steps(False, ())
-        return plan.schedule(everywhere, scored, (n, self._room(len(scored), 16)))
+        roots = self.dependencies.writers_fed_by(np.arange(len(self.kept)) == reader)
+        builder = _ScheduleBuilder(
+            self, self.dependencies.changed_writers(self.kept, roots), reader
+        )
+        if not builder.wide:
+            scored = builder.make_steps(False, [CANDIDATE])
+            return builder.build([], scored, (0, self._count_slots(1 + len(scored), 16)))
+        everywhere = builder.make_steps(True, [CANDIDATE])
+        n = self._count_slots(1 + len(everywhere), 4)
+        builder.slots += [None] * (n - len(builder.slots))
+        scored = builder.make_steps(False, ())
+        return builder.build(everywhere, scored, (n, self._count_slots(len(scored), 16)))
 
-    def _room(self, n: int, least: int) -> int:
-        most = self.wiring.n_nodes + 1
-        return most if self.roomy else min(most, max(least, rounded(n)))
+    def _count_slots(self, n: int, least: int) -> int:
+        most = self.dependencies.n_nodes + 1
+        return most if self.fixed_slots else min(most, max(least, round_up(n)))
 
-    def live(self, layer: int) -> tuple[Bool[np.ndarray, " heads"], Bool[np.ndarray, " heads"]]:
+    def live_heads(
+        self, layer: int
+    ) -> tuple[Bool[np.ndarray, " heads"], Bool[np.ndarray, " heads"]]:
         """The heads of a layer whose inputs matter, and those whose inputs matter at every
         position.
         """
-        heads = self.wiring.heads[layer]
+        heads = self.dependencies.heads[layer]
         live, wide = self.needed[heads], self.everywhere[heads]
-        if self.wiring.graph.coupled:
+        if self.dependencies.graph.coupled:
             return np.full(live.shape, live.any()), np.full(wide.shape, wide.any())
         return live, wide
 
     def is_wide(self, reader: int) -> bool:
         """Whether a reader's input counts at every position; for one that counts at all."""
-        r = self.wiring.graph.readers[reader]
+        r = self.dependencies.graph.readers[reader]
         if r.kind == "q":
-            return bool(self.live(r.node.layer)[1][r.node.index])
+            return bool(self.live_heads(r.node.layer)[1][r.node.index])
         return r.kind in ATTENTION_INPUTS or (
-            r.kind == "mlp" and bool(self.everywhere[self.wiring.mlps[r.node.layer]])
+            r.node.is_in_mlp and bool(self.everywhere[list(r.feeds)].any())
         )
 
 
 CANDIDATE = -1  # stands in the list of slots for the input that differs from candidate to candidate
 
 
-class _Plan:
+class _ScheduleBuilder:
     """The steps of one schedule under way. ``slots`` lists which node each slot holds."""
 
     def __init__(self, scheduler: Scheduler, changed: Writers, candidate: int | None) -> None:
-        self.s = scheduler
+        self.scheduler = scheduler
+        self.dependencies = scheduler.dependencies
         self.changed = changed
         self.candidate = candidate
         self.wide = candidate is not None and scheduler.is_wide(candidate)
         self.slots: list[int | None] = []
 
-    def schedule(
+    def build(
         self, everywhere: list[Step], scored: list[Step], n_slots: tuple[int, int]
     ) -> Schedule:
-        wiring = self.s.wiring
-        logits = len(self.s.kept) - 1
-        final = [Step(MLP, 0, 0, 0, 0, (self.read(logits),))]
+        dependencies = self.dependencies
+        logits = len(self.scheduler.kept) - 1
+        final = [Step(MLP, 0, 0, 0, 0, (self.read_input(logits),))]
         first, second, last = (
-            tabled(steps, wiring.n_nodes) for steps in (everywhere, scored, final)
+            make_table(steps, dependencies.n_nodes) for steps in (everywhere, scored, final)
         )
-        touched = np.zeros(wiring.n_nodes, bool)
+        touched = np.zeros(dependencies.n_nodes, bool)
         touched[[step.node for step in (*everywhere, *scored)]] = True
-        base = wiring.nothing if self.candidate is None else int(wiring.base[self.candidate])
+        base = (
+            dependencies.zero_base
+            if self.candidate is None
+            else int(dependencies.base[self.candidate])
+        )
         return Schedule(first, second, last, base, self.wide, n_slots, touched)
 
-    def steps(self, wide: bool, slots: Sequence[int]) -> list[Step]:
+    def make_steps(self, wide: bool, slots: Sequence[int]) -> list[Step]:
         """The changed nodes that count at every position, or those that count where it is scored
         only.
         """
         self.slots += slots
-        found: list[Step] = []
-        for layer in range(self.s.wiring.graph.n_layers):
-            # one after the other: a later step reads the slots of those before
-            for step in chain(
-                self._heads(layer, wide), self._shares(layer, wide), self._mlp(layer, wide)
-            ):
-                found.append(step._replace(slot=len(self.slots)))
-                if self.candidate is not None:
-                    self.slots.append(step.node)
-        return found
+        steps: list[Step] = []
+        for layer in range(self.dependencies.graph.n_layers):
+            for generate in (self._head_steps, self._post_norm_steps, self._mlp_steps):
+                # a step takes its slot before the next one is made, which may read that slot
+                for step in generate(layer, wide):
+                    steps.append(step._replace(slot=len(self.slots)))
+                    if self.candidate is not None:
+                        self.slots.append(step.node)
+        return steps
 
-    def _heads(self, layer: int, wide: bool) -> Iterator[Step]:
+    def _head_steps(self, layer: int, wide: bool) -> Iterator[Step]:
         """Each head by itself; for candidates under a post-norm, those of its layer that have an
         input that changes.
         """
-        wiring = self.s.wiring
-        live, everywhere = self.s.live(layer)
+        dependencies = self.dependencies
+        live, everywhere = self.scheduler.live_heads(layer)
         for head in np.flatnonzero(
-            self.changed[wiring.heads[layer]] & live & (everywhere == wide)
+            self.changed[dependencies.heads[layer]] & live & (everywhere == wide)
         ).tolist():
-            reads = tuple(self.read(reader) for reader in wiring.inputs[layer, head].tolist())
+            reads = tuple(
+                self.read_input(reader) for reader in dependencies.head_inputs[layer, head].tolist()
+            )
             if self.candidate is None or any(read.slots for read in reads):
-                yield Step(HEAD, layer, head, wiring.raw(layer, head), 0, reads)
+                yield Step(HEAD, layer, head, dependencies.raw_node(layer, head), 0, reads)
 
-    def _shares(self, layer: int, wide: bool) -> Iterator[Step]:
-        wiring, heads = self.s.wiring, self.s.wiring.heads[layer]
-        if not wiring.graph.coupled:
+    def _post_norm_steps(self, layer: int, wide: bool) -> Iterator[Step]:
+        dependencies, heads = self.dependencies, self.dependencies.heads[layer]
+        if not dependencies.graph.coupled:
             return
-        raws = [wiring.raw(layer, h) for h in range(len(heads))]
-        due = self.changed[heads] & self.s.needed[heads] & (self.s.everywhere[heads] == wide)
+        raws = [dependencies.raw_node(layer, h) for h in range(len(heads))]
+        due = (
+            self.changed[heads]
+            & self.scheduler.needed[heads]
+            & (self.scheduler.everywhere[heads] == wide)
+        )
         for head in np.flatnonzero(due).tolist():
             yield Step(
-                SHARE, layer, head, int(heads[head]), 0, (self._sum([raws[head]]), self._sum(raws))
+                POST_NORM,
+                layer,
+                head,
+                int(heads[head]),
+                0,
+                (self._sum_nodes([raws[head]]), self._sum_nodes(raws)),
             )
 
-    def _mlp(self, layer: int, wide: bool) -> Iterator[Step]:
-        wiring = self.s.wiring
-        for node in wiring.mlps[layer : layer + 1].tolist():
-            if self.changed[node] and self.s.needed[node] and self.s.everywhere[node] == wide:
-                yield Step(MLP, layer, 0, node, 0, (self.read(int(wiring.mlp_inputs[layer])),))
+    def _mlp_steps(self, layer: int, wide: bool) -> Iterator[Step]:
+        needed, everywhere = self.scheduler.needed, self.scheduler.everywhere
+        for node, reader in self.dependencies.mlps_of(layer):
+            if self.changed[node] and needed[node] and everywhere[node] == wide:
+                yield Step(MLP, layer, 0, node, 0, (self.read_input(reader),))
 
-    def read(self, reader: int) -> Read:
+    def read_input(self, reader: int) -> Read:
         """Where a reader's input comes from: the clean stream, if nothing in it has changed or is
         missing.
         """
-        wiring, row, legal = self.s.wiring, self.s.kept[reader], self.s.wiring.graph.legal[reader]
+        dependencies, row, legal = (
+            self.dependencies,
+            self.scheduler.kept[reader],
+            self.dependencies.graph.legal[reader],
+        )
         if reader == self.candidate:
-            return Read(wiring.nothing, (), (self.slots.index(CANDIDATE),))
-        if (row == legal).all() and not (legal & (self.s.dirty | self.changed)).any():
-            return Read(int(wiring.base[reader]) + wiring.clean_base)
-        return self._sum(np.flatnonzero(row).tolist(), int(wiring.base[reader]))
+            return Read(dependencies.zero_base, (), (self.slots.index(CANDIDATE),))
+        if (row == legal).all() and not (legal & (self.scheduler.unclean | self.changed)).any():
+            return Read(int(dependencies.base[reader]) + dependencies.clean_base)
+        return self._sum_nodes(np.flatnonzero(row).tolist(), int(dependencies.base[reader]))
 
-    def _sum(self, nodes: Sequence[int], base: int | None = None) -> Read:
+    def _sum_nodes(self, nodes: Sequence[int], base: int | None = None) -> Read:
         held = {node: slot for slot, node in enumerate(self.slots)}
         return Read(
-            self.s.wiring.nothing if base is None else base,
+            self.dependencies.zero_base if base is None else base,
             [node for node in nodes if node not in held],
             [held[node] for node in nodes if node in held],
         )

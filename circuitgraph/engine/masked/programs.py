@@ -1,5 +1,6 @@
-"""The engine's compiled programs. Parameters are arguments, never closed over, or they would become
-constants.
+"""The engine's compiled programs.
+
+Parameters are arguments, never closed over, or they would become constants of the programs.
 """
 
 from __future__ import annotations
@@ -11,19 +12,12 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.ablation import Ablation
-from circuitgraph.engine.masked.forward import (
-    Background,
-    Cells,
-    Inputs,
-    full_logits,
-    masked_logits,
-    writer_values,
-)
+from circuitgraph.engine.ablation import Ablation, Background
+from circuitgraph.engine.batch import Batch, Inputs
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.forward import full_logits, masked_logits, writer_values
 from circuitgraph.models.transformer import Transformer
-from circuitgraph.tasks.metrics import Metric, Targets
-
-Batch = tuple[Inputs, Targets, Background]
+from circuitgraph.tasks.metrics import Metric
 
 
 @eqx.filter_jit
@@ -55,56 +49,58 @@ def run_masks(
     model: Transformer,
     masks: Float[Array, "groups lanes edges"],
     n_groups: np.int32 | Int[Array, ""],
-    cells: Cells,
-    chunk: Batch,
+    grid: Grid,
+    batch: Batch,
     metric: Metric,
 ) -> Float[Array, "groups lanes batch"]:
-    """The metric under the masks of the first ``n_groups`` groups; the rest stays zero and costs
-    nothing.
-    """
-    inputs, targets, background = chunk
+    """The metric under the masks of the first ``n_groups`` groups; the rest stays zero, at no cost."""
 
-    def one(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
-        return metric.function(masked_logits(model, mask, cells, background, inputs), targets)
+    def run_mask(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
+        return metric.function(_batch_logits(model, mask, grid, batch), batch.targets)
 
-    def group(
-        i: Int[Array, ""], found: Float[Array, "groups lanes batch"]
+    def run_group(
+        i: Int[Array, ""], values: Float[Array, "groups lanes batch"]
     ) -> Float[Array, "groups lanes batch"]:
-        return found.at[i].set(jax.vmap(one)(masks[i]))
+        return values.at[i].set(jax.vmap(run_mask)(masks[i]))
 
     with jax.default_matmul_precision("highest"):
-        start = jnp.zeros((*masks.shape[:2], len(targets.answer)), jnp.float32)
-        return jax.lax.fori_loop(0, n_groups, group, start)
+        start = jnp.zeros((*masks.shape[:2], batch.n_prompts), jnp.float32)
+        return jax.lax.fori_loop(0, n_groups, run_group, start)
 
 
 @eqx.filter_jit
 def run_metrics(
     model: Transformer,
     mask: Float[Array, " edges"],
-    cells: Cells,
-    chunk: Batch,
+    grid: Grid,
+    batch: Batch,
     metrics: tuple[Metric, ...],
 ) -> Float[Array, "metrics batch"]:
     """Several metrics under one mask, from one run."""
-    inputs, targets, background = chunk
     with jax.default_matmul_precision("highest"):
-        logits = masked_logits(model, mask, cells, background, inputs)
+        logits = _batch_logits(model, mask, grid, batch)
         return jnp.stack(
-            [metric.function(logits, targets).astype(jnp.float32) for metric in metrics]
+            [metric.function(logits, batch.targets).astype(jnp.float32) for metric in metrics]
         )
 
 
 @eqx.filter_jit
 def run_losses_and_gradient(
-    model: Transformer, mask: Float[Array, " edges"], cells: Cells, chunk: Batch, metric: Metric
+    model: Transformer, mask: Float[Array, " edges"], grid: Grid, batch: Batch, metric: Metric
 ) -> tuple[Float[Array, " batch"], Float[Array, " edges"]]:
     """The loss of each example, and the gradient of their sum."""
-    inputs, targets, background = chunk
 
-    def total(mask: Float[Array, " edges"]) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        losses = metric.loss(masked_logits(model, mask, cells, background, inputs), targets)
+    def sum_losses(mask: Float[Array, " edges"]) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+        losses = metric.loss(_batch_logits(model, mask, grid, batch), batch.targets)
         return losses.sum(), losses
 
     with jax.default_matmul_precision("highest"):
-        gradient, losses = jax.grad(total, has_aux=True)(mask)
+        gradient, losses = jax.grad(sum_losses, has_aux=True)(mask)
         return losses, gradient
+
+
+def _batch_logits(
+    model: Transformer, mask: Float[Array, " edges"], grid: Grid, batch: Batch
+) -> Float[Array, "batch vocab"]:
+    assert batch.background is not None  # noqa: S101 - an experiment makes it before
+    return masked_logits(model, mask, grid, batch.background, batch.inputs)

@@ -1,6 +1,4 @@
-"""A pool of prompts whose activations are at hand: all that the tree and the swaps read, each
-computed once.
-"""
+"""Activations of plain runs: all that the tree and the swaps read, each computed once."""
 
 from __future__ import annotations
 
@@ -10,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from circuitgraph.engine.experiment import check_tokens
-from circuitgraph.engine.masked.forward import Inputs
+from circuitgraph.engine.batch import batch_of, check_tokens, widen
 from circuitgraph.engine.memory import memory_limit
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.alignment import Alignment
@@ -29,7 +26,7 @@ _FLOAT = 4
 _CPU_ROWS, _GPU_ROWS = 256, 2048  # prompts in one launch, at most; more makes nothing faster
 
 
-class Pool:
+class Activations:
     """Prompts of one model. Residual streams and what sites write are computed when first asked
     for, and kept.
 
@@ -37,8 +34,8 @@ class Pool:
         model, prompts: as given.
         graph: the model's.
         alignment: which position of one prompt stands for which of another.
-        launch: rows of one launch of a compiled program.
-        inputs, labels: the prompts on the device, filled up with copies of the first to whole
+        launch_rows: rows of one launch of a compiled program.
+        inputs, targets: the prompts on the device, filled up with copies of the first to whole
             launches.
     """
 
@@ -68,7 +65,7 @@ class Pool:
             ArgumentError: more prompts than ``rows``, or longer ones than ``length``.
         """
         check_tokens(model.spec, prompts)
-        _check_places(prompts, places, roles)
+        _check_role_positions(prompts, places, roles)
         n, longest = prompts.mask.shape
         if n > (rows or n) or longest > (length or longest):
             raise ArgumentError(
@@ -81,15 +78,18 @@ class Pool:
                 "that."
             )
         self.model, self.prompts, self.graph = model, prompts, model.graph()
-        self.launch = _launch(model, rows or n, length or longest) if launch is None else launch
-        check_at_least("launch", self.launch, 1)
-        whole = -(-(rows or n) // self.launch) * self.launch
+        self.launch_rows = (
+            _choose_launch_rows(model, rows or n, length or longest) if launch is None else launch
+        )
+        check_at_least("launch", self.launch_rows, 1)
+        whole = -(-(rows or n) // self.launch_rows) * self.launch_rows
         self._padded = (
             np.minimum(np.arange(whole), n) % n
         )  # the first prompt again and again after the last
-        mask = _wider(prompts.mask, length or longest)
+        mask = widen(prompts.mask, length or longest)
         self.alignment = Alignment(mask, places, roles)
-        self.inputs, self.labels = self._on_device(mask)
+        batch = batch_of(prompts, self._padded, length=length or longest)
+        self.inputs, self.targets = batch.inputs, batch.targets
         self._limit = memory_limit() if memory is None else memory
         self._streams: dict[int, Array] = {}
         self._written: dict[Node, Array] = {}
@@ -106,44 +106,29 @@ class Pool:
         )
 
     @property
-    def room(self) -> int:
+    def bytes_free(self) -> int:
         """How much more may be kept."""
         return max(0, self._limit - self.bytes)
 
-    def _on_device(self, mask: Bool[np.ndarray, "prompts pos"]) -> tuple[Inputs, nodes.Labels]:
-        p, padded = self.prompts, self._padded
-        tokens = _wider(p.clean, mask.shape[1]).astype(np.int32)
-        positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
-        inputs = Inputs(
-            *(
-                jnp.asarray(a[padded])
-                for a in (tokens, mask, positions, p.score_at.astype(np.int32))
-            )
-        )
-        others = (
-            None if a is None else jnp.asarray(a[padded]) for a in (p.distractor, p.right, p.wrong)
-        )
-        return inputs, nodes.Labels(jnp.asarray(p.answer[padded]), *others)
-
-    def chunks(self, n: int) -> Iterator[Int[np.ndarray, " launch"]]:
+    def launches(self, n: int) -> Iterator[Int[np.ndarray, " launch"]]:
         """The numbers 0 to ``n - 1`` cut into launches, the last one again and again where there
         are no more.
 
         Programs always take ``launch`` rows, so that one serves any number.
         """
-        for start in range(0, n, self.launch):
-            yield np.minimum(np.arange(start, start + self.launch), n - 1)
+        for start in range(0, n, self.launch_rows):
+            yield np.minimum(np.arange(start, start + self.launch_rows), n - 1)
 
     # What is kept
 
-    def keep(self, stages: Iterable[int], sites: Iterable[Site]) -> None:
+    def prepare(self, stages: Iterable[int], sites: Iterable[Site]) -> None:
         """Have these streams and what these sites write in a plain run of every prompt.
 
         Raises:
             ArgumentError: they do not fit into memory; says how much they need.
         """
         written = {site.node: site for site in sites if site.kind not in ("embed", "logits")}
-        streams = {0, *stages, *(self.reader(site).stage for site in written.values())}
+        streams = {0, *stages, *(self.reader_of(site).stage for site in written.values())}
         heads = {
             node for node, site in written.items() if site.kind == "head" and self.graph.coupled
         }
@@ -160,7 +145,7 @@ class Pool:
         for stage in sorted(streams):
             self.stream(stage)
         for site in written.values():
-            self.written(site)
+            self.site_output(site)
 
     def stream(self, stage: int) -> Float[Array, "prompts pos d"]:
         """The residual stream of each prompt after that many sublayers (see `Writer.stage`), in its
@@ -168,61 +153,60 @@ class Pool:
         """
         if stage not in self._streams:
             below = max((s for s in self._streams if s < stage), default=-1)
-            self._streams[stage] = self._chunked(lambda rows: self._run_to(stage, below, rows))
+            self._streams[stage] = self._run_launches(lambda rows: self._run_to(stage, below, rows))
         return self._streams[stage]
 
-    def written(self, site: Site) -> Float[Array, "prompts pos d"]:
+    def site_output(self, site: Site) -> Float[Array, "prompts pos d"]:
         """What a site writes in each prompt's plain run, at all positions."""
         if site.kind == "embed":
             return self.stream(0)
         if site.node not in self._written:
-            stream = self.stream(self.reader(site).stage)
-            others = self.others(site)
+            stream = self.stream(self.reader_of(site).stage)
+            others = self.other_heads(site)
 
-            def run(rows: Int[np.ndarray, " launch"]) -> Array:
+            def run_rows(rows: Int[np.ndarray, " launch"]) -> Array:
                 at = self._own_positions
-                x = nodes.run_taken(stream, rows, at)
-                return self.run(
-                    site, rows, (x,) * len(site.inputs), _taken_or_none(others, rows, at)
+                x = nodes.take_values(stream, rows, at)
+                return self.run_site(
+                    site, rows, (x,) * len(site.inputs), _take_or_none(others, rows, at)
                 )
 
-            self._written[site.node] = self._chunked(run)
+            self._written[site.node] = self._run_launches(run_rows)
         return self._written[site.node]
 
-    def others(self, site: Site) -> Float[Array, "prompts pos d"] | None:
+    def other_heads(self, site: Site) -> Float[Array, "prompts pos d"] | None:
         """What the other heads of a head's layer write into its post-norm in each prompt's plain
         run, if it has one.
         """
         if not self.graph.coupled or site.kind != "head":
             return None
         if site.node not in self._others:
-            stream, place = (
-                self.stream(self.reader(site).stage),
-                (np.int32(site.layer), np.int32(site.index)),
-            )
+            stream = self.stream(self.reader_of(site).stage)
+            node = np.int32(site.layer), np.int32(site.index)
 
-            def run(rows: Int[np.ndarray, " launch"]) -> Array:
-                x = nodes.run_taken(stream, rows, self._own_positions)
-                return nodes.run_others(self.model.transformer, self.inputs, rows, place, x)
+            def run_rows(rows: Int[np.ndarray, " launch"]) -> Array:
+                x = nodes.take_values(stream, rows, self._own_positions)
+                return nodes.run_other_heads(self.model.transformer, self.inputs, rows, node, x)
 
-            self._others[site.node] = self._chunked(run)
+            self._others[site.node] = self._run_launches(run_rows)
         return self._others[site.node]
 
     @property
     def _own_positions(self) -> Int[np.ndarray, "launch pos"]:
         n_pos = self.inputs.tokens.shape[1]
-        return np.broadcast_to(np.arange(n_pos, dtype=np.int32), (self.launch, n_pos))
+        return np.broadcast_to(np.arange(n_pos, dtype=np.int32), (self.launch_rows, n_pos))
 
-    def _chunked(self, run: Callable[[Int[np.ndarray, " launch"]], Array]) -> Array:
+    def _run_launches(self, run: Callable[[Int[np.ndarray, " launch"]], Array]) -> Array:
         whole = len(self._padded)
         parts = [
-            run(np.arange(start, start + self.launch)) for start in range(0, whole, self.launch)
+            run(np.arange(start, start + self.launch_rows))
+            for start in range(0, whole, self.launch_rows)
         ]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     # Running nodes
 
-    def run(
+    def run_site(
         self,
         site: Site,
         rows: Int[np.ndarray, " launch"],
@@ -233,7 +217,7 @@ class Pool:
         ``rows``.
 
         Args:
-            others: as of `others`, moved to these positions.
+            others: as of `other_heads`, moved to these positions.
         """
         model, layer, index = self.model.transformer, np.int32(site.layer), np.int32(site.index)
         if site.kind == "head":
@@ -252,59 +236,52 @@ class Pool:
         if start < 0:
             x, start = nodes.run_embed(model, self.inputs, rows), 0
         else:
-            x = nodes.run_taken(self._streams[start], rows, self._own_positions)
+            x = nodes.take_values(self._streams[start], rows, self._own_positions)
         for now in range(start, stage):
-            layer, second = divmod(now, self.sublayers)
-            layer = np.int32(layer)
-            if second:
-                x = nodes.run_after_mlp(model, layer, x, x)
+            number, second = divmod(now, self.sublayers)
+            layer = np.int32(number)
+            if second:  # the stream holds the layer's attention already
+                x = nodes.add_mlp(model, layer, x, x)
                 continue
             after, _ = nodes.run_attention(model, self.inputs, rows, layer, x)
-            x = (
-                nodes.run_after_mlp(model, layer, x, after)
-                if self.graph.mlp and self.graph.parallel
-                else after
-            )
+            whole_layer = self.graph.mlp and self.sublayers == 1
+            x = nodes.add_mlp(model, layer, x, after) if whole_layer else after
         return x
 
-    def read(
+    def read_metrics(
         self,
         rows: Int[np.ndarray, " launch"],
         x: Float[Array, "launch pos d"],
         kinds: tuple[Metric, ...],
     ) -> tuple[Float[Array, "metrics launch"], Int[Array, " launch"]]:
-        """Metrics and top tokens of final streams ``x``, against the labels of the prompts in
+        """Metrics and top tokens of final streams ``x``, against the targets of the prompts in
         ``rows``.
         """
         model, final = self.model.transformer, self.stream(self.last_stage)
-        return nodes.run_reading(model, (self.inputs, self.labels), rows, x, final, kinds)
+        return nodes.read_metrics(model, (self.inputs, self.targets), rows, x, final, kinds)
 
     # Names
 
     @property
     def sublayers(self) -> int:
         """How many times the stream grows in one layer."""
-        return self.last_stage // self.graph.n_layers
+        return self.graph.n_sublayers
 
     @property
     def last_stage(self) -> int:
         """The stage of the stream that the logits read."""
         return self.graph.readers[-1].stage
 
-    def reader(self, site: Site, into: str = "q") -> Reader:
+    def reader_of(self, site: Site, into: str = "q") -> Reader:
         """What a site reads through one of its inputs; a neuron reads what its MLP reads."""
         return self.graph.reader_of(site.node, into if site.kind == "head" else STREAM)
 
 
-def _taken_or_none(values: Array | None, rows: np.ndarray, at: np.ndarray) -> Array | None:
-    return None if values is None else nodes.run_taken(values, rows, at)
+def _take_or_none(values: Array | None, rows: np.ndarray, at: np.ndarray) -> Array | None:
+    return None if values is None else nodes.take_values(values, rows, at)
 
 
-def _wider(a: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(a, [(0, 0), (0, length - a.shape[1])])
-
-
-def _launch(model: LanguageModel, n: int, n_pos: int) -> int:
+def _choose_launch_rows(model: LanguageModel, n: int, n_pos: int) -> int:
     """Rows of a launch: a power of two, or ``n``, whose insides fit well."""
     spec = model.spec
     inside = 8 * spec.d_model + spec.n_heads * (4 * spec.d_head + 2 * n_pos) + 3 * (spec.d_mlp or 0)
@@ -315,7 +292,7 @@ def _launch(model: LanguageModel, n: int, n_pos: int) -> int:
     return min(most, 1 << int(np.ceil(np.log2(n))))
 
 
-def _check_places(
+def _check_role_positions(
     prompts: Prompts, places: Int[np.ndarray, "prompts roles"], roles: tuple[str, ...]
 ) -> None:
     if places.shape != (len(prompts), len(roles)):

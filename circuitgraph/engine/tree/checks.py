@@ -1,4 +1,4 @@
-"""What is wrong with the sites, prompts and metrics that a pool is asked about, in words."""
+"""What is wrong with the sites, prompts and metrics that a activations is asked about, in words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from circuitgraph.engine.experiment import check_prompts
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.batch import check_prompts
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.site import Site
 from circuitgraph.models.spec import Spec
@@ -16,10 +16,10 @@ from circuitgraph.tasks.metrics import Metric, metrics
 
 Donors = Int[
     np.ndarray, "_"
-]  # numbers of prompts of a pool, one for each reference; another number of them is refused
+]  # numbers of prompts of a activations, one for each reference; another number of them is refused
 
 
-def metrics_of(pool: Pool, names: Sequence[str]) -> tuple[Metric, ...]:
+def metrics_of(activations: Activations, names: Sequence[str]) -> tuple[Metric, ...]:
     """The metrics of these names.
 
     Raises:
@@ -28,7 +28,7 @@ def metrics_of(pool: Pool, names: Sequence[str]) -> tuple[Metric, ...]:
     """
     found = tuple(metrics[name] for name in names)
     for kind in found:
-        check_prompts(pool.model, pool.prompts, kind)
+        check_prompts(activations.model, activations.prompts, kind)
     return found
 
 
@@ -55,9 +55,9 @@ def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def site_problems(pool: Pool, site: Site) -> list[str]:
+def site_problems(activations: Activations, site: Site) -> list[str]:
     """Everything about a site that this model or these prompts do not have, in words."""
-    spec, roles = pool.model.spec, pool.alignment.roles
+    spec, roles = activations.model.spec, activations.alignment.roles
     problems = [str(unknown_name("role", role, roles)) for role in site.roles if role not in roles]
     missing = find_missing_part(spec, site)
     if missing is not None:
@@ -81,8 +81,10 @@ def site_problems(pool: Pool, site: Site) -> list[str]:
     return problems
 
 
-def index_problems(pool: Pool, what: str, indices: Donors, n: int | None = None) -> list[str]:
-    """What is wrong with prompts' numbers, in words: not ``n`` of them, or not in the pool."""
+def index_problems(
+    activations: Activations, what: str, indices: Donors, n: int | None = None
+) -> list[str]:
+    """What is wrong with prompts' numbers, in words: not ``n`` of them, or not among the prompts."""
     given = np.asarray(indices)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
         return [
@@ -93,7 +95,7 @@ def index_problems(pool: Pool, what: str, indices: Donors, n: int | None = None)
         return [f"{what} has {len(given)} entries, but there are {n} references"]
     if not len(given):
         return [f"{what} names no prompt"]
-    outside = given[(given < 0) | (given >= len(pool))]
+    outside = given[(given < 0) | (given >= len(activations))]
     if len(outside):
-        return [f"{what} names prompt {outside[0]}, but the pool has 0 to {len(pool) - 1}"]
+        return [f"{what} names prompt {outside[0]}, but the pool has 0 to {len(activations) - 1}"]
     return []

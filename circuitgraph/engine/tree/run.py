@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from circuitgraph.engine.tree import nodes
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
 from circuitgraph.engine.tree.sharing import Key, Shared, Uses
 from circuitgraph.errors import ArgumentError, SearchError, list_problems
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.node import STREAM
+from circuitgraph.graph.node import STREAM, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
 
@@ -43,18 +43,18 @@ class Outcome:
 
 
 def run_tree(
-    pool: Pool,
+    activations: Activations,
     root: TreeNode,
     references: Int[np.ndarray, " n"],
     inputs: Inputs_,
     metrics: Sequence[str],
 ) -> Outcome:
     """The output of one tree of claims; as `run_trees`."""
-    return run_trees(pool, [(root, inputs)], references, metrics)[0]
+    return run_trees(activations, [(root, inputs)], references, metrics)[0]
 
 
 def run_trees(
-    pool: Pool,
+    activations: Activations,
     trees: Sequence[tuple[TreeNode, Inputs_]],
     references: Int[np.ndarray, " n"],
     metrics: Sequence[str],
@@ -78,30 +78,32 @@ def run_trees(
             all comes that its children do not cover; or one for each (input, writer), such as
             ``("k", "a0.h1")`` or ``("x", "embed")``. There the other heads before a post-norm are
             the reference's.
-        references: which prompts of the pool give labels, lengths and positions.
+        references: which numbers of prompts give labels, lengths and positions.
         metrics: their names.
         bar: show progress.
 
     Raises:
-        ArgumentError: a tree, the references or the inputs do not fit the pool and its model; names
+        ArgumentError: a tree, the references or the inputs do not fit the prompts and their model; names
             every problem.
         SearchError: a metric is not finite; names the reference.
     """
     references = np.asarray(references)
     for root, inputs in trees:
-        _check(pool, root, references, inputs)
-    kinds = metrics_of(pool, metrics)
-    pool.keep([pool.last_stage], _sites(pool, trees))
-    uses, launches = Uses(trees), list(pool.chunks(len(references)))
+        _check(activations, root, references, inputs)
+    kinds = metrics_of(activations, metrics)
+    activations.prepare([activations.last_stage], _sites(activations, trees))
+    uses, launches = Uses(trees), list(activations.launches(len(references)))
     parts: list[list[tuple[Array, Array]]] = [[] for _ in trees]
     with tqdm(
         total=len(trees) * len(launches), desc="trees", unit="launch", disable=not bar, leave=False
     ) as shown:
         for rows in launches:
-            shared = Shared(uses.counts.copy(), pool.room)
+            shared = Shared(uses.counts.copy(), activations.bytes_free)
             for (root, inputs), keys, own in zip(trees, uses.keys, parts, strict=True):
-                launch = _Launch(pool, rows, references[rows], inputs, keys, shared)
-                own.append(pool.read(launch.references, launch.stream(root, STREAM), kinds))
+                launch = _Launch(activations, rows, references[rows], inputs, keys, shared)
+                own.append(
+                    activations.read_metrics(launch.references, launch.stream(root, STREAM), kinds)
+                )
                 shown.update()
     return [outcome_of(own, references, metrics) for own in parts]
 
@@ -134,7 +136,7 @@ class _Launch:
         keys, shared: what is at hand of trees that were run before.
     """
 
-    pool: Pool
+    activations: Activations
     rows: Int[np.ndarray, " launch"]
     references: Int[np.ndarray, " launch"]
     inputs: Inputs_
@@ -148,13 +150,15 @@ class _Launch:
     def computed(self, node: TreeNode) -> Float[Array, "launch pos d"]:
         """The same, computed now."""
         if not node.children:
-            return self.taken(self.pool.written(node.site), self.donors(node), node.site.roles)
+            return self.taken(
+                self.activations.site_output(node.site), self.donors(node), node.site.roles
+            )
         x = self.streams(node)
-        others, at = self.pool.others(node.site), self.inputs[node.path]
+        others, at = self.activations.other_heads(node.site), self.inputs[node.path]
         if others is not None:
             donors = self.references if isinstance(at, Mapping) else self.donors(node)
             others = self.taken(others, donors, node.site.roles)
-        return self.pool.run(node.site, self.references, x, others)
+        return self.activations.run_site(node.site, self.references, x, others)
 
     def streams(self, node: TreeNode) -> list[Float[Array, "launch pos d"]]:
         """What a node's site reads through each of its inputs; computed once for those that no
@@ -173,23 +177,26 @@ class _Launch:
 
     def stream(self, node: TreeNode, into: str) -> Float[Array, "launch pos d"]:
         """What a node's site reads through one input."""
-        pool, children = self.pool, [child for child in node.children if child.feeds == into]
-        reader = pool.reader(node.site, into)
+        activations, children = (
+            self.activations,
+            [child for child in node.children if child.feeds == into],
+        )
+        reader = activations.reader_of(node.site, into)
         claimed = [role for n in (*children, node) for role in n.site.roles]
         first = () if node.site.kind == "logits" else tuple(dict.fromkeys(claimed))
         if isinstance(self.inputs[node.path], Mapping):
             x = self.mixed(node, into, reader.stage, first)
         else:
-            x = self.taken(pool.stream(reader.stage), self.donors(node), first)
-        taken: dict[str, Bool[np.ndarray, "launch pos"]] = {}
+            x = self.taken(activations.stream(reader.stage), self.donors(node), first)
+        taken: dict[Node, Bool[np.ndarray, "launch pos"]] = {}
         for child in children:
-            donors = self.donors(node, (into, pool.graph.writer_of(child.site.node).name))
-            at = pool.alignment.maps(self.references, donors, first)
-            covered = pool.alignment.covered(self.references, child.site.roles)
+            donors = self.donors(node, (into, activations.graph.writer_of(child.site.node).name))
+            at = activations.alignment.maps(self.references, donors, first)
+            covered = activations.alignment.covered(self.references, child.site.roles)
             before = taken.get(child.site.node, np.zeros_like(covered))
             covered, taken[child.site.node] = covered & ~before, covered | before
-            x = nodes.run_moved(
-                x, pool.written(child.site), (donors, at), covered, self.value(child)
+            x = nodes.swap_values(
+                x, activations.site_output(child.site), (donors, at), covered, self.value(child)
             )
         return x
 
@@ -202,14 +209,14 @@ class _Launch:
         Their sum and the constants would be the same but for rounding; this changes nothing where
         nothing is replaced.
         """
-        pool, own = self.pool, self.references
-        at = pool.alignment.maps(own, own)
-        x = nodes.run_taken(pool.stream(stage), own, at)
+        activations, own = self.activations, self.references
+        at = activations.alignment.maps(own, own)
+        x = nodes.take_values(activations.stream(stage), own, at)
         everywhere = np.ones_like(at, bool)
-        for name in _writers(pool, stage):
-            written = pool.written(_site(pool, name))
+        for name in _writers(activations, stage):
+            written = activations.site_output(_site(activations, name))
             now = self.taken(written, self.donors(node, (into, name)), first)
-            x = nodes.run_moved(x, written, (own, at), everywhere, now)
+            x = nodes.swap_values(x, written, (own, at), everywhere, now)
         return x
 
     def donors(
@@ -225,8 +232,8 @@ class _Launch:
         donors: Int[np.ndarray, " launch"],
         first: tuple[str, ...],
     ) -> Float[Array, "launch pos d"]:
-        return nodes.run_taken(
-            values, donors, self.pool.alignment.maps(self.references, donors, first)
+        return nodes.take_values(
+            values, donors, self.activations.alignment.maps(self.references, donors, first)
         )
 
 
@@ -241,17 +248,17 @@ def edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
     return found
 
 
-def _writers(pool: Pool, stage: int) -> list[str]:
+def _writers(activations: Activations, stage: int) -> list[str]:
     """The writers that a stream holds."""
-    return [writer.name for writer in pool.graph.writers if writer.stage <= stage]
+    return [writer.name for writer in activations.graph.writers if writer.stage <= stage]
 
 
-def _site(pool: Pool, name: str) -> Site:
-    writer = pool.graph.writers[pool.graph.writer_index(name)]
+def _site(activations: Activations, name: str) -> Site:
+    writer = activations.graph.writers[activations.graph.writer_index(name)]
     return Site(writer.node)
 
 
-def _sites(pool: Pool, trees: Sequence[tuple[TreeNode, Inputs_]]) -> list[Site]:
+def _sites(activations: Activations, trees: Sequence[tuple[TreeNode, Inputs_]]) -> list[Site]:
     """Those of all nodes, and all writers that nodes with one prompt for each read."""
     sites = {node.site for root, _ in trees for node in root.walk()}
     separate = (
@@ -259,31 +266,33 @@ def _sites(pool: Pool, trees: Sequence[tuple[TreeNode, Inputs_]]) -> list[Site]:
     )
     return [
         *sites,
-        *(_site(pool, name) for name in {name for given in separate for _, name in given}),
+        *(_site(activations, name) for name in {name for given in separate for _, name in given}),
     ]
 
 
-def _check(pool: Pool, root: TreeNode, references: Int[np.ndarray, " n"], inputs: Inputs_) -> None:
-    problems = index_problems(pool, "references", references)
+def _check(
+    activations: Activations, root: TreeNode, references: Int[np.ndarray, " n"], inputs: Inputs_
+) -> None:
+    problems = index_problems(activations, "references", references)
     if root.site.kind != "logits":
         problems.append(f"the root is {root.site}, but a tree is read at the logits")
     for node in root.walk():
-        unknown = site_problems(pool, node.site)
-        problems += unknown or _check_inputs(pool, node, len(references), inputs)
-        problems += [] if unknown else _check_children(pool, node)
+        unknown = site_problems(activations, node.site)
+        problems += unknown or _check_inputs(activations, node, len(references), inputs)
+        problems += [] if unknown else _check_children(activations, node)
     if problems:
         raise ArgumentError(list_problems("The tree cannot be run:", list(dict.fromkeys(problems))))
 
 
-def _check_inputs(pool: Pool, node: TreeNode, n: int, inputs: Inputs_) -> list[str]:
+def _check_inputs(activations: Activations, node: TreeNode, n: int, inputs: Inputs_) -> list[str]:
     if node.path not in inputs:
         return [f"{node.name} has no prompt to read: inputs has no entry for its path"]
     given = inputs[node.path]
     if not isinstance(given, Mapping):
-        return index_problems(pool, f"the input of {node.name}", given, n)
+        return index_problems(activations, f"the input of {node.name}", given, n)
     if not node.children:
         return [f"{node.name} has no children, so that all it reads comes from one prompt"]
-    known = set(edges(pool.graph, node.site))
+    known = set(edges(activations.graph, node.site))
     problems = [
         f"{node.name}: {what} {edge}"
         for what, some in (
@@ -293,11 +302,13 @@ def _check_inputs(pool: Pool, node: TreeNode, n: int, inputs: Inputs_) -> list[s
         for edge in sorted(some)
     ]
     return problems or [
-        p for e in given for p in index_problems(pool, f"the input {e} of {node.name}", given[e], n)
+        p
+        for e in given
+        for p in index_problems(activations, f"the input {e} of {node.name}", given[e], n)
     ]
 
 
-def _check_children(pool: Pool, node: TreeNode) -> list[str]:
+def _check_children(activations: Activations, node: TreeNode) -> list[str]:
     problems = []
     for child in node.children:
         if child.feeds not in node.site.inputs:
@@ -307,8 +318,8 @@ def _check_children(pool: Pool, node: TreeNode) -> list[str]:
             )
         elif child.site.kind == "logits":
             problems.append(f"{child.name}: the logits feed nothing")
-        elif not site_problems(pool, child.site):
-            stage = pool.graph.writer_of(child.site.node).stage
+        elif not site_problems(activations, child.site):
+            stage = activations.graph.writer_of(child.site.node).stage
             whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {
                 child.site.node
             }
@@ -317,7 +328,7 @@ def _check_children(pool: Pool, node: TreeNode) -> list[str]:
                     f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there "
                     "as well"
                 )
-            if stage > pool.reader(node.site, child.feeds).stage:
+            if stage > activations.reader_of(node.site, child.feeds).stage:
                 problems.append(
                     f"{child.name}: {child.site} is computed no earlier than {node.site}"
                 )

@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.tree import nodes
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
 from circuitgraph.engine.tree.run import Outcome, outcome_of
 from circuitgraph.errors import ArgumentError, list_problems
@@ -21,7 +21,10 @@ from circuitgraph.graph.site import Site
 
 
 def swap(
-    pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors], metrics: Sequence[str]
+    activations: Activations,
+    base: Int[np.ndarray, " n"],
+    donors: Mapping[Site, Donors],
+    metrics: Sequence[str],
 ) -> Outcome:
     """Run the base prompts with what these sites write taken from their donors' plain runs; all
     that follows follows.
@@ -31,8 +34,8 @@ def swap(
     the head's share of its output; the other heads keep theirs.
 
     Args:
-        base: prompts of the pool.
-        donors: for each site one prompt of the pool for each base; no site at all is the model
+        base: numbers of prompts.
+        donors: for each site one prompt's number for each base; no site at all is the model
             itself.
         metrics: their names; against the labels of the bases.
 
@@ -42,32 +45,44 @@ def swap(
         SearchError: a metric is not finite; names the prompt.
     """
     base, donors = np.asarray(base), {site: np.asarray(given) for site, given in donors.items()}
-    _check(pool, base, donors)
-    kinds = metrics_of(pool, metrics)
-    pool.keep([pool.last_stage], donors)
+    _check(activations, base, donors)
+    kinds = metrics_of(activations, metrics)
+    activations.prepare([activations.last_stage], donors)
     parts = []
-    for rows in pool.chunks(len(base)):
-        patches = _patches(pool, base[rows], {site: given[rows] for site, given in donors.items()})
-        parts.append(pool.read(base[rows], _final(pool, base[rows], patches), kinds))
+    for rows in activations.launches(len(base)):
+        patches = _patches(
+            activations, base[rows], {site: given[rows] for site, given in donors.items()}
+        )
+        parts.append(
+            activations.read_metrics(base[rows], _final(activations, base[rows], patches), kinds)
+        )
     return outcome_of(parts, base, metrics)
 
 
-def attention(pool: Pool, site: Site) -> Float[np.ndarray, "n queries keys"]:
-    """Where a head looks in each prompt of the pool; zero where it cannot.
+def attention(activations: Activations, site: Site) -> Float[np.ndarray, "n queries keys"]:
+    """Where a head looks in each prompt; zero where it cannot.
 
     Raises:
         ArgumentError: not a head of the model.
     """
-    problems = site_problems(pool, site) or ([] if site.kind == "head" else [f"{site} is no head"])
+    problems = site_problems(activations, site) or (
+        [] if site.kind == "head" else [f"{site} is no head"]
+    )
     if problems:
         raise ArgumentError(list_problems("Only heads of the model have a pattern:", problems))
-    stage = pool.reader(site).stage
-    pool.keep([stage], [])
-    stream, place, parts = pool.stream(stage), (np.int32(site.layer), np.int32(site.index)), []
-    for rows in pool.chunks(len(pool)):
-        x = nodes.run_taken(stream, rows, pool.alignment.maps(rows, rows))
-        parts.append(nodes.run_pattern(pool.model.transformer, pool.inputs, rows, place, x))
-    return np.concatenate([np.asarray(part, np.float32) for part in parts])[: len(pool)]
+    stage = activations.reader_of(site).stage
+    activations.prepare([stage], [])
+    stream, place, parts = (
+        activations.stream(stage),
+        (np.int32(site.layer), np.int32(site.index)),
+        [],
+    )
+    for rows in activations.launches(len(activations)):
+        x = nodes.take_values(stream, rows, activations.alignment.maps(rows, rows))
+        parts.append(
+            nodes.run_pattern(activations.model.transformer, activations.inputs, rows, place, x)
+        )
+    return np.concatenate([np.asarray(part, np.float32) for part in parts])[: len(activations)]
 
 
 @dataclass
@@ -81,13 +96,13 @@ class _Patch:
 
 
 def _patches(
-    pool: Pool, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]
+    activations: Activations, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]
 ) -> list[_Patch]:
     """One patch for each node."""
     found: dict[Node, _Patch] = {}
     for site, given in donors.items():
-        covered = pool.alignment.covered(base, site.roles)
-        at = pool.alignment.maps(base, given, site.roles)
+        covered = activations.alignment.covered(base, site.roles)
+        at = activations.alignment.maps(base, given, site.roles)
         rows = np.broadcast_to(given[:, None], at.shape)
         patch = found.get(site.node)
         if patch is not None:
@@ -102,45 +117,53 @@ def _patches(
 
 
 def _final(
-    pool: Pool, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]
+    activations: Activations, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]
 ) -> Float[Array, "launch pos d"]:
     """The final streams of patched runs. Layers before the first patch are those of the plain run."""
-    model, graph, own = pool.model.transformer, pool.graph, pool.alignment.maps(base, base)
+    model, graph, own = (
+        activations.model.transformer,
+        activations.graph,
+        activations.alignment.maps(base, base),
+    )
     if not patches:
-        return nodes.run_taken(pool.stream(pool.last_stage), base, own)
+        return nodes.take_values(activations.stream(activations.last_stage), base, own)
     start = max(0, min(patch.site.layer for patch in patches))
-    stage = start * pool.sublayers
-    pool.keep([stage], [])
-    x = nodes.run_taken(pool.stream(stage), base, own)
+    stage = start * activations.sublayers
+    activations.prepare([stage], [])
+    x = nodes.take_values(activations.stream(stage), base, own)
     for patch in patches:
         if patch.site.kind == "embed":
-            x = _patched(pool, x, nodes.run_embed(model, pool.inputs, base), patch)
+            x = _patched(activations, x, nodes.run_embed(model, activations.inputs, base), patch)
     for layer in map(np.int32, range(start, graph.n_layers)):
         here = [patch for patch in patches if patch.site.layer == layer]
-        after, mixed = nodes.run_attention(model, pool.inputs, base, layer, x)
+        after, z = nodes.run_attention(model, activations.inputs, base, layer, x)
         for patch in here:
             if patch.site.kind == "head":
-                now = nodes.run_contribution(model, (layer, np.int32(patch.site.index)), mixed)
-                after = _patched(pool, after, now, patch)
-        read = x if graph.parallel else after
-        x = nodes.run_after_mlp(model, layer, read, after) if graph.mlp else after
+                now = nodes.run_contribution(model, (layer, np.int32(patch.site.index)), z)
+                after = _patched(activations, after, now, patch)
+        read = model.blocks.mlp_input(x, after)
+        x = nodes.add_mlp(model, layer, read, after) if graph.mlp else after
         for patch in here:
             if patch.site.kind in ("mlp", "neuron"):
-                x = _patched(pool, x, pool.run(patch.site, base, [read], None), patch)
+                x = _patched(
+                    activations, x, activations.run_site(patch.site, base, [read], None), patch
+                )
     return x
 
 
-def _patched(pool: Pool, x: Array, now: Array, patch: _Patch) -> Array:
-    return nodes.run_replaced(
-        x, now, patch.covered, pool.written(patch.site), (patch.donors, patch.at)
+def _patched(activations: Activations, x: Array, now: Array, patch: _Patch) -> Array:
+    return nodes.replace_values(
+        x, now, patch.covered, activations.site_output(patch.site), (patch.donors, patch.at)
     )
 
 
-def _check(pool: Pool, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors]) -> None:
-    problems = index_problems(pool, "base", base)
+def _check(
+    activations: Activations, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors]
+) -> None:
+    problems = index_problems(activations, "base", base)
     for site, given in donors.items():
-        problems += site_problems(pool, site) + index_problems(
-            pool, f"the donor of {site}", given, len(base)
+        problems += site_problems(activations, site) + index_problems(
+            activations, f"the donor of {site}", given, len(base)
         )
         if site.kind == "logits":
             problems.append(f"{site} writes nothing that could be swapped")

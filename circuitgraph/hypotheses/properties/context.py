@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import edge_name
@@ -59,14 +59,14 @@ class PropertyContext:
             raise unknown_name("variable", name, self.program.variables)
         return self.program.variables[name]
 
-    def make_pool(self, prompts: Sequence[Prompt]) -> Pool:
+    def make_pool(self, prompts: Sequence[Prompt]) -> Activations:
         """Up to 2 x `ROWS` prompts, ready to be patched; always of one shape."""
         largest = Shape.of(prompts)
         self._shape = (self._shape or self.source.shape).union(largest)
         places = np.array(
             [[p.position[role] for role in self.study.roles] for p in prompts], np.int32
         )
-        return Pool(
+        return Activations(
             self.study.model,
             assemble(prompts, self.source.tokens, self._shape),
             places.reshape(len(prompts), -1),

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from circuitgraph.engine.masked.forward import (
     Background,
-    Cells,
+    Grid,
     Inputs,
     full_logits,
     masked_logits,
@@ -36,7 +36,7 @@ class EdgePatches:
     def __init__(self, context: PropertyContext) -> None:
         self._context, self._shape = context, context.source.shape
         self._graph = context.study.graph
-        self._cells = Cells.of(self._graph)
+        self._cells = Grid.of(self._graph)
 
     def values(
         self, cases: Sequence[PropertyCase]
@@ -78,7 +78,7 @@ class EdgePatches:
 def _run(
     model: Transformer,
     masks: Float[Array, "batch edges"] | Float[np.ndarray, "batch edges"],
-    cells: Cells,
+    grid: Grid,
     sides: tuple[Inputs, Inputs],
     targets: Targets,
     metric: Metric,
@@ -90,7 +90,7 @@ def _run(
             mask, prompt, donor = case
             prompt, donor = (jax.tree.map(lambda a: a[None], side) for side in (prompt, donor))
             background = Background.of(model, writer_values(model, donor))
-            return masked_logits(model, mask, cells, background, prompt)[0]
+            return masked_logits(model, mask, grid, background, prompt)[0]
 
         patched = jax.lax.map(one, (jnp.asarray(masks), *sides), batch_size=_AT_ONCE)
         known = targets._replace(full_logits=full)

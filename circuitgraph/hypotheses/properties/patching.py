@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from circuitgraph.choices import Choices
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import swap
 from circuitgraph.errors import HypothesisError
@@ -227,7 +227,7 @@ def prune_tree(node: TreeNode, variable: str) -> TreeNode | None:
 
 def pool_cases(
     context: PropertyContext, cases: Sequence[PropertyCase]
-) -> tuple[Pool, Int[np.ndarray, " cases"], Int[np.ndarray, " cases"]]:
+) -> tuple[Activations, Int[np.ndarray, " cases"], Int[np.ndarray, " cases"]]:
     """Prompts and donors in one pool, and the rows of both. A case without a donor is its own."""
     n = len(cases)
     prompts = [case.prompt for case in cases]

@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.masked.forward import Inputs
+from circuitgraph.engine.batch import Inputs
 from circuitgraph.engine.masked.programs import run_full
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.prompt import Prompt

@@ -60,7 +60,7 @@ class PreparedScrub:
         pool = self.evidence.pool
         uses = Uses([(trial.root, self.donors[trial.key].inputs) for trial in self.trials])
         sites = {node.site for trial in self.trials for node in trial.root.walk()}
-        stages = {pool.reader(site).stage for site in sites if site.kind != "embed"}
+        stages = {pool.reader_of(site).stage for site in sites if site.kind != "embed"}
         n_kept = len(stages) + len({site.node for site in sites})
         return CostRecord(
             n_trees=len(self.trials),

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from circuitgraph.engine.tree.activations import Pool
+from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.swap import attention, swap
 from circuitgraph.errors import DataError
 from circuitgraph.graph.site import Site
@@ -92,7 +92,7 @@ class MeasuredRoles(Roles):
         )
         self.positions: Int[np.ndarray, "prompts roles"] = positions
         self._lengths = prompts.mask.sum(axis=1)
-        self.pool = Pool(self.model, prompts, positions, self.names)
+        self.pool = Activations(self.model, prompts, positions, self.names)
         self._costs: dict[str, dict[str, float]] = {}
         self._attention: dict[str, Float[np.ndarray, "roles roles"]] = {}
 

@@ -1,0 +1,141 @@
+"""A batch: prompts on the device, with all that runs need of them. Made here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from circuitgraph.engine.ablation import Background
+from circuitgraph.errors import DataError
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.spec import Spec
+from circuitgraph.tasks.metrics import Metric, Targets, metrics
+from circuitgraph.tasks.prompts import Prompts
+
+Rows = slice | Int[np.ndarray, " rows"]
+ALL = slice(None)
+
+
+class Inputs(NamedTuple):
+    """One side (clean or corrupted) of a batch of right-padded prompts."""
+
+    tokens: Int[Array, "batch pos"]
+    mask: Bool[Array, "batch pos"]
+    positions: Int[Array, "batch pos"]
+    score_at: Int[Array, " batch"]
+
+
+class Batch(NamedTuple):
+    """Prompts, with what their logits are compared with.
+
+    Attributes:
+        inputs, corrupted: both sides; ``corrupted`` is None where the prompts have no counterparts.
+        targets: answers, and where they are known the whole model's logits.
+        background: what readers get whatever the mask; None until an ablation has made it.
+    """
+
+    inputs: Inputs
+    targets: Targets
+    corrupted: Inputs | None = None
+    background: Background | None = None
+
+    @property
+    def n_prompts(self) -> int:
+        """Number of prompts."""
+        return len(self.targets.answer)
+
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> Batch:
+        """Call a function with each array and the number of its axis of prompts."""
+        first = partial(jax.tree.map, partial(function, 0))
+        made = None if self.background is None else self.background.map_prompts(function)
+        return Batch(first(self.inputs), first(self.targets), first(self.corrupted), made)
+
+
+def batch_of(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None) -> Batch:
+    """Some of the prompts with both of their sides, on the device.
+
+    Args:
+        rows: which prompts; a number may stand there several times, to fill a batch up.
+        length: pad to that many positions; by default the prompts' own.
+    """
+    mask = widen(prompts.mask[rows], length)
+    at = prompts.score_at[rows]
+    clean = make_inputs(widen(prompts.clean[rows], length), mask, at)
+    corrupted = clean._replace(tokens=jnp.asarray(widen(prompts.corrupted[rows], length)))
+    return Batch(clean, targets_of(prompts, rows), corrupted)
+
+
+def make_inputs(
+    tokens: Int[np.ndarray, "batch pos"],
+    mask: Bool[np.ndarray, "batch pos"],
+    score_at: Int[np.ndarray, " batch"],
+) -> Inputs:
+    """Any right-padded prompts on the device; positions count from the first token."""
+    positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
+    parts = (tokens.astype(np.int32), mask, positions, score_at.astype(np.int32))
+    return Inputs(*map(jnp.asarray, parts))
+
+
+def unpadded_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
+    """Prompts of one length on the device, scored at their last token."""
+    last = np.full(len(tokens), tokens.shape[1] - 1)
+    return make_inputs(tokens, np.ones(tokens.shape, bool), last)
+
+
+def targets_of(prompts: Prompts, rows: Rows = ALL) -> Targets:
+    """The answers of some of the prompts; nothing is known of the whole model's logits yet."""
+    others = (
+        None if tokens is None else jnp.asarray(tokens[rows])
+        for tokens in (prompts.distractor, prompts.right, prompts.wrong)
+    )
+    distractor, right, wrong = others
+    return Targets(jnp.asarray(prompts.answer[rows]), distractor, None, right, wrong)
+
+
+def widen(tokens: np.ndarray, length: int | None) -> np.ndarray:
+    """Padded on the right to that many positions; as it is if ``length`` is None."""
+    more = 0 if length is None else length - tokens.shape[1]
+    return np.pad(tokens, [(0, 0), (0, more)])
+
+
+def take_scored(
+    x: Float[Array, "*lead batch pos d"], at: Int[Array, " batch"]
+) -> Float[Array, "*lead batch d"]:
+    """``x`` at each example's scored position."""
+    # [1, ..., batch, 1, 1], so that each example takes one position of its own
+    index = at.reshape((1,) * (x.ndim - 3) + (-1, 1, 1))
+    return jnp.take_along_axis(x, index, axis=-2)[..., 0, :]
+
+
+def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:
+    """Raise `DataError` unless the model can read these prompts, and the metric score them."""
+    check_tokens(model.spec, prompts)
+    if metric.needs_distractor and prompts.distractor is None:
+        others = ", ".join(n for n in metrics.names() if not metrics[n].needs_distractor)
+        raise DataError(
+            f"Metric {metric.name!r} needs a distractor for every pair. Without one, use: {others}."
+        )
+
+
+def check_tokens(spec: Spec, prompts: Prompts) -> None:
+    """Raise `DataError` where a prompt is longer than the context or has a token too high."""
+    longest = prompts.mask.shape[1]
+    if longest > spec.n_ctx:
+        raise DataError(
+            f"A prompt has {longest} tokens, but the model's context is {spec.n_ctx}: use shorter "
+            "prompts."
+        )
+    tokens = (prompts.clean, prompts.corrupted, prompts.answer, prompts.distractor)
+    highest = max(ids.max() for ids in tokens if ids is not None)
+    if highest >= spec.d_vocab:
+        raise DataError(
+            f"The tokenizer gave token {highest}, but the model knows only {spec.d_vocab}: the "
+            "tokenizer is another model's."
+        )

@@ -1,0 +1,162 @@
+"""The grid: which writers and readers stand in which layer, and edge vectors as matrices.
+
+The graph numbers its writers and readers; a model runs layer by layer. This is the only place that
+knows both. Axes: ``layers`` are those of the model, ``heads`` all query heads of a layer,
+``kv_heads`` the readers of keys (and values) in a layer: one for each query head, or for each
+key-value head of a grouped graph. ``none_or_one`` is empty where the layers have no MLPs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from circuitgraph.errors import GraphError
+from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.node import ATTENTION_INPUTS
+
+EdgeMatrix = Bool[np.ndarray, "readers writers"]
+Numbers = Array | np.ndarray
+
+
+class Grid(NamedTuple):
+    """Where the edges, writers and readers of a graph stand. A pytree: programs take it as it is.
+
+    Attributes:
+        edge: number of the edge from a writer (second axis) to a reader (first axis); n_edges where
+            there is none.
+        direct: number of a reader's direct edge, n_edges + 1 where it has none.
+        q, k, v, mlp: the readers, [layers, heads], [layers, kv_heads] twice, [layers, none_or_one].
+        heads, mlps: the writers, [layers, heads] and [layers, none_or_one].
+        stream: which residual stream each reader reads, in the order of `Background.streams`: those
+            before each layer, those that the MLPs read, the final one.
+    """
+
+    edge: Numbers
+    direct: Numbers
+    q: Numbers
+    k: Numbers
+    v: Numbers
+    mlp: Numbers
+    heads: Numbers
+    mlps: Numbers
+    stream: Numbers
+
+    @classmethod
+    def of(cls, graph: Graph) -> Grid:
+        """The grid of a graph, in numpy.
+
+        Raises:
+            GraphError: a graph with split MLPs, which no route of the engine runs.
+        """
+        if graph.splits:
+            raise GraphError(f"The engine cannot run parts of MLPs: {graph}.")
+        readers, writers = graph.ends
+        edge = np.full(graph.legal.shape, graph.n_edges, np.int32)
+        direct = np.full(len(graph.readers), graph.n_edges + 1, np.int32)
+        ordinary = writers >= 0
+        edge[readers[ordinary], writers[ordinary]] = np.flatnonzero(ordinary)
+        direct[readers[~ordinary]] = np.flatnonzero(~ordinary)
+        reading, writing = [r.kind for r in graph.readers], [w.kind for w in graph.writers]
+        q, k, v, mlp = (_rows(graph, reading, kind) for kind in (*ATTENTION_INPUTS, "mlp"))
+        heads, mlps = (_rows(graph, writing, kind) for kind in ("head", "mlp"))
+        return cls(edge, direct, q, k, v, mlp, heads, mlps, _streams_read(graph))
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return len(self.heads)
+
+    @property
+    def qkv(self) -> Int[np.ndarray, "layers heads three"]:
+        """The q, k and v reader of each query head."""
+        n_heads = self.heads.shape[1]
+        each = [
+            np.repeat(rows, n_heads // rows.shape[1], axis=1) for rows in (self.q, self.k, self.v)
+        ]
+        return np.stack(each, axis=-1)
+
+    def mask_matrix(self, mask: Float[Array, " edges"]) -> Float[Array, "readers writers"]:
+        """A mask as a matrix; differentiable.
+
+        A head whose direct edge is absent uses its replaced q (k, v): the one it computes when
+        nothing kept reaches that input. So an absent direct edge is the same as all edges of that
+        input absent.
+        """
+        padded = jnp.concatenate([mask, jnp.array([0.0, 1.0], mask.dtype)])
+        return padded[self.edge] * padded[self.direct][:, None]
+
+    def kept_matrix(
+        self, mask: Bool[np.ndarray, "*masks edges"]
+    ) -> Bool[np.ndarray, "*masks readers writers"]:
+        """Boolean masks as matrices, as `mask_matrix` makes them; in numpy."""
+        return self._kept(mask, np.asarray(self.edge), np.asarray(self.direct))
+
+    def kept_row(
+        self, mask: Bool[np.ndarray, "*masks edges"], reader: int
+    ) -> Bool[np.ndarray, "*masks writers"]:
+        """One reader's row of `kept_matrix`."""
+        return self._kept(mask, np.asarray(self.edge)[reader], np.asarray(self.direct)[reader])
+
+    @staticmethod
+    def _kept(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray) -> np.ndarray:
+        # behind the edges: an absent one for cells without any edge, a kept one for "no direct edge"
+        ends = np.broadcast_to([False, True], (*mask.shape[:-1], 2))
+        padded = np.concatenate([mask, ends], axis=-1)
+        return padded[..., edge] & padded[..., direct, None]
+
+
+class WriterGroup(NamedTuple):
+    """Writers that stand side by side: the embedding, a layer's heads, or its MLP.
+
+    Attributes:
+        kind: ``embed``, ``head`` or ``mlp``. layer: -1 for the embedding.
+        writers: their numbers in the graph.
+    """
+
+    kind: str
+    layer: int
+    writers: tuple[int, ...]
+
+
+def group_writers(graph: Graph) -> list[WriterGroup]:
+    """The embedding, then each layer's heads and, if it has one, its MLP."""
+    numbers: dict[tuple[str, int], list[int]] = {}
+    for number, writer in enumerate(graph.writers):
+        kind = "mlp" if writer.node.is_in_mlp else writer.kind
+        numbers.setdefault((kind, writer.node.layer), []).append(number)
+    return [WriterGroup(*key, tuple(members)) for key, members in numbers.items()]
+
+
+def split_by_layer(
+    values: Float[Array, "writers *axes"], n_layers: int
+) -> tuple[Float[Array, "*axes"], Float[Array, "layers slots *axes"]]:
+    """Values of all writers as the embedding's, and each layer's heads and then its MLP."""
+    return values[0], values[1:].reshape(n_layers, -1, *values.shape[1:])
+
+
+def join_layers(
+    embed: Float[Array, "*axes"], layers: Float[Array, "layers slots *axes"]
+) -> Float[Array, "writers *axes"]:
+    """The inverse of `split_by_layer`."""
+    return jnp.concatenate([embed[None], layers.reshape(-1, *embed.shape)])
+
+
+def _rows(graph: Graph, kinds: list[str], kind: str) -> Int[np.ndarray, "layers _"]:
+    """The numbers of the nodes of one kind, layer by layer."""
+    numbers = np.flatnonzero(np.array(kinds) == kind).astype(np.int32)
+    return numbers.reshape(graph.n_layers, -1)
+
+
+def _streams_read(graph: Graph) -> Int[np.ndarray, " readers"]:
+    """The number of the stream that each reader reads, as `Grid` says."""
+    n = graph.n_layers
+    numbers = [
+        2 * n if r.kind == "logits" else r.node.layer + (n if r.node.is_in_mlp else 0)
+        for r in graph.readers
+    ]
+    return np.array(numbers, np.int32)

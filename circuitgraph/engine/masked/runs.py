@@ -1,0 +1,168 @@
+"""The masked route: any masks of an experiment's edges, each by a run of the whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from circuitgraph.engine.ablation import Ablation, Background
+from circuitgraph.engine.batch import Batch, batch_of
+from circuitgraph.engine.devices import Devices
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.programs import (
+    run_background,
+    run_full,
+    run_losses_and_gradient,
+    run_masks,
+    run_metrics,
+    run_writers,
+)
+from circuitgraph.engine.memory import BatchSizes
+from circuitgraph.errors import DataError
+from circuitgraph.models.transformer import Transformer
+from circuitgraph.tasks.metrics import Metric
+from circuitgraph.tasks.prompts import Prompts
+
+
+@dataclass(eq=False)
+class MaskedRuns:
+    """A model, prompts in batches, and the programs that run them under masks.
+
+    Attributes:
+        batches: their backgrounds are None where keeping all of them would take too much memory;
+            `complete` makes one anew.
+    """
+
+    model: Transformer
+    grid: Grid
+    metric: Metric
+    ablation: Ablation
+    sizes: BatchSizes
+    batches: Sequence[Batch]
+
+    def complete(self, batch: Batch) -> Batch:
+        """The batch with its background."""
+        if batch.background is not None or batch.corrupted is None:
+            return batch
+        background = run_background(self.model, batch.corrupted, self.ablation)
+        return batch._replace(background=Devices.of(batch.n_prompts).share_prompts(background))
+
+    def values(
+        self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]
+    ) -> Float[np.ndarray, "n prompts"]:
+        """The metric of each prompt under each mask."""
+        launches = np.split(masks, range(self.sizes.masks, len(masks), self.sizes.masks))
+        rows = [
+            np.concatenate([self._launch(part, batch) for batch in self.batches], axis=1)
+            for part in launches
+        ]
+        return np.concatenate(rows)
+
+    def metric_values(
+        self, mask: Bool[np.ndarray, " edges"], metrics: Sequence[Metric]
+    ) -> Float[np.ndarray, "metrics prompts"]:
+        """Several metrics of each prompt under one mask, all from one run of it."""
+        flat = jnp.asarray(mask, jnp.float32)
+        parts = [
+            run_metrics(self.model, flat, self.grid, self.complete(batch), tuple(metrics))
+            for batch in self.batches
+        ]
+        return np.concatenate([np.asarray(part) for part in parts], axis=1)
+
+    def losses_and_gradient(
+        self, mask: Bool[np.ndarray, " edges"] | Float[np.ndarray, " edges"]
+    ) -> tuple[Float[np.ndarray, " prompts"], Float[np.ndarray, " edges"]]:
+        """Each prompt's loss under a mask, and the derivative of their sum by each edge's mask value."""
+        flat = jnp.asarray(np.asarray(mask, np.float32))
+        losses, total = [], np.zeros(len(mask))
+        for batch in self.batches:
+            complete = self.complete(batch)
+            part, gradient = run_losses_and_gradient(
+                self.model, flat, self.grid, complete, self.metric
+            )
+            losses.append(np.asarray(part, np.float64))
+            total += np.asarray(gradient)
+        return np.concatenate(losses), total
+
+    def _launch(self, masks: np.ndarray, batch: Batch) -> Float[np.ndarray, "n batch"]:
+        """One compiled call: always ``sizes.masks`` rows, so that one program serves, of which only
+        the groups with masks in them are run.
+        """
+        lanes = self.sizes.lanes
+        n_groups = -(-len(masks) // lanes)
+        rows = np.zeros((self.sizes.masks, masks.shape[1]), np.float32)
+        rows[: len(masks)] = masks
+        # [groups, lanes, edges]: lanes are run side by side, groups one after the other
+        placed = Devices.of(batch.n_prompts).share_candidates(
+            rows.reshape(-1, lanes, masks.shape[1])
+        )
+        values = run_masks(
+            self.model, placed, np.int32(n_groups), self.grid, self.complete(batch), self.metric
+        )
+        return np.asarray(values).reshape(self.sizes.masks, -1)[: len(masks)]
+
+
+def prepare_batches(
+    model: Transformer,
+    prompts: Prompts,
+    ablation: Ablation,
+    sizes: BatchSizes,
+    shared: Background | None,
+) -> list[Batch]:
+    """All prompts on the devices, with the whole model's logits.
+
+    Args:
+        shared: one background for all prompts; by default each prompt has its own, made by the
+            ablation of its corrupted side, and kept where ``sizes`` says so.
+    """
+    batches = []
+    for rows in cut_prompts(prompts, sizes.prompts):
+        batch = batch_of(prompts, rows)
+        devices = Devices.of(batch.n_prompts)
+        batch = devices.share_prompts(batch)
+        full = run_full(model, batch.inputs)
+        background = shared
+        if background is None and sizes.keeps and batch.corrupted is not None:
+            background = run_background(model, batch.corrupted, ablation)
+        batch = batch._replace(
+            targets=batch.targets._replace(full_logits=full), background=background
+        )
+        batches.append(devices.share_prompts(batch))
+    return batches
+
+
+def shared_background(
+    model: Transformer, reference: Prompts, ablation: Ablation, n_prompts: int, n_pos: int
+) -> Background:
+    """One background from all reference prompts, whose written values are alive for a moment.
+
+    One device makes it, so that a mean does not depend on the number of devices.
+
+    Args:
+        n_prompts: reference prompts that are run at a time.
+        n_pos: positions that the background must have.
+
+    Raises:
+        DataError: the reference prompts are too short for positional means.
+    """
+    parts = [batch_of(reference, rows).corrupted for rows in cut_prompts(reference, n_prompts)]
+    with jax.default_matmul_precision("highest"):
+        written = jnp.concatenate([run_writers(model, part) for part in parts if part], axis=1)
+        replacement = ablation.function(written, jnp.asarray(reference.mask))
+    if 1 < replacement.shape[2] < n_pos:
+        raise DataError(
+            f"The reference prompts have at most {replacement.shape[2]} tokens, the prompts up "
+            f"to {n_pos}: there is no mean for the positions beyond. Use longer reference "
+            "prompts, or ablation 'mean'."
+        )
+    return Background.of(model, replacement[:, :, :n_pos])
+
+
+def cut_prompts(prompts: Prompts, size: int) -> list[slice]:
+    """Slices of that many prompts; the last one may be shorter."""
+    return [slice(start, start + size) for start in range(0, len(prompts), size)]
