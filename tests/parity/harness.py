@@ -80,7 +80,9 @@ def run_masks(
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
     """Writer values beside `everywhere`, in which each prompt's counterpart is another prompt."""
-    return jnp.repeat(run_writers(network, unpadded_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1)
+    return jnp.repeat(
+        run_writers(network, unpadded_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1
+    )
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:
