@@ -82,9 +82,8 @@ def mean(written: Written, mask: Mask) -> Replacement:
 def mean_positional(written: Written, mask: Mask) -> Replacement:
     """The writer's mean at each position, over the reference prompts that reach it."""
     weights = mask.astype(written.dtype)
-    counts = jnp.maximum(weights.sum(0), 1.0)[
-        :, None
-    ]  # a position that no prompt reaches stays zero
+    # a position that no prompt reaches stays zero
+    counts = jnp.maximum(weights.sum(0), 1.0)[:, None]
     return (jnp.einsum("wbpd,bp->wpd", written, weights) / counts)[:, None]
 
 

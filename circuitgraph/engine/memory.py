@@ -16,9 +16,8 @@ from circuitgraph.models.spec import Spec
 
 _FLOAT = 4  # in reduced precisions as well: what is compared and summed is wider, and an estimate may be too high
 GROUPS = 16  # groups of lanes that one launch of the frontier takes, one after the other
-_CPU_LANES = (
-    2**18
-)  # numbers that one node's value should have over all lanes; more makes nothing faster here
+# numbers that one node's value should have over all lanes; more makes nothing faster here
+_CPU_LANES = 2**18
 _GPU_LANES = 2**25
 _CPU_TARGET = 2**30  # a bigger launch gains nothing on a CPU once its work outgrows the caches
 
@@ -62,9 +61,8 @@ def bytes_per_row(spec: Spec, graph: Graph, n_pos: int) -> int:
     values = 2 * len(graph.writers) * n_pos * spec.d_model
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
     attention = spec.n_heads * n_pos * (3 * spec.d_head + 2 * n_pos)
-    if (
-        spec.qk_norm_over == "width" and spec.qk_norm is not None
-    ):  # an input's queries of all heads, one input at a time
+    # an input's queries of all heads, one input at a time
+    if spec.qk_norm_over == "width" and spec.qk_norm is not None:
         attention += 2 * spec.n_heads * n_pos * spec.d_head
     mlp = (3 if spec.gated else 2) * n_pos * (spec.d_mlp or 0)
     masks = len(graph.readers) * len(graph.writers)
@@ -120,9 +118,8 @@ def choose_batch_sizes(
             f"MiB, but the limit is {limit / 2**20:.0f} MiB. Use shorter prompts or a higher limit."
         )
     on_cpu = jax.devices()[0].platform == "cpu"
-    keeps = held * n_prompts <= min(
-        limit // 2, limit - row
-    )  # all of them on one device, at the worst
+    # all of them on one device, at the worst
+    keeps = held * n_prompts <= min(limit // 2, limit - row)
     room = limit - held * n_prompts if keeps else limit
     target = min(room, _CPU_TARGET) if on_cpu else room
     prompts = chunk_size(n_prompts, max(1, target // (row if keeps else row + held)), devices)
@@ -130,9 +127,8 @@ def choose_batch_sizes(
     all_held = held * (n_prompts if keeps else own)
     lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * own)))
     last = n_prompts % prompts or prompts
-    ways = math.lcm(
-        *(devices // prompt_ways(n, devices) for n in (prompts, last))
-    )  # by what lanes are shared out
+    # by what lanes are shared out
+    ways = math.lcm(*(devices // prompt_ways(n, devices) for n in (prompts, last)))
     masks = (64 if on_cpu else 4 * lanes) * ways
     all_own = (n_prompts - last) // prompts * own + last // prompt_ways(last, devices)
     candidates = ways * frontier_lanes(spec, graph, (all_own, own, n_pos), limit)

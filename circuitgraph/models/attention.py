@@ -220,6 +220,5 @@ class Attention(eqx.Module):
             )
         visible = positions.visible & (positions.back < settings.window)
         pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
-        return jnp.where(visible, pattern, 0.0).astype(
-            q.dtype
-        )  # a query that sees nothing gets nothing
+        # a query that sees nothing gets nothing
+        return jnp.where(visible, pattern, 0.0).astype(q.dtype)

@@ -16,9 +16,8 @@ from circuitgraph.engine.grid import EdgeMatrix
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]
-HEAD, MLP, POST_NORM = range(
-    3
-)  # what a step computes; POST_NORM: a head's part of a post-norm's output
+# what a step computes; POST_NORM: a head's part of a post-norm's output
+HEAD, MLP, POST_NORM = range(3)
 
 
 class Table(NamedTuple):
@@ -139,9 +138,8 @@ class Scheduler:
         self.fixed_slots = fixed_slots
         self.kept = kept
         self.needed, self.everywhere = dependencies.needed_writers(kept)
-        self.unclean = dependencies.changed_writers(
-            kept, dependencies.incomplete_writers(kept)
-        )  # not as in the clean run
+        # not as in the clean run
+        self.unclean = dependencies.changed_writers(kept, dependencies.incomplete_writers(kept))
 
     def schedule_update(self, roots: Writers) -> Schedule:
         """To compute ``roots``, and all that changes with them, once for all: nothing lies in

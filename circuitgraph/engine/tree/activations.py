@@ -83,9 +83,8 @@ class Activations:
         )
         check_at_least("launch", self.launch_rows, 1)
         whole = -(-(rows or n) // self.launch_rows) * self.launch_rows
-        self._padded = (
-            np.minimum(np.arange(whole), n) % n
-        )  # the first prompt again and again after the last
+        # the first prompt again and again after the last
+        self._padded = np.minimum(np.arange(whole), n) % n
         mask = widen(prompts.mask, length or longest)
         self.alignment = Alignment(mask, places, roles)
         batch = batch_of(prompts, self._padded, length=length or longest)

@@ -27,9 +27,8 @@ class Alignment:
     ) -> None:
         self.roles, self.places, self.mask = roles, places, mask
         last = mask.sum(axis=1) - 1
-        self._ends = np.concatenate([places, last[:, None]], axis=1).astype(
-            np.int32
-        )  # the last token is named too
+        # the last token is named too
+        self._ends = np.concatenate([places, last[:, None]], axis=1).astype(np.int32)
         others = mask.copy()
         np.put_along_axis(others, self._ends, False, axis=1)
         self._rank = np.cumsum(others, axis=1, dtype=np.int32) - 1

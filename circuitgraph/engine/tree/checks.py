@@ -14,9 +14,8 @@ from circuitgraph.graph.site import Site
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, metrics
 
-Donors = Int[
-    np.ndarray, "_"
-]  # numbers of prompts of a activations, one for each reference; another number of them is refused
+# numbers of prompts of a activations, one for each reference; another number of them is refused
+Donors = Int[np.ndarray, "_"]
 
 
 def metrics_of(activations: Activations, names: Sequence[str]) -> tuple[Metric, ...]:

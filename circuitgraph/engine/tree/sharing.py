@@ -14,9 +14,8 @@ from jax import Array
 
 from circuitgraph.graph.tree import Path, TreeNode
 
-Prompts_ = (
-    np.ndarray | Mapping[tuple[str, str], np.ndarray]
-)  # which prompts a node reads; or one array for each edge
+# which prompts a node reads; or one array for each edge
+Prompts_ = np.ndarray | Mapping[tuple[str, str], np.ndarray]
 Tree = tuple[TreeNode, Mapping[Path, Prompts_]]
 Key = bytes
 
