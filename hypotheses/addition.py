@@ -1,9 +1,8 @@
-"""The last digit of a sum in the shipped model ``addition``: heads fetch both ones digits, and MLPs
-take it from there.
+"""The last digit of a sum in the model ``addition``: heads fetch both ones digits, MLPs add them.
 
 How much a head looks at each digit depends on the digits, so its keys are claimed as well as its
-values. And the sum is
-not made early: what the first MLP writes depends on both digits, not on their sum alone.
+values. And the sum is not made early: what the first MLP writes depends on both digits, not on
+their sum alone.
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits, mlp

@@ -1,5 +1,4 @@
-"""Greater-than in the shipped one-layer model: heads fetch the year's last two digits, an MLP makes
-the threshold.
+"""Greater-than in one layer: heads fetch the year's last digits, an MLP sets the threshold.
 
 The heads' keys are claimed as well as their values: how strongly a head looks at the year depends
 on the year.

@@ -1,4 +1,4 @@
-"""Induction by a previous-token head and an induction head, in the shipped model ``induction-2l``."""
+"""Induction by a previous-token head and an induction head, in the model ``induction-2l``."""
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits
 

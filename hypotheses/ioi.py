@@ -1,10 +1,8 @@
-"""Indirect objects in the shipped model ``ioi``: inhibit the name that comes again, copy a name
-that is not inhibited.
+"""Indirect objects in the model ``ioi``: inhibit the name that comes again, copy another name.
 
 The heads and their order are those of Wang et al. (2022). The duplicate-token head, a0.h1, is no
-variable here: it says
-at S2 that the name stood before, which is so in every prompt of the task, and what never varies
-cannot be resampled.
+variable here: it says at S2 that the name stood before, which is so in every prompt of the task,
+and what never varies cannot be resampled.
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits

@@ -1,13 +1,9 @@
-"""Indirect objects in ``ioi-natural``, a two-layer model that was trained without any wish about
-its circuit.
+"""Indirect objects in ``ioi-natural``, two layers trained without any wish about its circuit.
 
 It does not have the circuit of Wang et al. (2022). The first layer's heads collect the opening's
-two names at the end.
-At S2 the same heads and the first MLP make more of the name that comes again; the second layer's
-heads fetch it from
-there, and take it away. What is collected at S2 need not know who else is there: a hypothesis in
-which it does recovers
-no more.
+two names at the end. At S2 the same heads and the first MLP make more of the name that comes again;
+the second layer's heads fetch it from there, and take it away. What is collected at S2 need not
+know who else is there: a hypothesis in which it does recovers no more.
 """
 
 from circuitgraph.hypotheses import Hypothesis, embed, head, logits, mlp

@@ -51,6 +51,7 @@ class Context:
     @cached_property
     def study(self) -> Study:
         """The hypothesis with its model and task, once nothing is wrong with how it is written."""
+        # Imported here and below, so that listing claims loads neither jax nor torch.
         from circuitgraph.hypotheses.checking import open_checked
 
         if self._refusal is not None:

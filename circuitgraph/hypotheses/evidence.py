@@ -77,11 +77,15 @@ class Evidence:
 
     @cached_property
     def plain_outcome(self) -> Outcome:
-        """The untouched model: its metric, and its most likely tokens."""
+        """The untouched model: the metric, and its most likely tokens."""
+        return self.run_plain(self.metric)
+
+    def run_plain(self, metric: str) -> Outcome:
+        """The untouched model, measured by any metric."""
         own = np.arange(len(self.batch))
         output = self.study.program.variables[self.study.program.output]
         root = TreeNode((output.name,), output.name, output.sites[0])
-        return run_tree(self.pool, root, own, {root.path: own}, [self.metric])
+        return run_tree(self.pool, root, own, {root.path: own}, [metric])
 
     @cached_property
     def follows_program(self) -> Bool[np.ndarray, " pool"]:

@@ -11,11 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import estimate_mean, estimate_proportion
-from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.interventions.interchange import swap_variables
@@ -125,10 +123,7 @@ def _measure_attention(evidence: Evidence, expectation: Expectation) -> Measurem
 
 def _measure_metric(evidence: Evidence, expectation: Expectation) -> Measurement:
     """A metric of the whole model."""
-    name, own = metrics[expectation.quantity].name, np.arange(len(evidence.batch))
-    output = evidence.study.program.variables[evidence.study.program.output]
-    root = TreeNode((output.name,), output.name, output.sites[0])
-    outcome = run_tree(evidence.pool, root, own, {root.path: own}, [name])
+    outcome = evidence.run_plain(metrics[expectation.quantity].name)
     return estimate_mean(outcome.values[0], evidence.seed), ""
 
 

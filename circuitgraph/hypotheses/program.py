@@ -113,7 +113,7 @@ def make_key(value: Any) -> Any:
         return value.shape, value.tobytes()
     if isinstance(value, set):  # a program may say that any of these answers is right
         return frozenset(value)
-    hash(value)
+    hash(value)  # raises for what cannot be a key
     return value
 
 

@@ -24,7 +24,7 @@ from circuitgraph.hypotheses.loading import load_hypotheses
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.study import N_SAMPLE, Study
 from circuitgraph.models.language_model import LanguageModel
-from tests.hypotheses.texts import INDUCTION, SHIPPED, changed, load_text
+from tests.hypotheses.texts import INDUCTION, SHIPPED, change_text, load_text
 
 Messages = list[str]
 
@@ -32,10 +32,10 @@ Messages = list[str]
 @pytest.fixture(scope="module")
 def sample(shipped: LanguageModel) -> list[Prompt]:
     """Some of the prompts that the shipped hypothesis is checked on."""
-    return study_of(load_hypotheses(SHIPPED / "induction.py")[0], shipped).sample[:100]
+    return make_study(load_hypotheses(SHIPPED / "induction.py")[0], shipped).sample[:100]
 
 
-def study_of(
+def make_study(
     hypothesis: Hypothesis, model: LanguageModel, sample: list[Prompt] | None = None
 ) -> Study:
     """The study of a hypothesis, with prompts that are drawn already."""
@@ -57,13 +57,13 @@ def list_problems(
     def list_file_problems(text: str) -> Messages:
         return [
             str(f)
-            for f in list_study_problems(study_of(load_text(tmp_path, text), shipped, sample))
+            for f in list_study_problems(make_study(load_text(tmp_path, text), shipped, sample))
         ]
 
     return list_file_problems
 
 
-def only(problems: Messages, *phrases: str) -> None:
+def check_only(problems: Messages, *phrases: str) -> None:
     """One problem, which says all this."""
     assert len(problems) == 1, problems
     missing = [phrase for phrase in phrases if phrase not in problems[0]]
@@ -75,7 +75,7 @@ def test_a_sound_file_has_no_problems(list_problems: Callable[..., Messages]) ->
 
 
 def test_the_shipped_hypothesis_is_checked_on_a_thousand_prompts(shipped: LanguageModel) -> None:
-    study = study_of(load_hypotheses(SHIPPED / "induction.py")[0], shipped)
+    study = make_study(load_hypotheses(SHIPPED / "induction.py")[0], shipped)
     assert check_study(study) == []
     assert len(study.sample) == N_SAMPLE
 
@@ -166,13 +166,13 @@ VARIABLES = {
 @pytest.mark.parametrize("case", VARIABLES)
 def test_problems_of_variables(case: str, list_problems: Callable[..., Messages]) -> None:
     change, phrases = VARIABLES[case]
-    problems = list_problems(changed(change))
+    problems = list_problems(change_text(change))
     assert any(all(phrase in problem for phrase in phrases) for problem in problems), problems
 
 
 def test_two_of_one_name(list_problems: Callable[..., Messages]) -> None:
     twin = '\n\n@H.var(at=embed @ "A2")\ndef current(p):\n    return 1\n'
-    only(
+    check_only(
         list_problems(INDUCTION + twin),
         "mine.py:36: two variables are called `current`, the first in line 16: rename one",
     )
@@ -180,12 +180,12 @@ def test_two_of_one_name(list_problems: Callable[..., Messages]) -> None:
 
 def test_two_outputs(list_problems: Callable[..., Messages]) -> None:
     twin = '\n\n@H.output(at=logits @ "A2")\ndef reply(answer):\n    return answer\n'
-    only(list_problems(INDUCTION + twin), "mine.py:36: 2 outputs are declared")
+    check_only(list_problems(INDUCTION + twin), "mine.py:36: 2 outputs are declared")
 
 
 def test_a_variable_that_nobody_uses(list_problems: Callable[..., Messages]) -> None:
     more = '\n\n@H.var(at=head(0, 1) @ "A2", v="earlier")\ndef idle(earlier):\n    return earlier\n'
-    only(
+    check_only(
         list_problems(INDUCTION + more),
         "mine.py:36: nobody uses `idle`: make it a parameter of what reads it, or remove it",
     )
@@ -195,8 +195,10 @@ def test_a_variable_that_nobody_uses(list_problems: Callable[..., Messages]) -> 
 def test_a_function_that_is_still_to_be_written(
     body: str, list_problems: Callable[..., Messages]
 ) -> None:
-    text = changed(("    return earlier\n", f"    {body}\n"))
-    only(list_problems(text), "mine.py:21: `seen_before` is still `...`: say what it computes")
+    text = change_text(("    return earlier\n", f"    {body}\n"))
+    check_only(
+        list_problems(text), "mine.py:21: `seen_before` is still `...`: say what it computes"
+    )
 
 
 DECLARED = {
@@ -277,7 +279,7 @@ DECLARED = {
 def test_problems_of_expectations_rivals_and_properties(
     line: str, list_problems: Callable[..., Messages]
 ) -> None:
-    only(
+    check_only(
         list_problems(f"{INDUCTION}\n\n{line}\n"),
         "mine.py:36: " if "\n" not in line else "mine.py:3",
         *DECLARED[line],
@@ -320,7 +322,10 @@ def test_sites_and_roles_that_are_not_there(
 ) -> None:
     change, phrases = PLACES[case]
     routes = (', v="earlier"', "") if case in ("mlp", "neuron", "feature") else change
-    only(list_problems(changed(change, routes) if routes != change else changed(change)), *phrases)
+    check_only(
+        list_problems(change_text(change, routes) if routes != change else change_text(change)),
+        *phrases,
+    )
 
 
 def test_a_role_that_some_prompts_lack(
@@ -330,9 +335,9 @@ def test_a_role_that_some_prompts_lack(
     roles = {name: at for name, at in short.pair.roles.items() if name != "B1"}
     lacking = replace(short, pair=replace(short.pair, roles=roles))
     prompts = [lacking if p is short else p for p in sample]
-    problems = list_study_problems(study_of(load_text(tmp_path, INDUCTION), shipped, prompts))
+    problems = list_study_problems(make_study(load_text(tmp_path, INDUCTION), shipped, prompts))
     shown = [f.message for f in problems if f.message.startswith("`successor`:")]
-    only(
+    check_only(
         shown,
         "only 99 of 100 prompts have the role 'B1'",
         repr(lacking),
@@ -366,12 +371,12 @@ PAPER = {
 @pytest.mark.parametrize("case", PAPER)
 def test_functions_on_prompts(case: str, list_problems: Callable[..., Messages]) -> None:
     change, phrases = PAPER[case]
-    problems = list_problems(changed(change))
+    problems = list_problems(change_text(change))
     assert any(all(phrase in problem for phrase in phrases) for problem in problems), problems
 
 
 def test_a_value_that_no_other_prompt_has(list_problems: Callable[..., Messages]) -> None:
-    text = changed(
+    text = change_text(
         ('return p.token["A1"]', "return p.text"),
         ("successor if current == seen_before else None", "successor"),
     )
@@ -386,9 +391,11 @@ def test_a_value_that_no_other_prompt_has(list_problems: Callable[..., Messages]
 def test_few_lonely_values_are_a_note(
     shipped: LanguageModel, sample: list[Prompt], tmp_path: Path
 ) -> None:
-    text = changed(('return p.token["A1"]', f"return p.token['A1'], p.text == {sample[0].text!r}"))
+    text = change_text(
+        ('return p.token["A1"]', f"return p.token['A1'], p.text == {sample[0].text!r}")
+    )
     text = text.replace("current == seen_before", "current == seen_before[0]")
-    notes = check_study(study_of(load_text(tmp_path, text), shipped))
+    notes = check_study(make_study(load_text(tmp_path, text), shipped))
     assert [n.message.partition(" on 1 of 1,000 prompts")[0] for n in notes] == [
         f"`{name}` has a value that no other prompt has" for name in ("earlier", "seen_before")
     ]
@@ -397,7 +404,7 @@ def test_few_lonely_values_are_a_note(
 def test_a_program_that_is_wrong_on_paper_shows_its_shortest_counterexample(
     list_problems: Callable[..., Messages], sample: list[Prompt]
 ) -> None:
-    (problem,) = list_problems(changed(("successor if current", "seen_before if current")))
+    (problem,) = list_problems(change_text(("successor if current", "seen_before if current")))
     shortest = min(sample, key=lambda p: (len(p), p.text))
     assert "mine.py:31: `answer` is wrong on paper, in 100 of 100 prompts." in problem
     assert repr(shortest) in problem
@@ -406,22 +413,22 @@ def test_a_program_that_is_wrong_on_paper_shows_its_shortest_counterexample(
 
 
 def test_a_program_that_says_nothing_is_wrong(list_problems: Callable[..., Messages]) -> None:
-    problems = list_problems(changed(("current == seen_before", "current != seen_before")))
-    only([problem for problem in problems if "`answer`" in problem], "the program says None")
+    problems = list_problems(change_text(("current == seen_before", "current != seen_before")))
+    check_only([problem for problem in problems if "`answer`" in problem], "the program says None")
 
 
 def test_everything_at_once_in_the_order_of_the_file(
     shipped: LanguageModel, sample: list[Prompt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = changed(
+    text = change_text(
         ('embed @ "A2"', 'embed @ "A9"'),
         ("head(1, 6)", "head(7, 6)"),
         ("return copied", "return 1 / 0"),
     )
     hypothesis = load_text(tmp_path, text + '\n\nH.expect("nothing", at_least=1)\nH.rival("r")\n')
     with pytest.raises(HypothesisError) as caught:
-        check_study(study_of(hypothesis, shipped, sample))
+        check_study(make_study(hypothesis, shipped, sample))
     lines = str(caught.value).splitlines()
     assert lines[0] == "The hypothesis 'induction' cannot be tested as it is written:"
     assert [line.split(":")[1] for line in lines[1:]] == ["16", "26", "33", "36", "37"]
@@ -449,7 +456,7 @@ def test_names_of_task_and_model(
     change: tuple[str, str], phrases: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    hypothesis = load_text(tmp_path, changed(change) + '\nH.rival("r")\n')
+    hypothesis = load_text(tmp_path, change_text(change) + '\nH.rival("r")\n')
     with pytest.raises(HypothesisError) as caught:
         open_checked(hypothesis)
     message = str(caught.value)
@@ -464,21 +471,23 @@ def test_a_condition_that_fails_or_lets_nothing_pass(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     where = partial('-2l", where={})'.format)
-    fails = study_of(
-        load_text(tmp_path, changed(('-2l")', where("lambda p: p.colour == 3")))), shipped
+    fails = make_study(
+        load_text(tmp_path, change_text(('-2l")', where("lambda p: p.colour == 3")))), shipped
     )
-    only(
+    check_only(
         [str(f) for f in list_study_problems(fails)],
         "mine.py:3: the condition where= raises AttributeError",
     )
-    empty = study_of(load_text(tmp_path, changed(('-2l")', where("lambda p: False")))), shipped)
-    only(
+    empty = make_study(
+        load_text(tmp_path, change_text(('-2l")', where("lambda p: False")))), shipped
+    )
+    check_only(
         [str(f) for f in list_study_problems(empty)],
         "mine.py:3: Only 0 of",
         "pass the hypothesis's `where`",
     )
-    no_function = load_text(tmp_path, changed(('-2l")', '-2l")\nH.selects = 3')))
-    only(
+    no_function = load_text(tmp_path, change_text(('-2l")', '-2l")\nH.selects = 3')))
+    check_only(
         [str(f) for f in list_text_problems(no_function)],
         "where=3: expected a function of the prompt",
     )

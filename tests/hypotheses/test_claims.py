@@ -29,7 +29,7 @@ from circuitgraph.hypotheses.scrubbing import scrub
 from circuitgraph.pytest_plugin import PROFILES as OFFERED
 
 
-def hypothesis() -> Hypothesis:
+def make_hypothesis() -> Hypothesis:
     """Induction, with a claim of every kind."""
     h = Hypothesis("Induction, by hand", task="induction", model="induction-2l")
 
@@ -55,7 +55,7 @@ def hypothesis() -> Hypothesis:
     return h
 
 
-def claim(name: str, about: Hypothesis) -> Claim:
+def find_claim(name: str, about: Hypothesis) -> Claim:
     return next(claim for claim in list_claims(about) if claim.id.startswith(name))
 
 
@@ -117,7 +117,7 @@ def test_the_list_loads_neither_jax_nor_torch() -> None:
 
 
 def test_each_thing_that_is_said_is_a_claim() -> None:
-    listed = list_claims(hypothesis())
+    listed = list_claims(make_hypothesis())
     assert [claim.id for claim in listed] == [
         "program",
         "expect[accuracy >= 0.9]",
@@ -135,7 +135,7 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
     # only the scrub has no line but the hypothesis's
     assert len({claim.location.line for claim in listed}) == 8
     assert {claim.location.file for claim in listed} == {__file__}
-    study: Any = SimpleNamespace(hypothesis=hypothesis())
+    study: Any = SimpleNamespace(hypothesis=make_hypothesis())
     assert [claim.id for claim in list_claims(study)] == [claim.id for claim in listed]
 
 
@@ -161,7 +161,7 @@ def test_one_study_serves_all_claims(
         "test_property",
         lambda study, prop, profile: Verdict(True, f"{prop.kind} {profile}"),
     )
-    about = hypothesis()
+    about = make_hypothesis()
     context = Context(about, "ci", "other", 3)
     verdicts = {
         claim.id: context.test_claim(claim) for claim in list_claims(about) if claim.kind != "rival"
@@ -185,7 +185,7 @@ def test_the_number_of_prompts_is_the_users_then_the_files_then_the_profiles(
         ((7, None), 7),
         ((None, None), PROMPTS["dev"]),
     ):
-        context = Context(hypothesis(), n_prompts=given[0])
+        context = Context(make_hypothesis(), n_prompts=given[0])
         assert context.gather_evidence(given[1]).n == expected
         assert context.gather_evidence(given[1]) is context.gather_evidence(given[1])
 
@@ -197,12 +197,12 @@ def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(
     about.rival("beaten")
     about.rival("perhaps")
     context = Context(about, n_prompts=100)
-    assert context.test_claim(claim("rival[beaten]", about)) == Verdict(
+    assert context.test_claim(find_claim("rival[beaten]", about)) == Verdict(
         True,
         "rival 'beaten': it recovers 0.200 of the loss, the hypothesis 0.900, more by 0.700 "
         "[0.600, 0.800], 100 prompts: held",
     )
-    assert not context.test_claim(claim("rival[perhaps]", about)).held
+    assert not context.test_claim(find_claim("rival[perhaps]", about)).held
 
 
 def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(
@@ -215,7 +215,7 @@ def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(
         raise HypothesisError("It cannot be tested as it is written:\n  - h.py:3: no parent 'x'")
 
     monkeypatch.setattr(checking, "open_checked", refuse)
-    about = hypothesis()
+    about = make_hypothesis()
     context = Context(about)
     for one in list_claims(about):
         if one.kind == "program":

@@ -1,6 +1,4 @@
-"""Loading hypothesis files: what is in them, and a located sentence for each way in which that can
-fail.
-"""
+"""Loading hypothesis files: what is in them, and a located sentence for each failure."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import pytest
 
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.loading import NoHypothesisError, load_hypotheses
-from tests.hypotheses.texts import INDUCTION, SHIPPED, changed, load_text
+from tests.hypotheses.texts import INDUCTION, SHIPPED, change_text, load_text
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.py")), ids=lambda path: path.stem)
@@ -42,7 +40,7 @@ def test_all_hypotheses_come_back_once_and_in_order(tmp_path: Path) -> None:
 def test_a_changed_file_is_read_anew_and_leaves_nothing(tmp_path: Path) -> None:
     modules, path = set(sys.modules), list(sys.path)
     assert load_text(tmp_path, INDUCTION).name == "induction"
-    assert load_text(tmp_path, changed(('"induction",', '"conduction",'))).name == "conduction"
+    assert load_text(tmp_path, change_text(('"induction",', '"conduction",'))).name == "conduction"
     assert set(sys.modules) == modules
     assert sys.path == path
     assert [p.name for p in tmp_path.iterdir()] == ["mine.py"]
@@ -79,7 +77,7 @@ CASES = {
     "exit": ("import sys\nsys.exit(3)\n", ["mine.py:2: SystemExit: 3", "must not end the program"]),
     "deep": ("import json\njson.loads('{')\n", ["mine.py:2: json.decoder.JSONDecodeError"]),
     "bad head": (
-        changed(("head(0, 3)", "head(0, -3)")),
+        change_text(("head(0, 3)", "head(0, -3)")),
         ["mine.py:21: TypeError: a head is given by its number"],
     ),
     "none": ("x = 1\n", ["holds no hypothesis", "H = Hypothesis("]),
@@ -89,16 +87,16 @@ CASES = {
 # Errors of types, which in these tests other eyes see first: they are looked at in a process
 # without them.
 TYPES = {
-    "bad role": (changed(('head(0, 3) @ "B1"', "head(0, 3) @ 3")), ":21: TypeError: "),
+    "bad role": (change_text(('head(0, 3) @ "B1"', "head(0, 3) @ 3")), ":21: TypeError: "),
     "bad site": (
-        changed(('embed @ "A1"', '"embed"')),
+        change_text(('embed @ "A1"', '"embed"')),
         ":6: TypeError: at= takes sites such as head(0, 3)",
     ),
     "bad route": (
-        changed(('v="earlier"', "v=3")),
+        change_text(('v="earlier"', "v=3")),
         ":21: TypeError: expected a variable or its name",
     ),
-    "bad setting": (changed(('task="induction"', 'tusk="induction"')), ":3: TypeError: "),
+    "bad setting": (change_text(('task="induction"', 'tusk="induction"')), ":3: TypeError: "),
 }
 LOAD = """
 import sys

@@ -1,6 +1,4 @@
-"""Hypotheses that must be refused, as the correspondences that causal scrubbing's reference
-implementation refuses.
-"""
+"""Hypotheses that must be refused, as causal scrubbing's reference implementation refuses them."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from circuitgraph.api import load_task
 from circuitgraph.hypotheses.checking import list_study_problems
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
-from tests.hypotheses.texts import INDUCTION, changed, load_text
+from tests.hypotheses.texts import INDUCTION, change_text, load_text
 
 ANOTHER = """
 
@@ -122,7 +120,7 @@ def study(shipped: LanguageModel) -> Callable[..., Study]:
 def test_refused(case: str, study: Callable[..., Study], tmp_path: Path) -> None:
     changes, sentence = REFUSED[case]
     messages = [
-        finding.message for finding in list_study_problems(study(tmp_path, changed(*changes)))
+        finding.message for finding in list_study_problems(study(tmp_path, change_text(*changes)))
     ]
     assert [m for m in messages if m.startswith(sentence)], messages
 

@@ -1,6 +1,4 @@
-"""Shipped hypotheses hold; files that say something false are refuted, each by the claim that its
-docstring names.
-"""
+"""Shipped hypotheses hold; wrong files are refuted, each by the claim that its docstring names."""
 
 from __future__ import annotations
 

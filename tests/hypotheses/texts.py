@@ -45,7 +45,7 @@ def answer(copied):
 """
 
 
-def changed(*changes: tuple[str, str]) -> str:
+def change_text(*changes: tuple[str, str]) -> str:
     """The text with parts exchanged; each part must be there."""
     text = INDUCTION
     for old, new in changes:

@@ -73,7 +73,7 @@ def check_rival(hypothesis: Hypothesis, rival: Rival) -> list[str]:
     same = all(name in known and known[name].sites == sites for name, sites in rival.move.items())
     if not rival.drop and not rival.replace and same:
         problems.append(f"{who} changes nothing: give drop=, move=, or a function for a variable")
-    if not problems:
+    if not problems:  # a cycle of unknown variables would only repeat them
         parents = {name: v.parents for name, v in known.items()}
         for name, function in rival.replace.items():
             parents[name] = tuple(p for p in _list_parameters(function) if p != "p")

@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circuitgraph.hypotheses.checks.declared import check_rival
-from circuitgraph.hypotheses.diagnostics import (
-    Diagnostic,
-    format_error,
-    format_share,
-    locate_error,
-)
+from circuitgraph.hypotheses.diagnostics import Diagnostic, format_error, format_share, locate_error
 from circuitgraph.hypotheses.language import Location, Variable
 from circuitgraph.hypotheses.program import Program, collect_answers, format_value, make_key
 from circuitgraph.hypotheses.prompt import Prompt, order_prompts

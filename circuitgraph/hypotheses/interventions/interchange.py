@@ -88,6 +88,7 @@ def swap_variables(evidence: Evidence, variables: Sequence[str], seed: int = 0) 
             f"{' or '.join(variables)}: draw more prompts."
         )
     donors = {name: indices[base] for name, indices in donors.items()}
+    # All sites of a variable take their value from the same donor.
     sites = {site: donors[name] for name in variables for site in program.variables[name].sites}
     outcome = swap(evidence.pool, base, sites, [evidence.metric])
     answers = evidence.decode_tokens(outcome.top)

@@ -34,7 +34,7 @@ class Losses:
     def _mean_losses(self) -> dict[TrialKey, Float[np.ndarray, " resamples"]]:
         """The mean losses: of the sample itself first, then of each resample."""
         stack = np.stack([np.asarray(values, np.float64) for values in self.by_trial.values()])
-        # [trials, prompts] -> [trials, 1 + resamples]
+        # [trials, prompts] -> [trials, 1 + resamples]; all trials share the resamples
         means = np.concatenate(
             [stack.mean(axis=1, keepdims=True), resample_means(stack, self.seed)], axis=1
         )

@@ -67,7 +67,7 @@ def override_settings(
     study: Study, metric: str | None, unclaimed: str | None, align: str | None
 ) -> Study:
     """A study of the same hypothesis, with these settings in place of the file's where given."""
-    hypothesis = copy(study.hypothesis)
+    hypothesis = copy(study.hypothesis)  # the file's own stays as it is written
     if metric is not None:
         hypothesis.metric = metrics[metric].name
     if unclaimed is not None:

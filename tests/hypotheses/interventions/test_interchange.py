@@ -1,6 +1,4 @@
-"""Interchange, necessity and expectations, of the right hypothesis and of one about a head that
-writes nothing.
-"""
+"""Interchange, necessity, expectations: of a right hypothesis, and of a head that is silent."""
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from circuitgraph.hypotheses.study import Study
 N = 300
 
 
-def hypothesis(induction_head: int) -> Hypothesis:
+def make_hypothesis(induction_head: int) -> Hypothesis:
     """Induction, its second head said to be this one."""
     h = Hypothesis("induction", task="induction", model="induction-2l")
 
@@ -51,18 +49,20 @@ def hypothesis(induction_head: int) -> Hypothesis:
 
 @pytest.fixture(scope="module")
 def right(shipped) -> Evidence:
-    return evidence(shipped, 6)
+    return make_evidence(shipped, 6)
 
 
 @pytest.fixture(scope="module")
 def wrong(shipped) -> Evidence:
-    return evidence(shipped, 2)
+    return make_evidence(shipped, 2)
 
 
-def evidence(model, induction_head: int) -> Evidence:
+def make_evidence(model, induction_head: int) -> Evidence:
     from circuitgraph.api import load_task
 
-    return Evidence(Study(hypothesis(induction_head), model, load_task("induction", model)), n=N)
+    return Evidence(
+        Study(make_hypothesis(induction_head), model, load_task("induction", model)), n=N
+    )
 
 
 def test_donors_differ_in_value_and_stand_alike():
@@ -103,11 +103,11 @@ def test_a_swap_after_which_the_program_says_nothing_does_not_count(right):
     swap = swap_variables(right, ["current"])
     assert swap.n_defined == 0
     assert swap.accuracy is None
-    asked = Expectation(
+    expectation = Expectation(
         "interchange_accuracy", 0.9, None, ("current",), None, None, None, None, Location("here", 1)
     )
     with pytest.raises(HypothesisError, match="says nothing"):
-        judge_expectation(right, asked)
+        judge_expectation(right, expectation)
 
 
 def test_two_variables_have_donors_of_their_own(right):
@@ -136,23 +136,25 @@ def test_necessary_is_what_the_behaviour_goes_with(right, wrong):
     [(0.91, 0.99, True, "held"), (0.7, 0.89, False, "refuted"), (0.85, 0.95, False, "not shown")],
 )
 def test_the_whole_interval_must_lie_within_the_bounds(low, high, held, word):
-    asked = Expectation("accuracy", 0.9, None, (), None, None, None, None, Location("here", 1))
-    holds, how = _compare_bounds(Interval(mean=(low + high) / 2, low=low, high=high), asked)
+    expectation = Expectation(
+        "accuracy", 0.9, None, (), None, None, None, None, Location("here", 1)
+    )
+    holds, how = _compare_bounds(Interval(mean=(low + high) / 2, low=low, high=high), expectation)
     assert holds is held
     assert how.startswith(word)
 
 
-def expecting(evidence: Evidence, quantity: str, **about) -> str:
-    """The verdict's text after a check that it held or not, as asked."""
+def judge(evidence: Evidence, quantity: str, **about) -> str:
+    """The text of the verdict on an expectation of this quantity."""
     evidence.study.hypothesis.expectations.clear()
     evidence.study.hypothesis.expect(quantity, **about)
     return str(judge_expectation(evidence, evidence.study.hypothesis.expectations[0]))
 
 
 def test_expectations_say_what_was_found(right):
-    assert "held" in expecting(right, "accuracy", at_least=0.95)
-    assert "held" in expecting(right, "attention", of=head(1, 6) @ "A2", to="B1", at_least=0.8)
-    assert "refuted" in expecting(right, "attention", of=head(1, 2) @ "A2", to="B1", at_least=0.8)
-    assert "held" in expecting(right, "logit_difference", at_least=10)
-    assert "refuted" in expecting(right, "logit_difference", at_most=10)
-    assert "held" in expecting(right, "necessity", at_least=0.8)
+    assert "held" in judge(right, "accuracy", at_least=0.95)
+    assert "held" in judge(right, "attention", of=head(1, 6) @ "A2", to="B1", at_least=0.8)
+    assert "refuted" in judge(right, "attention", of=head(1, 2) @ "A2", to="B1", at_least=0.8)
+    assert "held" in judge(right, "logit_difference", at_least=10)
+    assert "refuted" in judge(right, "logit_difference", at_most=10)
+    assert "held" in judge(right, "necessity", at_least=0.8)

@@ -134,7 +134,7 @@ def test_random_functions_have_classes_of_the_same_sizes() -> None:
 # The verdict.
 
 
-def compared(name: str, mean: float, low: float) -> ComparedRecord:
+def make_compared(name: str, mean: float, low: float) -> ComparedRecord:
     """A rival that recovers ``mean``, and is behind by at least ``low``."""
     here, behind = (
         Interval(mean=mean, low=mean, high=mean),
@@ -150,14 +150,14 @@ GOOD = Interval(mean=0.98, low=0.97, high=0.99)
 
 def test_the_best_rival_is_that_which_is_nearest_to_all() -> None:
     line = judge_recovery(
-        "h", GOOD, [compared("too much", 1.4, 0.3), compared("near", 0.9, 0.05)], []
+        "h", GOOD, [make_compared("too much", 1.4, 0.3), make_compared("near", 0.9, 0.05)], []
     )[1]
     assert "best rival 0.90 ('near')" in line
 
 
 def test_the_verdict_names_the_best_of_its_rivals() -> None:
-    rivals = [compared("weak", 0.1, 0.8), compared("no previous-token head", 0.21, 0.7)]
-    held, line = judge_recovery("induction", GOOD, rivals, [compared("random", -0.001, 0.9)])
+    rivals = [make_compared("weak", 0.1, 0.8), make_compared("no previous-token head", 0.21, 0.7)]
+    held, line = judge_recovery("induction", GOOD, rivals, [make_compared("random", -0.001, 0.9)])
     assert held
     assert line == (
         "induction: 0.98 of the loss recovered [0.97, 0.99]; best rival 0.21 ('no previous-token "
@@ -166,7 +166,7 @@ def test_the_verdict_names_the_best_of_its_rivals() -> None:
 
 
 def test_a_rival_or_a_null_that_is_not_behind_for_certain_refutes() -> None:
-    close = compared("close", 0.97, -0.01)
+    close = make_compared("close", 0.97, -0.01)
     for rivals, nulled in (([close], []), ([], [close])):
         held, line = judge_recovery("h", GOOD, rivals, nulled)
         assert not held

@@ -1,6 +1,4 @@
-"""Donors: they agree with the parent, are uniform in their class, and depend on names and numbers
-alone.
-"""
+"""Donors agree with the parent, are uniform in a class, and depend on names and numbers alone."""
 
 from __future__ import annotations
 
@@ -13,15 +11,15 @@ from scipy import stats
 from circuitgraph.errors import ArgumentError, HypothesisError
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.scrubbing.sampling import Classes, Sampler, TreeDonors
-from tests.hypotheses.arithmetic import claim, rooted
+from tests.hypotheses.arithmetic import claim, make_rooted
 
 N = 600
-ROOT = rooted(claim("C", "out", claim("A", "a", claim("D", "d")), claim("B", "b")))
+ROOT = make_rooted(claim("C", "out", claim("A", "a", claim("D", "d")), claim("B", "b")))
 A, B = ROOT.children
 D = A.children[0]
 
 
-def codes(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
+def make_codes(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
     """Three variables, no one of which says anything of another."""
     rng = np.random.default_rng(seed)
     return {
@@ -32,23 +30,23 @@ def codes(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def fed(drawn: TreeDonors, node: TreeNode) -> np.ndarray:
+def find_fed(drawn: TreeDonors, node: TreeNode) -> np.ndarray:
     """The one prompt for each reference that a node is fed."""
     prompts = drawn.inputs[node.path]
     assert isinstance(prompts, np.ndarray)
     return prompts
 
 
-def same(one: TreeDonors, other: TreeDonors, root: TreeNode = ROOT) -> bool:
+def are_same(one: TreeDonors, other: TreeDonors, root: TreeNode = ROOT) -> bool:
     return all(
         np.array_equal(one.datum[node.path], other.datum[node.path])
-        and np.array_equal(fed(one, node), fed(other, node))
+        and np.array_equal(find_fed(one, node), find_fed(other, node))
         for node in root.walk()
     )
 
 
 def test_a_childs_donor_agrees_with_its_parents_datum_and_not_with_the_reference() -> None:
-    known, references = codes(), np.arange(N)
+    known, references = make_codes(), np.arange(N)
     drawn = Sampler(known).draw_donors(ROOT, references)
     assert np.array_equal(drawn.datum[ROOT.path], references)
     for node, parent in ((A, ROOT), (B, ROOT), (D, A)):
@@ -61,16 +59,16 @@ def test_a_childs_donor_agrees_with_its_parents_datum_and_not_with_the_reference
 
 
 def test_leaves_are_fed_their_own_donor_and_others_one_prompt_more() -> None:
-    drawn = Sampler(codes()).draw_donors(ROOT, np.arange(N))
+    drawn = Sampler(make_codes()).draw_donors(ROOT, np.arange(N))
     for leaf in (B, D):
-        assert fed(drawn, leaf) is drawn.datum[leaf.path]
+        assert find_fed(drawn, leaf) is drawn.datum[leaf.path]
     for node in (ROOT, A):
-        assert not np.array_equal(fed(drawn, node), drawn.datum[node.path])
-    assert not np.array_equal(fed(drawn, ROOT), fed(drawn, A))
+        assert not np.array_equal(find_fed(drawn, node), drawn.datum[node.path])
+    assert not np.array_equal(find_fed(drawn, ROOT), find_fed(drawn, A))
 
 
 def test_a_donor_is_uniform_in_its_class_the_reference_among_it() -> None:
-    root = rooted(claim("C", "out", claim("A", "a")))
+    root = make_rooted(claim("C", "out", claim("A", "a")))
     known = {"a": np.repeat([0, 1], [4, 6]), "out": np.zeros(10, int)}
     counts = np.zeros((10, 10), int)
     for seed in range(3000):
@@ -83,49 +81,49 @@ def test_a_donor_is_uniform_in_its_class_the_reference_among_it() -> None:
 
 
 def test_siblings_and_seeds_draw_by_themselves() -> None:
-    root = rooted(claim("C", "out", claim("A", "a"), claim("B", "a")))
-    one, other = (Sampler(codes(), seed).draw_donors(root, np.arange(N)) for seed in (0, 1))
+    root = make_rooted(claim("C", "out", claim("A", "a"), claim("B", "a")))
+    one, other = (Sampler(make_codes(), seed).draw_donors(root, np.arange(N)) for seed in (0, 1))
     a, b = (one.datum[child.path] for child in root.children)
     assert (a == b).mean() < 0.1
     assert (a == other.datum[root.children[0].path]).mean() < 0.1
-    assert same(one, Sampler(codes(), 0).draw_donors(root, np.arange(N)), root)
+    assert are_same(one, Sampler(make_codes(), 0).draw_donors(root, np.arange(N)), root)
 
 
 def test_nodes_of_one_tie_share_their_donors() -> None:
-    root = rooted(claim("C", "out", claim("A", "a"), claim("B", "a")), tie=True)
-    drawn = Sampler(codes()).draw_donors(root, np.arange(N))
+    root = make_rooted(claim("C", "out", claim("A", "a"), claim("B", "a")), tie=True)
+    drawn = Sampler(make_codes()).draw_donors(root, np.arange(N))
     a, b = root.children
     assert np.array_equal(drawn.datum[a.path], drawn.datum[b.path])
 
 
 @given(st.permutations(range(40)))
 def test_the_order_of_the_references_changes_no_draw(order: list[int]) -> None:
-    drawn = Sampler(codes(40)).draw_donors(ROOT, np.arange(40))
-    again = Sampler(codes(40)).draw_donors(ROOT, np.array(order))
+    drawn = Sampler(make_codes(40)).draw_donors(ROOT, np.arange(40))
+    again = Sampler(make_codes(40)).draw_donors(ROOT, np.array(order))
     for node in ROOT.walk():
         assert np.array_equal(drawn.datum[node.path][order], again.datum[node.path])
-        assert np.array_equal(fed(drawn, node)[order], fed(again, node))
+        assert np.array_equal(find_fed(drawn, node)[order], find_fed(again, node))
 
 
 @given(st.permutations(range(7)))
 def test_the_names_of_values_change_no_draw(names: list[int]) -> None:
-    known = codes()
+    known = make_codes()
     renamed = {name: np.array([*names, 99])[values.astype(int)] for name, values in known.items()}
     drawn, again = (Sampler(each).draw_donors(ROOT, np.arange(N)) for each in (known, renamed))
-    assert same(drawn, again)
+    assert are_same(drawn, again)
 
 
 def test_policies_for_what_is_unclaimed() -> None:
     edges = [("q", "embed"), ("k", "embed"), ("k", "a0.h1")]
     drawn = {
-        policy: Sampler(codes(), unclaimed=policy, edges=lambda _: edges).draw_donors(
+        policy: Sampler(make_codes(), unclaimed=policy, edges=lambda _: edges).draw_donors(
             ROOT, np.arange(N)
         )
         for policy in ("joint", "everywhere", "separate", "keep")
     }
-    assert np.array_equal(fed(drawn["everywhere"], ROOT), fed(drawn["everywhere"], A))
+    assert np.array_equal(find_fed(drawn["everywhere"], ROOT), find_fed(drawn["everywhere"], A))
     assert all(
-        np.array_equal(fed(drawn["keep"], node), drawn["keep"].datum[node.path])
+        np.array_equal(find_fed(drawn["keep"], node), drawn["keep"].datum[node.path])
         for node in (ROOT, A)
     )
     separate = drawn["separate"].inputs[A.path]
@@ -141,21 +139,23 @@ def test_policies_for_what_is_unclaimed() -> None:
 
 def test_modes_of_single_nodes() -> None:
     fixed = np.arange(N)[::-1]
-    drawn = Sampler(codes()).draw_donors(
+    drawn = Sampler(make_codes()).draw_donors(
         ROOT, np.arange(N), modes={A.path: fixed, D.path: "exact", B.path: "free"}, keep=[A.path]
     )
     assert np.array_equal(drawn.datum[A.path], fixed)
     assert np.array_equal(drawn.datum[D.path], fixed)
-    assert np.array_equal(fed(drawn, A), fixed)
-    assert (codes()["b"][drawn.datum[B.path]] == codes()["b"]).mean() < 0.3
+    assert np.array_equal(find_fed(drawn, A), fixed)
+    assert (make_codes()["b"][drawn.datum[B.path]] == make_codes()["b"]).mean() < 0.3
 
 
 def test_with_layouts_all_donors_have_that_of_the_reference() -> None:
     places = np.random.default_rng(3).integers(4, size=N)
-    drawn = Sampler(codes(), layouts=places).draw_donors(ROOT, np.arange(N), modes={B.path: "free"})
+    drawn = Sampler(make_codes(), layouts=places).draw_donors(
+        ROOT, np.arange(N), modes={B.path: "free"}
+    )
     for prompts in drawn.list_inputs():
         assert np.array_equal(places[prompts], places)
-    assert np.array_equal(codes()["a"][drawn.datum[A.path]], codes()["a"])
+    assert np.array_equal(make_codes()["a"][drawn.datum[A.path]], make_codes()["a"])
 
 
 def test_how_much_a_variable_leaves_open() -> None:
@@ -171,11 +171,11 @@ def test_a_variable_that_tells_every_prompt_from_every_other_is_refused() -> Non
     with pytest.raises(
         HypothesisError, match=r"'a' has another value on each of the 600 prompts.*coarser"
     ):
-        Sampler({**codes(), "a": np.arange(N)}).draw_donors(ROOT, np.arange(N))
+        Sampler({**make_codes(), "a": np.arange(N)}).draw_donors(ROOT, np.arange(N))
     with pytest.raises(
         HypothesisError, match=r"'[ab]' and the places of their roles.*align='role'"
     ):
-        Sampler(codes(), layouts=np.arange(N)).draw_donors(ROOT, np.arange(N))
+        Sampler(make_codes(), layouts=np.arange(N)).draw_donors(ROOT, np.arange(N))
 
 
 @pytest.mark.parametrize(
@@ -190,15 +190,15 @@ def test_a_variable_that_tells_every_prompt_from_every_other_is_refused() -> Non
 def test_bad_arguments_are_refused_in_words(given: dict, message: str) -> None:
     arguments = {"references": np.arange(N), **given}
     with pytest.raises(ArgumentError, match=message):
-        Sampler(codes()).draw_donors(ROOT, **arguments)
+        Sampler(make_codes()).draw_donors(ROOT, **arguments)
 
 
 def test_separate_prompts_for_every_edge_need_the_edges() -> None:
     with pytest.raises(ArgumentError, match="needs the edges"):
-        Sampler(codes(), unclaimed="separate")
+        Sampler(make_codes(), unclaimed="separate")
 
 
 def test_a_node_by_itself_is_a_tree() -> None:
     leaf = TreeNode(("C",), "out", ROOT.site)
-    drawn = Sampler(codes()).draw_donors(leaf, np.array([3, 1]))
-    assert fed(drawn, leaf).tolist() == [3, 1]
+    drawn = Sampler(make_codes()).draw_donors(leaf, np.array([3, 1]))
+    assert find_fed(drawn, leaf).tolist() == [3, 1]

@@ -1,6 +1,4 @@
-"""Scrubbing of the shipped model: what is true survives, what is wrong is refuted, and the record
-says all of it.
-"""
+"""Scrubbing of the shipped model: what is true survives, what is wrong is refuted and recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ N = 256
 PREVIOUS, INDUCTION = Site(Node("head", 0, 3)), Site(Node("head", 1, 6))
 
 
-def induction(induction_head: Site = INDUCTION, **options: Any) -> Hypothesis:
+def make_induction(induction_head: Site = INDUCTION, **options: Any) -> Hypothesis:
     """The shipped hypothesis; or with another head in the place of the induction head."""
     h = Hypothesis("induction", task="induction", model="induction-2l", **options)
 
@@ -58,7 +56,7 @@ def induction(induction_head: Site = INDUCTION, **options: Any) -> Hypothesis:
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    h = induction()
+    h = make_induction()
     h.rival("no previous-token head", drop="seen_before")
 
     @h.var()
@@ -165,25 +163,25 @@ def test_the_same_seed_gives_the_same_record(record: ScrubRecord, study: Study) 
 
 
 def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evidence) -> None:
-    ready = prepare_scrub(evidence)
-    paths = [node.path for node in ready.root.walk()]
-    donors = ready.sampler.draw_donors(
-        ready.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths
+    prepared = prepare_scrub(evidence)
+    paths = [node.path for node in prepared.root.walk()]
+    donors = prepared.sampler.draw_donors(
+        prepared.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths
     )
-    outcome = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
+    outcome = run_tree(evidence.pool, prepared.root, np.arange(N), donors.inputs, [evidence.metric])
     assert np.array_equal(outcome.values, evidence.plain_outcome.values)
 
 
 def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
     evidence: Evidence,
 ) -> None:
-    ready, order = prepare_scrub(evidence), np.random.default_rng(0).permutation(N)[:50]
+    prepared, order = prepare_scrub(evidence), np.random.default_rng(0).permutation(N)[:50]
     whole, some = (
         run_tree(
             evidence.pool,
-            ready.root,
+            prepared.root,
             r,
-            ready.sampler.draw_donors(ready.root, r).inputs,
+            prepared.sampler.draw_donors(prepared.root, r).inputs,
             [evidence.metric],
         ).values
         for r in (np.arange(N), order)
@@ -192,7 +190,7 @@ def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
 
 
 def test_a_rival_that_is_right_refutes() -> None:
-    h = induction(Site(Node("head", 1, 0)))
+    h = make_induction(Site(Node("head", 1, 0)))
     h.rival("the right head", move={"copied": INDUCTION @ "A2"})
     record = scrub(Study.open(h), n=N)
     assert not record.held
@@ -207,9 +205,9 @@ def test_other_policies_for_what_is_unclaimed(
 ) -> None:
     other = Evidence(override_settings(evidence.study, None, unclaimed, None), N)
     other.pool = evidence.pool
-    ready = prepare_scrub(other)
-    donors = ScrubTrial(SCRUBBED, ready.root, ready.sampler).draw_donors()
-    outcome = run_tree(evidence.pool, ready.root, np.arange(N), donors.inputs, [evidence.metric])
+    prepared = prepare_scrub(other)
+    donors = ScrubTrial(SCRUBBED, prepared.root, prepared.sampler).draw_donors()
+    outcome = run_tree(evidence.pool, prepared.root, np.arange(N), donors.inputs, [evidence.metric])
     loss = evidence.compute_losses(outcome).mean()
     assert record.loss_model.mean < loss < record.loss_random.mean
     assert loss != record.loss_scrubbed.mean
@@ -250,13 +248,15 @@ def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
     def answer(copied):
         return copied
 
-    ready = prepare_scrub(Evidence(Study.open(h), 50))
-    one, other = ready.root.children
+    prepared = prepare_scrub(Evidence(Study.open(h), 50))
+    one, other = prepared.root.children
     alone = next(
-        t for t in make_node_trials(ready.root, ready.sampler) if t.key == ("alone", *one.path)
+        t
+        for t in make_node_trials(prepared.root, prepared.sampler)
+        if t.key == ("alone", *one.path)
     )
     drawn = alone.draw_donors()
-    assert alone.modes == {ready.root.path: "exact"}
+    assert alone.modes == {prepared.root.path: "exact"}
     assert np.array_equal(drawn.datum[one.path], drawn.datum[other.path])
     assert not np.array_equal(drawn.datum[one.path], np.arange(50))
 
@@ -293,7 +293,7 @@ def test_what_cannot_be_scrubbed_is_refused(study: Study) -> None:
 
 
 def test_a_variable_that_tells_all_prompts_apart_is_refused() -> None:
-    h = induction()
+    h = make_induction()
     h.rival("the whole prompt", seen_before=lambda p: p.text)
     with pytest.raises(
         HypothesisError, match="'seen_before' has another value on each of the 256 prompts"

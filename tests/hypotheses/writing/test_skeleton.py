@@ -1,6 +1,4 @@
-"""Skeletons: a circuit's nodes as variables, at roles that were measured, as a file that only lacks
-functions.
-"""
+"""Skeletons: a circuit's nodes as variables at measured roles, as a file that lacks functions."""
 
 from __future__ import annotations
 
@@ -92,9 +90,7 @@ def test_it_says_what_is_known(text: str, measured: MeasuredRoles) -> None:
 
 
 def test_costs_are_shares_of_all_that_the_prompt_says(measured: MeasuredRoles) -> None:
-    """Swapping every position is another prompt, which knows nothing of the answer: the scale of
-    the other costs.
-    """
+    """A swap at every position is another prompt, which knows nothing of the answer: the scale."""
     assert measured._measure_metric({}) > 15 > 2 > abs(measured._measure_metric({"embed": ()}))
 
 

@@ -59,7 +59,7 @@ def sites(draw: st.DrawFn, *kinds: str) -> str:
     )
 
 
-def function(name: str, parents: list[str], body: str) -> str:
+def make_function(name: str, parents: list[str], body: str) -> str:
     return f"def {name}({', '.join(parents)}):\n    {body}"
 
 
@@ -105,7 +105,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
                 },
                 "role": "output" if output else draw(TEXTS),
                 "together": not output and draw(st.booleans()),
-                "source": function(name, parents, draw(BODIES)),
+                "source": make_function(name, parents, draw(BODIES)),
             }
         )
     return dict(
@@ -164,7 +164,7 @@ def others(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
         {
             "name": "law",
             "kind": draw(st.sampled_from(["holds", "never"])),
-            "source": function("law", ["p"], "pass"),
+            "source": make_function("law", ["p"], "pass"),
         }
         | shared,
     ]
@@ -175,7 +175,7 @@ def others(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
     }
 
 
-def again(record: HypothesisRecord) -> HypothesisRecord:
+def write_again(record: HypothesisRecord) -> HypothesisRecord:
     """The record of a file written from a record."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "written.py"
@@ -186,12 +186,12 @@ def again(record: HypothesisRecord) -> HypothesisRecord:
 @given(record=records())
 @settings(max_examples=60)
 def test_json_and_files_say_the_same(record: dict[str, Any]) -> None:
-    _survives(HypothesisRecord(**record))
+    _check_survival(HypothesisRecord(**record))
 
 
-def _survives(record: HypothesisRecord) -> None:
+def _check_survival(record: HypothesisRecord) -> None:
     assert HypothesisRecord.from_json(record.to_json()) == record
-    assert again(record) == record
+    assert write_again(record) == record
 
 
 @given(name=sites())
@@ -203,7 +203,7 @@ def test_sites_have_names(name: str) -> None:
 def test_shipped_hypotheses_survive(path: Path) -> None:
     for hypothesis in load_hypotheses(path):
         record = store_hypothesis(hypothesis)
-        assert again(record) == record
+        assert write_again(record) == record
         assert [v.name for v in record.variables] == [v.name for v in hypothesis.variables]
         assert json.loads(record.to_json())["schema_version"] == 1
 
@@ -249,7 +249,7 @@ def test_what_functions_need_is_stored_with_them(tmp_path: Path) -> None:
         "copied": "lambda ranked, successor: successor",
     }
     assert record.properties[0].settings == {"site": {"$site": "a0.h3@B1"}}
-    assert again(record) == record
+    assert write_again(record) == record
     (tmp_path / "again.py").write_text(write_source(record))
     rebuilt = load_hypotheses(tmp_path / "again.py")[0]
     assert rebuilt.variables[-1]("dog") == 3  # with its helper, and the helper's constant

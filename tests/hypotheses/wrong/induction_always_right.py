@@ -1,5 +1,4 @@
-"""The model is said to be sure of its answer on every prompt of up to 16 words: true of nearly all,
-not of all.
+"""The model is said to be sure of every prompt of up to 16 words: true of nearly all, not of all.
 
 Refuted by: holds[is_always_sure]
 """

@@ -1,5 +1,4 @@
-"""A variable that is different on every prompt: each donor is the prompt itself, and anything would
-hold.
+"""A variable that differs on every prompt: each donor is the prompt itself, anything would hold.
 
 Refuted by: program
 """

@@ -1,5 +1,4 @@
-"""The first-layer head at B1 is said to carry B itself, and the second layer to copy what it
-carries. True on paper.
+"""The head at B1 is said to carry B itself, and the second layer to copy it. True on paper.
 
 Refuted by: expect[loss_recovered >= 0.8]
 """

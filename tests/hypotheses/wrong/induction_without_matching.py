@@ -1,9 +1,7 @@
-"""What follows the first A is said to be copied from B1, whatever tells the head where B1 is. True
-on paper.
+"""What follows the first A is said to be copied from B1, however the head knows B1. True on paper.
 
 With the joint policy it would not be refuted: both the query and the keys then come from one other
-prompt, whose own
-words match, at places that stand for the same roles.
+prompt, whose own words match, at positions that stand for the same roles.
 
 Refuted by: expect[loss_recovered >= 0.8]
 """

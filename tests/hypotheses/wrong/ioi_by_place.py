@@ -1,7 +1,7 @@
-"""The S-inhibition head is said to carry which place's name comes again. True on paper, and near
-what GPT-2 does.
+"""The S-inhibition head is said to carry which place's name comes again. True on paper.
 
-What is inhibited then is somebody who is not there, and the loss gets better than the model's own.
+It is near what GPT-2 does. What is inhibited then is somebody who is not there, and the loss gets
+better than the model's own.
 
 Refuted by: expect[loss_recovered >= 0.8 <= 1.15]
 """
