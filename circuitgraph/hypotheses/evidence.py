@@ -45,8 +45,8 @@ class Evidence:
         return self.study.batch(self.study.prompts(self.n))
 
     @cached_property
-    def pool(self) -> Activations:
-        """The same prompts, ready to run."""
+    def activations(self) -> Activations:
+        """The activations of the prompts, computed when they are needed."""
         return Activations(
             self.study.model,
             self.batch.tokens,
@@ -85,7 +85,7 @@ class Evidence:
         own = np.arange(len(self.batch))
         output = self.study.program.variables[self.study.program.output]
         root = TreeNode((output.name,), output.name, output.sites[0])
-        return run_tree(self.pool, root, own, {root.path: own}, [metric])
+        return run_tree(self.activations, root, own, {root.path: own}, [metric])
 
     @cached_property
     def follows_program(self) -> Bool[np.ndarray, " pool"]:

@@ -114,7 +114,7 @@ def _measure_attention(evidence: Evidence, expectation: Expectation) -> Measurem
         raise HypothesisError(
             f"{expectation.location}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'."
         )
-    pattern = attention(evidence.pool, site)  # [prompts, queries, keys]
+    pattern = attention(evidence.activations, site)  # [prompts, queries, keys]
     queries, keys = (
         evidence.batch.positions[:, roles.index(role)] for role in (site.roles[0], expectation.to)
     )

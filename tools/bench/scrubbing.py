@@ -66,7 +66,7 @@ def main() -> None:
         "warm": statistics.median(seconds[1:]),
         "warm_all": seconds[1:],
         "recovered": record.recovered.model_dump(),
-        "mib_kept": round(evidence.pool.bytes / 2**20, 1),
+        "mib_kept": round(evidence.activations.bytes / 2**20, 1),
     }
     found |= against_the_plain_way(evidence, options.references)
     print(json.dumps(found, indent=2))
@@ -74,17 +74,17 @@ def main() -> None:
 
 def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
     """Seconds for one reference of the hypothesis's own tree, ours and plain."""
-    ready, every = prepare_scrub(evidence), np.arange(len(evidence.batch))
-    donors = ready.sampler.draw_donors(ready.root, every)
-    ours = run_tree(evidence.pool, ready.root, every, donors.inputs, [METRIC]).values[0]
+    prepared, every = prepare_scrub(evidence), np.arange(len(evidence.batch))
+    donors = prepared.sampler.draw_donors(prepared.root, every)
+    ours = run_tree(evidence.activations, prepared.root, every, donors.inputs, [METRIC]).values[0]
     start = time.perf_counter()
     for _ in range(3):
-        run_tree(evidence.pool, ready.root, every, donors.inputs, [METRIC])
+        run_tree(evidence.activations, prepared.root, every, donors.inputs, [METRIC])
     ours_each = _since(start) / 3 / len(every)
     oracle, where = _oracle(evidence, donors, n)
     start = time.perf_counter()
     plain = [
-        oracle.logits(_claim(ready.root, donors, where, r), r)[evidence.batch.tokens.answer[r]]
+        oracle.logits(_claim(prepared.root, donors, where, r), r)[evidence.batch.tokens.answer[r]]
         for r in range(n)
     ]
     plain_each = _since(start) / n

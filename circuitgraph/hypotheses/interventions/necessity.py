@@ -46,7 +46,8 @@ def measure_necessity(evidence: Evidence, variables: Sequence[str] = (), seed: i
     chance = {root.path: rng.integers(n, size=n)}
     trees = [(root, {root.path: own}), (tree, inputs), (root, chance)]
     outcomes = [
-        run_tree(evidence.pool, node, own, prompts, [evidence.metric]) for node, prompts in trees
+        run_tree(evidence.activations, node, own, prompts, [evidence.metric])
+        for node, prompts in trees
     ]
     # [model | resampled | chance, prompts]
     losses = np.stack([evidence.compute_losses(outcome) for outcome in outcomes])

@@ -57,17 +57,17 @@ class PreparedScrub:
     @cached_property
     def cost(self) -> CostRecord:
         """What running the trials takes, known before anything runs."""
-        pool = self.evidence.pool
+        activations = self.evidence.activations
         uses = Uses([(trial.root, self.donors[trial.key].inputs) for trial in self.trials])
         sites = {node.site for trial in self.trials for node in trial.root.walk()}
-        stages = {pool.reader_of(site).stage for site in sites if site.kind != "embed"}
+        stages = {activations.reader_of(site).stage for site in sites if site.kind != "embed"}
         # Kept for every prompt: the stream of each stage that is read, and each node's output.
         n_kept = len(stages) + len({site.node for site in sites})
         return CostRecord(
             n_trees=len(self.trials),
             # Equal values of several trees are computed once; every tree has logits of its own.
             n_values=(len(uses.counts) + len(self.trials)) * len(self.evidence.batch),
-            bytes_held=4 * n_kept * pool.inputs.tokens.size * pool.model.spec.d_model,
+            bytes_held=4 * n_kept * activations.inputs.tokens.size * activations.model.spec.d_model,
         )
 
     def run_trials(self) -> dict[TrialKey, Outcome]:
@@ -75,7 +75,7 @@ class PreparedScrub:
         references = np.arange(len(self.evidence.batch))
         trees = [(trial.root, self.donors[trial.key].inputs) for trial in self.trials]
         outcomes = run_trees(
-            self.evidence.pool,
+            self.evidence.activations,
             trees,
             references,
             [self.evidence.metric, ACCURACY],

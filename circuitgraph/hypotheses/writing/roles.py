@@ -92,7 +92,7 @@ class MeasuredRoles(Roles):
         )
         self.positions: Int[np.ndarray, "prompts roles"] = positions
         self._lengths = prompts.mask.sum(axis=1)
-        self.pool = Activations(self.model, prompts, positions, self.names)
+        self.activations = Activations(self.model, prompts, positions, self.names)
         self._costs: dict[str, dict[str, float]] = {}
         self._attention: dict[str, Float[np.ndarray, "roles roles"]] = {}
 
@@ -131,18 +131,18 @@ class MeasuredRoles(Roles):
 
         No role means every position.
         """
-        own = np.arange(len(self.pool))
+        own = np.arange(len(self.activations))
         donors = {
             Site.parse(node) @ roles if roles else Site.parse(node): np.roll(own, 1)
             for node, roles in swapped.items()
         }
-        return float(np.mean(swap(self.pool, own, donors, [self.metric]).values[0]))
+        return float(np.mean(swap(self.activations, own, donors, [self.metric]).values[0]))
 
     def measure_attention(self, head: str) -> Float[np.ndarray, "roles roles"]:
         """Mean attention of a head, from each role to each role."""
         if head not in self._attention:
-            pattern = attention(self.pool, Site.parse(head))  # [prompts, queries, keys]
-            prompts = np.arange(len(self.pool))[:, None, None]
+            pattern = attention(self.activations, Site.parse(head))  # [prompts, queries, keys]
+            prompts = np.arange(len(self.activations))[:, None, None]
             queries, keys = self.positions[:, :, None], self.positions[:, None, :]
             self._attention[head] = pattern[prompts, queries, keys].mean(axis=0)
         return self._attention[head]

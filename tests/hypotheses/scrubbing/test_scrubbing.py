@@ -155,7 +155,7 @@ def test_the_record_says_what_was_run(record: ScrubRecord, evidence: Evidence) -
 
 
 def test_the_memory_is_estimated_and_not_exceeded(record: ScrubRecord, evidence: Evidence) -> None:
-    assert 0.3 * record.cost.bytes_held <= evidence.pool.bytes <= record.cost.bytes_held
+    assert 0.3 * record.cost.bytes_held <= evidence.activations.bytes <= record.cost.bytes_held
 
 
 def test_the_same_seed_gives_the_same_record(record: ScrubRecord, study: Study) -> None:
@@ -168,7 +168,9 @@ def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evid
     donors = prepared.sampler.draw_donors(
         prepared.root, np.arange(N), modes=dict.fromkeys(paths, "exact"), keep=paths
     )
-    outcome = run_tree(evidence.pool, prepared.root, np.arange(N), donors.inputs, [evidence.metric])
+    outcome = run_tree(
+        evidence.activations, prepared.root, np.arange(N), donors.inputs, [evidence.metric]
+    )
     assert np.array_equal(outcome.values, evidence.plain_outcome.values)
 
 
@@ -178,7 +180,7 @@ def test_a_prompt_does_as_it_does_wherever_it_stands_among_the_references(
     prepared, order = prepare_scrub(evidence), np.random.default_rng(0).permutation(N)[:50]
     whole, some = (
         run_tree(
-            evidence.pool,
+            evidence.activations,
             prepared.root,
             r,
             prepared.sampler.draw_donors(prepared.root, r).inputs,
@@ -204,10 +206,12 @@ def test_other_policies_for_what_is_unclaimed(
     evidence: Evidence, record: ScrubRecord, unclaimed: str
 ) -> None:
     other = Evidence(override_settings(evidence.study, None, unclaimed, None), N)
-    other.pool = evidence.pool
+    other.activations = evidence.activations
     prepared = prepare_scrub(other)
     donors = ScrubTrial(SCRUBBED, prepared.root, prepared.sampler).draw_donors()
-    outcome = run_tree(evidence.pool, prepared.root, np.arange(N), donors.inputs, [evidence.metric])
+    outcome = run_tree(
+        evidence.activations, prepared.root, np.arange(N), donors.inputs, [evidence.metric]
+    )
     loss = evidence.compute_losses(outcome).mean()
     assert record.loss_model.mean < loss < record.loss_random.mean
     assert loss != record.loss_scrubbed.mean
