@@ -1,3 +1,3 @@
-"""Floor 7: the command line. Results on stdout, progress and messages on stderr; heavy imports only
+"""The command line. Results on stdout, progress and messages on stderr; heavy imports only
 in commands.
 """

@@ -1,1 +1,1 @@
-"""Floor 2: circuits as pictures. (Not `render`, which is the function `circuitgraph.render`.)"""
+"""Circuits as pictures. (Not `render`, which is the function `circuitgraph.render`.)"""

@@ -1,1 +1,1 @@
-"""Floor 4: the engine. What a mask over edges does to a metric; nothing above sees an activation."""
+"""The engine. What a mask over edges does to a metric; nothing above sees an activation."""

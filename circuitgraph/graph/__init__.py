@@ -1,1 +1,1 @@
-"""Floor 1: what can be connected. Names, the graph of a transformer, and circuits in it."""
+"""What can be connected. Names, the graph of a transformer, and circuits in it."""

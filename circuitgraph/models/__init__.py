@@ -1,1 +1,1 @@
-"""Floor 3: what runs. A declarative spec, one readable transformer, the loading of checkpoints."""
+"""What runs. A declarative spec, one readable transformer, the loading of checkpoints."""

@@ -1,1 +1,1 @@
-"""Floor 3: what a model is asked. Prompt grammars, pairs from files, and metrics."""
+"""What a model is asked. Prompt grammars, pairs from files, and metrics."""
