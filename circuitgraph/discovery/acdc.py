@@ -161,13 +161,19 @@ class Acdc(Algorithm[AcdcState]):
         )
         if not len(asked):
             return Answer(
-                rest, mask, asked, np.zeros(0, bool), state.loss, np.zeros(0), experiment.widths
+                rest,
+                mask,
+                asked,
+                np.zeros(0, bool),
+                state.loss,
+                np.zeros(0),
+                experiment.candidate_counts,
             )
         before = state.order[state.group][: state.place][-1:]
         first = not len(before) or bool(reader[before[0]] != reader[rest[asked[0]]])
         expected = state.expected[rest[asked]]
         going = np.isnan(expected) | self._goes(expected)
-        losses = experiment.removal_losses(mask, rest[asked], going, whole=first)
+        losses = experiment.removal_losses(mask, rest[asked], going, include_unchanged=first)
         return Answer(
             rest,
             mask,
@@ -175,7 +181,7 @@ class Acdc(Algorithm[AcdcState]):
             going,
             losses[0] if first else state.loss,
             losses[first:],
-            experiment.widths,
+            experiment.candidate_counts,
         )
 
     def _goes(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:

@@ -1,4 +1,4 @@
-"""What an absent edge carries: the replacement of its writer's value, and what all of them add up to.
+"""What an absent edge carries: the replacement of its writer's value, and the sums of these.
 
 Each ablation is one function with a decorator, from writer values on corrupted prompts to
 replacements.

@@ -1,8 +1,7 @@
-"""Several devices share the work by the placement of arrays alone: the compiler cuts the same
-programs accordingly.
+"""Several devices share the work by the placement of arrays alone.
 
-Candidates (masks) go over one axis of a grid of devices, prompts over the other; parameters are on
-all of them.
+The compiler cuts the same programs accordingly. Candidates (masks) go over one axis of a grid of
+devices, prompts over the other; parameters are on all of them.
 """
 
 from __future__ import annotations
@@ -51,8 +50,9 @@ class Devices:
 
     @classmethod
     def of(cls, n_prompts: int) -> Devices:
-        """For chunks of that many prompts: they are shared out as far as they can be, candidates
-        over what is left.
+        """The grid for chunks of that many prompts.
+
+        Prompts are shared out as far as they can be, candidates over what is left.
         """
         devices = np.array(jax.devices())
         if len(devices) == 1:

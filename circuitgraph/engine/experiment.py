@@ -1,6 +1,4 @@
-"""An experiment: everything that the value of a mask depends on besides the mask, ready to be
-asked.
-"""
+"""An experiment: everything that the value of a mask depends on besides the mask itself."""
 
 from __future__ import annotations
 
@@ -19,20 +17,21 @@ from circuitgraph.engine.batch import check_prompts, check_tokens
 from circuitgraph.engine.devices import Devices
 from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.runs import MaskedRuns, prepare_batches, shared_background
-from circuitgraph.engine.memory import GROUPS, BatchSizes, choose_batch_sizes
+from circuitgraph.engine.masked.runs import MaskedRuns, make_shared_background, prepare_batches
+from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes
+from circuitgraph.engine.tuning import FRONTIER_GROUPS, SPARSE_SHARE
 from circuitgraph.errors import ArgumentError, SearchError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Prompts
 
-_SMALL = 0.05  # of a graph's edges: circuits up to this are run sparsely
-
 
 class NotFiniteError(SearchError):
-    """A metric's value under some mask is NaN or infinite. Use another metric, or look for extreme
-    weights.
+    """A metric's value under some mask is NaN or infinite.
+
+    Attributes:
+        row: which of the masks.
     """
 
     def __init__(self, row: int, prompt: int, value: float, metric: str) -> None:
@@ -106,17 +105,18 @@ class Experiment:
         self.sizes: BatchSizes = choose_batch_sizes(
             model.spec, self.graph, len(prompts), n_pos, memory
         )
-        wished = frontier
-        if wished is None:
-            wished = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
-        self._wants_frontier = wished and self.sizes.frontier_lanes > 0
+        if frontier is None:
+            frontier = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
+        self._wants_frontier = frontier and self.sizes.frontier_lanes > 0
         self.reference_sha256 = None if reference is None else reference.fingerprint
         shared = None
         if not self.ablation.per_prompt:
             reference = prompts if reference is None else reference
             check_tokens(model.spec, reference)
-            at_once = self.sizes.prompts_per_device
-            shared = shared_background(model.transformer, reference, self.ablation, at_once, n_pos)
+            n_prompts = self.sizes.prompts_per_device
+            shared = make_shared_background(
+                model.transformer, reference, self.ablation, n_prompts, n_pos
+            )
         network = Devices.of(self.sizes.prompts).copy_everywhere(model.transformer)
         grid = jax.tree.map(jnp.asarray, Grid.of(self.graph))
         batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
@@ -142,7 +142,7 @@ class Experiment:
             return self._check_finite(self._masked.values(masks))
         n_kept = masks.sum(axis=1)
         n_edges = self.graph.n_edges
-        small = (n_kept <= _SMALL * n_edges) | (n_kept == n_edges)
+        small = (n_kept <= SPARSE_SHARE * n_edges) | (n_kept == n_edges)
         values = np.zeros((len(masks), self.n_prompts), np.float32)
         if not small.all():
             values[~small] = self._masked.values(masks[~small])
@@ -153,7 +153,7 @@ class Experiment:
     def _check_finite(
         self, values: Float[np.ndarray, "n batch"], names: Sequence[str] | None = None
     ) -> Float[np.ndarray, "n batch"]:
-        """The values; `NotFiniteError` if one is none, which names its row's metric."""
+        """The values; `NotFiniteError`, which names its row's metric, if one is not finite."""
         if np.isfinite(values).all():
             return values
         row, prompt = np.argwhere(~np.isfinite(values))[0]
@@ -175,8 +175,9 @@ class Experiment:
     def losses(
         self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]
     ) -> Float[np.ndarray, " n"]:
-        """The mean loss under each mask: the mean metric, turned so that lower is better. In
-        float64.
+        """The mean loss under each mask: the mean metric, turned so that lower is better.
+
+        The mean is taken in float64.
         """
         return self._mean_losses(self.values(masks))
 
@@ -196,29 +197,32 @@ class Experiment:
         self,
         mask: Bool[np.ndarray, " edges"],
         edges: Int[np.ndarray, " n"],
-        going: Bool[np.ndarray, " n"],
+        guessed_removed: Bool[np.ndarray, " n"],
         *,
-        whole: bool = False,
+        include_unchanged: bool = False,
     ) -> Float[np.ndarray, " n_or_more"]:
-        """The mean loss after removing each of ``edges`` from ``mask``, and those before it that
-        are ``going``.
+        """The mean loss after removing each edge, and the earlier edges guessed to be removed too.
 
-        This is the question that a greedy search asks, about edges into one reader.
+        A greedy search needs these losses of edges into one reader, all at once.
 
         Args:
-            whole: have the loss of ``mask`` itself first, found in the same way, so that
-                differences are exact.
+            mask: the mask from which edges are removed.
+            edges: numbers of edges into one reader.
+            guessed_removed: for each edge whether it stays removed in the rows after its own.
+            include_unchanged: have the loss of ``mask`` itself first, computed in the same way, so
+                that differences are exact.
 
         Raises:
             SearchError: a value is not finite; names the edge and the prompt.
         """
-        masks = np.repeat(mask[None], len(edges) + whole, axis=0)
-        for row, (edge, goes) in enumerate(zip(edges, going, strict=True)):
-            masks[row + whole : None if goes else row + whole + 1, edge] = False
+        first = int(include_unchanged)  # row of the first edge
+        masks = np.repeat(mask[None], len(edges) + first, axis=0)
+        for row, (edge, stays_out) in enumerate(zip(edges, guessed_removed, strict=True), first):
+            masks[row : None if stays_out else row + 1, edge] = False
         try:
             return self.reader_losses(masks, int(self.graph.ends[0][edges[0]]))
         except NotFiniteError as error:
-            removed = error.row - whole
+            removed = error.row - first
             what = (
                 f"Removing {self.graph.edges[edges[removed]]}"
                 if removed >= 0
@@ -239,13 +243,15 @@ class Experiment:
         return self._mean_losses(self._check_finite(self.frontier.candidates(reader, masks)))
 
     @property
-    def widths(self) -> tuple[int, int]:
-        """How many masks of `removal_losses` to ask about in one call: as many as are free, and as
-        fit one launch.
+    def candidate_counts(self) -> tuple[int, int]:
+        """The least and the most edges that one call of `removal_losses` should have.
+
+        Fewer than the first number cost as much as that many, because they are computed side by
+        side; more than the second take another launch.
         """
         if self.frontier is None:
             return self.sizes.lanes, self.sizes.masks
-        return self.sizes.frontier_lanes, GROUPS * self.sizes.frontier_lanes
+        return self.sizes.frontier_lanes, FRONTIER_GROUPS * self.sizes.frontier_lanes
 
     @cached_property
     def frontier(self) -> Frontier | None:
@@ -266,8 +272,9 @@ class Experiment:
     def loss_and_gradient(
         self, mask: Bool[np.ndarray, " edges"] | Float[np.ndarray, " edges"]
     ) -> tuple[float, Float[np.ndarray, " edges"]]:
-        """The mean loss under a mask and its derivative by each edge's mask value, from one pass
-        over the prompts.
+        """The mean loss under a mask, and its derivative by each edge's mask value.
+
+        Both come from one pass over the prompts.
 
         Raises:
             SearchError: a loss or a derivative is not finite; names the prompt or the edge.
@@ -278,8 +285,8 @@ class Experiment:
             edge = int(np.argmin(np.isfinite(total)))
             raise SearchError(
                 f"The derivative of {self.metric.name} by the mask of {self.graph.edges[edge]} is "
-                f"{total[edge]}. Use another metric or ablation, or look for extreme weights in the "
-                "model."
+                f"{total[edge]}. Use another metric or ablation, or look for extreme weights in "
+                "the model."
             )
         return float(losses.mean()), total / len(losses)
 

@@ -104,7 +104,7 @@ class Grid(NamedTuple):
 
     @staticmethod
     def _kept(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray) -> np.ndarray:
-        # behind the edges: an absent one for cells without any edge, a kept one for "no direct edge"
+        # behind the edges: an absent one for cells without an edge, a kept one for "no direct edge"
         ends = np.broadcast_to([False, True], (*mask.shape[:-1], 2))
         padded = np.concatenate([mask, ends], axis=-1)
         return padded[..., edge] & padded[..., direct, None]

@@ -17,7 +17,7 @@ from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Block, LayerRun, Stream, Transformer, keep_value
 
 LayerEdit = Callable[[Any, str, Array], Array]
-"""From a layer's own data, the name of a value and the value to the value that the run goes on with."""
+"""From a layer's own data, a value's name and the value to the value that the run goes on with."""
 
 
 class Trace(NamedTuple):
@@ -62,8 +62,8 @@ def trace_model(
     """Run the model on prompts and keep values of each layer. To be called in a compiled function.
 
     Args:
-        keep: names of values to keep, of `KEEPABLE`. If writers or heads are kept, the stream is the
-            sum of the writers to the last bit; else up to rounding.
+        keep: names of values to keep, of `KEEPABLE`. If writers or heads are kept, the stream is
+            the sum of the writers to the last bit; else up to rounding.
         start: what the embedding writes; by default the model's own embedding of the prompts.
         edit: applied to what the attention and the MLP of each layer add, as `Block.run` says.
         layer_data: a pytree with a first axis of layers; ``edit`` gets each layer's slice of it.

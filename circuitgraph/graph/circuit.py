@@ -114,9 +114,7 @@ class Circuit:
 
     @property
     def nodes(self) -> list[str]:
-        """Names of the nodes that a kept edge touches, in the order of the forward pass; logits
-        last.
-        """
+        """Names of the nodes that a kept edge touches, in the order of the forward pass."""
         touched = networkx_of(self.graph, self.mask)
         return [name for name in touched.nodes if touched.degree(name)]
 
@@ -187,13 +185,11 @@ class Circuit:
         return replace(self, mask=mask)
 
     def pruned(self) -> Circuit:
-        """The circuit less the edges that lie on no path from the embedding to the logits; scores
-        stay.
+        """The circuit without the edges that lie on no path from the embedding to the logits.
 
-        Under resampling this changes no output: a node that nothing kept feeds carries its
-            replacement. Under
-        mean and zero ablation it can, because such a node computes something from its constant
-        input.
+        Scores stay. Under resampling this changes no output: a node that no kept edge feeds carries
+        its replacement. Under mean and zero ablation the output can change, because such a node
+        computes something from its constant input.
         """
         return replace(self, mask=on_a_path(self.graph, self.mask))
 

@@ -199,9 +199,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
-        """All readers, in the order of the forward pass; the q, k and v of one head lie side by
-        side.
-        """
+        """All readers, in the order of the forward pass; a head's q, k and v lie side by side."""
         readers: list[Reader] = []
         for layer in range(self.n_layers):
             stage = layer * self.n_sublayers
@@ -233,7 +231,7 @@ class Graph:
         return readers
 
     def reader_nodes(self, reader: Reader) -> tuple[str, ...]:
-        """Names of the nodes computed from a reader's input: all heads that share it, or one node."""
+        """Names of the nodes computed from a reader's input; several where heads share it."""
         return tuple(self.writers[writer].name for writer in reader.feeds) or (reader.name,)
 
     def moved_by(self, reader: Reader) -> tuple[int, ...]:
@@ -263,9 +261,7 @@ class Graph:
 
     @cached_property
     def ends(self) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " edges"]]:
-        """Reader and writer index of each edge; a direct edge has its own reader, and -1 for the
-        writer.
-        """
+        """Reader and writer index of each edge; a direct edge has -1 for the writer."""
         dst, src = np.nonzero(self.legal)
         if self.direct:
             own = np.flatnonzero([reader.is_attention for reader in self.readers])
@@ -301,7 +297,7 @@ class Graph:
         return self.writers[self.writer_index(name)]
 
     def reader_of(self, node: Node, node_input: str) -> Reader:
-        """What a node reads through one of its inputs; a part of an MLP reads what its MLP reads."""
+        """The reader of one of a node's inputs; a part of an MLP reads what its MLP reads."""
         return self.readers[self.reader_index(input_name(node.whole, node_input))]
 
     def edge_index(self, name: str) -> int:
@@ -338,8 +334,10 @@ class Graph:
         return {name: i for i, name in enumerate(self.edges)}
 
     def check_per_edge(self, name: str, values: Shaped[np.ndarray, "..."]) -> None:
-        """Raise `GraphError` unless ``values``, called ``name`` in the message, has one entry per
-        edge.
+        """Raise `GraphError` unless ``values`` has one entry per edge.
+
+        Args:
+            name: what the message calls the values.
         """
         if values.shape != (self.n_edges,):
             raise GraphError(
@@ -348,8 +346,9 @@ class Graph:
             )
 
     def to_networkx(self) -> nx.DiGraph:
-        """The graph with one node per writer or logits, and an edge attribute ``inputs`` (such as
-        ``"qv"``).
+        """The graph with one node per writer and one for the logits.
+
+        Edges have an attribute ``inputs`` (such as ``"qv"``).
         """
         return networkx_of(self, np.ones(self.n_edges, bool))
 

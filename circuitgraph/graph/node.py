@@ -1,9 +1,10 @@
 """Nodes of a model's graph and their names: one grammar for graphs, sites and records.
 
-Canonical names: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; the parts of a
-split MLP ``m3.n117`` (hidden neuron), ``m3.f2098`` (dictionary feature), ``m3.rest``, ``m3.error``;
-a key-value head that is one reader for a group of heads ``a5.kv1``. A head reads through three
-inputs, ``a5.h1<q>``, ``<k>``, ``<v>``; everything else has one. An edge is ``a5.h1->a7.h3<q>``.
+Canonical names: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; the parts of
+a split MLP ``m3.n117`` (hidden neuron), ``m3.f2098`` (dictionary feature), ``m3.rest``,
+``m3.error``; a key-value head that is one reader for a group of heads ``a5.kv1``. A head reads
+through three inputs, ``a5.h1<q>``, ``<k>``, ``<v>``; everything else has one. An edge is
+``a5.h1->a7.h3<q>``.
 
 Names of papers and other tools are understood: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
 ``blocks.5.attn.hook_result[1]``, ``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ...

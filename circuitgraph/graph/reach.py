@@ -12,9 +12,9 @@ from circuitgraph.graph.graph import Graph
 def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """The kept edges that a path from a source to the logits runs through.
 
-    Sources are the writers that no reader feeds: the embedding. A path enters a head by its q, k or v (in the direct convention only where that direct edge is
-    kept) and an MLP by its input. Under a post-norm what enters one head enters all heads of its
-    layer.
+    Sources are the writers that no reader feeds: the embedding. A path enters a head by its q, k or
+    v (in the direct convention only where that direct edge is kept) and an MLP by its input. Under
+    a post-norm what enters one head enters all heads of its layer.
     """
     flow = _flow(graph, mask)
     sources = {("w", index) for index in graph.sources}

@@ -17,8 +17,7 @@ from circuitgraph.graph.graph import Graph
 def greedy(
     graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True
 ) -> Circuit:
-    """The ``n`` edges taken one after the other, each the strongest into a node that is connected
-    to the logits.
+    """``n`` edges, taken one by one: each the strongest into a node connected to the logits.
 
     A node is connected once an edge that starts at it is taken; all its inputs are open then. Under
     a post-norm the heads of a layer are connected together. Ties go to the edge numbered first.

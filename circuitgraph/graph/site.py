@@ -1,6 +1,6 @@
 """Sites: places in a model that a hypothesis can speak of, ``head(0, 3) @ "B1"``.
 
-A site is a node (a neuron or dictionary feature inside an MLP too) at named positions of the prompt.
+A site is a node (also a neuron or dictionary feature of an MLP) at named positions of the prompt.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ def mlp(layer: int) -> Site:
 
 
 def neuron(layer: int, neuron: int | Iterable[int]) -> Site | Sites:
-    """What one hidden neuron of an MLP writes (its activation times its row of the output weights);
-    or each of several neurons.
+    """What one hidden neuron of an MLP writes; or each of several neurons.
+
+    That is its activation times its row of the output weights.
     """
     return _site_or_sites("neuron", layer, neuron)
 

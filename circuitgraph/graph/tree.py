@@ -38,9 +38,7 @@ class TreeNode:
 
     @property
     def name(self) -> str:
-        """The path in one line, from the node to the output: ``a0.h3@B1<k> > a1.h6@A2 >
-        logits@A2``.
-        """
+        """The path from the node to the output, such as ``a0.h3@B1<k> > a1.h6@A2 > logits@A2``."""
         return " > ".join(reversed(self.path))
 
     def walk(self) -> Iterator[TreeNode]:

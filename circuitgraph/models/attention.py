@@ -1,8 +1,7 @@
 """Attention, kept apart by head from its inputs to what it adds to the residual stream.
 
-Weights lie as torch's Linear has them, outputs before inputs, so that loading is copying; the heads
-have an axis
-of their settings.
+Weights lie as torch's Linear has them, outputs before inputs, so that loading is copying. Heads
+have an axis of their own.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ Head = Int[Array, ""] | None
 
 
 class Attention(eqx.Module):
-    """Multi-head attention with grouped keys and values, in three steps: `compute_z`, then
-    `head_contributions` or
-    `combine_heads`.
+    """Multi-head attention with grouped keys and values.
+
+    It runs in two steps: `compute_z`, then `head_contributions` or `combine_heads`.
     """
 
     norm: Norm | None
@@ -61,8 +60,8 @@ class Attention(eqx.Module):
         k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
         return self.attend(q, k, v, positions, settings)
 
-    # The steps of `compute_z`. With ``head`` they are of that one query head (and the key-value head that
-    # it uses) alone.
+    # The steps of `compute_z`. With ``head`` they are of that one query head alone, and of the
+    # key-value head that it uses.
 
     def project_queries(
         self,
@@ -109,17 +108,17 @@ class Attention(eqx.Module):
     def head_output(
         self, z: Float[Array, "batch pos d_head"], head: Int[Array, ""]
     ) -> Float[Array, "batch pos d"]:
-        """What one head adds to the residual stream, or to the post-norm's input where there is
-        one.
-        """
+        """What one head adds to the residual stream, or to the input of the post-norm if any."""
         each = jnp.einsum("bpe,de->bpd", z, self.w_o[head])
         return each if self.post_norm is not None else each * self.spec.residual_scale
 
     def through_post_norm(
         self, part: Float[Array, "*axes d"], whole: Float[Array, "*axes d"]
     ) -> Float[Array, "*axes d"]:
-        """What a head adds to the residual stream, given what it and all heads write into the
-        post-norm.
+        """What a head adds to the residual stream through the post-norm.
+
+        Args:
+            part, whole: what the head, and all heads together, write into the post-norm.
         """
         assert self.post_norm is not None  # noqa: S101 - the engine asks only where there is one
         return self.post_norm.apply_to_part(part, whole) * self.spec.residual_scale
@@ -127,9 +126,7 @@ class Attention(eqx.Module):
     def head_contributions(
         self, z: Float[Array, "heads batch pos d_head"]
     ) -> Float[Array, "heads batch pos d"]:
-        """What each head adds to the residual stream; after a post-norm, its share of that norm's
-        output.
-        """
+        """What each head adds to the stream; after a post-norm, its share of the norm's output."""
         each = jnp.einsum("hbpe,hde->hbpd", z, self.w_o)
         if self.post_norm is not None:
             each = self.post_norm.apply_to_part(each, each.sum(0))
@@ -137,9 +134,7 @@ class Attention(eqx.Module):
 
     @property
     def constant(self) -> Float[Array, "*layers d"]:
-        """What the attention adds to the residual stream whatever its heads do: its output bias, if
-        it has one.
-        """
+        """What the attention adds to the residual stream whatever its heads do: its output bias."""
         if self.b_o is None:
             return jnp.zeros((*self.w_o.shape[:-3], self.w_o.shape[-2]), self.w_o.dtype)
         return self.b_o * self.spec.residual_scale
@@ -165,8 +160,9 @@ class Attention(eqx.Module):
         norm: Norm | None,
         head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        """Queries, keys or values of each head, or of each input if there are more of those, or of
-        one head.
+        """Queries, keys or values: of each head, or of each input if there are more inputs.
+
+        With ``head``, of that head alone.
         """
         over_width = norm is not None and self.spec.qk_norm_over == "width"
 

@@ -1,6 +1,4 @@
-"""The MLP of a layer: plain, gated, or a mixture of experts. One node of the graph, from stream to
-stream.
-"""
+"""The MLP of a layer, one node of the graph: plain, gated, or a mixture of experts."""
 
 from __future__ import annotations
 
@@ -29,11 +27,10 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
 
 
 class MLP(eqx.Module):
-    """Norm, up-projection, activation, down-projection; biases and multipliers are part of what it
-    writes.
+    """Norm, up-projection, activation, down-projection.
 
-    With experts every weight but the norms' has an axis of them before the last two, and ``router``
-    chooses.
+    Biases and multipliers are part of what the MLP writes. With experts every weight but the norms'
+    has an axis of experts before the last two, and ``router`` chooses among them.
     """
 
     norm: Norm | None
@@ -60,10 +57,10 @@ class MLP(eqx.Module):
     def neuron_output(
         self, x: Float[Array, "*axes d"], index: Int[Array, ""]
     ) -> Float[Array, "*axes d"]:
-        """What one hidden neuron adds to the residual stream: its activation times its column of
-        the output weights.
+        """What one hidden neuron adds to the residual stream.
 
-        Not defined with experts or a post-norm.
+        That is its activation times its column of the output weights. Not defined with experts or
+        a post-norm.
         """
         hidden = self.read_hidden(x)
         return hidden[..., index, None] * self.w_out[:, index] * self.spec.residual_scale
@@ -89,8 +86,9 @@ class MLP(eqx.Module):
     def _apply_experts(
         self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
     ) -> Float[Array, "*axes d"]:
-        """Every expert sees every token and counts by the router's weight, zero for most: plain,
-        exact, not cheap.
+        """The experts' outputs, summed by the router's weights.
+
+        Every expert sees every token, though most weights are zero: plain, exact, not cheap.
         """
 
         def add(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
@@ -109,7 +107,7 @@ class MLP(eqx.Module):
 def route_tokens(
     x: Float[Array, "*axes d"], router: Float[Array, "experts d"], experts: Experts
 ) -> Float[Array, "*axes experts"]:
-    """The weight of each expert: the router's softmax in float32, all but the largest set to zero."""
+    """The weight of each expert: the router's softmax in float32, small ones set to zero."""
     shares = jax.nn.softmax(to_float32(apply_linear(x, router, None)), axis=-1)
     best, which = jax.lax.top_k(shares, experts.n_active)
     if experts.renormalise:

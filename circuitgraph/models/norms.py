@@ -20,9 +20,7 @@ def to_float32(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
 
 
 class Norm(eqx.Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias``, or the same without a mean; as `NormSpec`
-    says.
-    """
+    """``(x - mean) / sqrt(var + eps) * weight + bias``; see `NormSpec` for what is left out."""
 
     weight: Float[Array, "*layers d"] | None
     bias: Float[Array, "*layers d"] | None
@@ -34,8 +32,9 @@ class Norm(eqx.Module):
     def apply_to_part(
         self, part: Float[Array, "*axes d"], whole: Float[Array, "*other d"]
     ) -> Float[Array, "*axes d"]:
-        """What ``part`` contributes to the norm of ``whole``: exact, given the divisor of the
-        whole; no bias.
+        """What ``part`` contributes to the norm of ``whole``, without bias.
+
+        Exact, given the divisor of the whole.
         """
         return self._scale(self._normalise(part, whole, -1), None, part.dtype)
 

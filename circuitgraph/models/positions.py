@@ -33,7 +33,7 @@ class Positions(NamedTuple):
     bias: Float[Array, "heads batch one keys"] | None
 
     def queries_at(self, at: Int[Array, " batch"]) -> Positions:
-        """The place of one query of each prompt, at that position; not for keys."""
+        """The positions of one query of each prompt; not for keys."""
         visible, back = (
             jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back)
         )
@@ -67,7 +67,7 @@ class LayerSettings(NamedTuple):
 
 
 def layer_settings(spec: Spec) -> LayerSettings:
-    """Of all layers, stacked."""
+    """The settings of all layers, stacked."""
     windows = [FOREVER if w is None else w for w in spec.windows or [None] * spec.n_layers]
     still = len(spec.ropes)  # the turns that do not turn come last
     ropes = [still if r is None else r for r in spec.rope_of_layer or [None] * spec.n_layers]
@@ -80,7 +80,7 @@ def make_positions(
     mask: Bool[Array, "batch pos"],
     positions: Int[Array, "batch pos"],
 ) -> Positions:
-    """The place of right-padded prompts; ``mask`` is True on real tokens."""
+    """The positions of right-padded prompts; ``mask`` is True on real tokens."""
     n = mask.shape[-1]
     seen = mask if spec.unseen_token is None else mask & (tokens != spec.unseen_token)
     visible = jnp.broadcast_to(seen[:, None, :], (len(mask), n, n))

@@ -1,6 +1,4 @@
-"""What a transformer is, as data: sizes and switches that a family's file reads off a
-configuration.
-"""
+"""What a transformer is, as data: sizes and switches, read off a configuration."""
 
 from __future__ import annotations
 
@@ -61,8 +59,8 @@ class Rope:
 class Alibi:
     """A bias of ``slope * position of the key * scale`` on each head's scores.
 
-    ``rounded``: slope times position is rounded to bfloat16, whatever the model's precision
-        (Falcon).
+    ``rounded``: slope times position is rounded to bfloat16, whatever the model's precision, as in
+    Falcon.
     """
 
     slopes: tuple[float, ...]
@@ -72,10 +70,10 @@ class Alibi:
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of experts: ``n_active`` of ``n_experts`` MLPs of width d_mlp, weighted by the
-    router's softmax.
+    """A mixture of experts: ``n_active`` of ``n_experts`` MLPs of width d_mlp are used.
 
-    ``renormalise``: the weights of the active ones are made to sum to one.
+    The router's softmax weighs them. ``renormalise``: the weights of the active ones are made to
+    sum to one.
     """
 
     n_experts: int
@@ -85,8 +83,9 @@ class Experts:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A decoder whose blocks add to one residual stream: all that its forward pass depends on but
-    the weights.
+    """All that the forward pass of a decoder depends on but the weights.
+
+    The decoder's blocks add to one residual stream.
 
     Attributes:
         n_kv_heads: key-value heads; query head h reads key-value head ``h // (n_heads /
@@ -104,7 +103,7 @@ class Spec:
         qk_norm: of queries and keys, after their projection.
         qk_norm_over: ``head`` with one weight for all heads, ``each_head`` with one per head, or
             ``width``: over all heads together. There a head's divisor comes from its own input
-                alone.
+            alone.
 
         learned_positions: the model has a table of position embeddings.
         ropes: the rotary embeddings of the model.

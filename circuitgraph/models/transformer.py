@@ -1,10 +1,8 @@
 """The one transformer: every family is a setting of it, and the engine runs its parts.
 
 Axis names: ``batch``, ``pos`` (query positions), ``d`` (d_model), ``heads``, ``d_head``, ``d_mlp``,
-    ``vocab``.
-``*layers`` is one axis where the blocks' weights are stacked over layers, so that one compiled
-layer serves all,
-and none inside that layer.
+``vocab``. ``*layers`` is one axis where the blocks' weights are stacked over layers, so that one
+compiled layer serves all, and no axis inside that layer.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ class LayerRun:
 
     @property
     def writers(self) -> Float[Array, "writers batch pos d"]:
-        """What each head and then the MLP adds to the stream: the layer's writers in their order."""
+        """What the layer's writers add to the stream, in their order: each head, then the MLP."""
         return self.heads if self.mlp is None else jnp.concatenate([self.heads, self.mlp[None]])
 
     @property
@@ -208,9 +206,7 @@ class Transformer(eqx.Module):
     def embed(
         self, tokens: Int[Array, "batch pos"], positions: Int[Array, "batch pos"]
     ) -> Float[Array, "batch pos d"]:
-        """What the writer ``embed`` writes: scaled token embedding plus position embedding, normed
-        if so.
-        """
+        """What the writer ``embed`` writes: scaled token plus position embedding, after a norm."""
         x = self.embedding[tokens]
         if self.spec.embed_scale != 1.0:
             x = x * jnp.array(self.spec.embed_scale, x.dtype)

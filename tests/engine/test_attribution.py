@@ -159,7 +159,7 @@ def test_key_value_heads_have_scores_of_their_own(grouped_llama: Case, method: s
 @pytest.mark.parametrize("method", ["eap", "inputs", "activations"])
 @pytest.mark.parametrize("ablation", [ablation for ablation in ABLATIONS if ablation != "resample"])
 def test_scores_of_other_ablations(tiny: Tiny, ablation: str, method: str) -> None:
-    """Differences, and interpolated activations, are the ablation's; interpolated inputs are not."""
+    """Differences and interpolated activations are the ablation's; interpolated inputs are not."""
     case = Case.of(tiny, ablation)
     ours, theirs = METHODS[method]
     case.assert_equal(ours(case), theirs(case))

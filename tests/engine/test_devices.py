@@ -29,7 +29,7 @@ from circuitgraph.engine.frontier import search as frontiers
 from circuitgraph.engine.frontier.machine import run_candidates
 from circuitgraph.engine.masked import runs
 from circuitgraph.engine.masked.programs import run_masks
-from circuitgraph.engine.memory import bytes_per_row, choose_batch_sizes, chunk_size
+from circuitgraph.engine.memory import choose_batch_sizes, choose_chunk_size, estimate_row_bytes
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from tests.engine.test_experiment import GPT2_SMALL
@@ -56,8 +56,8 @@ def in_chunks(model: LanguageModel, room: int, **settings: Any) -> Experiment:
     computer's caches.
     """
     with pytest.MonkeyPatch.context() as patch:
-        row = bytes_per_row(model.spec, model.graph(), N_POS)
-        patch.setattr("circuitgraph.engine.memory._CPU_TARGET", room * row)
+        row = estimate_row_bytes(model.spec, model.graph(), N_POS)
+        patch.setattr("circuitgraph.engine.memory.CPU_LAUNCH_BYTES", room * row)
         return experiment_of(model, 7, **settings)
 
 
@@ -189,7 +189,7 @@ def record(out: Path) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 12))
 def test_chunks_fill_the_devices_and_no_more(n_prompts: int, most: int, devices: int) -> None:
-    size = chunk_size(n_prompts, most, devices)
+    size = choose_chunk_size(n_prompts, most, devices)
     sizes = [min(size, n_prompts - i) for i in range(0, n_prompts, size)]
     assert all(n // prompt_ways(n, devices) <= most for n in sizes)
     assert size >= min(n_prompts, most)  # never worse than one device

@@ -11,7 +11,7 @@ import pytest
 
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.memory import bytes_per_row, choose_batch_sizes
+from circuitgraph.engine.memory import choose_batch_sizes, estimate_row_bytes
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import NormSpec, Spec
@@ -73,7 +73,7 @@ def test_what_cannot_fit_alone_is_refused_with_its_size() -> None:
 @pytest.mark.parametrize("limit", [30 * 2**20, 2**28, 2**30, 2**33])
 def test_plans_respect_the_limit(limit: int) -> None:
     cut = choose_batch_sizes(GPT2_SMALL, GPT2_SMALL.graph(), 100, 16, limit)
-    row = bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16)
+    row = estimate_row_bytes(GPT2_SMALL, GPT2_SMALL.graph(), 16)
     assert cut.bytes_needed <= limit
     assert cut.bytes_needed >= cut.prompts * cut.lanes * row
     assert 1 <= cut.prompts <= 100
@@ -81,7 +81,7 @@ def test_plans_respect_the_limit(limit: int) -> None:
 
 def test_memory_counts_the_writers_at_least_once() -> None:
     """157 writers of 768 numbers are 0.46 MiB a token."""
-    assert bytes_per_row(GPT2_SMALL, GPT2_SMALL.graph(), 16) > 16 * 0.46 * 2**20
+    assert estimate_row_bytes(GPT2_SMALL, GPT2_SMALL.graph(), 16) > 16 * 0.46 * 2**20
 
 
 def test_ablations_by_hand() -> None:
@@ -112,7 +112,7 @@ def test_removal_losses_are_losses_of_growing_removals(tiny: Tiny) -> None:
     edges, going = np.array([5, 7, 3]), np.array([True, False, True])
     masks = np.repeat(mask[None], 4, axis=0)
     masks[1, 5] = masks[2, [5, 7]] = masks[3, [5, 3]] = False
-    found = experiment.removal_losses(mask, edges, going, whole=True)
+    found = experiment.removal_losses(mask, edges, going, include_unchanged=True)
     np.testing.assert_array_equal(found, experiment.losses(masks))
     np.testing.assert_array_equal(experiment.removal_losses(mask, edges, going), found[1:])
 
@@ -134,7 +134,7 @@ def test_means_come_from_the_reference_prompts(tiny: Tiny, ablation: str, longes
 
 
 def test_a_positional_mean_knows_the_position_only(tiny: Tiny) -> None:
-    """Under mean-positional ablation, nothing kept gives every prompt of a length the same logits."""
+    """Under mean-positional ablation, no kept edge means equal logits for prompts of one length."""
     prompts = random_prompts(longest=6)
     assert len(set(prompts.score_at.tolist())) < len(prompts), (
         "no two prompts of one length would test nothing"
@@ -192,7 +192,7 @@ def test_what_is_not_kept_is_made_anew_with_the_same_values(tiny: Tiny) -> None:
     prompts = random_prompts(batch=8)
     roomy = Experiment(tiny.ours, prompts)
     tight = Experiment(
-        tiny.ours, prompts, memory=bytes_per_row(tiny.ours.spec, roomy.graph, 9) * 3 // 2
+        tiny.ours, prompts, memory=estimate_row_bytes(tiny.ours.spec, roomy.graph, 9) * 3 // 2
     )
     assert (roomy.sizes.keeps, tight.sizes.keeps) == (True, False)
     masks = np.random.default_rng(0).random((3, roomy.graph.n_edges)) < 0.7

@@ -130,7 +130,7 @@ def test_the_whole_model_and_nothing(experiment: Experiment) -> None:
 def test_an_answer_does_not_depend_on_what_was_asked_before(
     tiny: Tiny, experiment: Experiment
 ) -> None:
-    """Bit for bit: what a resumed search relies on, since it comes to the same mask by another way."""
+    """Bit for bit: a resumed search, which comes to the same mask by another way, relies on it."""
     graph, rng = experiment.graph, np.random.default_rng(7)
     mask = rng.random(graph.n_edges) < 0.4
     reader = graph.reader_index("a1.h2<k>")

@@ -45,7 +45,7 @@ def test_together_they_are_as_alone_bit_for_bit(
     trees, references = related(case, 4)
     alone = [run_tree(case.pool, root, references, inputs, METRICS) for root, inputs in trees]
     if room is not None:
-        monkeypatch.setattr(type(case.pool), "room", property(lambda self: room))
+        monkeypatch.setattr(type(case.pool), "bytes_free", property(lambda self: room))
     for one, expected in zip(run_trees(case.pool, trees, references, METRICS), alone, strict=True):
         np.testing.assert_array_equal(one.values, expected.values)
         np.testing.assert_array_equal(one.top, expected.top)

@@ -1,4 +1,4 @@
-"""How many nodes and edges there are, and which are legal, against definitions that share no code."""
+"""How many nodes and edges there are, and which are legal, by definitions that share no code."""
 
 from __future__ import annotations
 

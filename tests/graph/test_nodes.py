@@ -1,4 +1,4 @@
-"""Nodes: one grammar that parses, prints and orders, and graphs in which MLPs are cut into parts."""
+"""Nodes: one grammar that parses, prints and orders, and graphs with MLPs cut into parts."""
 
 from __future__ import annotations
 

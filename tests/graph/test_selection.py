@@ -125,7 +125,8 @@ from circuitgraph.graph.graph import Graph
 
 graph = Graph(1, 2)
 kept = np.ones(graph.n_edges, bool)
-for arrays in [(kept.astype(int),), (kept, np.ones(12)), (kept, np.ones(14)), (kept, None, kept[1:])]:
+integers, fewer, more = kept.astype(int), np.ones(12), np.ones(14)
+for arrays in [(integers,), (kept, fewer), (kept, more), (kept, None, kept[1:])]:
     try:
         Circuit(graph, *arrays)
     except GraphError as error:

@@ -1,13 +1,9 @@
-"""Scores of all edges from gradients: the first-order estimate of what removing each edge adds to
-the mean loss.
+"""Scores of all edges from gradients, to first order: the programs that `Attribution` runs.
 
-For writer u and reader v the score is ``sum over batch, pos, d of (replacement - value of u) *
-(gradient at v's own
-input)`` (Syed et al. 2023), from one forward and one backward pass. The backward pass goes layer by
-layer and
-contracts a layer's gradients at once, so that those of all readers are never in memory together.
-
-These are the programs; `attribution` asks them about an experiment's prompts.
+A score estimates what removing the edge adds to the mean loss. For writer u and reader v it is
+``sum over batch, pos, d of (replacement - value of u) * (gradient at v's own input)`` (Syed et al.
+2023), from one forward and one backward pass. The backward pass goes layer by layer and contracts a
+layer's gradients at once, so that the gradients of all readers are never in memory together.
 """
 
 from __future__ import annotations
@@ -140,10 +136,10 @@ def _run_mlp_on(block: Block) -> Callable[[Stream, Stream], Stream]:
 def _pull_back_heads(
     attention: Attention, x: Stream, positions: Positions, settings: LayerSettings, kv_heads: int
 ) -> tuple[Stream, Callable[[Stream], Float[Array, "readers batch pos d"]]]:
-    """What the attention writes, and how a gradient there becomes those at its inputs: q of all
-    heads, then k, then v.
+    """What the attention writes, and the function from a gradient there to gradients at its inputs.
 
-    Each head gets a copy of the stream as its own input, so that the copies' gradients stay apart.
+    The inputs are q of all heads, then k, then v. Each head gets a copy of the stream as its own
+    input, so that the gradients at the copies stay apart.
     """
     copies = (
         jnp.broadcast_to(x, (n, *x.shape)) for n in (attention.spec.n_heads, kv_heads, kv_heads)
@@ -172,7 +168,7 @@ def run_differences(
 
 @eqx.filter_jit
 def run_start(model: Transformer, clean: Inputs, corrupted: Inputs, share: Share) -> Stream:
-    """The embedding's value, ``share`` of the way from the corrupted prompts' to the clean ones'."""
+    """The embedding's value, ``share`` of the way from the corrupted to the clean prompts."""
     far, near = (model.embed(side.tokens, side.positions) for side in (corrupted, clean))
     part = jnp.asarray(share, far.dtype)
     return (1 - part) * far + part * near
@@ -185,9 +181,7 @@ def run_group(
     differences: Float[Array, "writers batch pos d"],
     share: Share,
 ) -> Stream:
-    """What a group of writers adds up to, ``share`` of the way from the replacements to the clean
-    values.
-    """
+    """The sum of a group of writers, ``share`` of the way from replacement to clean value."""
     with jax.default_matmul_precision("highest"):
         weights = jnp.asarray(group, differences.dtype)
         replaced = jnp.einsum("w,wbpd->bpd", weights, background.writers)
@@ -232,8 +226,9 @@ def run_importances(
     batch: Batch,
     metric: Metric,
 ) -> Float[Array, "layers nodes"]:
-    """``sum over prompts of |sum over pos, d of (replacement - value) * gradient|`` of each head
-    and MLP.
+    """The importance of each head and MLP, from the gradient at what it writes.
+
+    It is ``sum over prompts of |sum over pos, d of (replacement - value) * gradient|``.
     """
     n_heads = model.spec.n_heads
     _, by_layer = split_by_layer(differences, model.spec.n_layers)

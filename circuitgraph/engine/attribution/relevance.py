@@ -1,8 +1,7 @@
-"""A network whose backward pass follows the rules of relevance propagation; its forward pass is
-unchanged.
+"""A network whose backward pass follows the rules of relevance propagation.
 
-The rules are those of RelP (Rezaei Jafari et al. 2025): what is `constant` here passes values on
-and no gradient.
+Its forward pass is unchanged. The rules are those of RelP (Rezaei Jafari et al. 2025): what is
+`constant` here passes values on and no gradient.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class ScaledNorm(Norm):
 
 
 class FixedAttention(Attention):
-    """AH rule: where a head looks is a constant, so that relevance flows through its values alone."""
+    """AH rule: a head's pattern is a constant; relevance flows through its values alone."""
 
     def attend(
         self,
@@ -49,9 +48,10 @@ class FixedAttention(Attention):
 
 
 class ProportionalMLP(MLP):
-    """Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of
-    the gradient of a product (of gate and input) half is kept. Which experts are chosen, and their
-    weights, are constants too.
+    """Identity rule and half rule; which experts are chosen, and their weights, are constants.
+
+    Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of the
+    gradient of a product (of gate and input) half is kept.
     """
 
     def _apply_dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
@@ -74,8 +74,10 @@ class ProportionalMLP(MLP):
 
 
 def with_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
-    """The same network with the rules in it; without ``fixed_patterns`` attention patterns keep
-    their gradient.
+    """The same network with the rules of relevance propagation in it.
+
+    Args:
+        fixed_patterns: no gradient passes through attention patterns.
     """
     ruled = jax.tree.map(
         lambda part: _as(ScaledNorm, part) if isinstance(part, Norm) else part,

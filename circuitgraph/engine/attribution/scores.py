@@ -81,7 +81,7 @@ class Attribution:
         return self._mean(score_batch)
 
     def relevance(self, *, fixed_patterns: bool) -> Float[np.ndarray, " edges"]:
-        """Scores on the clean prompts, relevance rules in the place of gradients; see `with_rules`."""
+        """Scores on the clean prompts by relevance rules in place of gradients."""
         ruled = with_rules(self._model, fixed_patterns=fixed_patterns)
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
@@ -107,7 +107,7 @@ class Attribution:
         return self._mean(weigh_batch)
 
     def flow(self) -> Float[np.ndarray, " edges"]:
-        """How much of each reader's input comes from each writer in the clean run; see `run_flow`."""
+        """The share of each writer in each reader's input in the clean run; see `run_flow`."""
 
         def share_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
             del number

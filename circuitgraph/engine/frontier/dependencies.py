@@ -1,5 +1,4 @@
-"""A graph as arrays: what every node is computed from, what changes when something does, and what
-of it matters.
+"""A graph as arrays: what each node is computed from, what changes with it, and what matters.
 
 Nodes are the graph's writers, in its order. Under a post-norm each head has a second node after
 those: what it writes into the post-norm, before the divisor that all heads of its layer share.
@@ -101,8 +100,10 @@ class Dependencies:
         return fed
 
     def needed_writers(self, kept: EdgeMatrix) -> tuple[Writers, Writers]:
-        """The writers from which a kept path leads to the logits, and those of them that count at
-        every position.
+        """The writers from which a kept path leads to the logits.
+
+        Returns:
+            Those that count at all, and those of them that count at every position.
         """
         needed, everywhere = kept[-1].copy(), np.zeros(kept.shape[1], bool)
         for layer in reversed(range(self.graph.n_layers)):

@@ -28,8 +28,9 @@ from circuitgraph.tasks.metrics import Metric, Targets
 
 
 class NodeValues(NamedTuple):
-    """Of every node, its value everywhere and where it is scored; the first is out of date where it
-    is not needed.
+    """The value of every node at all positions, and at the scored position.
+
+    ``everywhere`` is out of date for nodes that are needed at the scored position only.
     """
 
     everywhere: Float[Array, "nodes batch pos d"]
@@ -117,8 +118,10 @@ def _shared_input(table: Table, sources: _Sources, step: Int[Array, ""], j: int)
 def _add_rows(
     total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np.ndarray
 ) -> Array:
-    """``total`` and the rows that a part of ``reads`` (its start and length) names, added one by
-    one.
+    """Add to ``total`` the rows that a part of ``reads`` names, one by one.
+
+    Args:
+        part: start and length in ``reads``.
     """
     start, n = part
     return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
@@ -165,8 +168,11 @@ class _StepRunner(NamedTuple):
         return self.model.select_layer(self.table.layer[step])
 
     def compute(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
-        """A step's value. Its queries (or an MLP's input) are read from ``at``, keys and values
-        from ``everywhere``.
+        """A step's value.
+
+        Args:
+            at: where its queries, or an MLP's input, come from.
+            everywhere: where its keys and values come from.
         """
         kinds = [
             self._run_head,
@@ -349,9 +355,7 @@ def run_candidates(
 def metric_values(
     model: Transformer, final: Float[Array, "batch d"], targets: Targets, metric: Metric
 ) -> Float[Array, " batch"]:
-    """The metric of final residual streams; only the columns of the unembedding that it looks at
-    are computed.
-    """
+    """The metric of final residual streams, from the unembedding's columns that it needs."""
     if not metric.columns_only:
         return metric.function(model.unembed(final), targets)
     first, distractor = jnp.zeros_like(targets.answer), targets.distractor

@@ -1,6 +1,4 @@
-"""What has to be computed again when some readers' inputs change, and from what; planned without
-any model.
-"""
+"""What to compute again when some readers' inputs change, planned without any model."""
 
 from __future__ import annotations
 
@@ -21,8 +19,9 @@ HEAD, MLP, POST_NORM = range(3)
 
 
 class Table(NamedTuple):
-    """Steps in an order in which they can be computed, each with up to three inputs to sum (q, k,
-    v; an MLP has one).
+    """Steps in an order in which they can be computed, as arrays.
+
+    Each step has up to three inputs to sum: q, k and v; an MLP has one.
 
     Attributes:
         n: how many steps; the arrays are padded, so that one program serves many tables.
@@ -47,8 +46,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What changes: nodes whose value counts at every position, then those that count at the scored
-    one only.
+    """What changes: nodes that count at every position, then those that count where it is scored.
 
     A node is needed everywhere if a kept path leads from it through some key or value; every other
     needed one only at the scored positions, because all else is position-local. The first never
@@ -98,9 +96,7 @@ class Step(NamedTuple):
 
 
 def make_table(steps: Sequence[Step], n_nodes: int) -> Table:
-    """Steps as padded arrays. The number of reads is rounded up to a power of four, for the same
-    reason.
-    """
+    """Steps as padded arrays; the number of reads is rounded up, for the same reason."""
     reads: list[int] = []
     shared, slots = (np.zeros((n_nodes, 3, 2), np.int32) for _ in range(2))
     base = np.zeros((n_nodes, 3), np.int32)
@@ -129,8 +125,8 @@ def round_up(n: int) -> int:
 class Scheduler:
     """Plans what follows from a change, under one set of kept edges.
 
-    ``fixed_slots``: give every schedule slots for all nodes, so that one program serves all; else as few
-        as will do.
+    ``fixed_slots``: every schedule has slots for all nodes, so that one program serves all
+    schedules; else each has as few slots as will do.
     """
 
     def __init__(self, dependencies: Dependencies, kept: EdgeMatrix, fixed_slots: bool) -> None:
@@ -142,15 +138,13 @@ class Scheduler:
         self.unclean = dependencies.changed_writers(kept, dependencies.incomplete_writers(kept))
 
     def schedule_update(self, roots: Writers) -> Schedule:
-        """To compute ``roots``, and all that changes with them, once for all: nothing lies in
-        slots.
-        """
+        """The schedule that computes ``roots`` and all that changes with them, without slots."""
         changed = self.dependencies.changed_writers(self.kept, roots)
         builder = _ScheduleBuilder(self, changed, None)
         return builder.build(builder.make_steps(True, ()), builder.make_steps(False, ()), (0, 0))
 
     def schedule_candidates(self, reader: int) -> Schedule:
-        """To compute what changes with one reader's input, for candidates of it."""
+        """The schedule that computes what changes with one reader's input, for its candidates."""
         roots = self.dependencies.writers_fed_by(np.arange(len(self.kept)) == reader)
         builder = _ScheduleBuilder(
             self, self.dependencies.changed_writers(self.kept, roots), reader
@@ -171,8 +165,10 @@ class Scheduler:
     def live_heads(
         self, layer: int
     ) -> tuple[Bool[np.ndarray, " heads"], Bool[np.ndarray, " heads"]]:
-        """The heads of a layer whose inputs matter, and those whose inputs matter at every
-        position.
+        """The heads of a layer whose inputs matter.
+
+        Returns:
+            Those whose inputs matter at all, and those whose inputs matter at every position.
         """
         heads = self.dependencies.heads[layer]
         live, wide = self.needed[heads], self.everywhere[heads]
@@ -223,9 +219,7 @@ class _ScheduleBuilder:
         return Schedule(first, second, last, base, self.wide, n_slots, touched)
 
     def make_steps(self, wide: bool, slots: Sequence[int]) -> list[Step]:
-        """The changed nodes that count at every position, or those that count where it is scored
-        only.
-        """
+        """Steps of the changed nodes: those that count at every position, or the others."""
         self.slots += slots
         steps: list[Step] = []
         for layer in range(self.dependencies.graph.n_layers):
@@ -238,8 +232,9 @@ class _ScheduleBuilder:
         return steps
 
     def _head_steps(self, layer: int, wide: bool) -> Iterator[Step]:
-        """Each head by itself; for candidates under a post-norm, those of its layer that have an
-        input that changes.
+        """Each head by itself; for candidates, only heads with an input that changes.
+
+        Other heads change under a post-norm alone, by the divisor, which has steps of its own.
         """
         dependencies = self.dependencies
         live, everywhere = self.scheduler.live_heads(layer)
@@ -279,8 +274,9 @@ class _ScheduleBuilder:
                 yield Step(MLP, layer, 0, node, 0, (self.read_input(reader),))
 
     def read_input(self, reader: int) -> Read:
-        """Where a reader's input comes from: the clean stream, if nothing in it has changed or is
-        missing.
+        """Where a reader's input comes from.
+
+        It is the clean stream if nothing in the input has changed or is missing.
         """
         dependencies, row, legal = (
             self.dependencies,

@@ -1,8 +1,7 @@
-"""The frontier: exact values of masks that differ in one reader's edges, or that keep few, at the
-cost of what changes.
+"""The frontier: exact values of masks near the last one, at the cost of what changes.
 
-The values of all nodes under one mask are kept and brought up to date when the mask shrinks.
-Candidates for one
+Such masks differ from the last one in one reader's edges, or keep few edges. The values of all
+nodes under one mask are kept and brought up to date when the mask shrinks. Candidates for one
 reader then need only that reader's node and what a kept path leads to from there.
 """
 
@@ -28,14 +27,15 @@ from circuitgraph.engine.frontier.machine import (
 from circuitgraph.engine.frontier.schedule import Schedule, Scheduler
 from circuitgraph.engine.grid import EdgeMatrix
 from circuitgraph.engine.masked.runs import MaskedRuns
-from circuitgraph.engine.memory import GROUPS
+from circuitgraph.engine.tuning import (
+    CHEAP_SLOT_BYTES,
+    COMPILE_OPERATIONS,
+    DENSE_SHARE,
+    FRONTIER_GROUPS,
+)
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
-
-_CHEAP = 2**24  # bytes of slots that take no time worth mentioning to clear
-_DENSE = 0.1  # of a graph's edges: with more sums than that, masked runs, which are matrix products, are faster
-_COMPILING = 2**39  # operations that a computer does while it compiles the frontier's programs
 
 
 def is_worth_compiling(spec: Spec, graph: Graph, n_tokens: int) -> bool:
@@ -50,7 +50,7 @@ def is_worth_compiling(spec: Spec, graph: Graph, n_tokens: int) -> bool:
             + len(graph.readers) * len(graph.writers) * spec.d_model
         )
     )
-    return graph.n_edges * run > _COMPILING
+    return graph.n_edges * run > COMPILE_OPERATIONS
 
 
 class _BatchState:
@@ -90,7 +90,7 @@ class Frontier:
         ]
         self._kept: EdgeMatrix = graph.legal  # the mask that the states' values are of
         lane = 4 * max(state.values.everywhere[0].size for state in self._states)
-        self._fixed_slots = (self._dependencies.n_nodes + 1) * lanes * lane <= _CHEAP
+        self._fixed_slots = (self._dependencies.n_nodes + 1) * lanes * lane <= CHEAP_SLOT_BYTES
         self._scheduler = self._new_scheduler(graph.legal)
         self._schedules: dict[int, Schedule] = {}  # of candidates, by their reader
 
@@ -111,7 +111,7 @@ class Frontier:
     def pays(self, reader: int, mask: Bool[np.ndarray, " edges"]) -> bool:
         """Whether `candidates` costs less than masked runs: a change of the reader moves little."""
         schedule = self._schedule_of(reader, self._with_reader(reader, mask))
-        return schedule.n_reads <= _DENSE * self._dependencies.graph.n_edges
+        return schedule.n_reads <= DENSE_SHARE * self._dependencies.graph.n_edges
 
     def candidates(
         self, reader: int, masks: Bool[np.ndarray, "n edges"]
@@ -122,18 +122,18 @@ class Frontier:
         schedule = self._schedule_of(reader, kept)
         rows = np.zeros((len(masks), self._dependencies.n_nodes), np.float32)
         rows[:, : kept.shape[1]] = self._dependencies.grid.kept_row(masks, reader)
-        size = GROUPS * self._lanes
+        size = FRONTIER_GROUPS * self._lanes
         parts = [self._launch(schedule, rows[i : i + size]) for i in range(0, len(rows), size)]
         return np.concatenate(parts)
 
     def _launch(
         self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]
     ) -> Float[np.ndarray, "n batch"]:
-        padded = np.zeros((GROUPS * self._lanes, rows.shape[1]), np.float32)
+        padded = np.zeros((FRONTIER_GROUPS * self._lanes, rows.shape[1]), np.float32)
         padded[: len(rows)] = rows
         n_groups, base = np.int32(-(-len(rows) // self._lanes)), np.int32(schedule.candidate)
         # [groups, lanes, nodes]: lanes are computed side by side, groups one after the other
-        grouped = padded.reshape(GROUPS, self._lanes, -1)
+        grouped = padded.reshape(FRONTIER_GROUPS, self._lanes, -1)
         placed = {
             devices: devices.share_candidates(grouped)
             for devices in {state.devices for state in self._states}

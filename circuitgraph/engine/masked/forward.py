@@ -41,7 +41,7 @@ def masked_logits(
     background: Background,
     inputs: Inputs,
 ) -> Float[Array, "batch vocab"]:
-    """Logits at the scored positions when only the edges in ``mask`` carry what their writer says now.
+    """Logits at the scored positions when only the edges in ``mask`` carry their writers' values.
 
     Args:
         mask: 1 where an edge is kept, 0 where it carries its writer's replacement; fractions

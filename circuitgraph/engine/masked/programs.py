@@ -53,7 +53,7 @@ def run_masks(
     batch: Batch,
     metric: Metric,
 ) -> Float[Array, "groups lanes batch"]:
-    """The metric under the masks of the first ``n_groups`` groups; the rest stays zero, at no cost."""
+    """The metric under the masks of the first ``n_groups`` groups; the rest stays zero."""
 
     def run_mask(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
         return metric.function(_batch_logits(model, mask, grid, batch), batch.targets)

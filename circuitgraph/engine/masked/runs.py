@@ -77,7 +77,7 @@ class MaskedRuns:
     def losses_and_gradient(
         self, mask: Bool[np.ndarray, " edges"] | Float[np.ndarray, " edges"]
     ) -> tuple[Float[np.ndarray, " prompts"], Float[np.ndarray, " edges"]]:
-        """Each prompt's loss under a mask, and the derivative of their sum by each edge's mask value."""
+        """Each prompt's loss under a mask, and the derivative of their sum by the mask."""
         flat = jnp.asarray(np.asarray(mask, np.float32))
         losses, total = [], np.zeros(len(mask))
         for batch in self.batches:
@@ -90,8 +90,10 @@ class MaskedRuns:
         return np.concatenate(losses), total
 
     def _launch(self, masks: np.ndarray, batch: Batch) -> Float[np.ndarray, "n batch"]:
-        """One compiled call: always ``sizes.masks`` rows, so that one program serves, of which only
-        the groups with masks in them are run.
+        """The metric under up to ``sizes.masks`` masks, by one compiled call.
+
+        The call always takes ``sizes.masks`` rows, so that one program serves; only the groups with
+        masks in them are run.
         """
         lanes = self.sizes.lanes
         n_groups = -(-len(masks) // lanes)
@@ -136,7 +138,7 @@ def prepare_batches(
     return batches
 
 
-def shared_background(
+def make_shared_background(
     model: Transformer, reference: Prompts, ablation: Ablation, n_prompts: int, n_pos: int
 ) -> Background:
     """One background from all reference prompts, whose written values are alive for a moment.

@@ -14,6 +14,7 @@ from circuitgraph.engine.batch import batch_of, check_tokens, widen
 from circuitgraph.engine.memory import memory_limit
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.alignment import Alignment
+from circuitgraph.engine.tuning import CPU_LAUNCH_PROMPTS, GPU_LAUNCH_PROMPTS
 from circuitgraph.errors import ArgumentError, DataError, check_at_least, list_problems
 from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.node import STREAM, Node
@@ -23,12 +24,12 @@ from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
 
 _FLOAT = 4
-_CPU_ROWS, _GPU_ROWS = 256, 2048  # prompts in one launch, at most; more makes nothing faster
 
 
 class Activations:
-    """Prompts of one model. Residual streams and what sites write are computed when first asked
-    for, and kept.
+    """Prompts of one model, with residual streams and site outputs of their plain runs.
+
+    Each is computed when it is first needed, and kept.
 
     Attributes:
         model, prompts: as given.
@@ -110,10 +111,9 @@ class Activations:
         return max(0, self._limit - self.bytes)
 
     def launches(self, n: int) -> Iterator[Int[np.ndarray, " launch"]]:
-        """The numbers 0 to ``n - 1`` cut into launches, the last one again and again where there
-        are no more.
+        """The numbers 0 to ``n - 1`` cut into launches; the last number fills up the last launch.
 
-        Programs always take ``launch`` rows, so that one serves any number.
+        Programs always take ``launch_rows`` rows, so that one program serves any ``n``.
         """
         for start in range(0, n, self.launch_rows):
             yield np.minimum(np.arange(start, start + self.launch_rows), n - 1)
@@ -147,8 +147,9 @@ class Activations:
             self.site_output(site)
 
     def stream(self, stage: int) -> Float[Array, "prompts pos d"]:
-        """The residual stream of each prompt after that many sublayers (see `Writer.stage`), in its
-        own positions.
+        """The residual stream of each prompt after that many sublayers (see `Writer.stage`).
+
+        It stands in each prompt's own positions.
         """
         if stage not in self._streams:
             below = max((s for s in self._streams if s < stage), default=-1)
@@ -174,8 +175,9 @@ class Activations:
         return self._written[site.node]
 
     def other_heads(self, site: Site) -> Float[Array, "prompts pos d"] | None:
-        """What the other heads of a head's layer write into its post-norm in each prompt's plain
-        run, if it has one.
+        """What the other heads of a head's layer write into their post-norm in plain runs.
+
+        None where there is no post-norm.
         """
         if not self.graph.coupled or site.kind != "head":
             return None
@@ -212,10 +214,10 @@ class Activations:
         x: Sequence[Float[Array, "launch pos d"]],
         others: Float[Array, "launch pos d"] | None,
     ) -> Float[Array, "launch pos d"]:
-        """What a site writes given the streams that it reads, in the positions of the prompts in
-        ``rows``.
+        """What a site writes, given the streams that it reads.
 
         Args:
+            rows: the prompts in whose positions the streams stand.
             others: as of `other_heads`, moved to these positions.
         """
         model, layer, index = self.model.transformer, np.int32(site.layer), np.int32(site.index)
@@ -230,7 +232,7 @@ class Activations:
     def _run_to(
         self, stage: int, start: int, rows: Int[np.ndarray, " launch"]
     ) -> Float[Array, "launch pos d"]:
-        """The streams of some prompts, from those kept of an earlier stage (-1: from their tokens)."""
+        """The streams of some prompts, from those kept at ``start`` (-1: from the tokens)."""
         model = self.model.transformer
         if start < 0:
             x, start = nodes.run_embed(model, self.inputs, rows), 0
@@ -253,9 +255,7 @@ class Activations:
         x: Float[Array, "launch pos d"],
         kinds: tuple[Metric, ...],
     ) -> tuple[Float[Array, "metrics launch"], Int[Array, " launch"]]:
-        """Metrics and top tokens of final streams ``x``, against the targets of the prompts in
-        ``rows``.
-        """
+        """Metrics and top tokens of final streams, against the targets of the prompts ``rows``."""
         model, final = self.model.transformer, self.stream(self.last_stage)
         return nodes.read_metrics(model, (self.inputs, self.targets), rows, x, final, kinds)
 
@@ -287,7 +287,7 @@ def _choose_launch_rows(model: LanguageModel, n: int, n_pos: int) -> int:
     row = _FLOAT * (n_pos * inside + 4 * spec.d_vocab_out)
     on_cpu = jax.devices()[0].platform == "cpu"
     fits = max(1, (memory_limit() // 8) // row)
-    most = min(_CPU_ROWS if on_cpu else _GPU_ROWS, 1 << int(np.log2(fits)))
+    most = min(CPU_LAUNCH_PROMPTS if on_cpu else GPU_LAUNCH_PROMPTS, 1 << int(np.log2(fits)))
     return min(most, 1 << int(np.ceil(np.log2(n))))
 
 
@@ -301,8 +301,8 @@ def _check_role_positions(
         )
     lengths = prompts.mask.sum(axis=1)
     problems = [
-        f"role {roles[j]!r} of prompt {i} stands at {places[i, j]}, but the prompt has {lengths[i]} "
-        "tokens"
+        f"role {roles[j]!r} of prompt {i} stands at {places[i, j]}, but the prompt has "
+        f"{lengths[i]} tokens"
         for i, j in np.argwhere((places < 0) | (places >= lengths[:, None]))
     ]
     if problems:

@@ -1,6 +1,4 @@
-"""Which position of one prompt stands for which of another: role for role, last token for last
-token.
-"""
+"""Which position of one prompt stands for which position of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the sites, prompts and metrics that a activations is asked about, in words."""
+"""What is wrong with sites, prompts' numbers and metrics, in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from circuitgraph.graph.site import Site
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, metrics
 
-# numbers of prompts of a activations, one for each reference; another number of them is refused
+# numbers of prompts, one for each reference
 Donors = Int[np.ndarray, "_"]
 
 
@@ -83,7 +83,7 @@ def site_problems(activations: Activations, site: Site) -> list[str]:
 def index_problems(
     activations: Activations, what: str, indices: Donors, n: int | None = None
 ) -> list[str]:
-    """What is wrong with prompts' numbers, in words: not ``n`` of them, or not among the prompts."""
+    """What is wrong with prompts' numbers: not ``n`` of them, or not among the prompts."""
     given = np.asarray(indices)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
         return [

@@ -81,10 +81,10 @@ def run_head(
     x: tuple[Float[Array, "batch pos d"], Float[Array, "batch pos d"], Float[Array, "batch pos d"]],
     others: Float[Array, "batch pos d"] | None,
 ) -> Float[Array, "batch pos d"]:
-    """What one head writes, given its three inputs; its positions are those of the prompts in
-    ``rows``.
+    """What one head writes, given its three inputs.
 
     Args:
+        rows: the prompts in whose positions the inputs stand.
         node: layer and head.
         others: what the layer's other heads write into the post-norm, if there is one.
     """
@@ -190,9 +190,7 @@ def swap_values(
     covers: Bool[Array, "batch pos"],
     now: Float[Array, "batch pos d"],
 ) -> Float[Array, "batch pos d"]:
-    """``x`` with ``now`` in place of the values taken from those prompts and positions, where it is
-    covered.
-    """
+    """``x`` with ``now`` in place of the values at ``to``, prompts and positions, where covered."""
     return x + jnp.where(covers[..., None], now - _take(values, *to), 0.0)
 
 
@@ -204,9 +202,7 @@ def replace_values(
     values: Float[Array, "prompts pos d"],
     by: tuple[Int[Array, "batch pos"], Int[Array, "batch pos"]],
 ) -> Float[Array, "batch pos d"]:
-    """``x``, which holds ``now``, with the values taken from those prompts and positions, where it
-    is covered.
-    """
+    """``x``, which holds ``now``, with the values at ``by`` in its place, where covered."""
     return x + jnp.where(covers[..., None], values[by[0], by[1]] - now, 0.0)
 
 

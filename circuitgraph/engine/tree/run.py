@@ -1,9 +1,8 @@
-"""The tree: a model unrolled along claimed paths, each copy of a site reading prompts of its own
-(treeification).
+"""The tree: a model unrolled along claimed paths, each copy of a site with prompts of its own.
 
-Causal scrubbing asks it. Everything that a node's children do not cover comes from the plain run of
-one prompt, moved
-to the reference's positions, so only the claimed nodes are computed.
+This is the treeified model of causal scrubbing. Everything that a node's children do not cover
+comes from the plain run of one prompt, moved to the reference's positions, so only the claimed
+nodes are computed.
 """
 
 from __future__ import annotations
@@ -83,8 +82,8 @@ def run_trees(
         bar: show progress.
 
     Raises:
-        ArgumentError: a tree, the references or the inputs do not fit the prompts and their model; names
-            every problem.
+        ArgumentError: a tree, the references or the inputs do not fit the prompts and their model;
+            names every problem.
         SearchError: a metric is not finite; names the reference.
     """
     references = np.asarray(references)
@@ -161,8 +160,9 @@ class _Launch:
         return self.activations.run_site(node.site, self.references, x, others)
 
     def streams(self, node: TreeNode) -> list[Float[Array, "launch pos d"]]:
-        """What a node's site reads through each of its inputs; computed once for those that no
-        child enters.
+        """What a node's site reads through each of its inputs.
+
+        Inputs that no child enters are the same stream, which is taken once.
         """
         fed, shared = (
             {child.feeds for child in node.children},
@@ -203,11 +203,10 @@ class _Launch:
     def mixed(
         self, node: TreeNode, into: str, stage: int, first: tuple[str, ...]
     ) -> Float[Array, "launch pos d"]:
-        """The reference's stream in which what every writer wrote is replaced by what it wrote in
-        its own prompt.
+        """The reference's stream with every writer's value from that writer's own prompt.
 
-        Their sum and the constants would be the same but for rounding; this changes nothing where
-        nothing is replaced.
+        The sum of the values and the constants would be the same but for rounding; swapping values
+        one by one changes nothing where nothing is replaced.
         """
         activations, own = self.activations, self.references
         at = activations.alignment.maps(own, own)
@@ -238,9 +237,7 @@ class _Launch:
 
 
 def edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
-    """All inputs of a site with each of their writers. Neurons and features read what their MLP
-    reads.
-    """
+    """All inputs of a site with each of their writers; a neuron has the inputs of its MLP."""
     found = []
     for name in site.inputs:
         stage = graph.reader_of(site.node, name).stage
@@ -325,8 +322,8 @@ def _check_children(activations: Activations, node: TreeNode) -> list[str]:
             }
             if child.site.node.whole in whole:
                 problems.append(
-                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters there "
-                    "as well"
+                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters "
+                    "there as well"
                 )
             if stage > activations.reader_of(node.site, child.feeds).stage:
                 problems.append(

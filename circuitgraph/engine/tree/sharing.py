@@ -1,5 +1,6 @@
-"""What trees of claims have in common is computed once: the same path with the same prompts is the
-same value.
+"""What trees of claims have in common is computed once.
+
+The same path with the same prompts is the same value.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ Key = bytes
 
 
 class Uses:
-    """The values that trees ask for, each by a key: equal keys are equal values, for every
-    reference.
+    """The values that trees use, each by a key: equal keys are equal values, for every reference.
 
     Attributes:
         keys: for each tree the key of each of its nodes.

@@ -1,6 +1,4 @@
-"""Swaps: ordinary runs in which some sites write what they write on another prompt (interchange
-interventions).
-"""
+"""Swaps (interchange interventions): some sites write what they write on another prompt."""
 
 from __future__ import annotations
 
@@ -26,12 +24,12 @@ def swap(
     donors: Mapping[Site, Donors],
     metrics: Sequence[str],
 ) -> Outcome:
-    """Run the base prompts with what these sites write taken from their donors' plain runs; all
-    that follows follows.
+    """Run the base prompts with what these sites write taken from their donors' plain runs.
 
-    What a donor's site wrote is moved to the base's positions (`Alignment.maps`). Where two sites
-    name the same node at the same position, the first counts. After a post-norm what is taken is
-    the head's share of its output; the other heads keep theirs.
+    All later values follow from the swapped ones. What a donor's site wrote is moved to the base's
+    positions (`Alignment.map_positions`). Where two sites name the same node at the same position,
+    the first counts. After a post-norm what is taken is the head's share of the norm's output; the
+    other heads keep their shares.
 
     Args:
         base: numbers of prompts.
@@ -60,7 +58,7 @@ def swap(
 
 
 def attention(activations: Activations, site: Site) -> Float[np.ndarray, "n queries keys"]:
-    """Where a head looks in each prompt; zero where it cannot.
+    """The attention pattern of a head in each prompt; zero where the head cannot attend.
 
     Raises:
         ArgumentError: not a head of the model.
@@ -87,7 +85,7 @@ def attention(activations: Activations, site: Site) -> Float[np.ndarray, "n quer
 
 @dataclass
 class _Patch:
-    """Which of a node's values are replaced, by those of which prompts at which of their positions."""
+    """Which of a node's values are replaced, by values of which prompts at which positions."""
 
     site: Site
     covered: Bool[np.ndarray, "launch pos"]
@@ -119,7 +117,10 @@ def _patches(
 def _final(
     activations: Activations, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]
 ) -> Float[Array, "launch pos d"]:
-    """The final streams of patched runs. Layers before the first patch are those of the plain run."""
+    """The final streams of patched runs.
+
+    Layers before the first patch are those of the plain run.
+    """
     model, graph, own = (
         activations.model.transformer,
         activations.graph,

@@ -1,0 +1,47 @@
+"""Tuned constants of the engine: they change what results cost, and results by rounding at most.
+
+Each comment says the unit, what the constant trades, and which benchmark shows its effect. Measure
+a change on an idle machine, and compare ratios of one run only.
+"""
+
+# Bytes of slots. Up to this every schedule has slots for all nodes: a few more bytes to clear in
+# each launch, but one compiled program for the whole search.
+# python tools/bench/search.py --only A,D --cases gpt2
+CHEAP_SLOT_BYTES = 2**24
+
+# Share of a graph's edges. If a change of one reader's input takes more sums than that, masked runs
+# are faster than the frontier: they do the sums as matrix products.
+# python tools/bench/search.py --only A --cases gpt2
+DENSE_SHARE = 0.1
+
+# Share of a graph's edges. Circuits up to this size are evaluated by the frontier, which runs the
+# parts that matter; bigger ones by a masked run of the whole model.
+# python tools/bench/search.py --only C --cases gpt2
+SPARSE_SHARE = 0.05
+
+# Operations that a computer does while it compiles the frontier's programs. If masked runs for all
+# edges take fewer operations, the frontier is not compiled.
+# python tools/bench/search.py --only D --cases gpt2
+COMPILE_OPERATIONS = 2**39
+
+# Groups of lanes in one launch of the frontier, one after the other: more groups save launches, and
+# waste rows where a guess of the search is wrong.
+# python tools/bench/search.py --only A --cases gpt2 (columns of rows)
+FRONTIER_GROUPS = 16
+
+# Numbers that one node's value has over all lanes of the frontier, on a CPU and on an accelerator:
+# fewer leave the device idle, more make nothing faster and take memory.
+# python tools/bench/search.py --only A --cases gpt2
+CPU_LANE_NUMBERS = 2**18
+GPU_LANE_NUMBERS = 2**25
+
+# Bytes of one masked launch on a CPU: a bigger launch gains nothing once its work outgrows the
+# caches. What is kept by default (`memory_limit`) is a multiple of it.
+# python tools/bench/search.py --only A,C --cases gpt2 (column of masked runs)
+CPU_LAUNCH_BYTES = 2**30
+
+# Prompts in one launch of the tree's programs, at most: fewer leave the device idle, more make
+# nothing faster.
+# python tools/bench/scrubbing.py
+CPU_LAUNCH_PROMPTS = 256
+GPU_LAUNCH_PROMPTS = 2048
