@@ -182,8 +182,7 @@ class Experiment:
         return self._mean_losses(self.values(masks))
 
     def _mean_losses(self, values: Float[np.ndarray, "n batch"]) -> Float[np.ndarray, " n"]:
-        means = values.astype(np.float64).mean(axis=1)
-        return -means if self.metric.higher_is_better else means
+        return self.metric.to_loss(values.astype(np.float64).mean(axis=1))
 
     def seconds_per_evaluation(self) -> float:
         """How long one mask takes in a full launch, compilation left out."""

@@ -73,7 +73,7 @@ class Evidence:
 
     def compute_losses(self, outcome: Outcome) -> Float[np.ndarray, " pool"]:
         """The first metric of an outcome, with the sign for which lower is better."""
-        return -outcome.values[0] if metrics[self.metric].higher_is_better else outcome.values[0]
+        return metrics[self.metric].to_loss(outcome.values[0])
 
     @cached_property
     def plain_outcome(self) -> Outcome:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -34,6 +35,7 @@ class Targets(NamedTuple):
     wrong: Int[Array, "batch wrong"] | None = None
 
 
+Numbers = TypeVar("Numbers", bound=Array | np.ndarray)
 Logits = Float[Array, "batch vocab"]
 Values = Float[Array, " batch"]
 MetricFunction = Callable[[Logits, Targets], Values]
@@ -65,6 +67,10 @@ class Metric:
     def loss(self, logits: Logits, targets: Targets) -> Values:
         """The metric turned so that lower is better."""
         values = self.function(logits, targets)
+        return self.to_loss(values)
+
+    def to_loss(self, values: Numbers) -> Numbers:
+        """Values of the metric, or means of them, turned so that lower is better."""
         return -values if self.higher_is_better else values
 
 

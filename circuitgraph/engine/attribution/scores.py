@@ -76,7 +76,7 @@ class Attribution:
             value = run_group(members, batch.background, moved, np.float32(share))
             if group.kind == "embed":  # the run starts from it: nothing else has to be held
                 return self._score(number, batch, value, self._hold(value))
-            return self._score(number, batch, self._start(batch, 1), self._hold(value, group))
+            return self._score(number, batch, self._start(batch, 1.0), self._hold(value, group))
 
         return self._mean(score_batch)
 
@@ -85,7 +85,7 @@ class Attribution:
         ruled = with_rules(self._model, fixed_patterns=fixed_patterns)
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
-            start = self._start(batch, 1)
+            start = self._start(batch, 1.0)
             return self._score(number, batch, start, self._hold(start), ruled)
 
         return self._mean(score_batch)
@@ -98,7 +98,7 @@ class Attribution:
         """
 
         def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, " heads_and_mlps"]:
-            start, moved = self._start(batch, 1), self._differences(number, batch)
+            start, moved = self._start(batch, 1.0), self._differences(number, batch)
             by_layer = run_importances(
                 self._model, start, self._hold(start), moved, batch, self._masked.metric
             )

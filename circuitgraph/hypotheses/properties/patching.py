@@ -201,7 +201,7 @@ class MinimalityCheck(ExistenceCheck):
         for row, edge in enumerate(claimed, 1):
             masks[row, experiment.graph.edge_index(edge)] = False
         values = experiment.values(masks).astype(np.float64)
-        losses = -values if experiment.metric.higher_is_better else values
+        losses = experiment.metric.to_loss(values)
         costs = losses[1:] - losses[0]
         worst = costs.argmax(axis=1)
         lines = [
