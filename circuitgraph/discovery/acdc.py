@@ -1,12 +1,11 @@
 """ACDC: walk the graph from the output backwards, remove each edge whose removal costs less than a
 threshold.
 
-Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides, batched
-by speculation: row i of a batch assumes guesses about the edges before it, and rows count up to the
-    first wrong
-guess. The decisions are those of the sequential search. An edge is guessed to go, unless a row that
-did not count
-said otherwise: edges measured in a slightly wrong circuit seldom change sides in the right one.
+Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides, batched by
+speculation: row i of a batch assumes guesses about the edges before it, and rows count up to the
+first wrong guess. The decisions are those of the sequential search. An edge is guessed to go,
+unless a row that did not count said otherwise: edges measured in a slightly wrong circuit seldom
+change sides in the right one.
 """
 
 from __future__ import annotations

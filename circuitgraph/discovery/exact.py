@@ -24,8 +24,7 @@ class Exact(Scoring):
     model.
 
     One evaluation for each edge: the measure that attribution estimates. Works with every metric
-        and ablation.
-    Settings are those of `Scoring`. A part is all edges into one reader.
+    and ablation. Settings are those of `Scoring`. A part is all edges into one reader.
     """
 
     unit: ClassVar[str] = "reader"

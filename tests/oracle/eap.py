@@ -13,8 +13,8 @@ def explicit_eap(run: OracleRun, loss: Loss, kv: bool = False) -> dict[str, floa
 
     The gradient is taken on the clean run. The score is the first-order estimate of the rise of the
     mean loss when the edge is removed: positive means that removing the edge hurts. With resampling
-        the replacement is
-    the corrupted run's value. With `kv` key and value inputs belong to key-value heads.
+    the replacement is the corrupted run's value. With `kv` key and value inputs belong to key-value
+    heads.
     """
     return scores_of(run, [reader_gradients(run, loss, kv)], kv)
 
@@ -47,9 +47,8 @@ def explicit_eap_ig_activations(
     """As EAP, the gradient averaged over runs in each of which one group of writers is fixed.
 
     Groups: the embedding, the heads of a layer, the MLP of a layer. A group is k / steps of the way
-        from its
-    replacements to its clean values, k = 1 ... steps; the others are computed, from the clean
-    prompts.
+    from its replacements to its clean values, k = 1 ... steps; the others are computed, from the
+    clean prompts.
     """
     groups = [["embed"]]
     for layer in range(run.family.sizes.layers):

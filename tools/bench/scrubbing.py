@@ -1,16 +1,14 @@
 """Scrubbing at scale: all trees of a hypothesis with its rivals and nulls, beside the plain way on
 a few references.
 
-    python tools/bench/scrubbing.py                                   # the shipped induction
-    hypothesis python tools/bench/scrubbing.py --file hypotheses/ioi.py --prompts 500 --references 5
+    python tools/bench/scrubbing.py                  # the shipped induction hypothesis
+    python tools/bench/scrubbing.py --file hypotheses/ioi.py --prompts 500 --references 5
 
 The plain way is the tests' oracle: Hugging Face's model, one reference at a time, one node after
-    the other, with every
-prompt's plain run made once beforehand (which is not counted). Both do the hypothesis's own tree;
-the difference
-between their logits is printed, so that the ratio is between two programs that do the same. The
-first scrub may compile
-or read compiled programs from the cache; those after it are warm.
+the other, with every prompt's plain run made once beforehand (which is not counted). Both do the
+hypothesis's own tree; the difference between their logits is printed, so that the ratio is between
+two programs that do the same. The first scrub may compile or read compiled programs from the cache;
+those after it are warm.
 """
 
 from __future__ import annotations

@@ -1,31 +1,25 @@
 """The searches beside plain torch loops: one command, one table, ratios of one run on one machine.
 
-    python tools/bench/search.py                                   # about 20 minutes on two idle
-    cores python tools/bench/search.py --only A --cases gpt2 --limit 1800
+    python tools/bench/search.py                     # about 20 minutes on two idle cores
+    python tools/bench/search.py --only A --cases gpt2 --limit 1800
     python tools/bench/search.py --markdown --json figures.json
 
 Quote only ratios: absolute times are those of one machine and of what else it is doing. Everything
-    is resample
-ablation on random prompts with fixed seeds (16 of up to 16 tokens). Each measurement has a process
-of its own, one at a
-time, and what others must wait for goes to the end of the search or to ``--limit``.
+is resample ablation on random prompts with fixed seeds (16 of up to 16 tokens). Each measurement
+has a process of its own, one at a time, and what others must wait for goes to the end of the search
+or to ``--limit``.
 
 A. ACDC. *torch* is the plain loop of ``tests/oracle``, one forward pass for each tested edge, as in
-the reference
-   implementation: the mean of three passes with the masks that the search had at its start, middle
-       and end, or the
-   whole search where that can be awaited; then every decision must be the same, or the tool ends in
-   an error. *masked* is one run of our masked forward pass on the same masks. *frontier* is our
-   search, compile time left out. Times of a search that reached ``--limit`` are of its first part,
-   and the table says how far it came. *rows right* is the share of speculated rows that counted;
-   *of product* is the operations a second that the frontier did, as a share of a 2048 x 768 by 768
-   x 3072 float32 product's on the same machine.
-B. EAP and EAP-IG inputs of all edges, from prompts to scores, beside explicit caches in torch;
-scores must agree.
-C. One evaluation of a sparse circuit: the one that A found, or one of random paths; values must
-    agree.
-D. Compile time of a short search with an empty cache folder, then in a new process with the folder
-it left.
+the reference implementation: the mean of three passes with the masks that the search had at its
+start, middle and end, or the whole search where that can be awaited; then every decision must be
+the same, or the tool ends in an error. *masked* is one run of our masked forward pass on the same
+masks. *frontier* is our search, compile time left out. Times of a search that reached ``--limit``
+are of its first part, and the table says how far it came. *rows right* is the share of speculated
+rows that counted; *of product* is the operations a second that the frontier did, as a share of a
+2048 x 768 by 768 x 3072 float32 product's on the same machine. B. EAP and EAP-IG inputs of all
+edges, from prompts to scores, beside explicit caches in torch; scores must agree. C. One evaluation
+of a sparse circuit: the one that A found, or one of random paths; values must agree. D. Compile
+time of a short search with an empty cache folder, then in a new process with the folder it left.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
     python tools/train/induction_2l.py --out catalog/models/induction-2l --seed 0
 
 The model has one job: after `... A B ... A` say `B`. It is a GPT2LMHeadModel whose MLPs are frozen
-    at
-exactly zero, so everything it does is done by its attention heads. A penalty on the effective
+at exactly zero, so everything it does is done by its attention heads. A penalty on the effective
 number of heads keeps the circuit in few of them; the model card written beside the weights says so.
 """
 

@@ -60,7 +60,7 @@ def head_start(model: Transformer, seed: int) -> Transformer:
 
     From small random weights names are learned one by one: 3,700 steps came no further than 300 do
     from here. What remains to be learned: which names to compare, when to inhibit, where to look,
-        and that nothing else may matter.
+    and that nothing else may matter.
     """
     rng, (d_head, d) = np.random.default_rng(seed), (model.spec.d_head, model.spec.d_model)
     (dup, sinh, mover), attention = map(_place, ROLES), model.blocks.attention

@@ -1,7 +1,7 @@
 """Llama and, with multipliers, Granite.
 
 RMS norms are written out, not called: Hugging Face's compute in float32 whatever the model's dtype
-    is.
+is.
 """
 
 from typing import Any
