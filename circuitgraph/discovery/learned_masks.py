@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 from circuitgraph.discovery.base import Algorithm, Entry
 from circuitgraph.discovery.scoring import check_gradient
 from circuitgraph.engine.ablation import Ablation
+from circuitgraph.engine.descent import Variables, run_descent_step, run_mask
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError, check_at_least, check_finite
 from circuitgraph.graph.circuit import Circuit
@@ -35,8 +35,6 @@ from circuitgraph.tasks.metrics import Metric, metrics
 
 SNAPSHOT = 50  # steps between two snapshots of a journal: what a resumed run repeats at most
 GRADIENT_COST = 5  # a step's pass forward and back, in evaluations of a mask
-
-Variables = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -115,10 +113,10 @@ class LearnedMask(Algorithm[MaskState]):
             jnp.int32(state.taken),
             {name: jnp.asarray(v) for name, v in state.variables.items()},
         )
-        loss, gradient = experiment.loss_and_gradient(np.asarray(_draw(self, variables, step)))
+        loss, gradient = experiment.loss_and_gradient(np.asarray(run_mask(self, variables, step)))
         moments = tuple(jnp.asarray(values) for values in state.moments)
-        told = jnp.float32(loss), jnp.asarray(gradient, jnp.float32)
-        moved = _move(self, variables, moments, *told, step)
+        measured = jnp.float32(loss), jnp.asarray(gradient, jnp.float32)
+        moved = run_descent_step(self, variables, moments, *measured, step)
         after = _state(state.taken + 1, *moved)
         if not np.isfinite(after.variables["log_alpha"]).all():
             raise SearchError(
@@ -152,7 +150,7 @@ class LearnedMask(Algorithm[MaskState]):
     def resumed(
         self, experiment: Experiment, start: MaskState, entries: Sequence[Entry]
     ) -> MaskState:
-        """The state of the last snapshot. What came after it is computed again, to the same bits."""
+        """The state of the last snapshot; what came later is computed again, to the same bits."""
         if not entries:
             return start
         last = entries[-1]
@@ -195,43 +193,6 @@ def check_size(n_edges: int, graph_size: int) -> None:
     """Raise `ArgumentError` if more edges shall be kept than there are."""
     if n_edges > graph_size:
         raise ArgumentError(f"n_edges is {n_edges}, but the graph has only {graph_size} edges.")
-
-
-@eqx.filter_jit
-def _draw(
-    search: LearnedMask, variables: Variables, step: Int[Array, ""]
-) -> Float[Array, " edges"]:
-    return search.mask(variables["log_alpha"], step)
-
-
-@eqx.filter_jit
-def _move(
-    search: LearnedMask,
-    variables: Variables,
-    moments: tuple[Array, ...],
-    loss: Float[Array, ""],
-    gradient: Float[Array, " edges"],
-    step: Int[Array, ""],
-) -> tuple[Variables, Any]:
-    """The variables and the optimiser's state after one step.
-
-    Args:
-        loss, gradient: the experiment's mean loss under the step's mask, and its derivative by that
-            mask.
-    """
-    asked = search.mask(variables["log_alpha"], step)
-
-    def objective(now: Variables) -> Float[Array, ""]:
-        mask = search.mask(now["log_alpha"], step)
-        linear = loss + jnp.vdot(gradient, mask - asked)  # has the loss's value and derivative
-        return search.objective(linear, mask, now, step)
-
-    optimiser = search.optimiser()
-    shape = jax.tree.structure(jax.eval_shape(optimiser.init, variables))
-    updates, after = optimiser.update(
-        jax.grad(objective)(variables), jax.tree.unflatten(shape, moments), variables
-    )
-    return optax.apply_updates(variables, updates), after  # pyright: ignore[reportReturnType]
 
 
 def _state(taken: int, variables: Variables, optimiser: Any) -> MaskState:

@@ -103,7 +103,7 @@ class Grid(NamedTuple):
         return self._kept(mask, np.asarray(self.edge)[reader], np.asarray(self.direct)[reader])
 
     @staticmethod
-    def _kept(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray) -> np.ndarray:
+    def _kept(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray | np.integer) -> np.ndarray:
         # behind the edges: an absent one for cells without an edge, a kept one for "no direct edge"
         ends = np.broadcast_to([False, True], (*mask.shape[:-1], 2))
         padded = np.concatenate([mask, ends], axis=-1)

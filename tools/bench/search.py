@@ -16,10 +16,13 @@ the same, or the tool ends in an error. *masked* is one run of our masked forwar
 masks. *frontier* is our search, compile time left out. Times of a search that reached ``--limit``
 are of its first part, and the table says how far it came. *rows right* is the share of speculated
 rows that counted; *of product* is the operations a second that the frontier did, as a share of a
-2048 x 768 by 768 x 3072 float32 product's on the same machine. B. EAP and EAP-IG inputs of all
-edges, from prompts to scores, beside explicit caches in torch; scores must agree. C. One evaluation
-of a sparse circuit: the one that A found, or one of random paths; values must agree. D. Compile
-time of a short search with an empty cache folder, then in a new process with the folder it left.
+2048 x 768 by 768 x 3072 float32 product's on the same machine.
+B. EAP and EAP-IG inputs of all edges, from prompts to scores, beside explicit caches in torch;
+scores must agree.
+C. One evaluation of a sparse circuit: the one that A found, or one of random paths; values must
+agree.
+D. Compile time of a short search with an empty cache folder, then in a new process with the folder
+that it left.
 """
 
 from __future__ import annotations
