@@ -23,10 +23,10 @@ from circuitgraph.catalog.records import (
     TaskRecord,
 )
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.journal import Journal
-from circuitgraph.discovery.sweep import Sweep, check_thresholds
-from circuitgraph.discovery.sweep import sweep as run_sweep
+from circuitgraph.discovery.loop import run_search
+from circuitgraph.discovery.sweep import Sweep, check_thresholds, run_sweep
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, ModelError
@@ -110,7 +110,7 @@ def discover(
             another search.
     """
     chosen = make_algorithm(algorithm, **settings)
-    chosen.check(metrics[metric or task.metric], ablations[ablation])
+    chosen.check_metric(metrics[metric or task.metric], ablations[ablation])
     experiment, prompts = prepare(
         model,
         task,
@@ -122,7 +122,7 @@ def discover(
         memory=memory,
     )
     origin = _origin(model, task, prompts)
-    circuit = search(chosen, experiment, bar=bar, journal=_journal(journal, origin, anew))
+    circuit = run_search(chosen, experiment, bar=bar, journal=_journal(journal, origin, anew))
     return replace(circuit, provenance={**circuit.provenance, **origin})
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from circuitgraph.api import N_DISCOVERY, N_EVALUATION, draw, load_task
 from circuitgraph.catalog.judgement_record import JudgementRecord
-from circuitgraph.discovery.base import algorithms, make_algorithm, search
+from circuitgraph.discovery.base import algorithms, make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.scoring import Scoring
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, CircuitGraphError, DataError
@@ -181,7 +182,7 @@ def search_again(
     def discover(prompts: Prompts) -> Circuit:
         algorithm = make_algorithm(known["algorithm"]["name"], **known["algorithm"]["arguments"])
         question = {"metric": known["metric"], "ablation": known["ablation"], "memory": memory}
-        return search(algorithm, Experiment(model, prompts, graph=circuit.graph, **question))
+        return run_search(algorithm, Experiment(model, prompts, graph=circuit.graph, **question))
 
     return discover
 

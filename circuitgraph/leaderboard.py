@@ -10,7 +10,8 @@ from tqdm.auto import tqdm
 
 from circuitgraph.api import load_task, prepare
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
-from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm, search
+from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
@@ -144,7 +145,7 @@ def metric_of(task: Task) -> str:
 
 def _measured(question: Question, model: LanguageModel, task: Task, algorithm: Algorithm) -> Cell:
     try:
-        algorithm.check(metrics[question.metric], ablations[question.ablation])
+        algorithm.check_metric(metrics[question.metric], ablations[question.ablation])
     except ArgumentError as refusal:
         return Cell(question=question, score=None, refused=str(refusal))
     try:
@@ -158,7 +159,7 @@ def _measured(question: Question, model: LanguageModel, task: Task, algorithm: A
 def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algorithm) -> Score:
     asked = {"metric": question.metric, "ablation": question.ablation, "direct": algorithm.direct}
     experiment, prompts = prepare(model, task, n_prompts=question.n_discovery, **asked)
-    circuit = search(algorithm, experiment)
+    circuit = run_search(algorithm, experiment)
     del experiment  # its memory is wanted by the next
     judging, unseen = prepare(
         model, task, split="evaluation", n_prompts=question.n_evaluation, **asked

@@ -215,7 +215,7 @@ def _algorithm(
 
     chosen = make_algorithm(name, **settings)
     if metric is not None:
-        chosen.check(metrics[metric], ablations[ablation])
+        chosen.check_metric(metrics[metric], ablations[ablation])
     return chosen
 
 

@@ -43,7 +43,7 @@ def list_names(
 
 def _algorithms() -> list[dict[str, Any]]:
     """Each search with its settings' defaults and the meaning of its scores."""
-    from circuitgraph.discovery.base import algorithms, defaults
+    from circuitgraph.discovery.base import algorithms, list_defaults
     from circuitgraph.registry import read_summary
 
     return [
@@ -51,7 +51,7 @@ def _algorithms() -> list[dict[str, Any]]:
             "name": name,
             "description": read_summary(algorithms[name]),
             "score": algorithms[name].score,
-            "settings": defaults(name),
+            "settings": list_defaults(name),
         }
         for name in algorithms.names()
     ]

@@ -42,7 +42,7 @@ def forecast(
 
     experiment, prompts = prepare(model, task, direct=algorithm.direct, **question)
     seconds = experiment.seconds_per_evaluation()
-    graph, most = experiment.graph, algorithm.evaluations(experiment.graph) * n_searches
+    graph, most = experiment.graph, algorithm.count_evaluations(experiment.graph) * n_searches
     facts = {
         "model": model.name,
         "parameters": model.n_parameters,

@@ -1,11 +1,10 @@
-"""ACDC: walk the graph from the output backwards, remove each edge whose removal costs less than a
-threshold.
+"""ACDC: walk back from the output and remove each edge whose removal costs less than a threshold.
 
-Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides, batched by
+Conmy et al. (2023), Algorithm 1, exactly as their reference implementation decides, but batched by
 speculation: row i of a batch assumes guesses about the edges before it, and rows count up to the
-first wrong guess. The decisions are those of the sequential search. An edge is guessed to go,
-unless a row that did not count said otherwise: edges measured in a slightly wrong circuit seldom
-change sides in the right one.
+first wrong guess. So the decisions are those of the sequential search. An edge is guessed to go,
+unless a row that did not count said otherwise: an effect measured in a slightly wrong circuit
+seldom changes sides in the right one.
 """
 
 from __future__ import annotations
@@ -16,80 +15,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from circuitgraph.discovery.acdc_state import (
+    AcdcState,
+    Measurement,
+    list_decisions,
+    replay_decisions,
+)
 from circuitgraph.discovery.base import Algorithm, Entry, algorithm
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, DataError, check_finite, unknown_name
+from circuitgraph.errors import ArgumentError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import ATTENTION_INPUTS
 from circuitgraph.graph.reach import live_edges
 
 HEAD_ORDERS = ("descending", "ascending")
+_FIRST_WIDTH = 4  # candidates of the first step; later steps follow `_choose_width`
 
 # A decision nearer to the threshold than this share of the loss's size (about eight roundings of
 # float32) could fall otherwise on another machine.
 NOISE = 1e-6
-
-
-@dataclass(frozen=True)
-class AcdcState:
-    """What an unfinished search knows.
-
-    Attributes:
-        order: all edges in the order in which they are decided, cut into groups whose liveness is
-            settled before the group begins.
-        group, place: the next group, and how many of its edges are decided.
-        mask: edges not removed so far.
-        loss: mean loss of ``mask``.
-        effects: loss added by removing each edge when it was tested; zero where it was not.
-        tested: edges tested so far.
-        scale: size of the loss at each test, by which rounding is judged.
-        width: number of edges to ask about in the next step.
-        expected: of edges that were asked about in vain, the effect then; NaN of all others.
-    """
-
-    order: tuple[Int[np.ndarray, " _"], ...]
-    group: int
-    place: int
-    mask: Bool[np.ndarray, " edges"]
-    loss: float
-    effects: Float[np.ndarray, " edges"]
-    tested: Bool[np.ndarray, " edges"]
-    scale: Float[np.ndarray, " edges"]
-    width: int
-    expected: Float[np.ndarray, " edges"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the experiment says of the next edges of a group.
-
-    Attributes:
-        rest: the group's edges that are not decided.
-        mask: the state's, less the edges of ``rest`` that are dead.
-        asked: where in ``rest`` the edges are that were asked about; none if all of it is dead.
-        going: which of them were guessed to go.
-        before: mean loss of ``mask``; found together with ``losses`` where a reader's first edge is
-            asked about.
-        losses: mean loss after removing each of them, and those before it that were guessed to go.
-        widths: how many edges to ask about at the least and at the most.
-    """
-
-    rest: Int[np.ndarray, " rest"]
-    mask: Bool[np.ndarray, " edges"]
-    asked: Int[np.ndarray, " n"]
-    going: Bool[np.ndarray, " n"]
-    before: float
-    losses: Float[np.ndarray, " n"]
-    widths: tuple[int, int]
-
-    @property
-    def effects(self) -> Float[np.ndarray, " n"]:
-        """What removing each edge added to the loss of what was left before it, if the guesses are
-        right.
-        """
-        last = np.maximum.accumulate(np.where(self.going, np.arange(len(self.going)), -1))
-        return self.losses - np.append(self.losses, self.before)[np.append(-1, last[:-1])]
 
 
 @algorithm("acdc")
@@ -123,7 +68,7 @@ class Acdc(Algorithm[AcdcState]):
         if self.heads not in HEAD_ORDERS:
             raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
 
-    def init(
+    def init_state(
         self, experiment: Experiment, start: Bool[np.ndarray, " edges"] | None = None
     ) -> AcdcState:
         """The state before the first step.
@@ -133,200 +78,143 @@ class Acdc(Algorithm[AcdcState]):
         """
         graph = experiment.graph
         mask = np.ones(graph.n_edges, bool) if start is None else start.copy()
-        loss = float(experiment.losses(mask[None])[0])
-        order = tuple(removal_order(graph, self.heads))
-        nothing = np.zeros(graph.n_edges)
-        unknown = np.full(graph.n_edges, np.nan)
         return AcdcState(
-            order, 0, 0, mask, loss, nothing, nothing.astype(bool), nothing, 4, unknown
+            order=tuple(order_removals(graph, self.heads)),
+            group=0,
+            n_decided=0,
+            mask=mask,
+            loss=float(experiment.losses(mask[None])[0]),
+            effects=np.zeros(graph.n_edges),
+            tested=np.zeros(graph.n_edges, bool),
+            scale=np.zeros(graph.n_edges),
+            width=_FIRST_WIDTH,
+            expected=np.full(graph.n_edges, np.nan),
         )
 
-    def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
-        return self.settled(state, self.ask(experiment, state))
+    def take_step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
+        return self.decide_edges(state, self.measure_candidates(experiment, state))
 
-    def ask(self, experiment: Experiment, state: AcdcState) -> Answer:
-        """Ask about the next live edges of one reader.
+    def measure_candidates(self, experiment: Experiment, state: AcdcState) -> Measurement:
+        """Measure the next live edges of one reader.
 
-        Searches at other thresholds can settle by the answer too: they have other guesses, but it
-        says which it took.
+        Searches at other thresholds can decide by the same measurement: they would guess otherwise,
+        but the measurement says which guesses it assumed.
         """
-        rest = state.order[state.group][state.place :]
+        group = state.order[state.group]
+        rest = group[state.n_decided :]
         live = (live_edges(experiment.graph, state.mask) & state.mask)[rest]
-        asked, reader = np.flatnonzero(live), experiment.graph.ends[0]
-        asked = asked[reader[rest[asked]] == reader[rest[asked[:1]]]][: state.width]
+        # The candidates of a step share their reader: that of the first live edge.
+        candidates, reader_of = np.flatnonzero(live), experiment.graph.ends[0]
+        shares_reader = reader_of[rest[candidates]] == reader_of[rest[candidates[:1]]]
+        candidates = candidates[shares_reader][: state.width]
         mask = state.mask.copy()
-        mask[rest[~live]] = (
-            False  # carries nothing to the output, so that it cannot matter when it goes
-        )
-        if not len(asked):
-            return Answer(
-                rest,
-                mask,
-                asked,
-                np.zeros(0, bool),
-                state.loss,
-                np.zeros(0),
-                experiment.candidate_counts,
+        mask[rest[~live]] = False  # dead edges carry nothing to the output, whenever they go
+        if not len(candidates):
+            return Measurement(
+                rest=rest,
+                mask=mask,
+                candidates=candidates,
+                guesses=np.zeros(0, bool),
+                loss_before=state.loss,
+                losses=np.zeros(0),
+                widths=experiment.candidate_counts,
             )
-        before = state.order[state.group][: state.place][-1:]
-        first = not len(before) or bool(reader[before[0]] != reader[rest[asked[0]]])
-        expected = state.expected[rest[asked]]
-        going = np.isnan(expected) | self._goes(expected)
-        losses = experiment.removal_losses(mask, rest[asked], going, include_unchanged=first)
-        return Answer(
-            rest,
-            mask,
-            asked,
-            going,
-            losses[0] if first else state.loss,
-            losses[first:],
-            experiment.candidate_counts,
+        edges, decided = rest[candidates], group[: state.n_decided]
+        is_first = not len(decided) or bool(reader_of[decided[-1]] != reader_of[edges[0]])
+        expected = state.expected[edges]
+        guesses = np.isnan(expected) | self._is_removed(expected)
+        losses = experiment.removal_losses(mask, edges, guesses, include_unchanged=is_first)
+        return Measurement(
+            rest=rest,
+            mask=mask,
+            candidates=candidates,
+            guesses=guesses,
+            loss_before=losses[0] if is_first else state.loss,
+            losses=losses[is_first:],  # without the first, the loss of the mask itself
+            widths=experiment.candidate_counts,
         )
 
-    def _goes(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    def _is_removed(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         """The decision rule."""
         return (np.abs(effects) if self.absolute else effects) < self.threshold
 
-    def settled(self, state: AcdcState, answer: Answer) -> AcdcState:
-        """The state after deciding what the answer allows: all edges, or up to and including the
-        first wrong guess.
-        """
-        if not len(answer.asked):
-            return replace(state, mask=answer.mask, group=state.group + 1, place=0)
-        edges, deltas = answer.rest[answer.asked], answer.effects
-        goes = self._goes(deltas)
-        wrong = goes != answer.going
+    def decide_edges(self, state: AcdcState, measured: Measurement) -> AcdcState:
+        """The state after deciding all candidates, or those up to the first wrong guess included."""
+        if not len(measured.candidates):
+            return replace(state, mask=measured.mask, group=state.group + 1, n_decided=0)
+        edges, effects = measured.rest[measured.candidates], measured.effects
+        removed = self._is_removed(effects)
+        wrong = removed != measured.guesses
+        # The first wrong guess is measured rightly itself: only what comes after it assumed it.
         n = int(np.argmax(wrong)) + 1 if wrong.any() else len(edges)
-        gone, decided = np.flatnonzero(goes[:n]), edges[:n]
-        arrays = (answer.mask, state.effects, state.tested, state.scale, state.expected)
-        mask, effects, tested, scale, expected = (a.copy() for a in arrays)
-        effects[decided], tested[decided], scale[decided] = (
-            deltas[:n],
-            True,
-            np.abs(answer.losses[:n]),
-        )
-        expected[decided], expected[edges[n:]] = np.nan, deltas[n:]
-        mask[edges[gone]] = False
-        place = state.place + int(answer.asked[n - 1]) + 1
-        ended = place == len(state.order[state.group])
-        return replace(
+        gone, decided, undecided = np.flatnonzero(removed[:n]), edges[:n], edges[n:]
+        new = replace(
             state,
-            group=state.group + ended,
-            place=0 if ended else place,
-            mask=mask,
-            loss=float(answer.losses[gone[-1]] if len(gone) else answer.before),
-            effects=effects,
-            tested=tested,
-            scale=scale,
-            width=_next_width(n, len(edges), state.width, answer.widths),
-            expected=expected,
+            mask=measured.mask.copy(),
+            effects=state.effects.copy(),
+            tested=state.tested.copy(),
+            scale=state.scale.copy(),
+            expected=state.expected.copy(),
+        )
+        new.mask[edges[gone]] = False
+        new.effects[decided], new.tested[decided] = effects[:n], True
+        new.scale[decided] = np.abs(measured.losses[:n])
+        new.expected[decided], new.expected[undecided] = np.nan, effects[n:]
+        n_decided = state.n_decided + int(measured.candidates[n - 1]) + 1
+        is_over = n_decided == len(state.order[state.group])
+        return replace(
+            new,
+            group=state.group + is_over,
+            n_decided=0 if is_over else n_decided,
+            loss=float(measured.losses[gone[-1]] if len(gone) else measured.loss_before),
+            width=_choose_width(n, len(edges), state.width, measured.widths),
         )
 
-    def entries(self, experiment: Experiment, before: AcdcState, after: AcdcState) -> list[Entry]:
-        """One for each edge that was decided; the last also says how the search goes on from there."""
-        new = (after.tested & ~before.tested) | (before.mask & ~after.mask)
-        edges = [int(edge) for edge in before.order[before.group] if new[edge]]
-        found: list[Entry] = [
-            {
-                "edge": experiment.graph.edges[edge],
-                "effect": float(after.effects[edge]) if after.tested[edge] else None,
-                "size": float(after.scale[edge]),
-                "kept": bool(after.mask[edge]),
-            }
-            for edge in edges
-        ] or [{}]
-        then = {
-            "group": after.group,
-            "place": after.place,
-            "loss": after.loss,
-            "width": after.width,
-        }
-        waiting = np.flatnonzero(~np.isnan(after.expected)).tolist()
-        then["expected"] = {
-            experiment.graph.edges[edge]: float(after.expected[edge]) for edge in waiting
-        }
-        return [*found[:-1], {**found[-1], "then": then}]
+    def make_entries(
+        self, experiment: Experiment, before: AcdcState, after: AcdcState
+    ) -> list[Entry]:
+        return list_decisions(experiment.graph, before, after)
 
-    def resumed(
+    def resume_state(
         self, experiment: Experiment, start: AcdcState, entries: Sequence[Entry]
     ) -> AcdcState:
-        ends = [i for i, entry in enumerate(entries) if "then" in entry]
-        if not ends:
-            return start
-        whole = entries[: ends[-1] + 1]
-        mask, effects, tested, scale = (
-            a.copy() for a in (start.mask, start.effects, start.tested, start.scale)
-        )
-        try:
-            for entry in whole:
-                if "edge" not in entry:
-                    continue
-                edge = experiment.graph.edge_index(entry["edge"])
-                mask[edge], tested[edge], scale[edge] = (
-                    entry["kept"],
-                    entry["effect"] is not None,
-                    entry["size"],
-                )
-                effects[edge] = 0.0 if entry["effect"] is None else entry["effect"]
-            then = whole[-1]["then"]
-            ahead = {
-                "group": int(then["group"]),
-                "place": int(then["place"]),
-                "width": int(then["width"]),
-            }
-            loss = float(then["loss"])
-            expected = np.full(len(mask), np.nan)
-            for name, effect in then["expected"].items():
-                expected[experiment.graph.edge_index(name)] = effect
-        except (AttributeError, KeyError, TypeError, ValueError, LookupError) as error:
-            raise DataError(
-                f"The journal's entries are not those of an ACDC search: {error!r}"
-            ) from error
-        return replace(
-            start,
-            mask=mask,
-            effects=effects,
-            tested=tested,
-            scale=scale,
-            loss=loss,
-            expected=expected,
-            **ahead,
-        )
+        return replay_decisions(experiment.graph, start, entries)
 
-    def progress(self, state: AcdcState) -> tuple[int, int]:
+    def count_progress(self, state: AcdcState) -> tuple[int, int]:
         sizes = [len(group) for group in state.order]
-        return sum(sizes[: state.group]) + state.place, sum(sizes)
+        return sum(sizes[: state.group]) + state.n_decided, sum(sizes)
 
-    def circuit(self, experiment: Experiment, state: AcdcState) -> Circuit:
+    def make_circuit(self, experiment: Experiment, state: AcdcState) -> Circuit:
         return Circuit(experiment.graph, state.mask, state.effects, state.tested)
 
-    def close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
+    def find_close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
-        close = state.tested & (
-            np.abs(size - self.threshold) <= NOISE * np.maximum(1.0, state.scale)
-        )
+        noise = NOISE * np.maximum(1.0, state.scale)
+        close = state.tested & (np.abs(size - self.threshold) <= noise)
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
-    def evaluations(self, graph: Graph) -> int:
+    def count_evaluations(self, graph: Graph) -> int:
         return graph.n_edges
 
 
-def _next_width(n: int, n_asked: int, width: int, widths: tuple[int, int]) -> int:
-    """Wider while every guess comes true; after a wrong one, what was asked in vain, or twice as
-    far as it went.
+def _choose_width(n: int, n_candidates: int, width: int, widths: tuple[int, int]) -> int:
+    """The number of candidates of the next step, after a step that decided ``n`` of its candidates.
+
+    Twice as many while every guess is right. After a wrong guess the candidates that were measured
+    in vain, or twice as many as counted. A multiple of the least width: fewer cost as much.
     """
     least, most = widths
-    wished = max(width, 2 * n_asked) if n == n_asked else max(2 * n, n_asked - n)
+    wished = max(width, 2 * n_candidates) if n == n_candidates else max(2 * n, n_candidates - n)
     return max(least, min(most, wished - wished % least))
 
 
-def removal_order(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
-    """All edges in ACDC's order, in groups: logits; then from the last layer its MLP, its direct
-    edges, q/k/v.
+def order_removals(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
+    """All edges in ACDC's order, in groups.
 
-    Readers of a layer go v, k, q and within each from the highest head to the lowest. Writers of a
-    reader go from the last layer to the first, an MLP before the heads of its layer, the embedding
-    last. Whether a group's edges are dead depends on earlier groups only.
+    First the logits; then from the last layer on its MLP, its direct edges, its q/k/v. Readers of a
+    layer go v, k, q and within each from the highest head to the lowest. Writers of a reader go
+    from the last layer to the first, an MLP before the heads of its layer, the embedding last.
+    Whether a group's edges are dead depends on earlier groups only.
     """
     dst, src = graph.ends
     sign = -1 if heads == "descending" else 1
@@ -334,14 +222,13 @@ def removal_order(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
     for edge in range(graph.n_edges):
         reader = graph.readers[dst[edge]]
         if reader.is_attention:
-            rank = 2 if src[edge] >= 0 else 1
+            rank = 2 if src[edge] >= 0 else 1  # direct edges have no writer: -1
             key = (-ATTENTION_INPUTS.index(reader.input), -reader.node.index)
         else:
             rank, key = 0, (0, 0)
         if src[edge] >= 0:
             writer = graph.writers[src[edge]].node
             key = (*key, -writer.layer, writer.kind == "head", sign * writer.index)
-        groups.setdefault((reader.kind != "logits", -reader.node.layer, rank), []).append(
-            (key, edge)
-        )
+        group = (reader.kind != "logits", -reader.node.layer, rank)
+        groups.setdefault(group, []).append((key, edge))
     return [np.array([edge for _, edge in sorted(groups[g])]) for g in sorted(groups)]

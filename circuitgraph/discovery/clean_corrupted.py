@@ -15,5 +15,5 @@ class CleanCorrupted(AtPoints):
     `Scoring`.
     """
 
-    def points(self) -> tuple[float, ...]:
+    def list_points(self) -> tuple[float, ...]:
         return (1.0, 0.0)

@@ -18,5 +18,5 @@ class Eap(AtPoints):
     have no gradient there and are refused.
     """
 
-    def points(self) -> tuple[float, ...]:
+    def list_points(self) -> tuple[float, ...]:
         return (1.0,)

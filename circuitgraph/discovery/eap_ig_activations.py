@@ -40,18 +40,18 @@ class EapIgActivations(Scoring):
         super().__post_init__()
         check_at_least("steps", self.steps, 1)
 
-    def check(self, metric: Metric, ablation: Ablation) -> None:
+    def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         return len(group_writers(graph))
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         shares = [k / self.steps for k in range(1, self.steps + 1)]
         group = group_writers(experiment.graph)[i]
         runs = [experiment.attribution.at_interpolated_group(group, share) for share in shares]
-        return np.sum(runs, axis=0) / (len(runs) * self.n_parts(experiment.graph))
+        return np.sum(runs, axis=0) / (len(runs) * self.count_parts(experiment.graph))
 
-    def evaluations(self, graph: Graph) -> int:
-        return EVALUATIONS_PER_GRADIENT * self.steps * self.n_parts(graph)
+    def count_evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.steps * self.count_parts(graph)

@@ -27,5 +27,5 @@ class EapIgInputs(AtPoints):
         super().__post_init__()
         check_at_least("steps", self.steps, 1)
 
-    def points(self) -> tuple[float, ...]:
+    def list_points(self) -> tuple[float, ...]:
         return tuple(k / self.steps for k in range(self.steps))

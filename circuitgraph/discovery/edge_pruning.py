@@ -1,14 +1,10 @@
-"""Edge pruning: learn hard-concrete masks of all edges at once, under a constraint on how many are
-removed.
+"""Edge pruning: learn hard-concrete masks of all edges while a given share of edges is removed.
 
 Bhaskar, Wettig, Friedman and Chen (2024), "Finding transformer circuits with edge pruning". The
-share of removed
-edges is held to a target by a Lagrangian whose two multipliers ascend while the masks descend; the
-target rises
-linearly from zero. In the end the masks are rounded at a threshold found by bisection. Masks are of
-edges only:
-their optional masks of nodes are left out, as in their own runs on GPT-2. Every step sees all
-prompts.
+share of removed edges is held to a target by a Lagrangian whose two multipliers ascend while the
+masks descend; the target rises linearly from zero. In the end the masks are rounded at a threshold
+found by bisection. Masks are of edges only: the authors' optional masks of nodes are left out, as
+in their own runs on GPT-2. Every step sees all prompts.
 """
 
 from __future__ import annotations
@@ -61,9 +57,9 @@ class EdgePruning(LearnedMask):
         warmup: share of the steps in which the target rises.
         learning_rate: of the masks. It rises over a fifteenth of the steps, then falls to zero,
             both linearly.
-        multiplier_rate: the same of the multipliers.
+        multiplier_rate: learning rate of the multipliers, on the same schedule.
         weight_decay: of AdamW, on masks and multipliers.
-        seed: of the start and of the noise.
+        seed: seed of the start and of the noise.
     """
 
     sparsity: float = 0.95
@@ -105,18 +101,18 @@ class EdgePruning(LearnedMask):
                 "'mean'."
             )
 
-    def init(self, experiment: Experiment) -> MaskState:
+    def init_state(self, experiment: Experiment) -> MaskState:
         check_size(self.n_edges or 0, experiment.graph.n_edges)
-        return super().init(experiment)
+        return super().init_state(experiment)
 
-    def start(self, n_edges: int) -> Variables:
+    def init_variables(self, n_edges: int) -> Variables:
         noise = jax.random.normal(
             jax.random.fold_in(jax.random.key(self.seed), self.steps), (n_edges,), jnp.float32
         )
         return {"log_alpha": _START + _SPREAD * noise, "multipliers": jnp.zeros(2, jnp.float32)}
 
-    def optimiser(self) -> optax.GradientTransformation:
-        def descent(rate: float) -> optax.GradientTransformation:
+    def make_optimiser(self) -> optax.GradientTransformation:
+        def make_descent(rate: float) -> optax.GradientTransformation:
             rise = self.steps // 15
             schedule = optax.join_schedules(
                 [
@@ -127,53 +123,50 @@ class EdgePruning(LearnedMask):
             )
             return optax.adamw(schedule, weight_decay=self.weight_decay)
 
-        ascent = optax.chain(optax.scale(-1.0), descent(self.multiplier_rate))
+        ascent = optax.chain(optax.scale(-1.0), make_descent(self.multiplier_rate))
         parts: dict[Hashable, optax.GradientTransformation] = {
-            "log_alpha": descent(self.learning_rate),
+            "log_alpha": make_descent(self.learning_rate),
             "multipliers": ascent,
         }
         return optax.partition(parts, {name: name for name in parts})
 
-    def mask(
+    def make_mask(
         self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]
     ) -> Float[Array, " edges"]:
-        return hard_concrete.sample(
-            log_alpha, hard_concrete.uniforms(self.seed, step, len(log_alpha))
+        return hard_concrete.sample_mask(
+            log_alpha, hard_concrete.draw_uniforms(self.seed, step, len(log_alpha))
         )
 
-    def objective(
+    def compute_objective(
         self,
         loss: Float[Array, ""],
         mask: Float[Array, " edges"],
         variables: Variables,
         step: Int[Array, ""],
     ) -> Float[Array, ""]:
-        target = self._share_removed(len(mask)) * jnp.minimum(
-            1.0, step / (self.warmup * self.steps)
-        )
+        warmed_up = jnp.minimum(1.0, step / (self.warmup * self.steps))
+        target = self._target_share(len(mask)) * warmed_up
         gap = 1 - mask.mean() - target
         linear, quadratic = variables["multipliers"]
         return loss + linear * gap + quadratic * gap**2
 
-    def _share_removed(self, n_edges: int) -> float:
+    def _target_share(self, n_edges: int) -> float:
+        """The share of edges to remove."""
         return self.sparsity if self.n_edges is None else 1 - self.n_edges / n_edges
 
-    def kept(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
-        masks = np.asarray(hard_concrete.deterministic(jnp.asarray(log_alpha)), np.float64)
-        kept = masks.mean() if self.rounding == "mean" else 1 - self._share_removed(len(masks))
-        return rounded(log_alpha, round(kept * len(masks)))
+    def select_edges(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+        masks = np.asarray(hard_concrete.make_final_mask(jnp.asarray(log_alpha)), np.float64)
+        share = masks.mean() if self.rounding == "mean" else 1 - self._target_share(len(masks))
+        return select_highest(log_alpha, round(share * len(masks)))
 
 
-def rounded(values: Float[np.ndarray, " n"], n: int) -> Bool[np.ndarray, " n"]:
-    """The ``n`` highest values, by bisection of the threshold; where several are equal, those
-    numbered first.
+def select_highest(values: Float[np.ndarray, " n"], n: int) -> Bool[np.ndarray, " n"]:
+    """The ``n`` highest values, by bisection of the threshold; of equal values the first ones.
 
     Bisecting ``log_alpha`` and not the mask tells masks apart that ended at exactly 0 or 1.
     """
-    low, high = (
-        np.float64(values.min()) - 1,
-        np.float64(values.max()),
-    )  # all are above low, none is above high
+    # At every turn n or more values are above low (at first all), n or fewer above high (none).
+    low, high = np.float64(values.min()) - 1, np.float64(values.max())
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if (values > middle).sum() >= n else (low, middle)
     above = values > high

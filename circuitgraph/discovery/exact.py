@@ -30,76 +30,73 @@ class Exact(Scoring):
     unit: ClassVar[str] = "reader"
     score: ClassVar[str] = "what removing the edge alone from the whole model adds to the mean loss"
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         return len(graph.readers)
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
-        edges = _edges_into(experiment.graph, i)
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+        edges = _find_edges_into(experiment.graph, i)
         effects = np.zeros(experiment.graph.n_edges)
-        effects[edges] = _effects(experiment, edges)
+        effects[edges] = _measure_effects(experiment, edges)
         return effects
 
-    def noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
+    def estimate_noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
         """A score is a difference of two losses, each rounded."""
         full = float(experiment.losses(np.ones((1, experiment.graph.n_edges), bool))[0])
         return NOISE * max(1.0, abs(full), float(np.abs(scores).max(initial=0.0)))
 
-    def entries(
+    def make_entries(
         self, experiment: Experiment, before: ScoringState, after: ScoringState
     ) -> list[Entry]:
-        """One entry for each edge into the readers that were done in this step."""
+        """One entry for each edge into the readers of this step."""
         graph = experiment.graph
-        done = (_edges_into(graph, i).tolist() for i in range(before.done, after.done))
+        done = (_find_edges_into(graph, i).tolist() for i in range(before.done, after.done))
         return [
             {"edge": graph.edges[e], "effect": float(after.scores[e])}
             for edges in done
             for e in edges
         ]
 
-    def resumed(
+    def resume_state(
         self, experiment: Experiment, start: ScoringState, entries: Sequence[Entry]
     ) -> ScoringState:
-        """All readers whose edges are in the journal are done; a reader with only some of them is
-        asked again.
-        """
-        graph, scores, known = (
-            experiment.graph,
-            start.scores.copy(),
-            np.zeros(experiment.graph.n_edges, bool),
-        )
+        """The readers whose edges are all in the journal are done; others are measured again."""
+        graph, scores = experiment.graph, start.scores.copy()
+        in_journal = np.zeros(graph.n_edges, bool)
         numbers = {name: number for number, name in enumerate(graph.edges)}
         for entry in entries:
-            if entry.get("edge") not in numbers or not isinstance(entry.get("effect"), int | float):
+            name, effect = entry.get("edge"), entry.get("effect")
+            if name not in numbers or not isinstance(effect, int | float):
                 raise DataError(
                     f"The journal's entry {entry} is no effect of an edge of this graph."
                 )
-            known[numbers[entry["edge"]]] = True
-            scores[numbers[entry["edge"]]] = entry["effect"]
+            in_journal[numbers[name]] = True
+            scores[numbers[name]] = effect
         done = 0
-        while done < start.total and known[_edges_into(graph, done)].all():
+        while done < start.total and in_journal[_find_edges_into(graph, done)].all():
             done += 1
         scores[graph.ends[0] >= done] = 0.0
         return replace(start, done=done, scores=scores)
 
-    def evaluations(self, graph: Graph) -> int:
+    def count_evaluations(self, graph: Graph) -> int:
         return graph.n_edges
 
 
-def _edges_into(graph: Graph, reader: int) -> Int[np.ndarray, " _"]:
+def _find_edges_into(graph: Graph, reader: int) -> Int[np.ndarray, " _"]:
     return np.flatnonzero(graph.ends[0] == reader)
 
 
-def _effects(experiment: Experiment, edges: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _measure_effects(
+    experiment: Experiment, edges: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
     """What removing each of these edges, all into one reader, adds to the whole model's loss."""
+    # Row 0 is the whole model, row i + 1 the model without edge i: [1 + n, edges].
     rows = np.ones((1 + len(edges), experiment.graph.n_edges), bool)
     rows[np.arange(1, len(rows)), edges] = False
     try:
         losses = experiment.reader_losses(rows, int(experiment.graph.ends[0][edges[0]]))
     except NotFiniteError as error:
-        what = (
-            f"Removing {experiment.graph.edges[edges[error.row - 1]]}"
-            if error.row
-            else "The whole model"
-        )
+        what = "The whole model"
+        if error.row:
+            what = f"Removing {experiment.graph.edges[edges[error.row - 1]]}"
         raise SearchError(f"{what}: {error}") from error
     return losses[1:] - losses[0]

@@ -1,11 +1,9 @@
-"""The hard-concrete distribution: masks between 0 and 1 that are often exactly 0 or 1, yet can be
-learned.
+"""The hard-concrete distribution: masks in [0, 1], often exactly 0 or 1, that can be learned.
 
 Louizos, Welling and Kingma (2018), "Learning sparse neural networks through L0 regularization",
-equations 10 to 13:
-a concrete variable ``s = sigmoid((log(u / (1 - u)) + log_alpha) / temperature)`` is stretched
-beyond both ends and
-cut off there. The constants are theirs, and those of Cao et al. (2021) and Bhaskar et al. (2024).
+equations 10 to 13: a concrete variable
+``s = sigmoid((log(u / (1 - u)) + log_alpha) / temperature)`` is stretched beyond both ends and cut
+off there. The constants are theirs, and those of Cao et al. (2021) and Bhaskar et al. (2024).
 """
 
 from __future__ import annotations
@@ -22,37 +20,33 @@ TEMPERATURE = 2 / 3
 _SMALLEST = 1e-6  # keeps the logarithms of the uniform numbers finite
 
 
-def uniforms(seed: int, step: int | Int[Array, ""], n: int) -> Float[Array, " n"]:
-    """The random numbers of one step. They depend on the seed and the step's number only, so no key
-    is carried.
-    """
+def draw_uniforms(seed: int, step: int | Int[Array, ""], n: int) -> Float[Array, " n"]:
+    """The random numbers of one step: they depend on the seed and the step's number only."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.random.uniform(key, (n,), jnp.float32, _SMALLEST, 1 - _SMALLEST)
 
 
-def sample(log_alpha: Float[Array, " n"], u: Float[Array, " n"]) -> Float[Array, " n"]:
+def sample_mask(log_alpha: Float[Array, " n"], u: Float[Array, " n"]) -> Float[Array, " n"]:
     """The mask that uniform numbers between 0 and 1 stand for; differentiable in ``log_alpha``."""
     concrete = jax.nn.sigmoid((jnp.log(u) - jnp.log1p(-u) + log_alpha) / TEMPERATURE)
-    return _stretched(concrete)
+    return _stretch_and_clip(concrete)
 
 
-def expected_l0(log_alpha: Float[Array, " n"]) -> Float[Array, " n"]:
+def compute_expected_l0(log_alpha: Float[Array, " n"]) -> Float[Array, " n"]:
     """The probability that a sampled mask is not exactly zero."""
     return jax.nn.sigmoid(log_alpha - TEMPERATURE * np.log(-LEFT / RIGHT))
 
 
-def deterministic(log_alpha: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The mask to use once learning is over: no noise and no temperature. It is 1/2 where
-    ``log_alpha`` is 0.
-    """
-    return _stretched(jax.nn.sigmoid(log_alpha))
+def make_final_mask(log_alpha: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The mask after learning, without noise or temperature; 1/2 where ``log_alpha`` is 0."""
+    return _stretch_and_clip(jax.nn.sigmoid(log_alpha))
 
 
-def log_alpha_of(mask: float) -> float:
-    """The ``log_alpha`` whose deterministic mask has this value, which must lie between 0 and 1."""
+def find_log_alpha(mask: float) -> float:
+    """The ``log_alpha`` whose final mask has this value, which must lie between 0 and 1."""
     concrete = (mask - LEFT) / (RIGHT - LEFT)
     return float(np.log(concrete) - np.log1p(-concrete))
 
 
-def _stretched(concrete: Float[Array, " n"]) -> Float[Array, " n"]:
+def _stretch_and_clip(concrete: Float[Array, " n"]) -> Float[Array, " n"]:
     return jnp.clip(concrete * (RIGHT - LEFT) + LEFT, 0.0, 1.0)

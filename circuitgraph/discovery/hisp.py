@@ -1,6 +1,4 @@
-"""Head importance score for pruning: Michel et al. (2019), as the ACDC paper (Conmy et al. 2023)
-uses it.
-"""
+"""Head importance score for pruning (Michel et al. 2019), as Conmy et al. (2023) use it."""
 
 from __future__ import annotations
 
@@ -50,59 +48,57 @@ class Hisp(Scoring):
         if self.n_nodes is not None:
             check_at_least("n_nodes", self.n_nodes, 0)
 
-    def check(self, metric: Metric, ablation: Ablation) -> None:
+    def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
         check_not_flat(
             self.name, metric, "Use another metric, or 'eap-ig-inputs' for scores of edges."
         )
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         del graph
         return 1
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         del i
-        graph, found = experiment.graph, experiment.attribution.importances()
-        of_writer = np.concatenate([[found.max()], found])
-        of_reader = [
-            of_writer[list(reader.feeds)].max() if reader.feeds else found.max()
+        graph, of_nodes = experiment.graph, experiment.attribution.importances()
+        best = of_nodes.max()
+        of_writer = np.concatenate([[best], of_nodes])  # the embedding is writer 0
+        of_reader = [  # the logits feed no writer
+            of_writer[list(reader.feeds)].max() if reader.feeds else best
             for reader in graph.readers
         ]
         dst, src = graph.ends
         return np.minimum(np.array(of_reader)[dst], of_writer[src])
 
-    def select(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
+    def select_circuit(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
         if self.n_edges is not None or self.threshold is not None:
-            return super().select(graph, scores)
-        ranked = 1 + np.argsort(-self._importances(graph, scores)[1:], kind="stable")
+            return super().select_circuit(graph, scores)
+        ranked = 1 + np.argsort(-self._read_importances(graph, scores)[1:], kind="stable")
         if self.n_nodes is not None:
             if self.n_nodes > len(ranked):
                 raise ArgumentError(
                     f"n_nodes is {self.n_nodes}, but the graph has only {len(ranked)} heads and "
                     "MLPs."
                 )
-            return _among_best(graph, ranked, self.n_nodes)
-        n = 1
-        while (
-            n < len(ranked)
-            and len(_among_best(graph, ranked, n + 1)) <= DEFAULT_SHARE * graph.n_edges
-        ):
+            return _select_among_best(graph, ranked, self.n_nodes)
+        n, most = 1, DEFAULT_SHARE * graph.n_edges
+        while n < len(ranked) and len(_select_among_best(graph, ranked, n + 1)) <= most:
             n += 1
-        return _among_best(graph, ranked, n)
+        return _select_among_best(graph, ranked, n)
 
     @staticmethod
-    def _importances(
+    def _read_importances(
         graph: Graph, scores: Float[np.ndarray, " edges"]
     ) -> Float[np.ndarray, " writers"]:
-        """Of every writer: the logits see all of them and are as important as the best."""
+        """The importance of every writer: the score of its edge into the logits."""
         return scores[graph.ends[0] == len(graph.readers) - 1]
 
-    def evaluations(self, graph: Graph) -> int:
-        return EVALUATIONS_PER_GRADIENT * self.n_parts(graph)
+    def count_evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.count_parts(graph)
 
 
-def _among_best(graph: Graph, ranked: Int[np.ndarray, " nodes"], n: int) -> Circuit:
+def _select_among_best(graph: Graph, ranked: Int[np.ndarray, " nodes"], n: int) -> Circuit:
     """The edges among the ``n`` first of the ranked writers, the embedding and the logits."""
     chosen = np.zeros(len(graph.writers), bool)
     chosen[[0, *ranked[:n]]] = True

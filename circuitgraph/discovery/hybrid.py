@@ -1,9 +1,8 @@
 """A fast score to preselect, the exact search to decide.
 
 As ACDC++ and HAP put a filter by attribution before a slow search: the edges of the lowest scores
-go at once, and
-ACDC decides on the others. What it keeps was tested exactly; what the score misjudged is lost
-untested.
+go at once, and ACDC decides on the others. The edges that it keeps were tested exactly; an edge
+that the score misjudged is lost untested.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from circuitgraph.discovery.acdc import Acdc, AcdcState
+from circuitgraph.discovery.acdc import Acdc
+from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.discovery.base import Algorithm, Entry, algorithm, algorithms
 from circuitgraph.discovery.scoring import Scoring, ScoringState
 from circuitgraph.engine.ablation import Ablation
@@ -30,9 +30,7 @@ STAGES = ("scoring", "exact")
 
 @dataclass(frozen=True)
 class HybridState:
-    """What an unfinished search knows: the scores so far and, once they are complete, the exact
-    search.
-    """
+    """The scores so far and, once they are complete, the state of the exact search."""
 
     scoring: ScoringState
     exact: AcdcState | None
@@ -44,7 +42,7 @@ class Hybrid(Algorithm[HybridState]):
     """ACDC on the edges that a fast score puts on top; the others are removed at once.
 
     Attributes:
-        scores: name of the algorithm that scores, with its default settings. Edges are ranked by
+        scores: name of the algorithm that scores, in its default settings. Edges are ranked by
             the size of their score. ``eap`` needs a metric that is not flat at the whole model;
             ``eap-ig-inputs`` takes KL too.
         keep: share of the edges to decide on exactly; at 1 the search is ACDC.
@@ -80,63 +78,64 @@ class Hybrid(Algorithm[HybridState]):
     def _exact(self) -> Acdc:
         return Acdc(threshold=self.threshold, absolute=self.absolute, heads=self.heads)
 
-    def check(self, metric: Metric, ablation: Ablation) -> None:
+    def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         try:
-            self._scoring.check(metric, ablation)
+            self._scoring.check_metric(metric, ablation)
         except ArgumentError as error:
             raise ArgumentError(
                 f"Algorithm {self.name!r} with scores={self.scores!r}: {error}"
             ) from error
-        self._exact.check(metric, ablation)
+        self._exact.check_metric(metric, ablation)
 
-    def init(self, experiment: Experiment) -> HybridState:
-        return HybridState(self._scoring.init(experiment), None)
+    def init_state(self, experiment: Experiment) -> HybridState:
+        return HybridState(self._scoring.init_state(experiment), None)
 
-    def step(self, experiment: Experiment, state: HybridState) -> HybridState:
+    def take_step(self, experiment: Experiment, state: HybridState) -> HybridState:
         if state.exact is not None:
-            return replace(state, exact=self._exact.step(experiment, state.exact))
-        return self._scored(experiment, self._scoring.step(experiment, state.scoring))
+            return replace(state, exact=self._exact.take_step(experiment, state.exact))
+        return self._begin_exact(experiment, self._scoring.take_step(experiment, state.scoring))
 
-    def _scored(self, experiment: Experiment, scoring: ScoringState) -> HybridState:
-        """Scores so far; the exact search begins with the last part of them."""
-        done, total = self._scoring.progress(scoring)
+    def _begin_exact(self, experiment: Experiment, scoring: ScoringState) -> HybridState:
+        """The state with these scores; the last part of the scores begins the exact search."""
+        done, total = self._scoring.count_progress(scoring)
         if done < total:
             return HybridState(scoring, None)
         return HybridState(
-            scoring, self._exact.init(experiment, self._preselected(experiment.graph, scoring))
+            scoring,
+            self._exact.init_state(experiment, self._preselect_edges(experiment.graph, scoring)),
         )
 
-    def _preselected(self, graph: Graph, scoring: ScoringState) -> Bool[np.ndarray, " edges"]:
-        return Circuit.top(graph, scoring.scores, self._n_kept(graph.n_edges)).mask
+    def _preselect_edges(self, graph: Graph, scoring: ScoringState) -> Bool[np.ndarray, " edges"]:
+        return Circuit.top(graph, scoring.scores, self._count_kept(graph.n_edges)).mask
 
-    def _n_kept(self, n_edges: int) -> int:
+    def _count_kept(self, n_edges: int) -> int:
         return max(1, round(self.keep * n_edges))
 
-    def progress(self, state: HybridState) -> tuple[int, int]:
-        scored, parts = self._scoring.progress(state.scoring)
+    def count_progress(self, state: HybridState) -> tuple[int, int]:
+        scored, parts = self._scoring.count_progress(state.scoring)
         n_edges = len(state.scoring.scores)
-        decided = 0 if state.exact is None else self._exact.progress(state.exact)[0]
+        decided = 0 if state.exact is None else self._exact.count_progress(state.exact)[0]
         return scored + decided, parts + n_edges
 
-    def circuit(self, experiment: Experiment, state: HybridState) -> Circuit:
-        return self._exact.circuit(experiment, _begun(state))
+    def make_circuit(self, experiment: Experiment, state: HybridState) -> Circuit:
+        return self._exact.make_circuit(experiment, _require_exact(state))
 
-    def close_calls(self, experiment: Experiment, state: HybridState) -> list[str]:
-        return self._exact.close_calls(experiment, _begun(state))
+    def find_close_calls(self, experiment: Experiment, state: HybridState) -> list[str]:
+        return self._exact.find_close_calls(experiment, _require_exact(state))
 
-    def entries(
+    def make_entries(
         self, experiment: Experiment, before: HybridState, after: HybridState
     ) -> list[Entry]:
-        """Those of the two searches, each under its stage's name."""
+        """The entries of the two searches, each under its stage's name."""
         if before.exact is not None:
-            found = self._exact.entries(experiment, before.exact, _begun(after))
-            return [{"exact": entry} for entry in found]
+            entries = self._exact.make_entries(experiment, before.exact, _require_exact(after))
+            return [{"exact": entry} for entry in entries]
         return [
             {"scoring": entry}
-            for entry in self._scoring.entries(experiment, before.scoring, after.scoring)
+            for entry in self._scoring.make_entries(experiment, before.scoring, after.scoring)
         ]
 
-    def resumed(
+    def resume_state(
         self, experiment: Experiment, start: HybridState, entries: Sequence[Entry]
     ) -> HybridState:
         if any(len(entry) != 1 or next(iter(entry)) not in STAGES for entry in entries):
@@ -144,21 +143,23 @@ class Hybrid(Algorithm[HybridState]):
         scored, decided = (
             [entry[stage] for entry in entries if stage in entry] for stage in STAGES
         )
-        state = self._scored(experiment, self._scoring.resumed(experiment, start.scoring, scored))
+        state = self._begin_exact(
+            experiment, self._scoring.resume_state(experiment, start.scoring, scored)
+        )
         if not decided:
             return state
         if state.exact is None:
             raise DataError(
                 "The journal has decisions of the exact search, but its scores are not complete."
             )
-        return replace(state, exact=self._exact.resumed(experiment, state.exact, decided))
+        return replace(state, exact=self._exact.resume_state(experiment, state.exact, decided))
 
-    def evaluations(self, graph: Graph) -> int:
-        return self._n_kept(graph.n_edges) + self._scoring.evaluations(graph)
+    def count_evaluations(self, graph: Graph) -> int:
+        return self._count_kept(graph.n_edges) + self._scoring.count_evaluations(graph)
 
 
-def _begun(state: HybridState) -> AcdcState:
-    """The exact search, of a state in which it has begun."""
+def _require_exact(state: HybridState) -> AcdcState:
+    """The state of the exact search, which must have begun."""
     if state.exact is None:
         raise ValueError("the edges are not scored yet")
     return state.exact

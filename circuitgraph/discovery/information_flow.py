@@ -31,13 +31,13 @@ class InformationFlow(Scoring):
     score: ClassVar[str] = "share of the writer in what the reader reads, from 0 to 1"
     selection: str = "greedy"
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         del graph
         return 1
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         del i
         return experiment.attribution.flow()
 
-    def evaluations(self, graph: Graph) -> int:
-        return self.n_parts(graph)
+    def count_evaluations(self, graph: Graph) -> int:
+        return self.count_parts(graph)

@@ -1,10 +1,8 @@
-"""What searches that learn a mask by gradient descent share: the loop, its randomness, snapshots,
-refusals.
+"""What searches that learn a mask by gradient descent share: steps, snapshots, refusals.
 
-Each edge has one number, ``log_alpha``. A step draws a mask from it, asks the experiment for the
-loss and its
-derivative by that mask, adds the search's own penalty for keeping edges, and lets the optimiser
-move the numbers.
+Each edge has one number, ``log_alpha``. A step draws a mask from ``log_alpha``, asks the experiment
+for the loss and its derivative by that mask, adds the search's own penalty for keeping edges, and
+lets the optimiser move the numbers.
 """
 
 from __future__ import annotations
@@ -33,8 +31,8 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric, metrics
 
-SNAPSHOT = 50  # steps between two snapshots of a journal: what a resumed run repeats at most
-GRADIENT_COST = 5  # a step's pass forward and back, in evaluations of a mask
+SNAPSHOT = 50  # steps between two snapshots of a journal: a resumed run repeats fewer than these
+GRADIENT_COST = 5  # of a step's pass forward and back, in evaluations of a mask
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,12 @@ class MaskState:
     """What an unfinished search knows.
 
     Attributes:
-        taken: optimiser steps so far.
-        variables: what is learned: ``log_alpha`` of each edge, and what the search learns beside
-            it.
+        n_steps: optimiser steps so far.
+        variables: ``log_alpha`` of each edge, and what else the search learns.
         moments: what the optimiser carries, in the order of its pytree's leaves.
     """
 
-    taken: int
+    n_steps: int
     variables: dict[str, np.ndarray]
     moments: tuple[np.ndarray, ...]
 
@@ -67,100 +64,106 @@ class LearnedMask(Algorithm[MaskState]):
     steps: int
     seed: int
 
-    # What a search says
+    # What each search defines
 
     @abstractmethod
-    def start(self, n_edges: int) -> Variables:
+    def init_variables(self, n_edges: int) -> Variables:
         """The variables before the first step; ``log_alpha`` among them."""
 
     @abstractmethod
-    def optimiser(self) -> optax.GradientTransformation:
+    def make_optimiser(self) -> optax.GradientTransformation:
         """How gradients move the variables."""
 
     @abstractmethod
-    def mask(
+    def make_mask(
         self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]
     ) -> Float[Array, " edges"]:
-        """The mask that a step asks about, between 0 and 1; differentiable."""
+        """The mask of a step, between 0 and 1; differentiable."""
 
     @abstractmethod
-    def objective(
+    def compute_objective(
         self,
         loss: Float[Array, ""],
         mask: Float[Array, " edges"],
         variables: Variables,
         step: Int[Array, ""],
     ) -> Float[Array, ""]:
-        """What is minimised: the loss and what is paid for the edges that the mask keeps."""
+        """What is minimised: the loss and the price of the edges that the mask keeps."""
 
     @abstractmethod
-    def kept(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
-        """The edges of the circuit, from what was learned."""
+    def select_edges(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+        """The edges of the circuit, from the learned ``log_alpha``."""
 
-    # What they share
+    # What all searches share
 
-    def check(self, metric: Metric, ablation: Ablation) -> None:
+    def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         others = ", ".join(name for name in metrics.names() if metrics[name].differentiable)
         check_gradient(self.name, metric, f"Use one of: {others}.")
 
-    def init(self, experiment: Experiment) -> MaskState:
-        start = self.start(experiment.graph.n_edges)
-        return _state(0, start, self.optimiser().init(start))
+    def init_state(self, experiment: Experiment) -> MaskState:
+        variables = self.init_variables(experiment.graph.n_edges)
+        return _make_state(0, variables, self.make_optimiser().init(variables))
 
-    def step(self, experiment: Experiment, state: MaskState) -> MaskState:
-        step, variables = (
-            jnp.int32(state.taken),
-            {name: jnp.asarray(v) for name, v in state.variables.items()},
-        )
-        loss, gradient = experiment.loss_and_gradient(np.asarray(run_mask(self, variables, step)))
+    def take_step(self, experiment: Experiment, state: MaskState) -> MaskState:
+        step = jnp.int32(state.n_steps)
+        variables = {name: jnp.asarray(values) for name, values in state.variables.items()}
         moments = tuple(jnp.asarray(values) for values in state.moments)
-        measured = jnp.float32(loss), jnp.asarray(gradient, jnp.float32)
-        moved = run_descent_step(self, variables, moments, *measured, step)
-        after = _state(state.taken + 1, *moved)
+        mask = np.asarray(run_mask(self, variables, step))
+        loss, gradient = experiment.loss_and_gradient(mask)
+        variables, optimiser = run_descent_step(
+            self,
+            variables,
+            moments,
+            jnp.float32(loss),
+            jnp.asarray(gradient, jnp.float32),
+            step,
+        )
+        after = _make_state(state.n_steps + 1, variables, optimiser)
         if not np.isfinite(after.variables["log_alpha"]).all():
             raise SearchError(
-                f"The masks diverged at step {after.taken}. Use a lower learning rate."
+                f"The masks diverged at step {after.n_steps}. Use a lower learning rate."
             )
         return after
 
-    def progress(self, state: MaskState) -> tuple[int, int]:
-        return state.taken, self.steps
+    def count_progress(self, state: MaskState) -> tuple[int, int]:
+        return state.n_steps, self.steps
 
-    def circuit(self, experiment: Experiment, state: MaskState) -> Circuit:
+    def make_circuit(self, experiment: Experiment, state: MaskState) -> Circuit:
         log_alpha = state.variables["log_alpha"]
-        kept = self.kept(log_alpha)
+        kept = self.select_edges(log_alpha)
         return Circuit(
             experiment.graph, kept, log_alpha.astype(np.float64), np.ones(len(kept), bool)
         )
 
-    def entries(self, experiment: Experiment, before: MaskState, after: MaskState) -> list[Entry]:
+    def make_entries(
+        self, experiment: Experiment, before: MaskState, after: MaskState
+    ) -> list[Entry]:
         """A snapshot of the whole state at every 50th step and the last; nothing in between."""
-        if after.taken % SNAPSHOT and after.taken != self.steps:
+        if after.n_steps % SNAPSHOT and after.n_steps != self.steps:
             return []
-        arrays = {name: _packed(values) for name, values in after.variables.items()}
         return [
             {
-                "taken": after.taken,
-                "variables": arrays,
-                "moments": [_packed(values) for values in after.moments],
+                "taken": after.n_steps,
+                "variables": {name: _pack_array(array) for name, array in after.variables.items()},
+                "moments": [_pack_array(array) for array in after.moments],
             }
         ]
 
-    def resumed(
+    def resume_state(
         self, experiment: Experiment, start: MaskState, entries: Sequence[Entry]
     ) -> MaskState:
-        """The state of the last snapshot; what came later is computed again, to the same bits."""
+        """The state of the last snapshot; later steps are computed again, to the same bits."""
         if not entries:
             return start
         last = entries[-1]
         try:
             variables = {
-                name: _unpacked(last["variables"][name], like)
+                name: _unpack_array(last["variables"][name], like)
                 for name, like in start.variables.items()
             }
             moments = [
-                _unpacked(values, like)
+                _unpack_array(values, like)
                 for values, like in zip(last["moments"], start.moments, strict=True)
             ]
             return MaskState(int(last["taken"]), variables, tuple(moments))
@@ -169,7 +172,7 @@ class LearnedMask(Algorithm[MaskState]):
                 f"The journal's last entry holds no state of {self.name!r}: {error!r}."
             ) from error
 
-    def evaluations(self, graph: Graph) -> int:
+    def count_evaluations(self, graph: Graph) -> int:
         """The cost of all steps in evaluations of a mask; it does not depend on the number of
         edges.
         """
@@ -195,17 +198,19 @@ def check_size(n_edges: int, graph_size: int) -> None:
         raise ArgumentError(f"n_edges is {n_edges}, but the graph has only {graph_size} edges.")
 
 
-def _state(taken: int, variables: Variables, optimiser: Any) -> MaskState:
+def _make_state(n_steps: int, variables: Variables, optimiser: Any) -> MaskState:
     arrays = {name: np.asarray(values) for name, values in variables.items()}
-    return MaskState(taken, arrays, tuple(np.asarray(leaf) for leaf in jax.tree.leaves(optimiser)))
+    return MaskState(
+        n_steps, arrays, tuple(np.asarray(leaf) for leaf in jax.tree.leaves(optimiser))
+    )
 
 
-def _packed(values: np.ndarray) -> str:
+def _pack_array(values: np.ndarray) -> str:
     """The bytes of an array, little-endian, in base64."""
     return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode("ascii")
 
 
-def _unpacked(packed: str, like: np.ndarray) -> np.ndarray:
-    """The array of the type and shape of ``like`` that `_packed` made this of."""
+def _unpack_array(packed: str, like: np.ndarray) -> np.ndarray:
+    """The array of the type and shape of ``like`` that `_pack_array` made this text of."""
     values = np.frombuffer(base64.b64decode(packed, validate=True), like.dtype.newbyteorder("<"))
     return values.reshape(like.shape).astype(like.dtype)

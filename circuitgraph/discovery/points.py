@@ -17,40 +17,38 @@ from circuitgraph.tasks.metrics import Metric
 WITHOUT_GRADIENT = (
     "Use 'exact' or 'acdc', or a metric such as 'logit_difference' or 'log_probability'."
 )
-# One forward and one backward pass with the gradients of every reader, in evaluations of a mask:
-# about.
+# About what one forward and one backward pass cost, with the gradients of every reader, in
+# evaluations of a mask.
 EVALUATIONS_PER_GRADIENT = 4
 
 
 @dataclass(frozen=True)
 class AtPoints(Scoring):
-    """``(replacement - clean) . gradient``, the gradients' mean over runs from interpolated
-    embeddings.
+    """``(replacement - clean) . gradient``, averaged over runs from interpolated embeddings.
 
-    Both ends are the prompts' own embeddings, whatever the ablation; the difference is that of the
-    ablation.
+    The embeddings are interpolated between the corrupted and the clean prompts' own, whatever the
+    ablation; ``replacement`` is what the ablation says.
     """
 
     @abstractmethod
-    def points(self) -> tuple[float, ...]:
+    def list_points(self) -> tuple[float, ...]:
         """Where gradients are taken: 0 is the corrupted embedding, 1 the clean one."""
 
-    def check(self, metric: Metric, ablation: Ablation) -> None:
+    def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
-        if set(self.points()) == {1.0}:
+        if set(self.list_points()) == {1.0}:
             check_not_flat(
                 self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric."
             )
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         del graph
-        return len(self.points())
+        return len(self.list_points())
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
-        return experiment.attribution.at_interpolated_embedding(self.points()[i]) / len(
-            self.points()
-        )
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+        points = self.list_points()
+        return experiment.attribution.at_interpolated_embedding(points[i]) / len(points)
 
-    def evaluations(self, graph: Graph) -> int:
-        return EVALUATIONS_PER_GRADIENT * self.n_parts(graph)
+    def count_evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.count_parts(graph)

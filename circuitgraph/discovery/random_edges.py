@@ -31,14 +31,14 @@ class RandomEdges(Scoring):
         super().__post_init__()
         check_at_least("seed", self.seed, 0)
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         del graph
         return 1
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         del i
         return np.random.default_rng(self.seed).random(experiment.graph.n_edges)
 
-    def evaluations(self, graph: Graph) -> int:
+    def count_evaluations(self, graph: Graph) -> int:
         del graph
         return 0

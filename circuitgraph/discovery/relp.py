@@ -39,20 +39,20 @@ class Relp(Scoring):
     )
     fixed_patterns: bool = True
 
-    def check(self, metric: Metric, ablation: Ablation) -> None:
+    def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
         check_not_flat(
             self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric."
         )
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         del graph
         return 1
 
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         del i
         return experiment.attribution.relevance(fixed_patterns=self.fixed_patterns)
 
-    def evaluations(self, graph: Graph) -> int:
-        return EVALUATIONS_PER_GRADIENT * self.n_parts(graph)
+    def count_evaluations(self, graph: Graph) -> int:
+        return EVALUATIONS_PER_GRADIENT * self.count_parts(graph)

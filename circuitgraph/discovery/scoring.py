@@ -1,4 +1,4 @@
-"""Searches that give every edge a score and select a circuit then."""
+"""Searches that give every edge a score and then select a circuit."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ class ScoringState:
 
 @dataclass(frozen=True)
 class Scoring(Algorithm[ScoringState]):
-    """The frame of all searches that score first. Their scores say, unless they state otherwise, by
-    how much the mean loss rises when the edge is removed: positive means that removing it hurts.
+    """A search that scores all edges first.
+
+    Scores say, where an algorithm does not state otherwise, by how much the mean loss rises when
+    the edge is removed: positive means that removing the edge hurts.
 
     Attributes:
         n_edges: how many edges to select; 5 % of the graph's if neither this nor ``threshold`` is
@@ -59,7 +61,7 @@ class Scoring(Algorithm[ScoringState]):
         selection: ``top`` takes the strongest edges wherever they are, ``greedy`` one after the
             other the strongest into a node that is connected to the logits.
         prune: drop the edges that lie on no path from the embedding to the logits; the circuit can
-            then be smaller than asked for. Under resampling this changes nothing that the circuit
+            then be smaller than ``n_edges``. Under resampling this changes nothing that the circuit
             computes.
     """
 
@@ -96,64 +98,63 @@ class Scoring(Algorithm[ScoringState]):
             )
 
     @abstractmethod
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         """How many parts the scores are summed from."""
 
     @abstractmethod
-    def part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
-        """Part ``i`` of the scores; zero for edges that it does not concern."""
+    def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
+        """Part ``i`` of the scores, zero for edges that the part does not concern."""
 
-    def init(self, experiment: Experiment) -> ScoringState:
-        return ScoringState(0, self.n_parts(experiment.graph), np.zeros(experiment.graph.n_edges))
+    def init_state(self, experiment: Experiment) -> ScoringState:
+        return ScoringState(
+            0, self.count_parts(experiment.graph), np.zeros(experiment.graph.n_edges)
+        )
 
-    def step(self, experiment: Experiment, state: ScoringState) -> ScoringState:
-        found = self.part(experiment, state.done)
-        if not np.isfinite(found).all():
-            edge = int(np.argmin(np.isfinite(found)))
+    def take_step(self, experiment: Experiment, state: ScoringState) -> ScoringState:
+        scores = self.score_part(experiment, state.done)
+        if not np.isfinite(scores).all():
+            edge = int(np.argmin(np.isfinite(scores)))
             raise SearchError(
-                f"The score of {experiment.graph.edges[edge]} is {found[edge]}. Use another metric "
-                "or ablation, or look for extreme weights in the model."
+                f"The score of {experiment.graph.edges[edge]} is {scores[edge]}. Use another "
+                "metric or ablation, or look for extreme weights in the model."
             )
-        return replace(state, done=state.done + 1, scores=state.scores + found)
+        return replace(state, done=state.done + 1, scores=state.scores + scores)
 
-    def progress(self, state: ScoringState) -> tuple[int, int]:
+    def count_progress(self, state: ScoringState) -> tuple[int, int]:
         return state.done, state.total
 
-    def circuit(self, experiment: Experiment, state: ScoringState) -> Circuit:
-        selected = self.select(experiment.graph, state.scores)
+    def make_circuit(self, experiment: Experiment, state: ScoringState) -> Circuit:
+        selected = self.select_circuit(experiment.graph, state.scores)
         pruned = selected.pruned() if self.prune else selected
         return replace(pruned, scores=state.scores, tested=np.ones(len(state.scores), bool))
 
-    def select(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
+    def select_circuit(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
         """The circuit that the settings make of these scores, before pruning.
 
         Raises:
             ArgumentError: more edges than the graph has.
         """
-        grow = self.selection == "greedy"
+        is_greedy = self.selection == "greedy"
         if self.threshold is not None:
-            reach = greedy_above if grow else Circuit.above
-            return reach(graph, scores, self.threshold, absolute=self.absolute)
-        choose = greedy if grow else Circuit.top
-        return choose(graph, scores, self._size(graph), absolute=self.absolute)
+            select_above = greedy_above if is_greedy else Circuit.above
+            return select_above(graph, scores, self.threshold, absolute=self.absolute)
+        n_edges = self.n_edges
+        if n_edges is None:
+            n_edges = max(1, round(DEFAULT_SHARE * graph.n_edges))
+        select_number = greedy if is_greedy else Circuit.top
+        return select_number(graph, scores, n_edges, absolute=self.absolute)
 
-    def _size(self, graph: Graph) -> int:
-        return (
-            max(1, round(DEFAULT_SHARE * graph.n_edges)) if self.n_edges is None else self.n_edges
-        )
+    def find_close_calls(self, experiment: Experiment, state: ScoringState) -> list[str]:
+        """Edges whose score is nearer than numerical noise to the boundary of the selection.
 
-    def close_calls(self, experiment: Experiment, state: ScoringState) -> list[str]:
-        """Edges whose score is nearer to the weakest selected or the strongest other one than
-        numerical noise.
-
-        None are named after a greedy selection of a number of edges, in which each had a boundary
-        of its own.
+        No edge is named after a greedy selection of a number of edges: there every edge had a
+        boundary of its own.
         """
         if self.selection == "greedy" and self.threshold is None:
             return []
-        noise = self.noise(experiment, state.scores)
+        noise = self.estimate_noise(experiment, state.scores)
         size = np.abs(state.scores) if self.absolute else state.scores
-        selected = self.select(experiment.graph, state.scores).mask
+        selected = self.select_circuit(experiment.graph, state.scores).mask
         if self.threshold is not None:
             close = np.abs(size - self.threshold) <= noise
         elif selected.all() or not selected.any():
@@ -163,40 +164,37 @@ class Scoring(Algorithm[ScoringState]):
             close = np.where(selected, size - strongest <= noise, weakest - size <= noise)
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
-    def noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
+    def estimate_noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
         """By how much a score may differ on another machine."""
         del experiment
         return NOISE * float(np.abs(scores).max(initial=0.0))
 
-    def entries(
+    def make_entries(
         self, experiment: Experiment, before: ScoringState, after: ScoringState
     ) -> list[Entry]:
-        """One entry: the number of parts done, and the scores so far as base64 of little-endian
-        float64.
-        """
+        """One entry: the number of parts done, and the scores so far (base64, little-endian f8)."""
         del experiment, before
         packed = base64.b64encode(after.scores.astype("<f8").tobytes()).decode("ascii")
         return [{"parts": after.done, "scores": packed}]
 
-    def resumed(
+    def resume_state(
         self, experiment: Experiment, start: ScoringState, entries: Sequence[Entry]
     ) -> ScoringState:
         if not entries:
             return start
         try:
-            done, packed = (
-                int(entries[-1]["parts"]),
-                base64.b64decode(entries[-1]["scores"], validate=True),
-            )
+            done = int(entries[-1]["parts"])
+            packed = base64.b64decode(entries[-1]["scores"], validate=True)
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise DataError(
                 f"The journal's last entry holds no scores of {self.name!r}: {error}."
             ) from error
-        if not 0 < done <= start.total or len(packed) != 8 * experiment.graph.n_edges:
+        n_edges = experiment.graph.n_edges
+        if not 0 < done <= start.total or len(packed) != 8 * n_edges:
             raise DataError(
                 f"The journal says that {done} parts of {start.total} are done and holds "
-                f"{len(packed) // 8} scores, but the graph has {experiment.graph.n_edges} edges: it "
-                "is another search's."
+                f"{len(packed) // 8} scores, but the graph has {n_edges} edges: it is another "
+                "search's."
             )
         return replace(start, done=done, scores=np.frombuffer(packed, "<f8").astype(np.float64))
 
@@ -212,9 +210,7 @@ def check_gradient(name: str, metric: Metric, instead: str) -> None:
 
 
 def check_not_flat(name: str, metric: Metric, instead: str) -> None:
-    """Refuse a metric whose gradient is zero at the whole model for an algorithm that asks there
-    alone.
-    """
+    """Refuse a metric whose gradient is zero at the whole model, where an algorithm takes it."""
     if metric.flat_at_full:
         raise ArgumentError(
             f"Algorithm {name!r} cannot work with metric {metric.name!r}: it takes the gradient at "

@@ -1,12 +1,9 @@
-"""Subnetwork probing on edges: learn masks that keep the loss low and pay for every edge that they
-keep.
+"""Subnetwork probing on edges: learn masks that keep the loss low and pay for each edge they keep.
 
 Cao, Sanh and Rush (2021), "Low-complexity probing via finding subnetworks", mask weights; Conmy et
-al. (2023,
-appendix D) mask nodes; here each edge has a mask, as in Miller et al. (2024, auto-circuit). What is
-paid is
-``regularisation`` times the mean probability that an edge's mask is not zero. Every step sees all
-prompts.
+al. (2023, appendix D) mask nodes; here each edge has a mask, as in Miller et al. (2024,
+auto-circuit). The price is ``regularisation`` times the mean probability that an edge's mask is not
+zero. Every step sees all prompts.
 """
 
 from __future__ import annotations
@@ -43,15 +40,15 @@ class SubnetworkProbing(LearnedMask):
 
     Attributes:
         regularisation: price of keeping all edges, in the unit of the metric; lambda in the papers.
-            The higher, the fewer edges stay; where it outweighs all that the metric can lose, none
-            do.
-        n_edges: number of edges to keep, those of the highest masks. By default all with a mask
-            above 1/2.
+            The higher the price, the fewer edges stay; where it outweighs all that the metric can
+            lose, no edge stays.
+        n_edges: number of edges to keep, those of the highest masks. By default all edges with a
+            mask above 1/2.
         masks: ``hard-concrete``, drawn anew at each step, or plain ``sigmoid``, whose price is the
             mean mask.
         steps: optimiser steps.
-        learning_rate: of Adam.
-        seed: of the noise.
+        learning_rate: learning rate of Adam.
+        seed: seed of the noise.
     """
 
     regularisation: float = 1.0
@@ -72,40 +69,41 @@ class SubnetworkProbing(LearnedMask):
         if self.masks not in MASKS:
             raise unknown_name("kind of masks", self.masks, MASKS)
 
-    def init(self, experiment: Experiment) -> MaskState:
+    def init_state(self, experiment: Experiment) -> MaskState:
         check_size(self.n_edges or 0, experiment.graph.n_edges)
-        return super().init(experiment)
+        return super().init_state(experiment)
 
-    def start(self, n_edges: int) -> Variables:
-        hard = hard_concrete.log_alpha_of(_START)
+    def init_variables(self, n_edges: int) -> Variables:
+        hard = hard_concrete.find_log_alpha(_START)
         value = hard if self.masks == "hard-concrete" else float(np.log(_START / (1 - _START)))
         return {"log_alpha": jnp.full(n_edges, value, jnp.float32)}
 
-    def optimiser(self) -> optax.GradientTransformation:
+    def make_optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def mask(
+    def make_mask(
         self, log_alpha: Float[Array, " edges"], step: Int[Array, ""]
     ) -> Float[Array, " edges"]:
         if self.masks == "sigmoid":
             return jax.nn.sigmoid(log_alpha)
-        return hard_concrete.sample(
-            log_alpha, hard_concrete.uniforms(self.seed, step, len(log_alpha))
+        return hard_concrete.sample_mask(
+            log_alpha, hard_concrete.draw_uniforms(self.seed, step, len(log_alpha))
         )
 
-    def objective(
+    def compute_objective(
         self,
         loss: Float[Array, ""],
         mask: Float[Array, " edges"],
         variables: Variables,
         step: Int[Array, ""],
     ) -> Float[Array, ""]:
-        paid = (
-            mask if self.masks == "sigmoid" else hard_concrete.expected_l0(variables["log_alpha"])
-        )
-        return loss + self.regularisation * paid.mean()
+        if self.masks == "sigmoid":
+            kept = mask
+        else:
+            kept = hard_concrete.compute_expected_l0(variables["log_alpha"])
+        return loss + self.regularisation * kept.mean()
 
-    def kept(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+    def select_edges(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
         if self.n_edges is None:
             return log_alpha > 0
         ranked = np.argsort(-log_alpha, kind="stable")

@@ -1,4 +1,4 @@
-"""ACDC at many thresholds in one run: searches share what they ask while they decide alike."""
+"""ACDC at many thresholds in one run: searches share measurements while they decide alike."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from circuitgraph.discovery.acdc import Acdc, AcdcState
-from circuitgraph.discovery.base import Steps, found, run
+from circuitgraph.discovery.acdc import Acdc
+from circuitgraph.discovery.acdc_state import AcdcState
+from circuitgraph.discovery.base import Search
 from circuitgraph.discovery.journal import Entry, Journal
+from circuitgraph.discovery.loop import finish_search, run_steps
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, check_finite
 from circuitgraph.graph.circuit import Circuit
@@ -23,8 +25,8 @@ class Branch:
     """Searches that have decided alike so far.
 
     Attributes:
-        thresholds: theirs, rising.
-        state: what all of them know.
+        thresholds: the searches' thresholds, rising.
+        state: the state of all of them.
     """
 
     thresholds: tuple[float, ...]
@@ -36,10 +38,10 @@ class SweepState:
     """What an unfinished sweep knows.
 
     Attributes:
-        open: branches to go on with, the next one last. A branch is finished before the next is
-            begun, so that the masks that the experiment is asked about follow each other.
+        open: unfinished branches, the next one last. A branch is finished before the next one
+            begins, so that the masks that the experiment measures follow each other.
         ended: the final states, one for each threshold that is done.
-        n_tested: edges tested so far, one that several searches share counted once.
+        n_tested: edges tested so far; an edge that several searches share counts once.
     """
 
     open: tuple[Branch, ...]
@@ -48,17 +50,16 @@ class SweepState:
 
 
 @dataclass(frozen=True)
-class Sweep(Steps[SweepState]):
-    """One ACDC search for each threshold. Each decides exactly as it would alone, in steps of the
-    same width.
+class Sweep(Search[SweepState]):
+    """One ACDC search for each threshold; each decides exactly as it would alone.
 
-    A step asks what the next step of all searches of a branch is; those that decide alike from the
-    answer stay together. A branch is split where an effect lies between two of its thresholds, and
-    that test is shared too.
+    A step makes one measurement for all searches of a branch; searches that decide alike stay
+    together. A branch is split where an effect lies between two of its thresholds, and the searches
+    of both parts share that test too.
 
     Attributes:
         thresholds: strictly increasing.
-        search: the other settings; its own threshold is not used.
+        search: ACDC with the other settings; its own threshold is not used.
 
     Raises:
         ArgumentError: thresholds that are out of order, repeated or not finite, or none.
@@ -72,9 +73,9 @@ class Sweep(Steps[SweepState]):
     def __post_init__(self) -> None:
         check_thresholds(self.thresholds)
         for threshold in self.thresholds:
-            self.at(threshold)
+            self.make_search(threshold)  # refuses settings that make no sense
 
-    def at(self, threshold: float) -> Acdc:
+    def make_search(self, threshold: float) -> Acdc:
         """The search at one threshold."""
         return replace(self.search, threshold=threshold)
 
@@ -85,104 +86,114 @@ class Sweep(Steps[SweepState]):
         }
         return {**others, "thresholds": list(self.thresholds)}
 
-    def init(self, experiment: Experiment) -> SweepState:
-        return SweepState((Branch(self.thresholds, self.search.init(experiment)),), (), 0)
+    def init_state(self, experiment: Experiment) -> SweepState:
+        return SweepState((Branch(self.thresholds, self.search.init_state(experiment)),), (), 0)
 
-    def step(self, experiment: Experiment, state: SweepState) -> SweepState:
+    def take_step(self, experiment: Experiment, state: SweepState) -> SweepState:
         branch = state.open[-1]
-        asking = self.at(
-            branch.thresholds[len(branch.thresholds) // 2]
-        )  # its guesses are as good as any
-        answer = asking.ask(experiment, branch.state)
-        return self._split(
-            state, [(t, self.at(t).settled(branch.state, answer)) for t in branch.thresholds]
-        )
+        # The guesses of any threshold would do; those of the middle one suit most searches.
+        middle = self.make_search(branch.thresholds[len(branch.thresholds) // 2])
+        measured = middle.measure_candidates(experiment, branch.state)
+        after = [
+            (t, self.make_search(t).decide_edges(branch.state, measured)) for t in branch.thresholds
+        ]
+        return self._split_branch(state, after)
 
-    def _split(self, state: SweepState, after: Sequence[tuple[float, AcdcState]]) -> SweepState:
-        """The last branch goes on as one branch for each way in which its searches decided."""
+    def _split_branch(
+        self, state: SweepState, after: Sequence[tuple[float, AcdcState]]
+    ) -> SweepState:
+        """The last branch goes on as one branch for each way in which its searches decided.
+
+        Args:
+            after: the state of each of its searches, by rising threshold. The higher a threshold,
+                the longer the run of removed edges: equal decisions stand side by side.
+        """
         before = state.open[-1].state
         parts: list[Branch] = []
-        for threshold, then in after:  # the higher a threshold, the longer the run of removed edges
-            if parts and _alike(parts[-1].state, then):
+        for threshold, new in after:
+            if parts and _decided_alike(parts[-1].state, new):
                 parts[-1] = Branch((*parts[-1].thresholds, threshold), parts[-1].state)
             else:
-                parts.append(Branch((threshold,), then))
+                parts.append(Branch((threshold,), new))
         tested = np.any([part.state.tested & ~before.tested for part in parts], axis=0)
-        going = [part for part in parts if not self._ended(part.state)]
-        done = [
-            (t, part.state) for part in parts if self._ended(part.state) for t in part.thresholds
-        ]
+        unfinished = [part for part in parts if not self._is_finished(part.state)]
+        finished = [part for part in parts if self._is_finished(part.state)]
         return SweepState(
-            (*state.open[:-1], *going[::-1]),
-            (*state.ended, *done),
-            state.n_tested + int(tested.sum()),
+            # The lowest threshold goes on first: it is last in the list of open branches.
+            open=(*state.open[:-1], *unfinished[::-1]),
+            ended=(*state.ended, *((t, part.state) for part in finished for t in part.thresholds)),
+            n_tested=state.n_tested + int(tested.sum()),
         )
 
-    def _ended(self, state: AcdcState) -> bool:
-        done, total = self.search.progress(state)
+    def _is_finished(self, state: AcdcState) -> bool:
+        done, total = self.search.count_progress(state)
         return done == total
 
-    def progress(self, state: SweepState) -> tuple[int, int]:
+    def count_progress(self, state: SweepState) -> tuple[int, int]:
         """Decisions of all searches."""
         parts = [
-            (len(branch.thresholds), self.search.progress(branch.state)) for branch in state.open
+            (len(branch.thresholds), self.search.count_progress(branch.state))
+            for branch in state.open
         ]
-        parts += [(1, self.search.progress(ended)) for _, ended in state.ended]
+        parts += [(1, self.search.count_progress(ended)) for _, ended in state.ended]
         return sum(n * done for n, (done, _) in parts), sum(n * total for n, (_, total) in parts)
 
-    def entries(self, experiment: Experiment, before: SweepState, after: SweepState) -> list[Entry]:
-        """Those of each search that decided in the step, with the thresholds that they are true of."""
+    def make_entries(
+        self, experiment: Experiment, before: SweepState, after: SweepState
+    ) -> list[Entry]:
+        """The entries of each branch of the step, with the thresholds that they hold for."""
         branch = before.open[-1]
         parts = [(b.thresholds, b.state) for b in after.open[len(before.open) - 1 :]]
         parts += [((t,), state) for t, state in after.ended[len(before.ended) :]]
         return [
             {**entry, "at": list(thresholds)}
             for thresholds, state in sorted(parts, key=lambda part: part[0])
-            for entry in self.search.entries(experiment, branch.state, state)
+            for entry in self.search.make_entries(experiment, branch.state, state)
         ]
 
-    def resumed(
+    def resume_state(
         self, experiment: Experiment, start: SweepState, entries: Sequence[Entry]
     ) -> SweepState:
-        state, heard, complete = start, {}, []
+        state = start
+        of_step: dict[
+            tuple[float, ...], list[Entry]
+        ] = {}  # entries by the thresholds they hold for
+        complete: list[float] = []  # thresholds whose entries of this step have all been read
         for entry in entries:
             at = tuple(entry.get("at", ()))
             if not at or not state.open or not set(at) <= set(state.open[-1].thresholds):
                 raise DataError(
                     "The journal's entries are not those of a sweep over these thresholds."
                 )
-            heard.setdefault(at, []).append(entry)
+            of_step.setdefault(at, []).append(entry)
             complete += at if "then" in entry else ()
-            if len(complete) == len(
-                state.open[-1].thresholds
-            ):  # all searches of the branch have been heard
+            if len(complete) == len(state.open[-1].thresholds):
                 before = state.open[-1].state
-                then = {
-                    at: self.search.resumed(experiment, before, part) for at, part in heard.items()
-                }
-                state = self._split(
-                    state,
-                    sorted(((t, then[at]) for at in then for t in at), key=lambda part: part[0]),
-                )
-                heard, complete = {}, []
+                after: list[tuple[float, AcdcState]] = []
+                for thresholds, of_branch in of_step.items():
+                    new = self.search.resume_state(experiment, before, of_branch)
+                    after += [(threshold, new) for threshold in thresholds]
+                state = self._split_branch(state, sorted(after, key=lambda pair: pair[0]))
+                of_step, complete = {}, []
         return state
 
 
-def _alike(one: AcdcState, two: AcdcState) -> bool:
-    """Whether two searches that were one before the step are still one."""
-    return (one.group, one.place) == (two.group, two.place) and np.array_equal(one.mask, two.mask)
+def _decided_alike(one: AcdcState, two: AcdcState) -> bool:
+    """Whether two searches that decided alike before a step do so after it."""
+    same_place = (one.group, one.n_decided) == (two.group, two.n_decided)
+    return same_place and np.array_equal(one.mask, two.mask)
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """The result of a sweep.
 
     Attributes:
         circuits: one for each threshold, in their order.
-        losses: the mean loss of each on the discovery prompts.
+        losses: the mean loss of each circuit on the discovery prompts.
         n_tested: edges tested in all.
         n_alone: edges that the searches would have tested one after the other.
-        seconds: how long it took.
+        seconds: how long the sweep took.
     """
 
     circuits: tuple[Circuit, ...]
@@ -192,23 +203,26 @@ class Swept:
     seconds: float
 
 
-def sweep(
-    steps: Sweep, experiment: Experiment, *, bar: bool = False, journal: Journal | None = None
-) -> Swept:
-    """Search at every threshold of ``steps``; arguments and errors as of `search`.
+def run_sweep(
+    sweep: Sweep, experiment: Experiment, *, bar: bool = False, journal: Journal | None = None
+) -> SweepResult:
+    """Search at every threshold of a sweep; arguments and errors as of `run_search`.
 
     Returns:
         For each threshold the circuit, with scores, that a search at it alone finds. ``seconds`` of
         its provenance are those of the whole sweep.
     """
-    steps.search.check(experiment.metric, experiment.ablation)
-    state, seconds = run(steps, experiment, bar=bar, journal=journal)
+    sweep.search.check_metric(experiment.metric, experiment.ablation)
+    state, seconds = run_steps(sweep, experiment, bar=bar, journal=journal)
     final = sorted(state.ended, key=lambda part: part[0])
-    return Swept(
-        circuits=tuple(found(steps.at(t), experiment, then, seconds) for t, then in final),
-        losses=tuple(then.loss for _, then in final),
+    return SweepResult(
+        circuits=tuple(
+            finish_search(sweep.make_search(threshold), experiment, end, seconds)
+            for threshold, end in final
+        ),
+        losses=tuple(end.loss for _, end in final),
         n_tested=state.n_tested,
-        n_alone=sum(int(then.tested.sum()) for _, then in final),
+        n_alone=sum(int(end.tested.sum()) for _, end in final),
         seconds=seconds,
     )
 
@@ -229,8 +243,8 @@ def check_thresholds(thresholds: Sequence[float]) -> None:
                 f"Threshold {one} was given twice: thresholds must be strictly increasing."
             )
         if two < one:
-            shown = ", ".join(map(str, sorted(set(thresholds))))
+            in_order = ", ".join(map(str, sorted(set(thresholds))))
             raise ArgumentError(
                 f"Thresholds must be strictly increasing, but number {i + 2}, {two}, comes after "
-                f"{one}. In order: {shown}."
+                f"{one}. In order: {in_order}."
             )

@@ -17,15 +17,15 @@ Variables = dict[str, Array]  # ``log_alpha`` has one number for each edge
 class MaskLearner(Protocol):
     """A search that learns a mask: how its variables make one, and what it minimises."""
 
-    def mask(self, log_alpha: Any, step: Any) -> Any:
+    def make_mask(self, log_alpha: Any, step: Any) -> Any:
         """The mask that a step asks about, between 0 and 1; differentiable."""
         ...
 
-    def objective(self, loss: Any, mask: Any, variables: Any, step: Any) -> Any:
+    def compute_objective(self, loss: Any, mask: Any, variables: Any, step: Any) -> Any:
         """The loss, and what is paid for the edges that the mask keeps."""
         ...
 
-    def optimiser(self) -> optax.GradientTransformation:
+    def make_optimiser(self) -> optax.GradientTransformation:
         """What moves the variables."""
         ...
 
@@ -35,7 +35,7 @@ def run_mask(
     search: MaskLearner, variables: Variables, step: Int[Array, ""]
 ) -> Float[Array, " edges"]:
     """The mask of a step."""
-    return search.mask(variables["log_alpha"], step)
+    return search.make_mask(variables["log_alpha"], step)
 
 
 @eqx.filter_jit
@@ -54,16 +54,16 @@ def run_descent_step(
         loss, gradient: the experiment's mean loss under the step's mask, and its derivative by that
             mask.
     """
-    current = search.mask(variables["log_alpha"], step)
+    current = search.make_mask(variables["log_alpha"], step)
 
-    def objective(moved: Variables) -> Float[Array, ""]:
-        mask = search.mask(moved["log_alpha"], step)
+    def compute_objective(moved: Variables) -> Float[Array, ""]:
+        mask = search.make_mask(moved["log_alpha"], step)
         linear = loss + jnp.vdot(gradient, mask - current)  # has the loss's value and derivative
-        return search.objective(linear, mask, moved, step)
+        return search.compute_objective(linear, mask, moved, step)
 
-    optimiser = search.optimiser()
+    optimiser = search.make_optimiser()
     shape = jax.tree.structure(jax.eval_shape(optimiser.init, variables))
     updates, after = optimiser.update(
-        jax.grad(objective)(variables), jax.tree.unflatten(shape, moments), variables
+        jax.grad(compute_objective)(variables), jax.tree.unflatten(shape, moments), variables
     )
     return optax.apply_updates(variables, updates), after  # pyright: ignore[reportReturnType]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm, search
+from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError
@@ -48,9 +49,9 @@ def ends_or_refuses(experiment: Experiment, name: str) -> None:
         assert repr(name) in refusal
         assert repr(experiment.metric.name) in refusal or repr(experiment.ablation.name) in refusal
         with pytest.raises(ArgumentError):
-            search(algorithm, experiment)
+            run_search(algorithm, experiment)
         return
-    circuit = search(algorithm, experiment)
+    circuit = run_search(algorithm, experiment)
     assert isinstance(circuit, Circuit)
     assert circuit.tested is not None
     assert circuit.graph == experiment.graph
@@ -59,7 +60,7 @@ def ends_or_refuses(experiment: Experiment, name: str) -> None:
 def refused(algorithm: Algorithm[Any], experiment: Experiment) -> str | None:
     """Why an algorithm does not work with an experiment's metric and ablation, if it does not."""
     try:
-        algorithm.check(experiment.metric, experiment.ablation)
+        algorithm.check_metric(experiment.metric, experiment.ablation)
     except ArgumentError as error:
         return str(error)
     return None
@@ -83,4 +84,4 @@ def test_every_algorithm_takes_or_refuses_every_ablation(
 def test_every_algorithm_works_with_the_commonest_metric(name: str) -> None:
     """No algorithm passes the tests above by refusing all."""
     for ablation in ablations.names():
-        make_algorithm(name).check(metrics["logit_difference"], ablations[ablation])
+        make_algorithm(name).check_metric(metrics["logit_difference"], ablations[ablation])

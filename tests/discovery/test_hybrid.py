@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.hybrid import Hybrid
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
 from circuitgraph.graph.circuit import Circuit
@@ -24,15 +25,15 @@ def experiment(tiny: Tiny) -> Experiment:
 
 @pytest.fixture(scope="module")
 def scores(experiment: Experiment) -> np.ndarray:
-    found = search(make_algorithm("eap"), experiment).scores
+    found = run_search(make_algorithm("eap"), experiment).scores
     assert found is not None
     return found
 
 
 def test_keeping_all_edges_is_acdc(experiment: Experiment) -> None:
     hybrid, exact = (
-        search(Hybrid(keep=1.0, threshold=0.02), experiment),
-        search(Acdc(threshold=0.02), experiment),
+        run_search(Hybrid(keep=1.0, threshold=0.02), experiment),
+        run_search(Acdc(threshold=0.02), experiment),
     )
     assert hybrid == exact
     np.testing.assert_array_equal(hybrid.scores, exact.scores)
@@ -42,7 +43,7 @@ def test_keeping_all_edges_is_acdc(experiment: Experiment) -> None:
 def test_only_the_edges_of_the_highest_scores_are_tested(
     experiment: Experiment, scores: np.ndarray
 ) -> None:
-    circuit = search(Hybrid(keep=0.25, threshold=0.02), experiment)
+    circuit = run_search(Hybrid(keep=0.25, threshold=0.02), experiment)
     n_kept = round(0.25 * experiment.graph.n_edges)
     preselected = Circuit.top(experiment.graph, scores, n_kept).mask
     assert circuit.tested is not None
@@ -61,11 +62,11 @@ def test_the_exact_search_starts_from_the_preselected_mask(
     """
     algorithm = Acdc(threshold=0.02)
     start = Circuit.top(experiment.graph, scores, 60).mask
-    state = algorithm.init(experiment, start)
+    state = algorithm.init_state(experiment, start)
     assert state.loss == experiment.losses(start[None])[0]
     np.testing.assert_array_equal(state.mask, start)
-    while len(set(algorithm.progress(state))) == 2:
-        state = algorithm.step(experiment, state)
+    while len(set(algorithm.count_progress(state))) == 2:
+        state = algorithm.take_step(experiment, state)
         assert not (state.mask & ~start).any()
     assert state.mask.sum() < start.sum()
     assert state.loss == pytest.approx(experiment.losses(state.mask[None])[0], abs=1e-6)
@@ -75,18 +76,18 @@ def test_a_hybrid_search_resumed_from_its_journal_ends_in_the_same_circuit(
     experiment: Experiment,
 ) -> None:
     algorithm = Hybrid(keep=0.2, threshold=0.02)
-    state, written, lengths = algorithm.init(experiment), [], []
+    state, written, lengths = algorithm.init_state(experiment), [], []
     start = state
-    while len(set(algorithm.progress(state))) == 2:
-        before, state = state, algorithm.step(experiment, state)
-        written += json.loads(json.dumps(algorithm.entries(experiment, before, state)))
+    while len(set(algorithm.count_progress(state))) == 2:
+        before, state = state, algorithm.take_step(experiment, state)
+        written += json.loads(json.dumps(algorithm.make_entries(experiment, before, state)))
         lengths.append(len(written))
-    whole = algorithm.circuit(experiment, state)
+    whole = algorithm.make_circuit(experiment, state)
     for length in (0, lengths[0], lengths[len(lengths) // 2], lengths[-2]):
-        again = algorithm.resumed(experiment, start, written[:length])
-        while len(set(algorithm.progress(again))) == 2:
-            again = algorithm.step(experiment, again)
-        found = algorithm.circuit(experiment, again)
+        again = algorithm.resume_state(experiment, start, written[:length])
+        while len(set(algorithm.count_progress(again))) == 2:
+            again = algorithm.take_step(experiment, again)
+        found = algorithm.make_circuit(experiment, again)
         assert found == whole
         np.testing.assert_array_equal(found.scores, whole.scores)
         np.testing.assert_array_equal(found.tested, whole.tested)
@@ -94,16 +95,16 @@ def test_a_hybrid_search_resumed_from_its_journal_ends_in_the_same_circuit(
 
 def test_entries_of_another_search_are_refused(experiment: Experiment) -> None:
     algorithm = Hybrid()
-    start = algorithm.init(experiment)
+    start = algorithm.init_state(experiment)
     for entries in ([{"edge": "embed->logits"}], [{"exact": {}}]):
         with pytest.raises(DataError, match="journal"):
-            algorithm.resumed(experiment, start, entries)
+            algorithm.resume_state(experiment, start, entries)
 
 
 def test_metrics_that_the_score_cannot_use_are_refused(tiny: Tiny) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=3, longest=5), metric="kl")
     with pytest.raises(ArgumentError) as error:
-        search(Hybrid(scores="eap"), experiment)
+        run_search(Hybrid(scores="eap"), experiment)
     for word in ("'hybrid'", "scores='eap'", "'kl'"):
         assert word in str(error.value)
 

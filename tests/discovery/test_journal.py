@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.discovery import journal as journals
-from circuitgraph.discovery.acdc import Acdc, AcdcState
-from circuitgraph.discovery.base import run, search
+from circuitgraph.discovery.acdc import Acdc
+from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.discovery.journal import Journal
+from circuitgraph.discovery.loop import run_search, run_steps
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, OutputError, SearchError
 from circuitgraph.graph.circuit import Circuit
@@ -38,7 +39,7 @@ def whole(
 ) -> tuple[Circuit, bytes]:
     """The circuit of an undisturbed search, and its journal."""
     path = tmp_path_factory.mktemp("whole") / "deep" / "journal.jsonl"
-    circuit = search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    circuit = run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
     return circuit, path.read_bytes()
 
 
@@ -66,7 +67,7 @@ def content(journal: bytes) -> list[dict]:
 
 
 def test_a_journal_changes_nothing(experiment: Experiment, whole: tuple[Circuit, bytes]) -> None:
-    same(search(ALGORITHM, experiment), whole[0])
+    same(run_search(ALGORITHM, experiment), whole[0])
 
 
 def test_every_decision_has_a_line(whole: tuple[Circuit, bytes]) -> None:
@@ -95,7 +96,7 @@ def test_cut_anywhere_it_is_taken_up_to_the_same_circuit(
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
     path.write_bytes(whole[1][: int(where * len(whole[1]))])
-    same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
     assert content(path.read_bytes()) == content(whole[1]), (
         "the journal too is that of an undisturbed search"
     )
@@ -109,7 +110,7 @@ def test_a_finished_journal_asks_for_nothing_but_the_start(
 ) -> None:
     path.write_bytes(whole[1])
     monkeypatch.setattr(experiment, "removal_losses", None)
-    same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
     assert path.read_bytes() == whole[1]
 
 
@@ -117,22 +118,23 @@ def test_every_state_comes_back_bit_for_bit(
     experiment: Experiment, whole: tuple[Circuit, bytes]
 ) -> None:
     """After each step of a search; torn steps at the end are left out."""
-    start = state = ALGORITHM.init(experiment)
+    start = state = ALGORITHM.init_state(experiment)
     entries: list[dict] = []
-    while len(set(ALGORITHM.progress(state))) == 2:
-        before, state = state, ALGORITHM.step(experiment, state)
-        new = ALGORITHM.entries(experiment, before, state)
+    while len(set(ALGORITHM.count_progress(state))) == 2:
+        before, state = state, ALGORITHM.take_step(experiment, state)
+        new = ALGORITHM.make_entries(experiment, before, state)
         equal(
-            ALGORITHM.resumed(experiment, start, json.loads(json.dumps(entries + new[:-1]))), before
+            ALGORITHM.resume_state(experiment, start, json.loads(json.dumps(entries + new[:-1]))),
+            before,
         )
         entries += new
-    equal(ALGORITHM.resumed(experiment, start, entries), state)
+    equal(ALGORITHM.resume_state(experiment, start, entries), state)
 
 
 def equal(one: AcdcState, two: AcdcState) -> None:
     for name in ("mask", "effects", "tested", "scale"):
         assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
-    for name in ("group", "place", "loss", "width"):
+    for name in ("group", "n_decided", "loss", "width"):
         assert getattr(one, name) == getattr(two, name), name
 
 
@@ -141,11 +143,11 @@ def test_it_is_safe_on_disk_at_the_end_of_each_step(experiment: Experiment, path
     seen = []
 
     class Watched(Acdc):
-        def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
+        def take_step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
             seen.append((int(state.tested.sum()), content(path.read_bytes())[1:]))
-            return super().step(experiment, state)
+            return super().take_step(experiment, state)
 
-    search(Watched(threshold=0.01), experiment, journal=Journal(path))
+    run_search(Watched(threshold=0.01), experiment, journal=Journal(path))
     assert len(seen) > 5
     for n_tested, entries in seen:
         assert n_tested == sum(entry.get("effect") is not None for entry in entries)
@@ -167,9 +169,9 @@ def test_a_search_that_stops_on_a_bad_value_is_taken_up(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "removal_losses", failing)
         with pytest.raises(SearchError, match="prompt 3 is nan"):
-            search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+            run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
     assert len(content(path.read_bytes())) > 5
-    same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
 
 
 def test_the_seconds_of_both_parts_are_counted(
@@ -181,7 +183,7 @@ def test_the_seconds_of_both_parts_are_counted(
     last = [line for line in lines if "seconds" in line][-1]
     last["seconds"] = 1000.5
     rewrite(path, lines)
-    _, seconds = run(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    _, seconds = run_steps(ALGORITHM, experiment, journal=Journal(path, FACTS))
     assert 1000.5 <= seconds < 1500
 
 
@@ -189,7 +191,7 @@ def rewrite(path: Path, entries: list[dict]) -> None:
     """A journal as it would be written, of any entries."""
     check, text = 0, b""
     for entry in entries:
-        line, check = journals._line(entry, check)
+        line, check = journals._encode_line(entry, check)
         text += line
     path.write_bytes(text)
 
@@ -198,11 +200,11 @@ def test_nothing_decided_leaves_nothing(experiment: Experiment, tmp_path: Path) 
     path = tmp_path / "new" / "folder" / "journal.jsonl"
 
     class Failing(Acdc):
-        def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
+        def take_step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(Failing(), experiment, journal=Journal(path))
+        run_search(Failing(), experiment, journal=Journal(path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -210,7 +212,7 @@ def test_anew_forgets_what_was_there(
     experiment: Experiment, whole: tuple[Circuit, bytes], path: Path
 ) -> None:
     path.write_bytes(b"anything")
-    same(search(ALGORITHM, experiment, journal=Journal(path, FACTS, anew=True)), whole[0])
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS, anew=True)), whole[0])
     assert content(path.read_bytes()) == content(whole[1])
 
 
@@ -253,7 +255,7 @@ def test_a_journal_of_another_search_is_refused_with_the_difference(
     algorithm, facts, phrases = OTHERS[case]
     path.write_bytes(whole[1])
     with pytest.raises(ArgumentError) as error:
-        search(algorithm, experiment, journal=Journal(path, facts))
+        run_search(algorithm, experiment, journal=Journal(path, facts))
     assert [
         phrase
         for phrase in [*phrases, "another search", str(path)]
@@ -273,7 +275,7 @@ def test_a_journal_over_another_graph_or_metric_is_refused(
         tiny.ours, random_prompts(batch=4, longest=6), graph=tiny.ours.graph(direct=True)
     )
     with pytest.raises(ArgumentError) as error:
-        search(ALGORITHM, other, journal=Journal(path, FACTS))
+        run_search(ALGORITHM, other, journal=Journal(path, FACTS))
     for phrase in (
         'metric: "kl" in the journal, "logit_difference" now',
         "graph.direct: false",
@@ -326,7 +328,7 @@ def test_a_damaged_journal_is_refused_with_its_line(
     assert damaged != whole[1]
     path.write_bytes(damaged)
     with pytest.raises(DataError) as error:
-        search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+        run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
     assert phrase in str(error.value)
     assert path.read_bytes() == damaged, "nothing is lost"
 
@@ -337,7 +339,7 @@ def test_a_last_line_of_garbage_counts_as_torn(
     """A computer that lost its power can leave a last line of zeros."""
     lines = whole[1].splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:9]) + b"\0" * 50 + b"\n")
-    same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
 
 
 @pytest.mark.parametrize(
@@ -346,9 +348,9 @@ def test_a_last_line_of_garbage_counts_as_torn(
 def test_entries_that_are_not_the_algorithms_are_refused(
     experiment: Experiment, entry: dict
 ) -> None:
-    start = ALGORITHM.init(experiment)
+    start = ALGORITHM.init_state(experiment)
     with pytest.raises(DataError, match="not those of an ACDC search"):
-        ALGORITHM.resumed(
+        ALGORITHM.resume_state(
             experiment,
             start,
             [{**entry, "then": {"group": 0, "place": 1, "loss": 0.0, "width": 1}}],
@@ -358,12 +360,12 @@ def test_entries_that_are_not_the_algorithms_are_refused(
 @pytest.mark.skipif(journals.fcntl is None, reason="no locks on this system")
 def test_two_searches_do_not_share_a_journal(experiment: Experiment, path: Path) -> None:
     class Meeting(Acdc):
-        def step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
+        def take_step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
             with pytest.raises(ArgumentError, match="Another process is writing the journal"):
-                search(Acdc(), experiment, journal=Journal(path))
-            return super().step(experiment, state)
+                run_search(Acdc(), experiment, journal=Journal(path))
+            return super().take_step(experiment, state)
 
-    search(Meeting(threshold=1e9), experiment, journal=Journal(path))
+    run_search(Meeting(threshold=1e9), experiment, journal=Journal(path))
     assert path.is_file()
 
 
@@ -374,7 +376,7 @@ def test_a_journal_that_cannot_be_written_is_refused(
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):
-        search(ALGORITHM, experiment, journal=Journal(tmp_path / name))
+        run_search(ALGORITHM, experiment, journal=Journal(tmp_path / name))
     assert {p.name for p in tmp_path.iterdir()} == {"file", "folder"}
 
 
@@ -395,5 +397,5 @@ def test_a_full_disk_stops_the_search_and_loses_nothing(
         patch.setattr(journals, "_SYNC_SECONDS", -1.0)
         patch.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="No space left on device"):
-            search(ALGORITHM, experiment, journal=Journal(path, FACTS))
-    same(search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+            run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])

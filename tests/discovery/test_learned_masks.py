@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from circuitgraph.api import evaluate, load_task
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.edge_pruning import EdgePruning
 from circuitgraph.discovery.learned_masks import SNAPSHOT, LearnedMask
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.subnetwork_probing import SubnetworkProbing
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
@@ -50,7 +51,7 @@ def test_a_loss_that_is_not_finite_is_named(tiny: Tiny) -> None:
     targets = batch.targets._replace(full_logits=broken)
     experiment._masked.batches = [batch._replace(targets=targets)]
     with pytest.raises(SearchError, match="kl of prompt 2 is nan"):
-        search(SubnetworkProbing(steps=2), experiment)
+        run_search(SubnetworkProbing(steps=2), experiment)
 
 
 @pytest.mark.parametrize("name", ["edge-pruning", "subnetwork-probing"])
@@ -58,7 +59,7 @@ def test_a_real_model_gives_the_same_bits_from_the_same_seed(
     experiment: Experiment, name: str
 ) -> None:
     one, two, other = (
-        search(make_algorithm(name, steps=4, seed=seed), experiment) for seed in (0, 0, 1)
+        run_search(make_algorithm(name, steps=4, seed=seed), experiment) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one.scores, two.scores)
     assert one == two
@@ -73,49 +74,51 @@ def test_a_real_model_gives_the_same_bits_from_the_same_seed(
 def test_a_search_resumed_from_its_journal_ends_in_the_same_bits(algorithm: LearnedMask) -> None:
     """Wherever it was killed: what lies behind the last snapshot is computed again."""
     experiment = with_worthy_edges(4, 0.5)
-    state, written, seen = algorithm.init(experiment), [], {}
+    state, written, seen = algorithm.init_state(experiment), [], {}
     start = state
-    while len(set(algorithm.progress(state))) == 2:
-        before, state = state, algorithm.step(experiment, state)
-        written += json.loads(json.dumps(algorithm.entries(experiment, before, state)))
-        seen[state.taken] = (state, len(written))
+    while len(set(algorithm.count_progress(state))) == 2:
+        before, state = state, algorithm.take_step(experiment, state)
+        written += json.loads(json.dumps(algorithm.make_entries(experiment, before, state)))
+        seen[state.n_steps] = (state, len(written))
     assert [entry["taken"] for entry in written] == [SNAPSHOT, 2 * SNAPSHOT, 120]
     for killed in (SNAPSHOT - 1, SNAPSHOT, SNAPSHOT + 1, 119):
-        again = algorithm.resumed(experiment, start, written[: seen[killed][1]])
-        assert again.taken == killed // SNAPSHOT * SNAPSHOT
-        while len(set(algorithm.progress(again))) == 2:
-            again = algorithm.step(experiment, again)
+        again = algorithm.resume_state(experiment, start, written[: seen[killed][1]])
+        assert again.n_steps == killed // SNAPSHOT * SNAPSHOT
+        while len(set(algorithm.count_progress(again))) == 2:
+            again = algorithm.take_step(experiment, again)
         for name, values in state.variables.items():
             np.testing.assert_array_equal(again.variables[name], values)
             assert again.variables[name].dtype == values.dtype
         for ours, theirs in zip(again.moments, state.moments, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        assert algorithm.circuit(experiment, again) == algorithm.circuit(experiment, state)
+        assert algorithm.make_circuit(experiment, again) == algorithm.make_circuit(
+            experiment, state
+        )
 
 
 @both
 def test_entries_of_another_search_are_refused(algorithm: LearnedMask) -> None:
     experiment = with_worthy_edges(4, 0.5)
-    start = algorithm.init(experiment)
+    start = algorithm.init_state(experiment)
     before = start
     for _ in range(SNAPSHOT - 1):
-        before = algorithm.step(experiment, before)
-    whole = algorithm.entries(experiment, before, algorithm.step(experiment, before))[0]
+        before = algorithm.take_step(experiment, before)
+    whole = algorithm.make_entries(experiment, before, algorithm.take_step(experiment, before))[0]
     short = {
         **whole,
         "variables": {name: packed[:8] for name, packed in whole["variables"].items()},
     }
     for entry in ({"edge": "embed->logits"}, short, {**whole, "moments": whole["moments"][:-1]}):
         with pytest.raises(DataError, match=algorithm.name):
-            algorithm.resumed(experiment, start, [entry])
+            algorithm.resume_state(experiment, start, [entry])
 
 
 @both
 def test_steps_leave_earlier_states_alone(algorithm: LearnedMask) -> None:
     experiment = with_worthy_edges(4, 0.5)
-    first = algorithm.init(experiment)
+    first = algorithm.init_state(experiment)
     copy = {name: values.copy() for name, values in first.variables.items()}
-    algorithm.step(experiment, algorithm.step(experiment, first))
+    algorithm.take_step(experiment, algorithm.take_step(experiment, first))
     for name, values in copy.items():
         np.testing.assert_array_equal(first.variables[name], values)
 
@@ -127,14 +130,14 @@ def test_metrics_without_gradient_are_refused(
 ) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=3, longest=5), metric=metric)
     with pytest.raises(ArgumentError) as error:
-        search(algorithm, experiment)
+        run_search(algorithm, experiment)
     for word in (algorithm.name, metric, "gradient", "Use one of: ", "kl", "logit_difference"):
         assert word in str(error.value)
 
 
 def test_masks_that_diverge_stop_the_search() -> None:
     with pytest.raises(SearchError, match="lower learning rate"):
-        search(SubnetworkProbing(steps=3, learning_rate=3e38), with_worthy_edges(4, 0.5))
+        run_search(SubnetworkProbing(steps=3, learning_rate=3e38), with_worthy_edges(4, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_settings_that_make_no_sense_are_refused(
 @pytest.mark.parametrize("name", ["edge-pruning", "subnetwork-probing"])
 def test_more_edges_than_the_graph_has_are_refused_before_any_step(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"n_edges is 10000, but the graph has only \d+ edges"):
-        make_algorithm(name, n_edges=10_000).init(with_worthy_edges(4, 0.5))
+        make_algorithm(name, n_edges=10_000).init_state(with_worthy_edges(4, 0.5))
 
 
 @pytest.mark.slow
@@ -186,7 +189,7 @@ def test_the_circuit_of_the_shipped_model_is_found(
     card = (shipped_models()["induction-2l"] / "README.md").read_text(encoding="utf-8")
     previous, induction = sorted(heads_without_which_it_fails(card))
     task = load_task("induction", shipped)
-    circuit = search(algorithm, Experiment(shipped, task.prompts(8), metric="kl"))
+    circuit = run_search(algorithm, Experiment(shipped, task.prompts(8), metric="kl"))
     path = [f"embed->{previous}<v>", f"{previous}->{induction}<k>", f"{induction}->logits"]
     for edge in (*path, f"embed->{induction}<q>", f"embed->{induction}<v>"):
         assert edge in circuit

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from circuitgraph.discovery.base import algorithms, make_algorithm, search
+from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.discovery.exact import Exact
 from circuitgraph.discovery.hisp import Hisp
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.circuit import Circuit
@@ -67,7 +68,7 @@ SETTINGS |= {"information-flow": {}, "exact": {}}
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_scores_are_those_of_the_oracle(case: Case, name: str) -> None:
-    found = search(make_algorithm(name, n_edges=30, **SETTINGS[name]), case.experiment)
+    found = run_search(make_algorithm(name, n_edges=30, **SETTINGS[name]), case.experiment)
     theirs = explicit(case, name)
     expected = np.array([theirs[edge] for edge in case.experiment.graph.edges])
     assert np.abs(expected).max() > 1e-2
@@ -77,7 +78,7 @@ def test_scores_are_those_of_the_oracle(case: Case, name: str) -> None:
 
 
 def test_shares_of_information_flow_add_up_to_one_at_each_reader(case: Case) -> None:
-    found = search(make_algorithm("information-flow"), case.experiment)
+    found = run_search(make_algorithm("information-flow"), case.experiment)
     assert found.scores is not None
     graph = case.experiment.graph
     sums = np.bincount(graph.ends[0], found.scores)
@@ -89,7 +90,7 @@ def test_shares_of_information_flow_add_up_to_one_at_each_reader(case: Case) -> 
 
 
 def test_an_edge_is_as_important_as_its_less_important_node(case: Case) -> None:
-    found = search(Hisp(n_nodes=3), case.experiment)
+    found = run_search(Hisp(n_nodes=3), case.experiment)
     importance = eap.explicit_importances(case.run, case.loss)
     importance |= dict.fromkeys(("embed", "logits"), max(importance.values()))
     expected = []
@@ -109,10 +110,12 @@ def test_the_circuit_is_all_edges_among_the_best_nodes(case: Case, n: int) -> No
         for edge in case.experiment.graph.edges
         if {edge.split("->")[0], edge.split("->")[1].partition("<")[0]} <= kept
     ]
-    assert search(Hisp(n_nodes=n), case.experiment).edges == expected
+    assert run_search(Hisp(n_nodes=n), case.experiment).edges == expected
     as_threshold = min((importance[node] for node in kept if node in importance), default=None)
     if as_threshold is not None:
-        assert search(Hisp(threshold=as_threshold * (1 - 1e-4)), case.experiment).edges == expected
+        assert (
+            run_search(Hisp(threshold=as_threshold * (1 - 1e-4)), case.experiment).edges == expected
+        )
 
 
 def test_by_default_as_many_nodes_as_have_a_twentieth_of_the_edges() -> None:
@@ -121,8 +124,8 @@ def test_by_default_as_many_nodes_as_have_a_twentieth_of_the_edges() -> None:
     importance = np.concatenate([[9.0], rng.random(len(graph.writers) - 1)])
     of_reader = [importance[list(r.feeds)].max() if r.feeds else 9.0 for r in graph.readers]
     scores = np.minimum(np.array(of_reader)[graph.ends[0]], importance[graph.ends[1]])
-    circuit = Hisp().select(graph, scores)
-    sizes = [len(Hisp(n_nodes=n).select(graph, scores)) for n in range(len(graph.writers))]
+    circuit = Hisp().select_circuit(graph, scores)
+    sizes = [len(Hisp(n_nodes=n).select_circuit(graph, scores)) for n in range(len(graph.writers))]
     assert len(circuit) == max(size for size in sizes if size <= 0.05 * graph.n_edges)
     assert len(circuit) > 1
 
@@ -131,7 +134,7 @@ def test_more_nodes_than_there_are_are_refused(case: Case) -> None:
     with pytest.raises(
         ArgumentError, match="n_nodes is 16, but the graph has only 15 heads and MLPs"
     ):
-        search(Hisp(n_nodes=16), case.experiment)
+        run_search(Hisp(n_nodes=16), case.experiment)
     with pytest.raises(ArgumentError, match="n_nodes=2 and n_edges=3"):
         Hisp(n_nodes=2, n_edges=3)
 
@@ -141,15 +144,15 @@ def test_more_nodes_than_there_are_are_refused(case: Case) -> None:
 
 def test_an_exact_search_is_taken_up_reader_by_reader(case: Case) -> None:
     algorithm, experiment, journal = Exact(), case.experiment, []
-    start = state = algorithm.init(experiment)
+    start = state = algorithm.init_state(experiment)
     for _ in range(15):
-        after = algorithm.step(experiment, state)
-        journal += algorithm.entries(experiment, state, after)
+        after = algorithm.take_step(experiment, state)
+        journal += algorithm.make_entries(experiment, state, after)
         state = after
     journal = json.loads(json.dumps(journal))
     assert journal[0] == {"edge": experiment.graph.edges[0], "effect": state.scores[0]}
     for cut, done in ((len(journal), 15), (len(journal) - 1, 14), (0, 0)):
-        resumed = algorithm.resumed(experiment, start, journal[:cut])
+        resumed = algorithm.resume_state(experiment, start, journal[:cut])
         assert resumed.done == done
         ended = experiment.graph.ends[0] < done
         np.testing.assert_array_equal(resumed.scores, np.where(ended, state.scores, 0.0))
@@ -159,7 +162,7 @@ def test_an_exact_search_is_taken_up_reader_by_reader(case: Case) -> None:
         {"parts": 1, "scores": ""},
     ):
         with pytest.raises(DataError, match="journal's entry"):
-            algorithm.resumed(experiment, start, [entry])
+            algorithm.resume_state(experiment, start, [entry])
 
 
 def test_a_value_that_is_not_finite_names_the_edge(
@@ -176,7 +179,7 @@ def test_a_value_that_is_not_finite_names_the_edge(
     with pytest.raises(
         SearchError, match=f"Removing {case.experiment.graph.edges[0]}: .* of prompt 2 is nan"
     ):
-        search(Exact(), case.experiment)
+        run_search(Exact(), case.experiment)
 
 
 # Random
@@ -184,14 +187,14 @@ def test_a_value_that_is_not_finite_names_the_edge(
 
 def test_random_scores_depend_on_the_seed_alone(case: Case) -> None:
     one, same, other = (
-        search(make_algorithm("random", seed=seed), case.experiment) for seed in (0, 0, 1)
+        run_search(make_algorithm("random", seed=seed), case.experiment) for seed in (0, 0, 1)
     )
     assert one.scores is not None
     assert same.scores is not None
     assert other.scores is not None
     np.testing.assert_array_equal(one.scores, same.scores)
     assert not np.array_equal(one.scores, other.scores)
-    unpruned = search(make_algorithm("random", n_edges=40, prune=False), case.experiment)
+    unpruned = run_search(make_algorithm("random", n_edges=40, prune=False), case.experiment)
     assert len(unpruned) == 40
     assert unpruned == Circuit.top(case.experiment.graph, np.random.default_rng(0).random(262), 40)
 

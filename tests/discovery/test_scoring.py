@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.random_edges import RandomEdges
 from circuitgraph.discovery.scoring import Scoring, ScoringState
 from circuitgraph.engine.ablation import ablations
@@ -42,15 +43,15 @@ class Given(Scoring):
     name = "given"
     value: float = 1.0
 
-    def n_parts(self, graph: Graph) -> int:
+    def count_parts(self, graph: Graph) -> int:
         return 3
 
-    def part(self, experiment: Experiment, i: int) -> np.ndarray:
+    def score_part(self, experiment: Experiment, i: int) -> np.ndarray:
         scores = np.random.default_rng(i).normal(size=experiment.graph.n_edges)
         scores[7] *= self.value
         return scores
 
-    def evaluations(self, graph: Graph) -> int:
+    def count_evaluations(self, graph: Graph) -> int:
         return 0
 
 
@@ -60,11 +61,13 @@ def experiment(tiny: Tiny) -> Experiment:
 
 
 def summed(experiment: Experiment) -> np.ndarray:
-    return sum((Given().part(experiment, i) for i in range(3)), np.zeros(experiment.graph.n_edges))
+    return sum(
+        (Given().score_part(experiment, i) for i in range(3)), np.zeros(experiment.graph.n_edges)
+    )
 
 
 def test_scores_are_the_sum_of_the_parts(experiment: Experiment) -> None:
-    circuit = search(Given(), experiment)
+    circuit = run_search(Given(), experiment)
     np.testing.assert_array_equal(circuit.scores, summed(experiment))
     assert circuit.tested is not None
     assert circuit.tested.all()
@@ -85,28 +88,28 @@ def test_each_way_of_selecting(experiment: Experiment, absolute: bool) -> None:
         Given(): Circuit.top(graph, scores, 13, absolute=absolute),  # 5 % of 262
     }
     for algorithm, circuit in expected.items():
-        assert search(replace(algorithm, absolute=absolute, prune=False), experiment) == circuit
-        assert search(replace(algorithm, absolute=absolute), experiment) == circuit.pruned()
+        assert run_search(replace(algorithm, absolute=absolute, prune=False), experiment) == circuit
+        assert run_search(replace(algorithm, absolute=absolute), experiment) == circuit.pruned()
     assert len(set(map(len, expected.values()))) > 2
 
 
 def test_a_circuit_of_any_size_can_be_asked_for(experiment: Experiment) -> None:
     n = experiment.graph.n_edges
-    assert len(search(RandomEdges(n_edges=0), experiment)) == 0
-    assert len(search(RandomEdges(n_edges=n), experiment)) == n
+    assert len(run_search(RandomEdges(n_edges=0), experiment)) == 0
+    assert len(run_search(RandomEdges(n_edges=n), experiment)) == n
     with pytest.raises(ArgumentError, match=f"is {n + 1}, but the graph has only {n}"):
-        search(RandomEdges(n_edges=n + 1), experiment)
+        run_search(RandomEdges(n_edges=n + 1), experiment)
 
 
 @pytest.mark.parametrize("n_done", [0, 1, 2, 3])
 def test_a_resumed_search_is_the_same_bit_for_bit(experiment: Experiment, n_done: int) -> None:
     algorithm, journal = Given(), []
-    start = state = algorithm.init(experiment)
+    start = state = algorithm.init_state(experiment)
     for _ in range(n_done):
-        after = algorithm.step(experiment, state)
-        journal += algorithm.entries(experiment, state, after)
+        after = algorithm.take_step(experiment, state)
+        journal += algorithm.make_entries(experiment, state, after)
         state = after
-    resumed = algorithm.resumed(experiment, start, json.loads(json.dumps(journal)))
+    resumed = algorithm.resume_state(experiment, start, json.loads(json.dumps(journal)))
     assert (resumed.done, resumed.total) == (n_done, 3) == (state.done, state.total)
     np.testing.assert_array_equal(resumed.scores, state.scores)
     assert start.done == 0
@@ -126,45 +129,47 @@ def test_entries_of_another_search_are_refused(
     experiment: Experiment, entry: dict[str, Any]
 ) -> None:
     with pytest.raises(DataError, match="journal"):
-        Given().resumed(experiment, Given().init(experiment), [entry])
+        Given().resume_state(experiment, Given().init_state(experiment), [entry])
 
 
 def test_more_parts_than_there_are_are_refused(experiment: Experiment) -> None:
-    algorithm, start = Given(), Given().init(experiment)
-    entry = algorithm.entries(experiment, start, ScoringState(4, 4, start.scores))
+    algorithm, start = Given(), Given().init_state(experiment)
+    entry = algorithm.make_entries(experiment, start, ScoringState(4, 4, start.scores))
     with pytest.raises(DataError, match="4 parts of 3"):
-        algorithm.resumed(experiment, start, entry)
+        algorithm.resume_state(experiment, start, entry)
 
 
 def test_scores_at_the_boundary_are_close_calls(experiment: Experiment) -> None:
     graph, scores = experiment.graph, summed(experiment)
     order = np.argsort(-np.abs(scores))
     state = ScoringState(3, 3, scores)
-    assert Given(n_edges=10).close_calls(experiment, state) == []
+    assert Given(n_edges=10).find_close_calls(experiment, state) == []
     near = scores.copy()
     near[order[10]] = near[order[9]] * (1 - 1e-7)
     both = {graph.edges[i] for i in order[9:11]}
-    assert set(Given(n_edges=10).close_calls(experiment, replace(state, scores=near))) == both
+    assert set(Given(n_edges=10).find_close_calls(experiment, replace(state, scores=near))) == both
     assert (
         set(
-            Given(threshold=float(abs(near[order[9]]))).close_calls(
+            Given(threshold=float(abs(near[order[9]]))).find_close_calls(
                 experiment, replace(state, scores=near)
             )
         )
         == both
     )
     assert (
-        Given(n_edges=10, selection="greedy").close_calls(experiment, replace(state, scores=near))
+        Given(n_edges=10, selection="greedy").find_close_calls(
+            experiment, replace(state, scores=near)
+        )
         == []
     )
-    assert Given(n_edges=0).close_calls(experiment, replace(state, scores=near)) == []
+    assert Given(n_edges=0).find_close_calls(experiment, replace(state, scores=near)) == []
 
 
 def test_a_score_that_is_not_finite_stops_the_search_and_names_the_edge(
     experiment: Experiment,
 ) -> None:
     with pytest.raises(SearchError, match=f"score of {experiment.graph.edges[7]} is -?inf"):
-        search(Given(value=np.inf), experiment)
+        run_search(Given(value=np.inf), experiment)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +194,8 @@ def test_settings_that_make_no_sense_are_refused(
 
 def test_a_negative_threshold_makes_sense_for_signed_scores(experiment: Experiment) -> None:
     assert (
-        len(search(Given(threshold=-100.0, absolute=False), experiment)) == experiment.graph.n_edges
+        len(run_search(Given(threshold=-100.0, absolute=False), experiment))
+        == experiment.graph.n_edges
     )
 
 
@@ -214,10 +220,10 @@ def test_metrics_that_say_nothing_to_a_gradient_are_refused_by_name(name: str, m
     jumps, flat = not metrics[metric].differentiable, metrics[metric].flat_at_full
     assert (jumps, flat) == (metric in ("accuracy", "rank", "reciprocal_rank"), metric == "kl")
     if not ((jumps and name in BY_GRADIENT) or (flat and name in AT_THE_WHOLE_MODEL)):
-        algorithm.check(metrics[metric], ablation)
+        algorithm.check_metric(metrics[metric], ablation)
         return
     with pytest.raises(ArgumentError) as error:
-        algorithm.check(metrics[metric], ablation)
+        algorithm.check_metric(metrics[metric], ablation)
     for word in (f"{name!r}", f"{metric!r}", "jumps" if jumps else "whole model", "Use "):
         assert word in str(error.value)
 

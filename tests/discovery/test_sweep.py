@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import search
 from circuitgraph.discovery.journal import Journal
-from circuitgraph.discovery.sweep import Sweep, Swept, sweep
+from circuitgraph.discovery.loop import run_search
+from circuitgraph.discovery.sweep import Sweep, SweepResult, run_sweep
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.circuit import Circuit
@@ -46,8 +46,8 @@ def same(one: Circuit, two: Circuit) -> None:
 def test_each_circuit_is_that_of_a_search_alone(experiment: Experiment, absolute: bool) -> None:
     thresholds = [t for t in THRESHOLDS if t >= 0 or not absolute]
     chosen = Acdc(absolute=absolute, heads="ascending")
-    found = sweep(Sweep(tuple(thresholds), chosen), experiment)
-    alone = [search(replace(chosen, threshold=t), experiment) for t in thresholds]
+    found = run_sweep(Sweep(tuple(thresholds), chosen), experiment)
+    alone = [run_search(replace(chosen, threshold=t), experiment) for t in thresholds]
     for one, two in zip(found.circuits, alone, strict=True):
         same(one, two)
     assert len({len(circuit) for circuit in alone}) >= 5, "branches that never split show nothing"
@@ -71,27 +71,27 @@ def test_what_is_shared_is_asked_once(
         return honest(mask, edges, going, **options)
 
     monkeypatch.setattr(experiment, "removal_losses", counted)
-    alone = search(Acdc(threshold=0.02), experiment)
+    alone = run_search(Acdc(threshold=0.02), experiment)
     n_alone = len(asked)
     assert alone.scores is not None
     effects = np.sort(alone.scores)
     nearest = effects[effects > 0.02][0]
     asked.clear()
-    both = sweep(Sweep((0.02, float((0.02 + nearest) / 2))), experiment)
+    both = run_sweep(Sweep((0.02, float((0.02 + nearest) / 2))), experiment)
     assert len(asked) == n_alone
     assert alone.tested is not None
     assert (both.n_tested, both.n_alone) == (alone.tested.sum(), 2 * alone.tested.sum())
     asked.clear()
-    many = sweep(Sweep(THRESHOLDS), experiment)
+    many = run_sweep(Sweep(THRESHOLDS), experiment)
     assert len(set(asked)) == len(asked)
     assert many.n_tested < many.n_alone
 
 
 def test_one_branch_is_finished_before_the_next(experiment: Experiment) -> None:
     steps = Sweep((0.0, 0.01, 0.1))
-    state = steps.init(experiment)
-    while len(set(steps.progress(state))) == 2:
-        before, state = state, steps.step(experiment, state)
+    state = steps.init_state(experiment)
+    while len(set(steps.count_progress(state))) == 2:
+        before, state = state, steps.take_step(experiment, state)
         assert state.open[: len(before.open) - 1] == before.open[:-1]
     assert [t for t, _ in state.ended] == [0.0, 0.01, 0.1], "the lowest threshold goes first"
 
@@ -99,24 +99,24 @@ def test_one_branch_is_finished_before_the_next(experiment: Experiment) -> None:
 @pytest.fixture(scope="module")
 def journalled(
     experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Swept, Path]:
+) -> tuple[SweepResult, Path]:
     """An undisturbed sweep and its journal."""
     path = tmp_path_factory.mktemp("whole") / "journal.jsonl"
-    return sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path)), path
+    return run_sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path)), path
 
 
 @given(share=st.floats(0, 1))
 @settings(max_examples=4)
 def test_a_sweep_is_taken_up_where_it_ended(
     experiment: Experiment,
-    journalled: tuple[Swept, Path],
+    journalled: tuple[SweepResult, Path],
     tmp_path_factory: pytest.TempPathFactory,
     share: float,
 ) -> None:
     whole, content = journalled[0], journalled[1].read_bytes()
     path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
     path.write_bytes(content[: int(share * len(content))])
-    again = sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path))
+    again = run_sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path))
     assert again.n_tested == whole.n_tested
     assert again.losses == whole.losses
     for one, two in zip(again.circuits, whole.circuits, strict=True):
@@ -125,12 +125,12 @@ def test_a_sweep_is_taken_up_where_it_ended(
 
 def test_every_state_of_a_sweep_comes_back_from_its_entries(experiment: Experiment) -> None:
     steps = Sweep(THRESHOLDS)
-    start = state = steps.init(experiment)
+    start = state = steps.init_state(experiment)
     entries = []
-    while len(set(steps.progress(state))) == 2:
-        before, state = state, steps.step(experiment, state)
-        entries += steps.entries(experiment, before, state)
-    back = steps.resumed(experiment, start, entries)
+    while len(set(steps.count_progress(state))) == 2:
+        before, state = state, steps.take_step(experiment, state)
+        entries += steps.make_entries(experiment, before, state)
+    back = steps.resume_state(experiment, start, entries)
     assert back.n_tested == state.n_tested
     assert back.open == ()
     for (t, ours), (u, theirs) in zip(back.ended, state.ended, strict=True):

@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuitgraph.api import load_task
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.devices import prompt_ways
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.frontier import search as frontiers
@@ -46,7 +47,7 @@ def experiment_of(model: LanguageModel, n_prompts: int, **settings: Any) -> Expe
 
 
 def acdc(experiment: Experiment, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    circuit = search(make_algorithm("acdc", threshold=threshold), experiment)
+    circuit = run_search(make_algorithm("acdc", threshold=threshold), experiment)
     assert circuit.scores is not None
     return circuit.mask, circuit.scores
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import search
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.tasks.prompts import Prompts
@@ -92,7 +92,7 @@ def compare(
         experiment = Experiment(
             tiny.ours, prompts, metric=metric, ablation=ablation, graph=graph, frontier=route
         )
-        circuits.append(search(Acdc(threshold=threshold, **settings), experiment))
+        circuits.append(run_search(Acdc(threshold=threshold, **settings), experiment))
         assert_same_decisions(circuits[-1], decisions)
     return circuits[-1]
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.discovery.acdc import NOISE, Acdc
-from circuitgraph.discovery.base import search
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.language_model import LanguageModel
 from tests.checkpoints import random_prompts, save_tiny
@@ -48,7 +48,7 @@ def test_both_routes_decide_alike(
     )
     prompts = random_prompts(batch=3, longest=6, seed=seed)
     fast, plain = (
-        search(algorithm, Experiment(model(shape), prompts, frontier=route))
+        run_search(algorithm, Experiment(model(shape), prompts, frontier=route))
         for route in (True, False)
     )
     assert fast.scores is not None

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from circuitgraph.api import load_task
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import search
 from circuitgraph.discovery.hybrid import Hybrid
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.loading import load_model
@@ -75,7 +75,7 @@ def compare(
     name: str, found_in: Experiment, judged_by: Experiment, threshold: float, hybrid: Hybrid
 ) -> list[str]:
     """One row of the table."""
-    circuits = [search(Acdc(threshold=threshold), found_in), search(hybrid, found_in)]
+    circuits = [run_search(Acdc(threshold=threshold), found_in), run_search(hybrid, found_in)]
     full, both = circuits[0], circuits[0] & circuits[1]
     either = circuits[0] | circuits[1]
     tested = [f"{circuit.provenance['algorithm']['n_tested']:,}" for circuit in circuits]

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.base import make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -38,7 +39,7 @@ def attribution(job: Job) -> Found:
         algorithm = make_algorithm(name, **settings)
 
         def run(algorithm: Any = algorithm) -> Circuit:
-            return search(algorithm, Experiment(model, job.prompts, metric=job.metric))
+            return run_search(algorithm, Experiment(model, job.prompts, metric=job.metric))
 
         circuit, first = timed(run)
         scores[name] = circuit.scores

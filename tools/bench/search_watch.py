@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from circuitgraph.discovery.acdc import Acdc, AcdcState
+from circuitgraph.discovery.acdc import Acdc
+from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.frontier.schedule import HEAD, MLP, Schedule, Table
 from circuitgraph.graph.graph import Graph
@@ -202,15 +203,15 @@ def watched(
     mark.
 
     Args:
-        start: as of `Acdc.init`.
+        start: as of `Acdc.init_state`.
     """
     begun, before, progress = time.perf_counter(), compiling.seconds, Progress()
-    trace = Trace(search.init(experiment, start))
-    total = search.progress(trace.state)[1]
+    trace = Trace(search.init_state(experiment, start))
+    total = search.count_progress(trace.state)[1]
     while trace.decided < total:
-        trace.state = search.step(experiment, trace.state)
+        trace.state = search.take_step(experiment, trace.state)
         wall, tested = time.perf_counter() - begun, int(trace.state.tested.sum())
-        trace.decided = search.progress(trace.state)[0]
+        trace.decided = search.count_progress(trace.state)[0]
         trace.tested.append(tested)
         trace.seconds.append(wall - (compiling.seconds - before))
         trace.masks.append(np.packbits(trace.state.mask))

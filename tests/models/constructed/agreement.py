@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import search
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.constructed.compile import ConstructedModel
 from circuitgraph.models.constructed.interpreter import compute_answer
@@ -64,7 +64,7 @@ def search_and_compare(constructed: ConstructedModel, prompts: Prompts) -> Agree
     the latter.
     """
     n = len(prompts)
-    circuit = search(
+    circuit = run_search(
         Acdc(threshold=1e-3 * MARGIN / n), Experiment(constructed.model, prompts, metric="kl")
     )
     scores = circuit.scores
