@@ -32,9 +32,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from circuitgraph.engine.batch import unpadded_inputs
 from circuitgraph.engine.grid import Grid
 from circuitgraph.errors import unknown_name
-from circuitgraph.evaluation.parity import make_inputs, measure_residual_errors
+from circuitgraph.evaluation.parity import measure_residual_errors
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.reference import run_reference
@@ -177,7 +178,7 @@ def measured(name: str) -> Row:
             allowed=gate(theirs.logits),
             bfloat16=relative(run_ours(small, tokens), rounded),
             rounding=relative(rounded, exact),
-            residual=max(measure_residual_errors(model, make_inputs(tokens), theirs.streams)),
+            residual=max(measure_residual_errors(model, unpadded_inputs(tokens), theirs.streams)),
             n_live=int((moved >= LIVE).sum()),
             n_nodes=len(moved),
             experts=model.spec.experts is not None,
