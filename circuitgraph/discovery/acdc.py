@@ -30,7 +30,7 @@ from circuitgraph.graph.node import ATTENTION_INPUTS
 from circuitgraph.graph.reach import live_edges
 
 HEAD_ORDERS = ("descending", "ascending")
-_FIRST_WIDTH = 4  # candidates of the first step; later steps follow `_choose_width`
+_FIRST_CANDIDATES = 4  # of the first step; later steps follow `_count_next_candidates`
 
 # A decision nearer to the threshold than this share of the loss's size (about eight roundings of
 # float32) could fall otherwise on another machine.
@@ -87,7 +87,7 @@ class Acdc(Algorithm[AcdcState]):
             effects=np.zeros(graph.n_edges),
             tested=np.zeros(graph.n_edges, bool),
             scale=np.zeros(graph.n_edges),
-            width=_FIRST_WIDTH,
+            n_candidates=_FIRST_CANDIDATES,
             expected=np.full(graph.n_edges, np.nan),
         )
 
@@ -106,7 +106,7 @@ class Acdc(Algorithm[AcdcState]):
         # The candidates of a step share their reader: that of the first live edge.
         candidates, reader_of = np.flatnonzero(live), experiment.graph.ends[0]
         shares_reader = reader_of[rest[candidates]] == reader_of[rest[candidates[:1]]]
-        candidates = candidates[shares_reader][: state.width]
+        candidates = candidates[shares_reader][: state.n_candidates]
         mask = state.mask.copy()
         mask[rest[~live]] = False  # dead edges carry nothing to the output, whenever they go
         if not len(candidates):
@@ -117,7 +117,7 @@ class Acdc(Algorithm[AcdcState]):
                 guesses=np.zeros(0, bool),
                 loss_before=state.loss,
                 losses=np.zeros(0),
-                widths=experiment.candidate_counts,
+                candidate_counts=experiment.candidate_counts,
             )
         edges, decided = rest[candidates], group[: state.n_decided]
         is_first = not len(decided) or bool(reader_of[decided[-1]] != reader_of[edges[0]])
@@ -131,7 +131,7 @@ class Acdc(Algorithm[AcdcState]):
             guesses=guesses,
             loss_before=losses[0] if is_first else state.loss,
             losses=losses[is_first:],  # without the first, the loss of the mask itself
-            widths=experiment.candidate_counts,
+            candidate_counts=experiment.candidate_counts,
         )
 
     def _is_removed(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
@@ -167,7 +167,9 @@ class Acdc(Algorithm[AcdcState]):
             group=state.group + is_over,
             n_decided=0 if is_over else n_decided,
             loss=float(measured.losses[gone[-1]] if len(gone) else measured.loss_before),
-            width=_choose_width(n, len(edges), state.width, measured.widths),
+            n_candidates=_count_next_candidates(
+                n, len(edges), state.n_candidates, measured.candidate_counts
+            ),
         )
 
     def make_entries(
@@ -197,14 +199,19 @@ class Acdc(Algorithm[AcdcState]):
         return graph.n_edges
 
 
-def _choose_width(n: int, n_candidates: int, width: int, widths: tuple[int, int]) -> int:
-    """The number of candidates of the next step, after a step that decided ``n`` of its candidates.
+def _count_next_candidates(
+    n_decided: int, n_measured: int, n_candidates: int, candidate_counts: tuple[int, int]
+) -> int:
+    """The number of candidates of the next step, after one that decided some of its candidates.
 
     Twice as many while every guess is right. After a wrong guess the candidates that were measured
-    in vain, or twice as many as counted. A multiple of the least width: fewer cost as much.
+    in vain, or twice as many as were decided. A multiple of the least number: fewer cost as much.
     """
-    least, most = widths
-    wished = max(width, 2 * n_candidates) if n == n_candidates else max(2 * n, n_candidates - n)
+    least, most = candidate_counts
+    if n_decided == n_measured:
+        wished = max(n_candidates, 2 * n_measured)
+    else:
+        wished = max(2 * n_decided, n_measured - n_decided)
     return max(least, min(most, wished - wished % least))
 
 

@@ -26,7 +26,7 @@ class AcdcState:
         effects: loss added by removing each edge when it was tested; zero where it was not.
         tested: edges tested so far.
         scale: size of the loss at each test, by which rounding is judged.
-        width: number of candidates of the next step.
+        n_candidates: number of candidates of the next step.
         expected: the effect of each candidate that was measured under a wrong guess; NaN of all
             other edges.
     """
@@ -39,7 +39,7 @@ class AcdcState:
     effects: Float[np.ndarray, " edges"]
     tested: Bool[np.ndarray, " edges"]
     scale: Float[np.ndarray, " edges"]
-    width: int
+    n_candidates: int
     expected: Float[np.ndarray, " edges"]
 
 
@@ -56,7 +56,7 @@ class Measurement:
             candidate.
         losses: mean loss after removing each candidate, and those before it that were guessed to
             go.
-        widths: how many candidates a step should have at the least and at the most.
+        candidate_counts: how many candidates a step should have at the least and at the most.
     """
 
     rest: Int[np.ndarray, " rest"]
@@ -65,7 +65,7 @@ class Measurement:
     guesses: Bool[np.ndarray, " n"]
     loss_before: float
     losses: Float[np.ndarray, " n"]
-    widths: tuple[int, int]
+    candidate_counts: tuple[int, int]
 
     @property
     def effects(self) -> Float[np.ndarray, " n"]:
@@ -99,7 +99,7 @@ def list_decisions(graph: Graph, before: AcdcState, after: AcdcState) -> list[En
         "group": after.group,
         "place": after.n_decided,
         "loss": after.loss,
-        "width": after.width,
+        "width": after.n_candidates,
         "expected": {graph.edges[edge]: float(after.expected[edge]) for edge in measured_in_vain},
     }
     return [*entries[:-1], {**entries[-1], "then": then}]
@@ -137,7 +137,7 @@ def replay_decisions(graph: Graph, start: AcdcState, entries: Sequence[Entry]) -
             effects=effects,
             tested=tested,
             scale=scale,
-            width=int(then["width"]),
+            n_candidates=int(then["width"]),
             expected=expected,
         )
     except (AttributeError, KeyError, TypeError, ValueError, LookupError) as error:

@@ -54,7 +54,7 @@ def test_speculation_changes_nothing(
 ) -> None:
     """Bit for bit: a row's value does not depend on what it is batched with."""
     batched = run_search(Acdc(threshold=0.01), experiment)
-    monkeypatch.setattr(acdc, "_choose_width", lambda *_: 1)
+    monkeypatch.setattr(acdc, "_count_next_candidates", lambda *_: 1)
     alone = run_search(Acdc(threshold=0.01), experiment)
     assert batched == alone
     np.testing.assert_array_equal(batched.scores, alone.scores)

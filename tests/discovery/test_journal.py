@@ -134,7 +134,7 @@ def test_every_state_comes_back_bit_for_bit(
 def equal(one: AcdcState, two: AcdcState) -> None:
     for name in ("mask", "effects", "tested", "scale"):
         assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
-    for name in ("group", "n_decided", "loss", "width"):
+    for name in ("group", "n_decided", "loss", "n_candidates"):
         assert getattr(one, name) == getattr(two, name), name
 
 

@@ -134,7 +134,7 @@ def test_every_state_of_a_sweep_comes_back_from_its_entries(experiment: Experime
     assert back.n_tested == state.n_tested
     assert back.open == ()
     for (t, ours), (u, theirs) in zip(back.ended, state.ended, strict=True):
-        assert (t, ours.loss, ours.width) == (u, theirs.loss, theirs.width)
+        assert (t, ours.loss, ours.n_candidates) == (u, theirs.loss, theirs.n_candidates)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
         np.testing.assert_array_equal(ours.scale, theirs.scale)
 
