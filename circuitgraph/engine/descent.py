@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 Variables = dict[str, Array]  # ``log_alpha`` has one number for each edge
 
 
+@runtime_checkable
 class MaskLearner(Protocol):
     """A search that learns a mask: how its variables make one, and what it minimises."""
 
