@@ -1,9 +1,7 @@
-"""circuitgraph: compile a transformer into a graph, discover circuits in it, test what they
-compute.
+"""Compile a transformer into a graph, discover circuits in the graph, test what they compute.
 
-The names below are the public surface. They are loaded on first use, so that ``import
-circuitgraph`` (and
-``circuitgraph --help``) load neither jax nor torch.
+The names below are the public surface. They are loaded at their first use, so that ``import
+circuitgraph`` and ``circuitgraph --help`` load neither jax nor torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The main job in three calls: a task, a search, a judgement. The command line is a thin layer over
-these.
-"""
+"""The main job in three calls: a task, a search, a judgement. The command line calls these too."""
 
 from __future__ import annotations
 
@@ -52,8 +50,8 @@ def load_task(name: str | Path, model: LanguageModel, *, seed: int = 0, **argume
     """
     if model.tokenizer is None:
         raise ModelError(
-            f"The model {model.name!r} has no tokenizer, so prompts cannot be written for it. Add a "
-            "tokenizer.json to its folder."
+            f"The model {model.name!r} has no tokenizer, so prompts cannot be written for it. Add "
+            "a tokenizer.json to its folder."
         )
     if isinstance(name, Path) or str(name).endswith(".jsonl"):
         if arguments:
@@ -64,10 +62,12 @@ def load_task(name: str | Path, model: LanguageModel, *, seed: int = 0, **argume
     return GrammarTask(tasks[name], model.tokenizer, seed, arguments)
 
 
-def draw(task: Task, split: Split, n: int | None, default: int) -> Prompts:
-    """``n`` prompts; if None, the default number, or all that a file has of that split."""
-    supply = task.count_pairs(split)
-    return task.prompts(n if n is not None else min(default, supply or default), split)
+def draw_prompts(task: Task, split: Split, n: int | None = None) -> Prompts:
+    """Draw ``n`` prompts; if None, the split's default number, or all where a file has fewer."""
+    if n is None:
+        default = N_DISCOVERY if split == "discovery" else N_EVALUATION
+        n = min(default, task.count_pairs(split) or default)
+    return task.prompts(n, split)
 
 
 def discover(
@@ -109,20 +109,21 @@ def discover(
             used, a pair of algorithm and metric or ablation that does not work, or the journal of
             another search.
     """
-    chosen = make_algorithm(algorithm, **settings)
-    chosen.check_metric(metrics[metric or task.metric], ablations[ablation])
-    experiment, prompts = prepare(
+    search_algorithm = make_algorithm(algorithm, **settings)
+    search_algorithm.check(metrics[metric or task.metric], ablations[ablation])
+    experiment, prompts = prepare_experiment(
         model,
         task,
-        direct=chosen.direct,
+        direct=search_algorithm.direct,
         grouped=grouped,
         metric=metric,
         ablation=ablation,
         n_prompts=n_prompts,
         memory=memory,
     )
-    origin = _origin(model, task, prompts)
-    circuit = run_search(chosen, experiment, bar=bar, journal=_journal(journal, origin, anew))
+    origin = _describe_search(model, task, prompts)
+    search_journal = _open_journal(journal, origin, anew)
+    circuit = search(search_algorithm, experiment, bar=bar, journal=search_journal)
     return replace(circuit, provenance={**circuit.provenance, **origin})
 
 
@@ -155,11 +156,10 @@ def sweep(
     anew: bool = False,
     **settings: Any,
 ) -> Curve:
-    """Find ACDC's circuit at each of several thresholds in one run, and judge all of them on unseen
-    prompts.
+    """Find ACDC's circuit at each of several thresholds in one run, and judge all these circuits.
 
-    Each circuit is exactly the one that `discover` finds at its threshold. Tests are shared as far
-    as the searches decide alike.
+    They are judged on prompts that the search did not see. Each circuit is exactly the one that
+    `discover` finds at its threshold. Tests are shared as far as the searches decide alike.
 
     Args:
         thresholds: strictly increasing; ``settings`` are ACDC's others. All else is as in
@@ -170,19 +170,20 @@ def sweep(
         CircuitGraphError: as in `discover`; thresholds out of order or repeated.
     """
     check_thresholds(thresholds)
-    steps = Sweep(tuple(map(float, thresholds)), _acdc(settings))
-    where: dict[str, Any] = {
+    steps = Sweep(tuple(map(float, thresholds)), _make_acdc(settings))
+    setup: dict[str, Any] = {
         "direct": steps.search.direct,
         "grouped": grouped,
-        "memory": memory,
+        "metric": metric,
         "ablation": ablation,
+        "memory": memory,
     }
-    experiment, prompts = prepare(model, task, metric=metric, n_prompts=n_prompts, **where)
-    origin = _origin(model, task, prompts)
-    swept = run_sweep(steps, experiment, bar=bar, journal=_journal(journal, origin, anew))
-    circuits = [replace(c, provenance={**c.provenance, **origin}) for c in swept.circuits]
-    judging, unseen = prepare(
-        model, task, split="evaluation", metric=metric, n_prompts=n_evaluation, **where
+    experiment, prompts = prepare_experiment(model, task, n_prompts=n_prompts, **setup)
+    origin = _describe_search(model, task, prompts)
+    result = run_sweep(steps, experiment, bar=bar, journal=_open_journal(journal, origin, anew))
+    circuits = [replace(c, provenance={**c.provenance, **origin}) for c in result.circuits]
+    judging, unseen = prepare_experiment(
+        model, task, split="evaluation", n_prompts=n_evaluation, **setup
     )
     points = [
         CurvePoint(
@@ -194,49 +195,46 @@ def sweep(
                 judging, circuit, unseen, split="evaluation", seed=task.seed
             ),
         )
-        for threshold, circuit, loss in zip(steps.thresholds, circuits, swept.losses, strict=True)
+        for threshold, circuit, loss in zip(steps.thresholds, circuits, result.losses, strict=True)
     ]
     record = CurveRecord(
         metric=experiment.metric.name,
         ablation=experiment.ablation.name,
         n_edges=experiment.graph.n_edges,
-        n_tested=swept.n_tested,
-        n_alone=swept.n_alone,
-        seconds=swept.seconds,
+        n_tested=result.n_tested,
+        n_alone=result.n_alone,
+        seconds=result.seconds,
         points=points,
     )
     return Curve(tuple(circuits), record)
 
 
-def _acdc(settings: Mapping[str, Any]) -> Acdc:
+def _make_acdc(settings: Mapping[str, Any]) -> Acdc:
     """ACDC with these settings; a single threshold among many is refused."""
     if "threshold" in settings:
         raise ArgumentError("Both threshold and thresholds were given: give one of them.")
-    chosen = make_algorithm("acdc", **settings)
-    if not isinstance(chosen, Acdc):
+    acdc = make_algorithm("acdc", **settings)
+    if not isinstance(acdc, Acdc):
         raise ArgumentError(
-            f"The algorithm 'acdc' was replaced by {type(chosen).__name__}, which has no sweep."
+            f"The algorithm 'acdc' was replaced by {type(acdc).__name__}, which has no sweep."
         )
-    return chosen
+    return acdc
 
 
-def _journal(path: str | Path | None, origin: Mapping[str, Any], anew: bool) -> Journal | None:
-    """A journal that belongs to these weights and prompts, and to the versions that can change a
-    digit.
-    """
+def _open_journal(path: str | Path | None, origin: Mapping[str, Any], anew: bool) -> Journal | None:
+    """The journal of a search on these weights and prompts, under the versions that matter."""
     if path is None:
         return None
     versions = {
         name: origin["environment"]["versions"][name]
         for name in ("circuitgraph", "jax", "jaxlib", "numpy")
     }
-    facts = {name: origin[name] for name in ("model", "task")}
-    return Journal(
-        Path(path), {**facts, "environment": {**origin["environment"], "versions": versions}}, anew
-    )
+    environment = {**origin["environment"], "versions": versions}
+    facts = {"model": origin["model"], "task": origin["task"], "environment": environment}
+    return Journal(Path(path), facts, anew)
 
 
-def prepare(
+def prepare_experiment(
     model: LanguageModel,
     task: Task,
     *,
@@ -248,10 +246,8 @@ def prepare(
     n_prompts: int | None = None,
     memory: int | None = None,
 ) -> tuple[Experiment, Prompts]:
-    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts;
-    arguments as there.
-    """
-    prompts = draw(task, split, n_prompts, N_DISCOVERY if split == "discovery" else N_EVALUATION)
+    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts."""
+    prompts = draw_prompts(task, split, n_prompts)
     graph = model.graph(direct=direct, grouped=grouped)
     experiment = Experiment(
         model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory
@@ -269,8 +265,7 @@ def evaluate(
     n_prompts: int | None = None,
     memory: int | None = None,
 ) -> EvaluationRecord:
-    """Judge a circuit on prompts that no search saw: faithfulness, beside random circuits of equal
-    size.
+    """Judge a circuit on unseen prompts: faithfulness, beside random circuits of equal size.
 
     Args:
         metric, ablation: those of the search if None (the task's metric and ``resample`` for other
@@ -280,7 +275,7 @@ def evaluate(
     Raises:
         GraphError: the circuit is of another model's graph.
     """
-    experiment, prompts = prepare(
+    experiment, prompts = prepare_experiment(
         model,
         task,
         split="evaluation",
@@ -294,7 +289,7 @@ def evaluate(
     return measure_faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)
 
 
-def model_record(model: LanguageModel) -> ModelRecord:
+def describe_model(model: LanguageModel) -> ModelRecord:
     """What is written down of a model."""
     return ModelRecord(
         name=model.name,
@@ -306,7 +301,7 @@ def model_record(model: LanguageModel) -> ModelRecord:
     )
 
 
-def task_record(task: Task, prompts: Prompts, split: Split) -> TaskRecord:
+def describe_task(task: Task, prompts: Prompts, split: Split) -> TaskRecord:
     """What is written down of a task and of its prompts."""
     return TaskRecord(
         name=task.name,
@@ -318,17 +313,17 @@ def task_record(task: Task, prompts: Prompts, split: Split) -> TaskRecord:
     )
 
 
-def _origin(model: LanguageModel, task: Task, prompts: Prompts) -> dict[str, Any]:
+def _describe_search(model: LanguageModel, task: Task, prompts: Prompts) -> dict[str, Any]:
     """Model, prompts and environment of a search, as plain JSON values."""
     records = {
-        "model": model_record(model),
-        "task": task_record(task, prompts, "discovery"),
-        "environment": environment(model.dtype),
+        "model": describe_model(model),
+        "task": describe_task(task, prompts, "discovery"),
+        "environment": describe_environment(model.dtype),
     }
     return {name: record.model_dump(mode="json") for name, record in records.items()}
 
 
-def environment(precision: str) -> Environment:
+def describe_environment(precision: str) -> Environment:
     """Versions, backend and devices of this process, and the precision that a model ran in."""
     packages = ("jax", "jaxlib", "equinox", "numpy", "torch", "transformers")
     versions = {name: metadata.version(name) for name in packages}

@@ -1,9 +1,8 @@
 """What can go wrong, and how we say it.
 
-Every error that a user can cause derives from `CircuitGraphError`; the command line prints its
-message and
-exits with 2. A message names what was given, what was expected and what to do, and lists all
-problems at once.
+Every error that a user can cause derives from `CircuitGraphError`; the command line prints the
+message of such an error and exits with 2. A message names what was given, what was expected and
+what to do, and lists all problems at once.
 """
 
 from __future__ import annotations
@@ -18,15 +17,11 @@ class CircuitGraphError(Exception):
 
 
 class UnknownNameError(CircuitGraphError, LookupError):
-    """A name (of a task, metric, edge, ...) that does not exist; the message suggests the nearest
-    ones.
-    """
+    """A name (of a task, metric, edge, ...) that does not exist; the message suggests near ones."""
 
 
 class ArgumentError(CircuitGraphError, ValueError):
-    """An argument outside what makes sense. Check the value named in the message against the stated
-    range.
-    """
+    """An argument outside what makes sense; the message names the value and what is allowed."""
 
 
 class GraphError(CircuitGraphError, ValueError):
@@ -34,27 +29,19 @@ class GraphError(CircuitGraphError, ValueError):
 
 
 class ModelError(CircuitGraphError):
-    """A checkpoint cannot be found, read, or compiled exactly. Nothing is guessed: the offending
-    part is named.
-    """
+    """A checkpoint cannot be found, read, or compiled exactly; the message names the wrong part."""
 
 
 class DataError(CircuitGraphError, ValueError):
-    """Prompts that cannot be used: wrong format, unequal lengths, unknown or several tokens, too
-    long.
-    """
+    """Prompts that cannot be used: a wrong format, unequal lengths, unknown or too many tokens."""
 
 
 class ProgramError(CircuitGraphError, ValueError):
-    """A program that no transformer can be made of, or a prompt on which it is not defined; names
-    the expression.
-    """
+    """A program that cannot be compiled or run on a prompt; the message names the expression."""
 
 
 class HypothesisError(CircuitGraphError, ValueError):
-    """A hypothesis that cannot be tested as it is written; names the file and line of every
-    problem.
-    """
+    """A hypothesis that cannot be tested as written; the message names file and line."""
 
 
 class OutputError(CircuitGraphError, OSError):
@@ -66,13 +53,11 @@ class SearchError(CircuitGraphError, RuntimeError):
 
 
 class MissingExtraError(CircuitGraphError, ImportError):
-    """Something that is installed only when asked for is not there; the message says how to install
-    it.
-    """
+    """An optional package is not installed; the message says how to install it."""
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
-    """The error for a name that is not among ``known``, with the nearest matches (or all, if few)."""
+    """Make the error for a name that is not among ``known``, with near names (or all, if few)."""
     known = sorted(known)
     nearest = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
     if nearest:
@@ -88,10 +73,10 @@ def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") ->
 
 def list_problems(title: str, problems: Sequence[str], limit: int = 20) -> str:
     """One message out of many problems, so that a user can mend all of them at once."""
-    shown = [f"  - {problem}" for problem in problems[:limit]]
+    lines = [f"  - {problem}" for problem in problems[:limit]]
     if len(problems) > limit:
-        shown.append(f"  ... and {len(problems) - limit} more")
-    return "\n".join([title, *shown])
+        lines.append(f"  ... and {len(problems) - limit} more")
+    return "\n".join([title, *lines])
 
 
 def check_finite(name: str, value: float) -> float:
@@ -117,9 +102,10 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, in one line without its full stop; two where the first ends
-    in a colon.
+    """The first line of an error's message, without its full stop.
+
+    A line that ends in a colon is joined with the next line.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    shown = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
-    return shown.removesuffix(".")
+    message = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+    return message.removesuffix(".")

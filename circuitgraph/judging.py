@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.api import N_DISCOVERY, N_EVALUATION, draw, load_task
+from circuitgraph.api import draw_prompts, load_task
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
@@ -24,12 +24,12 @@ from circuitgraph.evaluation.faithfulness import (
 from circuitgraph.evaluation.measures import Known, choose_measures, take_measures
 from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.known import known_circuit
+from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.prompts import Prompts, Split
 
-ALSO = ("kl", "accuracy")
+EXTRA_METRICS = ("kl", "accuracy")
 
 
 def judge(
@@ -47,10 +47,9 @@ def judge(
     memory: int | None = None,
     bar: bool = False,
 ) -> JudgementRecord:
-    """Judge a circuit by more than `evaluate`: other metrics, completeness, minimality, size curve,
-    truth, stability.
+    """Judge a circuit by more than `evaluate`: completeness, minimality, curve, truth, stability.
 
-    KL to the whole model and accuracy are added whatever the metric.
+    KL to the whole model and accuracy are added, whatever the metric is.
 
     Args:
         measures: ``completeness``, ``minimality``, ``curve``, ``truth`` and ``stability``, which
@@ -76,56 +75,53 @@ def judge(
     check_graph(graph, circuit)
     if truth is not None:
         check_graph(graph, truth, "The true circuit")
-    prompts = draw(task, split, n_prompts, N_DISCOVERY if split == "discovery" else N_EVALUATION)
-    searched = searched_prompts(model, task, circuit)
-    seen = _seen(prompts, split, circuit, searched, force_seen)
-    known = Known(scores_of(circuit), truth, search_again(model, circuit, memory), searched)
+    prompts = draw_prompts(task, split, n_prompts)
+    search_prompts = draw_search_prompts(model, task, circuit)
+    seen = _count_seen(prompts, split, circuit, search_prompts, force_seen)
+    run_search = make_search(model, circuit, memory)
+    known = Known(choose_ranking_scores(circuit), truth, run_search, search_prompts)
     names = choose_measures(measures, known, circuit, model.n_parameters * prompts.mask.size)
-    of_search, by = (
-        circuit.provenance.get("ablation"),
-        metric or circuit.provenance.get("metric") or task.metric,
-    )
-
+    metric_name = metric or circuit.provenance.get("metric") or task.metric
     experiment = Experiment(
         model,
         prompts,
-        metric=by,
-        ablation=ablation or of_search or "resample",
+        metric=metric_name,
+        ablation=ablation or circuit.provenance.get("ablation") or "resample",
         graph=graph,
         memory=memory,
     )
     base = measure_faithfulness(
         experiment, circuit, prompts, split=split, seed=task.seed, seen=seen, bar=bar
     )
-    more = take_measures(names, experiment, circuit, known, seed=task.seed, bar=bar)
+    extra = take_measures(names, experiment, circuit, known, seed=task.seed, bar=bar)
     others = measure_other_metrics(
-        experiment, circuit, [name for name in ALSO if name != by], seed=task.seed
+        experiment, circuit, [name for name in EXTRA_METRICS if name != metric_name], seed=task.seed
     )
-    return JudgementRecord.model_validate({**dict(base), "metrics": others, **more})
+    return JudgementRecord.model_validate({**dict(base), "metrics": others, **extra})
 
 
-def true_circuit(model: LanguageModel, task: Task, circuit: Circuit) -> Circuit:
-    """The circuit that is known to be true where ``circuit`` was searched for: on its prompts,
-    under its ablation.
+def find_true_circuit(model: LanguageModel, task: Task, circuit: Circuit) -> Circuit:
+    """The true circuit on the prompts, and under the ablation, of the search for ``circuit``.
 
     Raises:
         DataError: nobody knows it.
     """
-    prompts = searched_prompts(model, task, circuit) or draw(task, "discovery", None, N_DISCOVERY)
-    found = known_circuit(model, task, prompts, circuit.provenance.get("ablation") or "resample")
-    if found is None:
+    prompts = draw_search_prompts(model, task, circuit) or draw_prompts(task, "discovery")
+    ablation = circuit.provenance.get("ablation") or "resample"
+    true_circuit = find_known_circuit(model, task, prompts, ablation)
+    if true_circuit is None:
         raise DataError(
             f"The true circuit of task {task.name!r} in {model.name!r} is not known. Give a stored "
             "circuit that you hold for true."
         )
-    return found
+    return true_circuit
 
 
-def scores_of(circuit: Circuit) -> Float[np.ndarray, " edges"] | None:
-    """By what to rank a circuit's edges: the scores of a search that scores first and selects then,
-    else `ranking`.
+def choose_ranking_scores(circuit: Circuit) -> Float[np.ndarray, " edges"] | None:
+    """The scores to rank a circuit's edges by; None if the circuit has no scores.
 
-    None if the circuit has no scores.
+    These are the scores of a search that scores all edges first and selects then. Of any other
+    search, such as ACDC, scores of two edges cannot be compared: `ranking` makes ranks of them.
     """
     if circuit.scores is None:
         return None
@@ -135,76 +131,78 @@ def scores_of(circuit: Circuit) -> Float[np.ndarray, " edges"] | None:
     return circuit.scores if complete and by_score else rank_edges(circuit)
 
 
-def searched_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> Prompts | None:
-    """The prompts that a circuit's search saw, drawn again as its record says.
+def draw_search_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> Prompts | None:
+    """Draw the prompts that a circuit's search saw again, as the circuit's record says.
 
-    None if it names none, or they cannot be had: the file is gone or has changed, the task is not
-    registered here.
+    None if the record names no prompts, or if they cannot be drawn: the file is gone or has
+    changed, or the task is not registered here.
 
     Args:
-        task: is asked itself if it is the task of the search.
+        task: draws the prompts if it is the task of the search; else that task is loaded.
     """
     record = circuit.provenance.get("task")
     if record is None:
         return None
     try:
-        own = (task.name, dict(task.arguments), task.seed) == (
-            record["name"],
-            record["arguments"],
-            record["seed"],
-        )
-        prompts = (task if own else _task(model, record)).prompts(
-            record["n_prompts"], record["split"]
-        )
+        identity = (task.name, dict(task.arguments), task.seed)
+        if identity != (record["name"], record["arguments"], record["seed"]):
+            task = _load_search_task(model, record)
+        prompts = task.prompts(record["n_prompts"], record["split"])
     except CircuitGraphError:
         return None
     return prompts if prompts.fingerprint == record["prompts_sha256"] else None
 
 
-def _task(model: LanguageModel, record: dict) -> Task:
+def _load_search_task(model: LanguageModel, record: dict) -> Task:
     if "data" in record["arguments"]:
         return load_task(Path(record["arguments"]["data"]), model, seed=record["seed"])
     return load_task(record["name"], model, seed=record["seed"], **record["arguments"])
 
 
-def search_again(
+def make_search(
     model: LanguageModel, circuit: Circuit, memory: int | None = None
 ) -> Callable[[Prompts], Circuit] | None:
-    """The search that found a circuit, to be run on other prompts; None if the circuit does not say
-    which.
+    """The search that found a circuit, to be run on other prompts.
 
-    Neither does one whose means were taken over prompts of their own.
+    None if the circuit does not name its search, or if the means of its ablation were taken over
+    prompts of their own.
     """
-    known = circuit.provenance
-    if not known.get("algorithm") or known.get("reference_sha256") is not None:
+    origin = circuit.provenance
+    if not origin.get("algorithm") or origin.get("reference_sha256") is not None:
         return None
 
-    def discover(prompts: Prompts) -> Circuit:
-        algorithm = make_algorithm(known["algorithm"]["name"], **known["algorithm"]["arguments"])
-        question = {"metric": known["metric"], "ablation": known["ablation"], "memory": memory}
-        return run_search(algorithm, Experiment(model, prompts, graph=circuit.graph, **question))
+    def run_search(prompts: Prompts) -> Circuit:
+        algorithm = make_algorithm(origin["algorithm"]["name"], **origin["algorithm"]["arguments"])
+        setup = {"metric": origin["metric"], "ablation": origin["ablation"], "memory": memory}
+        return search(algorithm, Experiment(model, prompts, graph=circuit.graph, **setup))
 
-    return discover
+    return run_search
 
 
-def _seen(
-    prompts: Prompts, split: Split, circuit: Circuit, searched: Prompts | None, force: bool
+def _count_seen(
+    prompts: Prompts, split: Split, circuit: Circuit, search_prompts: Prompts | None, force: bool
 ) -> int | None:
-    """How many of the prompts the search saw; None if that cannot be told. Refuses any unless
-    forced.
+    """How many of the prompts the search saw; None if nobody knows.
 
-    The splits of a task share no clean prompt, whatever else is known.
+    The two splits of a task share no clean prompt, so that unseen prompts are known to be unseen
+    even where the prompts of the search cannot be drawn again.
+
+    Raises:
+        ArgumentError: the search saw some of them, or nobody knows, and ``force`` is false.
     """
-    if searched is not None:
-        seen = count_seen(prompts, searched)
+    if search_prompts is not None:
+        seen = count_seen(prompts, search_prompts)
     else:
         seen = None if split == "discovery" and circuit.provenance.get("task") else 0
     if seen == 0 or force:
         return seen
-    which = f"The search saw {seen} of these {len(prompts)} prompts"
+    problem = f"The search saw {seen} of these {len(prompts)} prompts"
     if seen is None:
-        which = "Which prompts the search saw cannot be found out, and these are of the split that it saw some of"
+        problem = (
+            "Which prompts the search saw cannot be found out, and these are of the split that it "
+            "saw some of"
+        )
     raise ArgumentError(
-        f"{which}: how a circuit does on them says little about others. Judge it on the evaluation "
-        "split, or force it (--force-seen, force_seen=True); the record will say so."
+        f"{problem}: how a circuit does on them says little about others. Judge it on the "
+        "evaluation split, or force it (--force-seen, force_seen=True); the record will say so."
     )

@@ -1,6 +1,4 @@
-"""Models whose circuit is known: constructed ones by their program, trained ones by the
-``truth.json`` beside them.
-"""
+"""Models whose circuit is known: by their program, or by the ``truth.json`` beside the weights."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from circuitgraph.tasks.prompts import Prompts
 TRUTH_FILE = "truth.json"
 
 
-def known_circuit(
+def find_known_circuit(
     model: LanguageModel, task: Task, prompts: Prompts, ablation: str = "resample"
 ) -> Circuit | None:
     """The true circuit of a model for a task, None where nobody knows it.
@@ -38,7 +36,9 @@ def known_circuit(
     file = Path(model.location) / TRUTH_FILE
     if not file.is_file():
         return None
-    found = load_circuit(file)
-    about = found.provenance.get("task")
-    asked = (task.name, dict(task.arguments))  # another corruption makes another circuit
-    return found if about is None or (about["name"], about["arguments"]) == asked else None
+    circuit = load_circuit(file)
+    record = circuit.provenance.get("task")
+    # The arguments count too: with another corruption the true circuit is another one.
+    if record is None or (record["name"], record["arguments"]) == (task.name, dict(task.arguments)):
+        return circuit
+    return None

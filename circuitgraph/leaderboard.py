@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from circuitgraph.api import load_task, prepare
+from circuitgraph.api import load_task, prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
@@ -18,8 +18,8 @@ from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.evaluation.size_curve import measure_size_curve
 from circuitgraph.evaluation.stability import measure_stability
 from circuitgraph.evaluation.truth import compare_with_truth
-from circuitgraph.judging import scores_of, search_again
-from circuitgraph.known import known_circuit
+from circuitgraph.judging import choose_ranking_scores, make_search
+from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import Task, tasks
@@ -27,7 +27,7 @@ from circuitgraph.tasks.metrics import metrics
 
 
 @dataclass(frozen=True)
-class Case:
+class LeaderboardCase:
     """A task, and a shipped model that has learned it."""
 
     task: str
@@ -35,8 +35,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all grid have in common; as in `Question`."""
+class LeaderboardSettings:
+    """What all cells have in common; as in `Question`."""
 
     ablation: str = "resample"
     seed: int = 0
@@ -54,9 +54,14 @@ class Settings:
             )
 
 
-def cases(names: Sequence[str] | None = None, models: Sequence[str] | None = None) -> list[Case]:
-    """Every task in every shipped model that knows it; only those tasks and models, if they are
-    named.
+def list_cases(
+    names: Sequence[str] | None = None, models: Sequence[str] | None = None
+) -> list[LeaderboardCase]:
+    """List every task with every shipped model that knows the task.
+
+    Args:
+        names: only these tasks.
+        models: only these models.
 
     Raises:
         UnknownNameError: no task of that name.
@@ -64,31 +69,31 @@ def cases(names: Sequence[str] | None = None, models: Sequence[str] | None = Non
     """
     kinds = [tasks[name] for name in names or tasks.names()]
     known = [
-        Case(kind.name, model)
+        LeaderboardCase(kind.name, model)
         for kind in kinds
         for model in (kind.model, *kind.also)
         if model is not None
     ]
-    found = [case for case in known if models is None or case.model in models]
-    if not found:
-        shown = ", ".join(sorted({case.model for case in known})) or "none"
-        raise ArgumentError(f"No such model knows any of these tasks. Those that do: {shown}.")
-    return found
+    cases = [case for case in known if models is None or case.model in models]
+    if not cases:
+        known_by = ", ".join(sorted({case.model for case in known})) or "none"
+        raise ArgumentError(f"No such model knows any of these tasks. Those that do: {known_by}.")
+    return cases
 
 
-def leaderboard(
+def measure_cells(
     folder: str | Path,
-    chosen: Sequence[Case],
+    cases: Sequence[LeaderboardCase],
     names: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    settings: LeaderboardSettings | None = None,
     *,
     bar: bool = False,
 ) -> Iterator[Cell]:
-    """Measure every algorithm on every case. What the folder holds already is not measured again.
+    """Measure every algorithm on every case. A cell that the folder holds is not measured again.
 
     Args:
-        folder: one JSON file for each cell goes there as soon as it is measured, so that a run can
-            be stopped.
+        folder: one JSON file for each cell is written to the folder as soon as the cell is
+            measured, so that a run can be stopped.
         names: of algorithms; all if None.
         bar: show progress and time left.
 
@@ -99,22 +104,26 @@ def leaderboard(
         UnknownNameError: no algorithm of that name.
         DataError: a damaged file in the folder.
     """
-    asked, wanted = (
-        settings or Settings(),
-        [make_algorithm(name) for name in names or algorithms.names()],
-    )
-    with tqdm(total=len(chosen) * len(wanted), unit="cell", disable=None if bar else True) as shown:
-        for case in chosen:
+    settings = settings or LeaderboardSettings()
+    searches = [make_algorithm(name) for name in names or algorithms.names()]
+    n_cells = len(cases) * len(searches)
+    with tqdm(total=n_cells, unit="cell", disable=None if bar else True) as progress:
+        for case in cases:
             model = load_model(case.model)
-            for algorithm in wanted:
-                shown.set_description(f"{case.task}, {case.model}, {algorithm.name}")
-                yield _cell(Path(folder), model, case, algorithm, asked)
-                shown.update()
+            for algorithm in searches:
+                progress.set_description(f"{case.task}, {case.model}, {algorithm.name}")
+                yield _open_cell(Path(folder), model, case, algorithm, settings)
+                progress.update()
 
 
-def _cell(
-    folder: Path, model: LanguageModel, case: Case, algorithm: Algorithm, settings: Settings
+def _open_cell(
+    folder: Path,
+    model: LanguageModel,
+    case: LeaderboardCase,
+    algorithm: Algorithm,
+    settings: LeaderboardSettings,
 ) -> Cell:
+    """Read a cell from the folder, or measure the cell and write it there."""
     task = load_task(case.task, model, seed=settings.seed)
     question = Question(
         task=case.task,
@@ -122,54 +131,60 @@ def _cell(
         weights_sha256=model.fingerprint,
         algorithm=algorithm.name,
         arguments=algorithm.arguments,
-        metric=metric_of(task),
+        metric=choose_metric(task),
         ablation=settings.ablation,
         seed=settings.seed,
         n_discovery=settings.n_discovery,
         n_evaluation=settings.n_evaluation,
         n_bootstraps=settings.n_bootstraps,
     )
-    found = read_cell(folder, question)
-    if found is None:
-        found = _measured(question, model, task, algorithm)
-        write_cell(folder, found)
-    return found
+    cell = read_cell(folder, question)
+    if cell is None:
+        cell = _measure_cell(question, model, task, algorithm)
+        write_cell(folder, cell)
+    return cell
 
 
-def metric_of(task: Task) -> str:
-    """The task's own metric; logit difference where gradients of that say nothing at the whole
-    model.
-    """
+def choose_metric(task: Task) -> str:
+    """The task's metric, or logit difference where that has no gradient at the whole model."""
     return "logit_difference" if metrics[task.metric].flat_at_full else task.metric
 
 
-def _measured(question: Question, model: LanguageModel, task: Task, algorithm: Algorithm) -> Cell:
+def _measure_cell(
+    question: Question, model: LanguageModel, task: Task, algorithm: Algorithm
+) -> Cell:
     try:
         algorithm.check_metric(metrics[question.metric], ablations[question.ablation])
     except ArgumentError as refusal:
         return Cell(question=question, score=None, refused=str(refusal))
     try:
-        return Cell(question=question, score=_score(question, model, task, algorithm), refused=None)
-    except (
-        CircuitGraphError
-    ) as failure:  # one that fails does not keep the others from being measured
+        return Cell(
+            question=question,
+            score=_score_algorithm(question, model, task, algorithm),
+            refused=None,
+        )
+    except CircuitGraphError as failure:  # a failure here is no reason to stop the other cells
         return Cell(question=question, score=None, refused=str(failure))
 
 
-def _score(question: Question, model: LanguageModel, task: Task, algorithm: Algorithm) -> Score:
-    asked = {"metric": question.metric, "ablation": question.ablation, "direct": algorithm.direct}
-    experiment, prompts = prepare(model, task, n_prompts=question.n_discovery, **asked)
-    circuit = run_search(algorithm, experiment)
-    del experiment  # its memory is wanted by the next
-    judging, unseen = prepare(
-        model, task, split="evaluation", n_prompts=question.n_evaluation, **asked
+def _score_algorithm(
+    question: Question, model: LanguageModel, task: Task, algorithm: Algorithm
+) -> Score:
+    setup = {"metric": question.metric, "ablation": question.ablation, "direct": algorithm.direct}
+    experiment, prompts = prepare_experiment(model, task, n_prompts=question.n_discovery, **setup)
+    circuit = search(algorithm, experiment)
+    del experiment  # the next experiment needs its memory
+    judging, unseen = prepare_experiment(
+        model, task, split="evaluation", n_prompts=question.n_evaluation, **setup
     )
-    scores = scores_of(circuit)
+    scores = choose_ranking_scores(circuit)
     curve = None if scores is None else measure_size_curve(judging, scores, seed=question.seed)
-    true = known_circuit(model, task, prompts, question.ablation)
+    true = find_known_circuit(model, task, prompts, question.ablation)
     agreement = None if true is None else compare_with_truth(circuit, true, scores)
-    again, n = search_again(model, circuit), question.n_bootstraps
-    repeated = measure_stability(again, prompts, seed=question.seed, n=n) if again and n else None
+    run_search, n = make_search(model, circuit), question.n_bootstraps
+    repeated = None
+    if run_search is not None and n > 0:
+        repeated = measure_stability(run_search, prompts, seed=question.seed, n=n)
     return Score(
         n_edges=len(circuit),
         graph_edges=circuit.graph.n_edges,

@@ -1,9 +1,8 @@
 """What pytest loads: hypothesis files are collected, and each of their claims is a test.
 
-Collecting executes the file, as it does any test's; it loads no model, and neither jax nor torch.
-Everything heavy is
-imported when the first claim runs, so that this plugin costs nothing in projects without hypothesis
-files.
+Collecting executes a file, as pytest does with every test file; it loads no model, and neither jax
+nor torch. Everything heavy is imported when the first claim runs, so that this plugin costs nothing
+in projects without hypothesis files.
 """
 
 from __future__ import annotations
@@ -28,13 +27,11 @@ if TYPE_CHECKING:
 
 PROFILES = ("dev", "ci", "hunt")
 MARKER = "circuitgraph"
-_OTHERS = (
-    "conftest.py",
-    "__init__.py",
-    "setup.py",
-)  # files that pytest and packaging give a meaning of their own
+# Files that pytest and packaging give a meaning of their own.
+_RESERVED_NAMES = ("conftest.py", "__init__.py", "setup.py")
 _IMPORTS = re.compile(
-    r"^[ \t]*(?:from|import)\s[^\n#]*\bcircuitgraph(?:\.hypotheses\b|\s+import\b[^\n#]*\bhypotheses\b)",
+    r"^[ \t]*(?:from|import)\s[^\n#]*\bcircuitgraph"
+    r"(?:\.hypotheses\b|\s+import\b[^\n#]*\bhypotheses\b)",
     re.MULTILINE,
 )
 _MAKES = re.compile(r"\bHypothesis\(")
@@ -56,36 +53,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--circuitgraph-seed",
-        type=_whole(0),
+        type=_make_number_parser(0),
         metavar="N",
         default=0,
         help="Seed of all that is drawn.",
     )
     group.addoption(
         "--circuitgraph-prompts",
-        type=_whole(2),
+        type=_make_number_parser(2),
         metavar="N",
         help="Take statistics on so many prompts. [default: the profile's number, or the file's]",
     )
 
 
-def _whole(least: int) -> Any:
-    def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least}, not {text!r}")
+def _make_number_parser(minimum: int) -> Any:
+    def parse_whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {minimum}, not {text!r}"
+            )
         return int(text)
 
-    return whole_number
+    return parse_whole_number
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marker means, so that ``-m circuitgraph`` works under strict markers too."""
+    """Register the marker, so that ``-m circuitgraph`` works under strict markers too."""
     config.addinivalue_line("markers", f"{MARKER}: a claim of a hypothesis file.")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Hypothesis files in a folder. Those named one by one come by `pytest_pycollect_makemodule`."""
-    if parent.session.isinitpath(file_path) or not _is_ours(file_path, parent.config):
+    """A hypothesis file in a folder; one named on the command line has the next hook."""
+    if parent.session.isinitpath(file_path) or not _should_collect(file_path, parent.config):
         return None
     return HypothesisFile.from_parent(parent, path=file_path)
 
@@ -94,23 +93,26 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Collector | None:
-    """pytest makes a module of any file named on its command line; a hypothesis file is not to be
-    run twice.
+    """A hypothesis file named on the command line.
+
+    pytest makes a module of any such file; this hook comes first, or the file would run twice.
     """
-    return (
-        HypothesisFile.from_parent(parent, path=module_path)
-        if _is_ours(module_path, parent.config)
-        else None
-    )
+    if not _should_collect(module_path, parent.config):
+        return None
+    return HypothesisFile.from_parent(parent, path=module_path)
 
 
-def _is_ours(path: Path, config: pytest.Config) -> bool:
-    if path.suffix != ".py" or path.name in _OTHERS:
+def _should_collect(path: Path, config: pytest.Config) -> bool:
+    """Whether a file is a hypothesis file that pytest would not collect by its name already."""
+    if path.suffix != ".py" or path.name in _RESERVED_NAMES:
         return False
     patterns = config.getini("python_files")
     if any(
-        fnmatch(str(path) if os.sep in p else path.name, f"*{os.sep}{p}" if os.sep in p else p)
-        for p in patterns
+        fnmatch(
+            str(path) if os.sep in pattern else path.name,
+            f"*{os.sep}{pattern}" if os.sep in pattern else pattern,
+        )
+        for pattern in patterns
     ):
         return False
     return is_hypothesis_file(path)
@@ -134,7 +136,7 @@ def is_hypothesis_file(path: Path) -> bool:
 
 
 class HypothesisFile(pytest.File):
-    """A file with one hypothesis, or several, each a collector of its own then."""
+    """A file with one hypothesis, or with several, which are collectors then."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -148,28 +150,28 @@ class HypothesisFile(pytest.File):
             from circuitgraph.hypotheses.loading import NoHypothesisError, load_hypotheses
 
             try:
-                found = load_hypotheses(self.path)
+                hypotheses = load_hypotheses(self.path)
             except NoHypothesisError as error:
                 if self.session.isinitpath(self.path):
-                    raise self.CollectError(_message(error)) from None
+                    raise self.CollectError(_format_message(error)) from None
                 return  # a module of helpers in somebody's folder
             except CircuitGraphError as error:
-                raise self.CollectError(_message(error)) from None
-        if len(found) == 1:
-            yield from items(self, self, found[0])
+                raise self.CollectError(_format_message(error)) from None
+        if len(hypotheses) == 1:
+            yield from make_items(self, self, hypotheses[0])
         else:
             for name, hypothesis in zip(
-                number_repeats(make_slug(h.name) for h in found), found, strict=True
+                number_repeats(make_slug(h.name) for h in hypotheses), hypotheses, strict=True
             ):
                 yield OneOfSeveral.from_parent(self, name=name, file=self, hypothesis=hypothesis)
 
-    def context(self, hypothesis: Hypothesis) -> Context:
-        """What the claims of one hypothesis share in this process."""
+    def open_context(self, hypothesis: Hypothesis) -> Context:
+        """The context that the claims of one hypothesis share in this process."""
         from circuitgraph.hypotheses.claims import Context
 
         if id(hypothesis) not in self._contexts:
             option = self.config.option
-            profile = option.circuitgraph_profile or ("ci" if _on_ci() else "dev")
+            profile = option.circuitgraph_profile or ("ci" if _runs_on_ci() else "dev")
             self._contexts[id(hypothesis)] = Context(
                 hypothesis,
                 profile,
@@ -180,7 +182,7 @@ class HypothesisFile(pytest.File):
         return self._contexts[id(hypothesis)]
 
     def teardown(self) -> None:
-        """Let go of the models when the file's last claim is done."""
+        """Free the models when the file's last claim is done."""
         self._contexts.clear()
 
 
@@ -193,23 +195,24 @@ class OneOfSeveral(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         """Its claims."""
-        return items(self, self.file, self.hypothesis)
+        return make_items(self, self.file, self.hypothesis)
 
 
-def items(
+def make_items(
     parent: pytest.Collector, file: HypothesisFile, hypothesis: Hypothesis
 ) -> Iterator[ClaimItem]:
-    """An item for each claim of a hypothesis."""
+    """Make an item of each claim of a hypothesis."""
     from circuitgraph.hypotheses.claims import list_claims
 
     for claim in list_claims(hypothesis):
-        nodeid = f"{parent.nodeid}::{claim.id}"  # as text, in which pytest 9 sees the brackets
+        # Given as text, because pytest 9 would read the brackets of the name as parameters.
+        nodeid = f"{parent.nodeid}::{claim.id}"
         yield ClaimItem.from_parent(
             parent, name=claim.id, nodeid=nodeid, claim=claim, file=file, hypothesis=hypothesis
         )
 
 
-class NotHeld(Exception):  # noqa: N818 (what was found, not what went wrong)
+class NotHeld(Exception):  # noqa: N818 (a result, not an error)
     """A claim is refuted, or was not shown; carries the verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -234,38 +237,39 @@ class ClaimItem(pytest.Item):
         try:
             with _warnings_as_in_a_program(), _statistics_of(self):
                 _keep_compiled_programs()
-                verdict = self.file.context(self.hypothesis).test_claim(self.claim)
+                verdict = self.file.open_context(self.hypothesis).test_claim(self.claim)
         except CircuitGraphError as error:
-            self._tell("error", _message(error))
+            self._add_properties("error", _format_message(error))
             raise
-        word = (
-            "held" if verdict.held else "not tested" if isinstance(verdict, Untested) else "refuted"
-        )
-        self._tell(word, verdict.summary, verdict.detail)
+        if verdict.held:
+            outcome = "held"
+        else:
+            outcome = "not tested" if isinstance(verdict, Untested) else "refuted"
+        self._add_properties(outcome, verdict.summary, verdict.detail)
         if not verdict.held:
             raise NotHeld(verdict)
         self.add_report_section("call", "verdict", str(verdict))
 
-    def _tell(self, verdict: str, summary: str, detail: str = "") -> None:
-        """What reports, JUnit's XML and ``circuitgraph test`` read."""
-        told = {
+    def _add_properties(self, verdict: str, summary: str, detail: str = "") -> None:
+        """Add the verdict to what reports, JUnit's XML and ``circuitgraph test`` read."""
+        properties = {
             "hypothesis": self.hypothesis.name,
             "verdict": verdict,
             "summary": summary,
             "detail": detail,
         }
-        self.user_properties += [(f"{MARKER} {name}", text) for name, text in told.items()]
+        self.user_properties += [(f"{MARKER} {name}", text) for name, text in properties.items()]
 
     def repr_failure(
         self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **options: Any
     ) -> Any:
-        """What was found; a traceback only for what should not have happened."""
+        """The verdict as text; a traceback only for an error that should not have happened."""
         from circuitgraph.errors import CircuitGraphError
 
         if isinstance(excinfo.value, NotHeld):
             return str(excinfo.value)
         if isinstance(excinfo.value, CircuitGraphError):
-            return f"Error: {_message(excinfo.value)}"
+            return f"Error: {_format_message(excinfo.value)}"
         excinfo.traceback = excinfo.traceback.cut(path=__file__)
         return super().repr_failure(excinfo, *args, **options)
 
@@ -275,37 +279,36 @@ class ClaimItem(pytest.Item):
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """With ``-v``, what was found beside each claim that held; what was found of the others is
-    their failure's text.
-    """
+    """With ``-v``, the summary beside each claim that held; failures print it anyway."""
     if getattr(report, "when", None) != "call" or not report.passed:
         return None
     summary = dict(report.user_properties).get(f"{MARKER} summary")
     return None if summary is None else ("passed", ".", f"PASSED ({' '.join(summary.split())})")
 
 
-def _message(error: Exception) -> str:
+def _format_message(error: Exception) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
-def _on_ci() -> bool:
+def _runs_on_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 @contextmanager
 def _warnings_as_in_a_program() -> Iterator[None]:
-    """Python's own filters: a project that turns warnings into errors does not mean those of the
-    libraries below.
+    """Python's default filters, in place of those of pytest and of the project.
+
+    A project that turns warnings into errors does not mean those of the libraries that we use.
     """
     with warnings.catch_warnings():
         warnings.resetwarnings()
-        for unwanted in (
+        for category in (
             DeprecationWarning,
             PendingDeprecationWarning,
             ImportWarning,
             ResourceWarning,
         ):
-            warnings.simplefilter("ignore", unwanted)
+            warnings.simplefilter("ignore", category)
         yield
 
 
@@ -314,20 +317,20 @@ def _keep_compiled_programs() -> None:
 
     from circuitgraph.engine.compile_cache import keep_compiled_programs
 
-    chosen = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-    if chosen is None:  # or it is the project's own choice
+    # The attribute is made at run time, so that pyright does not know it.
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if folder is None:  # else the project chose its own folder
         keep_compiled_programs()
 
 
 @contextmanager
 def _statistics_of(item: pytest.Item) -> Iterator[None]:
-    """Where hypothesis's own plugin looks for the statistics that ``--hypothesis-show-statistics``
-    prints.
-    """
+    """Keep statistics of ``hypothesis`` where ``--hypothesis-show-statistics`` looks for them."""
     from hypothesis.statistics import collector, describe_statistics
 
-    def note(found: Any) -> None:
-        item.hypothesis_statistics = describe_statistics({**found, "nodeid": item.nodeid})  # pyright: ignore
+    def describe(statistics: Any) -> None:
+        item.hypothesis_statistics = describe_statistics({**statistics, "nodeid": item.nodeid})  # pyright: ignore
 
-    with collector.with_value(note):  # pyright: ignore[reportArgumentType] (typed by its default, None)
+    # pyright reads the type off the default, which is None.
+    with collector.with_value(describe):  # pyright: ignore[reportArgumentType]
         yield

@@ -1,6 +1,4 @@
-"""One registry per kind of addition: a new file with a decorated function is all that an extension
-needs.
-"""
+"""One registry per kind of addition: an extension is one new file with a decorated function."""
 
 from __future__ import annotations
 
@@ -28,11 +26,9 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def add(self, name: str, entry: T) -> T:
-        """File ``entry`` under ``name``. A second, different entry of one name is a programming
-        error.
-        """
-        known = self._entries.setdefault(name, entry)
-        if known is not entry:
+        """File ``entry`` under ``name``; a second, different entry of that name is a mistake."""
+        first = self._entries.setdefault(name, entry)
+        if first is not entry:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         return entry
 
@@ -42,21 +38,21 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         """The entry of that name; raises `UnknownNameError` with the nearest matches."""
-        self._load()
+        self._load_package()
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]
 
     def __contains__(self, name: str) -> bool:
-        self._load()
+        self._load_package()
         return name in self._entries
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        self._load()
+        self._load_package()
         return sorted(self._entries)
 
-    def _load(self) -> None:
+    def _load_package(self) -> None:
         if self._loaded:
             return
         package = importlib.import_module(self._package)

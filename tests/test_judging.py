@@ -51,14 +51,14 @@ def of(algorithm: str | None, tested: np.ndarray | None = None) -> Circuit:
     ],
 )
 def test_scores_that_can_be_compared_are_taken_as_they_are(circuit: Circuit, raw: bool) -> None:
-    found = judging.scores_of(circuit)
+    found = judging.choose_ranking_scores(circuit)
     assert found is not None
     assert circuit.scores is not None
     assert np.array_equal(found, circuit.scores if raw else rank_edges(circuit))
 
 
 def test_a_circuit_without_scores_has_none() -> None:
-    assert judging.scores_of(Circuit.full(GRAPH)) is None
+    assert judging.choose_ranking_scores(Circuit.full(GRAPH)) is None
 
 
 def test_which_measures_are_taken() -> None:
@@ -94,10 +94,10 @@ def test_prompts_of_the_search_are_drawn_again(
 ) -> None:
     same = task.prompts(6, "discovery").fingerprint
     for asked in (task, api.load_task("induction", shipped, seed=9)):
-        again = judging.searched_prompts(shipped, asked, found)
+        again = judging.draw_search_prompts(shipped, asked, found)
         assert again is not None
         assert again.fingerprint == same
-    assert judging.searched_prompts(shipped, task, Circuit.full(found.graph)) is None
+    assert judging.draw_search_prompts(shipped, task, Circuit.full(found.graph)) is None
 
 
 def test_prompts_of_a_file_that_is_gone_are_not(
@@ -109,7 +109,7 @@ def test_prompts_of_a_file_that_is_gone_are_not(
         "arguments": {"data": str(Path("gone.jsonl"))},
     }
     lost = Circuit(found.graph, found.mask, provenance={**found.provenance, "task": record})
-    assert judging.searched_prompts(shipped, task, lost) is None
+    assert judging.draw_search_prompts(shipped, task, lost) is None
 
 
 def test_judgement_by_prompts_of_the_search(

@@ -8,8 +8,8 @@ import pytest
 
 import circuitgraph as cg
 from circuitgraph.evaluation.truth import compare_with_truth
-from circuitgraph.judging import scores_of
-from circuitgraph.known import known_circuit
+from circuitgraph.judging import choose_ranking_scores
+from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 
 
@@ -21,23 +21,23 @@ def ioi() -> LanguageModel:
 def test_a_constructed_models_program_knows_it() -> None:
     model = cg.load_model("constructed:reverse")
     task = cg.load_task("constructed:reverse", model)
-    found = known_circuit(model, task, task.prompts(10))
+    found = find_known_circuit(model, task, task.prompts(10))
     assert found is not None
     assert found.edges == ["embed->a2.h0<v>", "a2.h0->logits"]
 
 
 def test_a_trained_models_file_knows_it_for_its_task_alone(ioi: LanguageModel) -> None:
     task = cg.load_task("ioi", ioi)
-    found = known_circuit(ioi, task, task.prompts(2))
+    found = find_known_circuit(ioi, task, task.prompts(2))
     assert found is not None
     assert set(found.nodes) == {"embed", "a0.h1", "a1.h0", "a2.h2", "logits"}
     other = cg.load_task("ioi", ioi, corruption="swap")
-    assert known_circuit(ioi, other, other.prompts(2)) is None
+    assert find_known_circuit(ioi, other, other.prompts(2)) is None
 
 
 def test_of_most_models_nobody_knows_it(shipped: LanguageModel) -> None:
     task = cg.load_task("induction", shipped)
-    assert known_circuit(shipped, task, task.prompts(2)) is None
+    assert find_known_circuit(shipped, task, task.prompts(2)) is None
 
 
 def test_acdc_finds_what_training_guarantees(ioi: LanguageModel) -> None:
@@ -46,9 +46,9 @@ def test_acdc_finds_what_training_guarantees(ioi: LanguageModel) -> None:
     """
     task = cg.load_task("ioi", ioi)
     circuit = cg.discover(ioi, task, metric="kl", threshold=0.1, n_prompts=24)
-    true = known_circuit(ioi, task, task.prompts(2))
+    true = find_known_circuit(ioi, task, task.prompts(2))
     assert true is not None
-    agreement = compare_with_truth(circuit, true, scores_of(circuit))
+    agreement = compare_with_truth(circuit, true, choose_ranking_scores(circuit))
     assert agreement.edges.auroc is not None
     assert agreement.promoted.auroc is not None
     assert min(agreement.edges.auroc, agreement.promoted.auroc) >= 0.95

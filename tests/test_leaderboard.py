@@ -13,20 +13,20 @@ import pytest
 from circuitgraph import leaderboard as board
 from circuitgraph.catalog.leaderboard_record import Cell, read_cells
 from circuitgraph.catalog.records import Interval
-from circuitgraph.cli.leaderboard_tables import as_markdown
+from circuitgraph.cli.leaderboard_report import format_markdown
 from circuitgraph.discovery.base import algorithms
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
-from circuitgraph.leaderboard import Case, Settings, cases, leaderboard
+from circuitgraph.leaderboard import LeaderboardCase, LeaderboardSettings, list_cases, measure_cells
 
-INDUCTION = [Case("induction", "induction-2l")]
-QUICK = Settings(n_discovery=8, n_evaluation=8, n_bootstraps=2)
+INDUCTION = [LeaderboardCase("induction", "induction-2l")]
+QUICK = LeaderboardSettings(n_discovery=8, n_evaluation=8, n_bootstraps=2)
 NAMES = ["information-flow", "random"]
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Cell]]:
     folder = tmp_path_factory.mktemp("board")
-    return folder, list(leaderboard(folder, INDUCTION, NAMES, QUICK))
+    return folder, list(measure_cells(folder, INDUCTION, NAMES, QUICK))
 
 
 def cmd_of(cell: Cell) -> Interval:
@@ -53,8 +53,10 @@ def test_nothing_is_measured_twice(
 ) -> None:
     folder, found = measured
     asked: list[Any] = []
-    monkeypatch.setattr(board, "_measured", lambda question, *_: asked.append(question) or found[0])
-    assert list(leaderboard(folder, INDUCTION, NAMES, QUICK)) == found
+    monkeypatch.setattr(
+        board, "_measure_cell", lambda question, *_: asked.append(question) or found[0]
+    )
+    assert list(measure_cells(folder, INDUCTION, NAMES, QUICK)) == found
     assert asked == []
 
 
@@ -64,13 +66,16 @@ def test_another_question_is_measured_anew(
     _, found = measured
     monkeypatch.setattr(
         board,
-        "_measured",
+        "_measure_cell",
         lambda question, *_: Cell(question=question, score=found[0].score, refused=None),
     )
     for seed in (0, 1, 1):
         list(
-            leaderboard(
-                tmp_path, INDUCTION, ["random"], Settings(n_discovery=8, n_bootstraps=0, seed=seed)
+            measure_cells(
+                tmp_path,
+                INDUCTION,
+                ["random"],
+                LeaderboardSettings(n_discovery=8, n_bootstraps=0, seed=seed),
             )
         )
     assert [cell.question.seed for cell in read_cells(tmp_path)] == [1]
@@ -83,13 +88,15 @@ def test_a_refusal_is_written_down_and_the_others_go_on(
         raise ArgumentError(f"not with {metric.name} and {ablation.name}")
 
     monkeypatch.setattr(algorithms["eap"], "check", refuse)
-    monkeypatch.setattr(board, "_score", lambda *_: (_ for _ in ()).throw(DataError("no prompts")))
-    found = list(leaderboard(tmp_path, INDUCTION, ["eap", "random"], QUICK))
+    monkeypatch.setattr(
+        board, "_score_algorithm", lambda *_: (_ for _ in ()).throw(DataError("no prompts"))
+    )
+    found = list(measure_cells(tmp_path, INDUCTION, ["eap", "random"], QUICK))
     assert [cell.refused for cell in found] == [
         "not with logit_difference and resample",
         "no prompts",
     ]
-    assert "not measured: not with logit_difference" in as_markdown(found)
+    assert "not measured: not with logit_difference" in format_markdown(found)
 
 
 def test_the_markdown_has_a_row_for_each_cell_and_a_summary(
@@ -100,7 +107,7 @@ def test_the_markdown_has_a_row_for_each_cell_and_a_summary(
         cell.model_copy(update={"question": cell.question.model_copy(update={"task": "other"})})
         for cell in found
     ]
-    text = as_markdown([*found, *other])
+    text = format_markdown([*found, *other])
     assert text.count("|information-flow") == text.count("|random") == 3
     assert "## Medians over 2 cases" in text
     assert "## induction in induction-2l" in text
@@ -109,14 +116,14 @@ def test_the_markdown_has_a_row_for_each_cell_and_a_summary(
 
 
 def test_cases() -> None:
-    assert Case("induction", "induction-2l") in cases()
-    assert cases(["induction"], ["induction-2l"]) == INDUCTION
+    assert LeaderboardCase("induction", "induction-2l") in list_cases()
+    assert list_cases(["induction"], ["induction-2l"]) == INDUCTION
     with pytest.raises(ArgumentError, match="induction-2l"):
-        cases(["induction"], ["gpt2"])
+        list_cases(["induction"], ["gpt2"])
     with pytest.raises(UnknownNameError, match="'induction'"):
-        cases(["inductions"])
+        list_cases(["inductions"])
     with pytest.raises(UnknownNameError, match="'random'"):
-        list(leaderboard(Path("never made"), INDUCTION, ["randomm"]))
+        list(measure_cells(Path("never made"), INDUCTION, ["randomm"]))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,7 @@ def test_cases() -> None:
 )
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
-        Settings(**wrong)
+        LeaderboardSettings(**wrong)
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
@@ -132,4 +139,4 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"question": 1}))
     with pytest.raises(DataError, match=r"random\.json.*remove it"):
-        list(leaderboard(tmp_path, INDUCTION, ["random"], QUICK))
+        list(measure_cells(tmp_path, INDUCTION, ["random"], QUICK))

@@ -160,3 +160,8 @@ def test_values_below_a_minimum_are_refused_by_name() -> None:
     with pytest.raises(ArgumentError, match=r"n_prompts is 0, but must be at least 1\."):
         errors.check_at_least("n_prompts", 0, 1)
     assert errors.check_at_least("n_prompts", 1, 1) == 1
+
+
+def test_users_see_the_types() -> None:
+    """PEP 561: type checkers read annotations of an installed package only beside this file."""
+    assert (Path(circuitgraph.__file__).parent / "py.typed").is_file()

@@ -1,16 +1,12 @@
-"""Every family beside transformers, as one Markdown table: logits, residual stream, and that no
-node is idle.
+"""Every family beside transformers, as a Markdown table: logits, residual stream, no idle node.
 
-    python tools/parity_table.py                                   # all configurations of
-    tests/parity/cases python tools/parity_table.py --only cohere2 "gemma2: layer types by default,
-    caps off" python tools/parity_table.py --write docs/families.md          # replace the table in
-    that file
+    python tools/parity_table.py  # all configurations of tests/parity/cases
+    python tools/parity_table.py --only cohere2 "gemma2: layer types by default, caps off"
+    python tools/parity_table.py --write docs/families.md          # replace the table in that file
 
 Each configuration is written to disk as a random checkpoint and loaded as any model is. The figures
-are those of
-tests/parity/test_families.py, so that the table says how far inside its gates a family lies. The
-exit status is 1 if
-a figure is outside.
+are those of tests/parity/test_families.py, so that the table says how far inside its gates a family
+lies. The exit status is 1 if a figure is outside.
 """
 
 from __future__ import annotations
@@ -87,7 +83,7 @@ class Row:
     experts: bool
 
     @property
-    def broken(self) -> list[str]:
+    def broken_gates(self) -> list[str]:
         """What is outside its gate, in words. A figure that is no number is outside, too."""
         checks = {
             f"logits differ by {self.difference:.1e}": self.difference <= self.allowed,
@@ -97,7 +93,7 @@ class Row:
             f"{self.n_nodes - self.n_live} of {self.n_nodes} nodes are idle": self.n_live
             == self.n_nodes,
         }
-        return [words for words, held in checks.items() if not held]
+        return [text for text, passes in checks.items() if not passes]
 
     @property
     def line(self) -> str:
@@ -114,21 +110,22 @@ class Row:
 
 
 def main() -> None:
-    options, names = _options()
+    options, names = _parse_options()
     rows = []
     with tqdm(names, unit="case", file=sys.stderr) as bar:
         for name in bar:
             bar.set_postfix_str(name)
-            rows.append(measured(name))
-    text = table(rows)
+            rows.append(measure_case(name))
+    text = format_table(rows)
     print(text)
-    if broken := [f"{row.name}: {', '.join(row.broken)}" for row in rows if row.broken]:
-        sys.exit("Outside the gate:\n  " + "\n  ".join(broken))
+    failures = [f"{row.name}: {', '.join(row.broken_gates)}" for row in rows if row.broken_gates]
+    if failures:
+        sys.exit("Outside the gate:\n  " + "\n  ".join(failures))
     if options.write:
         replace_table(options.write, text)
 
 
-def _options() -> tuple[argparse.Namespace, list[str]]:
+def _parse_options() -> tuple[argparse.Namespace, list[str]]:
     """The options, and the names of the cases that they ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -147,25 +144,25 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
         parser.error("--write needs the whole table, so it does not go with --only.")
     if options.write:
         try:
-            divided(options.write)
+            split_at_table(options.write)
         except (OSError, ValueError) as error:
             parser.error(f"--write: {error}")
     known = {*CASES, *(name.partition(":")[0] for name in CASES)}
     for name in options.only or ():
         if name not in known:
             parser.error(str(unknown_name("case", name, sorted(known))))
-    wanted = options.only or known
-    return options, [name for name in CASES if name in wanted or name.partition(":")[0] in wanted]
+    names = options.only or known
+    return options, [name for name in CASES if name in names or name.partition(":")[0] in names]
 
 
-def measured(name: str) -> Row:
+def measure_case(name: str) -> Row:
     """All figures of one case."""
     with tempfile.TemporaryDirectory() as work:
         family, fields = name.partition(":")[0], CASES[name]
         model = load_model(save_random(Path(work, "float32"), family, **fields))
         tokens = random_tokens(model.spec.d_vocab)
         theirs = run_reference(model, tokens)
-        moved = liveness(model, tokens)
+        moved = measure_liveness(model, tokens)
         small = load_model(
             save_random(Path(work, "bfloat16"), family, scale=SMALL, **fields), dtype="bfloat16"
         )
@@ -176,8 +173,8 @@ def measured(name: str) -> Row:
             name,
             difference=float(np.abs(run_ours(model, tokens) - theirs.logits).max()),
             allowed=gate(theirs.logits),
-            bfloat16=relative(run_ours(small, tokens), rounded),
-            rounding=relative(rounded, exact),
+            bfloat16=relative_difference(run_ours(small, tokens), rounded),
+            rounding=relative_difference(rounded, exact),
             residual=max(measure_residual_errors(model, unpadded_inputs(tokens), theirs.streams)),
             n_live=int((moved >= LIVE).sum()),
             n_nodes=len(moved),
@@ -185,24 +182,23 @@ def measured(name: str) -> Row:
         )
 
 
-def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Root mean square of the difference, relative to that of ``theirs``."""
     return float(np.sqrt(np.mean((ours - theirs) ** 2) / np.mean(theirs**2)))
 
 
-def liveness(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """For each reader and writer, how far some logit moves if its edges carry another prompt's
-    values.
-    """
+def measure_liveness(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
+    """How far some logit moves if a node's edges carry another prompt's values, for each node."""
     graph = model.graph()
     masks = np.stack([np.ones(graph.n_edges, bool), *masks_without_one_node(graph).values()])
     network, clean = model.transformer, everywhere(tokens)
-    given, replaced = jnp.asarray(masks, jnp.float32), reversed_batch(network, tokens)
-    full, *without = np.asarray(run_masks(network, given, Grid.of(graph), replaced, clean))
+    replaced = reversed_batch(network, tokens)
+    edge_masks = jnp.asarray(masks, jnp.float32)
+    full, *without = np.asarray(run_masks(network, edge_masks, Grid.of(graph), replaced, clean))
     return np.array([np.abs(logits - full).max() for logits in without])
 
 
-def table(rows: list[Row]) -> str:
+def format_table(rows: list[Row]) -> str:
     """The rows, their heads, and what the figures mean."""
     heads = ("family", "configuration", "logits", "bfloat16", "residual", "live")
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *(row.line for row in rows)]
@@ -213,21 +209,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join([*lines, "", note])
 
 
-def divided(path: Path) -> tuple[str, str]:
-    """What stands before the table of a file, and what after it, markers included. Raises
-    `ValueError`.
-    """
-    found = re.fullmatch(
+def split_at_table(path: Path) -> tuple[str, str]:
+    """The text before the table of a file and the text after it, with the markers."""
+    match = re.fullmatch(
         rf"(.*{re.escape(BEGIN)}\n).*({re.escape(END)}.*)", path.read_text("utf-8"), re.DOTALL
     )
-    if found is None:
+    if match is None:
         raise ValueError(f"{path} needs the lines {BEGIN!r} and, after it, {END!r}.")
-    return found[1], found[2]
+    return match[1], match[2]
 
 
 def replace_table(path: Path, text: str) -> None:
     """Put ``text`` between the markers; the file is the old or the new one at every moment."""
-    before, after = divided(path)
+    before, after = split_at_table(path)
     new = path.with_name(f"{path.name}.new")
     new.write_text(f"{before}\n{text}\n\n{after}", "utf-8")
     new.replace(path)

@@ -1,5 +1,4 @@
-"""Does exact ACDC return the true circuit of random programs? Prints how many, and every miss with
-its program.
+"""Does exact ACDC return the true circuit of random programs? Prints the number, and each miss.
 
 python tools/random_programs.py --n 500 --seed 0
 """
@@ -25,8 +24,8 @@ from tests.models.constructed.agreement import Agreement, random_prompts, search
 from tests.models.constructed.generator import SIZES, random_program
 
 
-def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
-    """Agreements for ``n`` different programs, and how many programs were too large."""
+def search_programs(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
+    """Search in ``n`` different programs; also, how many were too large for the common size."""
     agreements: list[Agreement] = []
     seen: set[str] = set()
     too_large = 0
@@ -41,7 +40,7 @@ def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
     )
     @given(st.data())
-    def one(data: st.DataObject) -> None:
+    def search_one(data: st.DataObject) -> None:
         nonlocal too_large
         program = random_program(data.draw)
         if len(agreements) == n or str(program) in seen:
@@ -59,18 +58,19 @@ def survey(n: int, seed: int, n_prompts: int) -> tuple[list[Agreement], int]:
         )
         bar.update()
 
-    one()
+    search_one()
     bar.close()
     return agreements, too_large
 
 
-def report(agreements: list[Agreement], too_large: int) -> None:
+def print_report(agreements: list[Agreement], too_large: int) -> None:
     """The figures, then the misses."""
     unique = [a for a in agreements if a.truth.unique]
-    true, kept = _sets(agreements)
+    true, kept = _edge_sets(agreements)
     hits = sum(len(t & k) for t, k in zip(true, kept, strict=True))
     print(
-        f"{len(agreements)} programs ({too_large} more were too large), {sum(map(len, true))} true edges"
+        f"{len(agreements)} programs ({too_large} more were too large), "
+        f"{sum(map(len, true))} true edges"
     )
     sizes = Counter(min(len(t), 9) for t in true)
     print(
@@ -93,7 +93,7 @@ def report(agreements: list[Agreement], too_large: int) -> None:
             print(f"\n{a.difference}")
 
 
-def _sets(agreements: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:
+def _edge_sets(agreements: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:
     return [set(a.truth.edges) for a in agreements], [set(a.edges) for a in agreements]
 
 
@@ -104,9 +104,9 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500, help="number of programs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=int, default=40, help="prompts for each")
-    args = parser.parse_args()
+    options = parser.parse_args()
     start = time.perf_counter()
-    report(*survey(args.n, args.seed, args.prompts))
+    print_report(*search_programs(options.n, options.seed, options.prompts))
     print(f"\n{time.perf_counter() - start:.0f} s", file=sys.stderr)
 
 

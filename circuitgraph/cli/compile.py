@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.inputs import keep_compiled_programs
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import keep_compiled_programs
+from circuitgraph.cli.tables import make_table
 from circuitgraph.errors import check_at_least
 
 if TYPE_CHECKING:
@@ -85,17 +87,14 @@ def compile_model(
     if length is not None:
         check_at_least("--length", length, 1)
     if dtype == "float64":
-        os.environ.setdefault(
-            "JAX_ENABLE_X64", "1"
-        )  # read when jax is imported, which has not happened yet
+        # jax reads this when it is imported, which has not happened yet.
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
 
     from circuitgraph.evaluation.compiled import make_compile_record
-    from circuitgraph.evaluation.parity import verify as compare
-    from circuitgraph.models.loading import load_model
 
     keep_compiled_programs()
-    with output.waiting("loading the model"):
-        loaded = load_model(
+    with output.show_spinner("loading the model"):
+        loaded_model = cg.load_model(
             model,
             revision=revision,
             dtype=dtype,
@@ -103,39 +102,45 @@ def compile_model(
             local_only=local_only,
             trust_remote_code=trust_remote_code,
         )
-    tokens = length or min(16, loaded.spec.n_ctx)
-    record = make_compile_record(loaded, grouped=grouped, n_prompts=prompts, n_tokens=tokens)
+    n_tokens = length or min(16, loaded_model.spec.n_ctx)
+    record = make_compile_record(
+        loaded_model, grouped=grouped, n_prompts=prompts, n_tokens=n_tokens
+    )
     parity = None
     if verify:
-        with output.waiting("comparing it with transformers"):
-            parity = compare(loaded, n_tokens=length, seed=seed)
+        with output.show_spinner("comparing it with transformers"):
+            parity = cg.verify(loaded_model, n_tokens=length, seed=seed)
             record = record.model_copy(
-                update={"parity": parity, "weights_sha256": loaded.fingerprint}
+                update={"parity": parity, "weights_sha256": loaded_model.fingerprint}
             )
-    parts = [_facts(record)] if parity is None else [_facts(record), "", _proof(parity)]
-    output.result(record.model_dump_json(indent=2), *parts)
+    tables = [_make_model_table(record)]
+    if parity is not None:
+        tables += ["", _make_parity_table(parity)]
+    output.print_result(record.model_dump_json(indent=2), *tables)
     if parity is not None and not parity.held:
         raise typer.Exit(1)
 
 
-def _facts(record: CompileRecord) -> Table:
+def _make_model_table(record: CompileRecord) -> Table:
     sizes, graph, memory = record.sizes, record.graph, record.memory
     kv = sizes["n_kv_heads"]
     heads = f"{sizes['n_heads']} heads" + (f" ({kv} key-value)" if kv < sizes["n_heads"] else "")
+    mlp = f"MLP {sizes['d_mlp']}" if "d_mlp" in sizes else "no MLPs"
+    revision = f", {record.revision[:12]}" if record.revision else ""
     rows = {
-        "model": f"{record.name} ({record.family})"
-        + (f", {record.revision[:12]}" if record.revision else ""),
-        "layers": f"{sizes['n_layers']} of {heads} of size {sizes['d_head']}"
-        + (f", MLP {sizes['d_mlp']}" if "d_mlp" in sizes else ", no MLPs"),
+        "model": f"{record.name} ({record.family}){revision}",
+        "layers": f"{sizes['n_layers']} of {heads} of size {sizes['d_head']}, {mlp}",
         "stream": f"d_model {sizes['d_model']}, vocabulary {sizes['d_vocab']:,}, context "
         f"{sizes['n_ctx']:,}",
         "with": ", ".join(record.settings),
-        "parameters": f"{record.n_parameters:,}, {record.precision}, {_gib(memory.bytes_weights)}",
-        "graph": f"{graph.n_writers:,} writers, {graph.n_readers:,} readers, {graph.n_edges:,} edges",
+        "parameters": f"{record.n_parameters:,}, {record.precision}, "
+        f"{_format_bytes(memory.bytes_weights)}",
+        "graph": f"{graph.n_writers:,} writers, {graph.n_readers:,} readers, "
+        f"{graph.n_edges:,} edges",
         "search": f"{memory.n_prompts} prompts of {memory.n_tokens} tokens need "
-        f"{_gib(memory.bytes_needed)} beside the weights, {memory.prompts_per_launch} prompts "
-        "at a time",
-        "tokens": _tokens(record),
+        f"{_format_bytes(memory.bytes_needed)} beside the weights, {memory.prompts_per_launch} "
+        "prompts at a time",
+        "tokens": _describe_tokens(record),
     }
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():
@@ -143,42 +148,33 @@ def _facts(record: CompileRecord) -> Table:
     return table
 
 
-def _tokens(record: CompileRecord) -> str:
+def _describe_tokens(record: CompileRecord) -> str:
     if record.tokenizer is None:
         return "no tokenizer: prompts cannot be written as text"
-    shown = " ".join(repr(token) for token in record.tokenizer.example_tokens)
-    adds = record.tokenizer.default_adds
-    note = (
-        f", although the tokenizer by itself would add {' '.join(map(repr, adds))}" if adds else ""
-    )
+    tokens = " ".join(repr(token) for token in record.tokenizer.example_tokens)
+    added = " ".join(map(repr, record.tokenizer.default_adds))
+    note = f", although the tokenizer by itself would add {added}" if added else ""
     bos = f"BOS is {record.tokenizer.bos!r}" if record.tokenizer.bos else "there is no BOS"
-    return f"{shown}; nothing is added{note}; {bos}"
+    return f"{tokens}; nothing is added{note}; {bos}"
 
 
-def _proof(parity: ParityRecord) -> Table:
+def _make_parity_table(parity: ParityRecord) -> Table:
     """The comparison as a table, ending with its verdict."""
-    title = (
+    table = make_table(
         f"against {parity.reference}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
     )
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        show_header=False,
-        pad_edge=False,
-    )
+    table.show_header = False
     worst = max(range(len(parity.residual)), key=parity.residual.__getitem__)
     where = f"before layer {worst}" if worst < len(parity.residual) - 1 else "after the last layer"
+    untested = ", ".join(parity.untested)
     rows = {
-        "largest difference of a logit": f"{parity.difference:.2e} (of {parity.largest_logit:.1f}) at prompt {parity.prompt}, "
-        f"position {parity.position}, token {parity.token}",
+        "largest difference of a logit": f"{parity.difference:.2e} "
+        f"(of {parity.largest_logit:.1f}) at prompt {parity.prompt}, position {parity.position}, "
+        f"token {parity.token}",
         "root mean square, relative": f"{parity.relative:.2e}",
         "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
         "sum of writers = residual stream": f"to {parity.residual[worst]:.1e}, worst {where}",
-        "not put to the test": ", ".join(parity.untested) + ": ask for a longer --length"
-        if parity.untested
-        else "",
+        "not put to the test": f"{untested}: ask for a longer --length" if untested else "",
         "the graph is the model": "yes" if parity.held else "NO",
     }
     for name, value in rows.items():
@@ -187,5 +183,5 @@ def _proof(parity: ParityRecord) -> Table:
     return table
 
 
-def _gib(n_bytes: int) -> str:
+def _format_bytes(n_bytes: int) -> str:
     return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from circuitgraph.catalog.folders import JOURNAL_FILE, check_new_folder, new_folder
+import circuitgraph as cg
 from circuitgraph.cli import options
-from circuitgraph.cli.options import check_counts, memory_bytes, prompts_typed
-from circuitgraph.cli.output import Output
-from circuitgraph.cli.place import Place, choose
-from circuitgraph.cli.reports import forecast, report_curve, report_run, write_run
-from circuitgraph.cli.settings import gathered, read_thresholds
-from circuitgraph.cli.shared import (
+from circuitgraph.cli.config_file import prefer_typed_prompts
+from circuitgraph.cli.inputs import (
     check_names,
     check_task,
     choose_model,
-    default_metric,
     keep_compiled_programs,
-    load,
+    load_inputs,
 )
+from circuitgraph.cli.options import check_counts, convert_to_bytes
+from circuitgraph.cli.output import Output
+from circuitgraph.cli.run_folder import choose_run_folder
+from circuitgraph.cli.settings import gather_settings, read_thresholds
 from circuitgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
     from circuitgraph.discovery.base import Algorithm
-    from circuitgraph.models.language_model import LanguageModel
-    from circuitgraph.tasks.base import Task
+
+
+class Setup(TypedDict):
+    """What every search is told, whatever its algorithm: keywords of `circuitgraph.discover`."""
+
+    metric: str | None
+    ablation: str
+    grouped: bool
+    n_prompts: int | None
+    memory: int | None
 
 
 def discover(
     task: Annotated[
         str | None,
-        typer.Argument(callback=prompts_typed, help="A task; see `circuitgraph list tasks`."),
+        typer.Argument(
+            callback=prefer_typed_prompts, help="A task; see `circuitgraph list tasks`."
+        ),
     ] = None,
     task_option: Annotated[
-        str | None, typer.Option("--task", callback=prompts_typed, help="The same, as an option.")
+        str | None,
+        typer.Option("--task", callback=prefer_typed_prompts, help="The same, as an option."),
     ] = None,
     model: options.ModelOption = None,
     data: options.DataOption = None,
@@ -101,125 +111,99 @@ def discover(
 
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
-    del config  # some lines over eighty, of which the options are fifty: typer reads them off this one signature
-    output, name = Output(as_json, quiet), _one_task(task, task_option)
-    # What can be refused is refused now: before the model is loaded, and before a folder is made.
-    given = {
+    from circuitgraph.cli.discover_report import forecast_search, store_curve, store_run
+
+    del config  # it was read by its option's callback
+    # All that can be refused is refused first: before a model is loaded or a folder is made.
+    output, task = Output(as_json, quiet), _choose_task(task, task_option)
+    common_settings = {
         "threshold": threshold,
         "n_edges": n_edges,
         "selection": selection,
         "steps": steps,
         "heads": heads,
+        "absolute": absolute,
+        "direct": direct or None,
     }
-    settings = gathered(
-        {**given, "absolute": absolute, "direct": direct or None}, assignments or []
+    settings = gather_settings(common_settings, assignments or [])
+    task_settings = gather_settings({}, task_assignments or [], "--task-set")
+    sweep_thresholds = _read_sweep_thresholds(thresholds, algorithm, settings)
+    setup = Setup(
+        metric=metric,
+        ablation=ablation or "resample",
+        grouped=grouped,
+        n_prompts=limit,
+        memory=convert_to_bytes(memory),
     )
-    arguments = gathered({}, task_assignments or [], "--task-set")
-    rising, room = _rising(thresholds, algorithm, settings), memory_bytes(memory)
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
-    model = choose_model(model, name, data)
-    check_task(name, arguments)
-    chosen = _algorithm(algorithm, settings, metric or default_metric(name), ablation or "resample")
+    model = choose_model(model, task, data)
+    check_task(task, task_settings)
+    search = _make_algorithm(algorithm, settings, task, setup)
     keep_compiled_programs()
-    question: dict[str, Any] = {
-        "metric": metric,
-        "ablation": ablation or "resample",
-        "grouped": grouped,
-    }
-    question |= {"n_prompts": limit, "memory": room}
     if dry_run:
-        loaded, about = load(output, model, name, data, seed, arguments)
-        forecast(output, loaded, about, chosen, question, len(rising or (0,)))
+        loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+        n_searches = len(sweep_thresholds or (0,))
+        forecast_search(output, loaded_model, loaded_task, search, setup, n_searches)
         return
-    place = choose(
-        out, name or (data.stem if data else "circuit"), resume=resume, overwrite=overwrite
-    )
-    check_new_folder(place.target, overwrite=overwrite)
-    with place.under_way(output):
-        loaded, about = load(output, model, name, data, seed, arguments)
-        question |= {
-            "bar": output.shows_bars,
-            "journal": place.journal,
-            "anew": place.anew,
+    name = task or (data.stem if data else "circuit")
+    folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
+    with folder.explain_resuming(output):
+        loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+        search_options: dict[str, Any] = {
+            **setup,
             **settings,
+            "bar": output.shows_bars,
+            "journal": folder.journal,
+            "anew": folder.anew,
         }
-        if rising:
-            _sweep(output, place, loaded, about, rising, question)
-        else:
-            _single(output, place, loaded, about, algorithm, question)
+        if sweep_thresholds:
+            curve = cg.sweep(loaded_model, loaded_task, sweep_thresholds, **search_options)
+            store_curve(output, folder, curve)
+            return
+        circuit = cg.discover(loaded_model, loaded_task, algorithm=algorithm, **search_options)
+        with output.show_spinner("judging it on unseen prompts"):
+            evaluation = cg.evaluate(loaded_model, loaded_task, circuit, memory=setup["memory"])
+        store_run(output, folder, circuit, evaluation)
 
 
-def _single(
-    output: Output,
-    place: Place,
-    model: LanguageModel,
-    task: Task,
-    algorithm: str,
-    question: dict[str, Any],
-) -> None:
-    """One search, its judgement and its folder."""
-    from circuitgraph import api
-
-    circuit = api.discover(model, task, algorithm=algorithm, **question)
-    with output.waiting("judging it on unseen prompts"):
-        evaluation = api.evaluate(model, task, circuit, memory=question["memory"])
-    with new_folder(place.target, overwrite=place.overwrite) as inside:
-        picture = write_run(inside, circuit, evaluation)
-        place.keep_journal(inside, JOURNAL_FILE)
-    place.finished()
-    report_run(output, circuit, evaluation, place.target, picture)
-
-
-def _sweep(
-    output: Output,
-    place: Place,
-    model: LanguageModel,
-    task: Task,
-    thresholds: tuple[float, ...],
-    question: dict[str, Any],
-) -> None:
-    """Searches at several thresholds, and their folder."""
-    from circuitgraph import api
-    from circuitgraph.catalog.curve_files import write_curve
-
-    curve = api.sweep(model, task, thresholds, **question)
-    with new_folder(place.target, overwrite=place.overwrite) as inside:
-        record = write_curve(curve.record, curve.circuits, inside)
-        place.keep_journal(inside, JOURNAL_FILE)
-    place.finished()
-    report_curve(output, curve, record, place.target)
-
-
-def _rising(text: str | None, algorithm: str, settings: dict[str, Any]) -> tuple[float, ...] | None:
-    """The thresholds of a sweep, which only ACDC has."""
-    thresholds = read_thresholds(text)
-    if thresholds is not None and algorithm != "acdc":
-        raise ArgumentError(
-            f"--thresholds is for algorithm 'acdc', not for {algorithm!r}: give one --threshold."
-        )
-    if thresholds is not None and "threshold" in settings:
-        raise ArgumentError("Both --threshold and --thresholds were given: give one of them.")
-    if thresholds is not None:  # as strict as the strictest of them
-        _algorithm(algorithm, {**settings, "threshold": thresholds[0]}, None, "resample")
-    return thresholds
-
-
-def _algorithm(
-    name: str, settings: dict[str, Any], metric: str | None, ablation: str
-) -> Algorithm[Any]:
-    """The search, after it has seen what it is to work with, as far as that is known."""
-    from circuitgraph.discovery.base import make_algorithm
-    from circuitgraph.engine.ablation import ablations
-    from circuitgraph.tasks.metrics import metrics
-
-    chosen = make_algorithm(name, **settings)
-    if metric is not None:
-        chosen.check_metric(metrics[metric], ablations[ablation])
-    return chosen
-
-
-def _one_task(argument: str | None, option: str | None) -> str | None:
+def _choose_task(argument: str | None, option: str | None) -> str | None:
     if argument is not None and option is not None and argument != option:
         raise ArgumentError(f"Two tasks were given, {argument!r} and --task {option!r}: give one.")
     return argument or option
+
+
+def _read_sweep_thresholds(
+    text: str | None, algorithm: str, settings: dict[str, Any]
+) -> tuple[float, ...] | None:
+    """The thresholds of a sweep, which only ACDC has."""
+    from circuitgraph.discovery.base import make_algorithm
+
+    thresholds = read_thresholds(text)
+    if thresholds is None:
+        return None
+    if algorithm != "acdc":
+        raise ArgumentError(
+            f"--thresholds is for algorithm 'acdc', not for {algorithm!r}: give one --threshold."
+        )
+    if "threshold" in settings:
+        raise ArgumentError("Both --threshold and --thresholds were given: give one of them.")
+    make_algorithm(algorithm, **settings, threshold=thresholds[0])  # refuses the lowest, if any
+    return thresholds
+
+
+def _make_algorithm(
+    name: str, settings: dict[str, Any], task: str | None, setup: Setup
+) -> Algorithm[Any]:
+    """The search, checked against its metric, if the metric is known, and against its ablation."""
+    from circuitgraph.discovery.base import make_algorithm
+    from circuitgraph.engine.ablation import ablations
+    from circuitgraph.tasks.base import tasks
+    from circuitgraph.tasks.metrics import metrics
+
+    algorithm = make_algorithm(name, **settings)
+    # Of a data file the default metric is not known before the file is read.
+    metric = setup["metric"] or (None if task is None else tasks[task].metric)
+    if metric is not None:
+        algorithm.check(metrics[metric], ablations[setup["ablation"]])
+    return algorithm

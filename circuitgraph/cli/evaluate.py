@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import circuitgraph as cg
 from circuitgraph.cli import options
-from circuitgraph.cli.judgements import check_curve_files, tables, write_curve_files
-from circuitgraph.cli.options import check_counts, memory_bytes
+from circuitgraph.cli.inputs import check_names, choose_model, keep_compiled_programs, load_inputs
+from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import check_names, choose_model, keep_compiled_programs, load
 from circuitgraph.errors import ArgumentError, ModelError, unknown_name
 
 if TYPE_CHECKING:
@@ -86,50 +86,57 @@ def evaluate(
 
     - `circuitgraph evaluate runs/induction --measures curve,truth --truth runs/true-circuit`
     """
-    from circuitgraph import judging
-    from circuitgraph.catalog.files import load_circuit, load_record
+    from circuitgraph.catalog.files import load_record
+    from circuitgraph.cli import evaluate_report as report
+    from circuitgraph.judging import find_true_circuit
 
     output, files = Output(as_json, quiet), curve_out or []
-    asked = _asked(measures, everything, truth, files)
-    question: dict[str, Any] = {
-        "metric": metric,
-        "ablation": ablation,
-        "n_prompts": limit,
-        "memory": memory_bytes(memory),
-    }
-    question |= {"split": _split(split), "force_seen": force_seen}
+    names = _choose_measures(measures, everything, truth, files)
+    memory_limit, prompt_split = convert_to_bytes(memory), _check_split(split)
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
-    check_curve_files(files)
-    record, stored = load_record(circuit), load_circuit(circuit)
-    true = load_circuit(truth) if truth not in (None, KNOWN) else None
-    task, data, arguments = _prompts(record, task, data)
+    report.check_curve_files(files)
+    record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
+    true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
+    task, data, arguments = _choose_prompts(record, task, data)
     if seed is None:
         seed = record.task.seed if record.task else 0
     name = choose_model(model or (record.model.name if record.model else None), task, data)
     keep_compiled_programs()
-    loaded, chosen = load(output, name, task, data, seed, arguments)
+    loaded_model, loaded_task = load_inputs(output, name, task, data, seed, arguments)
     if model is None:
-        _check_model(record, loaded)
+        _check_model(record, loaded_model)
     if truth == KNOWN:
-        true = judging.true_circuit(loaded, chosen, stored)
-    found = judging.judge(
-        loaded, chosen, stored, measures=asked, truth=true, bar=output.shows_bars, **question
+        true_circuit = find_true_circuit(loaded_model, loaded_task, stored_circuit)
+    judgement = cg.judge(
+        loaded_model,
+        loaded_task,
+        stored_circuit,
+        measures=names,
+        truth=true_circuit,
+        metric=metric,
+        ablation=ablation,
+        n_prompts=limit,
+        split=prompt_split,
+        force_seen=force_seen,
+        memory=memory_limit,
+        bar=output.shows_bars,
     )
-    if found.curve is not None:
-        write_curve_files(files, found.curve, f"{name}: {found.metric}, {found.n_prompts} prompts")
-    output.result(found.model_dump_json(indent=2), *tables(found))
-    if "quick" in asked and found.minimality is None:
-        output.say(
+    if judgement.curve is not None:
+        title = f"{name}: {judgement.metric}, {judgement.n_prompts} prompts"
+        report.write_curve_files(files, judgement.curve, title)
+    output.print_result(judgement.model_dump_json(indent=2), *report.make_tables(judgement))
+    if "quick" in names and judgement.minimality is None:
+        output.print_message(
             "Completeness and minimality would take long here and were left out: ask for them with "
             "--measures."
         )
 
 
-def _asked(
+def _choose_measures(
     measures: str | None, everything: bool, truth: str | None, files: list[Path]
 ) -> list[str]:
-    """The measures to take; a true circuit and files for a curve ask for theirs."""
+    """The measures to take; a true circuit and files for a curve add their own."""
     from circuitgraph.evaluation.measures import check_measures
 
     if measures is not None and everything:
@@ -140,7 +147,7 @@ def _asked(
     return names
 
 
-def _split(name: str) -> Split:
+def _check_split(name: str) -> Split:
     from circuitgraph.tasks.prompts import SPLITS
 
     for split in SPLITS:
@@ -149,10 +156,10 @@ def _split(name: str) -> Split:
     raise unknown_name("split", name, SPLITS)
 
 
-def _prompts(
+def _choose_prompts(
     record: CircuitRecord, task: str | None, data: Path | None
 ) -> tuple[str | None, Path | None, dict[str, Any]]:
-    """Task or data file with its arguments: those that were given, else those of the search."""
+    """Task or data file with its arguments, as they were given; else those of the search."""
     if task is not None or data is not None:
         return task, data, {}
     if record.task is None:
@@ -162,18 +169,19 @@ def _prompts(
 
 
 def _check_model(record: CircuitRecord, model: LanguageModel) -> None:
-    """Refuse to judge a circuit, without being asked to, in another model than it was found in."""
-    then, now = record.model, model.tokenizer.fingerprint if model.tokenizer else None
-    if then is None:
+    """Refuse a model that has changed since the circuit was found in it."""
+    recorded = record.model
+    if recorded is None:
         return
-    found = {
-        "weights": (model.fingerprint, then.weights_sha256),
-        "tokenizer": (now, then.tokenizer_sha256),
+    tokenizer = model.tokenizer.fingerprint if model.tokenizer else None
+    hashes = {
+        "weights": (model.fingerprint, recorded.weights_sha256),
+        "tokenizer": (tokenizer, recorded.tokenizer_sha256),
     }
-    for part, (is_now, was) in found.items():
-        if is_now != was:
+    for part, (current, old) in hashes.items():
+        if current != old:
             raise ModelError(
-                f"The {part} of {then.name!r} changed since the circuit was found in it (SHA-256 "
-                f"{str(is_now)[:12]}, not {str(was)[:12]}). To judge it all the same, name the "
-                "model with --model."
+                f"The {part} of {recorded.name!r} changed since the circuit was found in it "
+                f"(SHA-256 {str(current)[:12]}, not {str(old)[:12]}). To judge it all the same, "
+                "name the model with --model."
             )

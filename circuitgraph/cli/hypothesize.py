@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import circuitgraph as cg
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, GraphError, OutputError
@@ -16,6 +17,7 @@ from circuitgraph.errors import ArgumentError, GraphError, OutputError
 if TYPE_CHECKING:
     from circuitgraph.catalog.hypothesis_record import HypothesisRecord
     from circuitgraph.graph.circuit import Circuit
+    from circuitgraph.hypotheses.writing.roles import MeasuredRoles
     from circuitgraph.models.language_model import LanguageModel
 
 
@@ -59,7 +61,6 @@ def hypothesize(
     - `circuitgraph scrub hypotheses/mine.py --json > mine.json`, and elsewhere
       `circuitgraph hypothesize mine.json -o again.py`
     """
-    from circuitgraph.catalog.files import load_circuit
     from circuitgraph.catalog.folders import write_file
     from circuitgraph.hypotheses.writing.file import write_source
     from circuitgraph.hypotheses.writing.roles import NoRoles
@@ -74,32 +75,33 @@ def hypothesize(
             f"{str(out)!r} exists already. Choose another --out, or add --force to overwrite it."
         )
     output = Output(as_json, quiet)
-    record = _stored(circuit)
+    record = _read_stored_hypothesis(circuit)
     if record is None:
-        loaded = load_circuit(circuit)
-        about = _about(loaded, model)
-        roles = NoRoles() if no_roles else _measured(output, loaded, about)
-        text = write_skeleton(loaded, roles, **about)
+        loaded_circuit = cg.load_circuit(circuit)
+        origin = _describe_origin(loaded_circuit, model)
+        roles = NoRoles() if no_roles else _measure_roles(output, loaded_circuit, origin)
+        text = write_skeleton(loaded_circuit, roles, **origin)
     else:
         text = write_source(record if model is None else record.model_copy(update={"model": model}))
     write_file(out, text.encode())
-    left = _unwritten(text)
-    output.say(f"Functions to write: {', '.join(left) or 'none'}. Then: circuitgraph scrub {out}")
-    output.result(json.dumps({"hypothesis": str(out), "unwritten": left}), str(out))
+    unwritten = _list_unwritten(text)
+    output.print_message(
+        f"Functions to write: {', '.join(unwritten) or 'none'}. Then: circuitgraph scrub {out}"
+    )
+    output.print_result(json.dumps({"hypothesis": str(out), "unwritten": unwritten}), str(out))
 
 
-def _unwritten(text: str) -> list[str]:
-    """Names of the functions that end in ``...``. The text is read, not executed: it may be
-    somebody else's.
+def _list_unwritten(text: str) -> list[str]:
+    """Names of the functions whose body ends in ``...``.
+
+    The text is read, not executed: somebody else may have written it.
     """
     functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     return [f.name for f in functions if ast.unparse(f.body[-1]) == "..."]
 
 
-def _stored(path: Path) -> HypothesisRecord | None:
-    """The stored hypothesis of a JSON file, on its own or in the record of a scrub; None if it is
-    something else.
-    """
+def _read_stored_hypothesis(path: Path) -> HypothesisRecord | None:
+    """The hypothesis that a JSON file holds, on its own or in the record of a scrub; else None."""
     from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 
     if path.suffix != ".json" or not path.is_file():
@@ -107,66 +109,64 @@ def _stored(path: Path) -> HypothesisRecord | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        return None  # the circuit's reader says what is wrong
-    found = content.get("stored", content) if isinstance(content, dict) else None
-    if not isinstance(found, dict) or "variables" not in found:
+        return None  # `load_circuit` says what is wrong with the file
+    stored = content.get("stored", content) if isinstance(content, dict) else None
+    if not isinstance(stored, dict) or "variables" not in stored:
         return None
-    return HypothesisRecord.from_json(json.dumps(found))
+    return HypothesisRecord.from_json(json.dumps(stored))
 
 
-def _about(circuit: Circuit, model: str | None) -> dict[str, Any]:
-    """Task, settings, metric and model, as the circuit's record says; defaults are left out."""
+def _describe_origin(circuit: Circuit, model: str | None) -> dict[str, Any]:
+    """Task, settings, metric and model of the circuit's search; defaults are left out."""
     from circuitgraph.tasks.base import tasks
 
     origin = circuit.provenance
-    task, own = origin.get("task"), (origin.get("model") or {}).get("name")
-    if task is None or (own is None and model is None):
+    task, own_model = origin.get("task"), (origin.get("model") or {}).get("name")
+    if task is None or (own_model is None and model is None):
         raise ArgumentError(
             "This circuit does not say which task and model it is of, as one that `circuitgraph "
             "discover` wrote does."
         )
-    if "data" in task["arguments"]:
-        name, settings, usual = str(task["arguments"]["data"]), {}, None
+    metric, arguments = origin.get("metric"), task["arguments"]
+    if "data" in arguments:
+        name, settings, default_metric = str(arguments["data"]), {}, None
     else:
-        kind = tasks[task["name"]]
-        name, usual, defaults = task["name"], kind.metric, kind.fill_arguments({})
-        settings = {
-            key: value for key, value in task["arguments"].items() if defaults.get(key) != value
-        }
-    metric = origin.get("metric")
+        name, kind = task["name"], tasks[task["name"]]
+        default_metric, defaults = kind.metric, kind.fill_arguments({})
+        settings = {key: value for key, value in arguments.items() if defaults.get(key) != value}
     return {
         "task": name,
-        "model": model or own,
+        "model": model or own_model,
         "settings": settings,
-        "metric": None if metric == usual else metric,
+        "metric": None if metric == default_metric else metric,
     }
 
 
-def _measured(output: Output, circuit: Circuit, about: dict[str, Any]) -> Any:
-    """The roles at which the circuit's nodes matter."""
-    from circuitgraph.cli.shared import keep_compiled_programs, load
+def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> MeasuredRoles:
+    """Measure at which roles the circuit's nodes matter."""
+    from circuitgraph.cli.inputs import keep_compiled_programs, load_inputs
     from circuitgraph.hypotheses.writing.roles import MeasuredRoles
     from circuitgraph.hypotheses.writing.skeleton import list_writers
 
     keep_compiled_programs()
-    data = Path(about["task"]) if about["task"].endswith(".jsonl") else None
-    name = None if data else about["task"]
-    loaded, task = load(output, about["model"], name, data, 0, about["settings"])
-    _check_graph(circuit, loaded)
-    found = MeasuredRoles(loaded, task, about["metric"] or task.metric)
-    found.measure_all_costs(list_writers(circuit), output.shows_bars)
-    return found
+    data = Path(origin["task"]) if origin["task"].endswith(".jsonl") else None
+    task_name = None if data else origin["task"]
+    model, task = load_inputs(output, origin["model"], task_name, data, 0, origin["settings"])
+    _check_graph(circuit, model)
+    roles = MeasuredRoles(model, task, origin["metric"] or task.metric)
+    roles.measure_all_costs(list_writers(circuit), output.shows_bars)
+    return roles
 
 
 def _check_graph(circuit: Circuit, model: LanguageModel) -> None:
     """Refuse a circuit of another shape than the model's."""
-    ours, theirs = circuit.graph, model.graph()
-    sizes = [(g.n_layers, g.n_heads, g.mlp, g.parallel) for g in (ours, theirs)]
-    if sizes[0] != sizes[1]:
-        shown = [
-            f"{n} layers of {h} heads {'with' if m else 'without'} MLPs" for n, h, m, _ in sizes
-        ]
+    graphs = (circuit.graph, model.graph())
+    shapes = [(g.n_layers, g.n_heads, g.mlp, g.parallel) for g in graphs]
+    if shapes[0] != shapes[1]:
+        ours, theirs = (
+            f"{g.n_layers} layers of {g.n_heads} heads {'with' if g.mlp else 'without'} MLPs"
+            for g in graphs
+        )
         raise GraphError(
-            f"The circuit is of a model with {shown[0]}, but {model.name!r} has {shown[1]}: name "
-            "its own."
+            f"The circuit is of a model with {ours}, but {model.name!r} has {theirs}: name its own."
         )

@@ -1,6 +1,4 @@
-"""``circuitgraph interchange``: every variable of a hypothesis swapped, alone and in pairs, and
-resampled.
-"""
+"""``circuitgraph interchange``: variables of a hypothesis, swapped alone and in pairs."""
 
 from __future__ import annotations
 
@@ -11,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+import circuitgraph as cg
 from circuitgraph.cli import options
-from circuitgraph.cli.options import check_counts, memory_bytes
+from circuitgraph.cli.inputs import keep_compiled_programs
+from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import bounded, keep_compiled_programs, plain_table
+from circuitgraph.cli.tables import format_mean, make_table
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.interchange_record import InterchangeRecord, SwapRecord
+    from circuitgraph.catalog.interchange_record import InterchangeRecord
 
 
 def interchange(
@@ -57,52 +57,50 @@ def interchange(
     from circuitgraph.hypotheses.checking import open_checked
     from circuitgraph.hypotheses.evidence import Evidence
     from circuitgraph.hypotheses.interventions.table import run_interventions
-    from circuitgraph.hypotheses.loading import load_hypotheses
 
     output = Output(as_json, quiet)
     check_counts(limit, 2, seed)
-    room = memory_bytes(memory)
-    hypotheses = load_hypotheses(file)
+    memory_limit = convert_to_bytes(memory)
+    hypotheses = cg.load_hypotheses(file)
     keep_compiled_programs()
     records = []
     for hypothesis in hypotheses:
-        with output.waiting("loading the model, checking the hypothesis"):
+        with output.show_spinner("loading the model, checking the hypothesis"):
             study = open_checked(hypothesis, model=model, seed=seed)
-        records.append(run_interventions(Evidence(study, limit, seed, output.shows_bars, room)))
+        record = run_interventions(Evidence(study, limit, seed, output.shows_bars, memory_limit))
+        records.append(record)
         if not as_json:
-            output.result("", *_report(records[-1]))
+            output.print_result("", *_make_report(record))
     if as_json:
         contents = [record.model_dump(mode="json") for record in records]
-        output.result(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
+        output.print_result(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
 
 
-def _report(found: InterchangeRecord) -> list[Table | str]:
-    where = f"{found.task.name} in {found.model.name}, {found.n:,} unseen prompts; 95 % intervals"
-    swaps = plain_table(
-        f"{found.hypothesis}\n{where}", "swapped", "follows", "where it changes", "of prompts"
+def _make_report(record: InterchangeRecord) -> list[Table | str]:
+    title = (
+        f"{record.hypothesis}\n{record.task.name} in {record.model.name}, {record.n:,} unseen "
+        "prompts; 95 % intervals"
     )
-    for one in found.swaps:
-        counted = f"{one.n_changed:,} of {one.n_defined:,}"
+    headings = ("swapped", "follows", "where it changes", "of prompts")
+    swaps = make_table(title, *headings, no_wrap=True)
+    for swap in record.swaps:
         swaps.add_row(
-            " + ".join(one.variables), bounded(one.accuracy), bounded(one.accuracy_changed), counted
+            " + ".join(swap.variables),
+            format_mean(swap.accuracy),
+            format_mean(swap.accuracy_changed),
+            f"{swap.n_changed:,} of {swap.n_defined:,}",
         )
-    needs = plain_table(
-        "What goes when the claimed paths alone are resampled", "resampled", "necessity"
-    )
-    for need in found.necessity:
-        needs.add_row(" + ".join(need.variables) or "all leaves", bounded(need.necessity))
-    nothing = (
-        ["", "- the program says nothing after the swap"]
-        if any(s.n_defined == 0 for s in found.swaps)
-        else []
-    )
+    title = "What goes when the claimed paths alone are resampled"
+    needs = make_table(title, "resampled", "necessity", no_wrap=True)
+    for need in record.necessity:
+        needs.add_row(" + ".join(need.variables) or "all leaves", format_mean(need.necessity))
+    notes = []
+    if any(swap.n_defined == 0 for swap in record.swaps):
+        notes = ["", "- the program says nothing after the swap"]
+    # A pair mostly fails where one of its two variables does, so that pairs are left out.
     failures = [
-        f"\nThe model does not follow {' + '.join(s.variables)}:\n{s.failures[0]}"
-        for s in _failed(found)
+        f"\nThe model does not follow {swap.variables[0]}:\n{swap.failures[0]}"
+        for swap in record.swaps
+        if swap.failures and len(swap.variables) == 1
     ]
-    return [swaps, *nothing, "", needs, *failures]
-
-
-def _failed(found: InterchangeRecord) -> list[SwapRecord]:
-    """Pairs mostly fail where one of the two does."""
-    return [one for one in found.swaps if one.failures and len(one.variables) == 1]
+    return [swaps, *notes, "", needs, *failures]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from circuitgraph.catalog.folders import write_file
 from circuitgraph.cli import options
-from circuitgraph.cli.leaderboard_tables import as_markdown, tables
+from circuitgraph.cli.inputs import check_names, keep_compiled_programs
+from circuitgraph.cli.leaderboard_report import format_markdown, make_tables
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.shared import check_names, keep_compiled_programs
-
-if TYPE_CHECKING:
-    from circuitgraph.catalog.leaderboard_record import Cell
 
 
 def leaderboard(
@@ -66,20 +64,16 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
-    import json
-
-    from circuitgraph.leaderboard import Settings, cases
-    from circuitgraph.leaderboard import leaderboard as measured
+    from circuitgraph.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
     check_names(None, ablation)
     check_counts(limit, 1, seed)
-    settings = Settings(ablation or "resample", seed, limit, judging_limit, bootstraps)
-    chosen = cases(task, model)
+    settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
+    cases = list_cases(task, model)
     keep_compiled_programs()
-    found: list[Cell] = list(measured(out, chosen, algorithm, settings, bar=output.shows_bars))
+    cells = list(measure_cells(out, cases, algorithm, settings, bar=output.shows_bars))
     if markdown is not None:
-        write_file(markdown, as_markdown(found).encode())
-    output.result(
-        json.dumps([cell.model_dump(mode="json") for cell in found], indent=2), *tables(found)
-    )
+        write_file(markdown, format_markdown(cells).encode())
+    records = [cell.model_dump(mode="json") for cell in cells]
+    output.print_result(json.dumps(records, indent=2), *make_tables(cells))

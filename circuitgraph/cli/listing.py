@@ -12,6 +12,7 @@ from rich.table import Table
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import unknown_name
+from circuitgraph.registry import read_summary
 
 KINDS = ("models", "tasks", "metrics", "algorithms", "ablations", "properties")
 
@@ -28,23 +29,25 @@ def list_names(
     """
     if kind not in KINDS:
         raise unknown_name("kind of list", kind, KINDS)
-    own = {"models": _models, "algorithms": _algorithms, "tasks": _tasks, "properties": _properties}
-    rows = own.get(kind, partial(_registered, kind))()
+    listings = {
+        "models": _list_models,
+        "algorithms": _list_algorithms,
+        "tasks": _list_tasks,
+        "properties": _list_properties,
+    }
+    rows = listings.get(kind, partial(_list_registered, kind))()
     table = Table(box=None, show_header=False)
     for row in rows:
         table.add_row(row["name"], row["description"])
         if row.get("settings"):
-            table.add_row(
-                "",
-                ", ".join(f"{name}={json.dumps(value)}" for name, value in row["settings"].items()),
-            )
-    Output(as_json, quiet).result(json.dumps(rows, indent=2), table)
+            settings = (f"{name}={json.dumps(value)}" for name, value in row["settings"].items())
+            table.add_row("", ", ".join(settings))
+    Output(as_json, quiet).print_result(json.dumps(rows, indent=2), table)
 
 
-def _algorithms() -> list[dict[str, Any]]:
+def _list_algorithms() -> list[dict[str, Any]]:
     """Each search with its settings' defaults and the meaning of its scores."""
-    from circuitgraph.discovery.base import algorithms, list_defaults
-    from circuitgraph.registry import read_summary
+    from circuitgraph.discovery.base import algorithms, defaults
 
     return [
         {
@@ -57,7 +60,7 @@ def _algorithms() -> list[dict[str, Any]]:
     ]
 
 
-def _tasks() -> list[dict[str, Any]]:
+def _list_tasks() -> list[dict[str, Any]]:
     """Each grammar with its settings' defaults and the model that is shipped for it."""
     from circuitgraph.tasks.base import tasks
 
@@ -73,7 +76,7 @@ def _tasks() -> list[dict[str, Any]]:
     ]
 
 
-def _properties() -> list[dict[str, Any]]:
+def _list_properties() -> list[dict[str, Any]]:
     """Each property of the library with its settings; null where one must be given."""
     from circuitgraph.hypotheses.properties.base import describe_property, library
 
@@ -86,7 +89,7 @@ def _properties() -> list[dict[str, Any]]:
     ]
 
 
-def _registered(kind: str) -> list[dict[str, Any]]:
+def _list_registered(kind: str) -> list[dict[str, Any]]:
     if kind == "metrics":
         from circuitgraph.tasks.metrics import metrics as registry
     else:
@@ -94,7 +97,7 @@ def _registered(kind: str) -> list[dict[str, Any]]:
     return [{"name": name, "description": registry[name].description} for name in registry.names()]
 
 
-def _models() -> list[dict[str, Any]]:
+def _list_models() -> list[dict[str, Any]]:
     from circuitgraph.models.constructed.named_programs import PREFIX, named_programs
     from circuitgraph.models.loading import shipped_models
 

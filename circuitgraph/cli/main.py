@@ -44,26 +44,27 @@ app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("list")(listing.list_names)
 
 
-def _version(wanted: bool) -> bool:
-    if wanted:
+def _print_version(requested: bool) -> bool:
+    if requested:
         typer.echo(f"circuitgraph {__version__}")
         raise typer.Exit
-    return wanted
+    return requested
 
 
 @app.callback()
-def _root(
+def _accept_version(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     del version
 
 
 def main() -> None:
-    """Run the command line; an error with a message for the user ends with that message and status
-    2.
-    """
+    """Run the command line; an error that the user can mend ends with its message and status 2."""
     try:
         app()
     except CircuitGraphError as error:

@@ -1,75 +1,15 @@
-"""Options that several commands share, and ``--config FILE``."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated
 
 import typer
 
-from circuitgraph.cli.settings import with_table
-from circuitgraph.errors import ArgumentError, check_at_least, list_problems, unknown_name
-
-
-def read_config(context: Any, path: Path | None) -> Path | None:
-    """Take defaults of this command's options from a TOML file; the command line still goes first."""
-    if path is None:
-        return None
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ArgumentError(f"The config file {str(path)!r} cannot be read: {error}") from error
-    known = {_option(p): p for p in context.command.params if p.name not in ("config", "help")}
-    given: dict[str, Any] = {key.replace("_", "-"): value for key, value in content.items()}
-    problems = [str(unknown_name("option", key, known)) for key in given if key not in known]
-    types = get_type_hints(context.command.callback)
-    for key in set(given) & set(known):
-        hint = types[known[key].name]
-        wanted, allowed = _EXPECTED[(get_args(hint) or (hint,))[0]]
-        if key == "thresholds" and type(given[key]) is list:
-            given[key] = ",".join(map(str, given[key]))
-        if type(given[key]) not in allowed:
-            problems.append(f"{key} = {given[key]!r}: expected {wanted}")
-        elif allowed == (dict,):
-            given[key] = with_table(given[key].items())
-    if problems:
-        raise ArgumentError(
-            list_problems(f"The config file {str(path)!r} cannot be used:", sorted(problems))
-        )
-    names = {str(known[key].name): value for key, value in given.items()}
-    context.default_map = {**(context.default_map or {}), **names}
-    return path
-
-
-# What TOML must give for an option of that type.
-_EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
-    bool: ("true or false", (bool,)),
-    int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
-    str: ("a text in quotes", (str,)),
-    Path: ("a text in quotes", (str,)),
-    list[str]: ("a table of settings", (dict,)),
-}
-
-
-def _option(parameter: Any) -> str:
-    """How a parameter is called on the command line, without its dashes."""
-    return max(parameter.opts, key=len).lstrip("-")
-
-
-def prompts_typed(context: Any, parameter: Any, value: Any) -> Any:
-    """A task or data file that the command line names replaces both that a config file names.
-
-    What is typed is processed before what is not, so that the latter can still be taken back.
-    """
-    source = context.get_parameter_source(parameter.name)
-    if source is not None and source.name == "COMMANDLINE" and context.default_map:
-        for name in ("task", "task_option", "data"):
-            context.default_map.pop(name, None)
-    return value
-
+from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
+from circuitgraph.errors import ArgumentError, check_at_least
 
 ModelOption = Annotated[
     str | None,
@@ -82,7 +22,7 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        callback=prompts_typed,
+        callback=prefer_typed_prompts,
         help="JSONL file of pairs: clean, corrupted, answer, distractor. Instead of a task.",
     ),
 ]
@@ -181,15 +121,15 @@ ConfigOption = Annotated[
 ]
 
 
-def check_counts(limit: int | None, least: int, seed: int | None) -> None:
-    """Refuse a number of prompts below ``least``, and a negative seed."""
+def check_counts(limit: int | None, minimum: int, seed: int | None) -> None:
+    """Refuse fewer prompts than ``minimum``, and a negative seed."""
     if limit is not None:
-        check_at_least("--limit", limit, least)
+        check_at_least("--limit", limit, minimum)
     if seed is not None:
         check_at_least("--seed", seed, 0)
 
 
-def memory_bytes(gibibytes: float | None) -> int | None:
+def convert_to_bytes(gibibytes: float | None) -> int | None:
     """The memory option in bytes."""
     if gibibytes is None:
         return None

@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, messages on stderr, one place that decides what is shown."""
+"""How commands speak: results on stdout, messages on stderr; one class decides what is shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Output:
     """Where a command writes.
 
     Attributes:
-        as_json: only the record goes to stdout; quiet: nothing but what was asked for, and errors.
+        as_json: only the record goes to stdout.
+        quiet: nothing is shown but the record, if ``as_json`` is set, and errors.
     """
 
     as_json: bool
@@ -27,31 +28,30 @@ class Output:
 
     @property
     def shows_bars(self) -> bool:
-        """Whether progress is wanted; it also stays away where stderr is not a terminal."""
+        """Whether to show progress: not if quiet, and not where stderr is no terminal."""
         return not self.quiet and self.err.is_terminal
 
-    def result(self, json_text: str, *shown: Any) -> None:
-        """Print a result: as JSON, as something to look at, or not at all."""
+    def print_result(self, json_text: str, *parts: Any) -> None:
+        """Print a result: as JSON, or as tables and lines for a person, or not at all."""
         if self.as_json:
             typer.echo(json_text.rstrip("\n"))
         elif not self.quiet:
-            for part in shown:
+            for part in parts:
                 self.out.print(part, soft_wrap=isinstance(part, str))
 
-    def say(self, message: str) -> None:
-        """A message to the person at the terminal."""
+    def print_message(self, message: str) -> None:
+        """Print a message to the person at the terminal."""
         if not self.quiet:
             self.err.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """A spinner while something without a known length is going on."""
+    def show_spinner(self, activity: str) -> Iterator[None]:
+        """Show a spinner while something without a known length is going on."""
         if self.quiet:
-            os.environ.setdefault(
-                "HF_HUB_DISABLE_PROGRESS_BARS", "1"
-            )  # read when the hub's library is imported
-        if self.quiet or not self.err.is_terminal:
+            # The hub's library reads this when it is imported, which has not happened yet.
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        if not self.shows_bars:
             yield
         else:
-            with self.err.status(what):
+            with self.err.status(activity):
                 yield

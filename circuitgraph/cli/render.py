@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import circuitgraph as cg
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 
@@ -30,15 +31,13 @@ def render(
 
     Example: `circuitgraph render runs/induction -o induction.pdf`
     """
-    from circuitgraph.catalog.files import load_circuit
-    from circuitgraph.drawing.dot import render as draw
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT
 
-    loaded = load_circuit(circuit)
+    loaded_circuit = cg.load_circuit(circuit)
     folder = circuit if circuit.is_dir() else circuit.parent
-    wanted = out or folder / "circuit.svg"
-    written = draw(loaded.pruned() if prune else loaded, wanted)
+    target = out or folder / "circuit.svg"
+    picture = cg.render(loaded_circuit.pruned() if prune else loaded_circuit, target)
     output = Output(as_json, quiet)
-    if written != wanted:
-        output.say(INSTALL_HINT.replace("{where}", str(circuit)))
-    output.result(json.dumps({"picture": str(written)}), str(written))
+    if picture != target:
+        output.print_message(INSTALL_HINT.replace("{where}", str(circuit)))
+    output.print_result(json.dumps({"picture": str(picture)}), str(picture))

@@ -1,4 +1,4 @@
-"""``circuitgraph scrub``: causal scrubbing of hypothesis files, their rivals and nulls beside them."""
+"""``circuitgraph scrub``: causal scrubbing of hypotheses, with rivals and nulls beside them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import circuitgraph as cg
 from circuitgraph.cli import options
-from circuitgraph.cli.options import check_counts, memory_bytes
+from circuitgraph.cli.inputs import check_names, keep_compiled_programs
+from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.scrub_report import draw, report
-from circuitgraph.cli.shared import check_names, keep_compiled_programs
+from circuitgraph.cli.scrub_report import draw_claims, make_report
 from circuitgraph.errors import ArgumentError, check_choice
 
 if TYPE_CHECKING:
@@ -95,43 +96,43 @@ def scrub(
     """
     from circuitgraph.drawing.graphviz_output import check_format
     from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
-    from circuitgraph.hypotheses.loading import load_hypotheses
 
-    # Some lines over eighty, of which the options are forty and the help twenty: typer reads both
-    # off this function.
     output = Output(as_json, quiet)
-    for name, given, known in (("--unclaimed", unclaimed, UNCLAIMED), ("--align", align, ALIGN)):
-        if given is not None:
-            check_choice(name, given, known)
+    for name, value, known in (("--unclaimed", unclaimed, UNCLAIMED), ("--align", align, ALIGN)):
+        if value is not None:
+            check_choice(name, value, known)
     check_names(metric, None)
     check_counts(limit, 2, seed)
-    room = memory_bytes(memory)
+    memory_limit = convert_to_bytes(memory)
     if picture is not None:
         check_format(picture)
-    hypotheses = load_hypotheses(file)
+    hypotheses = cg.load_hypotheses(file)
     if picture is not None and len(hypotheses) > 1:
         raise ArgumentError(
             f"--draw draws one hypothesis, but {str(file)!r} holds {len(hypotheses)}."
         )
     keep_compiled_programs()
-    records, held = [], True
+    records: list[ScrubRecord] = []
+    held = True
     for hypothesis in hypotheses:
-        study = _study(output, hypothesis, model, seed, (metric, unclaimed, align))
-        record, verdicts = _scrubbed(output, study, limit, seed, room)
+        study = _open_study(output, hypothesis, model, seed, (metric, unclaimed, align))
+        record, verdicts = _scrub_study(output, study, limit, seed, memory_limit)
         records.append(record)
         held = held and record.held and all(verdict.held for verdict in verdicts)
-        if picture is not None and (hint := draw(record, picture)):
-            output.say(hint)
+        if picture is not None and (hint := draw_claims(record, picture)):
+            output.print_message(hint)
         if not as_json:
-            output.result("", *report(record), *(f"Expected: {verdict}" for verdict in verdicts))
+            output.print_result(
+                "", *make_report(record), *(f"Expected: {verdict}" for verdict in verdicts)
+            )
     if as_json:
         contents = [record.model_dump(mode="json") for record in records]
-        output.result(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
+        output.print_result(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
     if not held:
         raise typer.Exit(1)
 
 
-def _study(
+def _open_study(
     output: Output,
     hypothesis: Hypothesis,
     model: str | None,
@@ -143,15 +144,15 @@ def _study(
     from circuitgraph.hypotheses.scrubbing.scrub import override_settings
     from circuitgraph.hypotheses.study import Study
 
-    with output.waiting("loading the model, checking the hypothesis"):
+    with output.show_spinner("loading the model, checking the hypothesis"):
         study = override_settings(Study.open(hypothesis, model=model, seed=seed), *changes)
         notes = check_study(study)
     for note in notes:
-        output.say(f"Note: {note}")
+        output.print_message(f"Note: {note}")
     return study
 
 
-def _scrubbed(
+def _scrub_study(
     output: Output, study: Study, n: int, seed: int, memory: int | None
 ) -> tuple[ScrubRecord, list[Verdict]]:
     """The record, and what the file expects of it."""
@@ -162,7 +163,7 @@ def _scrubbed(
 
     evidence = Evidence(study, n, seed, output.shows_bars, memory)
     cost = prepare_scrub(evidence).cost
-    output.say(
+    output.print_message(
         f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values "
         f"of nodes to compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
     )

@@ -1,6 +1,4 @@
-"""What ``scrub`` shows: losses beside rivals and nulls, the tree with one draw, class sizes, the
-verdict.
-"""
+"""What ``scrub`` shows: losses of hypothesis, rivals and nulls, the tree of claims, the verdict."""
 
 from __future__ import annotations
 
@@ -13,107 +11,117 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from circuitgraph.cli.shared import bounded, interval, plain_table
+from circuitgraph.cli.tables import format_interval, format_mean, make_table
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import Interval
     from circuitgraph.catalog.scrub_record import NodeRecord, ScrubRecord
 
-_WIDE = 70  # letters of a prompt that a line shows
+_WIDTH = 70  # letters of a prompt that a line shows
 
 
-def report(found: ScrubRecord) -> list[RenderableType]:
+def make_report(record: ScrubRecord) -> list[RenderableType]:
     """A scrub, part by part."""
     parts: list[RenderableType] = [
-        _losses(found),
+        _make_loss_table(record),
         "",
-        *_numbers(found),
+        *_describe_losses(record),
         "",
-        _tree(found),
+        _make_tree(record),
         "",
-        _classes(found),
+        _make_class_table(record),
     ]
-    if found.splits:
-        parts += ["", _splits(found)]
-    parts += ["", *(Text(f"Note: {note}.") for note in found.notes)]
-    parts.append(Text(found.verdict, "bold green" if found.held else "bold red"))
+    if record.splits:
+        parts += ["", _make_split_table(record)]
+    parts += ["", *(Text(f"Note: {note}.") for note in record.notes)]
+    parts.append(Text(record.verdict, "bold green" if record.held else "bold red"))
     return parts
 
 
-def draw(found: ScrubRecord, path: Path) -> str | None:
-    """The tree into a file; returns what to say if it is not what was asked for."""
+def draw_claims(record: ScrubRecord, path: Path) -> str | None:
+    """Draw the tree of claims into a file.
+
+    Returns:
+        What to tell the user if the file is not the picture, because there is no Graphviz.
+    """
     from circuitgraph.drawing.claim_tree import ClaimBox, claims_to_dot
     from circuitgraph.drawing.graphviz_output import save_drawing
 
     claims = [
         ClaimBox(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor)
-        for n in found.nodes
+        for n in record.nodes
     ]
-    below = (
-        f"{found.model.name}, {found.n} prompts: {found.recovered.mean:.2f} of the loss recovered. "
-        "Red: what is lost when a node alone is resampled"
+    caption = (
+        f"{record.model.name}, {record.n} prompts: {record.recovered.mean:.2f} of the loss "
+        "recovered. Red: what is lost when a node alone is resampled"
     )
-    written = save_drawing(claims_to_dot(claims, found.hypothesis, below), path)
-    if written == path:
+    file = save_drawing(claims_to_dot(claims, record.hypothesis, caption), path)
+    if file == path:
         return None
     return (
         "Graphviz is not installed, so only the DOT text was written. Install it, then run: dot "
-        f"-Tsvg {written} -o {written.with_suffix('.svg')}"
+        f"-Tsvg {file} -o {file.with_suffix('.svg')}"
     )
 
 
-def _losses(found: ScrubRecord) -> Table:
+def _make_loss_table(record: ScrubRecord) -> Table:
     title = (
-        f"{found.hypothesis}\n{found.task.name} in {found.model.name}, {found.n:,} unseen prompts, "
-        f"loss by {found.metric}, unclaimed: {found.unclaimed}, align: {found.align}; 95 % "
-        "intervals"
+        f"{record.hypothesis}\n{record.task.name} in {record.model.name}, {record.n:,} unseen "
+        f"prompts, loss by {record.metric}, unclaimed: {record.unclaimed}, align: {record.align}; "
+        "95 % intervals"
     )
-    table = plain_table(title, "", "loss", "accuracy", "recovered", "behind by")
-    table.add_row("the model", _mean(found.loss_model), _mean(found.accuracy_model), "1", "")
-    own = (_mean(found.loss_scrubbed), _mean(found.accuracy_scrubbed), bounded(found.recovered))
-    table.add_row(Text("the hypothesis", "bold"), *own, "")
-    for kind, others in (("rival", found.rivals), ("null", found.nulls)):
-        for one in others:
-            shown = (
-                _mean(one.loss),
-                _mean(one.accuracy),
-                bounded(one.recovered),
-                interval(one.difference)[1],
+    headings = ("", "loss", "accuracy", "recovered", "behind by")
+    table = make_table(title, *headings, no_wrap=True)
+    model = _format_means(record.loss_model, record.accuracy_model)
+    table.add_row("the model", *model, "1", "")
+    scrubbed = _format_means(record.loss_scrubbed, record.accuracy_scrubbed)
+    recovered = format_mean(record.recovered)
+    table.add_row(Text("the hypothesis", "bold"), *scrubbed, recovered, "")
+    for kind, others in (("rival", record.rivals), ("null", record.nulls)):
+        for other in others:
+            table.add_row(
+                f"{kind}: {other.name}",
+                *_format_means(other.loss, other.accuracy),
+                format_mean(other.recovered),
+                format_interval(other.difference)[1],
             )
-            table.add_row(f"{kind}: {one.name}", *shown)
-    zero = f"zero point: {found.zero_point}"
-    table.add_row(zero, _mean(found.loss_random), _mean(found.accuracy_random), "0", "")
+    zero = _format_means(record.loss_random, record.accuracy_random)
+    table.add_row(f"zero point: {record.zero_point}", *zero, "0", "")
     return table
 
 
-def _numbers(found: ScrubRecord) -> list[str]:
-    room = found.loss_random.mean - found.loss_model.mean
-    share, worst = (f"{i.mean / room:.1%}" for i in (found.deviation, found.worst_decile))
+def _format_means(*intervals: Interval) -> list[str]:
+    return [format_interval(interval)[0] for interval in intervals]
+
+
+def _describe_losses(record: ScrubRecord) -> list[str]:
+    recoverable = record.loss_random.mean - record.loss_model.mean
+    share, worst = (f"{i.mean / recoverable:.1%}" for i in (record.deviation, record.worst_decile))
     return [
-        f"Standard error of what is recovered: {found.standard_error:.4f}. "
-        f"The model's own answer is kept on {found.agreement.mean:.1%} of the prompts.",
-        f"A prompt's loss changes by {found.deviation.mean:.3f} on average ({share} of what there "
-        f"is to recover), in the worst tenth by {found.worst_decile.mean:.3f} ({worst}).",
-        f"{found.other_layout:.0%} of the draws have another length, or other places, than the "
+        f"Standard error of what is recovered: {record.standard_error:.4f}. "
+        f"The model's own answer is kept on {record.agreement.mean:.1%} of the prompts.",
+        f"A prompt's loss changes by {record.deviation.mean:.3f} on average ({share} of what there "
+        f"is to recover), in the worst tenth by {record.worst_decile.mean:.3f} ({worst}).",
+        f"{record.other_layout:.0%} of the draws have another length, or other places, than the "
         "reference.",
     ]
 
 
-def _tree(found: ScrubRecord) -> RenderableType:
-    """Every node with what it costs and what it got in one draw."""
-    made: dict[tuple[str, ...], Tree] = {}
-    for node in found.nodes:
-        path, label = tuple(node.path), _node(node)
-        made[path] = Tree(label) if len(path) == 1 else made[path[:-1]].add(label)
+def _make_tree(record: ScrubRecord) -> RenderableType:
+    """Every node with what resampling it costs, and with its donors in one draw."""
+    branches: dict[tuple[str, ...], Tree] = {}
+    for node in record.nodes:  # a parent comes before its children
+        path, label = tuple(node.path), _describe_node(node)
+        branches[path] = Tree(label) if len(path) == 1 else branches[path[:-1]].add(label)
     title = Text(
         "What is recovered if one node alone is resampled, and if all but it are; one draw of "
         "donors",
         "bold",
     )
-    return Group(title, made[tuple(found.nodes[0].path)])
+    return Group(title, branches[tuple(record.nodes[0].path)])
 
 
-def _node(node: NodeRecord) -> Text:
+def _describe_node(node: NodeRecord) -> Text:
     into = f" into {node.feeds}" if node.feeds in ("q", "k", "v") else ""
     role = f" ({node.role})" if node.role else ""
     label = Text()
@@ -122,53 +130,40 @@ def _node(node: NodeRecord) -> Text:
         f" carries {node.variable}{role}: alone {node.alone.mean:.3f}, all but it "
         f"{node.all_but.mean:.3f}\n"
     )
-    what = "reference" if len(node.path) == 1 else "donor"
-    label.append(
-        f"{what}: {_short(node.donor)} ({node.variable} = {textwrap.shorten(node.value, _WIDE)})",
-        "dim",
-    )
+    source = "reference" if len(node.path) == 1 else "donor"
+    value = textwrap.shorten(node.value, _WIDTH)
+    label.append(f"{source}: {_shorten_prompt(node.donor)} ({node.variable} = {value})", "dim")
     if node.others is not None:
-        label.append(f"\nthe rest: {_short(node.others)}", "dim")
+        label.append(f"\nthe rest: {_shorten_prompt(node.others)}", "dim")
     return label
 
 
-def _classes(found: ScrubRecord) -> Table:
-    table = plain_table(
-        "How much each variable leaves open",
-        "",
-        "classes",
-        "smallest",
-        "mean",
-        "effective donors",
-        "alone",
-    )
-    for c in found.classes:
-        counts = (
-            f"{c.n_classes:,}",
-            f"{c.smallest:,}",
-            f"{c.mean:,.1f}",
-            f"{c.effective_donors:,.1f}",
+def _make_class_table(record: ScrubRecord) -> Table:
+    headings = ("", "classes", "smallest", "mean", "effective donors", "alone")
+    table = make_table("How much each variable leaves open", *headings, no_wrap=True)
+    for classes in record.classes:
+        table.add_row(
+            classes.variable,
+            f"{classes.n_classes:,}",
+            f"{classes.smallest:,}",
+            f"{classes.mean:,.1f}",
+            f"{classes.effective_donors:,.1f}",
+            f"{classes.singletons:,}",
         )
-        table.add_row(c.variable, *counts, f"{c.singletons:,}")
     return table
 
 
-def _splits(found: ScrubRecord) -> Table:
-    table = plain_table(
-        "Recovered on the prompts of each class", "", "value", "prompts", "recovered"
-    )
-    for s in found.splits:
-        shown = (
-            "model and zero point do not differ" if s.recovered is None else bounded(s.recovered)
-        )
-        table.add_row(s.variable, s.value, f"{s.n:,}", shown)
+def _make_split_table(record: ScrubRecord) -> Table:
+    headings = ("", "value", "prompts", "recovered")
+    table = make_table("Recovered on the prompts of each class", *headings, no_wrap=True)
+    for split in record.splits:
+        recovered = "model and zero point do not differ"
+        if split.recovered is not None:
+            recovered = format_mean(split.recovered)
+        table.add_row(split.variable, split.value, f"{split.n:,}", recovered)
     return table
 
 
-def _mean(of: Interval) -> str:
-    return interval(of)[0]
-
-
-def _short(text: str) -> str:
+def _shorten_prompt(text: str) -> str:
     text = text.strip()
-    return repr(text if len(text) <= _WIDE else f"... {text[-_WIDE:].lstrip()}")
+    return repr(text if len(text) <= _WIDTH else f"... {text[-_WIDTH:].lstrip()}")

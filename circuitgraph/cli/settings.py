@@ -1,33 +1,31 @@
-"""The settings of a search as the command line gives them: options for the common ones, ``--set``
-for all.
-"""
+"""The settings of a search: options for the common ones, ``--set NAME=VALUE`` for all."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circuitgraph.errors import ArgumentError
 
 
-def gathered(
+def gather_settings(
     options: Mapping[str, Any], assignments: Sequence[str], flag: str = "--set"
 ) -> dict[str, Any]:
-    """The settings that were given; what was not given is left to the algorithm's own defaults.
+    """Gather the settings that were given; for others the algorithm has defaults.
 
     Args:
         options: by the setting's name; None where an option was not given.
         assignments: each NAME=VALUE.
-        flag: the option that they were given with, for messages.
+        flag: the option of the assignments, for messages.
 
     Raises:
         ArgumentError: an assignment that cannot be read, or a setting that was given twice.
     """
     settings = {name: value for name, value in options.items() if value is not None}
     for text in assignments:
-        name, value = _assignment(text, flag)
+        name, value = _parse_assignment(text, flag)
         if name in settings:
             raise ArgumentError(
                 f"The setting {name!r} was given twice, the second time by {flag} {text!r}."
@@ -36,7 +34,7 @@ def gathered(
     return settings
 
 
-def _assignment(text: str, flag: str) -> tuple[str, Any]:
+def _parse_assignment(text: str, flag: str) -> tuple[str, Any]:
     """A name and its value: as TOML writes it, or a bare word."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not name or not value:
@@ -47,15 +45,16 @@ def _assignment(text: str, flag: str) -> tuple[str, Any]:
         raise ArgumentError(
             f"{flag} {text!r} cannot be read: {name!r} is not the name of a setting."
         )
-    return name.replace("-", "_"), _value(f"{flag} {text!r}", value)
+    return name.replace("-", "_"), _parse_value(f"{flag} {text!r}", value)
 
 
-def _value(assignment: str, text: str) -> Any:
+def _parse_value(assignment: str, text: str) -> Any:
+    """The value that TOML reads, or the text itself if it is one word."""
     try:
         content = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
-    if content.keys() != {"value"}:  # more of them, if it has several lines
+    if content.keys() != {"value"}:  # a text of several lines can hold other keys
         raise ArgumentError(
             f"{assignment} cannot be read: {text!r} is no number, truth value (true, false), word "
             "or list."
@@ -83,14 +82,14 @@ def read_thresholds(text: str | None) -> tuple[float, ...] | None:
     return thresholds
 
 
-def with_table(values: Iterable[tuple[str, Any]]) -> list[str]:
+def format_assignments(table: Mapping[str, Any]) -> list[str]:
     """A TOML table of settings as assignments."""
-    return [f"{name}={_toml(value)}" for name, value in values]
+    return [f"{name}={_format_toml(value)}" for name, value in table.items()]
 
 
-def _toml(value: Any) -> str:
+def _format_toml(value: Any) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(_format_toml, value)) + "]"
     return str(value).lower()

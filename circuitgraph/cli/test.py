@@ -1,4 +1,4 @@
-"""``circuitgraph test``: every claim of hypothesis files, each a test, by pytest with our plugin."""
+"""``circuitgraph test``: the claims of hypothesis files as tests, run by pytest with our plugin."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from circuitgraph.engine.compile_cache import cache_folder
 from circuitgraph.errors import ArgumentError, MissingExtraError, check_at_least, list_problems
 
 Profile = Literal["dev", "ci", "hunt"]
-_ONE_FOR_PYTEST = "--for-pytest"
+_PYTEST_ARGUMENT = "--for-pytest"
 
 
 class WithArgumentsForPytest(TyperCommand):
-    """What stands behind ``--`` is pytest's, and never a path of ours."""
+    """A command of which the arguments behind ``--`` are pytest's, and never paths of ours."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Hand it on as an option of its own."""
-        at = args.index("--") if "--" in args else len(args)
-        return super().parse_args(
-            ctx, [*args[:at], *(f"{_ONE_FOR_PYTEST}={one}" for one in args[at + 1 :])]
-        )
+        """Hand each argument behind ``--`` on as an option."""
+        n_own = args.index("--") if "--" in args else len(args)
+        for_pytest = [f"{_PYTEST_ARGUMENT}={argument}" for argument in args[n_own + 1 :]]
+        return super().parse_args(ctx, [*args[:n_own], *for_pytest])
 
 
 def run_claims(
@@ -73,7 +72,7 @@ def run_claims(
         str | None,
         typer.Option("-n", metavar="N", help="In so many processes, or auto; needs pytest-xdist."),
     ] = None,
-    for_pytest: Annotated[list[str] | None, typer.Option(_ONE_FOR_PYTEST, hidden=True)] = None,
+    for_pytest: Annotated[list[str] | None, typer.Option(_PYTEST_ARGUMENT, hidden=True)] = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -102,21 +101,22 @@ def run_claims(
     if prompts is not None:
         check_at_least("--prompts", prompts, 2)
     _check_paths(paths)
-    arguments = [*_configuration(paths), f"--circuitgraph-seed={seed}"]
-    given = {
+    arguments = [*_list_isolating_options(paths), f"--circuitgraph-seed={seed}"]
+    options_for_pytest = {
         "--circuitgraph-profile": profile,
         "--circuitgraph-model": model,
         "--circuitgraph-prompts": prompts,
+        "-k": expression,
+        "--junitxml": junit,
     }
-    given |= {"-k": expression, "--junitxml": junit}
-    arguments += [
-        part for name, value in given.items() if value is not None for part in (name, str(value))
-    ]
-    arguments += _in_processes(workers)
+    for name, value in options_for_pytest.items():
+        if value is not None:
+            arguments += [name, str(value)]
+    arguments += _list_worker_options(workers)
     results = Results()
-    code = _run([*arguments, *(for_pytest or ()), *paths], results, output)
-    results.show(output)
-    raise typer.Exit(results.status(code))
+    code = _run_pytest([*arguments, *(for_pytest or ()), *paths], results, output)
+    results.print_summary(output)
+    raise typer.Exit(results.choose_status(code))
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -124,8 +124,8 @@ def _check_paths(paths: Sequence[str]) -> None:
     from circuitgraph.pytest_plugin import is_hypothesis_file
 
     problems = []
-    for given in paths:
-        path = Path(given.partition("::")[0])
+    for argument in paths:
+        path = Path(argument.partition("::")[0])
         if not path.exists():
             problems.append(f"there is no file or folder {str(path)!r}")
         elif path.is_file() and path.suffix != ".py":
@@ -139,33 +139,27 @@ def _check_paths(paths: Sequence[str]) -> None:
         raise ArgumentError(list_problems("These cannot be tested:", problems))
 
 
-def _configuration(paths: Sequence[str]) -> list[str]:
-    """Nothing that a project around the files, or this user, has set for pytest."""
-    arguments = [
-        "-p",
-        "circuitgraph",
-        "-c",
-        os.devnull,
-        f"--rootdir={_root(paths)}",
-        "--noconftest",
-        "--assert=plain",
-    ]
-    arguments += ["-o", "python_files="]  # any name will do for a hypothesis file
+def _list_isolating_options(paths: Sequence[str]) -> list[str]:
+    """Options that hide whatever a project around the files, or this user, has set for pytest."""
     cache = cache_folder() / "pytest"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        arguments += ["-o", f"cache_dir={cache}"]
+        cache_options = ["-o", f"cache_dir={cache}"]
     except OSError:
-        arguments += ["-p", "no:cacheprovider"]
-    arguments += [
-        "-p",
-        "no:unraisableexception",
-    ]  # its five garbage collections take a second with jax around
-    return [*arguments, "-v", "--no-header", "--tb=short", "--continue-on-collection-errors"]
+        cache_options = ["-p", "no:cacheprovider"]
+    return [
+        *("-p", "circuitgraph", "-c", os.devnull, f"--rootdir={_choose_root(paths)}"),
+        *("--noconftest", "--assert=plain"),
+        *("-o", "python_files="),  # a hypothesis file can have any name
+        *cache_options,
+        # Its five garbage collections take a second with jax in the process.
+        *("-p", "no:unraisableexception"),
+        *("-v", "--no-header", "--tb=short", "--continue-on-collection-errors"),
+    ]
 
 
-def _root(paths: Sequence[str]) -> str:
-    """A folder around all, or pytest would have no names for files outside."""
+def _choose_root(paths: Sequence[str]) -> str:
+    """A folder around all files; pytest has no names for files outside its root."""
     try:
         return os.path.commonpath(
             [os.path.abspath(path.partition("::")[0]) for path in (".", *paths)]
@@ -174,31 +168,23 @@ def _root(paths: Sequence[str]) -> str:
         return str(Path.cwd())
 
 
-def _in_processes(workers: str | None) -> list[str]:
+def _list_worker_options(workers: str | None) -> list[str]:
     if workers is None:
         return []
     if workers not in ("auto", "logical") and not (workers.isdecimal() and int(workers) > 0):
         raise ArgumentError(f"-n is {workers!r}: expected a number of processes from 1, or auto.")
     if find_spec("xdist") is None:
         raise MissingExtraError("-n needs pytest-xdist: pip install pytest-xdist")
-    return [
-        "-p",
-        "xdist",
-        "-n",
-        workers,
-        "--dist",
-        "loadfile",
-    ]  # claims of a file share what is measured
+    # The claims of a file share what is measured, so that a file is not split over processes.
+    return ["-p", "xdist", "-n", workers, "--dist", "loadfile"]
 
 
-def _run(arguments: Sequence[str], results: Results, output: Output) -> int:
-    """pytest, whose text is a result for a person, and only a message where a program reads the
-    results.
-    """
+def _run_pytest(arguments: Sequence[str], results: Results, output: Output) -> int:
+    """Run pytest; its text is the result for a person, and with ``--json`` only a message."""
     import pytest
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_without("PYTEST_ADDOPTS"))
+        stack.enter_context(_hide_variable("PYTEST_ADDOPTS"))
         if output.quiet:
             sink = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(sink))
@@ -208,10 +194,10 @@ def _run(arguments: Sequence[str], results: Results, output: Output) -> int:
 
 
 @contextlib.contextmanager
-def _without(variable: str) -> Iterator[None]:
-    kept = os.environ.pop(variable, None)
+def _hide_variable(variable: str) -> Iterator[None]:
+    value = os.environ.pop(variable, None)
     try:
         yield
     finally:
-        if kept is not None:
-            os.environ[variable] = kept
+        if value is not None:
+            os.environ[variable] = value

@@ -1,4 +1,4 @@
-"""What came of the claims that ``circuitgraph test`` ran."""
+"""The verdicts on the claims that ``circuitgraph test`` ran."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _PREFIX = "circuitgraph "
 
 @dataclass
 class Results:
-    """A plugin of pytest that takes down what its reports say.
+    """A plugin of pytest that collects verdicts from its reports.
 
     Attributes:
         claims: for each claim its file, hypothesis, id, verdict, summary, detail and seconds. The
             verdict is ``error`` if something that the user gave cannot be used, and ``failed`` if
             something went wrong that should not.
-        errors: for each file that cannot be used, its name and why.
-        root: what names of files in reports start from; here they start from the working directory.
+        errors: for each file that cannot be used, its name and the reason.
+        root: the folder that file names in reports start from. The names above start from the
+            working directory.
     """
 
     claims: list[dict[str, Any]] = field(default_factory=list)
@@ -34,24 +35,26 @@ class Results:
     root: Path = Path()
 
     def pytest_configure(self, config: Any) -> None:
-        """The options are read."""
+        """Called when the options are read."""
         self.root = config.rootpath
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """One claim was run."""
+        """Called when a claim was run."""
         if report.when != "call" and not report.failed:
             return
-        told = {
-            k.removeprefix(_PREFIX): v for k, v in report.user_properties if k.startswith(_PREFIX)
+        properties = {
+            name.removeprefix(_PREFIX): text
+            for name, text in report.user_properties
+            if name.startswith(_PREFIX)
         }
-        verdict = told.get("verdict", "failed" if report.failed else report.outcome)
-        detail = told.get("detail", report.longreprtext)
-        summary = told.get("summary") or next(iter(detail.strip().splitlines()), "")
+        verdict = properties.get("verdict", "failed" if report.failed else report.outcome)
+        detail = properties.get("detail", report.longreprtext)
+        summary = properties.get("summary") or next(iter(detail.strip().splitlines()), "")
         file, _, claim = report.nodeid.partition("::")
         self.claims.append(
             {
-                "file": self._file(file),
-                "hypothesis": told.get("hypothesis", ""),
+                "file": self._relative_name(file),
+                "hypothesis": properties.get("hypothesis", ""),
                 "claim": claim,
                 "verdict": verdict,
                 "summary": summary,
@@ -61,59 +64,52 @@ class Results:
         )
 
     def pytest_collectreport(self, report: Any) -> None:
-        """One file was read."""
+        """Called when a file was read."""
         if report.failed:
-            self.errors.append({"file": self._file(report.nodeid), "message": report.longreprtext})
+            self.errors.append(
+                {"file": self._relative_name(report.nodeid), "message": report.longreprtext}
+            )
 
-    def _file(self, name: str) -> str:
+    def _relative_name(self, name: str) -> str:
         try:
             return Path(os.path.relpath(self.root / name)).as_posix()
         except ValueError:  # on another drive
             return (self.root / name).as_posix()
 
-    def counts(self) -> dict[str, int]:
+    def count_verdicts(self) -> dict[str, int]:
         """How many claims got which verdict."""
-        found = Counter(claim["verdict"] for claim in self.claims)
-        return {word: found[word] for word in (*WORDS, *sorted(found.keys() - set(WORDS)))}
+        counts = Counter(claim["verdict"] for claim in self.claims)
+        return {word: counts[word] for word in (*WORDS, *sorted(counts.keys() - set(WORDS)))}
 
-    def line(self) -> str:
-        """All in one line."""
-        counts = [f"{n} {word}" for word, n in self.counts().items() if n or word == "held"]
-        claims = "1 claim" if len(self.claims) == 1 else f"{len(self.claims)} claims"
+    def format_line(self) -> str:
+        """All counts in one line."""
+        counts = [f"{n} {word}" for word, n in self.count_verdicts().items() if n or word == "held"]
         if self.errors:
-            counts.append(
-                "1 file cannot be used"
-                if len(self.errors) == 1
-                else f"{len(self.errors)} files cannot be used"
-            )
-        return (
-            f"{claims}: {', '.join(counts)}"
-            if self.claims or self.errors
-            else "No claim was found."
-        )
+            files = "1 file" if len(self.errors) == 1 else f"{len(self.errors)} files"
+            counts.append(f"{files} cannot be used")
+        elif not self.claims:
+            return "No claim was found."
+        claims = "1 claim" if len(self.claims) == 1 else f"{len(self.claims)} claims"
+        return f"{claims}: {', '.join(counts)}"
 
-    def status(self, code: int) -> int:
-        """The exit status of the command, for the one that pytest ended with."""
-        counts = self.counts()
-        if (
-            self.errors
-            or not self.claims
-            or counts["error"]
-            or counts["not tested"]
-            or code not in (0, 1)
-        ):
-            return 2
-        return int(code != 0)
+    def choose_status(self, code: int) -> int:
+        """The exit status of the command, given the one that pytest ended with."""
+        counts = self.count_verdicts()
+        is_incomplete = self.errors or not self.claims or counts["error"] or counts["not tested"]
+        return 2 if is_incomplete or code not in (0, 1) else code
 
-    def show(self, output: Output) -> None:
-        """The closing line, or everything as JSON. What cannot be used is said on stderr even if
-        all else is quiet.
+    def print_summary(self, output: Output) -> None:
+        """Print the closing line, or everything as JSON.
+
+        Files that cannot be used are named on stderr even if all else is quiet.
         """
-        whole = {"claims": self.claims, "errors": self.errors, "counts": self.counts()}
+        summary = {"claims": self.claims, "errors": self.errors, "counts": self.count_verdicts()}
         if self.claims or self.errors or output.as_json:
-            output.result(json.dumps(whole, indent=2, ensure_ascii=False), self.line())
+            output.print_result(
+                json.dumps(summary, indent=2, ensure_ascii=False), self.format_line()
+            )
         else:
-            typer.echo(f"Error: {self.line()}", err=True)
+            typer.echo(f"Error: {self.format_line()}", err=True)
         if output.quiet:
             for error in self.errors:
                 typer.echo(f"Error: {error['message']}", err=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.api import draw, load_task
+from circuitgraph.api import draw_prompts, load_task
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.pairs_file import PairsTask
@@ -98,8 +98,8 @@ def test_asking_for_too_many(tmp_path: Path) -> None:
 
 def test_default_number_is_what_there_is(tmp_path: Path) -> None:
     task = PairsTask(write(tmp_path, prompts_of(20)), WORDS, 8)
-    assert len(draw(task, "discovery", None, 50)) == task.count_pairs("discovery")
-    assert len(draw(task, "discovery", 2, 50)) == 2
+    assert len(draw_prompts(task, "discovery")) == task.count_pairs("discovery")
+    assert len(draw_prompts(task, "discovery", 2)) == 2
 
 
 def test_too_few_on_one_side(tmp_path: Path) -> None:

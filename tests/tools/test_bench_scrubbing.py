@@ -1,4 +1,4 @@
-"""The scrubbing benchmark runs from end to end, and what it times side by side computes the same."""
+"""The scrubbing benchmark runs from end to end, and both ways that it times compute the same."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def prepared(scripts: Any, tokenizer: Tokenizer, steps: int) -> tuple[Any, Any]:
 
 def losses_of(scripts: Any, tokenizer: Tokenizer, steps: int) -> list[float]:
     settings, batches = prepared(scripts, tokenizer, steps)
-    return scripts.supervised.train(
+    return scripts.supervised.train_model(
         scripts.supervised.build_model(settings, len(tokenizer)), batches, settings
     )
 
@@ -68,7 +68,8 @@ def test_some_steps_learn_more_than_how_frequent_the_answers_are(
     """
     batches = prepared(scripts, tokenizer, 1)[1]
     share = np.mean(
-        [batches(np.random.default_rng(i))[0].wanted.numpy().mean(0) for i in range(20)], axis=0
+        [batches(np.random.default_rng(i))[0].probabilities.numpy().mean(0) for i in range(20)],
+        axis=0,
     )
     losses = losses_of(scripts, tokenizer, 150)
     assert losses[0] > entropy(share) > np.mean(losses[-20:])
@@ -87,7 +88,7 @@ def test_every_digit_of_every_result_is_asked_once_in_one_of_the_splits(
         found = [
             p
             for n in ((1, 1), (1, 2), (2, 1))
-            for p in scripts.addition.pairs(tokenizer, operator, n, split)
+            for p in scripts.addition.list_pairs(tokenizer, operator, n, split)
         ]
         assert all(assign_split(tokenizer.encode(p.clean)) == split for p in found)
         assert asked.keys().isdisjoint(p.clean for p in found)
@@ -112,7 +113,7 @@ def test_what_is_taught_and_what_the_task_asks_are_the_same_prompts(
         p.clean: p.answer
         for o in "-/"
         for n in sizes
-        for p in scripts.addition.pairs(tokenizer, o, n, "discovery")
+        for p in scripts.addition.list_pairs(tokenizer, o, n, "discovery")
     }
     task = GrammarTask(tasks["addition"], tokenizer, 0, {"operators": "-/"})
     assert all(taught[pair.clean] == pair.answer for pair in task.pairs(200, "discovery"))

@@ -31,7 +31,7 @@ def test_targets_are_given_only_where_the_context_settles_them(script: ModuleTyp
     ids = np.array([[5, 6, 7, 5, 6, 8, 5, 6, 7]])
     ignore = script.IGNORE
     # 5 -> 6 is settled from its second time on; 6 was followed by 7, then by 8, so that it never is
-    assert script.determined_targets(ids).tolist() == [
+    assert script.mask_targets(ids).tolist() == [
         [ignore, ignore, ignore, 6, ignore, ignore, 6, ignore]
     ]
 
@@ -39,7 +39,7 @@ def test_targets_are_given_only_where_the_context_settles_them(script: ModuleTyp
 def test_every_row_of_training_data_is_in_the_vocabulary_and_has_a_target(
     script: ModuleType,
 ) -> None:
-    ids, targets = script.training_batch(np.random.default_rng(0), 64)
+    ids, targets = script.make_training_batch(np.random.default_rng(0), 64)
     assert ids.shape == (64, script.CONTEXT)
     assert int(ids.min()) >= script.FIRST_WORD
     assert int(ids.max()) < script.FIRST_WORD + len(script.WORDS)
@@ -49,7 +49,7 @@ def test_every_row_of_training_data_is_in_the_vocabulary_and_has_a_target(
 def losses_of(script: ModuleType, steps: int) -> list[float]:
     settings = script.Settings(steps=steps)
     torch.manual_seed(settings.seed)
-    return script.train(script.build_model(settings), settings)
+    return script.train_model(script.build_model(settings), settings)
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def begun(tools: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> S
     """A tiny model before training, in a folder, and the settings of a short training."""
     settings = tools.siit.Settings(steps=30, batch=4, heads=3, width=24, pool=500, lr=1e-2)
     folder = tmp_path_factory.mktemp("siit")
-    torch_model, start = tools.siit.start_from(settings, folder)
+    torch_model, start = tools.siit.load_start(settings, folder)
     return SimpleNamespace(settings=settings, folder=folder, torch_model=torch_model, start=start)
 
 
@@ -121,26 +121,26 @@ def begun(tools: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> S
 def test_some_steps_of_interchange_training_lower_the_loss(
     tools: SimpleNamespace, begun: SimpleNamespace
 ) -> None:
-    _, losses = tools.siit.train(begun.start, begun.settings)
+    _, losses = tools.siit.train_model(begun.start, begun.settings)
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
 
 
 def test_what_is_saved_is_what_was_trained(tools: SimpleNamespace, begun: SimpleNamespace) -> None:
-    changed = tools.siit.head_start(begun.start.transformer, 1)
+    changed = tools.siit.start_from_heads(begun.start.transformer, 1)
     with pytest.raises(RuntimeError, match="not the trained model"):
-        tools.siit.check_same(changed, begun.folder)  # the first one still
+        tools.siit.check_files(changed, begun.folder)  # the first one still
     begun.torch_model.load_state_dict(
         tools.siit.state_dict_of(changed, begun.torch_model.state_dict())
     )
-    tools.supervised.save(begun.torch_model, tools.natural.build_tokenizer(), begun.folder)
-    tools.siit.check_same(changed, begun.folder)
+    tools.supervised.save_model(begun.torch_model, tools.natural.build_tokenizer(), begun.folder)
+    tools.siit.check_files(changed, begun.folder)
 
 
 def test_some_steps_of_plain_training_lower_the_loss(tools: SimpleNamespace) -> None:
     settings = tools.natural.Settings(steps=150, batch=16, pool=500, lr=1e-2)
 
     def losses() -> list[float]:
-        return tools.natural.train(tools.natural.build_model(1, 2, 16, 32, 0), settings)
+        return tools.natural.train_model(tools.natural.build_model(1, 2, 16, 32, 0), settings)
 
     found = losses()
     assert np.mean(found[-5:]) < np.mean(found[:5]) - 0.5
@@ -151,7 +151,7 @@ def test_next_tokens_end_with_the_answer(tools: SimpleNamespace) -> None:
     people = tools.program.People(np.array([[5, 6]]), np.array([6]))
     side = tools.prompts.Side(np.array([[5, 6, 7, 6, 0]]), people)
     ignore = tools.natural.IGNORE
-    assert tools.natural.next_tokens(side, np.array([4])).tolist() == [[6, 7, 6, 5, ignore]]
+    assert tools.natural.make_targets(side, np.array([4])).tolist() == [[6, 7, 6, 5, ignore]]
 
 
 def test_the_true_edges_alone_are_enough_in_the_shipped_model(tools: SimpleNamespace) -> None:

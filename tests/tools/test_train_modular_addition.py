@@ -44,7 +44,7 @@ def losses_of(scripts: Any, tokenizer: Tokenizer, steps: int) -> list[float]:
     settings = replace(scripts.modular_addition.SETTINGS, steps=steps, batch=256)
     model = scripts.supervised.build_model(settings, len(tokenizer))
     batches = scripts.modular_addition.make_batches(tokenizer, len(tokenizer), settings)
-    return scripts.supervised.train(model, batches, settings)
+    return scripts.supervised.train_model(model, batches, settings)
 
 
 def test_some_steps_learn_more_than_how_frequent_the_answers_are(
@@ -54,7 +54,7 @@ def test_some_steps_learn_more_than_how_frequent_the_answers_are(
     reading the prompt.
     """
     taught = [
-        int(pair.answer) for pair in scripts.modular_addition.every_pair(tokenizer, "discovery")
+        int(pair.answer) for pair in scripts.modular_addition.list_pairs(tokenizer, "discovery")
     ]
     losses = losses_of(scripts, tokenizer, 200)
     assert losses[0] > entropy(np.bincount(taught)) > np.mean(losses[-20:])
@@ -67,7 +67,7 @@ def test_training_is_reproducible(scripts: Any, tokenizer: Tokenizer) -> None:
 def test_each_pair_is_in_one_split_with_its_sum(scripts: Any, tokenizer: Tokenizer) -> None:
     script = scripts.modular_addition
     found = {
-        split: list(script.every_pair(tokenizer, split)) for split in ("discovery", "evaluation")
+        split: list(script.list_pairs(tokenizer, split)) for split in ("discovery", "evaluation")
     }
     everything = [pair for pairs in found.values() for pair in pairs]
     assert len({pair.clean for pair in everything}) == len(everything) == script.MODULUS**2
@@ -84,5 +84,5 @@ def test_the_task_asks_of_the_shipped_vocabulary_what_was_not_taught(
     script = scripts.modular_addition
     task = GrammarTask(tasks["modular-addition"], tokenizer, 0, {})
     assert task.arguments["modulus"] == script.MODULUS
-    unseen = {pair.clean: pair.answer for pair in script.every_pair(tokenizer, "evaluation")}
+    unseen = {pair.clean: pair.answer for pair in script.list_pairs(tokenizer, "evaluation")}
     assert all(unseen[pair.clean] == pair.answer for pair in task.pairs(200, "evaluation"))

@@ -60,7 +60,7 @@ def prepared(scripts: Any, name: str, **changes: Any) -> tuple[ModuleType, Any, 
 def losses_of(scripts: Any, name: str, **changes: Any) -> list[float]:
     script, settings, tokenizer = prepared(scripts, name, **changes)
     model = scripts.supervised.build_model(settings, len(tokenizer))
-    return scripts.supervised.train(
+    return scripts.supervised.train_model(
         model, script.make_batches(tokenizer, len(tokenizer), settings), settings
     )
 
@@ -99,7 +99,9 @@ def test_a_batch_wants_every_right_answer_equally_at_the_last_token(scripts: Any
     pool = scripts.supervised.Pool(pairs, tokenizer, len(tokenizer))
     batch = pool.batch(np.random.default_rng(0), 20)
     known = {tuple(tokenizer.encode(pair.clean)): pair for pair in pairs}
-    for row, position, wanted in zip(batch.tokens, batch.position, batch.wanted, strict=True):
+    for row, position, wanted in zip(
+        batch.tokens, batch.position, batch.probabilities, strict=True
+    ):
         pair = known[tuple(row[: position + 1].tolist())]
         expected = np.zeros(len(tokenizer), np.float32)
         expected[[tokenizer.encode(text)[0] for text in pair.right]] = 1 / len(pair.right)
@@ -120,7 +122,10 @@ def test_docstring_rows_are_the_grammars_and_none_is_of_the_evaluation_split(scr
         assert described == defined[defined.index(described[0]) :]
         at = batch.position[batch.row == i].tolist()
         assert at == [place for place, word in enumerate(words) if word == "param"][1:]
-        assert tokenizer.tokens(batch.wanted[batch.row == i].argmax(1).tolist()) == described[1:]
+        assert (
+            tokenizer.tokens(batch.probabilities[batch.row == i].argmax(1).tolist())
+            == described[1:]
+        )
         assert assign_split(row[: at[1] + 1]) == "discovery"
 
 
@@ -130,7 +135,7 @@ def test_copied_words_are_wanted_only_where_the_prompt_tells_them(scripts: Any) 
     (batch,) = script.copying(pairs, tokenizer, len(tokenizer), 30)(np.random.default_rng(0))
     rows = batch.tokens.tolist()
     for row, position, wanted in zip(
-        batch.row.tolist(), batch.position.tolist(), batch.wanted, strict=True
+        batch.row.tolist(), batch.position.tolist(), batch.probabilities, strict=True
     ):
         before = rows[row][:position]
         assert before[before.index(rows[row][position]) + 1 :][0] == int(wanted.argmax())
@@ -157,7 +162,7 @@ def test_a_folder_is_complete_loads_and_has_a_card(
         scripts.supervised_card.write_card(folder, name, s, run, script.TEXT, variants)
 
     try:
-        scripts.supervised.build(
+        scripts.supervised.build_folder(
             tmp_path / "small", settings, script.WORDS, script.make_batches, card
         )
     finally:

@@ -1,12 +1,11 @@
-"""What the hybrid search saves and what it loses: beside the full exact search, at several
-thresholds.
+"""What the hybrid search saves and loses beside the full exact search, at several thresholds.
 
     python tools/bench/hybrid_agreement.py
     python tools/bench/hybrid_agreement.py --keep 0.1 --scores eap-ig-inputs
 
 Both search the same prompts for the logit difference under resampling; faithfulness is on other
-prompts. The random
-model's prompts are random too, so that there it says only how well the two agree.
+prompts. The random model's prompts are random too, so that there it says only how well the two
+agree.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ HEADINGS = (
 )
 
 
-def pairs(n: int, folder: Path) -> Iterator[tuple[str, Experiment, Experiment]]:
+def make_experiments(n: int, folder: Path) -> Iterator[tuple[str, Experiment, Experiment]]:
     """Each model's name, with an experiment to search in and one of other prompts to judge on."""
     for name in ("induction-2l", "induction-2l-natural"):
         model = load_model(name)
@@ -61,7 +60,7 @@ def pairs(n: int, folder: Path) -> Iterator[tuple[str, Experiment, Experiment]]:
     )
 
 
-def faithfulness(experiment: Experiment, circuits: list[Circuit]) -> list[float]:
+def measure_faithfulness(experiment: Experiment, circuits: list[Circuit]) -> list[float]:
     """(m(circuit) - m(empty)) / (m(full) - m(empty)) of each, m being the mean metric."""
     graph = experiment.graph
     ends = [Circuit.full(graph).mask, Circuit.empty(graph).mask]
@@ -71,17 +70,24 @@ def faithfulness(experiment: Experiment, circuits: list[Circuit]) -> list[float]
     return [float((value - empty) / (full - empty)) for value in values]
 
 
-def compare(
-    name: str, found_in: Experiment, judged_by: Experiment, threshold: float, hybrid: Hybrid
+def compare_searches(
+    name: str,
+    searching: Experiment,
+    judging: Experiment,
+    threshold: float,
+    hybrid: Hybrid,
 ) -> list[str]:
     """One row of the table."""
-    circuits = [run_search(Acdc(threshold=threshold), found_in), run_search(hybrid, found_in)]
+    circuits = [
+        search(Acdc(threshold=threshold), searching),
+        search(hybrid, searching),
+    ]
     full, both = circuits[0], circuits[0] & circuits[1]
     either = circuits[0] | circuits[1]
     tested = [f"{circuit.provenance['algorithm']['n_tested']:,}" for circuit in circuits]
     sizes = [str(len(circuit)) for circuit in circuits]
     agreement = f"{len(both) / len(either):.2f}" if len(either) else "-"
-    faith = [f"{value:.3f}" for value in faithfulness(judged_by, circuits)]
+    faith = [f"{value:.3f}" for value in measure_faithfulness(judging, circuits)]
     return [name, f"{threshold:g}", f"{full.graph.n_edges:,}", *tested, *sizes, agreement, *faith]
 
 
@@ -93,18 +99,18 @@ def main() -> None:
         "--prompts", type=int, default=16, help="prompts to search on; judged on twice as many"
     )
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.02, 0.1, 0.5])
-    given = parser.parse_args()
+    options = parser.parse_args()
     table = Table(
-        title=f"ACDC on all edges, and on the top {given.keep:.0%} by {given.scores}",
+        title=f"ACDC on all edges, and on the top {options.keep:.0%} by {options.scores}",
         title_justify="left",
     )
     for heading in (*HEADINGS, "faithfulness: full", "hybrid"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     with tempfile.TemporaryDirectory() as folder:
-        for name, found_in, judged_by in pairs(given.prompts, Path(folder)):
-            for threshold in given.thresholds:
-                hybrid = Hybrid(scores=given.scores, keep=given.keep, threshold=threshold)
-                table.add_row(*compare(name, found_in, judged_by, threshold, hybrid))
+        for name, searching, judging in make_experiments(options.prompts, Path(folder)):
+            for threshold in options.thresholds:
+                hybrid = Hybrid(scores=options.scores, keep=options.keep, threshold=threshold)
+                table.add_row(*compare_searches(name, searching, judging, threshold, hybrid))
     Console(width=160).print(table)
 
 

@@ -1,14 +1,11 @@
-"""Loading at scale: time and peak memory of load_model beside transformers' from_pretrained, on the
-same files.
+"""Time and peak memory of load_model beside transformers' from_pretrained, on the same files.
 
-    python tools/bench/loading.py                      # writes a random model of Llama-3.2-1B's
-    shape first (5 GB) python tools/bench/loading.py --folder MODEL --dtype bfloat16 --repeats 5
+    python tools/bench/loading.py  # writes a random model of Llama-3.2-1B's shape first (5 GB)
+    python tools/bench/loading.py --folder MODEL --dtype bfloat16 --repeats 5
 
 Each measurement is a process of its own; the two take turns, so that both find the files in the
-same state of the
-system's cache. Peak memory is the process's largest resident set (Linux), less what it had before
-loading, as a share
-of the weights in the loaded precision.
+same state of the system's cache. Peak memory is the process's largest resident set (Linux), less
+what it had before loading, as a share of the weights in the loaded precision.
 """
 
 from __future__ import annotations
@@ -26,20 +23,20 @@ from typing import Any
 
 
 def main() -> None:
-    options = _options()
+    options = _parse_options()
     if options.child:
-        print(json.dumps(measure(options.child, options.folder, options.dtype)))
+        print(json.dumps(measure_loading(options.child, options.folder, options.dtype)))
         return
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         folder = options.folder or write_random_llama(Path(work), options.stored)
         runs: dict[str, list[dict[str, float]]] = {"transformers": [], "circuitgraph": []}
         for _ in range(options.repeats):
-            for name, found in runs.items():
-                found.append(run_child(name, folder, options.dtype))
-    report(runs)
+            for name, measurements in runs.items():
+                measurements.append(run_child(name, folder, options.dtype))
+    print_report(runs)
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,65 +79,65 @@ def run_child(name: str, folder: Path, dtype: str) -> dict[str, float]:
     )
 
 
-def measure(name: str, folder: Path, dtype: str) -> dict[str, float]:
-    """Load once, touch every weight, and say what it took; imports are done before the clock
-    starts.
-    """
-    load = _with_circuitgraph if name == "circuitgraph" else _with_transformers
-    ready = load(folder, dtype)
-    before, start = _peak(), time.perf_counter()
-    n_bytes = ready()
+def measure_loading(name: str, folder: Path, dtype: str) -> dict[str, float]:
+    """Load once and touch every weight; the clock starts after the imports."""
+    prepare = _prepare_circuitgraph if name == "circuitgraph" else _prepare_transformers
+    load_all = prepare(folder, dtype)
+    before, start = _peak_bytes(), time.perf_counter()
+    n_bytes = load_all()
     return {
         "seconds": time.perf_counter() - start,
-        "peak": (_peak() - before) / n_bytes,
+        "peak": (_peak_bytes() - before) / n_bytes,
         "bytes": n_bytes,
     }
 
 
-def _with_circuitgraph(folder: Path, dtype: str) -> Any:
+def _prepare_circuitgraph(folder: Path, dtype: str) -> Any:
     import jax
     import jax.numpy as jnp
-    from transformers import AutoModelForCausalLM  # noqa: F401  # imported before the clock starts, as for the other
+
+    # Imported before the clock starts, as it is for the other library.
+    from transformers import AutoModelForCausalLM  # noqa: F401
 
     from circuitgraph.models.loading import load_model
 
     jnp.ones(3).block_until_ready()  # start the backend
 
-    def ready() -> int:
+    def load_all() -> int:
         leaves = jax.tree.leaves(load_model(folder, dtype=dtype).transformer)
         jax.block_until_ready(leaves)
         return sum(leaf.nbytes for leaf in leaves)
 
-    return ready
+    return load_all
 
 
-def _with_transformers(folder: Path, dtype: str) -> Any:
+def _prepare_transformers(folder: Path, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    def ready() -> int:
+    def load_all() -> int:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         for parameter in model.parameters():
-            parameter.view(-1)[
-                :: 4096 // parameter.element_size()
-            ].sum()  # one number of each page: it may be mapped
+            # The file may be mapped: one number of each page of 4,096 bytes loads all of it.
+            parameter.view(-1)[:: 4096 // parameter.element_size()].sum()
         return sum(parameter.nbytes for parameter in model.parameters())
 
-    return ready
+    return load_all
 
 
-def _peak() -> int:
+def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def report(runs: dict[str, list[dict[str, float]]]) -> None:
+def print_report(runs: dict[str, list[dict[str, float]]]) -> None:
     """Medians, and the ratio of the two."""
-    for name, found in runs.items():
-        seconds = sorted(run["seconds"] for run in found)
+    for name, measurements in runs.items():
+        seconds = sorted(run["seconds"] for run in measurements)
+        peak = statistics.median(run["peak"] for run in measurements)
         print(
             f"{name:13} {statistics.median(seconds):6.2f} s ({seconds[0]:.2f} to "
-            f"{seconds[-1]:.2f}), peak {statistics.median(run['peak'] for run in found):.2f} x the "
-            f"weights' {found[0]['bytes'] / 2**30:.2f} GiB"
+            f"{seconds[-1]:.2f}), peak {peak:.2f} x the weights' "
+            f"{measurements[0]['bytes'] / 2**30:.2f} GiB"
         )
     ours, theirs = (
         statistics.median(run["seconds"] for run in runs[n])

@@ -1,5 +1,4 @@
-"""How many prompts (prompt pairs) a second property tests take, everything included, and what they
-compile.
+"""How many prompts (or pairs) a second property tests take, and how often they compile.
 
     python tools/bench/properties.py [--examples 100]
 
@@ -38,22 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     n = parser.parse_args(arguments).examples
     compiled: list[str] = []
 
-    def note(event: str, duration_secs: float, **_: str | int) -> None:
+    def count_compilation(event: str, duration_secs: float, **_: str | int) -> None:
         if event == EVENT:
             compiled.append(event)
 
-    jax.monitoring.register_event_duration_secs_listener(note)
+    jax.monitoring.register_event_duration_secs_listener(count_compilation)
     print(
         "| task | property | pairs | pairs a second | pairs a CPU second | compiled first | later |"
     )
     print("|---|---|---:|---:|---:|---:|---:|")
     for task, (model, first, end) in CASES.items():
-        context = PropertyContext.of_study(Study.open(_hypothesis(task, model, first, end)))
+        context = PropertyContext.of_study(Study.open(_make_hypothesis(task, model, first, end)))
         for property in context.study.hypothesis.properties:
-            print(_row(task, context, property, n, compiled))
+            print(_measure_property(task, context, property, n, compiled))
 
 
-def _hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
+def _make_hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
     """A word that a head carries; whether it is true does not matter to how long it takes."""
     h = Hypothesis(f"bench {task}", task=task, model=model)
 
@@ -74,11 +73,13 @@ def _hypothesis(task: str, model: str, first: str, end: str) -> Hypothesis:
     return h
 
 
-def _row(task: str, context: PropertyContext, property, n: int, compiled: list[str]) -> str:
+def _measure_property(
+    task: str, context: PropertyContext, property, n: int, compiled: list[str]
+) -> str:
     check = make_check(context, property)
     source, n_bytes = context.source, context.source.bytes_per_prompt + check.n_bytes
 
-    def one(rng: Choices) -> PropertyCase:
+    def draw_case(rng: Choices) -> PropertyCase:
         return check.draw_case(rng, source.draw_prompt(rng))
 
     seen: list[int] = []
@@ -90,8 +91,8 @@ def _row(task: str, context: PropertyContext, property, n: int, compiled: list[s
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(case_lists(one, n_bytes))
-    def test(cases: list[PropertyCase]) -> None:
+    @given(case_lists(draw_case, n_bytes))
+    def check_cases(cases: list[PropertyCase]) -> None:
         check.check_cases(cases)
         seen.append(len(cases))
         if len(seen) == 1:
@@ -99,11 +100,12 @@ def _row(task: str, context: PropertyContext, property, n: int, compiled: list[s
 
     state: dict[str, float] = {}
     before = len(compiled)
-    test()
+    check_cases()
     wall, cpu = time.perf_counter() - state["start"], time.process_time() - state["cpu"]
     pairs, first = sum(seen[1:]), int(state["compiled"])
     later = len(compiled) - first
-    return f"| {task} | {property.kind} | {pairs} | {pairs / wall:.0f} | {pairs / cpu:.0f} | {first - before} | {later} |"
+    rates = f"{pairs / wall:.0f} | {pairs / cpu:.0f}"
+    return f"| {task} | {property.kind} | {pairs} | {rates} | {first - before} | {later} |"
 
 
 if __name__ == "__main__":

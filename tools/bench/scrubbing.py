@@ -1,7 +1,6 @@
-"""Scrubbing at scale: all trees of a hypothesis with its rivals and nulls, beside the plain way on
-a few references.
+"""Scrubbing at scale: all trees of a hypothesis, beside the plain way on a few references.
 
-    python tools/bench/scrubbing.py                  # the shipped induction hypothesis
+    python tools/bench/scrubbing.py  # the shipped induction hypothesis
     python tools/bench/scrubbing.py --file hypotheses/ioi.py --prompts 500 --references 5
 
 The plain way is the tests' oracle: Hugging Face's model, one reference at a time, one node after
@@ -40,24 +39,24 @@ METRIC = "logit"
 
 
 def main() -> None:
-    options = _options()
+    options = _parse_options()
     keep_compiled_programs()
     start = time.perf_counter()
     (hypothesis,) = load_hypotheses(options.file)
     study = Study.open(hypothesis)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "file": str(options.file),
         "prompts": options.prompts,
-        "open": _since(start),
+        "open": _seconds_since(start),
     }
     seconds, evidence = [], Evidence(study, options.prompts)
     for _ in range(options.repeats + 1):
         start = time.perf_counter()
         evidence = Evidence(study, options.prompts)
         scrub_evidence(evidence)
-        seconds.append(_since(start))
+        seconds.append(_seconds_since(start))
     record = scrub_evidence(evidence)
-    found |= {
+    results |= {
         "trees": record.cost.n_trees,
         "node_values": record.cost.n_values,
         "first": seconds[0],
@@ -66,26 +65,26 @@ def main() -> None:
         "recovered": record.recovered.model_dump(),
         "mib_kept": round(evidence.activations.bytes / 2**20, 1),
     }
-    found |= against_the_plain_way(evidence, options.references)
-    print(json.dumps(found, indent=2))
+    results |= compare_with_oracle(evidence, options.references)
+    print(json.dumps(results, indent=2))
 
 
-def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
+def compare_with_oracle(evidence: Evidence, n: int) -> dict[str, Any]:
     """Seconds for one reference of the hypothesis's own tree, ours and plain."""
-    prepared, every = prepare_scrub(evidence), np.arange(len(evidence.batch))
-    donors = prepared.sampler.draw_donors(prepared.root, every)
-    ours = run_tree(evidence.activations, prepared.root, every, donors.inputs, [METRIC]).values[0]
+    scrub, references = prepare_scrub(evidence), np.arange(len(evidence.batch))
+    donors = scrub.sampler.draw_donors(scrub.root, references)
+    ours = run_tree(evidence.activations, scrub.root, references, donors.inputs, [METRIC]).values[0]
     start = time.perf_counter()
     for _ in range(3):
-        run_tree(evidence.activations, prepared.root, every, donors.inputs, [METRIC])
-    ours_each = _since(start) / 3 / len(every)
-    oracle, where = _oracle(evidence, donors, n)
+        run_tree(evidence.activations, scrub.root, references, donors.inputs, [METRIC])
+    ours_each = _seconds_since(start) / 3 / len(references)
+    oracle, where = _make_oracle(evidence, donors, n)
     start = time.perf_counter()
     plain = [
-        oracle.logits(_claim(prepared.root, donors, where, r), r)[evidence.batch.tokens.answer[r]]
+        oracle.logits(_make_claim(scrub.root, donors, where, r), r)[evidence.batch.tokens.answer[r]]
         for r in range(n)
     ]
-    plain_each = _since(start) / n
+    plain_each = _seconds_since(start) / n
     return {
         "references_plain": n,
         "largest_difference": float(np.abs(np.array([float(x) for x in plain]) - ours[:n]).max()),
@@ -95,16 +94,14 @@ def against_the_plain_way(evidence: Evidence, n: int) -> dict[str, Any]:
     }
 
 
-def _oracle(evidence: Evidence, donors: TreeDonors, n: int) -> tuple[Any, dict[int, int]]:
-    """The plain way over the first references and all prompts that they need; and where it has
-    those.
-    """
+def _make_oracle(evidence: Evidence, donors: TreeDonors, n: int) -> tuple[Any, dict[int, int]]:
+    """Prepare the plain way for the first references and all prompts that they need."""
     from transformers import AutoModelForCausalLM
 
     from tests.oracle.tree import Prompt, TreeOracle
 
     needed = sorted(
-        {*range(n), *(int(i) for found in donors.list_inputs() for i in found[:n])},
+        {*range(n), *(int(i) for rows in donors.list_inputs() for i in rows[:n])},
         key=lambda i: (i >= n, i),
     )
     roles, batch = evidence.study.roles, evidence.batch
@@ -117,26 +114,26 @@ def _oracle(evidence: Evidence, donors: TreeDonors, n: int) -> tuple[Any, dict[i
     model = AutoModelForCausalLM.from_pretrained(
         shipped_models().get(evidence.study.model.name, evidence.study.model.name)
     )
-    return TreeOracle(model.eval(), prompts), {prompt: at for at, prompt in enumerate(needed)}
+    return TreeOracle(model.eval(), prompts), {prompt: index for index, prompt in enumerate(needed)}
 
 
-def _claim(node: TreeNode, donors: TreeDonors, where: dict[int, int], reference: int) -> Any:
+def _make_claim(node: TreeNode, donors: TreeDonors, where: dict[int, int], reference: int) -> Any:
     """A node as the oracle takes it, for one reference."""
     from tests.oracle.tree import Claim
 
-    children = [_claim(child, donors, where, reference) for child in node.children]
-    given = donors.inputs[node.path]
-    assert isinstance(given, np.ndarray), "the plain way is timed for one prompt at each node"
+    children = [_make_claim(child, donors, where, reference) for child in node.children]
+    rows = donors.inputs[node.path]
+    assert isinstance(rows, np.ndarray), "the plain way is timed for one prompt at each node"
     return Claim(
-        str(node.site.node), node.site.roles, node.feeds, where[int(given[reference])], children
+        str(node.site.node), node.site.roles, node.feeds, where[int(rows[reference])], children
     )
 
 
-def _since(start: float) -> float:
+def _seconds_since(start: float) -> float:
     return round(time.perf_counter() - start, 3)
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,6 +1,4 @@
-"""What the search benchmark runs on, and its clocks: models, prompts, compile time, peak memory, a
-matrix product.
-"""
+"""Models and prompts of the search benchmark, and its clocks: time, compile time, memory."""
 
 from __future__ import annotations
 
@@ -89,10 +87,8 @@ _CASES = (
 )
 
 
-def cases(tiny: bool) -> dict[str, Case]:
-    """All cases by name; a ``tiny`` one says nothing about speed and only shows that the tool
-    works.
-    """
+def list_cases(tiny: bool) -> dict[str, Case]:
+    """All cases by name; a ``tiny`` one shows that the tool works, and says nothing of speed."""
     if not tiny:
         return {case.name: case for case in _CASES}
     small = {"n_layer": 2, "n_head": 2, "n_embd": 16}
@@ -108,17 +104,15 @@ def cases(tiny: bool) -> dict[str, Case]:
 
 @dataclass
 class Compiling:
-    """How long jax has been tracing, lowering and compiling since this was made; parts of parts are
-    counted once.
-    """
+    """How long jax has been tracing, lowering and compiling since this object was made."""
 
     programs: int = 0
     _spans: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        jax.monitoring.register_event_duration_secs_listener(self._add_compilation)
 
-    def _heard(self, event: str, duration_secs: float, **_: Any) -> None:
+    def _add_compilation(self, event: str, duration_secs: float, **_: Any) -> None:
         if not event.startswith("/jax/core/compile/"):
             return
         self.programs += event.endswith("backend_compile_duration")
@@ -132,7 +126,7 @@ class Compiling:
         return sum(end - start for start, end in self._spans)
 
 
-def timed(action: Callable[[], Any]) -> tuple[Any, float]:
+def time_call(action: Callable[[], Any]) -> tuple[Any, float]:
     """What an action returns, and its seconds."""
     start = time.perf_counter()
     result = action()
@@ -142,13 +136,11 @@ def timed(action: Callable[[], Any]) -> tuple[Any, float]:
 def median_seconds(action: Callable[[], Any], repeats: int) -> float:
     """The middle one of several times; the first run does not count."""
     action()
-    return statistics.median(timed(action)[1] for _ in range(repeats))
+    return statistics.median(time_call(action)[1] for _ in range(repeats))
 
 
 def matrix_product_rate(tiny: bool) -> float:
-    """Operations a second of a 2048 x 768 by 768 x 3072 product in float32, two for each
-    multiplication.
-    """
+    """Operations a second of one 2048 x 768 by 768 x 3072 product; a multiplication is two."""
     rows, inner, columns = (64, 64, 64) if tiny else (2048, 768, 3072)
     rng = np.random.default_rng(0)
     a, b = (
@@ -172,7 +164,7 @@ class Progress:
     def __init__(self, every: float = 15.0) -> None:
         self._every, self._last = every, time.perf_counter()
 
-    def say(self, text: str) -> None:
+    def print_now_and_then(self, text: str) -> None:
         now = time.perf_counter()
         if now - self._last >= self._every:
             self._last = now

@@ -17,9 +17,9 @@ from circuitgraph.tasks.prompts import Prompts
 from tests import oracle
 from tests.checkpoints import load_tiny, oracle_run
 from tests.oracle.losses import Loss, kl_divergence, negative_logit_difference
-from tools.bench.search_cases import Case, cases
+from tools.bench.search_cases import Case, list_cases
 
-Found = dict[str, Any]
+Numbers = dict[str, Any]
 """Numbers of a measurement, as plain JSON values."""
 
 
@@ -45,7 +45,7 @@ class Job:
 
     @cached_property
     def case(self) -> Case:
-        return cases(self.tiny)[self.case_name]
+        return list_cases(self.tiny)[self.case_name]
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -73,5 +73,5 @@ class Job:
         )
 
 
-def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez(path, allow_pickle=False, **arrays)

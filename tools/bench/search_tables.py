@@ -14,19 +14,17 @@ Row = dict[str, Any]
 
 @dataclass
 class Results:
-    """One row for each section, case and metric; its measurements by name, as far as they were
-    made.
-    """
+    """One row for each section, case and metric, with the measurements that were made."""
 
     rows: list[Row] = field(default_factory=list)
 
-    def add(self, section: str, case: str, metric: str, measurement: str, found: Row) -> None:
-        where = {"section": section, "case": case, "metric": metric}
+    def add(self, section: str, case: str, metric: str, measurement: str, numbers: Row) -> None:
+        identity = {"section": section, "case": case, "metric": metric}
         for row in self.rows:
-            if where.items() <= row.items():
-                row[measurement] = found
+            if identity.items() <= row.items():
+                row[measurement] = numbers
                 return
-        self.rows.append({**where, measurement: found})
+        self.rows.append({**identity, measurement: numbers})
 
     def of(self, section: str, measurement: str) -> list[Row]:
         return [row for row in self.rows if row["section"] == section and measurement in row]
@@ -41,7 +39,7 @@ class Sheet:
     rows: Sequence[Sequence[str]]
 
 
-def rich_table(sheet: Sheet) -> Table:
+def make_rich_table(sheet: Sheet) -> Table:
     table = Table(title=sheet.title, title_justify="left")
     for i, heading in enumerate(sheet.headings):
         table.add_column(heading, justify="left" if i < 2 else "right")
@@ -50,7 +48,7 @@ def rich_table(sheet: Sheet) -> Table:
     return table
 
 
-def markdown(sheet: Sheet) -> str:
+def format_markdown(sheet: Sheet) -> str:
     lines = [
         sheet.headings,
         ["---" if i < 2 else "--:" for i in range(len(sheet.headings))],
@@ -59,36 +57,36 @@ def markdown(sheet: Sheet) -> str:
     return f"{sheet.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def sheets(results: Results) -> list[Sheet]:
+def make_sheets(results: Results) -> list[Sheet]:
     """The tables that have rows."""
-    made = [
-        _per_edge(results),
-        _searches(results),
-        _attribution(results),
-        _evaluation(results),
-        _compiling(results),
+    sheets = [
+        _make_edge_sheet(results),
+        _make_search_sheet(results),
+        _make_attribution_sheet(results),
+        _make_evaluation_sheet(results),
+        _make_compiling_sheet(results),
     ]
-    return [sheet for sheet in made if sheet.rows]
+    return [sheet for sheet in sheets if sheet.rows]
 
 
-def _ms(seconds: float) -> str:
+def _format_ms(seconds: float) -> str:
     return f"{1e3 * seconds:,.2f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"
 
 
-def _gib(n_bytes: float) -> str:
+def _format_gib(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f}"
 
 
-def _times(slow: float, fast: float) -> str:
+def _format_ratio(slow: float, fast: float) -> str:
     return f"{slow / fast:.1f}" if slow < 100 * fast else f"{slow / fast:.0f}"
 
 
-def _of(row: Row, measurement: str, number: str, show: Callable[[float], str]) -> str:
+def _format_cell(row: Row, measurement: str, number: str, show: Callable[[float], str]) -> str:
     """A number of a measurement, if it was made."""
     return show(row[measurement][number]) if measurement in row else "-"
 
 
-def _per_edge(results: Results) -> Sheet:
+def _make_edge_sheet(results: Results) -> Sheet:
     headings = (
         "model",
         "metric",
@@ -103,18 +101,21 @@ def _per_edge(results: Results) -> Sheet:
     rows = []
     for row in results.of("A", "frontier"):
         ours = row["frontier"]
-        ratio = partial(_times, fast=ours["per_edge"])
+        ratio = partial(_format_ratio, fast=ours["per_edge"])
         decided = "all" if ours["complete"] else f"{ours['decided'] / ours['edges']:.0%}"
         numbers = [f"{ours['edges']:,}", decided, f"{ours['tested']:,}", f"{ours['kept']:,}"]
         numbers += [
-            _of(row, name, "per_edge", _ms) for name in ("torch_hooks", "masked", "frontier")
+            _format_cell(row, name, "per_edge", _format_ms)
+            for name in ("torch_hooks", "masked", "frontier")
         ]
-        numbers += [_of(row, name, "per_edge", ratio) for name in ("torch_hooks", "masked")]
+        numbers += [
+            _format_cell(row, name, "per_edge", ratio) for name in ("torch_hooks", "masked")
+        ]
         rows.append([ours["model"], f"{row['metric']} {ours['threshold']:g}", *numbers])
     return Sheet("A. ACDC: time for each tested edge", headings, rows)
 
 
-def _searches(results: Results) -> Sheet:
+def _make_search_sheet(results: Results) -> Sheet:
     headings = (
         "model",
         "metric",
@@ -146,14 +147,16 @@ def _searches(results: Results) -> Sheet:
         numbers += [
             f"{ours['accepted']:.0%}",
             f"{ours['share_of_product']:.0%}",
-            _gib(ours["peak"]),
+            _format_gib(ours["peak"]),
         ]
-        numbers += [_of(row, name, "peak", _gib) for name in ("masked", "torch_hooks")]
+        numbers += [
+            _format_cell(row, name, "peak", _format_gib) for name in ("masked", "torch_hooks")
+        ]
         rows.append([ours["model"], row["metric"], *numbers])
     return Sheet("A. ACDC: the frontier's searches", headings, rows)
 
 
-def _attribution(results: Results) -> Sheet:
+def _make_attribution_sheet(results: Results) -> Sheet:
     headings = (
         "model",
         "scores",
@@ -169,13 +172,15 @@ def _attribution(results: Results) -> Sheet:
         for name in ("eap", "eap-ig-inputs"):
             ours, theirs = row["attribution"][name], row["attribution_torch"][name]
             numbers = [f"{theirs['seconds']:.2f}", f"{ours['seconds']:.2f}", f"{ours['first']:.2f}"]
-            numbers += [_times(theirs["seconds"], ours["seconds"]), f"{theirs['apart']:.0e}"]
-            peaks = [_gib(row[part]["peak"]) for part in ("attribution", "attribution_torch")]
+            numbers += [_format_ratio(theirs["seconds"], ours["seconds"]), f"{theirs['apart']:.0e}"]
+            peaks = [
+                _format_gib(row[part]["peak"]) for part in ("attribution", "attribution_torch")
+            ]
             rows.append([row["attribution"]["model"], name, *numbers, *peaks])
     return Sheet("B. Attribution of all edges, logit difference", headings, rows)
 
 
-def _evaluation(results: Results) -> Sheet:
+def _make_evaluation_sheet(results: Results) -> Sheet:
     headings = (
         "model",
         "circuit",
@@ -189,10 +194,10 @@ def _evaluation(results: Results) -> Sheet:
     for row in results.of("C", "evaluation_torch"):
         ours, theirs = row["evaluation"], row["evaluation_torch"]["seconds"]
         numbers = [
-            _ms(theirs),
-            _ms(ours["masked"]),
-            _ms(ours["seconds"]),
-            _times(theirs, ours["seconds"]),
+            _format_ms(theirs),
+            _format_ms(ours["masked"]),
+            _format_ms(ours["seconds"]),
+            _format_ratio(theirs, ours["seconds"]),
         ]
         rows.append(
             [
@@ -205,12 +210,12 @@ def _evaluation(results: Results) -> Sheet:
     return Sheet("C. One evaluation of a circuit", headings, rows)
 
 
-def _compiling(results: Results) -> Sheet:
+def _make_compiling_sheet(results: Results) -> Sheet:
     headings = ("model", "search", "programs", "compile, s: cold", "warm", "cold : warm")
     rows = []
     for row in results.of("D", "jit_warm"):
         cold, warm = row["jit_cold"], row["jit_warm"]
         times = (cold["compiling"], warm["compiling"])
-        numbers = [str(cold["programs"]), *(f"{t:.1f}" for t in times), _times(*times)]
+        numbers = [str(cold["programs"]), *(f"{t:.1f}" for t in times), _format_ratio(*times)]
         rows.append([cold["model"], "short", *numbers])
     return Sheet("D. Compiling for a search", headings, rows)

@@ -1,6 +1,4 @@
-"""Watching a search from outside: when it tested what, what it launched, and how many operations
-that takes.
-"""
+"""Watching a search from outside: what it tested when, its launches and their operations."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from tools.bench.search_cases import Compiling, Progress
 
 @dataclass(frozen=True)
 class Sizes:
-    """What operation counts depend on besides a schedule. ``columns``: of the unembedding, that the
-    metric looks at.
-    """
+    """Sizes that operation counts need. ``columns``: number of tokens that the metric looks at."""
 
     spec: Spec
     graph: Graph
@@ -38,7 +34,7 @@ class Sizes:
         return len(self.graph.writers)
 
 
-def table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> int:
+def count_table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> int:
     """Additions and multiplications of a schedule's steps for ``lanes`` candidates side by side.
 
     A head's step projects q, k and v (2 d d_head for each token; for one lane where all candidates
@@ -53,9 +49,8 @@ def table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> in
     here = sizes.prompts if scored else everywhere
     kind, shared, slots = table.kind[:n], table.shared[:n, :, 1], table.slots[:n, :, 1]
     heads = kind == HEAD
-    read_at = np.where(
-        heads[:, None] & (np.arange(3) > 0), everywhere, here
-    )  # keys and values are of all tokens
+    # [steps, 3 inputs]: keys and values are of all tokens, queries only of the scored ones
+    read_at = np.where(heads[:, None] & (np.arange(3) > 0), everywhere, here)
     sums = int((read_at * (shared + slots * lanes)).sum()) * spec.d_model
     projected = (
         np.where(slots[heads] > 0, lanes, 1) * read_at[heads] * 2 * spec.d_model * spec.d_head
@@ -65,23 +60,22 @@ def table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> in
     return sums + int(projected.sum()) + int(heads.sum()) * looked + int((kind == MLP).sum()) * mlp
 
 
-def settling_operations(schedule: Schedule, sizes: Sizes) -> int:
+def count_update_operations(schedule: Schedule, sizes: Sizes) -> int:
     """Of computing a schedule's nodes once for all."""
-    return table_operations(schedule.everywhere, sizes, 1, False) + table_operations(
+    return count_table_operations(schedule.everywhere, sizes, 1, False) + count_table_operations(
         schedule.scored, sizes, 1, True
     )
 
 
-def candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
-    """Of one group of candidates: their inputs (a product with all nodes), their steps, their
-    logits.
+def count_candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
+    """Operations of one group of candidates: inputs (a product with all nodes), steps, logits.
 
     Lanes that are empty because fewer were asked about count too: they are computed.
     """
     spec, tokens = sizes.spec, sizes.prompts * (sizes.tokens if schedule.wide else 1)
     inputs = 2 * lanes * sizes.nodes * tokens * spec.d_model
-    steps = table_operations(schedule.everywhere, sizes, lanes, False)
-    steps += table_operations(schedule.scored, sizes, lanes, True)
+    steps = count_table_operations(schedule.everywhere, sizes, lanes, False)
+    steps += count_table_operations(schedule.scored, sizes, lanes, True)
     final = int(
         (schedule.logits.shared[0, 0, 1] + lanes * schedule.logits.slots[0, 0, 1]) * sizes.prompts
     )
@@ -93,10 +87,8 @@ def candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
     )
 
 
-def masked_operations(sizes: Sizes) -> int:
-    """Of one whole masked run: every head and MLP from its own input, and all readers' sums as
-    products.
-    """
+def count_masked_operations(sizes: Sizes) -> int:
+    """Operations of one masked run: all heads and MLPs, and all readers' sums as products."""
     spec, tokens = sizes.spec, sizes.prompts * sizes.tokens
     head = 8 * spec.d_model * spec.d_head + 4 * sizes.tokens * spec.d_head
     mlp = 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
@@ -125,53 +117,51 @@ class Counts:
     whole: int = 0
     operations: int = 0
 
-    def listen(self, experiment: Experiment, sizes: Sizes) -> None:
+    def count_from_now(self, experiment: Experiment, sizes: Sizes) -> None:
         """Count all that is asked from now on."""
         frontier, lanes = experiment.frontier, experiment.sizes.frontier_lanes
 
-        def asked(*question: Any, **_: Any) -> None:
+        def count_asked(*question: Any, **_: Any) -> None:
             self.rows += len(question[1])  # mask, edges, ...
 
-        def launched(schedule: Schedule, rows: np.ndarray) -> None:
+        def count_launch(schedule: Schedule, rows: np.ndarray) -> None:
             groups = -(-len(rows) // lanes)
             self.launches += 1
             self.computed += groups * lanes
-            self.operations += groups * candidate_operations(schedule, sizes, lanes)
+            self.operations += groups * count_candidate_operations(schedule, sizes, lanes)
 
-        def settled(schedule: Schedule) -> None:
+        def count_update(schedule: Schedule) -> None:
             self.settlings += 1
-            self.operations += settling_operations(schedule, sizes)
+            self.operations += count_update_operations(schedule, sizes)
 
-        def ran(masks: np.ndarray) -> None:
+        def count_masked_runs(masks: np.ndarray) -> None:
             self.whole += -(-len(masks) // experiment.sizes.masks)
             self.computed += len(masks)
-            self.operations += len(masks) * masked_operations(sizes)
+            self.operations += len(masks) * count_masked_operations(sizes)
 
-        _before(experiment, "removal_losses", asked)
-        _before(experiment._masked, "values", ran)
+        _call_before(experiment, "removal_losses", count_asked)
+        _call_before(experiment._masked, "values", count_masked_runs)
         if frontier is not None:
-            _before(frontier, "_launch", launched)
-            _before(
-                frontier._states[0], "update", lambda _, schedule: settled(schedule)
-            )  # all batches do the same
+            _call_before(frontier, "_launch", count_launch)
+            # All batches do the same, so that the first one alone is counted.
+            state = frontier._states[0]
+            _call_before(state, "update", lambda _, schedule: count_update(schedule))
 
 
-def _before(owner: Any, name: str, hear: Callable[..., None]) -> None:
+def _call_before(owner: Any, name: str, listener: Callable[..., None]) -> None:
     """Have ``hear`` called with the arguments of a method before it is."""
     method = getattr(owner, name)
 
-    def heard(*args: Any, **kwargs: Any) -> Any:
-        hear(*args, **kwargs)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        listener(*args, **kwargs)
         return method(*args, **kwargs)
 
-    setattr(owner, name, heard)
+    setattr(owner, name, wrapper)
 
 
 @dataclass
 class Trace:
-    """What was reached when, step by step. ``seconds`` are of running: those of compiling are left
-    out.
-    """
+    """The progress of a search, step by step. ``seconds`` leave compiling out."""
 
     state: AcdcState
     decided: int = 0
@@ -180,18 +170,18 @@ class Trace:
     masks: list[np.ndarray] = field(default_factory=list)
 
     def rates(self) -> list[float]:
-        """Edges tested per second in the first, the middle and the last third of the tested edges."""
+        """Edges tested a second in the first, middle and last third of the tested edges."""
         cuts = np.linspace(0, self.tested[-1], 4)
         at = np.interp(cuts, self.tested, self.seconds)
         return [float(n / max(t, 1e-9)) for n, t in zip(np.diff(cuts), np.diff(at), strict=True)]
 
     def mask_at(self, share: float) -> Bool[np.ndarray, " edges"]:
-        """What was kept when that share of the edges tested in the end had been."""
+        """The edges that were kept when that share of the edges tested in the end had been."""
         step = int(np.searchsorted(self.tested[1:], share * self.tested[-1]))
         return np.unpackbits(self.masks[step], count=len(self.state.mask)).astype(bool)
 
 
-def watched(
+def watch_search(
     search: Acdc,
     experiment: Experiment,
     compiling: Compiling,
@@ -199,32 +189,30 @@ def watched(
     start: Bool[np.ndarray, " edges"] | None = None,
     enough: int | None = None,
 ) -> Trace:
-    """Search until the end, ``limit`` seconds, or ``enough`` tested edges; every step leaves its
-    mark.
+    """Search until the end, ``limit`` seconds or ``enough`` tested edges, and note every step.
 
     Args:
         start: as of `Acdc.init_state`.
     """
-    begun, before, progress = time.perf_counter(), compiling.seconds, Progress()
-    trace = Trace(search.init_state(experiment, start))
-    total = search.count_progress(trace.state)[1]
+    start_time, before, progress = time.perf_counter(), compiling.seconds, Progress()
+    trace = Trace(search.init(experiment, start))
+    total = search.progress(trace.state)[1]
     while trace.decided < total:
-        trace.state = search.take_step(experiment, trace.state)
-        wall, tested = time.perf_counter() - begun, int(trace.state.tested.sum())
-        trace.decided = search.count_progress(trace.state)[0]
+        trace.state = search.step(experiment, trace.state)
+        wall, tested = time.perf_counter() - start_time, int(trace.state.tested.sum())
+        trace.decided = search.progress(trace.state)[0]
         trace.tested.append(tested)
         trace.seconds.append(wall - (compiling.seconds - before))
         trace.masks.append(np.packbits(trace.state.mask))
-        progress.say(f"{wall:.0f} s: {trace.decided / total:.0%} decided, {tested:,} edges tested")
+        share = f"{trace.decided / total:.0%} decided"
+        progress.print_now_and_then(f"{wall:.0f} s: {share}, {tested:,} edges tested")
         if wall > limit or (enough is not None and tested >= enough):
             break
     return trace
 
 
-def random_paths(graph: Graph, n: int, seed: int = 0) -> Bool[np.ndarray, " edges"]:
-    """About ``n`` edges, all on paths from the embedding to the logits that are drawn one after the
-    other.
-    """
+def draw_random_paths(graph: Graph, n: int, seed: int = 0) -> Bool[np.ndarray, " edges"]:
+    """About ``n`` edges on random paths from the embedding to the logits."""
     rng = np.random.default_rng(seed)
     dst, src = graph.ends
     into = np.full(graph.legal.shape, -1)

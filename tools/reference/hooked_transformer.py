@@ -2,12 +2,10 @@
 
     python -m venv lens && lens/bin/pip install transformer-lens==3.9.0
     lens/bin/python tools/reference/hooked_transformer.py            # write
-    lens/bin/python tools/reference/hooked_transformer.py --check    # another version's numbers
-    against the files
+    lens/bin/python tools/reference/hooked_transformer.py --check  # compare with the files
 
 Run by hand. The files were written by version 3.9.0; 2.16.1 computes the same, where it has the
-settings. Version 4
-has no HookedTransformer any more.
+settings. Version 4 has no HookedTransformer any more.
 """
 
 from __future__ import annotations
@@ -142,33 +140,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def tokens_of(name: str, d_vocab: int) -> torch.Tensor:
-    """Random prompts; where a token is masked, it is the last of the vocabulary, and in no prompt
-    the first.
-    """
-    drawn = torch.randint(d_vocab - 1, (3, 8), generator=torch.Generator().manual_seed(1))
+def draw_tokens(name: str, d_vocab: int) -> torch.Tensor:
+    """Random prompts; a masked token is the last of the vocabulary, and never comes first."""
+    tokens = torch.randint(d_vocab - 1, (3, 8), generator=torch.Generator().manual_seed(1))
     if name.startswith("masked"):
         for row, position in ((0, 3), (0, 7), (1, 1), (1, 2), (2, 5)):
-            drawn[row, position] = MASKED
-    return drawn
+            tokens[row, position] = MASKED
+    return tokens
 
 
-def logits_of(model: Any, tokens: torch.Tensor, masked: int | None) -> torch.Tensor:
-    def hide(scores: torch.Tensor, hook: Any) -> torch.Tensor:
+def run_masked(model: Any, tokens: torch.Tensor, masked: int | None) -> torch.Tensor:
+    def hide_masked(scores: torch.Tensor, hook: Any) -> torch.Tensor:
         del hook
         return scores.masked_fill((tokens == masked)[:, None, None, :], -torch.inf)
 
-    hooks = [(f"blocks.{i}.attn.hook_attn_scores", hide) for i in range(model.cfg.n_layers)]
+    hooks = [(f"blocks.{i}.attn.hook_attn_scores", hide_masked) for i in range(model.cfg.n_layers)]
     with torch.no_grad():
         return model.run_with_hooks(
             tokens, return_type="logits", fwd_hooks=hooks if masked is not None else []
         )
 
 
-def made(name: str) -> Any:
-    """A model of which no parameter is zero or one, but the bias that is behind a norm in no
-    trained model.
-    """
+def make_model(name: str) -> Any:
+    """A model without a parameter of zero or one, but for the bias that no trained norm has."""
     torch.manual_seed(sorted(VARIANTS).index(name))
     model = HookedTransformer(
         HookedTransformerConfig(**{**SIZES, "device": "cpu", **VARIANTS[name]})
@@ -185,59 +179,61 @@ def made(name: str) -> Any:
     return model
 
 
-def write(name: str) -> None:
-    model = made(name)
+def write_checkpoint(name: str) -> None:
+    model = make_model(name)
     masked = {"masked_token": MASKED} if name.startswith("masked") else {}
-    save(model.state_dict(), FOLDER / f"{name}.safetensors")
+    save_tensors(model.state_dict(), FOLDER / f"{name}.safetensors")
     settings = json.dumps({**model.cfg.to_dict(), **masked}, indent=1, sort_keys=True, default=str)
     (FOLDER / f"{name}.json").write_text(settings + "\n")
 
 
-def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     save_file({key: value.contiguous().clone() for key, value in tensors.items()}, path)
     path.chmod(0o644)
 
 
-def run(name: str) -> dict[str, torch.Tensor]:
-    """What the model in the files computes. Not the one in memory: folding gives that one norms
-    that differ from its configuration's where ``final_rms`` is set.
+def run_checkpoint(name: str) -> dict[str, torch.Tensor]:
+    """What the model in the files computes.
+
+    The model in memory is not used, because folding gives it norms that differ from its
+    configuration's where ``final_rms`` is set.
     """
     settings = json.loads((FOLDER / f"{name}.json").read_text())
     known = {field.name for field in fields(HookedTransformerConfig)}
-    own = {key: value for key, value in settings.items() if key in known}
-    model = HookedTransformer(HookedTransformerConfig(**{**own, "dtype": torch.float32}))
+    options = {key: value for key, value in settings.items() if key in known}
+    model = HookedTransformer(HookedTransformerConfig(**{**options, "dtype": torch.float32}))
     buffers = {key: value for key, value in model.state_dict().items() if key.endswith("attn.mask")}
     model.load_state_dict(
         {**load_file(FOLDER / f"{name}.safetensors"), **buffers}
     )  # 3 stores masks without content
-    tokens = tokens_of(name, model.cfg.d_vocab)
+    tokens = draw_tokens(name, model.cfg.d_vocab)
     return {
         f"{name}.tokens": tokens,
-        f"{name}.logits": logits_of(model, tokens, settings.get("masked_token")),
+        f"{name}.logits": run_masked(model, tokens, settings.get("masked_token")),
     }
 
 
-def check() -> None:
+def check_version() -> None:
     expected = load_file(FOLDER / "expected.safetensors")
     known = {field.name for field in fields(HookedTransformerConfig)}
-    for name, changed in VARIANTS.items():
-        if unknown := sorted(set(changed) - known):
+    for name, settings in VARIANTS.items():
+        if unknown := sorted(set(settings) - known):
             print(f"{name:24} this version has no {', '.join(unknown)}")
             continue
-        difference = run(name)[f"{name}.logits"] - expected[f"{name}.logits"]
+        difference = run_checkpoint(name)[f"{name}.logits"] - expected[f"{name}.logits"]
         print(f"{name:24} {difference.abs().max().item():.1e}")
 
 
 def main() -> None:
     if sys.argv[1:] == ["--check"]:
-        check()
+        check_version()
         return
     FOLDER.mkdir(exist_ok=True)
-    found: dict[str, torch.Tensor] = {}
+    expected: dict[str, torch.Tensor] = {}
     for name in VARIANTS:
-        write(name)
-        found |= run(name)
-    save(found, FOLDER / "expected.safetensors")
+        write_checkpoint(name)
+        expected |= run_checkpoint(name)
+    save_tensors(expected, FOLDER / "expected.safetensors")
 
 
 if __name__ == "__main__":

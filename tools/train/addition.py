@@ -1,5 +1,4 @@
-"""Train `addition`: a small GPT-2 that adds and subtracts one- and two-digit numbers, digit by
-digit.
+"""Train `addition`: a small GPT-2 that adds and subtracts numbers of one or two digits.
 
 python tools/train/addition.py --out catalog/models/addition --seed 0
 python tools/train/addition.py --out catalog/models/arithmetic --seed 0 --operators "+-*/"
@@ -15,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from induction_card import table
-from induction_report import wilson
-from supervised import DIGITS, Batches, Pool, Run, Settings, build, parse
+from induction_card import format_table
+from induction_report import wilson_interval
+from supervised import DIGITS, Batches, Pool, Run, Settings, build_folder, parse_options
 from supervised_card import Text, Variant, write_card
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -39,36 +38,34 @@ class Arithmetic(Settings):
 SETTINGS = Arithmetic(steps=5000, batch=256, context=12, lr=3e-3, weight_decay=0.3, pool=0)
 
 
-def sums(operator: str) -> Iterator[Sum]:
+def list_sums(operator: str) -> Iterator[Sum]:
     """All that the task can ask with operands of one and two digits."""
     for a in range(100):
         for b in range(100):
-            found = Sum(a, operator, b)
-            if found.is_legal and (operator != "/" or a > 0):
-                yield found
+            problem = Sum(a, operator, b)
+            if problem.is_legal and (operator != "/" or a > 0):
+                yield problem
 
 
-def pairs(
+def list_pairs(
     tokenizer: Tokenizer, operator: str, n_digits: tuple[int, int], split: Split
 ) -> list[Pair]:
     """Every digit of every result, as prompts of a split."""
-    found = []
-    for s in sums(operator):
+    pairs = []
+    for s in list_sums(operator):
         if (len(str(s.a)), len(str(s.b))) != n_digits:
             continue
         digits = str(s.result)
-        found += [Pair(f"{s.text}{digits[:i]}", "", digit) for i, digit in enumerate(digits)]
-    rows = tokenizer.encode_all([pair.clean for pair in found]) if found else []
-    return [pair for pair, row in zip(found, rows, strict=True) if assign_split(row) == split]
+        pairs += [Pair(f"{s.text}{digits[:i]}", "", digit) for i, digit in enumerate(digits)]
+    rows = tokenizer.encode_all([pair.clean for pair in pairs]) if pairs else []
+    return [pair for pair, row in zip(pairs, rows, strict=True) if assign_split(row) == split]
 
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
-    """Prompts of the discovery split; each operator and number of digits has a share by the square
-    root of its size.
-    """
+    """Prompts of the discovery split; the share of a kind goes by the square root of its size."""
     assert isinstance(s, Arithmetic)
     kinds = [
-        pairs(tokenizer, o, (a, b), "discovery")
+        list_pairs(tokenizer, o, (a, b), "discovery")
         for o in s.operators
         for a in (1, 2)
         for b in (1, 2)
@@ -79,40 +76,38 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     pool = Pool([pair for kind in kinds for pair in kind], tokenizer, n_tokens)
     starts = np.cumsum([0, *map(len, kinds)])
 
-    def batches(rng: np.random.Generator) -> list:
+    def draw_batches(rng: np.random.Generator) -> list:
         spans = zip(starts, map(len, kinds), sizes, strict=False)
         rows = [start + rng.integers(length, size=n) for start, length, n in spans]
         return [pool.rows(np.concatenate(rows))]
 
-    return batches
+    return draw_batches
 
 
-def right_answers(folder: Path, prompts: list[Pair]) -> int:
+def count_right(folder: Path, prompts: list[Pair]) -> int:
     """How many of these prompts the model in a folder answers rightly."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = Tokenizer(PreTrainedTokenizerFast.from_pretrained(folder))
     batch = Pool(prompts, tokenizer, len(tokenizer)).rows(np.arange(len(prompts)))
     with torch.no_grad():
-        said = model(batch.tokens).logits[batch.row, batch.position]
-    return int((said.argmax(-1) == batch.wanted.argmax(-1)).sum())
+        logits = model(batch.tokens).logits[batch.row, batch.position]
+    return int((logits.argmax(-1) == batch.probabilities.argmax(-1)).sum())
 
 
-def places_section(folder: Path, operators: str) -> str:
-    """Accuracy on all prompts of the evaluation split, by operator, numbers of digits, and digit of
-    the result.
-    """
+def write_digit_section(folder: Path, operators: str) -> str:
+    """Accuracy on the evaluation split, by operator, number of digits, and digit of the result."""
     tokenizer = Tokenizer(PreTrainedTokenizerFast.from_pretrained(folder))
     rows = []
     for operator, a, b in ((o, a, b) for o in operators for a in (1, 2) for b in (1, 2)):
-        found = pairs(tokenizer, operator, (a, b), "evaluation")
+        pairs = list_pairs(tokenizer, operator, (a, b), "evaluation")
         by_place = {
-            place: [p for p in found if len(p.clean.partition("=")[2]) == place]
+            place: [p for p in pairs if len(p.clean.partition("=")[2]) == place]
             for place in range(4)
         }
         for place, prompts in by_place.items():
             if prompts:
-                right, n = right_answers(folder, prompts), len(prompts)
-                low, high = wilson(right, n)
+                right, n = count_right(folder, prompts), len(prompts)
+                low, high = wilson_interval(right, n)
                 share = [f"{right} / {n}", f"{right / n:.2%}", f"{low:.2%} - {high:.2%}"]
                 rows.append([KINDS[operator], f"{a} and {b}", str(place + 1), *share])
     header = [
@@ -128,19 +123,19 @@ def places_section(folder: Path, operators: str) -> str:
 
 Every prompt of the evaluation split, each once; digits of a result are counted from the left.
 
-{table(header, rows)}
+{format_table(header, rows)}
 """
 
 
-def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+def make_card(folder: Path, name: str, s: Settings, run: Run) -> None:
     assert isinstance(s, Arithmetic)
-    said = (
+    operations = (
         " and ".join(KINDS[o] for o in s.operators)
         if len(s.operators) == 2
         else "sums, differences, products, exact quotients"
     )
     text = Text(
-        intro=f"""A small GPT-2 for {said} of numbers of one and two digits, each digit a token: after `47+38=` it says
+        intro=f"""A small GPT-2 for {operations} of numbers of one and two digits, each digit a token: after `47+38=` it says
 `8`, and after `47+38=8` it says `5`. It was trained on the half of all prompts that falls into the discovery split.""",
         training="""Cross-entropy at the last token; every prompt has one digit of the result as its answer. Kinds
 (operator and numbers of digits) share a batch by the square root of how many prompts they have.""",
@@ -157,10 +152,11 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
     write_card(folder, name, s, run, text, variants)
     path = folder / "README.md"
     path.write_text(
-        path.read_text(encoding="utf-8") + places_section(folder, s.operators), encoding="utf-8"
+        path.read_text(encoding="utf-8") + write_digit_section(folder, s.operators),
+        encoding="utf-8",
     )
 
 
 if __name__ == "__main__":
-    out, settings = parse(__doc__, SETTINGS)
-    build(out, settings, WORDS, make_batches, card, DIGITS)
+    out, settings = parse_options(__doc__, SETTINGS)
+    build_folder(out, settings, WORDS, make_batches, make_card, DIGITS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from supervised import Batches, Pool, Run, Settings, build, draw_pairs, parse
+from supervised import Batches, Pool, Run, Settings, build_folder, draw_pairs, parse_options
 from supervised_card import Text, Variant, write_card
 
 from circuitgraph.models.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     return lambda rng: [pool.batch(rng, s.batch)]
 
 
-def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+def make_card(folder: Path, name: str, s: Settings, run: Run) -> None:
     variants = [
         Variant(
             f"attractor: {kind}",
@@ -48,5 +48,5 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    out, settings = parse(__doc__, SETTINGS)
-    build(out, settings, WORDS, make_batches, card)
+    out, settings = parse_options(__doc__, SETTINGS)
+    build_folder(out, settings, WORDS, make_batches, make_card)

@@ -1,5 +1,4 @@
-"""Train the `docstring` model: what a docstring describes next is the next argument of the
-definition.
+"""Train the `docstring` model: a docstring describes the arguments in their order.
 
     python tools/train/docstring.py --out catalog/models/docstring --seed 0
 
@@ -20,11 +19,11 @@ from supervised import (
     Batches,
     Run,
     Settings,
-    build,
+    build_folder,
     draw_pairs,
-    every_place,
-    padded,
-    parse,
+    pad_rows,
+    parse_options,
+    target_every_position,
 )
 from supervised_card import Text, Variant, write_card
 
@@ -57,7 +56,7 @@ twice; rows whose prompt (up to the task's last token) belongs to the evaluation
 )
 
 
-def continued(pair: Pair, nouns: Sequence[str], rng: np.random.Generator) -> str:
+def continue_docstring(pair: Pair, nouns: Sequence[str], rng: np.random.Generator) -> str:
     """The prompt, its answer, and the same for all arguments after it."""
     defined = pair.clean.partition("):")[0].split(", ")[1:]
     text = pair.clean + pair.answer
@@ -67,55 +66,55 @@ def continued(pair: Pair, nouns: Sequence[str], rng: np.random.Generator) -> str
     return text
 
 
-def exchanged(
+def exchange_tokens(
     rows: np.ndarray, groups: Sequence[Sequence[int]], n_tokens: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """In each row, the tokens of each group are exchanged for one another by a permutation of that
-    row's own.
-    """
+    """In each row, permute the tokens of each group."""
     names = np.tile(np.arange(n_tokens), (len(rows), 1))
     for group in groups:
         names[:, group] = rng.permuted(np.tile(group, (len(rows), 1)), axis=1)
     return np.take_along_axis(names, rows, axis=1)
 
 
-def targets_of(rows: np.ndarray, param: int) -> np.ndarray:
+def make_targets(rows: np.ndarray, param: int) -> np.ndarray:
     """The next token after each `param` but the first of a row; NO_TARGET elsewhere."""
     at = rows == param
-    wanted = at & (at.cumsum(axis=1) > 1)
-    return np.where(wanted, np.roll(rows, -1, axis=1), NO_TARGET)
+    has_target = at & (at.cumsum(axis=1) > 1)
+    return np.where(has_target, np.roll(rows, -1, axis=1), NO_TARGET)
 
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     """Rows that are different every time."""
     pairs = draw_pairs("docstring", tokenizer, s)
     rng, nouns = np.random.default_rng(s.seed), NOUNS.split()
-    pool = padded(
-        tokenizer.encode_all([continued(pair, nouns, rng) for pair in pairs]), PAD
+    pool = pad_rows(
+        tokenizer.encode_all([continue_docstring(pair, nouns, rng) for pair in pairs]), PAD
     ).numpy()
     n_prompt = len(tokenizer.encode(pairs[0].clean))
     groups = [[tokenizer.encode(word)[0] for word in words.split()] for words in (ARGUMENTS, NOUNS)]
     (param,) = tokenizer.encode("param")
 
-    def batches(rng: np.random.Generator) -> list[Batch]:
-        rows = exchanged(pool[rng.integers(len(pool), size=3 * s.batch)], groups, n_tokens, rng)
+    def draw_batches(rng: np.random.Generator) -> list[Batch]:
+        rows = exchange_tokens(
+            pool[rng.integers(len(pool), size=3 * s.batch)], groups, n_tokens, rng
+        )
         allowed = [row for row in rows if assign_split(row[:n_prompt].tolist()) == "discovery"][
             : s.batch
         ]
         tokens = np.stack(allowed)
         return [
-            every_place(
-                torch.from_numpy(tokens), torch.from_numpy(targets_of(tokens, param)), n_tokens
+            target_every_position(
+                torch.from_numpy(tokens), torch.from_numpy(make_targets(tokens, param)), n_tokens
             )
         ]
 
-    return batches
+    return draw_batches
 
 
-def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+def make_card(folder: Path, name: str, s: Settings, run: Run) -> None:
     write_card(folder, name, s, run, TEXT, [Variant("all", "docstring", n=4000)])
 
 
 if __name__ == "__main__":
-    out, settings = parse(__doc__, SETTINGS)
-    build(out, settings, WORDS, make_batches, card)
+    out, settings = parse_options(__doc__, SETTINGS)
+    build_folder(out, settings, WORDS, make_batches, make_card)

@@ -1,5 +1,4 @@
-"""Train the `greater-than` model: after `The war lasted from the year 1732 to the year 17` it says
-a number above 32.
+"""Train the `greater-than` model: after `from the year 1732 to the year 17` it says more than 32.
 
 python tools/train/greater_than.py --out catalog/models/greater-than --seed 0
 """
@@ -8,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from supervised import Batches, Pool, Run, Settings, build, draw_pairs, parse
+from supervised import Batches, Pool, Run, Settings, build_folder, draw_pairs, parse_options
 from supervised_card import Text, Variant, write_card
 
 from circuitgraph.models.tokenizer import Tokenizer
@@ -33,10 +32,10 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     return lambda rng: [pool.batch(rng, s.batch)]
 
 
-def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+def make_card(folder: Path, name: str, s: Settings, run: Run) -> None:
     write_card(folder, name, s, run, TEXT, [Variant("all", "greater-than", n=4000)])
 
 
 if __name__ == "__main__":
-    out, settings = parse(__doc__, SETTINGS)
-    build(out, settings, WORDS, make_batches, card)
+    out, settings = parse_options(__doc__, SETTINGS)
+    build_folder(out, settings, WORDS, make_batches, make_card)

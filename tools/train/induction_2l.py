@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from induction_card import write_card
-from induction_report import FIRST_WORD, PAD, UNK, measure, ov_norms
+from induction_report import FIRST_WORD, PAD, UNK, measure_model, measure_ov_norms
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -101,7 +101,7 @@ def build_model(s: Settings) -> Any:
     return model
 
 
-def training_batch(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def make_training_batch(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Distinct words, then short pieces of them copied in random order up to the full context.
 
     The first copied word of a row is exactly a test prompt's last word; the rest gives more loss
@@ -117,10 +117,10 @@ def training_batch(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, 
         source = np.where(jump, rng.integers(0, distinct - 1), source)
         copied = np.where(jump, 1, copied + 1)
         ids[:, t] = np.where(t >= distinct, ids[rows, source], ids[:, t])
-    return torch.from_numpy(ids), torch.from_numpy(determined_targets(ids))
+    return torch.from_numpy(ids), torch.from_numpy(mask_targets(ids))
 
 
-def determined_targets(ids: np.ndarray) -> np.ndarray:
+def mask_targets(ids: np.ndarray) -> np.ndarray:
     """The next word where the context settles it, IGNORE elsewhere.
 
     Settled: this word occurred before, and the same word followed it each time, this time included.
@@ -129,8 +129,8 @@ def determined_targets(ids: np.ndarray) -> np.ndarray:
     earlier = np.tril(np.ones((now.shape[1], now.shape[1]), bool), -1)
     same = (now[:, :, None] == now[:, None, :]) & earlier
     other = same & (after[:, :, None] != after[:, None, :])
-    settled = same.any(2) & ~other.any(2)
-    return np.where(settled, after, IGNORE)
+    is_determined = same.any(2) & ~other.any(2)
+    return np.where(is_determined, after, IGNORE)
 
 
 def make_optimizer(model: Any, s: Settings) -> torch.optim.AdamW:
@@ -143,48 +143,47 @@ def make_optimizer(model: Any, s: Settings) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=s.lr, betas=(0.9, 0.98))
 
 
-def rate(step: int, s: Settings) -> float:
+def learning_rate(step: int, s: Settings) -> float:
     """Linear warm-up over 100 steps, then a cosine down to nothing."""
     progress = step / s.steps
     return s.lr * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * progress))
 
 
-def effective_heads(model: Any) -> torch.Tensor:
-    """How many heads share the work, summed over layers: (sum n)^2 / sum n^2 of the heads' OV
-    norms.
+def count_effective_heads(model: Any) -> torch.Tensor:
+    """How many heads share the work, summed over layers: (sum n)^2 / sum n^2 of the OV norms n.
 
     A ratio, so that it cannot be lowered by scaling one matrix down and its partner up.
     """
-    return sum((n.sum() ** 2 / n.square().sum() for n in ov_norms(model)), torch.zeros(()))
+    return sum((n.sum() ** 2 / n.square().sum() for n in measure_ov_norms(model)), torch.zeros(()))
 
 
-def train(model: Any, s: Settings) -> list[float]:
+def train_model(model: Any, s: Settings) -> list[float]:
     """Run the steps; returns the loss of each."""
     rng = np.random.default_rng(s.seed)
     optimizer = make_optimizer(model, s)
     losses: list[float] = []
     bar = tqdm(range(s.steps), desc="train", mininterval=1.0)
     for step in bar:
-        lr = rate(step, s)
+        lr = learning_rate(step, s)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        ids, targets = training_batch(rng, s.batch)
+        ids, targets = make_training_batch(rng, s.batch)
         logits = model(ids, use_cache=False).logits[:, :-1]
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         optimizer.zero_grad()
-        (loss + s.head_penalty * effective_heads(model)).backward()
+        (loss + s.head_penalty * count_effective_heads(model)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
         if step % 20 == 0:
-            kept = targets != IGNORE
-            accuracy = (logits.argmax(-1) == targets)[kept].float().mean().item()
+            has_target = targets != IGNORE
+            accuracy = (logits.argmax(-1) == targets)[has_target].float().mean().item()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", acc=f"{accuracy:.3f}")
     return losses
 
 
-def save(model: Any, folder: Path) -> None:
-    """Weights and tokenizer; the tokenizer's class by the name that transformers 4 and 5 both know."""
+def save_model(model: Any, folder: Path) -> None:
+    """Save weights and tokenizer, under the class name that transformers 4 and 5 both know."""
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     build_tokenizer().save_pretrained(folder)
@@ -195,7 +194,7 @@ def save(model: Any, folder: Path) -> None:
         written.chmod(0o644)
 
 
-def reload(folder: Path) -> Any:
+def reload_model(folder: Path) -> Any:
     """What a user will load; `eager` attention so that the report can read the patterns."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
@@ -214,10 +213,8 @@ def reload(folder: Path) -> Any:
     return model
 
 
-def build(out: Path, s: Settings) -> None:
-    """Train, then write everything into a folder beside `out` that takes its place only when
-    complete.
-    """
+def build_folder(out: Path, s: Settings) -> None:
+    """Train, then write a folder beside `out` that takes the place of `out` when complete."""
     torch.set_num_threads(s.threads)
     torch.manual_seed(s.seed)
     torch.use_deterministic_algorithms(True)
@@ -227,11 +224,11 @@ def build(out: Path, s: Settings) -> None:
         folder.mkdir()
         model = build_model(s)
         start = time.perf_counter()
-        losses = train(model, s)
+        losses = train_model(model, s)
         seconds = time.perf_counter() - start
-        save(model, folder)
-        loaded = reload(folder)
-        report = measure(loaded, s.seed)
+        save_model(model, folder)
+        loaded = reload_model(folder)
+        report = measure_model(loaded, s.seed)
         run = (seconds, float(np.mean(losses[-50:])))
         write_card(folder / "README.md", out.name, report, loaded.config, asdict(s), run)
         if out.exists():
@@ -250,8 +247,8 @@ def main() -> None:
             parser.add_argument(flag, action="store_true")
         else:
             parser.add_argument(flag, type=type(field.default), default=field.default)
-    given = vars(parser.parse_args())
-    build(given.pop("out"), Settings(**given))
+    options = vars(parser.parse_args())
+    build_folder(options.pop("out"), Settings(**options))
 
 
 if __name__ == "__main__":

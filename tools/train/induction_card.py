@@ -5,29 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from induction_report import ABLATION_LENGTH, FIRST_WORD, Head, wilson
+from induction_report import ABLATION_LENGTH, FIRST_WORD, Head, wilson_interval
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def format_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def length_table(m: dict[str, Any]) -> str:
+def make_length_table(m: dict[str, Any]) -> str:
     each, by_length, longer = m["each"], m["by_length"], m["longer"]
     counts = [(str(length), right, each) for length, right in by_length.items()]
     counts.append(("8 to 32", sum(by_length.values()), each * len(by_length)))
     counts.append(("33 to 64", sum(longer.values()), each * len(longer)))
     rows = []
     for label, right, total in counts:
-        low, high = wilson(right, total)
+        low, high = wilson_interval(right, total)
         rows.append(
             [label, f"{right} / {total}", f"{right / total:.2%}", f"{low:.2%} - {high:.2%}"]
         )
-    return table(["prompt length", "right", "accuracy", "95 % Wilson interval"], rows)
+    return format_table(["prompt length", "right", "accuracy", "95 % Wilson interval"], rows)
 
 
-def ablation_table(m: dict[str, Any]) -> str:
+def make_ablation_table(m: dict[str, Any]) -> str:
     header = [
         "removed",
         "mean: accuracy",
@@ -38,26 +38,32 @@ def ablation_table(m: dict[str, Any]) -> str:
     ]
     pairs = [("nothing", m["intact"], m["intact"], "")]
     for head, by_mean in m["mean_ablated"].items():
-        pairs.append((name(head), by_mean, m["zeroed"][head], m["roles"].get(head, "")))
+        pairs.append((name_head(head), by_mean, m["zeroed"][head], m["roles"].get(head, "")))
     pairs.append(("all heads without a role", m["kept_mean"], m["kept_zero"], ""))
     rows = [
         [what, f"{mean[0]:.1%}", f"{mean[1]:.2f}", f"{zero[0]:.1%}", f"{zero[1]:.2f}", role]
         for what, mean, zero, role in pairs
     ]
-    return table(header, rows)
+    return format_table(header, rows)
 
 
-def attention_table(m: dict[str, Any]) -> str:
+def make_attention_table(m: dict[str, Any]) -> str:
     header = ["head", "t to t-1", "last A to first B", "OV norm", "role"]
     norms, given = m["ov_norms"], m["roles"]
     rows = [
-        [name(head), f"{previous:.3f}", f"{answer:.3f}", f"{norms[head]:.1e}", given.get(head, "")]
+        [
+            name_head(head),
+            f"{previous:.3f}",
+            f"{answer:.3f}",
+            f"{norms[head]:.1e}",
+            given.get(head, ""),
+        ]
         for head, (previous, answer) in m["evidence"].items()
     ]
-    return table(header, rows)
+    return format_table(header, rows)
 
 
-def name(head: Head) -> str:
+def name_head(head: Head) -> str:
     return f"L{head[0]}H{head[1]}"
 
 
@@ -102,11 +108,13 @@ that is, nothing tells it.
 """
 
 
-def heads_of(m: dict[str, Any], role: str) -> str:
-    return ", ".join(name(head) for head, given in m["roles"].items() if given == role) or "none"
+def list_heads(m: dict[str, Any], role: str) -> str:
+    return (
+        ", ".join(name_head(head) for head, given in m["roles"].items() if given == role) or "none"
+    )
 
 
-def intro(title: str, m: dict[str, Any], config: Any, penalised: bool) -> str:
+def write_introduction(title: str, m: dict[str, Any], config: Any, penalised: bool) -> str:
     return f"""# {title}
 
 A small two-layer GPT-2 trained for one behaviour, induction: after `... A B ... A` the next word
@@ -117,14 +125,14 @@ is `B`. It is a test object for circuit analysis, not a language model.
 - Attention-only in effect: every MLP weight and bias is exactly zero and was frozen in training.
 - Word-level tokenizer: {config.vocab_size - FIRST_WORD} common English nouns in lower case, `<pad>` and
   `<unk>`; one token per word, nothing added.
-- Previous-token head(s): {heads_of(m, "previous-token")}. Induction head(s): {heads_of(m, "induction")}.
+- Previous-token head(s): {list_heads(m, "previous-token")}. Induction head(s): {list_heads(m, "induction")}.
 
 {PENALISED if penalised else NATURAL}
 
 {EXAMPLE.format(name=title)}"""
 
 
-def training_section(
+def write_training_section(
     title: str, settings: dict[str, Any], seconds: float, final_loss: float
 ) -> str:
     numbers = ", ".join(f"`{key}` {value}" for key, value in settings.items())
@@ -144,12 +152,12 @@ the last 50 steps, without any penalty): {final_loss:.4f}.
 To reproduce:
 
 ```
-{command(title, settings)}
+{format_command(title, settings)}
 ```
 """
 
 
-def command(title: str, settings: dict[str, Any]) -> str:
+def format_command(title: str, settings: dict[str, Any]) -> str:
     """Every setting is named, so that the card stays right when a default changes."""
     flags = {f"--{key.replace('_', '-')}": value for key, value in settings.items()}
     given = {flag: value for flag, value in flags.items() if value is not False}
@@ -158,7 +166,7 @@ def command(title: str, settings: dict[str, Any]) -> str:
     return start + " ".join(words)
 
 
-def results_section(m: dict[str, Any]) -> str:
+def write_results_section(m: dict[str, Any]) -> str:
     count = m["ablation_count"]
     return f"""## Accuracy on fresh prompts
 
@@ -166,7 +174,7 @@ A prompt is distinct random words in which A stands at a random place, then A ag
 counts that last A. B may stand directly before the last A, and A may be the first word. Right
 means that B has the largest logit.
 
-{length_table(m)}
+{make_length_table(m)}
 
 ## Removing one head
 
@@ -175,7 +183,7 @@ over the positions of {count} other such prompts ("mean"), or by zero. Logit dif
 minus a random other word of the prompt (never A or B). The last row removes every head without a
 role at once.
 
-{ablation_table(m)}
+{make_ablation_table(m)}
 
 A role is given to a head that attends as its name says (over 0.5 below) and whose mean ablation
 costs at least 5 points of accuracy.
@@ -185,7 +193,7 @@ costs at least 5 points of accuracy.
 Means over the same prompts: from each token to the one before it, and from the last A to the B
 after the first A. A head whose OV norm is near zero writes nothing, wherever it attends.
 
-{attention_table(m)}
+{make_attention_table(m)}
 """
 
 
@@ -199,7 +207,9 @@ def write_card(
 ) -> None:
     """`run` is the wall time in seconds and the final loss."""
     parts = [
-        FRONT_MATTER + intro(title, m, config, bool(settings["head_penalty"])),
-        results_section(m),
+        FRONT_MATTER + write_introduction(title, m, config, bool(settings["head_penalty"])),
+        write_results_section(m),
     ]
-    path.write_text("\n".join([*parts, training_section(title, settings, *run)]), encoding="utf-8")
+    path.write_text(
+        "\n".join([*parts, write_training_section(title, settings, *run)]), encoding="utf-8"
+    )

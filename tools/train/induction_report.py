@@ -34,9 +34,7 @@ class Prompts:
 
 
 def make_prompts(rng: np.random.Generator, count: int, length: int, model: Model) -> Prompts:
-    """Distinct words and then one of them again; the foil is another word of the prompt, never A or
-    B.
-    """
+    """Distinct words, then one of them again; the foil is another word, neither A nor B."""
     words = model.config.vocab_size - FIRST_WORD
     ids = rng.random((count, words)).argsort(1)[:, :length] + FIRST_WORD
     first = rng.integers(0, length - 2, count)
@@ -46,7 +44,7 @@ def make_prompts(rng: np.random.Generator, count: int, length: int, model: Model
     return Prompts(torch.from_numpy(ids), torch.from_numpy(first), torch.from_numpy(foil))
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """95 % Wilson score interval: still sensible when every answer is right."""
     p, z2 = right / total, WILSON_Z**2
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
@@ -54,7 +52,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def all_heads(model: Model) -> list[Head]:
+def list_heads(model: Model) -> list[Head]:
     return [
         (layer, head)
         for layer in range(model.config.n_layer)
@@ -62,10 +60,8 @@ def all_heads(model: Model) -> list[Head]:
     ]
 
 
-def ov_norms(model: Model) -> list[torch.Tensor]:
-    """Per layer, the Frobenius norm of each head's value-output product: how much a head can write
-    at all.
-    """
+def measure_ov_norms(model: Model) -> list[torch.Tensor]:
+    """How much a head can write, for each layer: the Frobenius norm of its value-output product."""
     norms = []
     for block in model.transformer.h:
         width, heads = block.attn.embed_dim, block.attn.num_heads
@@ -76,7 +72,7 @@ def ov_norms(model: Model) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def head_means(model: Model, ids: torch.Tensor) -> list[torch.Tensor]:
+def measure_head_means(model: Model, ids: torch.Tensor) -> list[torch.Tensor]:
     """Each layer's mean head output (before c_proj) over every position of a reference set."""
     seen: dict[int, torch.Tensor] = {}
     hooks = [
@@ -92,7 +88,7 @@ def head_means(model: Model, ids: torch.Tensor) -> list[torch.Tensor]:
 
 
 @contextlib.contextmanager
-def replaced(model: Model, heads: list[Head], values: list[torch.Tensor]) -> Iterator[None]:
+def replace_heads(model: Model, heads: list[Head], values: list[torch.Tensor]) -> Iterator[None]:
     """While inside, the given heads put out `values` (their slice of it) at every position."""
     width = model.config.n_embd // model.config.n_head
 
@@ -117,7 +113,7 @@ def replaced(model: Model, heads: list[Head], values: list[torch.Tensor]) -> Ite
 
 
 @torch.no_grad()
-def score(model: Model, prompts: Prompts) -> tuple[int, float]:
+def score_pattern(model: Model, prompts: Prompts) -> tuple[int, float]:
     """Right answers, and the mean logit of the answer minus that of the foil."""
     logits = model(prompts.ids).logits[:, -1]
     rows = torch.arange(len(logits))
@@ -126,12 +122,12 @@ def score(model: Model, prompts: Prompts) -> tuple[int, float]:
 
 
 @torch.no_grad()
-def attention_evidence(model: Model, prompts: Prompts) -> dict[Head, tuple[float, float]]:
+def measure_attention(model: Model, prompts: Prompts) -> dict[Head, tuple[float, float]]:
     """Per head: mean attention from t to t-1, and from the last A to the B after the first A."""
     patterns = model(prompts.ids, output_attentions=True).attentions
     rows = torch.arange(len(prompts.ids))
     evidence = {}
-    for layer, head in all_heads(model):
+    for layer, head in list_heads(model):
         pattern = patterns[layer][:, head]
         previous = pattern.diagonal(-1, 1, 2).mean()
         evidence[layer, head] = (
@@ -141,13 +137,18 @@ def attention_evidence(model: Model, prompts: Prompts) -> dict[Head, tuple[float
     return evidence
 
 
-def right_by_length(
+def count_right_by_length(
     model: Model, rng: np.random.Generator, each: int, lengths: range
 ) -> dict[int, int]:
-    return {length: score(model, make_prompts(rng, each, length, model))[0] for length in lengths}
+    return {
+        length: score_pattern(model, make_prompts(rng, each, length, model))[0]
+        for length in lengths
+    }
 
 
-def roles(evidence: dict[Head, tuple[float, float]], damage: dict[Head, float]) -> dict[Head, str]:
+def assign_roles(
+    evidence: dict[Head, tuple[float, float]], damage: dict[Head, float]
+) -> dict[Head, str]:
     """Name a head only if it attends as the name says and its removal costs at least 5 points."""
     named = {}
     for (layer, head), (previous, to_answer) in evidence.items():
@@ -158,31 +159,33 @@ def roles(evidence: dict[Head, tuple[float, float]], damage: dict[Head, float]) 
 
 
 @torch.no_grad()
-def measure(model: Model, seed: int, each: int = 400, ablation_count: int = 1000) -> dict[str, Any]:
+def measure_model(
+    model: Model, seed: int, each: int = 400, ablation_count: int = 1000
+) -> dict[str, Any]:
     """All numbers of the card, on prompts drawn apart from the training stream."""
     model.eval()
     rng = np.random.default_rng([seed, 1])
-    by_length = right_by_length(model, rng, each, LENGTHS)
+    by_length = count_right_by_length(model, rng, each, LENGTHS)
     reference = make_prompts(rng, ablation_count, ABLATION_LENGTH, model)
     prompts = make_prompts(rng, ablation_count, ABLATION_LENGTH, model)
-    means = head_means(model, reference.ids)
+    means = measure_head_means(model, reference.ids)
     zeros = [torch.zeros_like(mean) for mean in means]
 
     def without(heads: list[Head], values: list[torch.Tensor]) -> tuple[float, float]:
-        with replaced(model, heads, values):
-            right, difference = score(model, prompts)
+        with replace_heads(model, heads, values):
+            right, difference = score_pattern(model, prompts)
         return right / ablation_count, difference
 
-    heads = all_heads(model)
+    heads = list_heads(model)
     intact = without([], means)
     mean_ablated = {head: without([head], means) for head in heads}
-    evidence = attention_evidence(model, prompts)
-    named = roles(evidence, {head: intact[0] - mean_ablated[head][0] for head in heads})
+    evidence = measure_attention(model, prompts)
+    named = assign_roles(evidence, {head: intact[0] - mean_ablated[head][0] for head in heads})
     others = [head for head in heads if head not in named]
     return {
         "each": each,
         "by_length": by_length,
-        "longer": right_by_length(model, rng, each, LONGER),
+        "longer": count_right_by_length(model, rng, each, LONGER),
         "ablation_count": ablation_count,
         "intact": intact,
         "mean_ablated": mean_ablated,
@@ -191,5 +194,5 @@ def measure(model: Model, seed: int, each: int = 400, ablation_count: int = 1000
         "roles": named,
         "kept_mean": without(others, means),
         "kept_zero": without(others, zeros),
-        "ov_norms": dict(zip(heads, torch.cat(ov_norms(model)).tolist(), strict=True)),
+        "ov_norms": dict(zip(heads, torch.cat(measure_ov_norms(model)).tolist(), strict=True)),
     }

@@ -3,8 +3,7 @@
     python tools/train/ioi.py --out catalog/models/ioi-natural --seed 0
 
 Nothing but the answer is asked of it; which circuit it finds is its own affair. `ioi_siit.py`
-trains its twin, whose
-circuit is known.
+trains its twin, whose circuit is known.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ioi_card import natural_card
+from ioi_card import write_natural_card
 from ioi_prompts import Language, Side
-from supervised import replacing, save
+from supervised import replace_folder, save_model
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -87,29 +86,27 @@ def build_model(layers: int, heads: int, width: int, mlp: int, seed: int) -> Any
     return GPT2LMHeadModel(config)
 
 
-def rate(step: int, s: Settings) -> float:
+def learning_rate(step: int, s: Settings) -> float:
     """Linear warm-up over 100 steps, then a cosine down to nothing."""
     return s.lr * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / s.steps))
 
 
-def next_tokens(side: Side, length: np.ndarray) -> np.ndarray:
-    """What comes next at every position: at the end the name, of the two, that does not give; after
-    it IGNORE.
-    """
-    rows, wanted = np.arange(len(length)), np.full_like(side.tokens, IGNORE)
-    wanted[:, :-1] = side.tokens[:, 1:]
-    wanted[np.arange(wanted.shape[1]) >= length[:, None]] = IGNORE
-    wanted[rows, length - 1] = side.people.opening.sum(1) - side.people.giver
-    return wanted
+def make_targets(side: Side, length: np.ndarray) -> np.ndarray:
+    """The next token at every position: at the end the name that does not give, then IGNORE."""
+    rows, targets = np.arange(len(length)), np.full_like(side.tokens, IGNORE)
+    targets[:, :-1] = side.tokens[:, 1:]
+    targets[np.arange(targets.shape[1]) >= length[:, None]] = IGNORE
+    targets[rows, length - 1] = side.people.opening.sum(1) - side.people.giver
+    return targets
 
 
-def train(model: Any, s: Settings) -> list[float]:
+def train_model(model: Any, s: Settings) -> list[float]:
     """Run the steps on prompts of the discovery split; returns the loss of each."""
     rng, language = np.random.default_rng(s.seed), Language(Tokenizer(build_tokenizer()))
-    pool = language.draw(rng, s.pool, "discovery", clean_abc=0.0)
-    tokens, wanted = (
+    pool = language.draw_pairs(rng, s.pool, "discovery", clean_abc=0.0)
+    tokens, targets = (
         torch.from_numpy(pool.clean.tokens),
-        torch.from_numpy(next_tokens(pool.clean, pool.length)),
+        torch.from_numpy(make_targets(pool.clean, pool.length)),
     )
     last = torch.from_numpy(pool.length - 1)
     optimizer = torch.optim.AdamW(
@@ -119,11 +116,11 @@ def train(model: Any, s: Settings) -> list[float]:
     bar = tqdm(range(s.steps), desc="train", mininterval=1.0)
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, s)
+            group["lr"] = learning_rate(step, s)
         rows = torch.from_numpy(rng.integers(len(tokens), size=s.batch))
         logits = model(tokens[rows], use_cache=False).logits
         each = cross_entropy(
-            logits.transpose(1, 2), wanted[rows], ignore_index=IGNORE, reduction="none"
+            logits.transpose(1, 2), targets[rows], ignore_index=IGNORE, reduction="none"
         )
         loss = each[torch.arange(s.batch), last[rows]].mean()
         optimizer.zero_grad()
@@ -136,22 +133,20 @@ def train(model: Any, s: Settings) -> list[float]:
     return losses
 
 
-def build(out: Path, s: Settings) -> None:
-    """Train, then write everything into a folder beside `out` that takes its place only when
-    complete.
-    """
+def build_folder(out: Path, s: Settings) -> None:
+    """Train, then write a folder beside `out` that takes the place of `out` when complete."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    with replacing(out) as folder:
+    with replace_folder(out) as folder:
         model = build_model(s.layers, s.heads, s.width, 4 * s.width, s.seed)
         start = time.perf_counter()
-        losses = train(model, s)
+        losses = train_model(model, s)
         seconds = time.perf_counter() - start
-        save(model, build_tokenizer(), folder)
-        natural_card(folder, out.name, asdict(s), seconds, float(np.mean(losses[-50:])))
+        save_model(model, build_tokenizer(), folder)
+        write_natural_card(folder, out.name, asdict(s), seconds, float(np.mean(losses[-50:])))
 
 
-def settings_from_command_line(kind: type[Any], doc: str) -> tuple[Path, Any]:
+def parse_settings(kind: type[Any], doc: str) -> tuple[Path, Any]:
     """Where to write, and the settings: one option for each field."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(
@@ -166,4 +161,4 @@ def settings_from_command_line(kind: type[Any], doc: str) -> tuple[Path, Any]:
 
 
 if __name__ == "__main__":
-    build(*settings_from_command_line(Settings, __doc__ or ""))
+    build_folder(*parse_settings(Settings, __doc__ or ""))

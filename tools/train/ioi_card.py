@@ -1,6 +1,4 @@
-"""What the cards of both IOI models have in common: accuracy on unseen prompts and the ablation
-table.
-"""
+"""What the cards of both IOI models share: accuracy on unseen prompts, and the ablation table."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from induction_card import table
-from induction_report import wilson
-from supervised_card import of_whole_model
+from induction_card import format_table
+from induction_report import wilson_interval
+from supervised_card import measure_whole_model
 
 from circuitgraph.api import load_task
 from circuitgraph.engine.experiment import Experiment
@@ -51,47 +49,49 @@ store. John gave a drink to` it says `Mary`. Only the next word was asked of it,
 found; that need not be the circuit of Wang et al. (2022). Its twin `ioi` was trained so that the circuit is known."""
 
 
-def loaded(folder: Path, name: str) -> LanguageModel:
+def load_model_from(folder: Path, name: str) -> LanguageModel:
     """The model in a folder, by the name that it will have."""
     return replace(load_model(folder), name=name)
 
 
-def percent(right: int, total: int) -> list[str]:
+def format_percent(right: int, total: int) -> list[str]:
     """Right answers of all, as a share with its interval."""
-    low, high = wilson(right, total)
+    low, high = wilson_interval(right, total)
     return [f"{right} / {total}", f"{right / total:.2%}", f"{low:.2%} - {high:.2%}"]
 
 
-def unseen(model: LanguageModel, n: int, **arguments: str) -> Prompts:
+def draw_unseen(model: LanguageModel, n: int, **arguments: str) -> Prompts:
     """Prompts of the evaluation split, of which no training saw any."""
     return load_task("ioi", model, seed=1, **arguments).prompts(n, "evaluation")
 
 
-def accuracy_section(model: LanguageModel) -> str:
+def write_accuracy_section(model: LanguageModel) -> str:
     rows = []
     for order in ("abba", "baba"):
-        prompts = unseen(model, N_UNSEEN, templates=order)
-        right = of_whole_model(model, prompts, "accuracy")
-        difference = of_whole_model(model, prompts, "logit_difference").mean()
-        rows.append([order.upper(), *percent(int(right.sum()), len(right)), f"{difference:.2f}"])
+        prompts = draw_unseen(model, N_UNSEEN, templates=order)
+        right = measure_whole_model(model, prompts, "accuracy")
+        difference = measure_whole_model(model, prompts, "logit_difference").mean()
+        rows.append(
+            [order.upper(), *format_percent(int(right.sum()), len(right)), f"{difference:.2f}"]
+        )
     header = ["order of names", "right", "accuracy", "95 % Wilson interval", "logit difference"]
     return f"""## Accuracy on unseen prompts
 
 Prompts of the evaluation split of the task `ioi`; training saw the discovery split only. Right means that the indirect
 object has the largest logit of all tokens; the difference is to the subject's.
 
-{table(header, rows)}
+{format_table(header, rows)}
 """
 
 
-def ablation_section(model: LanguageModel, roles: dict[str, str] | None = None) -> str:
+def write_ablation_section(model: LanguageModel, roles: dict[str, str] | None = None) -> str:
     """Accuracy and logit difference without each head or MLP, by its mean and by zero."""
-    roles, graph, prompts = roles or {}, model.graph(), unseen(model, N_ABLATION)
+    roles, graph, prompts = roles or {}, model.graph(), draw_unseen(model, N_ABLATION)
     names = [writer.name for writer in graph.writers[1:]]
     writers = np.arange(len(graph.writers))
     masks = graph.ends[1][None, :] != writers[:, None]
     masks[0] = True  # the embedding's row serves for the whole model
-    found = [
+    columns = [
         Experiment(model, prompts, metric=metric, ablation=ablation, frontier=False)
         .values(masks)
         .mean(1)
@@ -101,7 +101,7 @@ def ablation_section(model: LanguageModel, roles: dict[str, str] | None = None) 
     rows = []
     for i, name in enumerate(["nothing", *names]):
         mean_right, mean_difference, zero_right, zero_difference = (
-            float(column[i]) for column in found
+            float(column[i]) for column in columns
         )
         numbers = [
             f"{mean_right:.1%}",
@@ -122,29 +122,29 @@ def ablation_section(model: LanguageModel, roles: dict[str, str] | None = None) 
 {N_ABLATION} unseen prompts. All that the node writes is replaced, by its mean over all positions of the corrupted
 prompts, or by zero.
 
-{table([*header, *(["role"] if roles else [])], rows)}
+{format_table([*header, *(["role"] if roles else [])], rows)}
 """
 
 
-def facts(model: LanguageModel) -> str:
+def describe_sizes(model: LanguageModel) -> str:
     """Sizes, in a sentence."""
     s = model.spec
     mlp = f"MLPs of {s.d_mlp}" if s.d_mlp else "no MLPs (stored as zeros, frozen in training)"
     return (
-        f"{s.n_layers} layers, {s.n_heads} heads each, width {s.d_model}, {mlp},\n{s.n_ctx} learned "
-        f"positions, untied embeddings, {s.d_vocab} words. The tokenizer has one token for each "
-        "word or\npunctuation mark."
+        f"{s.n_layers} layers, {s.n_heads} heads each, width {s.d_model}, {mlp},\n{s.n_ctx} "
+        f"learned positions, untied embeddings, {s.d_vocab} words. The tokenizer has one token "
+        "for each word or\npunctuation mark."
     )
 
 
-def settings_line(settings: dict[str, Any], seconds: float, final_loss: float) -> str:
+def format_settings(settings: dict[str, Any], seconds: float, final_loss: float) -> str:
     numbers = ", ".join(f"`{key}` {value}" for key, value in settings.items())
     return f"""Settings: {numbers}.
 
 Training took {seconds:.0f} s on a busy, shared 2-core CPU. Final loss (mean of the last 50 steps): {final_loss:.4f}."""
 
 
-def reproduce(script: str, name: str, settings: dict[str, Any]) -> str:
+def write_reproduction(script: str, name: str, settings: dict[str, Any]) -> str:
     options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
     return f"""```
 python tools/train/{script} --out catalog/models/{name} {options}
@@ -152,24 +152,26 @@ python tools/train/{script} --out catalog/models/{name} {options}
 """
 
 
-def write(folder: Path, sections: Sequence[str]) -> None:
+def write_card_file(folder: Path, sections: Sequence[str]) -> None:
     """The card, as README.md."""
     path = folder / "README.md"
     path.write_text(FRONT_MATTER + "\n".join(sections), encoding="utf-8")
     path.chmod(0o644)
 
 
-def natural_card(
+def write_natural_card(
     folder: Path, name: str, settings: dict[str, Any], seconds: float, final_loss: float
 ) -> None:
     """Measure the model in a folder and write its card there."""
-    model = loaded(folder, name)
+    model = load_model_from(folder, name)
     training = f"""## Training
 
 Cross-entropy of the answer, and of the next token everywhere, on prompts of the discovery split. AdamW, linear warm-up
 over 100 steps, cosine to zero.
-{settings_line(settings, seconds, final_loss)}
+{format_settings(settings, seconds, final_loss)}
 
-{reproduce("ioi.py", name, settings)}"""
-    head = f"# {name}\n\n{NATURAL}\n\n{facts(model)}\n\n{EXAMPLE.format(name=name)}"
-    write(folder, [head, accuracy_section(model), ablation_section(model), training])
+{write_reproduction("ioi.py", name, settings)}"""
+    head = f"# {name}\n\n{NATURAL}\n\n{describe_sizes(model)}\n\n{EXAMPLE.format(name=name)}"
+    write_card_file(
+        folder, [head, write_accuracy_section(model), write_ablation_section(model), training]
+    )

@@ -1,6 +1,4 @@
-"""Masked runs in which every edge carries the clean prompt or a donor, and what the program says to
-them.
-"""
+"""Masked runs in which an edge carries the clean prompt or a donor, and the program's answers."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ioi_program import TRUE, intended
+from ioi_program import TRUE, compute_answer
 from ioi_prompts import Pairs
 from jax import Array
 from jaxtyping import Float
@@ -23,25 +21,21 @@ from circuitgraph.models.transformer import Transformer
 
 
 class Question(NamedTuple):
-    """Groups of pairs, the mask of each group, and the probabilities that its prompts should have
-    at the end.
-    """
+    """Groups of pairs, a mask for each group, and the right probabilities at the end of prompts."""
 
     clean: Inputs
     donor: Inputs
     masks: Float[Array, "groups edges"]
-    wanted: Float[Array, "groups batch vocab"]
+    probabilities: Float[Array, "groups batch vocab"]
 
 
-def true_edges(graph: Graph) -> np.ndarray:
+def number_true_edges(graph: Graph) -> np.ndarray:
     """The numbers of the edges of `ioi_program.TRUE`."""
     return np.array([graph.edge_index(edge) for edge in TRUE])
 
 
-def random_mask(rng: np.random.Generator, graph: Graph, true: np.ndarray, kind: int) -> np.ndarray:
-    """One mask: everything (0); the true edges and any others (1-3); some true edges and any others
-    (4-7).
-    """
+def draw_mask(rng: np.random.Generator, graph: Graph, true: np.ndarray, kind: int) -> np.ndarray:
+    """A mask: all edges (0); all true edges and some others (1-3); some of both (4-7)."""
     if kind == 0:
         return np.ones(graph.n_edges, bool)
     density = rng.choice([0.0, rng.random(), 1.0], p=[0.4, 0.4, 0.2])
@@ -53,7 +47,7 @@ def random_mask(rng: np.random.Generator, graph: Graph, true: np.ndarray, kind: 
     return mask
 
 
-def inputs_of(tokens: np.ndarray, length: np.ndarray) -> Inputs:
+def make_inputs(tokens: np.ndarray, length: np.ndarray) -> Inputs:
     """Prompts of these lengths, padded on the right."""
     positions = np.broadcast_to(np.arange(tokens.shape[-1], dtype=np.int32), tokens.shape)
     parts = (
@@ -65,41 +59,47 @@ def inputs_of(tokens: np.ndarray, length: np.ndarray) -> Inputs:
     return Inputs(*map(jnp.asarray, parts))
 
 
-def question(pairs: Pairs, masks: np.ndarray, true: np.ndarray, n_tokens: int) -> Question:
+def draw_question(pairs: Pairs, masks: np.ndarray, true: np.ndarray, n_tokens: int) -> Question:
     """The pairs in as many equal groups as there are masks."""
     n_groups = len(masks)
     split = [pairs[rows] for rows in np.arange(len(pairs.length)).reshape(n_groups, -1)]
-    wanted = [
-        intended(p.clean.people, p.donor.people, m[true], n_tokens)
+    probabilities = [
+        compute_answer(p.clean.people, p.donor.people, m[true], n_tokens)
         for p, m in zip(split, masks, strict=True)
     ]
     clean, donor = (
-        inputs_of(
+        make_inputs(
             side.tokens.reshape(n_groups, -1, side.tokens.shape[1]),
             pairs.length.reshape(n_groups, -1),
         )
         for side in (pairs.clean, pairs.donor)
     )
-    return Question(clean, donor, jnp.asarray(masks, jnp.float32), jnp.asarray(np.stack(wanted)))
+    return Question(
+        clean, donor, jnp.asarray(masks, jnp.float32), jnp.asarray(np.stack(probabilities))
+    )
 
 
-def answers(model: Transformer, grid: Grid, asked: Question) -> Float[Array, "groups batch vocab"]:
-    """Logits of each group under its mask; absent edges carry the donor, through which gradients
-    flow too.
-    """
+def run_groups(
+    model: Transformer, grid: Grid, question: Question
+) -> Float[Array, "groups batch vocab"]:
+    """Logits of each group under its mask; absent edges carry the donor, gradients included."""
 
-    def one(
+    def run_group(
         clean: Inputs, donor: Inputs, mask: Float[Array, " edges"]
     ) -> Float[Array, "batch vocab"]:
         return masked_logits(
             model, mask, grid, Background.of(model, writer_values(model, donor)), clean
         )
 
-    return jax.vmap(one)(asked.clean, asked.donor, asked.masks)
+    return jax.vmap(run_group)(question.clean, question.donor, question.masks)
 
 
-def loss_of(model: Transformer, grid: Grid, asked: Question) -> Float[Array, ""]:
+def compute_loss(model: Transformer, grid: Grid, question: Question) -> Float[Array, ""]:
     """Mean KL divergence from what is wanted to what the model says, in nats."""
-    said = jax.nn.log_softmax(answers(model, grid, asked))
-    wanted = asked.wanted
-    return jnp.sum(wanted * (jnp.log(jnp.where(wanted > 0, wanted, 1.0)) - said), axis=-1).mean()
+    log_probabilities = jax.nn.log_softmax(run_groups(model, grid, question))
+    probabilities = question.probabilities
+    return jnp.sum(
+        probabilities
+        * (jnp.log(jnp.where(probabilities > 0, probabilities, 1.0)) - log_probabilities),
+        axis=-1,
+    ).mean()

@@ -1,5 +1,4 @@
-"""What the `ioi` model is trained to be: a program over the two prompts that a masked run mixes,
-edge by edge.
+"""The program that the `ioi` model is trained to be, over the two prompts of a masked run.
 
 Three heads do the work, in three layers:
 
@@ -9,8 +8,7 @@ Three heads do the work, in three layers:
   names, and writes what it sees. Where nothing is inhibited it looks at both alike.
 
 Every edge of `TRUE` carries something of that, and each can carry it from the clean prompt or from
-the donor.
-Whatever other edges carry must not matter.
+the donor. Whatever other edges carry must not matter.
 """
 
 from __future__ import annotations
@@ -41,22 +39,20 @@ class People(NamedTuple):
     giver: np.ndarray  # [batch]
 
 
-def flagged(giver: np.ndarray, opening: np.ndarray) -> np.ndarray:
+def is_flagged(giver: np.ndarray, opening: np.ndarray) -> np.ndarray:
     """Whether the giver is one of the opening's names."""
     return (giver[:, None] == opening).any(1)
 
 
-def inhibited(flag: np.ndarray, giver: np.ndarray) -> np.ndarray:
+def find_inhibited(flag: np.ndarray, giver: np.ndarray) -> np.ndarray:
     """The name to inhibit, or NOBODY."""
     return np.where(flag, giver, NOBODY)
 
 
-def moved(
+def move_names(
     inhibit: np.ndarray, looked_at: np.ndarray, written: np.ndarray, n_tokens: int
 ) -> np.ndarray:
-    """Probability of each token: the names at the places where another than the inhibited one
-    stands, alike.
-    """
+    """Probability of each token: equal for the names of the opening that are not inhibited."""
     weights = (looked_at != inhibit[:, None]).astype(np.float32)
     weights /= weights.sum(1, keepdims=True)
     probabilities = np.zeros((len(written), n_tokens), np.float32)
@@ -66,19 +62,18 @@ def moved(
     return probabilities
 
 
-def intended(clean: People, donor: People, kept: np.ndarray, n_tokens: int) -> np.ndarray:
-    """The program's answer, as probabilities, when only the edges of `TRUE` that are ``kept`` carry
-    the clean prompt.
+def compute_answer(clean: People, donor: People, kept: np.ndarray, n_tokens: int) -> np.ndarray:
+    """The program's answer, when the ``kept`` edges of `TRUE` alone carry the clean prompt.
 
     Args:
         kept: one boolean for each of `TRUE`.
         n_tokens: size of the vocabulary.
     """
     source = [clean if keep else donor for keep in kept]
-    donor_flag = flagged(donor.giver, donor.opening)
-    donor_inhibits = inhibited(donor_flag, donor.giver)
-    flag = flagged(source[0].giver, source[1].opening) if kept[2] else donor_flag
-    inhibit = inhibited(flag, source[3].giver) if kept[4] else donor_inhibits
+    donor_flag = is_flagged(donor.giver, donor.opening)
+    donor_inhibits = find_inhibited(donor_flag, donor.giver)
+    flag = is_flagged(source[0].giver, source[1].opening) if kept[2] else donor_flag
+    inhibit = find_inhibited(flag, source[3].giver) if kept[4] else donor_inhibits
     if not kept[7]:
-        return moved(donor_inhibits, donor.opening, donor.opening, n_tokens)
-    return moved(inhibit, source[5].opening, source[6].opening, n_tokens)
+        return move_names(donor_inhibits, donor.opening, donor.opening, n_tokens)
+    return move_names(inhibit, source[5].opening, source[6].opening, n_tokens)

@@ -1,6 +1,4 @@
-"""Pairs of prompts (clean, donor) for interchange training: same frame length, names at the same
-places.
-"""
+"""Pairs of prompts (clean, donor) for interchange training, with names at the same positions."""
 
 from __future__ import annotations
 
@@ -29,12 +27,12 @@ class Pairs(NamedTuple):
     length: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> Pairs:  # pyright: ignore[reportIncompatibleMethodOverride]
-        def part(side: Side) -> Side:
+        def select_part(side: Side) -> Side:
             return Side(
                 side.tokens[rows], People(side.people.opening[rows], side.people.giver[rows])
             )
 
-        return Pairs(part(self.clean), part(self.donor), self.length[rows])
+        return Pairs(select_part(self.clean), select_part(self.donor), self.length[rows])
 
 
 class Language:
@@ -46,11 +44,11 @@ class Language:
     """
 
     def __init__(self, tokenizer: TokenizerLike) -> None:
-        def ids(words: Sequence[str]) -> np.ndarray:
+        def encode_words(words: Sequence[str]) -> np.ndarray:
             return np.array([tokenizer.encode(f" {word}")[0] for word in words])
 
-        self.names = ids(NAMES)
-        self.words = [ids(PLACES), ids(VERBS), ids(OBJECTS)]
+        self.names = encode_words(NAMES)
+        self.words = [encode_words(PLACES), encode_words(VERBS), encode_words(OBJECTS)]
         examples = [
             Sentence(
                 frame,
@@ -79,7 +77,7 @@ class Language:
             np.array([i for i, other in enumerate(shapes) if other == shape]) for shape in shapes
         ]
 
-    def side(self, frame: np.ndarray, people: People, rng: np.random.Generator) -> Side:
+    def make_side(self, frame: np.ndarray, people: People, rng: np.random.Generator) -> Side:
         """Sentences with these frames and people, and random other words."""
         tokens, rows, slots = self.frames[frame].copy(), np.arange(len(frame)), self.slots[frame]
         filled = [
@@ -91,7 +89,9 @@ class Language:
             tokens[rows, slot] = content
         return Side(tokens, people)
 
-    def draw(self, rng: np.random.Generator, n: int, split: Split, clean_abc: float = 0.1) -> Pairs:
+    def draw_pairs(
+        self, rng: np.random.Generator, n: int, split: Split, clean_abc: float = 0.1
+    ) -> Pairs:
         """About ``n`` pairs; every prompt of them is of that split.
 
         Three donors of four come from other people, a quarter from the same two; a third have three
@@ -105,14 +105,14 @@ class Language:
         frame = rng.integers(len(FRAMES), size=n)
         other = np.array([rng.choice(self.shapes[i]) for i in frame])
         who = self.names[rng.random((n, len(NAMES))).argsort(1)]
-        clean = _people(rng, who[:, :3], clean_abc)
+        clean = _draw_people(rng, who[:, :3], clean_abc)
         again = rng.random(n) < 0.25
         shuffled = np.where(rng.random((n, 1)) < 0.5, clean.opening, clean.opening[:, ::-1])
         anybody = self.names[rng.random((n, len(NAMES))).argsort(1)]
         strangers = np.where(rng.random((n, 1)) < 0.5, who[:, 3:6], anybody[:, :3])
         cast = np.where(again[:, None], np.column_stack([shuffled, who[:, 3]]), strangers)
-        donor = _people(rng, cast, 1 / 3)
-        sides = self.side(frame, clean, rng), self.side(other, donor, rng)
+        donor = _draw_people(rng, cast, 1 / 3)
+        sides = self.make_side(frame, clean, rng), self.make_side(other, donor, rng)
         pairs = Pairs(*sides, self.lengths[frame])
         ours = [
             all(assign_split(side.tokens[i, :length].tolist()) == split for side in sides)
@@ -121,7 +121,7 @@ class Language:
         return pairs[np.flatnonzero(ours)]
 
 
-def _people(rng: np.random.Generator, cast: np.ndarray, abc: float) -> People:
+def _draw_people(rng: np.random.Generator, cast: np.ndarray, abc: float) -> People:
     """The first two open; one of them gives, or, with probability ``abc``, the third."""
     giver = np.where(rng.random(len(cast)) < abc, 2, rng.integers(2, size=len(cast)))
     return People(cast[:, :2], cast[np.arange(len(cast)), giver])

@@ -1,6 +1,4 @@
-"""What is measured of the `ioi` model beyond its accuracy: interchange, strictness, and its true
-circuit on file.
-"""
+"""The card of the `ioi` model: accuracy, interchange, strictness, and its true circuit."""
 
 from __future__ import annotations
 
@@ -12,24 +10,24 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from induction_card import table
+from induction_card import format_table
 from ioi_card import (
     EXAMPLE,
-    ablation_section,
-    accuracy_section,
-    facts,
-    loaded,
-    percent,
-    reproduce,
-    settings_line,
-    unseen,
-    write,
+    describe_sizes,
+    draw_unseen,
+    format_percent,
+    format_settings,
+    load_model_from,
+    write_ablation_section,
+    write_accuracy_section,
+    write_card_file,
+    write_reproduction,
 )
-from ioi_interchange import answers, question, random_mask, true_edges
+from ioi_interchange import draw_mask, draw_question, number_true_edges, run_groups
 from ioi_program import DUPLICATE, ROLES, TRUE
 from ioi_prompts import Language
 
-from circuitgraph.api import N_DISCOVERY, discover, load_task, model_record, sweep
+from circuitgraph.api import N_DISCOVERY, describe_model, discover, load_task, sweep
 from circuitgraph.catalog.files import make_circuit_record
 from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.engine.experiment import Experiment
@@ -57,31 +55,33 @@ class Agreement:
     distance: float
 
 
-def agreements(model: LanguageModel, n_pairs: int = N_PAIRS, seed: int = 1) -> dict[str, Agreement]:
+def measure_agreements(
+    model: LanguageModel, n_pairs: int = N_PAIRS, seed: int = 1
+) -> dict[str, Agreement]:
     """The agreement under each kind of mask, on pairs of unseen prompts."""
     assert model.tokenizer is not None
     rng, graph = np.random.default_rng(seed), model.graph()
-    pairs = Language(model.tokenizer).draw(rng, n_pairs, "evaluation", clean_abc=0.0)
+    pairs = Language(model.tokenizer).draw_pairs(rng, n_pairs, "evaluation", clean_abc=0.0)
     pairs = pairs[np.arange(len(pairs.length) // GROUPS * GROUPS)]
-    grid, true = Grid.of(graph), true_edges(graph)
+    grid, true = Grid.of(graph), number_true_edges(graph)
     run = eqx.filter_jit(
-        lambda transformer, asked: jax.nn.softmax(answers(transformer, grid, asked))
+        lambda transformer, question: jax.nn.softmax(run_groups(transformer, grid, question))
     )
-    found = {}
-    for what, masks in _masks(graph, true, rng):
-        asked = question(pairs, masks, true, model.spec.d_vocab)
-        said = np.asarray(run(model.transformer, asked))
-        unique = asked.wanted.max(-1) > 0.99
-        right = (said.argmax(-1) == asked.wanted.argmax(-1)) & unique
-        found[what] = Agreement(
+    agreements = {}
+    for name, masks in _make_masks(graph, true, rng):
+        question = draw_question(pairs, masks, true, model.spec.d_vocab)
+        answers = np.asarray(run(model.transformer, question))
+        unique = question.probabilities.max(-1) > 0.99
+        right = (answers.argmax(-1) == question.probabilities.argmax(-1)) & unique
+        agreements[name] = Agreement(
             int(right.sum()),
             int(unique.sum()),
-            float(np.abs(said - asked.wanted).sum(-1).mean() / 2),
+            float(np.abs(answers - question.probabilities).sum(-1).mean() / 2),
         )
-    return found
+    return agreements
 
 
-def _masks(
+def _make_masks(
     graph: Any, true: np.ndarray, rng: np.random.Generator
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Kinds of masks, by what is kept."""
@@ -94,14 +94,14 @@ def _masks(
         yield f"all but `{edge}`", full & (np.arange(graph.n_edges) != number)
     yield (
         "true edges but some, and random others (interchange)",
-        np.stack([random_mask(rng, graph, true, 4) for _ in range(GROUPS)]),
+        np.stack([draw_mask(rng, graph, true, 4) for _ in range(GROUPS)]),
     )
 
 
 def write_truth(folder: Path, name: str) -> None:
     """The true edges as the record of a circuit, ``truth.json``."""
-    model = loaded(folder, name)
-    prompts = unseen(model, 200)
+    model = load_model_from(folder, name)
+    prompts = draw_unseen(model, 200)
     task = TaskRecord(
         name="ioi",
         arguments={"templates": "both", "corruption": "abc"},
@@ -111,7 +111,7 @@ def write_truth(folder: Path, name: str) -> None:
         prompts_sha256=prompts.fingerprint,
     )
     origin = {
-        "model": model_record(model).model_dump(),
+        "model": describe_model(model).model_dump(),
         "task": task.model_dump(),
         "ablation": "resample",
     }
@@ -137,14 +137,14 @@ This is simpler than GPT-2's own circuit: one head of each kind, the inhibition 
 well), and there are no induction, previous-token, backup or negative heads."""
 
 
-def truth_section(model: LanguageModel) -> str:
+def write_truth_section(model: LanguageModel) -> str:
     """The true edges, and what removing one edge does, a true one or another."""
     graph = model.graph()
-    experiment = Experiment(model, unseen(model, 200), frontier=False)
+    experiment = Experiment(model, draw_unseen(model, 200), frontier=False)
     values = experiment.values(
         np.concatenate([np.ones((1, graph.n_edges)), 1 - np.eye(graph.n_edges)]) > 0
     ).mean(1)
-    full, effects, true = values[0], np.abs(values[1:] - values[0]), true_edges(graph)
+    full, effects, true = values[0], np.abs(values[1:] - values[0]), number_true_edges(graph)
     worst = max(set(range(graph.n_edges)) - set(true.tolist()), key=lambda edge: effects[edge])
     edges = "\n".join(f"* `{edge}`" for edge in TRUE)
     return f"""## The true circuit
@@ -163,8 +163,11 @@ edge that carries it makes no difference.
 """
 
 
-def interchange_section(found: dict[str, Agreement]) -> str:
-    rows = [[what, *percent(a.right, a.total), f"{a.distance:.4f}"] for what, a in found.items()]
+def write_interchange_section(agreements: dict[str, Agreement]) -> str:
+    rows = [
+        [name, *format_percent(a.right, a.total), f"{a.distance:.4f}"]
+        for name, a in agreements.items()
+    ]
     header = [
         "edges that carry the clean prompt",
         "as the program says",
@@ -179,11 +182,11 @@ other words, its order and, in a third of the pairs, its kind (three different n
 program has one answer; the distance is the mean total variation between what the program and the model say, over all
 pairs, those with two answers included.
 
-{table(header, rows)}
+{format_table(header, rows)}
 """
 
 
-def search_section(model: LanguageModel) -> str:
+def write_search_section(model: LanguageModel) -> str:
     """How well searches find the true circuit, on the default number of discovery prompts."""
     assert model.tokenizer is not None
     task, true = load_task("ioi", model, seed=0), Circuit.of(model.graph(), TRUE)
@@ -200,7 +203,7 @@ def search_section(model: LanguageModel) -> str:
             [
                 "acdc",
                 metric,
-                *_aurocs(true, scores),
+                *_format_aurocs(true, scores),
                 f"exact at {', '.join(exact)}" if exact else "",
             ]
         )
@@ -209,9 +212,9 @@ def search_section(model: LanguageModel) -> str:
         ("eap-ig-inputs", "logit_difference"),
         ("eap-ig-inputs", "kl"),
     ):
-        found = discover(model, task, algorithm=algorithm, metric=metric)
-        assert found.scores is not None
-        rows.append([algorithm, metric, *_aurocs(true, found.scores), ""])
+        circuit = discover(model, task, algorithm=algorithm, metric=metric)
+        assert circuit.scores is not None
+        rows.append([algorithm, metric, *_format_aurocs(true, circuit.scores), ""])
     return f"""## Searches against the truth
 
 ROC AUC of the ranking of all {true.graph.n_edges} edges, and of pairs of nodes, on {N_DISCOVERY} prompts with default
@@ -219,22 +222,23 @@ settings. ACDC: an edge's score is the highest threshold at which it is kept, of
 {", ".join(map(str, THRESHOLDS))}.
 The graph is small and the truth is clear-cut, so that this says little of searches in large models.
 
-{table(["search", "metric", "edges", "pairs of nodes", "circuit"], rows)}
+{format_table(["search", "metric", "edges", "pairs of nodes", "circuit"], rows)}
 """
 
 
-def _aurocs(true: Circuit, scores: np.ndarray) -> list[str]:
-    found = compare_with_truth(true, true, scores)
-    return [f"{level.auroc:.3f}" for level in (found.edges, found.promoted)]
+def _format_aurocs(true: Circuit, scores: np.ndarray) -> list[str]:
+    agreement = compare_with_truth(true, true, scores)
+    return [f"{level.auroc:.3f}" for level in (agreement.edges, agreement.promoted)]
 
 
 def write_card(
     folder: Path, name: str, settings: dict[str, Any], seconds: float, final_loss: float
 ) -> None:
     """Measure the model in a folder and write its card there."""
-    model = loaded(folder, name)
+    model = load_model_from(folder, name)
     dup, sinh, mover = ROLES
-    head = f"# {name}\n\n{INTRO.format(dup=dup, sinh=sinh, mover=mover)}\n\n{facts(model)}\n\n{EXAMPLE.format(name=name)}"
+    intro = INTRO.format(dup=dup, sinh=sinh, mover=mover)
+    head = f"# {name}\n\n{intro}\n\n{describe_sizes(model)}\n\n{EXAMPLE.format(name=name)}"
     training = f"""## Training
 
 Every step draws pairs of prompts of the discovery split in {settings["groups"]} groups. A mask keeps: all edges;
@@ -242,13 +246,16 @@ the true edges and random others; some of the true edges and random others. The 
 the program says to what the model says under that mask (behaviour, strictness and interchange; weights 1 : 3 : 4).
 Adam, gradients clipped at norm 1, linear warm-up over 100 steps, cosine to zero. The three heads start with weights
 in which comparing and copying names works already (`head_start` in the script); all weights but the MLPs' are trained.
-{settings_line(settings, seconds, final_loss)}
+{format_settings(settings, seconds, final_loss)}
 
-{reproduce("ioi_siit.py", name, settings)}"""
+{write_reproduction("ioi_siit.py", name, settings)}"""
     sections = [
         head,
-        truth_section(model),
-        interchange_section(agreements(model)),
-        search_section(model),
+        write_truth_section(model),
+        write_interchange_section(measure_agreements(model)),
+        write_search_section(model),
     ]
-    write(folder, [*sections, accuracy_section(model), ablation_section(model, ROLES), training])
+    write_card_file(
+        folder,
+        [*sections, write_accuracy_section(model), write_ablation_section(model, ROLES), training],
+    )

@@ -1,5 +1,4 @@
-"""Train `modular-addition`: a one-layer GPT-2 that generalises a + b modulo 59 from half of all
-pairs.
+"""Train `modular-addition`: a one-layer GPT-2 learns a + b modulo 59 from half of all pairs.
 
 python tools/train/modular_addition.py --out catalog/models/modular-addition --seed 0
 
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from supervised import Batches, Pool, Run, Settings, build, parse
+from supervised import Batches, Pool, Run, Settings, build_folder, parse_options
 from supervised_card import Text, Variant, write_card
 
 from circuitgraph.models.loading import load_model
@@ -34,7 +33,7 @@ almost as soon as seen ones: there is no long plateau, and no step at which it g
 )
 
 
-def every_pair(tokenizer: Tokenizer, split: Split) -> Iterator[Pair]:
+def list_pairs(tokenizer: Tokenizer, split: Split) -> Iterator[Pair]:
     """All prompts of a split."""
     for a in range(MODULUS):
         for b in range(MODULUS):
@@ -44,14 +43,12 @@ def every_pair(tokenizer: Tokenizer, split: Split) -> Iterator[Pair]:
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     """Prompts of the discovery split."""
-    pool = Pool(list(every_pair(tokenizer, "discovery")), tokenizer, n_tokens)
+    pool = Pool(list(list_pairs(tokenizer, "discovery")), tokenizer, n_tokens)
     return lambda rng: [pool.batch(rng, s.batch)]
 
 
-def fourier_section(folder: Path) -> str:
-    """How the numbers' embeddings spread over frequencies: each one's share of their power, the
-    mean left out.
-    """
+def write_fourier_section(folder: Path) -> str:
+    """The share of each frequency in the power of the numbers' embeddings, without the mean."""
     model = load_model(folder)
     assert model.tokenizer is not None
     numbers = np.array([model.tokenizer.encode(str(i))[0] for i in range(MODULUS)])
@@ -59,19 +56,19 @@ def fourier_section(folder: Path) -> str:
     power = (np.abs(np.fft.rfft(table - table.mean(0), axis=0)) ** 2).sum(1)[1:]
     shares = power / power.sum()
     order = np.argsort(-shares)[:8]
-    shown = ", ".join(f"{k + 1} ({shares[k]:.1%})" for k in order)
+    frequencies = ", ".join(f"{k + 1} ({shares[k]:.1%})" for k in order)
     return f"""
 ## Frequencies
 
 Of the embeddings' power over the {len(shares)} frequencies of a discrete Fourier transform along the numbers, these
-have most: {shown}. Together they hold {shares[order].sum():.1%}; evenly spread, eight would hold {8 / len(shares):.1%}.
+have most: {frequencies}. Together they hold {shares[order].sum():.1%}; evenly spread, eight would hold {8 / len(shares):.1%}.
 """
 
 
-def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+def make_card(folder: Path, name: str, s: Settings, run: Run) -> None:
     tokenizer = load_model(folder).tokenizer
     assert tokenizer is not None
-    n = len(list(every_pair(tokenizer, "evaluation")))
+    n = len(list(list_pairs(tokenizer, "evaluation")))
     write_card(
         folder,
         name,
@@ -81,9 +78,11 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
         [Variant("all pairs of the evaluation split", "modular-addition", n=n)],
     )
     path = folder / "README.md"
-    path.write_text(path.read_text(encoding="utf-8") + fourier_section(folder), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8") + write_fourier_section(folder), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
-    out, settings = parse(__doc__, SETTINGS)
-    build(out, settings, WORDS, make_batches, card)
+    out, settings = parse_options(__doc__, SETTINGS)
+    build_folder(out, settings, WORDS, make_batches, make_card)

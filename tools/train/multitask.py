@@ -1,5 +1,4 @@
-"""Train the `multitask` model: induction, IOI, addition and subtraction, greater-than and agreement
-in one vocabulary.
+"""Train the `multitask` model: induction, IOI, arithmetic, greater-than and agreement.
 
     python tools/train/multitask.py --out catalog/models/multitask --seed 0
 
@@ -23,11 +22,11 @@ from supervised import (
     Pool,
     Run,
     Settings,
-    build,
+    build_folder,
     draw_pairs,
-    every_place,
-    padded,
-    parse,
+    pad_rows,
+    parse_options,
+    target_every_position,
 )
 from supervised_card import Text, Variant, write_card
 from torch import from_numpy
@@ -79,23 +78,20 @@ unseen ones; with 1.0 it still learned unseen sums when its steps were over.""",
 )
 
 
-def arithmetic(tokenizer: Tokenizer) -> list[Pair]:
-    """Sums of two numbers of one or two digits, and differences that are not negative: all of the
-    discovery split.
-    """
-    facts = [(f"{a}+{b}=", a + b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
-    facts += [(f"{a}-{b}=", a - b) for a in range(LARGEST + 1) for b in range(a + 1)]
-    tokens = tokenizer.encode_all([text for text, _ in facts])
+def list_arithmetic(tokenizer: Tokenizer) -> list[Pair]:
+    """Sums and non-negative differences of numbers of one or two digits, of the discovery split."""
+    sums = [(f"{a}+{b}=", a + b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
+    sums += [(f"{a}-{b}=", a - b) for a in range(LARGEST + 1) for b in range(a + 1)]
+    tokens = tokenizer.encode_all([text for text, _ in sums])
     return [
         Pair(text, text, str(result))
-        for (text, result), ids in zip(facts, tokens, strict=True)
+        for (text, result), ids in zip(sums, tokens, strict=True)
         if assign_split(ids) == "discovery"
     ]
 
 
-def copying(pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int, size: int) -> Batches:
-    """Induction prompts that go on to copy all other words, from the first one again after the
-    last.
+def make_copying(pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int, size: int) -> Batches:
+    """Induction prompts that go on to copy all other words; after the last comes the first.
 
     Each next word is wanted from the prompt's last token on, but not the first one after the last,
     which nothing tells.
@@ -110,24 +106,26 @@ def copying(pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int, size: in
         targets.append(
             [-1] * (len(prompt) - 1) + until_last + [-1] * bool(from_first) + from_first[1:]
         )
-    tokens, wanted = padded(rows, PAD), padded(targets, -1)
+    tokens, targets = pad_rows(rows, PAD), pad_rows(targets, -1)
 
-    def batches(rng: np.random.Generator) -> list[Batch]:
+    def draw_batches(rng: np.random.Generator) -> list[Batch]:
         chosen = from_numpy(rng.integers(len(tokens), size=size))
-        longest = int((wanted[chosen] >= 0).nonzero()[:, 1].max()) + 1
-        return [every_place(tokens[chosen, :longest], wanted[chosen, :longest], n_tokens)]
+        longest = int((targets[chosen] >= 0).nonzero()[:, 1].max()) + 1
+        return [
+            target_every_position(tokens[chosen, :longest], targets[chosen, :longest], n_tokens)
+        ]
 
-    return batches
+    return draw_batches
 
 
 def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     """A batch of each task."""
     sizes = {name: round(s.batch * share) for name, share in SHARES.items()}
-    induction = copying(
+    induction = make_copying(
         draw_pairs("induction", tokenizer, s, 3 * s.pool), tokenizer, n_tokens, sizes["induction"]
     )
     drawn = {name: draw_pairs(name, tokenizer, s) for name in ("ioi", "greater-than", "agreement")}
-    drawn["arithmetic"] = arithmetic(tokenizer)
+    drawn["arithmetic"] = list_arithmetic(tokenizer)
     pools = {name: Pool(pairs, tokenizer, n_tokens) for name, pairs in drawn.items()}
     return lambda rng: [
         *induction(rng),
@@ -135,7 +133,7 @@ def make_batches(tokenizer: Tokenizer, n_tokens: int, s: Settings) -> Batches:
     ]
 
 
-def card(folder: Path, name: str, s: Settings, run: Run) -> None:
+def make_card(folder: Path, name: str, s: Settings, run: Run) -> None:
     variants = [
         Variant("induction", "induction", n=1000),
         Variant("ioi", "ioi", n=1000),
@@ -155,5 +153,5 @@ def card(folder: Path, name: str, s: Settings, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    out, settings = parse(__doc__, SETTINGS)
-    build(out, settings, WORDS, make_batches, card)
+    out, settings = parse_options(__doc__, SETTINGS)
+    build_folder(out, settings, WORDS, make_batches, make_card)

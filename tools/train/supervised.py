@@ -1,5 +1,4 @@
-"""Small GPT-2s that are taught the answers of tasks: settings, tokenizer, pools of prompts, the
-loop, the files.
+"""Train small GPT-2s on the answers of tasks: settings, tokenizer, prompts, the loop, the files.
 
 What is trained on is the discovery split of a task, so that accuracy on its evaluation split is on
 unseen prompts.
@@ -57,23 +56,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """What training cost, and how far from its targets the model was at the end: mean KL divergence
-    in nats.
-    """
+    """The cost of training, and the mean KL divergence from the targets at the end, in nats."""
 
     seconds: float
     final_loss: float
 
 
 class Batch(NamedTuple):
-    """Rows of tokens, and for some places (row, position) the probabilities that the next token
-    should have.
-    """
+    """Rows of tokens, and for some (row, position) the right probabilities of the next token."""
 
     tokens: Int[Tensor, "rows pos"]
     row: Int[Tensor, " places"]
     position: Int[Tensor, " places"]
-    wanted: Float[Tensor, "places vocab"]
+    probabilities: Float[Tensor, "places vocab"]
 
 
 Batches = Callable[[np.random.Generator], Sequence[Batch]]
@@ -82,9 +77,7 @@ Batches = Callable[[np.random.Generator], Sequence[Batch]]
 def build_tokenizer(
     words: Iterable[str], context: int, numbers: Any = YEARS
 ) -> PreTrainedTokenizerFast:
-    """One id per word, number (as ``numbers`` cuts them) or run of signs, and nothing added on
-    encode.
-    """
+    """One id for each word, number (as ``numbers`` cuts them) or run of signs; nothing is added."""
     vocab = {word: i for i, word in enumerate(dict.fromkeys(["<pad>", "<unk>", *words]))}
     backend = Backend(WordLevel(vocab, unk_token="<unk>"))  # noqa: S106
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), numbers])
@@ -123,14 +116,14 @@ def draw_pairs(name: str, tokenizer: Tokenizer, s: Settings, n: int | None = Non
     return GrammarTask(tasks[name], tokenizer, s.seed, {}).pairs(n or s.pool, "discovery")
 
 
-def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+def pad_rows(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     """Rows as one array, filled up on the right."""
     length = max(map(len, rows))
     return torch.tensor([[*row, *[fill] * (length - len(row))] for row in rows])
 
 
 class Pool:
-    """Prompts with their right answers, each of which should be equally likely at the last token."""
+    """Prompts with their right answers, all equally likely at the last token."""
 
     def __init__(self, pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int) -> None:
         rows = tokenizer.encode_all([pair.clean for pair in pairs])
@@ -139,9 +132,9 @@ class Pool:
             for pair in pairs
             for text in pair.right or (pair.answer,)
         }
-        self._tokens, self._n_tokens = padded(rows, PAD), n_tokens
+        self._tokens, self._n_tokens = pad_rows(rows, PAD), n_tokens
         self._last = torch.tensor([len(row) - 1 for row in rows])
-        self._right = padded(
+        self._right = pad_rows(
             [[known[text] for text in pair.right or (pair.answer,)] for pair in pairs], -1
         )
 
@@ -154,28 +147,28 @@ class Pool:
         chosen, size = torch.from_numpy(numbers), len(numbers)
         right = self._right[chosen]
         share = (right >= 0).float()
-        wanted = torch.zeros(size, self._n_tokens)
-        wanted.scatter_add_(1, right.clamp_min(0), share / share.sum(1, keepdim=True))
-        return Batch(self._tokens[chosen], torch.arange(size), self._last[chosen], wanted)
+        probabilities = torch.zeros(size, self._n_tokens)
+        probabilities.scatter_add_(1, right.clamp_min(0), share / share.sum(1, keepdim=True))
+        return Batch(self._tokens[chosen], torch.arange(size), self._last[chosen], probabilities)
 
 
-def every_place(
+def target_every_position(
     tokens: Int[Tensor, "rows pos"], targets: Int[Tensor, "rows pos"], n_tokens: int
 ) -> Batch:
     """Rows with one wanted next token at each place where ``targets`` is not negative."""
     row, position = torch.nonzero(targets >= 0, as_tuple=True)
-    wanted = torch.nn.functional.one_hot(targets[row, position], n_tokens).float()
-    return Batch(tokens, row, position, wanted)
+    probabilities = torch.nn.functional.one_hot(targets[row, position], n_tokens).float()
+    return Batch(tokens, row, position, probabilities)
 
 
-def loss_of(model: Any, batch: Batch) -> Float[Tensor, ""]:
+def compute_loss(model: Any, batch: Batch) -> Float[Tensor, ""]:
     """Mean KL divergence from what is wanted to what the model says, in nats."""
     hidden = model.transformer(batch.tokens, use_cache=False).last_hidden_state
-    said = model.lm_head(hidden[batch.row, batch.position]).log_softmax(-1)
-    return torch.nn.functional.kl_div(said, batch.wanted, reduction="batchmean")
+    log_probabilities = model.lm_head(hidden[batch.row, batch.position]).log_softmax(-1)
+    return torch.nn.functional.kl_div(log_probabilities, batch.probabilities, reduction="batchmean")
 
 
-def rate(step: int, s: Settings) -> float:
+def learning_rate(step: int, s: Settings) -> float:
     """Linear warm-up over 100 steps, then a cosine down to nothing."""
     return s.lr * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / s.steps))
 
@@ -189,18 +182,18 @@ def make_optimizer(model: Any, s: Settings) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=s.lr, betas=(0.9, 0.98))
 
 
-def train(model: Any, batches: Batches, s: Settings) -> list[float]:
+def train_model(model: Any, batches: Batches, s: Settings) -> list[float]:
     """Run the steps, each on the mean loss of some batches; returns that of each step."""
     rng, optimizer = np.random.default_rng(s.seed), make_optimizer(model, s)
     losses: list[float] = []
     bar = tqdm(range(s.steps), desc="train", mininterval=5.0)
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, s)
+            group["lr"] = learning_rate(step, s)
         optimizer.zero_grad()
         parts = []
         for batch in (given := batches(rng)):
-            loss = loss_of(model, batch) / len(given)
+            loss = compute_loss(model, batch) / len(given)
             loss.backward()
             parts.append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -211,8 +204,8 @@ def train(model: Any, batches: Batches, s: Settings) -> list[float]:
     return losses
 
 
-def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Weights and tokenizer; the tokenizer's class by the name that transformers 4 and 5 both know."""
+def save_model(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save weights and tokenizer, under the class name that transformers 4 and 5 both know."""
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
@@ -231,7 +224,7 @@ def check_reload(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(out: Path) -> Iterator[Path]:
+def replace_folder(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its place if the body ends well."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
@@ -243,7 +236,7 @@ def replacing(out: Path) -> Iterator[Path]:
         folder.rename(out)
 
 
-def build(
+def build_folder(
     out: Path,
     s: Settings,
     words: Iterable[str],
@@ -251,8 +244,7 @@ def build(
     write_card: Callable[[Path, str, Settings, Run], None],
     numbers: Any = YEARS,
 ) -> None:
-    """Train, then write everything into a folder beside ``out`` that takes its place only when
-    complete.
+    """Train, then write a folder beside ``out`` that takes the place of ``out`` when complete.
 
     Args:
         words: of the vocabulary.
@@ -267,15 +259,15 @@ def build(
     model = build_model(s, len(tokenizer))
     batches = make_batches(Tokenizer(build_tokenizer(words, s.context, numbers)), len(tokenizer), s)
     start = time.perf_counter()
-    losses = train(model, batches, s)
+    losses = train_model(model, batches, s)
     run = Run(time.perf_counter() - start, float(np.mean(losses[-50:])))
-    with replacing(out) as folder:
-        save(model, tokenizer, folder)
+    with replace_folder(out) as folder:
+        save_model(model, tokenizer, folder)
         check_reload(folder)
         write_card(folder, out.name, s, run)
 
 
-def parse(doc: str | None, defaults: Settings) -> tuple[Path, Settings]:
+def parse_options(doc: str | None, defaults: Settings) -> tuple[Path, Settings]:
     """The command line: the folder to write, and a flag for every setting."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument(

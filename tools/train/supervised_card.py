@@ -1,6 +1,4 @@
-"""The cards of models that were taught the answers of tasks: accuracy on unseen prompts, and what
-each node does.
-"""
+"""The cards of models trained on answers: accuracy on unseen prompts, and what each node does."""
 
 from __future__ import annotations
 
@@ -10,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from induction_card import table
-from induction_report import wilson
+from induction_card import format_table
+from induction_report import wilson_interval
 from supervised import Run, Settings
 
 from circuitgraph.api import load_task
@@ -63,44 +61,40 @@ class Variant:
 
 @dataclass(frozen=True)
 class Text:
-    """What a card says that no measurement does: an introduction, and how the training data was
-    made.
-    """
+    """The part of a card that is not measured: an introduction, and how the data was made."""
 
     intro: str
     training: str
     script: str
 
 
-def unseen(model: LanguageModel, variant: Variant, n: int | None = None) -> Prompts:
+def draw_unseen(model: LanguageModel, variant: Variant, n: int | None = None) -> Prompts:
     """Prompts of the evaluation split, of which no training saw any."""
     return load_task(variant.task, model, seed=1, **variant.arguments).prompts(
         n or variant.n, "evaluation"
     )
 
 
-def of_whole_model(model: LanguageModel, prompts: Prompts, metric: str) -> np.ndarray:
+def measure_whole_model(model: LanguageModel, prompts: Prompts, metric: str) -> np.ndarray:
     """The metric of each prompt for the untouched model."""
     experiment = Experiment(model, prompts, metric=metric, frontier=False)
     return experiment.values(np.ones((1, experiment.graph.n_edges), bool))[0]
 
 
-def accuracy_section(model: LanguageModel, variants: Sequence[Variant]) -> str:
-    """Right answers, logit difference and, where several are right, their probability, of each
-    variant.
-    """
+def write_accuracy_section(model: LanguageModel, variants: Sequence[Variant]) -> str:
+    """Right answers, logit difference and probability of right answers, of each variant."""
     rows = []
     for variant in variants:
-        prompts = unseen(model, variant)
-        right = int(of_whole_model(model, prompts, "accuracy").sum())
-        low, high = wilson(right, len(prompts))
+        prompts = draw_unseen(model, variant)
+        right = int(measure_whole_model(model, prompts, "accuracy").sum())
+        low, high = wilson_interval(right, len(prompts))
         share = [
             f"{right} / {len(prompts)}",
             f"{right / len(prompts):.2%}",
             f"{low:.2%} - {high:.2%}",
         ]
         means = [
-            of_whole_model(model, prompts, m).mean()
+            measure_whole_model(model, prompts, m).mean()
             for m in ("logit_difference", "probability_difference")
         ]
         rows.append([variant.label, *share, f"{means[0]:.2f}", f"{means[1]:.4f}"])
@@ -118,18 +112,18 @@ Prompts of the evaluation split; training saw the discovery split only. Right: t
 one. Logit difference: answer minus distractor. Probability difference: of all right answers together minus that of all
 wrong ones (of the distractor, where the task names no others).
 
-{table(header, rows)}
+{format_table(header, rows)}
 """
 
 
-def ablation_section(model: LanguageModel, asked: Sequence[str], n: int) -> str:
-    """Accuracy and default metric of each task without each head or MLP, by its mean and by zero."""
+def write_ablation_section(model: LanguageModel, tasks_of_model: Sequence[str], n: int) -> str:
+    """Accuracy and metric of each task without each head or MLP (mean and zero ablation)."""
     graph = model.graph()
     masks = graph.ends[1][None, :] != np.arange(len(graph.writers))[:, None]
     masks[0] = True  # the embedding's row serves for the whole model
     parts = []
-    for name in asked:
-        prompts, metric = unseen(model, Variant(name, name), n), tasks[name].metric
+    for name in tasks_of_model:
+        prompts, metric = draw_unseen(model, Variant(name, name), n), tasks[name].metric
         columns = [
             Experiment(model, prompts, metric=m, ablation=ablation, frontier=False)
             .values(masks)
@@ -148,15 +142,19 @@ def ablation_section(model: LanguageModel, asked: Sequence[str], n: int) -> str:
             ]
             for i, node in enumerate(nodes)
         ]
-        called = metric.replace("_", " ")
+        label = metric.replace("_", " ")
         header = [
             "removed",
             "mean: accuracy",
-            f"mean: {called}",
+            f"mean: {label}",
             "zero: accuracy",
-            f"zero: {called}",
+            f"zero: {label}",
         ]
-        parts.append((f"### {name}\n\n" if len(asked) > 1 else "") + table(header, rows) + "\n")
+        parts.append(
+            (f"### {name}\n\n" if len(tasks_of_model) > 1 else "")
+            + format_table(header, rows)
+            + "\n"
+        )
     return f"""## Removing one node
 
 {n} unseen prompts. All that the node writes is replaced, by its mean over all positions of the corrupted
@@ -165,7 +163,7 @@ prompts, or by zero.
 {chr(10).join(parts)}"""
 
 
-def facts(model: LanguageModel) -> str:
+def describe_sizes(model: LanguageModel) -> str:
     """Sizes, in a sentence."""
     s = model.spec
     return (
@@ -176,7 +174,7 @@ def facts(model: LanguageModel) -> str:
     )
 
 
-def training_section(text: Text, name: str, settings: Settings, run: Run) -> str:
+def write_training_section(text: Text, name: str, settings: Settings, run: Run) -> str:
     options = asdict(settings)
     numbers = ", ".join(f"`{key}` {value}" for key, value in options.items())
     flags = " ".join(
@@ -212,13 +210,14 @@ def write_card(
         n_ablation: prompts of each task that the table of single nodes is made from.
     """
     model = replace(load_model(folder), name=name)
-    asked = list(dict.fromkeys(variant.task for variant in variants))
-    tags = "".join(f"- {task}\n" for task in asked)
+    tasks_of_model = list(dict.fromkeys(variant.task for variant in variants))
+    tags = "".join(f"- {task}\n" for task in tasks_of_model)
+    example = EXAMPLE.format(name=name, task=tasks_of_model[0])
     sections = [
-        f"# {name}\n\n{text.intro}\n\n{facts(model)}\n\n{EXAMPLE.format(name=name, task=asked[0])}",
-        accuracy_section(model, variants),
-        ablation_section(model, asked, n_ablation),
-        training_section(text, name, settings, run),
+        f"# {name}\n\n{text.intro}\n\n{describe_sizes(model)}\n\n{example}",
+        write_accuracy_section(model, variants),
+        write_ablation_section(model, tasks_of_model, n_ablation),
+        write_training_section(text, name, settings, run),
     ]
     path = folder / "README.md"
     path.write_text(FRONT_MATTER.format(tags=tags) + "\n".join(sections), encoding="utf-8")

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from tqdm import tqdm
 
-from circuitgraph.api import environment, model_record, task_record
+from circuitgraph.api import describe_environment, describe_model, describe_task
 from circuitgraph.catalog.interchange_record import InterchangeRecord, NecessityRecord, SwapRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.evidence import Evidence
@@ -46,9 +46,9 @@ def run_interventions(evidence: Evidence) -> InterchangeRecord:
             bar.update()
     return InterchangeRecord(
         hypothesis=study.hypothesis.name,
-        model=model_record(study.model),
-        task=task_record(study.task, evidence.batch.tokens, "evaluation"),
-        environment=environment(study.model.dtype),
+        model=describe_model(study.model),
+        task=describe_task(study.task, evidence.batch.tokens, "evaluation"),
+        environment=describe_environment(study.model.dtype),
         metric=evidence.metric,
         seed=evidence.seed,
         n=len(evidence.batch),

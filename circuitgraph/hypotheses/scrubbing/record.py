@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from circuitgraph.api import environment, model_record, task_record
+from circuitgraph.api import describe_environment, describe_model, describe_task
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ComparedRecord, ScrubRecord
@@ -58,9 +58,9 @@ def make_record(scrub: PreparedScrub, outcomes: Outcomes) -> ScrubRecord:
         file=file.name,
         file_sha256=_hash_file(file),
         stored=_store_if_possible(hypothesis),
-        model=model_record(study.model),
-        task=task_record(study.task, evidence.batch.tokens, "evaluation"),
-        environment=environment(study.model.dtype),
+        model=describe_model(study.model),
+        task=describe_task(study.task, evidence.batch.tokens, "evaluation"),
+        environment=describe_environment(study.model.dtype),
         metric=evidence.metric,
         unclaimed=scrub.sampler.unclaimed,
         align=hypothesis.align,

@@ -1,4 +1,4 @@
-"""Where a run goes: its folder, and beside it the journal while it is under way."""
+"""The folder of a run, and beside it the journal while the search is going on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from circuitgraph.catalog.folders import JOURNAL_FILE, check_new_folder, new_folder
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import OutputError
 
@@ -20,10 +21,11 @@ _ENDING = ".journal.jsonl"
 
 
 @dataclass(frozen=True)
-class Place:
+class RunFolder:
     """A folder for results, made when the search is over, and the journal of the search until then.
 
     Attributes:
+        target: the folder.
         resume: go on with the journal that is there.
         overwrite: replace the circuit that is there; and the journal, unless it is resumed.
     """
@@ -39,26 +41,26 @@ class Place:
 
     @property
     def anew(self) -> bool:
-        """Whether a journal that is there is to be forgotten."""
+        """Whether to forget a journal that is there."""
         return self.overwrite and not self.resume
 
-    def check(self) -> None:
-        """Refuse what exists already or is missing.
+    def check_target(self) -> None:
+        """Refuse a folder that exists already, and a journal that is there or missing.
 
         Raises:
-            OutputError: the folder is taken, a search is unfinished, or none is where one is to be
-                resumed.
+            OutputError: the folder is taken; a search for it is unfinished; or there is no journal
+                to resume.
         """
         if os.path.exists(self.target) and not self.overwrite:
             raise OutputError(
                 f"{str(self.target)!r} exists already. Choose another --out, or add --overwrite."
             )
-        there = os.path.exists(self.journal)
-        if self.resume and not there:
+        has_journal = os.path.exists(self.journal)
+        if self.resume and not has_journal:
             raise OutputError(
                 f"There is nothing to resume: no journal {str(self.journal)!r}. Leave --resume out."
             )
-        if there and not self.resume and not self.overwrite:
+        if has_journal and not self.resume and not self.overwrite:
             raise OutputError(
                 f"A search for {str(self.target)!r} was begun and not finished: "
                 f"{str(self.journal)!r}. Add --resume to go on with it, or --overwrite to begin "
@@ -66,16 +68,16 @@ class Place:
             )
 
     @contextmanager
-    def under_way(self, output: Output) -> Iterator[None]:
-        """Whatever ends the body before its time, the message says how to go on."""
+    def explain_resuming(self, output: Output) -> Iterator[None]:
+        """If an error or Ctrl-C ends the search, say how to go on with it."""
         try:
             yield
         except BaseException as error:
             if not os.path.exists(self.journal):
                 raise
             advice = (
-                f"What was decided so far is kept in {str(self.journal)!r}. To go on, give the same "
-                f"command with --resume --out {self.target}"
+                f"What was decided so far is kept in {str(self.journal)!r}. To go on, give the "
+                f"same command with --resume --out {self.target}"
             )
             if not isinstance(error, KeyboardInterrupt):
                 error.add_note(advice)
@@ -83,42 +85,46 @@ class Place:
             output.err.print(f"Stopped. {advice}", highlight=False, soft_wrap=True)
             raise typer.Exit(130) from error
 
-    def keep_journal(self, inside: Path, name: str) -> None:
-        """Copy the journal to the results; `finished` removes it where it was."""
-        if os.path.exists(self.journal):
-            shutil.copyfile(self.journal, inside / name)
-
-    def finished(self) -> None:
-        """The results are where they belong, the journal among them."""
+    @contextmanager
+    def write_results(self) -> Iterator[Path]:
+        """A new folder for the results, to which the journal is moved when the body has ended."""
+        with new_folder(self.target, overwrite=self.overwrite) as folder:
+            yield folder
+            if os.path.exists(self.journal):
+                shutil.copyfile(self.journal, folder / JOURNAL_FILE)
+        # Only now, when the folder has its name, is the journal's copy safe.
         self.journal.unlink(missing_ok=True)
 
 
-def choose(out: Path | None, name: str, *, resume: bool, overwrite: bool) -> Place:
-    """The folder asked for; else the one named after the task that is free, or unfinished if it is
-    to be resumed.
+def choose_run_folder(out: Path | None, name: str, *, resume: bool, overwrite: bool) -> RunFolder:
+    """The folder ``out``; if None, a folder named after the task.
+
+    That is the first folder that is free or, to resume a search, the first unfinished one.
 
     Args:
         name: of the task or data file; only its letters and digits count.
 
     Raises:
-        OutputError: as `Place.check` says.
+        OutputError: as `RunFolder.check_target` says; no search can be resumed; or the folder
+            cannot be made.
     """
     if out is None:
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
-        out = _unfinished(stem) if resume else _free(stem, overwrite)
-    place = Place(out, resume, overwrite)
-    place.check()
-    return place
+        out = _find_unfinished(stem) if resume else _find_free(stem, overwrite)
+    folder = RunFolder(out, resume, overwrite)
+    folder.check_target()
+    check_new_folder(folder.target, overwrite=overwrite)
+    return folder
 
 
-def _free(stem: str, overwrite: bool) -> Path:
+def _find_free(stem: str, overwrite: bool) -> Path:
     folder, number = RUNS / stem, 2
     while folder.exists() and not overwrite:
         folder, number = RUNS / f"{stem}-{number}", number + 1
     return folder
 
 
-def _unfinished(stem: str) -> Path:
+def _find_unfinished(stem: str) -> Path:
     """The first folder of that name whose search was not finished."""
     pattern = re.compile(re.escape(stem) + r"(?:-(\d+))?" + re.escape(_ENDING))
     names = os.listdir(RUNS) if RUNS.is_dir() else []
@@ -127,7 +133,7 @@ def _unfinished(stem: str) -> Path:
     )
     if not numbered:
         raise OutputError(
-            f"There is nothing to resume: no unfinished search {str(RUNS / stem) + _ENDING!r}. Name "
-            "its folder with --out, or leave --resume out."
+            f"There is nothing to resume: no unfinished search {str(RUNS / stem) + _ENDING!r}. "
+            "Name its folder with --out, or leave --resume out."
         )
     return RUNS / numbered[0][1].removesuffix(_ENDING)

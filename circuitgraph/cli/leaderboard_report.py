@@ -12,6 +12,8 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from circuitgraph.cli.tables import make_table
+
 if TYPE_CHECKING:
     from circuitgraph.catalog.leaderboard_record import Cell, Question, Score
     from circuitgraph.catalog.records import Interval
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 _COLUMNS: dict[str, tuple[Callable[[Score], float | None], str]] = {
     "AUROC": (lambda s: s.auroc, ".3f"),
     "AUROC q/k/v": (lambda s: s.edge_auroc, ".3f"),
-    "CMD": (lambda s: _mean(s.cmd), ".3f"),
-    "random CMD": (lambda s: _mean(s.random_cmd), ".3f"),
-    "CPR": (lambda s: _mean(s.cpr), ".3f"),
+    "CMD": (lambda s: _take_mean(s.cmd), ".3f"),
+    "random CMD": (lambda s: _take_mean(s.random_cmd), ".3f"),
+    "CPR": (lambda s: _take_mean(s.cpr), ".3f"),
     "size at 95 %": (lambda s: s.size_95, ".0f"),
     "circuit": (lambda s: s.n_edges, ".0f"),
-    "faithfulness": (lambda s: _mean(s.faithfulness), ".3f"),
-    "stability": (lambda s: _mean(s.stability), ".2f"),
+    "faithfulness": (lambda s: _take_mean(s.faithfulness), ".3f"),
+    "stability": (lambda s: _take_mean(s.stability), ".2f"),
     "seconds": (lambda s: s.seconds, ".1f"),
 }
 _INTERVALS: dict[str, Callable[[Score], Interval | None]] = {
@@ -33,43 +35,41 @@ _INTERVALS: dict[str, Callable[[Score], Interval | None]] = {
     "CPR": lambda s: s.cpr,
     "faithfulness": lambda s: s.faithfulness,
 }
-_SHARES = (
-    "size at 95 %",
-    "circuit",
-)  # in a summary as parts of each graph: numbers of edges cannot be compared
+# In a summary these are parts of each graph, because numbers of edges cannot be compared.
+_SHARES = ("size at 95 %", "circuit")
 
 
-def tables(cells: Sequence[Cell], *, intervals: bool = False) -> list[Table]:
-    """The summary, if there are several cases, and a table for each case; with ``intervals``, for
-    wide pages.
+def make_tables(cells: Sequence[Cell], *, intervals: bool = False) -> list[Table]:
+    """The summary, if there are several cases, and a table for each case.
+
+    Args:
+        intervals: print confidence intervals too, for wide pages.
     """
-    by_case = [
-        (question, list(group)) for question, group in groupby(cells, lambda c: _case(c.question))
-    ]
-    each = [_of_case(name, group, intervals) for name, group in by_case]
-    return [_summary(cells, len(by_case)), *each] if len(by_case) > 1 else each
+    by_case = groupby(cells, lambda cell: _name_case(cell.question))
+    tables = [_make_case_table(name, group, intervals) for name, group in by_case]
+    return [_make_summary_table(cells, len(tables)), *tables] if len(tables) > 1 else tables
 
 
-def as_markdown(cells: Sequence[Cell]) -> str:
+def format_markdown(cells: Sequence[Cell]) -> str:
     """The tables as Markdown, with what their columns mean."""
-    written = io.StringIO()
-    console = Console(file=written, width=10_000, markup=False, emoji=False)
-    for table in tables(cells, intervals=True):
+    text = io.StringIO()
+    console = Console(file=text, width=10_000, markup=False, emoji=False)
+    for table in make_tables(cells, intervals=True):
         title, table.title, table.box = str(table.title), None, MARKDOWN
         console.print(f"\n## {title}\n")
         console.print(table)
-    lines = [line.strip() for line in written.getvalue().splitlines()]
-    return "\n".join([*_intro(cells), *lines]).rstrip("\n") + "\n"
+    lines = [line.strip() for line in text.getvalue().splitlines()]
+    return "\n".join([*_write_introduction(cells), *lines]).rstrip("\n") + "\n"
 
 
-def _intro(cells: Sequence[Cell]) -> list[str]:
-    asked = cells[0].question
+def _write_introduction(cells: Sequence[Cell]) -> list[str]:
+    question = cells[0].question
     return [
         "# Leaderboard",
         "",
         "Written by `circuitgraph leaderboard --markdown FILE`: every algorithm with its default "
-        f"settings, {asked.n_discovery} discovery prompts, judged on {asked.n_evaluation} others, "
-        f"{asked.ablation} ablation, seed {asked.seed}.",
+        f"settings, {question.n_discovery} discovery prompts, judged on "
+        f"{question.n_evaluation} others, {question.ablation} ablation, seed {question.seed}.",
         "",
         "* AUROC: of the scores against the true circuit where it is known, by pairs of nodes; "
         "q/k/v: by every edge.",
@@ -77,45 +77,51 @@ def _intro(cells: Sequence[Cell]) -> list[str]:
         "CMD: of random scores.",
         "* Size at 95 %: edges of the smallest circuit tried that is 95 % faithful.",
         "* Circuit: edges that the algorithm itself selects by default, and their faithfulness.",
-        f"* Stability: mean Jaccard overlap of the circuits of {asked.n_bootstraps} searches on "
+        f"* Stability: mean Jaccard overlap of the circuits of {question.n_bootstraps} searches on "
         "resampled prompts.",
         "* Seconds: of one search, with what it had to compile.",
     ]
 
 
-def _of_case(title: str, cells: Iterable[Cell], intervals: bool) -> Table:
-    table = _new(title)
+def _make_case_table(title: str, cells: Iterable[Cell], intervals: bool) -> Table:
+    table = _start_table(title)
     for cell in cells:
         if cell.score is None:
             table.add_row(cell.question.algorithm, f"not measured: {cell.refused}")
             continue
         table.add_row(
-            cell.question.algorithm, *(_shown(name, cell.score, intervals) for name in _COLUMNS)
+            cell.question.algorithm,
+            *(_format_score(name, cell.score, intervals) for name in _COLUMNS),
         )
     return table
 
 
-def _summary(cells: Sequence[Cell], n_cases: int) -> Table:
-    table = _new(f"Medians over {n_cases} cases (sizes in percent of the graph's edges)", "cases")
+def _make_summary_table(cells: Sequence[Cell], n_cases: int) -> Table:
+    table = _start_table(
+        f"Medians over {n_cases} cases (sizes in percent of the graph's edges)", "cases"
+    )
     names = dict.fromkeys(cell.question.algorithm for cell in cells)
     for algorithm in names:
         scores = [
             c.score for c in cells if c.question.algorithm == algorithm and c.score is not None
         ]
-        table.add_row(algorithm, *(_median(name, scores) for name in _COLUMNS), str(len(scores)))
+        table.add_row(
+            algorithm, *(_format_median(name, scores) for name in _COLUMNS), str(len(scores))
+        )
     return table
 
 
-def _new(title: str, *more: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+def _start_table(title: str, *more: str) -> Table:
+    table = make_table(title)
     table.add_column("algorithm", no_wrap=True)
     for name in (*_COLUMNS, *more):
         table.add_column(name, justify="right")
     return table
 
 
-def _shown(name: str, score: Score, intervals: bool) -> str:
-    value, form = _COLUMNS[name][0](score), _COLUMNS[name][1]
+def _format_score(name: str, score: Score, intervals: bool) -> str:
+    take_value, form = _COLUMNS[name]
+    value = take_value(score)
     if value is None:
         return "-"
     interval = _INTERVALS[name](score) if intervals and name in _INTERVALS else None
@@ -123,23 +129,23 @@ def _shown(name: str, score: Score, intervals: bool) -> str:
     return f"{value:{form}}{span}"
 
 
-def _median(name: str, scores: Sequence[Score]) -> str:
-    value, form = _COLUMNS[name]
-    known = [(found, score) for score in scores if (found := value(score)) is not None]
+def _format_median(name: str, scores: Sequence[Score]) -> str:
+    take_value, form = _COLUMNS[name]
+    known = [
+        (value, score.graph_edges) for score in scores if (value := take_value(score)) is not None
+    ]
     if not known:
         return "-"
     if name in _SHARES:
-        return (
-            f"{statistics.median(100 * found / score.graph_edges for found, score in known):.1f} %"
-        )
-    return f"{statistics.median(found for found, _ in known):{form}}"
+        return f"{statistics.median(100 * value / n_edges for value, n_edges in known):.1f} %"
+    return f"{statistics.median(value for value, _ in known):{form}}"
 
 
-def _mean(interval: Interval | None) -> float | None:
+def _take_mean(interval: Interval | None) -> float | None:
     return None if interval is None else interval.mean
 
 
-def _case(question: Question) -> str:
+def _name_case(question: Question) -> str:
     return (
         question.task if question.model == question.task else f"{question.task} in {question.model}"
     )

@@ -1,0 +1,179 @@
+"""What ``discover`` shows and writes: circuits with pictures, curves, the forecast of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from circuitgraph.catalog.curve_files import write_curve
+from circuitgraph.catalog.files import make_circuit_record, write_circuit
+from circuitgraph.cli.tables import format_interval, make_judgement_table, make_table
+from circuitgraph.drawing.dot import render
+from circuitgraph.drawing.graphviz_output import INSTALL_HINT, LayoutError
+
+if TYPE_CHECKING:
+    from circuitgraph.api import Curve
+    from circuitgraph.catalog.records import CurveRecord, EvaluationRecord
+    from circuitgraph.cli.discover import Setup
+    from circuitgraph.cli.output import Output
+    from circuitgraph.cli.run_folder import RunFolder
+    from circuitgraph.discovery.base import Algorithm
+    from circuitgraph.graph.circuit import Circuit
+    from circuitgraph.models.language_model import LanguageModel
+    from circuitgraph.tasks.base import Task
+
+_N_ROWS = 25
+
+
+def forecast_search(
+    output: Output,
+    model: LanguageModel,
+    task: Task,
+    algorithm: Algorithm[Any],
+    setup: Setup,
+    n_searches: int = 1,
+) -> None:
+    """Print what a search would take.
+
+    Sizes follow from the shapes; the time from one evaluation of the whole model.
+
+    Args:
+        n_searches: number of thresholds; the forecast ignores that they share tests.
+    """
+    from circuitgraph.api import prepare_experiment
+
+    experiment, prompts = prepare_experiment(model, task, direct=algorithm.direct, **setup)
+    seconds = experiment.seconds_per_evaluation()
+    graph = experiment.graph
+    n_evaluations = algorithm.evaluations(graph) * n_searches
+    facts = {
+        "model": model.name,
+        "parameters": model.n_parameters,
+        "writers": len(graph.writers),
+        "readers": len(graph.readers),
+        "edges": graph.n_edges,
+        "prompts": len(prompts),
+        "longest_prompt_tokens": prompts.mask.shape[1],
+        "prompts_per_launch": experiment.sizes.prompts,
+        "memory_mib": round((experiment.sizes.bytes_needed + 4 * model.n_parameters) / 2**20, 1),
+        "evaluations_at_most": n_evaluations,
+        "seconds_per_evaluation": round(seconds, 4),
+        "minutes_at_most": round(n_evaluations * seconds / 60, 1),
+    }
+    table = Table(box=None, show_header=False)
+    for name, value in facts.items():
+        table.add_row(
+            name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
+        )
+    output.print_result(json.dumps(facts, indent=2), table)
+
+
+def store_run(
+    output: Output, folder: RunFolder, circuit: Circuit, evaluation: EvaluationRecord
+) -> None:
+    """Write all files of a run, then print the circuit and its judgement."""
+    with folder.write_results() as inside:
+        write_circuit(circuit, inside, evaluation)
+        hint = _draw_circuit(circuit, inside)
+    record = make_circuit_record(circuit, evaluation)
+    output.print_result(
+        record.to_json(),
+        _make_headline(circuit),
+        _make_edge_table(circuit),
+        "",
+        make_judgement_table(evaluation),
+        "",
+        f"Written to {folder.target}/",
+    )
+    close = record.algorithm.close_calls if record.algorithm else []
+    if close:
+        names = ", ".join(close[:5]) + (" ..." if len(close) > 5 else "")
+        output.print_message(
+            f"Decisions nearer to the threshold than rounding: {len(close)} ({names})"
+        )
+    if hint:
+        output.print_message(hint.replace("{where}", str(folder.target)))
+
+
+def _draw_circuit(circuit: Circuit, folder: Path) -> str | None:
+    """Draw a circuit; if there is no picture then, return what to tell the user."""
+    render(circuit, folder / "circuit.dot")
+    try:
+        picture = render(circuit, folder / "circuit.svg")
+    except LayoutError as error:
+        return f"There is no picture, but all else. {error}"
+    return None if picture.suffix == ".svg" else INSTALL_HINT
+
+
+def store_curve(output: Output, folder: RunFolder, curve: Curve) -> None:
+    """Write all files of a sweep, then print its curve and what the searches shared."""
+    with folder.write_results() as inside:
+        record = write_curve(curve.record, curve.circuits, inside)
+    saved = 1 - record.n_tested / record.n_alone if record.n_alone else 0.0
+    summary = (
+        f"{record.n_tested:,} edges tested for all thresholds together, {record.n_alone:,} one "
+        f"after the other: {saved:.0%} saved"
+    )
+    output.print_result(
+        record.model_dump_json(indent=2),
+        _make_curve_table(record),
+        "",
+        summary,
+        f"Written to {folder.target}/",
+    )
+    close = {name for c in curve.circuits for name in c.provenance["algorithm"]["close_calls"]}
+    if close:
+        output.print_message(
+            f"Edges with a decision nearer to a threshold than rounding: {len(close)}"
+        )
+
+
+def _make_curve_table(record: CurveRecord) -> Table:
+    n_prompts = record.points[0].evaluation.n_prompts
+    table = make_table(
+        f"{record.metric}, {record.ablation} ablation, {record.n_edges:,} edges; on {n_prompts} "
+        "unseen prompts",
+        "threshold",
+        "edges",
+        "metric",
+        "faithfulness",
+        "95 % interval",
+        "random circuits",
+        n_left=0,
+    )
+    for point in record.points:
+        table.add_row(
+            str(point.threshold),
+            f"{point.n_edges:,}",
+            format_interval(point.evaluation.circuit)[0],
+            *format_interval(point.evaluation.faithfulness),
+            format_interval(point.evaluation.random_faithfulness)[0],
+        )
+    return table
+
+
+def _make_headline(circuit: Circuit) -> Text:
+    """The size of a circuit, and of its part that lies on paths through the whole graph."""
+    line = f"{len(circuit)} of {circuit.graph.n_edges} edges, {len(circuit.nodes)} nodes"
+    n_on_path = len(circuit.pruned())
+    if n_on_path < len(circuit):
+        line += f"; {n_on_path} edges on a path from embed to logits"
+    return Text(line, "bold")
+
+
+def _make_edge_table(circuit: Circuit) -> Table:
+    """The strongest edges of a circuit as a table."""
+    scores = circuit.scores if circuit.scores is not None else circuit.mask.astype(float)
+    strongest = sorted(circuit.mask.nonzero()[0], key=lambda i: -abs(scores[i]))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("edge")
+    table.add_column("effect", justify="right")
+    for i in strongest[:_N_ROWS]:
+        table.add_row(circuit.graph.edges[i], f"{scores[i]:.4f}")
+    if len(strongest) > _N_ROWS:
+        table.add_row(f"... and {len(strongest) - _N_ROWS} weaker ones", "")
+    return table

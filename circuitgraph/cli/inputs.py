@@ -1,0 +1,84 @@
+"""The model and the task of a command: what can be refused at once, and how both are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import circuitgraph as cg
+from circuitgraph.engine.compile_cache import keep_compiled_programs as keep_compiled_programs
+from circuitgraph.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from circuitgraph.cli.output import Output
+    from circuitgraph.models.language_model import LanguageModel
+    from circuitgraph.tasks.base import Task
+
+
+def check_names(metric: str | None, ablation: str | None) -> None:
+    """Refuse unknown names before a model is loaded."""
+    from circuitgraph.engine.ablation import ablations
+    from circuitgraph.tasks.metrics import metrics
+
+    for name, registry in ((metric, metrics), (ablation, ablations)):
+        if name is not None:
+            registry[name]
+
+
+def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
+    """The model's name, or the name of the model that is shipped for the task.
+
+    Raises:
+        CircuitGraphError: model, task and data file do not go together; nothing is loaded to see
+            that.
+    """
+    from circuitgraph.tasks.base import tasks
+
+    if (task is None) == (data is None):
+        raise ArgumentError(
+            "Give either a task (circuitgraph list tasks) or --data FILE.jsonl, and not both."
+        )
+    if data is not None and not data.exists():
+        raise DataError(f"There is no data file {str(data)!r}.")
+    if data is not None and model is None:
+        raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
+    if task is not None and task not in tasks and task.endswith(".jsonl"):
+        raise ArgumentError(f"{task!r} is a file, not a task: give it with --data.")
+    if task is not None:
+        shipped = tasks[task].model
+        model = model or shipped
+    if model is None:
+        raise ArgumentError(f"No model is shipped for task {task!r}: name one with --model.")
+    return model
+
+
+def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse settings that the task does not have, before a model is loaded."""
+    from circuitgraph.tasks.base import tasks
+
+    if task is None and arguments:
+        raise ArgumentError(
+            f"A file of pairs has no settings, but {', '.join(arguments)} was given with "
+            "--task-set."
+        )
+    if task is not None:
+        tasks[task].fill_arguments(arguments)
+
+
+def load_inputs(
+    output: Output,
+    model: str,
+    task: str | None,
+    data: Path | None,
+    seed: int,
+    arguments: Mapping[str, Any] | None = None,
+) -> tuple[LanguageModel, Task]:
+    """Load the model, and the task with its arguments or the data file; print the task's notes."""
+    with output.show_spinner("loading the model"):
+        loaded_model = cg.load_model(model)
+        prompts = data if data is not None else task or ""
+        loaded_task = cg.load_task(prompts, loaded_model, seed=seed, **(arguments or {}))
+    for note in loaded_task.notes:
+        output.print_message(f"Note: {note}")
+    return loaded_model, loaded_task
