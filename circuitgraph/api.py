@@ -110,7 +110,7 @@ def discover(
             another search.
     """
     search_algorithm = make_algorithm(algorithm, **settings)
-    search_algorithm.check(metrics[metric or task.metric], ablations[ablation])
+    search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
     experiment, prompts = prepare_experiment(
         model,
         task,
@@ -123,7 +123,7 @@ def discover(
     )
     origin = _describe_search(model, task, prompts)
     search_journal = _open_journal(journal, origin, anew)
-    circuit = search(search_algorithm, experiment, bar=bar, journal=search_journal)
+    circuit = run_search(search_algorithm, experiment, bar=bar, journal=search_journal)
     return replace(circuit, provenance={**circuit.provenance, **origin})
 
 

@@ -78,8 +78,8 @@ def judge(
     prompts = draw_prompts(task, split, n_prompts)
     search_prompts = draw_search_prompts(model, task, circuit)
     seen = _count_seen(prompts, split, circuit, search_prompts, force_seen)
-    run_search = make_search(model, circuit, memory)
-    known = Known(choose_ranking_scores(circuit), truth, run_search, search_prompts)
+    repeat_search = make_search(model, circuit, memory)
+    known = Known(choose_ranking_scores(circuit), truth, repeat_search, search_prompts)
     names = choose_measures(measures, known, circuit, model.n_parameters * prompts.mask.size)
     metric_name = metric or circuit.provenance.get("metric") or task.metric
     experiment = Experiment(
@@ -171,12 +171,12 @@ def make_search(
     if not origin.get("algorithm") or origin.get("reference_sha256") is not None:
         return None
 
-    def run_search(prompts: Prompts) -> Circuit:
+    def repeat_search(prompts: Prompts) -> Circuit:
         algorithm = make_algorithm(origin["algorithm"]["name"], **origin["algorithm"]["arguments"])
         setup = {"metric": origin["metric"], "ablation": origin["ablation"], "memory": memory}
-        return search(algorithm, Experiment(model, prompts, graph=circuit.graph, **setup))
+        return run_search(algorithm, Experiment(model, prompts, graph=circuit.graph, **setup))
 
-    return run_search
+    return repeat_search
 
 
 def _count_seen(

@@ -172,7 +172,7 @@ def _score_algorithm(
 ) -> Score:
     setup = {"metric": question.metric, "ablation": question.ablation, "direct": algorithm.direct}
     experiment, prompts = prepare_experiment(model, task, n_prompts=question.n_discovery, **setup)
-    circuit = search(algorithm, experiment)
+    circuit = run_search(algorithm, experiment)
     del experiment  # the next experiment needs its memory
     judging, unseen = prepare_experiment(
         model, task, split="evaluation", n_prompts=question.n_evaluation, **setup
@@ -181,10 +181,10 @@ def _score_algorithm(
     curve = None if scores is None else measure_size_curve(judging, scores, seed=question.seed)
     true = find_known_circuit(model, task, prompts, question.ablation)
     agreement = None if true is None else compare_with_truth(circuit, true, scores)
-    run_search, n = make_search(model, circuit), question.n_bootstraps
+    repeat_search, n = make_search(model, circuit), question.n_bootstraps
     repeated = None
-    if run_search is not None and n > 0:
-        repeated = measure_stability(run_search, prompts, seed=question.seed, n=n)
+    if repeat_search is not None and n > 0:
+        repeated = measure_stability(repeat_search, prompts, seed=question.seed, n=n)
     return Score(
         n_edges=len(circuit),
         graph_edges=circuit.graph.n_edges,

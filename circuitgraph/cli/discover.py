@@ -205,5 +205,5 @@ def _make_algorithm(
     # Of a data file the default metric is not known before the file is read.
     metric = setup["metric"] or (None if task is None else tasks[task].metric)
     if metric is not None:
-        algorithm.check(metrics[metric], ablations[setup["ablation"]])
+        algorithm.check_metric(metrics[metric], ablations[setup["ablation"]])
     return algorithm

@@ -49,7 +49,7 @@ def forecast_search(
     experiment, prompts = prepare_experiment(model, task, direct=algorithm.direct, **setup)
     seconds = experiment.seconds_per_evaluation()
     graph = experiment.graph
-    n_evaluations = algorithm.evaluations(graph) * n_searches
+    n_evaluations = algorithm.count_evaluations(graph) * n_searches
     facts = {
         "model": model.name,
         "parameters": model.n_parameters,

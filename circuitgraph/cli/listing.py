@@ -47,7 +47,7 @@ def list_names(
 
 def _list_algorithms() -> list[dict[str, Any]]:
     """Each search with its settings' defaults and the meaning of its scores."""
-    from circuitgraph.discovery.base import algorithms, defaults
+    from circuitgraph.discovery.base import algorithms, list_defaults
 
     return [
         {

@@ -79,8 +79,8 @@ def compare_searches(
 ) -> list[str]:
     """One row of the table."""
     circuits = [
-        search(Acdc(threshold=threshold), searching),
-        search(hybrid, searching),
+        run_search(Acdc(threshold=threshold), searching),
+        run_search(hybrid, searching),
     ]
     full, both = circuits[0], circuits[0] & circuits[1]
     either = circuits[0] | circuits[1]

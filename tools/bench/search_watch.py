@@ -195,12 +195,12 @@ def watch_search(
         start: as of `Acdc.init_state`.
     """
     start_time, before, progress = time.perf_counter(), compiling.seconds, Progress()
-    trace = Trace(search.init(experiment, start))
-    total = search.progress(trace.state)[1]
+    trace = Trace(search.init_state(experiment, start))
+    total = search.count_progress(trace.state)[1]
     while trace.decided < total:
-        trace.state = search.step(experiment, trace.state)
+        trace.state = search.take_step(experiment, trace.state)
         wall, tested = time.perf_counter() - start_time, int(trace.state.tested.sum())
-        trace.decided = search.progress(trace.state)[0]
+        trace.decided = search.count_progress(trace.state)[0]
         trace.tested.append(tested)
         trace.seconds.append(wall - (compiling.seconds - before))
         trace.masks.append(np.packbits(trace.state.mask))
