@@ -27,7 +27,7 @@ from circuitgraph.errors import ArgumentError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import ATTENTION_INPUTS
-from circuitgraph.graph.reach import live_edges
+from circuitgraph.graph.reach import find_live_edges
 
 HEAD_ORDERS = ("descending", "ascending")
 _FIRST_CANDIDATES = 4  # of the first step; later steps follow `_count_next_candidates`
@@ -102,7 +102,7 @@ class Acdc(Algorithm[AcdcState]):
         """
         group = state.order[state.group]
         rest = group[state.n_decided :]
-        live = (live_edges(experiment.graph, state.mask) & state.mask)[rest]
+        live = (find_live_edges(experiment.graph, state.mask) & state.mask)[rest]
         # The candidates of a step share their reader: that of the first live edge.
         candidates, reader_of = np.flatnonzero(live), experiment.graph.ends[0]
         shares_reader = reader_of[rest[candidates]] == reader_of[rest[candidates[:1]]]

@@ -16,7 +16,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.selection import among
+from circuitgraph.graph.selection import select_edges_among
 from circuitgraph.tasks.metrics import Metric
 
 
@@ -102,4 +102,4 @@ def _select_among_best(graph: Graph, ranked: Int[np.ndarray, " nodes"], n: int) 
     """The edges among the ``n`` first of the ranked writers, the embedding and the logits."""
     chosen = np.zeros(len(graph.writers), bool)
     chosen[[0, *ranked[:n]]] = True
-    return among(graph, chosen)
+    return select_edges_among(graph, chosen)

@@ -25,7 +25,7 @@ from circuitgraph.errors import (
 )
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.selection import greedy, greedy_above
+from circuitgraph.graph.selection import select_greedy, select_greedy_above
 from circuitgraph.tasks.metrics import Metric
 
 SELECTIONS = ("top", "greedy")
@@ -136,12 +136,12 @@ class Scoring(Algorithm[ScoringState]):
         """
         is_greedy = self.selection == "greedy"
         if self.threshold is not None:
-            select_above = greedy_above if is_greedy else Circuit.above
+            select_above = select_greedy_above if is_greedy else Circuit.above
             return select_above(graph, scores, self.threshold, absolute=self.absolute)
         n_edges = self.n_edges
         if n_edges is None:
             n_edges = max(1, round(DEFAULT_SHARE * graph.n_edges))
-        select_number = greedy if is_greedy else Circuit.top
+        select_number = select_greedy if is_greedy else Circuit.top
         return select_number(graph, scores, n_edges, absolute=self.absolute)
 
     def find_close_calls(self, experiment: Experiment, state: ScoringState) -> list[str]:

@@ -110,6 +110,7 @@ class Background(NamedTuple):
         embed, by_layer = split_by_layer(replacement, model.spec.n_layers)
         constant = model.blocks.attention.constant[:, None, None, :]  # [layers, 1, 1, d]
         from_heads = by_layer[:, :n_heads].sum(1) + constant
+        # the stream after each layer; a layer's heads read the one after the layer before
         after = embed + jnp.cumsum(from_heads + by_layer[:, n_heads:].sum(1), axis=0)
         into_heads = jnp.concatenate([embed[None], after[:-1]])
         into_mlp = model.blocks.mlp_input(into_heads, into_heads + from_heads)

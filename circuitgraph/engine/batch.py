@@ -58,18 +58,18 @@ class Batch(NamedTuple):
         return Batch(first(self.inputs), first(self.targets), first(self.corrupted), made)
 
 
-def batch_of(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None) -> Batch:
+def make_batch(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None) -> Batch:
     """Some of the prompts with both of their sides, on the device.
 
     Args:
         rows: which prompts; a number may stand there several times, to fill a batch up.
         length: pad to that many positions; by default the prompts' own.
     """
-    mask = widen(prompts.mask[rows], length)
+    mask = pad_positions(prompts.mask[rows], length)
     at = prompts.score_at[rows]
-    clean = make_inputs(widen(prompts.clean[rows], length), mask, at)
-    corrupted = clean._replace(tokens=jnp.asarray(widen(prompts.corrupted[rows], length)))
-    return Batch(clean, targets_of(prompts, rows), corrupted)
+    clean = make_inputs(pad_positions(prompts.clean[rows], length), mask, at)
+    corrupted = clean._replace(tokens=jnp.asarray(pad_positions(prompts.corrupted[rows], length)))
+    return Batch(clean, make_targets(prompts, rows), corrupted)
 
 
 def make_inputs(
@@ -89,7 +89,7 @@ def unpadded_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
     return make_inputs(tokens, np.ones(tokens.shape, bool), last)
 
 
-def targets_of(prompts: Prompts, rows: Rows = ALL) -> Targets:
+def make_targets(prompts: Prompts, rows: Rows = ALL) -> Targets:
     """The answers of some of the prompts; nothing is known of the whole model's logits yet."""
     others = (
         None if tokens is None else jnp.asarray(tokens[rows])
@@ -99,7 +99,7 @@ def targets_of(prompts: Prompts, rows: Rows = ALL) -> Targets:
     return Targets(jnp.asarray(prompts.answer[rows]), distractor, None, right, wrong)
 
 
-def widen(tokens: np.ndarray, length: int | None) -> np.ndarray:
+def pad_positions(tokens: np.ndarray, length: int | None) -> np.ndarray:
     """Padded on the right to that many positions; as it is if ``length`` is None."""
     more = 0 if length is None else length - tokens.shape[1]
     return np.pad(tokens, [(0, 0), (0, more)])

@@ -33,7 +33,7 @@ Batched = TypeVar("Batched", bound=HasPrompts)
 Tree = TypeVar("Tree")
 
 
-def prompt_ways(n_prompts: int, n_devices: int) -> int:
+def count_prompt_parts(n_prompts: int, n_devices: int) -> int:
     """Into how many equal parts a chunk of prompts goes: the most that both numbers allow."""
     return math.gcd(n_prompts, n_devices)
 
@@ -59,7 +59,8 @@ class Devices:
             return cls(None)
         return cls(
             Mesh(
-                devices.reshape(-1, prompt_ways(n_prompts, len(devices))), ("candidates", "prompts")
+                devices.reshape(-1, count_prompt_parts(n_prompts, len(devices))),
+                ("candidates", "prompts"),
             )
         )
 
@@ -67,15 +68,18 @@ class Devices:
         """A whole copy of every array on each device."""
         if self.mesh is None:
             return tree
-        return jax.tree.map(lambda x: self._put(x, PartitionSpec()) if eqx.is_array(x) else x, tree)
+        return jax.tree.map(
+            lambda x: self._place_array(x, PartitionSpec()) if eqx.is_array(x) else x, tree
+        )
 
     def share_prompts(self, batch: Batched) -> Batched:
         """A batch shared out by prompts; what is the same for all prompts is on every device."""
 
         def put(axis: int, x: Array) -> Array:
+            # an axis of one is a value that all prompts share, as a mean ablation's
             if x.shape[axis] == 1:
-                return self._put(x, PartitionSpec())
-            return self._put(x, PartitionSpec(*[None] * axis, "prompts"))
+                return self._place_array(x, PartitionSpec())
+            return self._place_array(x, PartitionSpec(*[None] * axis, "prompts"))
 
         return batch if self.mesh is None else batch.map_prompts(put)
 
@@ -83,9 +87,9 @@ class Devices:
         self, rows: Float[np.ndarray, "groups lanes n"]
     ) -> Float[Array, "groups lanes n"]:
         """The lanes shared out; their number is a multiple of the grid's first axis."""
-        return self._put(rows, PartitionSpec(None, "candidates"))
+        return self._place_array(rows, PartitionSpec(None, "candidates"))
 
-    def _put(self, x: Array | np.ndarray, spec: PartitionSpec) -> Array:
+    def _place_array(self, x: Array | np.ndarray, spec: PartitionSpec) -> Array:
         return (
             jnp.asarray(x)
             if self.mesh is None

@@ -117,6 +117,7 @@ class Experiment:
             shared = make_shared_background(
                 model.transformer, reference, self.ablation, n_prompts, n_pos
             )
+        # one copy of the weights on each device, which all batches use
         network = Devices.of(self.sizes.prompts).copy_everywhere(model.transformer)
         grid = jax.tree.map(jnp.asarray, Grid.of(self.graph))
         batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
@@ -187,7 +188,7 @@ class Experiment:
     def seconds_per_evaluation(self) -> float:
         """How long one mask takes in a full launch, compilation left out."""
         full = np.ones((self.sizes.lanes, self.graph.n_edges), bool)
-        self.values(full)
+        self.values(full)  # compiles
         start = time.perf_counter()
         self.values(full)
         return (time.perf_counter() - start) / len(full)
@@ -237,9 +238,9 @@ class Experiment:
         Raises:
             SearchError: a value is not finite; names the prompt.
         """
-        if self.frontier is None or not self.frontier.pays(reader, masks[0]):
+        if self.frontier is None or not self.frontier.is_cheaper(reader, masks[0]):
             return self.losses(masks)
-        return self._mean_losses(self._check_finite(self.frontier.candidates(reader, masks)))
+        return self._mean_losses(self._check_finite(self.frontier.candidate_values(reader, masks)))
 
     @property
     def candidate_counts(self) -> tuple[int, int]:

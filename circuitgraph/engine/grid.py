@@ -62,8 +62,8 @@ class Grid(NamedTuple):
         edge[readers[ordinary], writers[ordinary]] = np.flatnonzero(ordinary)
         direct[readers[~ordinary]] = np.flatnonzero(~ordinary)
         reading, writing = [r.kind for r in graph.readers], [w.kind for w in graph.writers]
-        q, k, v, mlp = (_rows(graph, reading, kind) for kind in (*ATTENTION_INPUTS, "mlp"))
-        heads, mlps = (_rows(graph, writing, kind) for kind in ("head", "mlp"))
+        q, k, v, mlp = (_number_nodes(graph, reading, kind) for kind in (*ATTENTION_INPUTS, "mlp"))
+        heads, mlps = (_number_nodes(graph, writing, kind) for kind in ("head", "mlp"))
         return cls(edge, direct, q, k, v, mlp, heads, mlps, _streams_read(graph))
 
     @property
@@ -94,16 +94,18 @@ class Grid(NamedTuple):
         self, mask: Bool[np.ndarray, "*masks edges"]
     ) -> Bool[np.ndarray, "*masks readers writers"]:
         """Boolean masks as matrices, as `mask_matrix` makes them; in numpy."""
-        return self._kept(mask, np.asarray(self.edge), np.asarray(self.direct))
+        return self._keep_cells(mask, np.asarray(self.edge), np.asarray(self.direct))
 
     def kept_row(
         self, mask: Bool[np.ndarray, "*masks edges"], reader: int
     ) -> Bool[np.ndarray, "*masks writers"]:
         """One reader's row of `kept_matrix`."""
-        return self._kept(mask, np.asarray(self.edge)[reader], np.asarray(self.direct)[reader])
+        return self._keep_cells(
+            mask, np.asarray(self.edge)[reader], np.asarray(self.direct)[reader]
+        )
 
     @staticmethod
-    def _kept(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray | np.integer) -> np.ndarray:
+    def _keep_cells(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray | np.integer) -> np.ndarray:
         # behind the edges: an absent one for cells without an edge, a kept one for "no direct edge"
         ends = np.broadcast_to([False, True], (*mask.shape[:-1], 2))
         padded = np.concatenate([mask, ends], axis=-1)
@@ -146,7 +148,7 @@ def join_layers(
     return jnp.concatenate([embed[None], layers.reshape(-1, *embed.shape)])
 
 
-def _rows(graph: Graph, kinds: list[str], kind: str) -> Int[np.ndarray, "layers _"]:
+def _number_nodes(graph: Graph, kinds: list[str], kind: str) -> Int[np.ndarray, "layers _"]:
     """The numbers of the nodes of one kind, layer by layer."""
     numbers = np.flatnonzero(np.array(kinds) == kind).astype(np.int32)
     return numbers.reshape(graph.n_layers, -1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from circuitgraph.engine.devices import prompt_ways
+from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.tuning import CPU_LANE_NUMBERS, CPU_LAUNCH_BYTES, GPU_LANE_NUMBERS
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
@@ -50,7 +50,7 @@ class BatchSizes:
     @property
     def prompts_per_device(self) -> int:
         """Prompts of a whole chunk that one device has."""
-        return self.prompts // prompt_ways(self.prompts, self.devices)
+        return self.prompts // count_prompt_parts(self.prompts, self.devices)
 
 
 def estimate_row_bytes(spec: Spec, graph: Graph, n_pos: int) -> int:
@@ -121,15 +121,15 @@ def choose_batch_sizes(
     prompts = choose_chunk_size(
         n_prompts, max(1, target // (row if keeps else row + held)), devices
     )
-    own = prompts // prompt_ways(prompts, devices)
+    own = prompts // count_prompt_parts(prompts, devices)
     all_held = held * (n_prompts if keeps else own)
     lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * own)))
     last = n_prompts % prompts or prompts
     # devices among which lanes are shared out, in whole chunks and in the last one
-    ways = math.lcm(*(devices // prompt_ways(n, devices) for n in (prompts, last)))
+    ways = math.lcm(*(devices // count_prompt_parts(n, devices) for n in (prompts, last)))
     masks = (64 if on_cpu else 4 * lanes) * ways
     # prompts of all chunks that one device has
-    all_own = (n_prompts - last) // prompts * own + last // prompt_ways(last, devices)
+    all_own = (n_prompts - last) // prompts * own + last // count_prompt_parts(last, devices)
     candidates = ways * choose_frontier_lanes(spec, graph, (all_own, own, n_pos), limit)
     return BatchSizes(
         prompts, masks, ways * lanes, candidates, keeps, row * own * lanes + all_held, devices
@@ -140,7 +140,7 @@ def choose_chunk_size(n_prompts: int, most: int, devices: int) -> int:
     """Prompts in a chunk: as many as leave no device more than ``most`` of any chunk."""
 
     def fits(n: int) -> bool:
-        return n // prompt_ways(n, devices) <= most
+        return n // count_prompt_parts(n, devices) <= most
 
     sizes = range(min(n_prompts, most * devices), 0, -1)
     return next(n for n in sizes if fits(n) and (n_prompts % n == 0 or fits(n_prompts % n)))

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.errors import ArgumentError, GraphError, check_at_least, check_finite
-from circuitgraph.graph.graph import Graph, networkx_of
-from circuitgraph.graph.reach import on_a_path
+from circuitgraph.graph.graph import Graph, make_networkx
+from circuitgraph.graph.reach import find_path_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class Circuit:
     @classmethod
     def random(cls, graph: Graph, n: int, rng: np.random.Generator) -> Circuit:
         """``n`` edges drawn uniformly without replacement: the baseline of equal size."""
-        check_size(graph, n)
+        check_edge_count(graph, n)
         mask = np.zeros(graph.n_edges, bool)
         mask[rng.choice(graph.n_edges, n, replace=False)] = True
         return cls(graph, mask)
@@ -86,8 +86,8 @@ class Circuit:
         cls, graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True
     ) -> Circuit:
         """The ``n`` edges of highest (absolute) score; ties go to the edge numbered first."""
-        check_size(graph, n)
-        ranked = np.argsort(-strength(graph, scores, absolute), kind="stable")
+        check_edge_count(graph, n)
+        ranked = np.argsort(-compute_strengths(graph, scores, absolute), kind="stable")
         mask = np.zeros(graph.n_edges, bool)
         mask[ranked[:n]] = True
         return cls(graph, mask, scores)
@@ -103,7 +103,7 @@ class Circuit:
     ) -> Circuit:
         """The edges whose (absolute) score is at least ``threshold``."""
         check_finite("threshold", threshold)
-        return cls(graph, strength(graph, scores, absolute) >= threshold, scores)
+        return cls(graph, compute_strengths(graph, scores, absolute) >= threshold, scores)
 
     # Looking at it
 
@@ -115,7 +115,7 @@ class Circuit:
     @property
     def nodes(self) -> list[str]:
         """Names of the nodes that a kept edge touches, in the order of the forward pass."""
-        touched = networkx_of(self.graph, self.mask)
+        touched = make_networkx(self.graph, self.mask)
         return [name for name in touched.nodes if touched.degree(name)]
 
     def __len__(self) -> int:
@@ -146,20 +146,20 @@ class Circuit:
 
     def to_networkx(self) -> nx.DiGraph:
         """The kept edges between whole nodes, without the nodes that no edge touches."""
-        found = networkx_of(self.graph, self.mask)
-        found.remove_nodes_from([name for name, degree in list(found.degree) if degree == 0])
-        return found
+        network = make_networkx(self.graph, self.mask)
+        network.remove_nodes_from([name for name, degree in list(network.degree) if degree == 0])
+        return network
 
     # Algebra
 
     def __or__(self, other: Circuit) -> Circuit:
-        return self._combined(other, np.logical_or)
+        return self._combine_with(other, np.logical_or)
 
     def __and__(self, other: Circuit) -> Circuit:
-        return self._combined(other, np.logical_and)
+        return self._combine_with(other, np.logical_and)
 
     def __xor__(self, other: Circuit) -> Circuit:
-        return self._combined(other, np.logical_xor)
+        return self._combine_with(other, np.logical_xor)
 
     def __sub__(self, other: Circuit) -> Circuit:
         return self & ~other
@@ -170,7 +170,7 @@ class Circuit:
     def __le__(self, other: Circuit) -> bool:
         return len(self - other) == 0
 
-    def _combined(self, other: Circuit, operation: np.ufunc) -> Circuit:
+    def _combine_with(self, other: Circuit, operation: np.ufunc) -> Circuit:
         if self.graph != other.graph:
             raise GraphError(
                 f"The circuits are of different graphs: {self.graph} and {other.graph}."
@@ -191,10 +191,10 @@ class Circuit:
         its replacement. Under mean and zero ablation the output can change, because such a node
         computes something from its constant input.
         """
-        return replace(self, mask=on_a_path(self.graph, self.mask))
+        return replace(self, mask=find_path_edges(self.graph, self.mask))
 
 
-def strength(
+def compute_strengths(
     graph: Graph, scores: Float[np.ndarray, " edges"], absolute: bool
 ) -> Float[np.ndarray, " edges"]:
     """By what edges are ranked: their (absolute) scores, none of which may be NaN."""
@@ -206,7 +206,7 @@ def strength(
     return np.abs(scores) if absolute else scores
 
 
-def check_size(graph: Graph, n: int) -> None:
+def check_edge_count(graph: Graph, n: int) -> None:
     """Raise `ArgumentError` unless the graph has ``n`` edges to choose."""
     check_at_least("the number of edges", n, 0)
     if n > graph.n_edges:

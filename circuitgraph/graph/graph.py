@@ -156,7 +156,7 @@ class Graph:
         return f"Graph({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shape)})"
 
     @property
-    def base(self) -> Graph:
+    def with_whole_mlps(self) -> Graph:
         """The same graph with every MLP whole."""
         return replace(self, splits=())
 
@@ -193,8 +193,10 @@ class Graph:
         writers = [Writer(Node("embed"), 0)]
         for layer in range(self.n_layers):
             stage = layer * self.n_sublayers
-            writers += [Writer(node, stage + 1) for node in self._heads(layer)]
-            writers += [Writer(node, stage + self.n_sublayers) for node in self._mlp_parts(layer)]
+            writers += [Writer(node, stage + 1) for node in self._list_heads(layer)]
+            writers += [
+                Writer(node, stage + self.n_sublayers) for node in self._list_mlp_parts(layer)
+            ]
         return tuple(writers)
 
     @cached_property
@@ -203,23 +205,25 @@ class Graph:
         readers: list[Reader] = []
         for layer in range(self.n_layers):
             stage = layer * self.n_sublayers
-            readers += self._attention_readers(layer, stage)
+            readers += self._make_attention_readers(layer, stage)
             if self.mlp:
-                parts = tuple(self._indices[str(node)] for node in self._mlp_parts(layer))
+                parts = tuple(
+                    self._writer_indices[str(node)] for node in self._list_mlp_parts(layer)
+                )
                 seen = stage + self.n_sublayers - 1
                 readers.append(Reader(Node("mlp", layer), STREAM, seen, parts))
         return (*readers, Reader(Node("logits"), STREAM, self.n_layers * self.n_sublayers, ()))
 
-    def _heads(self, layer: int) -> list[Node]:
+    def _list_heads(self, layer: int) -> list[Node]:
         return [Node("head", layer, head) for head in range(self.n_heads)]
 
-    def _mlp_parts(self, layer: int) -> tuple[Node, ...]:
+    def _list_mlp_parts(self, layer: int) -> tuple[Node, ...]:
         """The writers that a layer's MLP consists of."""
         parts = next((split.nodes for split in self.splits if split.layer == layer), None)
         return parts or ((Node("mlp", layer),) if self.mlp else ())
 
-    def _attention_readers(self, layer: int, stage: int) -> list[Reader]:
-        heads = [(node, self._indices[str(node)]) for node in self._heads(layer)]
+    def _make_attention_readers(self, layer: int, stage: int) -> list[Reader]:
+        heads = [(node, self._writer_indices[str(node)]) for node in self._list_heads(layer)]
         if self.n_kv_heads is None:
             return [Reader(n, i, stage, (fed,)) for n, fed in heads for i in ATTENTION_INPUTS]
         readers = [Reader(node, "q", stage, (fed,)) for node, fed in heads]
@@ -238,11 +242,11 @@ class Graph:
         """The writers whose value can change with this reader's input; none for the logits."""
         if not self.coupled or not reader.is_attention:
             return reader.feeds
-        first = self._indices[str(Node("head", reader.node.layer, 0))]
+        first = self._writer_indices[str(Node("head", reader.node.layer, 0))]
         return tuple(range(first, first + self.n_heads))
 
     @cached_property
-    def sources(self) -> tuple[int, ...]:
+    def source_writers(self) -> tuple[int, ...]:
         """The writers that no reader feeds, where paths begin: the embedding."""
         fed = {writer for reader in self.readers for writer in reader.feeds}
         return tuple(index for index in range(len(self.writers)) if index not in fed)
@@ -262,7 +266,7 @@ class Graph:
     @cached_property
     def ends(self) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " edges"]]:
         """Reader and writer index of each edge; a direct edge has -1 for the writer."""
-        dst, src = np.nonzero(self.legal)
+        dst, src = np.nonzero(self.legal)  # row by row: reader by reader, then writer by writer
         if self.direct:
             own = np.flatnonzero([reader.is_attention for reader in self.readers])
             dst, src = np.concatenate([dst, own]), np.concatenate([src, np.full(len(own), -1)])
@@ -272,7 +276,7 @@ class Graph:
     def edges(self) -> tuple[str, ...]:
         """The canonical name of each edge."""
         readers, writers = [r.name for r in self.readers], [w.name for w in self.writers]
-        own = [str(reader.node) for reader in self.readers]
+        own = [str(reader.node) for reader in self.readers]  # ends of direct edges
         return tuple(
             edge_name(writers[s], readers[d]) if s >= 0 else edge_name(readers[d], own[d])
             for d, s in zip(*self.ends, strict=True)
@@ -285,7 +289,7 @@ class Graph:
 
     def writer_index(self, name: str) -> int:
         """Position in `writers`; names of papers and other tools are understood."""
-        return self._look_up("writer", canonical_node(name), self._indices)
+        return self._look_up("writer", canonical_node(name), self._writer_indices)
 
     def reader_index(self, name: str) -> int:
         """Position in `readers`; names of papers and other tools are understood."""
@@ -293,7 +297,7 @@ class Graph:
 
     def writer_of(self, node: Node) -> Writer:
         """The writer that a node is, or, of an MLP's part that is none itself, belongs to."""
-        name = str(node) if str(node) in self._indices else str(node.whole)
+        name = str(node) if str(node) in self._writer_indices else str(node.whole)
         return self.writers[self.writer_index(name)]
 
     def reader_of(self, node: Node, node_input: str) -> Reader:
@@ -322,7 +326,7 @@ class Graph:
         return indices[name]
 
     @cached_property
-    def _indices(self) -> dict[str, int]:
+    def _writer_indices(self) -> dict[str, int]:
         return {w.name: i for i, w in enumerate(self.writers)}
 
     @cached_property
@@ -350,10 +354,10 @@ class Graph:
 
         Edges have an attribute ``inputs`` (such as ``"qv"``).
         """
-        return networkx_of(self, np.ones(self.n_edges, bool))
+        return make_networkx(self, np.ones(self.n_edges, bool))
 
 
-def networkx_of(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
+def make_networkx(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     """The kept edges between whole nodes: parallel q, k and v edges become one, with ``inputs``."""
     network = nx.DiGraph()
     network.add_nodes_from((w.name, {"kind": w.kind, "layer": w.node.layer}) for w in graph.writers)

@@ -111,10 +111,10 @@ class Node:
         return _FORMATS[self.kind].format(layer=self.layer, index=self.index)
 
     def __lt__(self, other: Node) -> bool:
-        return self._rank < other._rank
+        return self._sort_key < other._sort_key
 
     @property
-    def _rank(self) -> tuple[Any, ...]:
+    def _sort_key(self) -> tuple[Any, ...]:
         in_order = _ORDER.index(self.kind)
         return self.kind == "logits", self.layer, self.is_in_mlp, in_order, self.index
 

@@ -9,15 +9,16 @@ from jaxtyping import Bool
 from circuitgraph.graph.graph import Graph
 
 
-def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+def find_path_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """The kept edges that a path from a source to the logits runs through.
 
     Sources are the writers that no reader feeds: the embedding. A path enters a head by its q, k or
     v (in the direct convention only where that direct edge is kept) and an MLP by its input. Under
     a post-norm what enters one head enters all heads of its layer.
     """
-    flow = _flow(graph, mask)
-    sources = {("w", index) for index in graph.sources}
+    flow = _build_flow(graph, mask)
+    sources = {("w", index) for index in graph.source_writers}
+    # a useful node comes after a source and before the logits
     forward = sources.union(*(nx.descendants(flow, source) for source in sources))
     last = ("r", len(graph.readers) - 1)
     backward = nx.ancestors(flow, last) | {last}
@@ -28,7 +29,7 @@ def on_a_path(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray
     return mask & useful_reader[dst] & np.where(src >= 0, useful_writer[src], True)
 
 
-def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
+def _build_flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     """Writers -> readers along kept edges, readers -> the writer they feed."""
     dst, src = graph.ends
     kept = mask & (src >= 0)
@@ -38,6 +39,7 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     flow.add_edges_from(
         (("w", s), ("r", d)) for d, s in zip(dst[kept].tolist(), src[kept].tolist(), strict=True)
     )
+    # a head does not use an input whose direct edge is gone
     cut = set(dst[(src < 0) & ~mask].tolist())
     flow.add_edges_from(
         (("r", i), ("w", moved))
@@ -48,7 +50,7 @@ def _flow(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     return flow
 
 
-def live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
+def find_live_edges(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
     """Edges whose reader's node still feeds something: ACDC removes the others untested.
 
     Under a post-norm a head lives as long as any head of its layer feeds something: it is part of

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.errors import GraphError, check_finite
-from circuitgraph.graph.circuit import Circuit, check_size, strength
+from circuitgraph.graph.circuit import Circuit, check_edge_count, compute_strengths
 from circuitgraph.graph.graph import Graph
 
 
-def greedy(
+def select_greedy(
     graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True
 ) -> Circuit:
     """``n`` edges, taken one by one: each the strongest into a node connected to the logits.
@@ -28,29 +28,39 @@ def greedy(
         GraphError: a graph with direct edges, which are no choice of their own.
         ArgumentError: more edges than there are, or scores that are NaN.
     """
-    check_size(graph, n)
+    check_edge_count(graph, n)
     mask = np.zeros(graph.n_edges, bool)
-    mask[list(itertools.islice(_from_logits(graph, strength(graph, scores, absolute)), n))] = True
-    return Circuit(graph, mask, scores)
-
-
-def greedy_above(
-    graph: Graph, scores: Float[np.ndarray, " edges"], threshold: float, *, absolute: bool = True
-) -> Circuit:
-    """As `greedy`, all edges whose (absolute) score is at least ``threshold``.
-
-    Raises:
-        GraphError, ArgumentError: as `greedy`; or a threshold that is no number.
-    """
-    check_finite("threshold", threshold)
-    size, mask = strength(graph, scores, absolute), np.zeros(graph.n_edges, bool)
     mask[
-        list(itertools.takewhile(lambda edge: size[edge] >= threshold, _from_logits(graph, size)))
+        list(
+            itertools.islice(
+                _walk_from_logits(graph, compute_strengths(graph, scores, absolute)), n
+            )
+        )
     ] = True
     return Circuit(graph, mask, scores)
 
 
-def _from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterator[int]:
+def select_greedy_above(
+    graph: Graph, scores: Float[np.ndarray, " edges"], threshold: float, *, absolute: bool = True
+) -> Circuit:
+    """As `select_greedy`, all edges whose (absolute) score is at least ``threshold``.
+
+    Raises:
+        GraphError, ArgumentError: as `select_greedy`; or a threshold that is no number.
+    """
+    check_finite("threshold", threshold)
+    size, mask = compute_strengths(graph, scores, absolute), np.zeros(graph.n_edges, bool)
+    mask[
+        list(
+            itertools.takewhile(
+                lambda edge: size[edge] >= threshold, _walk_from_logits(graph, size)
+            )
+        )
+    ] = True
+    return Circuit(graph, mask, scores)
+
+
+def _walk_from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterator[int]:
     """All edges in the order in which a greedy search takes them."""
     if graph.direct:
         raise GraphError(
@@ -59,10 +69,12 @@ def _from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterator[in
         )
     dst, src = graph.ends
     into = [np.flatnonzero(dst == r).tolist() for r in range(len(graph.readers))]
+    # the readers that open once an edge from a writer is taken
     moving: list[list[int]] = [[] for _ in graph.writers]
     for number, reader in enumerate(graph.readers):
         for writer in graph.moved_by(reader):
             moving[writer].append(number)
+    # smallest first: the strongest edge, and of equal ones the edge numbered first
     candidates = [(-float(size[edge]), edge) for edge in into[-1]]
     heapq.heapify(candidates)
     opened = {len(graph.readers) - 1}
@@ -76,7 +88,7 @@ def _from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterator[in
                     heapq.heappush(candidates, (-float(size[edge]), edge))
 
 
-def among(graph: Graph, chosen: Bool[np.ndarray, " writers"]) -> Circuit:
+def select_edges_among(graph: Graph, chosen: Bool[np.ndarray, " writers"]) -> Circuit:
     """All edges between the chosen nodes; the logits are always one of them.
 
     An input that several heads share belongs to the chosen nodes if one of those heads does.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.tree.swap import attention
+from circuitgraph.engine.tree.swap import read_attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import estimate_mean, estimate_proportion
 from circuitgraph.hypotheses.diagnostics import Verdict
@@ -114,7 +114,7 @@ def _measure_attention(evidence: Evidence, expectation: Expectation) -> Measurem
         raise HypothesisError(
             f"{expectation.location}: attention is expected of=head(l, h) @ 'ROLE', to='ROLE'."
         )
-    pattern = attention(evidence.activations, site)  # [prompts, queries, keys]
+    pattern = read_attention(evidence.activations, site)  # [prompts, queries, keys]
     queries, keys = (
         evidence.batch.positions[:, roles.index(role)] for role in (site.roles[0], expectation.to)
     )

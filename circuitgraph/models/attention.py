@@ -57,6 +57,7 @@ class Attention(eqx.Module):
             self.project_keys(x_k, positions, settings),
             self.project_values(x_v),
         )
+        # key-value heads for each query head: [heads, batch, pos, d_head]
         k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
         return self.attend(q, k, v, positions, settings)
 
@@ -71,7 +72,10 @@ class Attention(eqx.Module):
         head: Head = None,
     ) -> Float[Array, "any_heads batch pos d_head"]:
         return apply_rope(
-            self._project(x, self.w_q, self.b_q, self.q_norm, head), positions, settings, self.spec
+            self._project_inputs(x, self.w_q, self.b_q, self.q_norm, head),
+            positions,
+            settings,
+            self.spec,
         )
 
     def project_keys(
@@ -83,13 +87,16 @@ class Attention(eqx.Module):
     ) -> Float[Array, "any_heads batch pos d_head"]:
         head = self._kv_head(head)
         return apply_rope(
-            self._project(x, self.w_k, self.b_k, self.k_norm, head), positions, settings, self.spec
+            self._project_inputs(x, self.w_k, self.b_k, self.k_norm, head),
+            positions,
+            settings,
+            self.spec,
         )
 
     def project_values(
         self, x: Float[Array, "one_or_any_heads batch pos d"], head: Head = None
     ) -> Float[Array, "any_heads batch pos d_head"]:
-        return self._project(x, self.w_v, self.b_v, None, self._kv_head(head))
+        return self._project_inputs(x, self.w_v, self.b_v, None, self._kv_head(head))
 
     def attend(
         self,
@@ -112,7 +119,7 @@ class Attention(eqx.Module):
         each = jnp.einsum("bpe,de->bpd", z, self.w_o[head])
         return each if self.post_norm is not None else each * self.spec.residual_scale
 
-    def through_post_norm(
+    def apply_post_norm(
         self, part: Float[Array, "*axes d"], whole: Float[Array, "*axes d"]
     ) -> Float[Array, "*axes d"]:
         """What a head adds to the residual stream through the post-norm.
@@ -152,7 +159,7 @@ class Attention(eqx.Module):
         """The key-value head that a query head uses."""
         return None if head is None else head // (self.spec.n_heads // self.spec.n_kv_heads)
 
-    def _project(
+    def _project_inputs(
         self,
         x: Float[Array, "one_or_any_heads batch pos d"],
         w: Float[Array, "heads d_head d"],
@@ -166,7 +173,7 @@ class Attention(eqx.Module):
         """
         over_width = norm is not None and self.spec.qk_norm_over == "width"
 
-        def finish(y: Array, b: Array | None, norm: Norm | None) -> Array:
+        def finish_projection(y: Array, b: Array | None, norm: Norm | None) -> Array:
             y = y if b is None else y + b[:, None, None, :]
             if self.spec.clip_qkv is not None:
                 y = jnp.clip(y, -self.spec.clip_qkv, self.spec.clip_qkv)
@@ -176,18 +183,19 @@ class Attention(eqx.Module):
             w, b = (jax.tree.map(lambda a: a[head][None], part) for part in (w, b))
             if self.spec.qk_norm_over == "each_head":
                 norm = jax.tree.map(lambda a: a[head][None], norm)
+        # a weight for each head: [heads, d_head] to [heads, 1, 1, d_head]
         if norm is not None and self.spec.qk_norm_over != "head":
             norm = jax.tree.map(lambda weight: weight[:, None, None, :], norm)
         x = apply_norm(self.norm, x)
         if len(x) == 1:
-            y = finish(jnp.einsum("bpd,hed->hbpe", x[0], w), b, norm)
+            y = finish_projection(jnp.einsum("bpd,hed->hbpe", x[0], w), b, norm)
             return y[head][None] if head is not None and over_width else y
         if over_width:  # an input's queries of all heads make the divisor of its own head's queries
 
-            def one(args: tuple[Array, Array]) -> Array:
-                return finish(jnp.einsum("bpd,hed->hbpe", args[0], w), b, norm)[args[1]]
+            def project_one(args: tuple[Array, Array]) -> Array:
+                return finish_projection(jnp.einsum("bpd,hed->hbpe", args[0], w), b, norm)[args[1]]
 
-            return jax.lax.map(one, (x, jnp.arange(len(x)) // (len(x) // len(w))))
+            return jax.lax.map(project_one, (x, jnp.arange(len(x)) // (len(x) // len(w))))
         w, b = (
             jax.tree.map(lambda a: jnp.repeat(a, len(x) // len(w), axis=0), part) for part in (w, b)
         )
@@ -195,7 +203,7 @@ class Attention(eqx.Module):
             norm = jax.tree.map(
                 lambda weight: jnp.repeat(weight, len(x) // len(weight), axis=0), norm
             )
-        return finish(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
+        return finish_projection(jnp.einsum("hbpd,hed->hbpe", x, w), b, norm)
 
     def attention_pattern(
         self,

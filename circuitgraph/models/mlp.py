@@ -67,12 +67,12 @@ class MLP(eqx.Module):
 
     def read_hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
         """What the output weights read, of a stream. Not defined with experts."""
-        return self._hidden(apply_norm(self.norm, x))
+        return self._compute_hidden(apply_norm(self.norm, x))
 
     def _apply_dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
-        return apply_linear(self._hidden(x), self.w_out, self.b_out)
+        return apply_linear(self._compute_hidden(x), self.w_out, self.b_out)
 
-    def _hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
+    def _compute_hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
         """What the output weights read, of a normed input."""
         hidden = apply_linear(x, self.w_in, self.b_in)
         activation = ACTIVATIONS[self.spec.activation]
@@ -91,7 +91,7 @@ class MLP(eqx.Module):
         Every expert sees every token, though most weights are zero: plain, exact, not cheap.
         """
 
-        def add(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
+        def add_expert(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
             mlp, weight = expert
             return total + to_float32(mlp._apply_dense(x)) * weight[..., None], None
 
@@ -99,7 +99,7 @@ class MLP(eqx.Module):
             lambda m: (m.norm, m.post_norm, m.router), self, (None, None, None), is_leaf=_is_none
         )
         total, _ = jax.lax.scan(
-            add, jnp.zeros_like(to_float32(x)), (experts, jnp.moveaxis(weights, -1, 0))
+            add_expert, jnp.zeros_like(to_float32(x)), (experts, jnp.moveaxis(weights, -1, 0))
         )
         return total.astype(x.dtype)
 

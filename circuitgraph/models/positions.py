@@ -37,7 +37,7 @@ class Positions(NamedTuple):
         visible, back = (
             jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back)
         )
-        turns = (self.cos, self.sin)
+        turns = (self.cos, self.sin)  # [ropes, batch, pos, half]: their positions are axis 2
         cos, sin = (
             None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in turns
         )
@@ -66,7 +66,7 @@ class LayerSettings(NamedTuple):
     rope: Int[Array, "*layers"]
 
 
-def layer_settings(spec: Spec) -> LayerSettings:
+def make_layer_settings(spec: Spec) -> LayerSettings:
     """The settings of all layers, stacked."""
     windows = [FOREVER if w is None else w for w in spec.windows or [None] * spec.n_layers]
     still = len(spec.ropes)  # the turns that do not turn come last
@@ -87,17 +87,17 @@ def make_positions(
     back = jnp.broadcast_to(jnp.arange(n)[:, None] - jnp.arange(n), visible.shape)
     if spec.causal:
         visible = visible & (back >= 0)
-    bias = None if spec.alibi is None else alibi_bias(spec.alibi, positions)
+    bias = None if spec.alibi is None else make_alibi_bias(spec.alibi, positions)
     if not spec.ropes:
         return Positions(visible, back, None, None, bias)
     lengths = mask.sum(-1)
-    turns = [_rotations(rope, positions, lengths) for rope in spec.ropes]
+    turns = [_compute_rotations(rope, positions, lengths) for rope in spec.ropes]
     still = jnp.ones_like(turns[0][0]), jnp.zeros_like(turns[0][1])
     cos, sin = (jnp.stack(part) for part in zip(*turns, still, strict=True))
     return Positions(visible, back, cos, sin, bias)
 
 
-def _rotations(
+def _compute_rotations(
     rope: Rope, positions: Int[Array, "batch pos"], lengths: Int[Array, " batch"]
 ) -> tuple[Float[Array, "batch pos half"], Float[Array, "batch pos half"]]:
     """Cosine and sine of each position's turn; in float32, as everybody computes them."""
@@ -139,14 +139,15 @@ def apply_rope(
     return jnp.concatenate([first, second, rest], -1)
 
 
-def alibi_bias(
+def make_alibi_bias(
     alibi: Alibi, positions: Int[Array, "batch pos"]
 ) -> Float[Array, "heads batch one pos"]:
     """ALiBi's bias by the key's position; the query's would fall out of the softmax."""
 
-    def rounded(x: Array) -> Array:  # XLA may drop a conversion to bfloat16 and back, but not this
+    def round_bfloat16(x: Array) -> Array:
+        # XLA may drop a conversion to bfloat16 and back, but not this
         return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7) if alibi.rounded else x
 
-    slopes = rounded(jnp.array(alibi.slopes, jnp.float32))
-    keys = rounded(positions[None, :, None, :].astype(jnp.float32))
-    return rounded(slopes[:, None, None, None] * keys) * alibi.scale
+    slopes = round_bfloat16(jnp.array(alibi.slopes, jnp.float32))
+    keys = round_bfloat16(positions[None, :, None, :].astype(jnp.float32))
+    return round_bfloat16(slopes[:, None, None, None] * keys) * alibi.scale

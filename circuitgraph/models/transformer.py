@@ -20,7 +20,12 @@ from jaxtyping import Bool, Float, Int
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import Norm, apply_norm
-from circuitgraph.models.positions import LayerSettings, Positions, layer_settings, make_positions
+from circuitgraph.models.positions import (
+    LayerSettings,
+    Positions,
+    make_layer_settings,
+    make_positions,
+)
 from circuitgraph.models.spec import Spec
 
 Stream = Float[Array, "batch pos d"]
@@ -197,7 +202,7 @@ class Transformer(eqx.Module):
 
     def stacked_layers(self) -> tuple[Block, LayerSettings]:
         """All layers' weights and settings, stacked: what a scan over layers runs through."""
-        return self.blocks, layer_settings(self.spec)
+        return self.blocks, make_layer_settings(self.spec)
 
     def select_layer(self, number: Int[Array, ""] | Any) -> tuple[Block, LayerSettings]:
         """One layer's weights and settings; which one may be known at run time only."""

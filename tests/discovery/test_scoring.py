@@ -18,7 +18,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.selection import greedy, greedy_above
+from circuitgraph.graph.selection import select_greedy, select_greedy_above
 from circuitgraph.tasks.metrics import metrics
 from tests.checkpoints import Tiny, random_prompts
 
@@ -81,8 +81,8 @@ def test_each_way_of_selecting(experiment: Experiment, absolute: bool) -> None:
     expected = {
         Given(n_edges=20): Circuit.top(graph, scores, 20, absolute=absolute),
         Given(threshold=1.5): Circuit.above(graph, scores, 1.5, absolute=absolute),
-        Given(n_edges=20, selection="greedy"): greedy(graph, scores, 20, absolute=absolute),
-        Given(threshold=1.5, selection="greedy"): greedy_above(
+        Given(n_edges=20, selection="greedy"): select_greedy(graph, scores, 20, absolute=absolute),
+        Given(threshold=1.5, selection="greedy"): select_greedy_above(
             graph, scores, 1.5, absolute=absolute
         ),
         Given(): Circuit.top(graph, scores, 13, absolute=absolute),  # 5 % of 262

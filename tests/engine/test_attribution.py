@@ -213,10 +213,10 @@ def test_models_without_mlps_have_fewer_groups(tmp_path_factory: pytest.TempPath
     embed, *others = group_writers(experiment.graph)
     assert len(others) == 2
     gradient = experiment.gradient(np.ones(experiment.graph.n_edges, bool))
-    found = experiment.attribution.at_interpolated_embedding(1.0)
-    np.testing.assert_allclose(found, -gradient, atol=1e-5 * np.abs(gradient).max())
+    scores = experiment.attribution.at_interpolated_embedding(1.0)
+    np.testing.assert_allclose(scores, -gradient, atol=1e-5 * np.abs(gradient).max())
     np.testing.assert_allclose(
-        experiment.attribution.at_interpolated_group(embed, 1.0), found, atol=1e-6
+        experiment.attribution.at_interpolated_group(embed, 1.0), scores, atol=1e-6
     )
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from circuitgraph.api import load_task
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
-from circuitgraph.engine.devices import prompt_ways
+from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.frontier import search as frontiers
 from circuitgraph.engine.frontier.machine import run_candidates
@@ -68,16 +68,16 @@ def answers(model: LanguageModel) -> Answers:
     """
     whole = experiment_of(model, 6)
     masks = np.random.default_rng(0).random((5, whole.graph.n_edges)) < 0.6
-    found: Answers = {
+    results: Answers = {
         "gradient": whole.gradient(masks[0]),
         "eap": whole.attribution.at_interpolated_embedding(1.0),
     }
-    found["mask"], found["scores"] = acdc(whole, 0.05)
+    results["mask"], results["scores"] = acdc(whole, 0.05)
     chunked = in_chunks(model, 6, ablation="zero")
     assert chunked.sizes.prompts == 6
     values = chunked.values(masks)
-    found["six"], found["one"] = values[:, :6], values[:, 6:]
-    return found
+    results["six"], results["one"] = values[:, :6], values[:, 6:]
+    return results
 
 
 def limited(model: LanguageModel) -> Answers:
@@ -120,13 +120,13 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Answers
     folders = {n: tmp_path_factory.mktemp(f"devices{n}") for n in (1, 2, 4)}
     running = {n: recorded(folder, n) for n, folder in folders.items()}
     said = {n: process.communicate()[1] for n, process in running.items()}
-    found = {}
+    results = {}
     for n, folder in folders.items():
         assert running[n].returncode == 0, said[n]
         with np.load(folder / "answers.npz") as held:
-            found[n] = dict(held), json.loads((folder / "seen.json").read_text())
-        assert found[n][1]["devices"] == n
-    return found
+            results[n] = dict(held), json.loads((folder / "seen.json").read_text())
+        assert results[n][1]["devices"] == n
+    return results
 
 
 @pytest.mark.slow
@@ -138,11 +138,11 @@ def test_several_devices_give_what_one_gives(
     """
     alone, _ = records[1]
     for n in (2, 4):
-        found, seen = records[n]
+        results, seen = records[n]
         for name in ("mask", "one"):
-            np.testing.assert_array_equal(found[name], alone[name], err_msg=name)
+            np.testing.assert_array_equal(results[name], alone[name], err_msg=name)
         for name in ("six", "scores", "gradient", "eap"):
-            assert_near(found[name], alone[name], name)
+            assert_near(results[name], alone[name], name)
         # every device does its share, and in a search none waits for another's numbers
         assert seen["collectives"] == {"run_masks": [], "run_candidates": []}
         for name, shape, share in seen["shares"]:
@@ -160,9 +160,9 @@ def test_a_small_limit_changes_no_decision(
         assert_near(other[1], scores, "scores")
 
 
-def assert_near(found: np.ndarray, expected: np.ndarray, name: str) -> None:
+def assert_near(results: np.ndarray, expected: np.ndarray, name: str) -> None:
     close = 1e-6 * np.nanmax(np.abs(expected))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=name)
+    np.testing.assert_allclose(results, expected, rtol=0, atol=close, err_msg=name)
 
 
 def record(out: Path) -> None:
@@ -183,8 +183,8 @@ def record(out: Path) -> None:
     runs.run_masks = watched(run_masks, "run_masks")
     frontiers.run_candidates = watched(run_candidates, "run_candidates")
     model = load_model("induction-2l")
-    found = answers(model) | (limited(model) if seen["devices"] == 1 else {})
-    np.savez(out / "answers.npz", **found)  # pyright: ignore[reportArgumentType]
+    results = answers(model) | (limited(model) if seen["devices"] == 1 else {})
+    np.savez(out / "answers.npz", **results)  # pyright: ignore[reportArgumentType]
     (out / "seen.json").write_text(json.dumps(seen))
 
 
@@ -192,7 +192,7 @@ def record(out: Path) -> None:
 def test_chunks_fill_the_devices_and_no_more(n_prompts: int, most: int, devices: int) -> None:
     size = choose_chunk_size(n_prompts, most, devices)
     sizes = [min(size, n_prompts - i) for i in range(0, n_prompts, size)]
-    assert all(n // prompt_ways(n, devices) <= most for n in sizes)
+    assert all(n // count_prompt_parts(n, devices) <= most for n in sizes)
     assert size >= min(n_prompts, most)  # never worse than one device
     if n_prompts % devices == 0 and most * devices >= n_prompts:
         assert size == n_prompts
@@ -209,7 +209,7 @@ def test_each_of_several_devices_is_held_to_the_limit(limit: int, n_prompts: int
         assert cut.bytes_needed <= limit
         assert one.prompts <= cut.prompts <= n_prompts
         for chunk in (cut.prompts, n_prompts % cut.prompts or cut.prompts):
-            ways = cut.devices // prompt_ways(chunk, cut.devices)
+            ways = cut.devices // count_prompt_parts(chunk, cut.devices)
             assert cut.lanes % ways == cut.masks % cut.lanes == cut.frontier_lanes % ways == 0
 
 

@@ -112,9 +112,9 @@ def test_removal_losses_are_losses_of_growing_removals(tiny: Tiny) -> None:
     edges, going = np.array([5, 7, 3]), np.array([True, False, True])
     masks = np.repeat(mask[None], 4, axis=0)
     masks[1, 5] = masks[2, [5, 7]] = masks[3, [5, 3]] = False
-    found = experiment.removal_losses(mask, edges, going, include_unchanged=True)
-    np.testing.assert_array_equal(found, experiment.losses(masks))
-    np.testing.assert_array_equal(experiment.removal_losses(mask, edges, going), found[1:])
+    losses = experiment.removal_losses(mask, edges, going, include_unchanged=True)
+    np.testing.assert_array_equal(losses, experiment.losses(masks))
+    np.testing.assert_array_equal(experiment.removal_losses(mask, edges, going), losses[1:])
 
 
 @pytest.mark.parametrize("longest", [6, 9])
@@ -204,11 +204,11 @@ def test_other_metrics_from_one_run_are_what_experiments_by_them_answer(tiny: Ti
     mask = np.random.default_rng(0).random(tiny.ours.graph().n_edges) < 0.7
     names = ["kl", "accuracy", "logit"]
     # frontier=False: one program less to compile
-    found = Experiment(tiny.ours, prompts, frontier=False).metric_values(mask, names)
+    values = Experiment(tiny.ours, prompts, frontier=False).metric_values(mask, names)
     alone = [
         Experiment(tiny.ours, prompts, metric=name, frontier=False).values(mask[None])[0]
         for name in names[:1]
     ]
-    assert found[:1] == pytest.approx(np.array(alone), rel=1e-4, abs=1e-5)
-    assert set(found[1]) <= {0.0, 1.0}
-    assert found.shape == (3, 5)
+    assert values[:1] == pytest.approx(np.array(alone), rel=1e-4, abs=1e-5)
+    assert set(values[1]) <= {0.0, 1.0}
+    assert values.shape == (3, 5)

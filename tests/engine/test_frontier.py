@@ -80,9 +80,9 @@ def assert_same_values(
             len(graph.readers) - 1,
         ]:
             masks = neighbours(graph, mask, int(reader), rng)
-            found = frontier.candidates(int(reader), masks)
+            values = frontier.candidate_values(int(reader), masks)
             np.testing.assert_allclose(
-                found, masked(experiment, masks), atol=close, err_msg=str(reader)
+                values, masked(experiment, masks), atol=close, err_msg=str(reader)
             )
 
 
@@ -105,7 +105,7 @@ def test_it_answers_with_other_metrics(tiny: Tiny, metric: str) -> None:
     expected = masked(experiment, masks)
     close = 1e-5 * max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(
-        frontier.candidates(len(graph.readers) - 1, masks), expected, atol=close
+        frontier.candidate_values(len(graph.readers) - 1, masks), expected, atol=close
     )
     np.testing.assert_allclose(frontier.values(masks[0]), expected[0], atol=close)
 
@@ -135,7 +135,7 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(
     mask = rng.random(graph.n_edges) < 0.4
     reader = graph.reader_index("a1.h2<k>")
     masks = neighbours(graph, mask, reader, rng)
-    straight = frontier_of(experiment_of(tiny.ours)).candidates(reader, masks)
+    straight = frontier_of(experiment_of(tiny.ours)).candidate_values(reader, masks)
     frontier = frontier_of(experiment)
     more = mask | (rng.random(graph.n_edges) < 0.5)
     for before in (
@@ -145,16 +145,16 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(
         more & (mask | (graph.ends[0] > 20)),
     ):
         frontier.values(before)
-        np.testing.assert_array_equal(frontier.candidates(reader, masks), straight)
+        np.testing.assert_array_equal(frontier.candidate_values(reader, masks), straight)
 
 
 def test_an_answer_does_not_depend_on_its_place_among_others(experiment: Experiment) -> None:
     graph, rng = experiment.graph, np.random.default_rng(8)
     reader = graph.reader_index("m1")
     masks = neighbours(graph, rng.random(graph.n_edges) < 0.5, reader, rng, n=40)
-    together = frontier_of(experiment).candidates(reader, masks)
+    together = frontier_of(experiment).candidate_values(reader, masks)
     alone = np.concatenate(
-        [frontier_of(experiment).candidates(reader, masks[i : i + 1]) for i in range(40)]
+        [frontier_of(experiment).candidate_values(reader, masks[i : i + 1]) for i in range(40)]
     )
     np.testing.assert_array_equal(together, alone)
 
@@ -166,11 +166,11 @@ def test_small_circuits_and_changes_that_move_little_are_answered_by_it(
     graph, frontier, rng = experiment.graph, frontier_of(experiment), np.random.default_rng(10)
     small = rng.random(graph.n_edges) < 0.03
     large = rng.random(graph.n_edges) < 0.6
-    found = experiment.values(np.stack([small, large]))
-    np.testing.assert_array_equal(found[0], frontier.values(small))
-    np.testing.assert_array_equal(found[1], masked(experiment, large[None])[0])
-    assert frontier.pays(graph.reader_index("logits"), large)
-    assert not frontier.pays(graph.reader_index("a0.h0<v>"), np.ones(graph.n_edges, bool))
+    values = experiment.values(np.stack([small, large]))
+    np.testing.assert_array_equal(values[0], frontier.values(small))
+    np.testing.assert_array_equal(values[1], masked(experiment, large[None])[0])
+    assert frontier.is_cheaper(graph.reader_index("logits"), large)
+    assert not frontier.is_cheaper(graph.reader_index("a0.h0<v>"), np.ones(graph.n_edges, bool))
 
 
 def test_it_is_used_where_it_pays(tiny: Tiny) -> None:
@@ -233,20 +233,20 @@ def test_what_is_needed_is_what_a_path_leads_from(graph: Graph, seed: int, share
     """Against the definition, path by path."""
     rng = np.random.default_rng(seed)
     kept = graph.legal & (rng.random(graph.legal.shape) < share)
-    needed, everywhere = Dependencies(graph).needed_writers(kept)
+    needed, everywhere = Dependencies(graph).find_needed_writers(kept)
 
-    def ends(writer: int, wide: bool) -> set[bool]:
+    def ends(writer: int, through_keys: bool) -> set[bool]:
         """Whether a writer's value comes to the logits through keys or values (True), without them
         (False).
         """
-        found: set[bool] = set()
+        ways: set[bool] = set()
         for index in np.flatnonzero(kept[:, writer]):
             reader = graph.readers[index]
             if reader.kind == "logits":
-                found.add(wide)
+                ways.add(through_keys)
             for fed in graph.moved_by(reader):
-                found |= {wide or reader.kind in "kv" or end for end in ends(fed, False)}
-        return found
+                ways |= {through_keys or reader.kind in "kv" or end for end in ends(fed, False)}
+        return ways
 
     for writer in range(len(graph.writers)):
         assert needed[writer] == bool(ends(writer, False)), graph.writers[writer].name

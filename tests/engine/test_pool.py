@@ -1,4 +1,4 @@
-"""What a pool keeps and refuses, and how positions of one prompt are found in another."""
+"""What a pool keeps and refuses, and how positions of one prompt are mapped to those of another."""
 
 from __future__ import annotations
 
@@ -22,45 +22,53 @@ def case(tiny: Tiny) -> Case:
     return Case.of(tiny)
 
 
-def alignment(lengths: list[int], places: list[list[int]], roles: tuple[str, ...]) -> Alignment:
+def alignment(
+    lengths: list[int], role_positions: list[list[int]], roles: tuple[str, ...]
+) -> Alignment:
     mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
-    return Alignment(mask, np.array(places), roles)
+    return Alignment(mask, np.array(role_positions), roles)
 
 
 def test_a_map_by_hand() -> None:
     """Prompt 0 is ``. . A . . last``, prompt 1 ``A . B last``; others are taken in turn."""
-    found = alignment([6, 4], [[2, 2], [0, 2]], ("A", "B"))
+    aligned = alignment([6, 4], [[2, 2], [0, 2]], ("A", "B"))
     here, there = np.array([0, 1, 0]), np.array([1, 0, 0])
     expected = [[1, 1, 0, 1, 1, 3], [2, 0, 2, 5, 4, 5], [0, 1, 2, 3, 4, 5]]
-    np.testing.assert_array_equal(found.maps(here, there), expected)
-    np.testing.assert_array_equal(found.maps(here, there, ("B",))[0], [1, 1, 2, 1, 1, 3])
-    np.testing.assert_array_equal(found.covered(here, ("A",))[0], [0, 0, 1, 0, 0, 0])
-    np.testing.assert_array_equal(found.covered(here, ())[1], [1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(aligned.map_positions(here, there), expected)
+    np.testing.assert_array_equal(aligned.map_positions(here, there, ("B",))[0], [1, 1, 2, 1, 1, 3])
+    np.testing.assert_array_equal(aligned.cover_roles(here, ("A",))[0], [0, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(aligned.cover_roles(here, ())[1], [1, 1, 1, 1, 0, 0])
 
 
 def test_a_donor_without_other_positions_gives_its_first() -> None:
-    found = alignment([4, 2], [[1], [0]], ("A",))
-    np.testing.assert_array_equal(found.maps(np.array([0]), np.array([1])), [[0, 0, 0, 1]])
+    aligned = alignment([4, 2], [[1], [0]], ("A",))
+    np.testing.assert_array_equal(
+        aligned.map_positions(np.array([0]), np.array([1])), [[0, 0, 0, 1]]
+    )
 
 
 def test_the_last_token_wins_over_roles_that_do_not_come_first() -> None:
-    found = alignment([3, 3], [[2], [0]], ("A",))
-    np.testing.assert_array_equal(found.maps(np.array([0]), np.array([1]))[:, 2], [2])
-    np.testing.assert_array_equal(found.maps(np.array([0]), np.array([1]), ("A",))[:, 2], [0])
+    aligned = alignment([3, 3], [[2], [0]], ("A",))
+    np.testing.assert_array_equal(aligned.map_positions(np.array([0]), np.array([1]))[:, 2], [2])
+    np.testing.assert_array_equal(
+        aligned.map_positions(np.array([0]), np.array([1]), ("A",))[:, 2], [0]
+    )
 
 
 @given(st.data())
 def test_a_prompt_is_mapped_to_itself_and_others_within_their_bounds(data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
-    places = [data.draw(st.lists(st.integers(0, n - 1), min_size=2, max_size=2)) for n in lengths]
-    found = alignment(lengths, places, ("A", "B"))
+    role_positions = [
+        data.draw(st.lists(st.integers(0, n - 1), min_size=2, max_size=2)) for n in lengths
+    ]
+    aligned = alignment(lengths, role_positions, ("A", "B"))
     rows = st.lists(st.integers(0, len(lengths) - 1), min_size=3, max_size=3).map(np.array)
     here, there, first = data.draw(rows), data.draw(rows), data.draw(st.permutations(["A", "B"]))
-    for own in found.maps(here, here, first):
+    for own in aligned.map_positions(here, here, first):
         np.testing.assert_array_equal(own, np.arange(max(lengths)))
-    for row, i, j in zip(found.maps(here, there, first), here, there, strict=True):
+    for row, i, j in zip(aligned.map_positions(here, there, first), here, there, strict=True):
         assert (row[: lengths[i]] < lengths[j]).all()
-        assert row[places[i][first == ["B", "A"]]] == places[j][first == ["B", "A"]]
+        assert row[role_positions[i][first == ["B", "A"]]] == role_positions[j][first == ["B", "A"]]
 
 
 def test_what_is_asked_for_is_kept_and_counted(case: Case) -> None:
@@ -78,13 +86,15 @@ def test_what_is_asked_for_is_kept_and_counted(case: Case) -> None:
 def test_a_stream_is_the_same_from_whatever_it_is_computed(case: Case) -> None:
     first, second = Case.of(case.tiny).pool, Case.of(case.tiny).pool
     for stage in (1, 4):
-        first.stream(stage)
-    np.testing.assert_array_equal(first.stream(6), second.stream(6))
-    np.testing.assert_array_equal(first.stream(3), second.stream(3))
+        first.get_stream(stage)
+    np.testing.assert_array_equal(first.get_stream(6), second.get_stream(6))
+    np.testing.assert_array_equal(first.get_stream(3), second.get_stream(3))
 
 
 def test_what_does_not_fit_is_refused_before_it_is_computed(case: Case) -> None:
-    pool = Activations(case.tiny.ours, case.prompts, case.places, ROLES, launch=8, memory=20_000)
+    pool = Activations(
+        case.tiny.ours, case.prompts, case.role_positions, ROLES, launch=8, memory=20_000
+    )
     with pytest.raises(
         ArgumentError, match=r"6 prompts need about 0 MiB, but the limit is 0 MiB. Use fewer"
     ):
@@ -94,11 +104,11 @@ def test_what_does_not_fit_is_refused_before_it_is_computed(case: Case) -> None:
 
 def test_prompts_are_filled_up_to_whole_launches(case: Case) -> None:
     pool = Activations(
-        case.tiny.ours, case.prompts, case.places, ROLES, rows=17, length=11, launch=8
+        case.tiny.ours, case.prompts, case.role_positions, ROLES, rows=17, length=11, launch=8
     )
     assert pool.inputs.tokens.shape == (24, 11)
     np.testing.assert_array_equal(pool.inputs.tokens[6], pool.inputs.tokens[0])
-    assert [list(rows[[0, -1]]) for rows in pool.launches(10)] == [[0, 7], [8, 9]]
+    assert [list(rows[[0, -1]]) for rows in pool.cut_launches(10)] == [[0, 7], [8, 9]]
 
 
 def test_what_the_pool_cannot_hold_is_refused(tiny: Tiny) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from circuitgraph.engine.tree.run import run_tree, run_trees
-from circuitgraph.engine.tree.sharing import Shared, Uses
+from circuitgraph.engine.tree.sharing import SharedValues, ValueUses
 from circuitgraph.graph.site import embed, logits, mlp
 from circuitgraph.graph.tree import TreeNode
 from tests.checkpoints import Tiny
@@ -71,7 +71,7 @@ def test_a_value_is_the_same_only_if_everything_below_it_is() -> None:
         (root, {**every, leaf.path: second.astype(np.int32)}),
         (tree(node("m", mlp(0) @ "A", leaf), node("h", head_at(0, 1))), every),  # another site
     ]
-    keys = Uses(trees).keys
+    keys = ValueUses(trees).keys
     m, h, e = ([of[path] for of in keys] for path in (("logits", "m"), ("logits", "h"), leaf.path))
     assert m[0] == m[1]
     assert len({*m}) == 4
@@ -84,7 +84,7 @@ def test_which_input_a_child_enters_tells_trees_apart() -> None:
         return tree(node("h", head_at(1, 0), TreeNode(("logits", "h", "e"), "", embed, feeds)))
 
     trees = [(of(feeds), {n.path: np.arange(3) for n in of(feeds).walk()}) for feeds in ("k", "v")]
-    first, second = Uses(trees).keys
+    first, second = ValueUses(trees).keys
     assert first["logits", "h"] != second["logits", "h"]
 
 
@@ -92,7 +92,7 @@ def test_uses_are_those_of_a_run_that_computes_nothing_twice() -> None:
     leaf = TreeNode(("logits", "m", "e"), "", embed, "x")
     root = tree(node("m", mlp(0), leaf))
     inputs = {n.path: np.arange(3) for n in root.walk()}
-    uses = Uses([(root, inputs)] * 3)
+    uses = ValueUses([(root, inputs)] * 3)
     assert uses.counts == Counter({uses.keys[0]["logits", "m"]: 3, uses.keys[0][leaf.path]: 1})
 
 
@@ -102,8 +102,8 @@ def test_what_was_asked_for_often_enough_is_let_go_and_what_does_not_fit_is_made
     def make(key: bytes) -> Any:
         return lambda: made.append(key) or jnp.zeros(10, jnp.float32)
 
-    shared = Shared(Counter({b"a": 2, b"b": 3, b"c": 1}), room=40)
+    shared = SharedValues(Counter({b"a": 2, b"b": 3, b"c": 1}), bytes_free=40)
     for key in (b"a", b"b", b"a", b"c", b"b", b"b"):
-        shared.get(key, make(key))
+        shared.get_value(key, make(key))
     assert made == [b"a", b"b", b"c", b"b"]  # b did not fit while a was kept; c is not needed again
-    assert shared.room == 40
+    assert shared.bytes_free == 40

@@ -8,7 +8,7 @@ import torch
 
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.run import run_tree
-from circuitgraph.engine.tree.swap import attention, swap
+from circuitgraph.engine.tree.swap import read_attention, swap_sites
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.site import Site, embed, logits, mlp
 from circuitgraph.graph.tree import TreeNode
@@ -40,26 +40,26 @@ def test_it_is_hugging_faces_model_with_hooks(case: Case) -> None:
     for _ in range(12):
         base = rng.integers(0, len(case.prompts), 10)
         donors = drawn(case, rng, len(base))
-        found = swap(case.pool, base, donors, ["log_probability"])
+        outcome = swap_sites(case.pool, base, donors, ["log_probability"])
         for row, prompt in enumerate(base):
             given = {(str(site.node), site.roles): int(rows[row]) for site, rows in donors.items()}
             own = swapped_logits(oracle.family.model, oracle, int(prompt), given)
             expected, top = readings(own, case.prompts, prompt)
-            assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
+            assert outcome.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
                 donors,
                 prompt,
             )
-            assert found.top[row] == top
+            assert outcome.top[row] == top
 
 
 def test_nothing_swapped_is_the_model(case: Case) -> None:
     base = np.array([3, 1, 1, 5])
-    found, plain = (
-        swap(case.pool, base, {}, METRICS),
+    outcome, plain = (
+        swap_sites(case.pool, base, {}, METRICS),
         run_tree(case.pool, ROOT, base, {ROOT.path: base}, METRICS),
     )
-    np.testing.assert_array_equal(found.values, plain.values)
-    np.testing.assert_array_equal(found.top, plain.top)
+    np.testing.assert_array_equal(outcome.values, plain.values)
+    np.testing.assert_array_equal(outcome.top, plain.top)
 
 
 @pytest.mark.parametrize("family", ["gpt_neox: parallel", "gemma2"])
@@ -77,20 +77,20 @@ def test_all_writers_swapped_is_the_donor_and_ones_own_change_nothing(
     rows, donors = np.array([base]), np.array([donor])
     sites = [Site(w.node) for w in pool.graph.writers]
     theirs = run_tree(pool, ROOT, rows, {ROOT.path: donors}, METRICS)
-    found = swap(pool, rows, dict.fromkeys(sites, donors), METRICS)
-    np.testing.assert_allclose(found.values, theirs.values, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(found.top, theirs.top)
-    plain = swap(pool, rows, {}, METRICS)
-    own = swap(pool, rows, dict.fromkeys(sites[3:8], rows), METRICS)
+    outcome = swap_sites(pool, rows, dict.fromkeys(sites, donors), METRICS)
+    np.testing.assert_allclose(outcome.values, theirs.values, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(outcome.top, theirs.top)
+    plain = swap_sites(pool, rows, {}, METRICS)
+    own = swap_sites(pool, rows, dict.fromkeys(sites[3:8], rows), METRICS)
     np.testing.assert_allclose(own.values, plain.values, rtol=1e-4, atol=1e-4)
-    assert np.abs(found.values - plain.values).max() > 1e-3
+    assert np.abs(outcome.values - plain.values).max() > 1e-3
 
 
 def test_where_sites_meet_the_first_counts(case: Case) -> None:
-    at = next(i for i, row in enumerate(case.places) if row[0] == row[1])
+    at = next(i for i, row in enumerate(case.role_positions) if row[0] == row[1])
     one, two = np.array([0]), np.array([1])
-    both = swap(case.pool, np.array([at]), {mlp(0) @ "A": one, mlp(0) @ "B": two}, METRICS)
-    alone = swap(case.pool, np.array([at]), {mlp(0) @ "A": one}, METRICS)
+    both = swap_sites(case.pool, np.array([at]), {mlp(0) @ "A": one, mlp(0) @ "B": two}, METRICS)
+    alone = swap_sites(case.pool, np.array([at]), {mlp(0) @ "A": one}, METRICS)
     np.testing.assert_array_equal(both.values, alone.values)
 
 
@@ -103,10 +103,10 @@ def test_patterns_are_hugging_faces(case: Case) -> None:
             output_attentions=True,
         )
     for layer, index in ((0, 1), (2, 3)):
-        found = attention(case.pool, head_at(layer, index))
+        outcome = read_attention(case.pool, head_at(layer, index))
         real = p.mask[:, :, None] & p.mask[:, None, :]
         np.testing.assert_allclose(
-            found[real], theirs.attentions[layer][:, index].numpy()[real], atol=1e-5
+            outcome[real], theirs.attentions[layer][:, index].numpy()[real], atol=1e-5
         )
 
 
@@ -118,10 +118,10 @@ def test_other_swaps_compile_nothing(case: Case) -> None:
         mlp(1): np.zeros(2, int),
         embed: np.ones(2, int),
     }
-    swap(case.pool, np.arange(2), every, METRICS)
+    swap_sites(case.pool, np.arange(2), every, METRICS)
     with compilations() as compiled:
         for n in (1, 9, 20):
-            swap(case.pool, rng.integers(0, 6, n), drawn(case, rng, n), METRICS)
+            swap_sites(case.pool, rng.integers(0, 6, n), drawn(case, rng, n), METRICS)
     assert compiled == []
 
 
@@ -137,7 +137,7 @@ def test_all_that_is_wrong_is_said_at_once(case: Case) -> None:
         embed @ "B": np.array([0]),
     }
     with pytest.raises(ArgumentError) as caught:
-        swap(case.pool, rows, bad, METRICS)
+        swap_sites(case.pool, rows, bad, METRICS)
     for message in (
         "a7.h0: the model has 3 layers",
         "m1.n2 is part of m1, which is swapped as well",
@@ -148,4 +148,4 @@ def test_all_that_is_wrong_is_said_at_once(case: Case) -> None:
     ):
         assert message in str(caught.value)
     with pytest.raises(ArgumentError, match="m1 is no head"):
-        attention(case.pool, mlp(1))
+        read_attention(case.pool, mlp(1))

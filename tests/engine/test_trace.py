@@ -12,7 +12,7 @@ import torch
 
 from circuitgraph.engine.batch import Inputs, make_inputs, unpadded_inputs
 from circuitgraph.engine.grid import join_layers
-from circuitgraph.engine.masked.forward import full_logits, writer_values
+from circuitgraph.engine.masked.forward import compute_full_logits, compute_writer_values
 from circuitgraph.engine.trace import KEEPABLE, Trace, check_keep, trace_model
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.models.loading import load_model
@@ -90,7 +90,7 @@ def test_the_writers_and_the_constants_add_up_to_the_stream(tiny: Tiny, trace: T
     added = trace.writers.sum(1) + constant
     np.testing.assert_allclose(after - trace.stream, added, atol=1e-5)
     joined = join_layers(trace.embed, trace.writers)
-    alone = jax.jit(writer_values)(tiny.ours.transformer, INPUTS)
+    alone = jax.jit(compute_writer_values)(tiny.ours.transformer, INPUTS)
     np.testing.assert_allclose(joined, alone, atol=1e-6)
 
 
@@ -143,7 +143,7 @@ def test_nothing_kept_is_the_model(tiny: Tiny) -> None:
     assert all(getattr(trace, name) is None for name in KEEPABLE)
     rows = np.arange(len(PROMPTS))
     logits = model.unembed(trace.final[rows, PROMPTS.score_at])
-    np.testing.assert_allclose(logits, full_logits(model, INPUTS), atol=1e-5)
+    np.testing.assert_allclose(logits, compute_full_logits(model, INPUTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt_neox: parallel"])

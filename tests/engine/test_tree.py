@@ -49,16 +49,16 @@ def assert_as_oracle(case: Case, n_trees: int, seed: int, neurons: int) -> None:
         sizes.append(sum(1 for _ in root.walk()))
         references = rng.integers(0, n, 9)
         inputs = grow.inputs(root, len(references), n)
-        found = run_tree(case.pool, root, references, inputs, ["log_probability"])
+        outcome = run_tree(case.pool, root, references, inputs, ["log_probability"])
         for row, reference in enumerate(references):
             expected, top = readings(
                 oracle.logits(claim(root, inputs, row), reference), case.prompts, reference
             )
-            assert found.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
+            assert outcome.values[0, row] == pytest.approx(expected, abs=1e-4, rel=1e-4), (
                 root,
                 reference,
             )
-            assert found.top[row] == top
+            assert outcome.top[row] == top
     assert max(sizes) > 8
 
 
@@ -87,20 +87,20 @@ def test_if_all_read_the_reference_it_is_the_model_bit_for_bit(case: Case) -> No
             path: dict.fromkeys(d, references) if isinstance(d, dict) else references
             for path, d in drawn.items()
         }
-        found = run_tree(case.pool, root, references, exact, METRICS)
-        np.testing.assert_array_equal(found.values, plain.values)
-        np.testing.assert_array_equal(found.top, plain.top)
+        outcome = run_tree(case.pool, root, references, exact, METRICS)
+        np.testing.assert_array_equal(outcome.values, plain.values)
+        np.testing.assert_array_equal(outcome.top, plain.top)
     np.testing.assert_array_equal(plain.values[1], 0)
 
 
 def test_a_root_alone_is_the_model(case: Case) -> None:
     references = np.arange(len(case.prompts))
-    found = run_tree(case.pool, ROOT, references, {ROOT.path: references}, ["log_probability"])
+    outcome = run_tree(case.pool, ROOT, references, {ROOT.path: references}, ["log_probability"])
     p = case.prompts
     scored = run_ours(case.tiny.ours, p.clean, p.mask)[references, p.score_at]
     expected = np.asarray(jax.nn.log_softmax(scored))[references, p.answer]
-    np.testing.assert_allclose(found.values[0], expected, atol=1e-5)
-    np.testing.assert_array_equal(found.top, scored.argmax(-1))
+    np.testing.assert_allclose(outcome.values[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(outcome.top, scored.argmax(-1))
 
 
 def test_if_all_read_one_other_prompt_of_the_same_layout_it_is_that_prompts_output(
@@ -117,13 +117,13 @@ def test_if_all_read_one_other_prompt_of_the_same_layout_it_is_that_prompts_outp
     output = run_tree(pool, ROOT, references, {ROOT.path: donors}, METRICS)
     for _ in range(4):
         root = Growth(pool.graph, rng).tree()
-        found = run_tree(
+        outcome = run_tree(
             pool, root, references, {node.path: donors for node in root.walk()}, METRICS
         )
         np.testing.assert_allclose(
-            found.values, output.values, atol=1e-5 * np.abs(output.values).max()
+            outcome.values, output.values, atol=1e-5 * np.abs(output.values).max()
         )
-        np.testing.assert_array_equal(found.top, output.top)
+        np.testing.assert_array_equal(outcome.top, output.top)
 
 
 def test_padding_changes_nothing(case: Case) -> None:
@@ -236,7 +236,7 @@ def test_unknown_metrics_and_missing_distractors_are_refused(case: Case) -> None
     with pytest.raises(UnknownNameError, match="logit_difference"):
         run_tree(case.pool, ROOT, rows, {ROOT.path: rows}, ["logit_diff"])
     pool = Activations(
-        case.tiny.ours, replace(case.prompts, distractor=None), case.places, ROLES, launch=8
+        case.tiny.ours, replace(case.prompts, distractor=None), case.role_positions, ROLES, launch=8
     )
     with pytest.raises(DataError, match="needs a distractor"):
         run_tree(pool, ROOT, rows, {ROOT.path: rows}, ["logit_difference"])
@@ -244,7 +244,7 @@ def test_unknown_metrics_and_missing_distractors_are_refused(case: Case) -> None
 
 def test_values_that_are_not_finite_are_refused(case: Case) -> None:
     pool = Case.of(case.tiny).pool
-    pool._streams[pool.last_stage] = pool.stream(pool.last_stage).at[4].set(np.nan)
+    pool._streams[pool.last_stage] = pool.get_stream(pool.last_stage).at[4].set(np.nan)
     rows = np.array([1, 4])
     with pytest.raises(SearchError, match="log_probability of prompt 4 is nan"):
         run_tree(pool, ROOT, rows, {ROOT.path: rows}, ["log_probability"])

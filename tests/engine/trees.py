@@ -42,28 +42,28 @@ class Case:
 
     tiny: Tiny
     prompts: Prompts
-    places: np.ndarray
+    role_positions: np.ndarray
     pool: Activations
 
     @classmethod
     def of(cls, tiny: Tiny, n: int = 6, longest: int = 9, **padding: int) -> Case:
         prompts = random_prompts(batch=n, longest=longest)
-        places = np.random.default_rng(0).integers(0, 10**6, (n, len(ROLES))) % (
+        role_positions = np.random.default_rng(0).integers(0, 10**6, (n, len(ROLES))) % (
             prompts.score_at[:, None] + 1
         )
-        places[1, 1], places[2, 0] = places[1, 0], prompts.score_at[2]
+        role_positions[1, 1], role_positions[2, 0] = role_positions[1, 0], prompts.score_at[2]
         return cls(
             tiny,
             prompts,
-            places,
-            Activations(tiny.ours, prompts, places, ROLES, launch=8, **padding),
+            role_positions,
+            Activations(tiny.ours, prompts, role_positions, ROLES, launch=8, **padding),
         )
 
     def oracle(self) -> TreeOracle:
         model: Any = AutoModelForCausalLM.from_pretrained(
             self.tiny.folder, attn_implementation="eager"
         ).double()
-        rows = zip(self.prompts.clean, self.prompts.mask, self.places, strict=True)
+        rows = zip(self.prompts.clean, self.prompts.mask, self.role_positions, strict=True)
         prompts = [
             Prompt(tokens[real].tolist(), dict(zip(ROLES, map(int, at), strict=True)))
             for tokens, real, at in rows
@@ -89,7 +89,7 @@ class Growth:
         )
 
     def children(self, site: Site, path: Path) -> tuple[TreeNode, ...]:
-        found = []
+        nodes = []
         for feeds in site.inputs:
             sites = {
                 self.site(self.stage(site)) for _ in range(self.rng.integers(len(path) == 1, 3))
@@ -100,8 +100,8 @@ class Growth:
                     continue
                 own = (*path, f"{child}<{feeds}>")
                 inner = self.children(child, own) if len(path) < 3 else ()
-                found.append(TreeNode(own, "", child, feeds, inner))
-        return tuple(found)
+                nodes.append(TreeNode(own, "", child, feeds, inner))
+        return tuple(nodes)
 
     def stage(self, site: Site) -> int:
         node = {"head": f"{site.node}<q>", "logits": "logits"}.get(site.kind, f"m{site.layer}")
@@ -132,15 +132,16 @@ class Growth:
 @contextmanager
 def compilations() -> Iterator[list[str]]:
     """What XLA compiles meanwhile."""
-    found: list[str] = []
+    compiled: list[str] = []
     open_ = [True]
 
     def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
         del duration_secs, kwargs
-        found.extend([event] * (open_[0] and event == "/jax/core/compile/backend_compile_duration"))
+        if open_[0] and event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    yield found
+    yield compiled
     open_[0] = False  # listeners stay
 
 

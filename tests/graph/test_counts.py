@@ -126,23 +126,23 @@ def test_readers_feed_the_writer_of_their_own_layer_and_head(graph: Graph) -> No
 
 
 def test_networkx_of_gpt2_small_merges_q_k_and_v() -> None:
-    found = GPT2_SMALL.to_networkx()
-    assert found.number_of_nodes() == 158
-    assert found.number_of_edges() == 11_611
-    assert nx.is_directed_acyclic_graph(found)
-    assert found.edges["a0.h3", "a1.h6"]["inputs"] == "qkv"
-    assert found.edges["a0.h3", "m0"]["inputs"] == ""
-    assert found.nodes["a5.h1"] == {"kind": "head", "layer": 5}
-    assert found.nodes["logits"] == {"kind": "logits", "layer": 12}
+    network = GPT2_SMALL.to_networkx()
+    assert network.number_of_nodes() == 158
+    assert network.number_of_edges() == 11_611
+    assert nx.is_directed_acyclic_graph(network)
+    assert network.edges["a0.h3", "a1.h6"]["inputs"] == "qkv"
+    assert network.edges["a0.h3", "m0"]["inputs"] == ""
+    assert network.nodes["a5.h1"] == {"kind": "head", "layer": 5}
+    assert network.nodes["logits"] == {"kind": "logits", "layer": 12}
 
 
 @given(graphs())
 def test_networkx_holds_every_ordinary_edge_once(graph: Graph) -> None:
-    found = graph.to_networkx()
-    assert nx.is_directed_acyclic_graph(found)
-    assert list(found.predecessors("embed")) == []
-    assert list(found.successors("logits")) == []
-    inputs = nx.get_edge_attributes(found, "inputs").values()
+    network = graph.to_networkx()
+    assert nx.is_directed_acyclic_graph(network)
+    assert list(network.predecessors("embed")) == []
+    assert list(network.successors("logits")) == []
+    inputs = nx.get_edge_attributes(network, "inputs").values()
     dst, src = graph.ends
     assert sum(len(letters) or 1 for letters in inputs) == sum(
         len(graph.readers[d].feeds) or 1 for d in dst[src >= 0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from circuitgraph.errors import ArgumentError, GraphError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.selection import among, greedy, greedy_above
+from circuitgraph.graph.selection import select_edges_among, select_greedy, select_greedy_above
 from tests.graph.strategies import Drawn, drawn, graphs
 
 
@@ -43,7 +43,7 @@ def test_greedy_takes_the_strongest_edge_into_a_connected_node(
     scores = rng.integers(-4, 5, graph.n_edges).astype(float)  # ties are common
     n = int(rng.integers(0, min(graph.n_edges, 25) + 1))
     expected = plain_greedy(graph, (np.abs(scores) if absolute else scores).tolist(), n)
-    circuit = greedy(graph, scores, n, absolute=absolute)
+    circuit = select_greedy(graph, scores, n, absolute=absolute)
     assert np.flatnonzero(circuit.mask).tolist() == sorted(expected)
 
 
@@ -67,7 +67,7 @@ def test_above_a_threshold_it_is_what_reaches_the_logits(
         if (rest == kept).all():
             break
         kept = rest
-    np.testing.assert_array_equal(greedy_above(graph, scores, threshold).mask, kept)
+    np.testing.assert_array_equal(select_greedy_above(graph, scores, threshold).mask, kept)
 
 
 def test_greedy_by_hand() -> None:
@@ -81,15 +81,15 @@ def test_greedy_by_hand() -> None:
         "a0.h0->a1.h0<k>": 2.0,
     }.items():
         scores[graph.edge_index(edge)] = score
-    assert set(greedy(graph, scores, 1).edges) == {"a1.h0->logits"}
-    assert set(greedy(graph, scores, 2).edges) == {"a1.h0->logits", "a0.h0->a1.h0<k>"}
-    assert set(greedy(graph, scores, 3).edges) == {
+    assert set(select_greedy(graph, scores, 1).edges) == {"a1.h0->logits"}
+    assert set(select_greedy(graph, scores, 2).edges) == {"a1.h0->logits", "a0.h0->a1.h0<k>"}
+    assert set(select_greedy(graph, scores, 3).edges) == {
         "a1.h0->logits",
         "a0.h0->a1.h0<k>",
         "embed->a0.h0<v>",
     }
-    assert greedy(graph, scores, graph.n_edges) == Circuit.full(graph)
-    assert len(greedy(graph, scores, 0)) == 0
+    assert select_greedy(graph, scores, graph.n_edges) == Circuit.full(graph)
+    assert len(select_greedy(graph, scores, 0)) == 0
 
 
 @given(drawn())
@@ -123,7 +123,7 @@ def test_pruning_stops_only_when_every_node_has_an_edge_in_and_one_out(case: Dra
 def test_edges_among_chosen_nodes() -> None:
     graph = Graph(2, 2, mlp=True, n_kv_heads=1)
     chosen = np.array([writer.name in ("embed", "a1.h1") for writer in graph.writers])
-    assert set(among(graph, chosen).edges) == {
+    assert set(select_edges_among(graph, chosen).edges) == {
         "embed->a1.h1<q>",
         "embed->a1.kv0<k>",
         "embed->a1.kv0<v>",
@@ -135,10 +135,10 @@ def test_edges_among_chosen_nodes() -> None:
 def test_what_greedy_refuses() -> None:
     graph, direct = Graph(1, 2), Graph(1, 2, direct=True)
     with pytest.raises(GraphError, match="without direct edges"):
-        greedy(direct, np.zeros(direct.n_edges), 1)
+        select_greedy(direct, np.zeros(direct.n_edges), 1)
     with pytest.raises(ArgumentError, match="has only 13"):
-        greedy(graph, np.zeros(graph.n_edges), 14)
+        select_greedy(graph, np.zeros(graph.n_edges), 14)
     with pytest.raises(ArgumentError, match="1 of 13 scores are NaN"):
-        greedy(graph, np.where(np.arange(graph.n_edges) == 2, np.nan, 0.0), 1)
+        select_greedy(graph, np.where(np.arange(graph.n_edges) == 2, np.nan, 0.0), 1)
     with pytest.raises(ArgumentError, match="threshold is inf"):
-        greedy_above(graph, np.zeros(graph.n_edges), float("inf"))
+        select_greedy_above(graph, np.zeros(graph.n_edges), float("inf"))

@@ -64,12 +64,12 @@ def test_a_split_mlp_is_its_parts_and_the_rest() -> None:
     assert names[3:6] == ["m0.n3", "m0.n5", "m0.rest"]
     assert names[-3:] == ["m1.f4", "m1.rest", "m1.error"]
     assert [reader.name for reader in graph.readers] == [reader.name for reader in whole.readers]
-    assert graph.base == whole
+    assert graph.with_whole_mlps == whole
     assert graph != whole
     assert "splits" in repr(graph)
     reader = graph.readers[graph.reader_index("m0")]
     assert [graph.writers[fed].name for fed in reader.feeds] == names[3:6]
-    assert graph.sources == (0,)
+    assert graph.source_writers == (0,)
     assert graph.writer_of(Node("neuron", 0, 3)).name == "m0.n3"
     assert whole.writer_of(Node("neuron", 0, 3)).name == "m0"
     assert graph.reader_of(Node("neuron", 0, 3), "x").name == "m0"

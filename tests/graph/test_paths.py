@@ -11,7 +11,7 @@ from hypothesis import given
 
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.reach import live_edges
+from circuitgraph.graph.reach import find_live_edges
 from tests.graph.strategies import Drawn, drawn, moved_by
 
 
@@ -19,29 +19,29 @@ def walkable(circuit: Circuit) -> nx.DiGraph:
     """The kept edges by name: writers to readers, readers to their own node (q, k and v if their
     direct edge is).
     """
-    found = nx.DiGraph()
+    walks = nx.DiGraph()
     direct = circuit.graph.direct
     for edge in circuit:
         src, dst = edge.split("->")
         if src.endswith(">"):
-            found.add_edge(src, f"{dst} out", name=edge)
+            walks.add_edge(src, f"{dst} out", name=edge)
         else:
-            found.add_edge(f"{src} out", "logits" if dst == "logits" else dst, name=edge)
-    for reader in list(found):
+            walks.add_edge(f"{src} out", "logits" if dst == "logits" else dst, name=edge)
+    for reader in list(walks):
         if reader == "logits" or reader.endswith("out"):
             continue
         if reader.startswith("m") or not direct:
             for node in moved_by(circuit.graph, reader.split("<")[0]):
-                found.add_edge(reader, f"{node} out", name=None)
-    return found
+                walks.add_edge(reader, f"{node} out", name=None)
+    return walks
 
 
 def edges_on_simple_paths(circuit: Circuit) -> set[str]:
-    found = walkable(circuit)
-    if not {"embed out", "logits"} <= set(found):
+    walks = walkable(circuit)
+    if not {"embed out", "logits"} <= set(walks):
         return set()
-    paths = nx.all_simple_paths(found, "embed out", "logits")
-    names = {found[src][dst]["name"] for path in paths for src, dst in itertools.pairwise(path)}
+    paths = nx.all_simple_paths(walks, "embed out", "logits")
+    names = {walks[src][dst]["name"] for path in paths for src, dst in itertools.pairwise(path)}
     return names - {None}
 
 
@@ -129,4 +129,4 @@ def test_an_edge_lives_while_the_node_it_enters_feeds_something(sample: Drawn) -
         )
         if src.endswith(">"):
             assert node == dst, "a direct edge enters the head itself"
-    np.testing.assert_array_equal(live_edges(circuit.graph, circuit.mask), expected)
+    np.testing.assert_array_equal(find_live_edges(circuit.graph, circuit.mask), expected)

@@ -15,8 +15,8 @@ from circuitgraph.engine.masked.forward import (
     Background,
     Grid,
     Inputs,
-    masked_logits,
-    writer_values,
+    compute_masked_logits,
+    compute_writer_values,
 )
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.transformer import Transformer
@@ -45,7 +45,7 @@ VARIANTS = {
 
 
 run_masked, run_writers, run_background = map(
-    unpolished, (masked_logits, writer_values, Background.of)
+    unpolished, (compute_masked_logits, compute_writer_values, Background.of)
 )
 
 

@@ -16,7 +16,7 @@ from transformers.utils import logging
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs, unpadded_inputs
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.forward import masked_logits
+from circuitgraph.engine.masked.forward import compute_masked_logits
 from circuitgraph.engine.masked.programs import run_writers
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
@@ -75,7 +75,9 @@ def run_masks(
 ) -> jax.Array:
     """Logits under each mask; absent edges carry the ``replacements`` [writers, batch, pos, d]."""
     background = Background.of(network, replacements)
-    return jax.lax.map(lambda mask: masked_logits(network, mask, grid, background, clean), masks)
+    return jax.lax.map(
+        lambda mask: compute_masked_logits(network, mask, grid, background, clean), masks
+    )
 
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:

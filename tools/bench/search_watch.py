@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.frontier.schedule import HEAD, MLP, Schedule, Table
+from circuitgraph.engine.frontier.schedule import HEAD, MLP, Schedule, StepTable
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 from tools.bench.search_cases import Compiling, Progress
@@ -34,7 +34,7 @@ class Sizes:
         return len(self.graph.writers)
 
 
-def count_table_operations(table: Table, sizes: Sizes, lanes: int, scored: bool) -> int:
+def count_table_operations(table: StepTable, sizes: Sizes, lanes: int, scored: bool) -> int:
     """Additions and multiplications of a schedule's steps for ``lanes`` candidates side by side.
 
     A head's step projects q, k and v (2 d d_head for each token; for one lane where all candidates
@@ -72,7 +72,10 @@ def count_candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> 
 
     Lanes that are empty because fewer were asked about count too: they are computed.
     """
-    spec, tokens = sizes.spec, sizes.prompts * (sizes.tokens if schedule.wide else 1)
+    spec, tokens = (
+        sizes.spec,
+        sizes.prompts * (sizes.tokens if schedule.candidate_everywhere else 1),
+    )
     inputs = 2 * lanes * sizes.nodes * tokens * spec.d_model
     steps = count_table_operations(schedule.everywhere, sizes, lanes, False)
     steps += count_table_operations(schedule.scored, sizes, lanes, True)
@@ -142,10 +145,10 @@ class Counts:
         _call_before(experiment, "removal_losses", count_asked)
         _call_before(experiment._masked, "values", count_masked_runs)
         if frontier is not None:
-            _call_before(frontier, "_launch", count_launch)
+            _call_before(frontier, "_run_launch", count_launch)
             # All batches do the same, so that the first one alone is counted.
             state = frontier._states[0]
-            _call_before(state, "update", lambda _, schedule: count_update(schedule))
+            _call_before(state, "update_values", lambda _, schedule: count_update(schedule))
 
 
 def _call_before(owner: Any, name: str, listener: Callable[..., None]) -> None:

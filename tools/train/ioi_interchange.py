@@ -15,7 +15,7 @@ from jaxtyping import Float
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.forward import masked_logits, writer_values
+from circuitgraph.engine.masked.forward import compute_masked_logits, compute_writer_values
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.transformer import Transformer
 
@@ -87,8 +87,8 @@ def run_groups(
     def run_group(
         clean: Inputs, donor: Inputs, mask: Float[Array, " edges"]
     ) -> Float[Array, "batch vocab"]:
-        return masked_logits(
-            model, mask, grid, Background.of(model, writer_values(model, donor)), clean
+        return compute_masked_logits(
+            model, mask, grid, Background.of(model, compute_writer_values(model, donor)), clean
         )
 
     return jax.vmap(run_group)(question.clean, question.donor, question.masks)

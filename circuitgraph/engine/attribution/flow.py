@@ -38,6 +38,7 @@ def run_flow(
         share = jnp.where(total > 0, proximity / jnp.where(total > 0, total, 1), 0)
         return jnp.einsum("wbp,bp->w", share, weights)
 
+    # [streams, writers], then a row for each reader: [readers, writers]
     return jax.lax.map(take_shares, (streams, seen))[grid.stream]
 
 

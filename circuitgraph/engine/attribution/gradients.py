@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Batch, Inputs, take_scored
 from circuitgraph.engine.grid import Grid, split_by_layer
-from circuitgraph.engine.masked.forward import writer_values
+from circuitgraph.engine.masked.forward import compute_writer_values
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import LayerSettings, Positions
@@ -119,6 +119,7 @@ def visit_gradients(
         below = heads + qkv.sum(0) + past_heads
         return below, visit(Gradients(readers, heads, above), own_extra)
 
+    # the logits read the scored position alone: [batch, d] into [batch, pos, d]
     rows = jnp.arange(len(final))
     above = jnp.zeros_like(final).at[rows, inputs.score_at].set(top)
     layers = (model.stacked_layers(), held.heads, held.mlp, before, extra)
@@ -163,7 +164,7 @@ def run_differences(
 ) -> Float[Array, "writers batch pos d"]:
     """Replacement minus clean value of every writer."""
     with jax.default_matmul_precision("highest"):
-        return background.writers - writer_values(model, inputs)
+        return background.writers - compute_writer_values(model, inputs)
 
 
 @eqx.filter_jit
@@ -200,7 +201,7 @@ def run_scores(
     metric: Metric,
 ) -> Float[Array, "readers writers"]:
     """Scores summed over the prompts; cells that are no edges hold numbers without meaning."""
-    flat = differences.reshape(len(differences), -1)
+    flat = differences.reshape(len(differences), -1)  # [writers, batch pos d]
 
     def contract(gradients: Gradients, _: None) -> Float[Array, "readers writers"]:
         each = gradients.readers.reshape(len(gradients.readers), -1)
@@ -213,6 +214,7 @@ def run_scores(
         )
         into_logits = jnp.einsum("bd,wbd->w", top, take_scored(differences, batch.inputs.score_at))
         rows = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
+        # [layers, readers of a layer, writers] into [readers, writers]; the logits come last
         matrix = jnp.zeros(grid.edge.shape, by_layer.dtype).at[rows].set(by_layer)
         return matrix.at[-1].set(into_logits.astype(by_layer.dtype))
 

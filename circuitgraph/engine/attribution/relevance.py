@@ -73,26 +73,30 @@ class ProportionalMLP(MLP):
         return super()._apply_experts(x, constant(weights))
 
 
-def with_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
+def apply_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
     """The same network with the rules of relevance propagation in it.
 
     Args:
         fixed_patterns: no gradient passes through attention patterns.
     """
     ruled = jax.tree.map(
-        lambda part: _as(ScaledNorm, part) if isinstance(part, Norm) else part,
+        lambda part: _convert_module(ScaledNorm, part) if isinstance(part, Norm) else part,
         model,
         is_leaf=lambda part: isinstance(part, Norm),
     )
     if fixed_patterns:
         ruled = eqx.tree_at(
-            lambda m: m.blocks.attention, ruled, _as(FixedAttention, ruled.blocks.attention)
+            lambda m: m.blocks.attention,
+            ruled,
+            _convert_module(FixedAttention, ruled.blocks.attention),
         )
     if ruled.blocks.mlp is not None:
-        ruled = eqx.tree_at(lambda m: m.blocks.mlp, ruled, _as(ProportionalMLP, ruled.blocks.mlp))
+        ruled = eqx.tree_at(
+            lambda m: m.blocks.mlp, ruled, _convert_module(ProportionalMLP, ruled.blocks.mlp)
+        )
     return ruled
 
 
-def _as(kind: type[Part], part: eqx.Module) -> Part:
+def _convert_module(kind: type[Part], part: eqx.Module) -> Part:
     """The same arrays and settings as a module of that kind."""
     return kind(**{field.name: getattr(part, field.name) for field in dataclasses.fields(part)})

@@ -19,7 +19,7 @@ from circuitgraph.engine.attribution.gradients import (
     run_scores,
     run_start,
 )
-from circuitgraph.engine.attribution.relevance import with_rules
+from circuitgraph.engine.attribution.relevance import apply_rules
 from circuitgraph.engine.batch import Batch
 from circuitgraph.engine.grid import WriterGroup
 from circuitgraph.engine.masked.runs import MaskedRuns
@@ -52,10 +52,10 @@ class Attribution:
         """
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
-            start = self._start(batch, share)
-            return self._score(number, batch, start, self._hold(start))
+            start = self._run_start(batch, share)
+            return self._compute_scores(number, batch, start, self._hold_group(start))
 
-        return self._mean(score_batch)
+        return self._average_prompts(score_batch)
 
     def at_interpolated_group(
         self, group: WriterGroup, share: float
@@ -72,23 +72,25 @@ class Attribution:
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
             assert batch.background is not None  # noqa: S101 - batches here are complete
-            moved = self._differences(number, batch)
+            moved = self._get_differences(number, batch)
             value = run_group(members, batch.background, moved, np.float32(share))
             if group.kind == "embed":  # the run starts from it: nothing else has to be held
-                return self._score(number, batch, value, self._hold(value))
-            return self._score(number, batch, self._start(batch, 1.0), self._hold(value, group))
+                return self._compute_scores(number, batch, value, self._hold_group(value))
+            return self._compute_scores(
+                number, batch, self._run_start(batch, 1.0), self._hold_group(value, group)
+            )
 
-        return self._mean(score_batch)
+        return self._average_prompts(score_batch)
 
     def relevance(self, *, fixed_patterns: bool) -> Float[np.ndarray, " edges"]:
         """Scores on the clean prompts by relevance rules in place of gradients."""
-        ruled = with_rules(self._model, fixed_patterns=fixed_patterns)
+        ruled = apply_rules(self._model, fixed_patterns=fixed_patterns)
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
-            start = self._start(batch, 1.0)
-            return self._score(number, batch, start, self._hold(start), ruled)
+            start = self._run_start(batch, 1.0)
+            return self._compute_scores(number, batch, start, self._hold_group(start), ruled)
 
-        return self._mean(score_batch)
+        return self._average_prompts(score_batch)
 
     def importances(self) -> Float[np.ndarray, " heads_and_mlps"]:
         """``|(replacement - value) . gradient|`` of every writer but the embedding.
@@ -98,13 +100,13 @@ class Attribution:
         """
 
         def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, " heads_and_mlps"]:
-            start, moved = self._start(batch, 1.0), self._differences(number, batch)
+            start, moved = self._run_start(batch, 1.0), self._get_differences(number, batch)
             by_layer = run_importances(
-                self._model, start, self._hold(start), moved, batch, self._masked.metric
+                self._model, start, self._hold_group(start), moved, batch, self._masked.metric
             )
             return np.asarray(by_layer, np.float64).ravel()
 
-        return self._mean(weigh_batch)
+        return self._average_prompts(weigh_batch)
 
     def flow(self) -> Float[np.ndarray, " edges"]:
         """The share of each writer in each reader's input in the clean run; see `run_flow`."""
@@ -114,25 +116,25 @@ class Attribution:
             legal = jnp.asarray(self._graph.legal)
             return self._edges_of(run_flow(self._model, batch.inputs, self._masked.grid, legal))
 
-        return self._mean(share_batch)
+        return self._average_prompts(share_batch)
 
-    def _mean(self, sum_batch: Callable[[int, Batch], T]) -> np.ndarray:
+    def _average_prompts(self, sum_batch: Callable[[int, Batch], T]) -> np.ndarray:
         """The sums of all batches, over the number of prompts. In float64."""
         total, n_prompts = np.float64(0), 0
         for number, kept in enumerate(self._masked.batches):
-            batch = self._masked.complete(kept)
+            batch = self._masked.complete_batch(kept)
             total = total + sum_batch(number, batch)
             n_prompts += batch.n_prompts
         return np.asarray(total / n_prompts)
 
-    def _start(self, batch: Batch, share: float) -> Stream:
+    def _run_start(self, batch: Batch, share: float) -> Stream:
         corrupted = batch.inputs if batch.corrupted is None else batch.corrupted
         return run_start(self._model, batch.inputs, corrupted, np.float32(share))
 
-    def _score(
+    def _compute_scores(
         self, number: int, batch: Batch, start: Array, held: Held, model: Transformer | None = None
     ) -> Float[np.ndarray, " edges"]:
-        moved = self._differences(number, batch)
+        moved = self._get_differences(number, batch)
         model = self._model if model is None else model
         matrix = run_scores(
             model, start, held, moved, self._masked.grid, batch, self._masked.metric
@@ -142,14 +144,14 @@ class Attribution:
     def _edges_of(self, matrix: Float[Array, "readers writers"]) -> Float[np.ndarray, " edges"]:
         return np.asarray(matrix, np.float64)[self._graph.ends]
 
-    def _differences(self, number: int, batch: Batch) -> Float[Array, "writers batch pos d"]:
+    def _get_differences(self, number: int, batch: Batch) -> Float[Array, "writers batch pos d"]:
         if self._last is None or self._last[0] != number:
             assert batch.background is not None  # noqa: S101 - batches here are complete
             self._last = None  # frees the memory of the last ones first
             self._last = number, run_differences(self._model, batch.inputs, batch.background)
         return self._last[1]
 
-    def _hold(self, value: Stream, group: WriterGroup | None = None) -> Held:
+    def _hold_group(self, value: Stream, group: WriterGroup | None = None) -> Held:
         """That group held at ``value``; nothing held without one."""
         layers = np.arange(self._graph.n_layers)
         here = layers == group.layer if group else np.zeros_like(layers, bool)

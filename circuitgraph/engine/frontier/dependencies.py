@@ -44,7 +44,7 @@ class Dependencies:
         """The q, k and v reader of each head."""
         return self.grid.qkv
 
-    def mlps_of(self, layer: int) -> list[tuple[int, int]]:
+    def list_mlps(self, layer: int) -> list[tuple[int, int]]:
         """The MLP of a layer as writer and as reader; nothing if the layers have none."""
         return list(zip(self.grid.mlps[layer].tolist(), self.grid.mlp[layer].tolist(), strict=True))
 
@@ -69,37 +69,37 @@ class Dependencies:
             return int(self.heads[layer, head])
         return len(self.graph.writers) + layer * self.graph.n_heads + head
 
-    def changed_writers(self, kept: EdgeMatrix, roots: Writers) -> Writers:
+    def find_changed_writers(self, kept: EdgeMatrix, roots: Writers) -> Writers:
         """The writers that change when ``roots`` do: all that a kept path leads to."""
         changed = roots.copy()
         for layer in range(self.graph.n_layers):
             heads = self.heads[layer]
-            changed[heads] |= self.heads_reading(kept, changed, layer)
+            changed[heads] |= self.find_heads_reading(kept, changed, layer)
             if self.graph.coupled and changed[heads].any():
                 changed[heads] = True
-            for mlp, reader in self.mlps_of(layer):
+            for mlp, reader in self.list_mlps(layer):
                 changed[mlp] |= (kept[reader] & changed).any()
         return changed
 
-    def heads_reading(
+    def find_heads_reading(
         self, kept: EdgeMatrix, changed: Writers, layer: int
     ) -> Bool[np.ndarray, " heads"]:
         """The heads of a layer one of whose inputs reads a changed writer."""
         # kept rows of the layer's inputs, [heads, three, writers]
         return np.asarray((kept[self.head_inputs[layer]] & changed).any((1, 2)))
 
-    def incomplete_writers(self, kept: EdgeMatrix) -> Writers:
+    def find_incomplete_writers(self, kept: EdgeMatrix) -> Writers:
         """The writers that are computed from a reader which lacks an edge."""
-        return self.writers_fed_by((kept != self.graph.legal).any(1))
+        return self.find_writers_fed_by((kept != self.graph.legal).any(1))
 
-    def writers_fed_by(self, readers: Bool[np.ndarray, " readers"]) -> Writers:
+    def find_writers_fed_by(self, readers: Bool[np.ndarray, " readers"]) -> Writers:
         """The writers whose value can change with these readers' inputs."""
         fed = np.zeros(len(self.graph.writers), bool)
         for index in np.flatnonzero(readers):
             fed[list(self.graph.moved_by(self.graph.readers[index]))] = True
         return fed
 
-    def needed_writers(self, kept: EdgeMatrix) -> tuple[Writers, Writers]:
+    def find_needed_writers(self, kept: EdgeMatrix) -> tuple[Writers, Writers]:
         """The writers from which a kept path leads to the logits.
 
         Returns:
@@ -107,16 +107,19 @@ class Dependencies:
         """
         needed, everywhere = kept[-1].copy(), np.zeros(kept.shape[1], bool)
         for layer in reversed(range(self.graph.n_layers)):
-            for mlp, reader in self.mlps_of(layer):
+            for mlp, reader in self.list_mlps(layer):
                 if needed[mlp]:
                     needed |= kept[reader]
                     everywhere |= kept[reader] & everywhere[mlp]
             heads = self.heads[layer]
-            live, wide = needed[heads], everywhere[heads]
+            live, live_everywhere = needed[heads], everywhere[heads]
             if self.graph.coupled:
-                live, wide = (np.full(live.shape, part.any()) for part in (live, wide))
+                # heads of one layer share the norm: if one counts, all do
+                live, live_everywhere = (
+                    np.full(live.shape, part.any()) for part in (live, live_everywhere)
+                )
             rows = kept[self.head_inputs[layer]]  # [heads, three, writers]
             needed |= rows[live].any((0, 1))
             # keys and values are read at every position, queries where their head counts
-            everywhere |= rows[live][:, 1:].any((0, 1)) | rows[wide][:, 0].any(0)
+            everywhere |= rows[live][:, 1:].any((0, 1)) | rows[live_everywhere][:, 0].any(0)
         return needed, everywhere

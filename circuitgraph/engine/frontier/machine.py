@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs, take_scored
-from circuitgraph.engine.frontier.schedule import Table
-from circuitgraph.engine.masked.forward import writer_values
+from circuitgraph.engine.frontier.schedule import StepTable
+from circuitgraph.engine.masked.forward import compute_writer_values
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import LayerSettings, Positions
@@ -75,7 +75,7 @@ def run_clean(
 ) -> tuple[CleanRun, NodeValues]:
     """What no mask changes of some prompts, and every node's value in the clean run."""
     with jax.default_matmul_precision("highest"):
-        written, raw = writer_values(model, inputs), raw_values(model, inputs)
+        written, raw = compute_writer_values(model, inputs), compute_raw_values(model, inputs)
         clean = Background.of(model, written)
         zero = jnp.zeros_like(written[:1])
         # [streams without edges, clean streams, one that is zero; batch, pos, d]
@@ -90,7 +90,7 @@ def run_clean(
     return clean_run, NodeValues(values, take_scored(values, at))
 
 
-def raw_values(model: Transformer, inputs: Inputs) -> Float[Array, "raws batch pos d"]:
+def compute_raw_values(model: Transformer, inputs: Inputs) -> Float[Array, "raws batch pos d"]:
     """What each head writes into its layer's post-norm; nothing where there is none."""
     if model.spec.post_norm is None:
         embed = model.embed(inputs.tokens, inputs.positions)
@@ -108,7 +108,7 @@ class _Sources(NamedTuple):
     slots: Array | None
 
 
-def _shared_input(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
+def _sum_shared_input(table: StepTable, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
     """The part of an input that all candidates share."""
     return _add_rows(
         sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j]
@@ -127,9 +127,9 @@ def _add_rows(
     return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
 
 
-def _full_input(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
+def _sum_input(table: StepTable, sources: _Sources, step: Int[Array, ""], j: int) -> Array:
     """An input of every candidate, with an axis of lanes; of one lane where there are no slots."""
-    common = _shared_input(table, sources, step, j)[None]
+    common = _sum_shared_input(table, sources, step, j)[None]
     if sources.slots is None:
         return common
     every = jnp.broadcast_to(common, sources.slots.shape[1:])
@@ -137,71 +137,79 @@ def _full_input(table: Table, sources: _Sources, step: Int[Array, ""], j: int) -
 
 
 def _project_input(
-    project: Callable[[Array], Array], table: Table, sources: _Sources, step: Int[Array, ""], j: int
+    project: Callable[[Array], Array],
+    table: StepTable,
+    sources: _Sources,
+    step: Int[Array, ""],
+    j: int,
 ) -> Float[Array, "lanes batch pos d_head"]:
     """An input's projection; computed once where all candidates share the input."""
     lanes, slots = jax.vmap(project), sources.slots
     if slots is None:
-        return lanes(_full_input(table, sources, step, j))
+        return lanes(_sum_input(table, sources, step, j))
 
-    def once() -> Array:
-        y = lanes(_shared_input(table, sources, step, j)[None])
+    def project_once() -> Array:
+        y = lanes(_sum_shared_input(table, sources, step, j)[None])
         return jnp.broadcast_to(y, (slots.shape[1], *y.shape[1:]))
 
     return jax.lax.cond(
-        table.slots[step, j, 1] == 0, once, lambda: lanes(_full_input(table, sources, step, j))
+        table.slots[step, j, 1] == 0,
+        project_once,
+        lambda: lanes(_sum_input(table, sources, step, j)),
     )
 
 
 class _StepRunner(NamedTuple):
     """The model and the clean run under one table's steps.
 
-    ``wide``: values are computed at every position; else at the scored ones only.
+    ``everywhere``: values are computed at every position; else at the scored one only.
     """
 
     model: Transformer
     clean_run: CleanRun
-    table: Table
-    wide: bool
+    table: StepTable
+    everywhere: bool
 
-    def layer_of(self, step: Int[Array, ""]) -> tuple[Block, LayerSettings]:
+    def select_layer(self, step: Int[Array, ""]) -> tuple[Block, LayerSettings]:
         return self.model.select_layer(self.table.layer[step])
 
-    def compute(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
+    def compute_value(
+        self, step: Int[Array, ""], inputs_from: _Sources, keys_from: _Sources
+    ) -> Array:
         """A step's value.
 
         Args:
-            at: where its queries, or an MLP's input, come from.
-            everywhere: where its keys and values come from.
+            inputs_from: where its queries, or an MLP's input, come from.
+            keys_from: where its keys and values come from: always at every position.
         """
         kinds = [
             self._run_head,
             self._run_mlp if self.model.blocks.mlp is not None else self._run_head,
         ]
         kinds += [self._run_post_norm] if self.model.spec.post_norm is not None else []
-        branches = [lambda kind=kind: kind(step, at, everywhere) for kind in kinds]
+        branches = [lambda kind=kind: kind(step, inputs_from, keys_from) for kind in kinds]
         return jax.lax.switch(self.table.kind[step], branches)
 
-    def _run_head(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
-        (block, settings), head = self.layer_of(step), self.table.head[step]
+    def _run_head(self, step: Int[Array, ""], inputs_from: _Sources, keys_from: _Sources) -> Array:
+        (block, settings), head = self.select_layer(step), self.table.head[step]
         attention: Attention = block.attention
         positions = self.clean_run.positions
-        queries = positions if self.wide else self.clean_run.queries
+        queries = positions if self.everywhere else self.clean_run.queries
 
-        def query(x: Array) -> Array:
-            x = x if self.wide else x[:, None]
+        def project_query(x: Array) -> Array:
+            x = x if self.everywhere else x[:, None]
             return attention.project_queries(x[None], queries, settings, head)[0]
 
-        q = _project_input(query, self.table, at, step, 0)
+        q = _project_input(project_query, self.table, inputs_from, step, 0)
         k = _project_input(
             lambda x: attention.project_keys(x[None], positions, settings, head)[0],
             self.table,
-            everywhere,
+            keys_from,
             step,
             1,
         )
         v = _project_input(
-            lambda x: attention.project_values(x[None], head)[0], self.table, everywhere, step, 2
+            lambda x: attention.project_values(x[None], head)[0], self.table, keys_from, step, 2
         )
 
         def run_attention(q: Array, k: Array, v: Array) -> Array:
@@ -210,25 +218,31 @@ class _StepRunner(NamedTuple):
             )
 
         k, v = (jnp.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
+        # over lanes: [lanes, batch, queries, d]
         value = jax.vmap(run_attention)(q, k, v)
-        value = value if self.wide else value[:, :, 0]
-        return value if self.model.spec.post_norm is not None else value - self._replacement(step)
+        value = value if self.everywhere else value[:, :, 0]
+        return (
+            value if self.model.spec.post_norm is not None else value - self._take_replacement(step)
+        )
 
-    def _run_mlp(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
-        del everywhere
-        block, _ = self.layer_of(step)
+    def _run_mlp(self, step: Int[Array, ""], inputs_from: _Sources, keys_from: _Sources) -> Array:
+        del keys_from
+        block, _ = self.select_layer(step)
         assert block.mlp is not None  # noqa: S101 - there is no such step without one
-        return block.mlp(_full_input(self.table, at, step, 0)) - self._replacement(step)
+        written = block.mlp(_sum_input(self.table, inputs_from, step, 0))
+        return written - self._take_replacement(step)
 
-    def _run_post_norm(self, step: Int[Array, ""], at: _Sources, everywhere: _Sources) -> Array:
-        del everywhere
-        block, _ = self.layer_of(step)
-        own, whole = (_full_input(self.table, at, step, j) for j in (0, 1))
-        return block.attention.through_post_norm(own, whole) - self._replacement(step)
+    def _run_post_norm(
+        self, step: Int[Array, ""], inputs_from: _Sources, keys_from: _Sources
+    ) -> Array:
+        del keys_from
+        block, _ = self.select_layer(step)
+        own, whole = (_sum_input(self.table, inputs_from, step, j) for j in (0, 1))
+        return block.attention.apply_post_norm(own, whole) - self._take_replacement(step)
 
-    def _replacement(self, step: Int[Array, ""]) -> Array:
+    def _take_replacement(self, step: Int[Array, ""]) -> Array:
         replaced = self.clean_run.replaced[self.table.node[step]]
-        if self.wide:
+        if self.everywhere:
             return replaced
         batch = (len(self.clean_run.score_at), *replaced.shape[1:])
         return (
@@ -239,17 +253,18 @@ class _StepRunner(NamedTuple):
 
 
 @eqx.filter_jit(donate="all-except-first")
-def run_update(fixed: tuple[Transformer, CleanRun, Table, Table], values: NodeValues) -> NodeValues:
+def run_update(
+    fixed: tuple[Transformer, CleanRun, StepTable, StepTable], values: NodeValues
+) -> NodeValues:
     """Every node of the two tables, computed in place. ``values`` is used up."""
     model, clean_run, everywhere, at_scored = fixed
-    wide, narrow = (
-        _StepRunner(model, clean_run, table, wide)
-        for table, wide in ((everywhere, True), (at_scored, False))
-    )
+    everywhere_runner = _StepRunner(model, clean_run, everywhere, True)
+    scored_runner = _StepRunner(model, clean_run, at_scored, False)
 
     def update_everywhere(step: Array, values: NodeValues) -> NodeValues:
         sources = _Sources(clean_run.bases.everywhere, values.everywhere, None)
-        value, node = wide.compute(step, sources, sources)[0], everywhere.node[step]
+        value = everywhere_runner.compute_value(step, sources, sources)[0]
+        node = everywhere.node[step]
         return NodeValues(
             values.everywhere.at[node].set(value),
             values.scored.at[node].set(take_scored(value, clean_run.score_at)),
@@ -257,7 +272,7 @@ def run_update(fixed: tuple[Transformer, CleanRun, Table, Table], values: NodeVa
 
     def update_scored(step: Array, values: NodeValues) -> NodeValues:
         at = _Sources(clean_run.bases.scored, values.scored, None)
-        value = narrow.compute(
+        value = scored_runner.compute_value(
             step, at, _Sources(clean_run.bases.everywhere, values.everywhere, None)
         )[0]
         return values._replace(scored=values.scored.at[at_scored.node[step]].set(value))
@@ -271,17 +286,17 @@ def run_update(fixed: tuple[Transformer, CleanRun, Table, Table], values: NodeVa
 def run_current_metric(
     model: Transformer,
     clean_run: CleanRun,
-    logits: Table,
+    logits: StepTable,
     values: NodeValues,
     targets: Targets,
     metric: Metric,
 ) -> Float[Array, " batch"]:
     """The metric of the nodes' values of the moment."""
     with jax.default_matmul_precision("highest"):
-        final = _full_input(
+        final = _sum_input(
             logits, _Sources(clean_run.bases.scored, values.scored, None), jnp.int32(0), 0
         )
-        return metric_values(model, final[0], targets, metric)
+        return compute_metric(model, final[0], targets, metric)
 
 
 class Candidates(NamedTuple):
@@ -297,54 +312,59 @@ def run_candidates(
     model: Transformer,
     clean_run: CleanRun,
     values: NodeValues,
-    tables: tuple[Table, Table, Table],
+    tables: tuple[StepTable, StepTable, StepTable],
     candidates: Candidates,
     targets: Targets,
     metric: Metric,
-    wide: bool,
+    candidate_everywhere: bool,
     n_slots: tuple[int, int],
 ) -> Float[Array, "groups lanes batch"]:
     """The metric of every candidate in the first groups; the rest stays zero and costs nothing.
 
-    Args: wide, n_slots: as in `Schedule`.
+    Args:
+        candidate_everywhere, n_slots: as in `Schedule`.
     """
     everywhere, at_scored, logits = tables
+    everywhere_runner = _StepRunner(model, clean_run, everywhere, True)
+    scored_runner = _StepRunner(model, clean_run, at_scored, False)
 
-    def inputs(rows: Array, bases: Array, shared: Array) -> Array:
+    def make_inputs(rows: Array, bases: Array, shared: Array) -> Array:
+        # [lanes, nodes] @ [nodes, all other axes], then [lanes, batch, pos, d] (or without pos)
         added = rows.astype(shared.dtype) @ shared.reshape(len(shared), -1)
         return bases[candidates.base] + added.reshape(-1, *shared.shape[1:])
 
     def update_everywhere(step: Array, slots: Array) -> Array:
         sources = _Sources(clean_run.bases.everywhere, values.everywhere, slots)
-        value = _StepRunner(model, clean_run, everywhere, True).compute(step, sources, sources)
+        value = everywhere_runner.compute_value(step, sources, sources)
         return slots.at[everywhere.slot[step]].set(value)
 
     def update_scored(step: Array, slots: Array, all_slots: Array | None) -> Array:
         at = _Sources(clean_run.bases.scored, values.scored, slots)
         keys = _Sources(clean_run.bases.everywhere, values.everywhere, all_slots)
-        value = _StepRunner(model, clean_run, at_scored, False).compute(step, at, keys)
+        value = scored_runner.compute_value(step, at, keys)
         return slots.at[at_scored.slot[step]].set(value)
 
     def run_group(i: Array, metrics_of_groups: Array) -> Array:
         rows, all_slots = candidates.rows[i], None
         lanes = len(rows)
-        if wide:
-            x = inputs(rows, clean_run.bases.everywhere, values.everywhere)
+        if candidate_everywhere:
+            x = make_inputs(rows, clean_run.bases.everywhere, values.everywhere)
             all_slots = jnp.zeros((n_slots[0], *x.shape), x.dtype).at[0].set(x)
             all_slots = jax.lax.fori_loop(0, everywhere.n, update_everywhere, all_slots)
             first = take_scored(all_slots, clean_run.score_at)
         else:
-            first = inputs(rows, clean_run.bases.scored, values.scored)[None]
+            first = make_inputs(rows, clean_run.bases.scored, values.scored)[None]
+        # first the slots of the steps at every position, which steps at the scored one read
         slots = jnp.zeros((sum(n_slots), lanes, *first.shape[2:]), first.dtype)
         slots = slots.at[: len(first)].set(first)
         slots = jax.lax.fori_loop(
             0, at_scored.n, lambda step, s: update_scored(step, s, all_slots), slots
         )
-        final = _full_input(
+        final = _sum_input(
             logits, _Sources(clean_run.bases.scored, values.scored, slots), jnp.int32(0), 0
         )
         return metrics_of_groups.at[i].set(
-            jax.vmap(lambda x: metric_values(model, x, targets, metric))(final)
+            jax.vmap(lambda x: compute_metric(model, x, targets, metric))(final)
         )
 
     with jax.default_matmul_precision("highest"):
@@ -352,7 +372,7 @@ def run_candidates(
         return jax.lax.fori_loop(0, candidates.n_groups, run_group, start)
 
 
-def metric_values(
+def compute_metric(
     model: Transformer, final: Float[Array, "batch d"], targets: Targets, metric: Metric
 ) -> Float[Array, " batch"]:
     """The metric of final residual streams, from the unembedding's columns that it needs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +19,7 @@ Nodes = Bool[np.ndarray, " nodes"]
 HEAD, MLP, POST_NORM = range(3)
 
 
-class Table(NamedTuple):
+class StepTable(NamedTuple):
     """Steps in an order in which they can be computed, as arrays.
 
     Each step has up to three inputs to sum: q, k and v; an MLP has one.
@@ -56,17 +57,17 @@ class Schedule:
         everywhere, scored, logits: the steps; the last table has one step, the reading of the
             logits.
         candidate: base of the reader whose inputs are candidates.
-        wide: the candidates' inputs are needed everywhere.
+        candidate_everywhere: the candidates' inputs count at every position.
         n_slots: slots that the steps of ``everywhere`` and of ``scored`` take, the candidate's
             inputs included.
         touched: nodes that the steps compute.
     """
 
-    everywhere: Table
-    scored: Table
-    logits: Table
+    everywhere: StepTable
+    scored: StepTable
+    logits: StepTable
     candidate: int
-    wide: bool
+    candidate_everywhere: bool
     n_slots: tuple[int, int]
     touched: Nodes
 
@@ -76,7 +77,7 @@ class Schedule:
         return int(self.everywhere.slots[..., 1].sum())
 
 
-class Read(NamedTuple):
+class InputSources(NamedTuple):
     """One input of a step: a base, plus nodes that all candidates share, plus slots."""
 
     base: int
@@ -84,34 +85,37 @@ class Read(NamedTuple):
     slots: Sequence[int] = ()
 
 
-class Step(NamedTuple):
-    """One node to compute, as `Table` lists them."""
+class NodeStep(NamedTuple):
+    """One node to compute, as `StepTable` lists them."""
 
     kind: int
     layer: int
     head: int
     node: int
     slot: int
-    reads: tuple[Read, ...]
+    inputs: tuple[InputSources, ...]
 
 
-def make_table(steps: Sequence[Step], n_nodes: int) -> Table:
+def make_table(steps: Sequence[NodeStep], n_nodes: int) -> StepTable:
     """Steps as padded arrays; the number of reads is rounded up, for the same reason."""
     reads: list[int] = []
     shared, slots = (np.zeros((n_nodes, 3, 2), np.int32) for _ in range(2))
     base = np.zeros((n_nodes, 3), np.int32)
+    # rows: kind, layer, head, node, slot, as `NodeStep` has them first
     facts = np.zeros((5, n_nodes), np.int32)
     for i, step in enumerate(steps):
         facts[:, i] = step[:5]
-        for j, read in enumerate(step.reads):
-            base[i, j] = read.base
-            for where, listed in ((shared, read.shared), (slots, read.slots)):
+        for j, sources in enumerate(step.inputs):
+            base[i, j] = sources.base
+            for where, listed in ((shared, sources.shared), (slots, sources.slots)):
                 where[i, j] = len(reads), len(listed)
                 reads += listed
     padded = np.zeros(max(64, round_up(len(reads))), np.int32)
     padded[: len(reads)] = reads
     kind, layer, head, node, slot = facts
-    return Table(np.int32(len(steps)), kind, layer, head, node, slot, base, shared, slots, padded)
+    return StepTable(
+        np.int32(len(steps)), kind, layer, head, node, slot, base, shared, slots, padded
+    )
 
 
 def round_up(n: int) -> int:
@@ -133,36 +137,39 @@ class Scheduler:
         self.dependencies = dependencies
         self.fixed_slots = fixed_slots
         self.kept = kept
-        self.needed, self.everywhere = dependencies.needed_writers(kept)
+        self.needed, self.everywhere = dependencies.find_needed_writers(kept)
         # not as in the clean run
-        self.unclean = dependencies.changed_writers(kept, dependencies.incomplete_writers(kept))
+        self.unclean = dependencies.find_changed_writers(
+            kept, dependencies.find_incomplete_writers(kept)
+        )
 
     def schedule_update(self, roots: Writers) -> Schedule:
         """The schedule that computes ``roots`` and all that changes with them, without slots."""
-        changed = self.dependencies.changed_writers(self.kept, roots)
+        changed = self.dependencies.find_changed_writers(self.kept, roots)
         builder = _ScheduleBuilder(self, changed, None)
-        return builder.build(builder.make_steps(True, ()), builder.make_steps(False, ()), (0, 0))
+        everywhere, scored = builder.make_steps(True, ()), builder.make_steps(False, ())
+        return builder.build_schedule(everywhere, scored, (0, 0))
 
     def schedule_candidates(self, reader: int) -> Schedule:
         """The schedule that computes what changes with one reader's input, for its candidates."""
-        roots = self.dependencies.writers_fed_by(np.arange(len(self.kept)) == reader)
+        roots = self.dependencies.find_writers_fed_by(np.arange(len(self.kept)) == reader)
         builder = _ScheduleBuilder(
-            self, self.dependencies.changed_writers(self.kept, roots), reader
+            self, self.dependencies.find_changed_writers(self.kept, roots), reader
         )
-        if not builder.wide:
+        if not builder.candidate_everywhere:
             scored = builder.make_steps(False, [CANDIDATE])
-            return builder.build([], scored, (0, self._count_slots(1 + len(scored), 16)))
+            return builder.build_schedule([], scored, (0, self._count_slots(1 + len(scored), 16)))
         everywhere = builder.make_steps(True, [CANDIDATE])
         n = self._count_slots(1 + len(everywhere), 4)
         builder.slots += [None] * (n - len(builder.slots))
         scored = builder.make_steps(False, ())
-        return builder.build(everywhere, scored, (n, self._count_slots(len(scored), 16)))
+        return builder.build_schedule(everywhere, scored, (n, self._count_slots(len(scored), 16)))
 
     def _count_slots(self, n: int, least: int) -> int:
         most = self.dependencies.n_nodes + 1
         return most if self.fixed_slots else min(most, max(least, round_up(n)))
 
-    def live_heads(
+    def find_live_heads(
         self, layer: int
     ) -> tuple[Bool[np.ndarray, " heads"], Bool[np.ndarray, " heads"]]:
         """The heads of a layer whose inputs matter.
@@ -171,16 +178,17 @@ class Scheduler:
             Those whose inputs matter at all, and those whose inputs matter at every position.
         """
         heads = self.dependencies.heads[layer]
-        live, wide = self.needed[heads], self.everywhere[heads]
+        live, live_everywhere = self.needed[heads], self.everywhere[heads]
         if self.dependencies.graph.coupled:
-            return np.full(live.shape, live.any()), np.full(wide.shape, wide.any())
-        return live, wide
+            live = np.full(live.shape, live.any())
+            live_everywhere = np.full(live.shape, live_everywhere.any())
+        return live, live_everywhere
 
-    def is_wide(self, reader: int) -> bool:
+    def counts_everywhere(self, reader: int) -> bool:
         """Whether a reader's input counts at every position; for one that counts at all."""
         r = self.dependencies.graph.readers[reader]
         if r.kind == "q":
-            return bool(self.live_heads(r.node.layer)[1][r.node.index])
+            return bool(self.find_live_heads(r.node.layer)[1][r.node.index])
         return r.kind in ATTENTION_INPUTS or (
             r.node.is_in_mlp and bool(self.everywhere[list(r.feeds)].any())
         )
@@ -197,57 +205,53 @@ class _ScheduleBuilder:
         self.dependencies = scheduler.dependencies
         self.changed = changed
         self.candidate = candidate
-        self.wide = candidate is not None and scheduler.is_wide(candidate)
+        self.candidate_everywhere = candidate is not None and scheduler.counts_everywhere(candidate)
         self.slots: list[int | None] = []
 
-    def build(
-        self, everywhere: list[Step], scored: list[Step], n_slots: tuple[int, int]
+    def build_schedule(
+        self, everywhere: list[NodeStep], scored: list[NodeStep], n_slots: tuple[int, int]
     ) -> Schedule:
         dependencies = self.dependencies
         logits = len(self.scheduler.kept) - 1
-        final = [Step(MLP, 0, 0, 0, 0, (self.read_input(logits),))]
+        final = [NodeStep(MLP, 0, 0, 0, 0, (self.find_sources(logits),))]
         first, second, last = (
             make_table(steps, dependencies.n_nodes) for steps in (everywhere, scored, final)
         )
         touched = np.zeros(dependencies.n_nodes, bool)
         touched[[step.node for step in (*everywhere, *scored)]] = True
-        base = (
-            dependencies.zero_base
-            if self.candidate is None
-            else int(dependencies.base[self.candidate])
-        )
-        return Schedule(first, second, last, base, self.wide, n_slots, touched)
+        base = dependencies.zero_base
+        if self.candidate is not None:
+            base = int(dependencies.base[self.candidate])
+        return Schedule(first, second, last, base, self.candidate_everywhere, n_slots, touched)
 
-    def make_steps(self, wide: bool, slots: Sequence[int]) -> list[Step]:
+    def make_steps(self, everywhere: bool, slots: Sequence[int]) -> list[NodeStep]:
         """Steps of the changed nodes: those that count at every position, or the others."""
         self.slots += slots
-        steps: list[Step] = []
+        steps: list[NodeStep] = []
         for layer in range(self.dependencies.graph.n_layers):
-            for generate in (self._head_steps, self._post_norm_steps, self._mlp_steps):
-                # a step takes its slot before the next one is made, which may read that slot
-                for step in generate(layer, wide):
-                    steps.append(step._replace(slot=len(self.slots)))
-                    if self.candidate is not None:
-                        self.slots.append(step.node)
+            generators = (self._make_head_steps, self._make_post_norm_steps, self._make_mlp_steps)
+            # a step takes its slot before the next one is made, which may read that slot
+            for step in itertools.chain.from_iterable(g(layer, everywhere) for g in generators):
+                steps.append(step._replace(slot=len(self.slots)))
+                if self.candidate is not None:
+                    self.slots.append(step.node)
         return steps
 
-    def _head_steps(self, layer: int, wide: bool) -> Iterator[Step]:
+    def _make_head_steps(self, layer: int, everywhere: bool) -> Iterator[NodeStep]:
         """Each head by itself; for candidates, only heads with an input that changes.
 
         Other heads change under a post-norm alone, by the divisor, which has steps of its own.
         """
         dependencies = self.dependencies
-        live, everywhere = self.scheduler.live_heads(layer)
-        for head in np.flatnonzero(
-            self.changed[dependencies.heads[layer]] & live & (everywhere == wide)
-        ).tolist():
-            reads = tuple(
-                self.read_input(reader) for reader in dependencies.head_inputs[layer, head].tolist()
-            )
-            if self.candidate is None or any(read.slots for read in reads):
-                yield Step(HEAD, layer, head, dependencies.raw_node(layer, head), 0, reads)
+        live, live_everywhere = self.scheduler.find_live_heads(layer)
+        due = self.changed[dependencies.heads[layer]] & live & (live_everywhere == everywhere)
+        for head in np.flatnonzero(due).tolist():
+            readers = dependencies.head_inputs[layer, head].tolist()  # q, k, v
+            inputs = tuple(self.find_sources(reader) for reader in readers)
+            if self.candidate is None or any(sources.slots for sources in inputs):
+                yield NodeStep(HEAD, layer, head, dependencies.raw_node(layer, head), 0, inputs)
 
-    def _post_norm_steps(self, layer: int, wide: bool) -> Iterator[Step]:
+    def _make_post_norm_steps(self, layer: int, everywhere: bool) -> Iterator[NodeStep]:
         dependencies, heads = self.dependencies, self.dependencies.heads[layer]
         if not dependencies.graph.coupled:
             return
@@ -255,43 +259,34 @@ class _ScheduleBuilder:
         due = (
             self.changed[heads]
             & self.scheduler.needed[heads]
-            & (self.scheduler.everywhere[heads] == wide)
+            & (self.scheduler.everywhere[heads] == everywhere)
         )
         for head in np.flatnonzero(due).tolist():
-            yield Step(
-                POST_NORM,
-                layer,
-                head,
-                int(heads[head]),
-                0,
-                (self._sum_nodes([raws[head]]), self._sum_nodes(raws)),
-            )
+            inputs = (self._sum_nodes([raws[head]]), self._sum_nodes(raws))
+            yield NodeStep(POST_NORM, layer, head, int(heads[head]), 0, inputs)
 
-    def _mlp_steps(self, layer: int, wide: bool) -> Iterator[Step]:
-        needed, everywhere = self.scheduler.needed, self.scheduler.everywhere
-        for node, reader in self.dependencies.mlps_of(layer):
-            if self.changed[node] and needed[node] and everywhere[node] == wide:
-                yield Step(MLP, layer, 0, node, 0, (self.read_input(reader),))
+    def _make_mlp_steps(self, layer: int, everywhere: bool) -> Iterator[NodeStep]:
+        needed, needed_everywhere = self.scheduler.needed, self.scheduler.everywhere
+        for node, reader in self.dependencies.list_mlps(layer):
+            if self.changed[node] and needed[node] and needed_everywhere[node] == everywhere:
+                yield NodeStep(MLP, layer, 0, node, 0, (self.find_sources(reader),))
 
-    def read_input(self, reader: int) -> Read:
+    def find_sources(self, reader: int) -> InputSources:
         """Where a reader's input comes from.
 
         It is the clean stream if nothing in the input has changed or is missing.
         """
-        dependencies, row, legal = (
-            self.dependencies,
-            self.scheduler.kept[reader],
-            self.dependencies.graph.legal[reader],
-        )
+        dependencies = self.dependencies
+        row, legal = self.scheduler.kept[reader], dependencies.graph.legal[reader]
         if reader == self.candidate:
-            return Read(dependencies.zero_base, (), (self.slots.index(CANDIDATE),))
+            return InputSources(dependencies.zero_base, (), (self.slots.index(CANDIDATE),))
         if (row == legal).all() and not (legal & (self.scheduler.unclean | self.changed)).any():
-            return Read(int(dependencies.base[reader]) + dependencies.clean_base)
+            return InputSources(int(dependencies.base[reader]) + dependencies.clean_base)
         return self._sum_nodes(np.flatnonzero(row).tolist(), int(dependencies.base[reader]))
 
-    def _sum_nodes(self, nodes: Sequence[int], base: int | None = None) -> Read:
+    def _sum_nodes(self, nodes: Sequence[int], base: int | None = None) -> InputSources:
         held = {node: slot for slot, node in enumerate(self.slots)}
-        return Read(
+        return InputSources(
             self.dependencies.zero_base if base is None else base,
             [node for node in nodes if node not in held],
             [held[node] for node in nodes if node in held],

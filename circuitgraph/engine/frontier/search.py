@@ -42,14 +42,8 @@ def is_worth_compiling(spec: Spec, graph: Graph, n_tokens: int) -> bool:
     """Whether one whole masked run for every edge takes longer than compiling the frontier does."""
     attention = 4 * spec.d_model * spec.d_head * spec.n_heads
     mlp = (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
-    run = (
-        2
-        * n_tokens
-        * (
-            spec.n_layers * (attention + mlp)
-            + len(graph.readers) * len(graph.writers) * spec.d_model
-        )
-    )
+    sums = len(graph.readers) * len(graph.writers) * spec.d_model
+    run = 2 * n_tokens * (spec.n_layers * (attention + mlp) + sums)
     return graph.n_edges * run > COMPILE_OPERATIONS
 
 
@@ -65,10 +59,10 @@ class _BatchState:
         self.targets = batch.targets
         self.values = self.clean_values
 
-    def reset(self) -> None:
+    def reset_values(self) -> None:
         self.values = self.clean_values
 
-    def update(self, model: Transformer, schedule: Schedule) -> None:
+    def update_values(self, model: Transformer, schedule: Schedule) -> None:
         if self.values is self.clean_values:
             self.values = jax.tree.map(jnp.copy, self.clean_values)  # the program uses it up
         fixed = (model, self.clean_run, schedule.everywhere, schedule.scored)
@@ -86,7 +80,7 @@ class Frontier:
         self._model, self._metric, self._lanes = masked.model, masked.metric, lanes
         self._dependencies = Dependencies(graph)
         self._states = [
-            _BatchState(masked.model, masked.complete(batch)) for batch in masked.batches
+            _BatchState(masked.model, masked.complete_batch(batch)) for batch in masked.batches
         ]
         self._kept: EdgeMatrix = graph.legal  # the mask that the states' values are of
         lane = 4 * max(state.values.everywhere[0].size for state in self._states)
@@ -97,7 +91,7 @@ class Frontier:
     def values(self, mask: Bool[np.ndarray, " edges"]) -> Float[np.ndarray, " batch"]:
         """The metric of each example under one mask."""
         kept = self._dependencies.grid.kept_matrix(mask)
-        self._update(kept)
+        self._update_values(kept)
         nothing_changes = np.zeros(kept.shape[1], bool)
         logits = self._scheduler_of(kept).schedule_update(nothing_changes).logits
         parts = [
@@ -108,25 +102,25 @@ class Frontier:
         ]
         return np.concatenate([np.asarray(part) for part in parts])
 
-    def pays(self, reader: int, mask: Bool[np.ndarray, " edges"]) -> bool:
-        """Whether `candidates` costs less than masked runs: a change of the reader moves little."""
+    def is_cheaper(self, reader: int, mask: Bool[np.ndarray, " edges"]) -> bool:
+        """Whether `candidate_values` costs less than masked runs of the same masks."""
         schedule = self._schedule_of(reader, self._with_reader(reader, mask))
         return schedule.n_reads <= DENSE_SHARE * self._dependencies.graph.n_edges
 
-    def candidates(
+    def candidate_values(
         self, reader: int, masks: Bool[np.ndarray, "n edges"]
     ) -> Float[np.ndarray, "n batch"]:
         """The metric of each example under masks that differ in the edges into one reader only."""
         kept = self._with_reader(reader, masks[0])
-        self._update(kept)
+        self._update_values(kept)
         schedule = self._schedule_of(reader, kept)
         rows = np.zeros((len(masks), self._dependencies.n_nodes), np.float32)
         rows[:, : kept.shape[1]] = self._dependencies.grid.kept_row(masks, reader)
         size = FRONTIER_GROUPS * self._lanes
-        parts = [self._launch(schedule, rows[i : i + size]) for i in range(0, len(rows), size)]
+        parts = [self._run_launch(schedule, rows[i : i + size]) for i in range(0, len(rows), size)]
         return np.concatenate(parts)
 
-    def _launch(
+    def _run_launch(
         self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]
     ) -> Float[np.ndarray, "n batch"]:
         padded = np.zeros((FRONTIER_GROUPS * self._lanes, rows.shape[1]), np.float32)
@@ -148,7 +142,7 @@ class Frontier:
                 Candidates(placed[state.devices], n_groups, base),
                 state.targets,
                 self._metric,
-                schedule.wide,
+                schedule.candidate_everywhere,
                 schedule.n_slots,
             )
             for state in self._states
@@ -156,7 +150,7 @@ class Frontier:
         values = [np.asarray(part).reshape(len(padded), -1)[: len(rows)] for part in parts]
         return np.concatenate(values, axis=1)
 
-    def _update(self, kept: EdgeMatrix) -> None:
+    def _update_values(self, kept: EdgeMatrix) -> None:
         """Bring all values that matter up to date with the edges ``kept``.
 
         From the clean run if edges have come back. A value is a function of the mask alone, bit for
@@ -165,17 +159,17 @@ class Frontier:
         """
         if (kept & ~self._kept).any():
             for state in self._states:
-                state.reset()
+                state.reset_values()
             self._kept = self._dependencies.graph.legal
         changed_readers = (kept != self._kept).any(1)
         if not changed_readers.any():
             return
         self._kept = kept
-        roots = self._dependencies.writers_fed_by(changed_readers)
+        roots = self._dependencies.find_writers_fed_by(changed_readers)
         schedule = self._scheduler_of(kept).schedule_update(roots)
         if schedule.touched.any():
             for state in self._states:
-                state.update(self._model, schedule)
+                state.update_values(self._model, schedule)
 
     def _scheduler_of(self, kept: EdgeMatrix) -> Scheduler:
         if not np.array_equal(kept, self._scheduler.kept):

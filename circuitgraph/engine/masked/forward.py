@@ -21,20 +21,22 @@ from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.transformer import Transformer
 
 
-def full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab"]:
+def compute_full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab"]:
     """Logits of the untouched model at the scored positions."""
     x = model.final_residual(inputs.tokens, inputs.mask, inputs.positions)
     return model.unembed(take_scored(x, inputs.score_at))
 
 
-def writer_values(model: Transformer, inputs: Inputs) -> Float[Array, "writers batch pos d"]:
+def compute_writer_values(
+    model: Transformer, inputs: Inputs
+) -> Float[Array, "writers batch pos d"]:
     """What every writer adds to the residual stream in an untouched run, in the graph's order."""
     trace = trace_model(model, inputs, ["writers"])
     assert trace.writers is not None  # noqa: S101 - it was to be kept
     return join_layers(trace.embed, trace.writers)
 
 
-def masked_logits(
+def compute_masked_logits(
     model: Transformer,
     mask: Float[Array, " edges"],
     grid: Grid,
@@ -57,14 +59,18 @@ def masked_logits(
 
     def run_layer(moved: Array, layer: Any) -> tuple[Array, None]:
         (block, settings), rows, slots, old, into_heads, into_mlp = layer
-        x_q, x_k, x_v = (into_heads + add_kept(matrix[readers], moved) for readers in rows[:3])
+        # rows of the layer's readers: [heads, batch, pos, d] for each of q, k and v
+        x_q, x_k, x_v = (
+            into_heads + sum_kept_edges(matrix[readers], moved) for readers in rows[:3]
+        )
         heads = block.run_heads(x_q, x_k, x_v, positions, settings) - old[:n_heads]
         moved = jax.lax.dynamic_update_slice_in_dim(moved, heads, slots[0][0], axis=0)
         if block.mlp is not None:
-            mlp = block.mlp(into_mlp + add_kept(matrix[rows[3]], moved)[0]) - old[n_heads]
+            mlp = block.mlp(into_mlp + sum_kept_edges(matrix[rows[3]], moved)[0]) - old[n_heads]
             moved = jax.lax.dynamic_update_slice_in_dim(moved, mlp[None], slots[1][0], axis=0)
         return moved, None
 
+    # [writers, batch, pos, d]: filled layer by layer; writers of later layers are zero meanwhile
     moved = jnp.zeros((matrix.shape[-1], *embed.shape), embed.dtype)
     moved = moved.at[0].set(embed - replaced_embed)
     rows, slots = (grid.q, grid.k, grid.v, grid.mlp), (grid.heads, grid.mlps)
@@ -72,10 +78,12 @@ def masked_logits(
     layers = (model.stacked_layers(), rows, slots, replaced, *streams)
     moved, _ = jax.lax.scan(run_layer, moved, layers)
     final = take_scored(jnp.broadcast_to(background.final, embed.shape), inputs.score_at)
-    return model.unembed(final + add_kept(matrix[-1:], take_scored(moved, inputs.score_at))[0])
+    return model.unembed(
+        final + sum_kept_edges(matrix[-1:], take_scored(moved, inputs.score_at))[0]
+    )
 
 
-def add_kept(
+def sum_kept_edges(
     mask: Float[Array, "readers writers"], moved: Float[Array, "writers *axes"]
 ) -> Float[Array, "readers *axes"]:
     """What each reader gets of the writers' differences.

@@ -15,7 +15,11 @@ from jaxtyping import Float, Int
 from circuitgraph.engine.ablation import Ablation, Background
 from circuitgraph.engine.batch import Batch, Inputs
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.forward import full_logits, masked_logits, writer_values
+from circuitgraph.engine.masked.forward import (
+    compute_full_logits,
+    compute_masked_logits,
+    compute_writer_values,
+)
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric
 
@@ -23,7 +27,7 @@ from circuitgraph.tasks.metrics import Metric
 @eqx.filter_jit
 def run_full(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab"]:
     with jax.default_matmul_precision("highest"):
-        return full_logits(model, inputs)
+        return compute_full_logits(model, inputs)
 
 
 @eqx.filter_jit
@@ -35,13 +39,15 @@ def run_everywhere(model: Transformer, inputs: Inputs) -> Float[Array, "batch po
 @eqx.filter_jit
 def run_writers(model: Transformer, inputs: Inputs) -> Float[Array, "writers batch pos d"]:
     with jax.default_matmul_precision("highest"):
-        return writer_values(model, inputs)
+        return compute_writer_values(model, inputs)
 
 
 @eqx.filter_jit
 def run_background(model: Transformer, inputs: Inputs, ablation: Ablation) -> Background:
     with jax.default_matmul_precision("highest"):
-        return Background.of(model, ablation.function(writer_values(model, inputs), inputs.mask))
+        return Background.of(
+            model, ablation.function(compute_writer_values(model, inputs), inputs.mask)
+        )
 
 
 @eqx.filter_jit
@@ -56,11 +62,12 @@ def run_masks(
     """The metric under the masks of the first ``n_groups`` groups; the rest stays zero."""
 
     def run_mask(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
-        return metric.function(_batch_logits(model, mask, grid, batch), batch.targets)
+        return metric.function(_compute_batch_logits(model, mask, grid, batch), batch.targets)
 
     def run_group(
         i: Int[Array, ""], values: Float[Array, "groups lanes batch"]
     ) -> Float[Array, "groups lanes batch"]:
+        # lanes of a group side by side, groups one after the other
         return values.at[i].set(jax.vmap(run_mask)(masks[i]))
 
     with jax.default_matmul_precision("highest"):
@@ -78,7 +85,7 @@ def run_metrics(
 ) -> Float[Array, "metrics batch"]:
     """Several metrics under one mask, from one run."""
     with jax.default_matmul_precision("highest"):
-        logits = _batch_logits(model, mask, grid, batch)
+        logits = _compute_batch_logits(model, mask, grid, batch)
         return jnp.stack(
             [metric.function(logits, batch.targets).astype(jnp.float32) for metric in metrics]
         )
@@ -91,7 +98,7 @@ def run_losses_and_gradient(
     """The loss of each example, and the gradient of their sum."""
 
     def sum_losses(mask: Float[Array, " edges"]) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        losses = metric.loss(_batch_logits(model, mask, grid, batch), batch.targets)
+        losses = metric.loss(_compute_batch_logits(model, mask, grid, batch), batch.targets)
         return losses.sum(), losses
 
     with jax.default_matmul_precision("highest"):
@@ -99,8 +106,8 @@ def run_losses_and_gradient(
         return losses, gradient
 
 
-def _batch_logits(
+def _compute_batch_logits(
     model: Transformer, mask: Float[Array, " edges"], grid: Grid, batch: Batch
 ) -> Float[Array, "batch vocab"]:
     assert batch.background is not None  # noqa: S101 - an experiment makes it before
-    return masked_logits(model, mask, grid, batch.background, batch.inputs)
+    return compute_masked_logits(model, mask, grid, batch.background, batch.inputs)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.ablation import Ablation, Background
-from circuitgraph.engine.batch import Batch, batch_of
+from circuitgraph.engine.batch import Batch, make_batch
 from circuitgraph.engine.devices import Devices
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.programs import (
@@ -35,7 +35,7 @@ class MaskedRuns:
 
     Attributes:
         batches: their backgrounds are None where keeping all of them would take too much memory;
-            `complete` makes one anew.
+            `complete_batch` makes one anew.
     """
 
     model: Transformer
@@ -45,7 +45,7 @@ class MaskedRuns:
     sizes: BatchSizes
     batches: Sequence[Batch]
 
-    def complete(self, batch: Batch) -> Batch:
+    def complete_batch(self, batch: Batch) -> Batch:
         """The batch with its background."""
         if batch.background is not None or batch.corrupted is None:
             return batch
@@ -58,7 +58,7 @@ class MaskedRuns:
         """The metric of each prompt under each mask."""
         launches = np.split(masks, range(self.sizes.masks, len(masks), self.sizes.masks))
         rows = [
-            np.concatenate([self._launch(part, batch) for batch in self.batches], axis=1)
+            np.concatenate([self._run_launch(part, batch) for batch in self.batches], axis=1)
             for part in launches
         ]
         return np.concatenate(rows)
@@ -69,7 +69,7 @@ class MaskedRuns:
         """Several metrics of each prompt under one mask, all from one run of it."""
         flat = jnp.asarray(mask, jnp.float32)
         parts = [
-            run_metrics(self.model, flat, self.grid, self.complete(batch), tuple(metrics))
+            run_metrics(self.model, flat, self.grid, self.complete_batch(batch), tuple(metrics))
             for batch in self.batches
         ]
         return np.concatenate([np.asarray(part) for part in parts], axis=1)
@@ -81,7 +81,7 @@ class MaskedRuns:
         flat = jnp.asarray(np.asarray(mask, np.float32))
         losses, total = [], np.zeros(len(mask))
         for batch in self.batches:
-            complete = self.complete(batch)
+            complete = self.complete_batch(batch)
             part, gradient = run_losses_and_gradient(
                 self.model, flat, self.grid, complete, self.metric
             )
@@ -89,7 +89,7 @@ class MaskedRuns:
             total += np.asarray(gradient)
         return np.concatenate(losses), total
 
-    def _launch(self, masks: np.ndarray, batch: Batch) -> Float[np.ndarray, "n batch"]:
+    def _run_launch(self, masks: np.ndarray, batch: Batch) -> Float[np.ndarray, "n batch"]:
         """The metric under up to ``sizes.masks`` masks, by one compiled call.
 
         The call always takes ``sizes.masks`` rows, so that one program serves; only the groups with
@@ -104,7 +104,12 @@ class MaskedRuns:
             rows.reshape(-1, lanes, masks.shape[1])
         )
         values = run_masks(
-            self.model, placed, np.int32(n_groups), self.grid, self.complete(batch), self.metric
+            self.model,
+            placed,
+            np.int32(n_groups),
+            self.grid,
+            self.complete_batch(batch),
+            self.metric,
         )
         return np.asarray(values).reshape(self.sizes.masks, -1)[: len(masks)]
 
@@ -124,7 +129,7 @@ def prepare_batches(
     """
     batches = []
     for rows in cut_prompts(prompts, sizes.prompts):
-        batch = batch_of(prompts, rows)
+        batch = make_batch(prompts, rows)
         devices = Devices.of(batch.n_prompts)
         batch = devices.share_prompts(batch)
         full = run_full(model, batch.inputs)
@@ -152,7 +157,7 @@ def make_shared_background(
     Raises:
         DataError: the reference prompts are too short for positional means.
     """
-    parts = [batch_of(reference, rows).corrupted for rows in cut_prompts(reference, n_prompts)]
+    parts = [make_batch(reference, rows).corrupted for rows in cut_prompts(reference, n_prompts)]
     with jax.default_matmul_precision("highest"):
         written = jnp.concatenate([run_writers(model, part) for part in parts if part], axis=1)
         replacement = ablation.function(written, jnp.asarray(reference.mask))

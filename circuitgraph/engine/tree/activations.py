@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.batch import batch_of, check_tokens, widen
+from circuitgraph.engine.batch import check_tokens, make_batch, pad_positions
 from circuitgraph.engine.memory import memory_limit
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.alignment import Alignment
@@ -44,7 +44,7 @@ class Activations:
         self,
         model: LanguageModel,
         prompts: Prompts,
-        places: Int[np.ndarray, "prompts roles"],
+        role_positions: Int[np.ndarray, "prompts roles"],
         roles: tuple[str, ...],
         *,
         rows: int | None = None,
@@ -55,18 +55,18 @@ class Activations:
         """Nothing runs yet.
 
         Args:
-            places: index of each role in each prompt.
+            role_positions: index of each role in each prompt.
             rows, length: pad to that many prompts and positions, so that small batches of fresh
                 prompts never compile anew; by default to whole launches and the longest prompt.
             launch: rows of one launch; by default what fits well.
             memory: limit in bytes of what is kept.
 
         Raises:
-            DataError: prompts that the model cannot read, or places outside their prompts.
+            DataError: prompts that the model cannot read, or roles outside their prompts.
             ArgumentError: more prompts than ``rows``, or longer ones than ``length``.
         """
         check_tokens(model.spec, prompts)
-        _check_role_positions(prompts, places, roles)
+        _check_role_positions(prompts, role_positions, roles)
         n, longest = prompts.mask.shape
         if n > (rows or n) or longest > (length or longest):
             raise ArgumentError(
@@ -86,9 +86,9 @@ class Activations:
         whole = -(-(rows or n) // self.launch_rows) * self.launch_rows
         # the first prompt again and again after the last
         self._padded = np.minimum(np.arange(whole), n) % n
-        mask = widen(prompts.mask, length or longest)
-        self.alignment = Alignment(mask, places, roles)
-        batch = batch_of(prompts, self._padded, length=length or longest)
+        mask = pad_positions(prompts.mask, length or longest)
+        self.alignment = Alignment(mask, role_positions, roles)
+        batch = make_batch(prompts, self._padded, length=length or longest)
         self.inputs, self.targets = batch.inputs, batch.targets
         self._limit = memory_limit() if memory is None else memory
         self._streams: dict[int, Array] = {}
@@ -110,7 +110,7 @@ class Activations:
         """How much more may be kept."""
         return max(0, self._limit - self.bytes)
 
-    def launches(self, n: int) -> Iterator[Int[np.ndarray, " launch"]]:
+    def cut_launches(self, n: int) -> Iterator[Int[np.ndarray, " launch"]]:
         """The numbers 0 to ``n - 1`` cut into launches; the last number fills up the last launch.
 
         Programs always take ``launch_rows`` rows, so that one program serves any ``n``.
@@ -127,6 +127,7 @@ class Activations:
             ArgumentError: they do not fit into memory; says how much they need.
         """
         written = {site.node: site for site in sites if site.kind not in ("embed", "logits")}
+        # stage 0 is the embedding, from which all other streams are computed
         streams = {0, *stages, *(self.reader_of(site).stage for site in written.values())}
         heads = {
             node for node, site in written.items() if site.kind == "head" and self.graph.coupled
@@ -142,27 +143,28 @@ class Activations:
                 "higher limit."
             )
         for stage in sorted(streams):
-            self.stream(stage)
+            self.get_stream(stage)
         for site in written.values():
-            self.site_output(site)
+            self.get_site_output(site)
 
-    def stream(self, stage: int) -> Float[Array, "prompts pos d"]:
+    def get_stream(self, stage: int) -> Float[Array, "prompts pos d"]:
         """The residual stream of each prompt after that many sublayers (see `Writer.stage`).
 
         It stands in each prompt's own positions.
         """
         if stage not in self._streams:
+            # from the nearest kept stream below
             below = max((s for s in self._streams if s < stage), default=-1)
             self._streams[stage] = self._run_launches(lambda rows: self._run_to(stage, below, rows))
         return self._streams[stage]
 
-    def site_output(self, site: Site) -> Float[Array, "prompts pos d"]:
+    def get_site_output(self, site: Site) -> Float[Array, "prompts pos d"]:
         """What a site writes in each prompt's plain run, at all positions."""
         if site.kind == "embed":
-            return self.stream(0)
+            return self.get_stream(0)
         if site.node not in self._written:
-            stream = self.stream(self.reader_of(site).stage)
-            others = self.other_heads(site)
+            stream = self.get_stream(self.reader_of(site).stage)
+            others = self.get_other_heads(site)
 
             def run_rows(rows: Int[np.ndarray, " launch"]) -> Array:
                 at = self._own_positions
@@ -174,7 +176,7 @@ class Activations:
             self._written[site.node] = self._run_launches(run_rows)
         return self._written[site.node]
 
-    def other_heads(self, site: Site) -> Float[Array, "prompts pos d"] | None:
+    def get_other_heads(self, site: Site) -> Float[Array, "prompts pos d"] | None:
         """What the other heads of a head's layer write into their post-norm in plain runs.
 
         None where there is no post-norm.
@@ -182,7 +184,7 @@ class Activations:
         if not self.graph.coupled or site.kind != "head":
             return None
         if site.node not in self._others:
-            stream = self.stream(self.reader_of(site).stage)
+            stream = self.get_stream(self.reader_of(site).stage)
             node = np.int32(site.layer), np.int32(site.index)
 
             def run_rows(rows: Int[np.ndarray, " launch"]) -> Array:
@@ -218,7 +220,7 @@ class Activations:
 
         Args:
             rows: the prompts in whose positions the streams stand.
-            others: as of `other_heads`, moved to these positions.
+            others: as of `get_other_heads`, moved to these positions.
         """
         model, layer, index = self.model.transformer, np.int32(site.layer), np.int32(site.index)
         if site.kind == "head":
@@ -256,7 +258,7 @@ class Activations:
         kinds: tuple[Metric, ...],
     ) -> tuple[Float[Array, "metrics launch"], Int[Array, " launch"]]:
         """Metrics and top tokens of final streams, against the targets of the prompts ``rows``."""
-        model, final = self.model.transformer, self.stream(self.last_stage)
+        model, final = self.model.transformer, self.get_stream(self.last_stage)
         return nodes.read_metrics(model, (self.inputs, self.targets), rows, x, final, kinds)
 
     # Names
@@ -292,18 +294,18 @@ def _choose_launch_rows(model: LanguageModel, n: int, n_pos: int) -> int:
 
 
 def _check_role_positions(
-    prompts: Prompts, places: Int[np.ndarray, "prompts roles"], roles: tuple[str, ...]
+    prompts: Prompts, role_positions: Int[np.ndarray, "prompts roles"], roles: tuple[str, ...]
 ) -> None:
-    if places.shape != (len(prompts), len(roles)):
+    if role_positions.shape != (len(prompts), len(roles)):
         raise DataError(
-            f"places have shape {places.shape}; expected ({len(prompts)}, {len(roles)}): prompts, "
-            "roles."
+            f"places have shape {role_positions.shape}; expected ({len(prompts)}, {len(roles)}): "
+            "prompts, roles."
         )
     lengths = prompts.mask.sum(axis=1)
     problems = [
-        f"role {roles[j]!r} of prompt {i} stands at {places[i, j]}, but the prompt has "
+        f"role {roles[j]!r} of prompt {i} stands at {role_positions[i, j]}, but the prompt has "
         f"{lengths[i]} tokens"
-        for i, j in np.argwhere((places < 0) | (places >= lengths[:, None]))
+        for i, j in np.argwhere((role_positions < 0) | (role_positions >= lengths[:, None]))
     ]
     if problems:
         raise DataError(list_problems("Roles stand outside their prompts:", problems))

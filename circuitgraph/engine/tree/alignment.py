@@ -13,20 +13,20 @@ class Alignment:
 
     Attributes:
         roles: names of positions.
-        places: index of each role in each prompt.
+        role_positions: index of each role in each prompt.
         mask: True on real tokens.
     """
 
     def __init__(
         self,
         mask: Bool[np.ndarray, "prompts pos"],
-        places: Int[np.ndarray, "prompts roles"],
+        role_positions: Int[np.ndarray, "prompts roles"],
         roles: tuple[str, ...],
     ) -> None:
-        self.roles, self.places, self.mask = roles, places, mask
+        self.roles, self.role_positions, self.mask = roles, role_positions, mask
         last = mask.sum(axis=1) - 1
         # the last token is named too
-        self._ends = np.concatenate([places, last[:, None]], axis=1).astype(np.int32)
+        self._ends = np.concatenate([role_positions, last[:, None]], axis=1).astype(np.int32)
         others = mask.copy()
         np.put_along_axis(others, self._ends, False, axis=1)
         self._rank = np.cumsum(others, axis=1, dtype=np.int32) - 1
@@ -34,7 +34,7 @@ class Alignment:
         ordered = np.argsort(~others, axis=1, kind="stable").astype(np.int32)
         self._others = np.where(np.arange(mask.shape[1]) < others.sum(axis=1)[:, None], ordered, 0)
 
-    def maps(
+    def map_positions(
         self,
         references: Int[np.ndarray, " n"],
         donors: Int[np.ndarray, " n"],
@@ -42,9 +42,9 @@ class Alignment:
     ) -> Int[np.ndarray, "n pos"]:
         """For each position of each reference the position of its donor that stands for it.
 
-        Each role's place goes to that role's place, the last token to the last one, and the k-th of
-        the other positions to the (k mod m)-th of the donor's m others (to 0 where it has none). So
-        a prompt's map to itself changes nothing. Padding stays where it is.
+        Each role's position goes to that role's position, the last token to the last token, and the
+        k-th of the other positions to the (k mod m)-th of the donor's m others (to 0 where it has
+        none). So a prompt's map to itself changes nothing. Padding stays where it is.
 
         Args:
             first: roles that win where several names share a position of the reference but not of
@@ -52,28 +52,27 @@ class Alignment:
         """
         rows = np.arange(len(references))
         nth = self._rank[references] % self._n_others[donors][:, None]
-        found = np.take_along_axis(self._others[donors], nth, axis=1)
-        found = np.where(
-            self.mask[references], found, np.arange(self.mask.shape[1], dtype=np.int32)
-        )
-        for end in self._strongest_last(tuple(first)):
-            found[rows, self._ends[references, end]] = self._ends[donors, end]
-        return found
+        mapped = np.take_along_axis(self._others[donors], nth, axis=1)
+        own = np.arange(self.mask.shape[1], dtype=np.int32)
+        mapped = np.where(self.mask[references], mapped, own)
+        # the strongest name last: each overwrites the others where they share a position
+        for end in self._order_ends(tuple(first)):
+            mapped[rows, self._ends[references, end]] = self._ends[donors, end]
+        return mapped
 
-    def covered(
+    def cover_roles(
         self, rows: Int[np.ndarray, " n"], roles: Sequence[str]
     ) -> Bool[np.ndarray, "n pos"]:
-        """Where these roles stand in each prompt; all real positions if none is named."""
+        """Where these roles stand in each prompt; all real positions if no role is named."""
         if not roles:
             return self.mask[rows]
-        found = np.zeros((len(rows), self.mask.shape[1]), bool)
-        np.put_along_axis(
-            found, self.places[rows][:, [self.roles.index(role) for role in roles]], True, axis=1
-        )
-        return found
+        covered = np.zeros((len(rows), self.mask.shape[1]), bool)
+        columns = [self.roles.index(role) for role in roles]
+        np.put_along_axis(covered, self.role_positions[rows][:, columns], True, axis=1)
+        return covered
 
-    def _strongest_last(self, first: tuple[str, ...]) -> list[int]:
-        """Columns of the named places in the order in which they are written, over one another."""
+    def _order_ends(self, first: tuple[str, ...]) -> list[int]:
+        """Columns of the named positions, in the order in which they overwrite one another."""
         chosen = [self.roles.index(role) for role in first]
         rest = [i for i in range(len(self.roles)) if i not in chosen]
         return [*reversed(rest), len(self.roles), *reversed(chosen)]

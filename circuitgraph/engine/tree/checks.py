@@ -18,17 +18,17 @@ from circuitgraph.tasks.metrics import Metric, metrics
 Donors = Int[np.ndarray, "_"]
 
 
-def metrics_of(activations: Activations, names: Sequence[str]) -> tuple[Metric, ...]:
+def look_up_metrics(activations: Activations, names: Sequence[str]) -> tuple[Metric, ...]:
     """The metrics of these names.
 
     Raises:
         UnknownNameError: no metric of that name. DataError: it needs distractors, and there are
             none.
     """
-    found = tuple(metrics[name] for name in names)
-    for kind in found:
+    kinds = tuple(metrics[name] for name in names)
+    for kind in kinds:
         check_prompts(activations.model, activations.prompts, kind)
-    return found
+    return kinds
 
 
 def find_missing_part(spec: Spec, site: Site) -> tuple[str, int] | None:
@@ -40,21 +40,21 @@ def find_missing_part(spec: Spec, site: Site) -> tuple[str, int] | None:
     if site.kind in ("embed", "logits"):
         return None
     if site.layer >= spec.n_layers:
-        return f"the model has {_count(spec.n_layers, 'layer')}", spec.n_layers
+        return f"the model has {_count_noun(spec.n_layers, 'layer')}", spec.n_layers
     if site.kind == "head" and site.index >= spec.n_heads:
-        return f"a layer of the model has {_count(spec.n_heads, 'head')}", spec.n_heads
+        return f"a layer of the model has {_count_noun(spec.n_heads, 'head')}", spec.n_heads
     if site.kind in ("mlp", "neuron") and spec.d_mlp is None:
         return "the model has no MLPs", 0
     if site.kind == "neuron" and spec.d_mlp is not None and site.index >= spec.d_mlp:
-        return f"an MLP of the model has {_count(spec.d_mlp, 'neuron')}", spec.d_mlp
+        return f"an MLP of the model has {_count_noun(spec.d_mlp, 'neuron')}", spec.d_mlp
     return None
 
 
-def _count(n: int, noun: str) -> str:
+def _count_noun(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def site_problems(activations: Activations, site: Site) -> list[str]:
+def list_site_problems(activations: Activations, site: Site) -> list[str]:
     """Everything about a site that this model or these prompts do not have, in words."""
     spec, roles = activations.model.spec, activations.alignment.roles
     problems = [str(unknown_name("role", role, roles)) for role in site.roles if role not in roles]
@@ -80,7 +80,7 @@ def site_problems(activations: Activations, site: Site) -> list[str]:
     return problems
 
 
-def index_problems(
+def list_index_problems(
     activations: Activations, what: str, indices: Donors, n: int | None = None
 ) -> list[str]:
     """What is wrong with prompts' numbers: not ``n`` of them, or not among the prompts."""

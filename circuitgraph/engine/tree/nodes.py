@@ -36,7 +36,10 @@ def run_attention(
 ) -> tuple[Float[Array, "batch pos d"], Float[Array, "heads batch pos d_head"]]:
     """The stream after a layer's attention, and what each head has fetched."""
     with jax.default_matmul_precision("highest"):
-        (block, settings), positions = model.select_layer(layer), _positions(model, prompts, rows)
+        (block, settings), positions = (
+            model.select_layer(layer),
+            _make_positions(model, prompts, rows),
+        )
         run = block.run(x, positions, settings)
         return run.after_attention, run.z
 
@@ -90,7 +93,10 @@ def run_head(
     """
     with jax.default_matmul_precision("highest"):
         layer, head = (jnp.asarray(number) for number in node)
-        (block, settings), positions = model.select_layer(layer), _positions(model, prompts, rows)
+        (block, settings), positions = (
+            model.select_layer(layer),
+            _make_positions(model, prompts, rows),
+        )
         at = block.attention
         q, k, v = (
             at.project_queries(x[0][None], positions, settings, head),
@@ -100,7 +106,7 @@ def run_head(
         written = at.head_output(
             at.attend(q, k, at.project_values(v, head), positions, settings, head)[0], head
         )
-        return written if others is None else at.through_post_norm(written, others + written)
+        return written if others is None else at.apply_post_norm(written, others + written)
 
 
 @jax.jit
@@ -114,7 +120,10 @@ def run_other_heads(
     """What all heads of a layer but one write into the post-norm in a plain run."""
     with jax.default_matmul_precision("highest"):
         layer, head = node
-        (block, settings), positions = model.select_layer(layer), _positions(model, prompts, rows)
+        (block, settings), positions = (
+            model.select_layer(layer),
+            _make_positions(model, prompts, rows),
+        )
         z = block.run(x, positions, settings).z
         return jnp.einsum("hbpe,hde->bpd", z.at[head].set(0.0), block.attention.w_o)
 
@@ -130,7 +139,7 @@ def run_contribution(
         written = attention.head_output(z[head], head)
         if attention.post_norm is None:
             return written
-        return attention.through_post_norm(written, jnp.einsum("hbpe,hde->bpd", z, attention.w_o))
+        return attention.apply_post_norm(written, jnp.einsum("hbpe,hde->bpd", z, attention.w_o))
 
 
 @jax.jit
@@ -144,7 +153,10 @@ def run_pattern(
     """Where one head attends."""
     with jax.default_matmul_precision("highest"):
         layer, head = (jnp.asarray(number) for number in node)
-        (block, settings), positions = model.select_layer(layer), _positions(model, prompts, rows)
+        (block, settings), positions = (
+            model.select_layer(layer),
+            _make_positions(model, prompts, rows),
+        )
         q, k = (
             each(x[None], positions, settings, head)
             for each in (block.attention.project_queries, block.attention.project_keys)
@@ -179,7 +191,7 @@ def take_values(
     values: Float[Array, "prompts pos d"], rows: Rows, at: Int[Array, "batch pos"]
 ) -> Float[Array, "batch pos d"]:
     """Values of those prompts at those positions."""
-    return _take(values, rows, at)
+    return _take_positions(values, rows, at)
 
 
 @jax.jit
@@ -191,7 +203,7 @@ def swap_values(
     now: Float[Array, "batch pos d"],
 ) -> Float[Array, "batch pos d"]:
     """``x`` with ``now`` in place of the values at ``to``, prompts and positions, where covered."""
-    return x + jnp.where(covers[..., None], now - _take(values, *to), 0.0)
+    return x + jnp.where(covers[..., None], now - _take_positions(values, *to), 0.0)
 
 
 @jax.jit
@@ -206,7 +218,8 @@ def replace_values(
     return x + jnp.where(covers[..., None], values[by[0], by[1]] - now, 0.0)
 
 
-def _take(values: Array, rows: Rows, at: Array) -> Array:
+def _take_positions(values: Array, rows: Rows, at: Array) -> Array:
+    # [prompts, pos, d] at ([batch, 1], [batch, pos]): [batch, pos, d]
     return values[rows[:, None], at]
 
 
@@ -214,6 +227,6 @@ def _take_rows(prompts: Inputs, rows: Rows) -> Inputs:
     return Inputs(*(array[rows] for array in prompts))
 
 
-def _positions(model: Transformer, prompts: Inputs, rows: Rows) -> Positions:
+def _make_positions(model: Transformer, prompts: Inputs, rows: Rows) -> Positions:
     inputs = _take_rows(prompts, rows)
     return model.positions_of(inputs.tokens, inputs.mask, inputs.positions)

@@ -17,15 +17,20 @@ from tqdm import tqdm
 
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.activations import Activations
-from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
-from circuitgraph.engine.tree.sharing import Key, Shared, Uses
+from circuitgraph.engine.tree.checks import (
+    Donors,
+    list_index_problems,
+    list_site_problems,
+    look_up_metrics,
+)
+from circuitgraph.engine.tree.sharing import Key, SharedValues, ValueUses
 from circuitgraph.errors import ArgumentError, SearchError, list_problems
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import STREAM, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
 
-Inputs_ = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
+TreeInputs = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def run_tree(
     activations: Activations,
     root: TreeNode,
     references: Int[np.ndarray, " n"],
-    inputs: Inputs_,
+    inputs: TreeInputs,
     metrics: Sequence[str],
 ) -> Outcome:
     """The output of one tree of claims; as `run_trees`."""
@@ -54,7 +59,7 @@ def run_tree(
 
 def run_trees(
     activations: Activations,
-    trees: Sequence[tuple[TreeNode, Inputs_]],
+    trees: Sequence[tuple[TreeNode, TreeInputs]],
     references: Int[np.ndarray, " n"],
     metrics: Sequence[str],
     *,
@@ -65,9 +70,9 @@ def run_trees(
     A node computes its site's function, in the reference's positions, of the stream that its own
     prompt has there, in which what its children's sites write is replaced by the children's values.
     A node without children has its site's plain value on its own prompt. Positions are moved as
-    `Alignment.maps` says; where several roles share a position, those of the children that enter an
-    input come first, then those of the site (at the logits, the last token comes first). Of several
-    copies of one site that enter one input at one position the first counts.
+    `Alignment.map_positions` says; where several roles share a position, those of the children that
+    enter an input come first, then those of the site (at the logits, the last token comes first).
+    Of several copies of one site that enter one input at one position the first counts.
 
     If every node reads the reference itself, this is the model, bit for bit. What trees share is
     computed once.
@@ -88,29 +93,31 @@ def run_trees(
     """
     references = np.asarray(references)
     for root, inputs in trees:
-        _check(activations, root, references, inputs)
-    kinds = metrics_of(activations, metrics)
-    activations.prepare([activations.last_stage], _sites(activations, trees))
-    uses, launches = Uses(trees), list(activations.launches(len(references)))
+        _check_tree(activations, root, references, inputs)
+    kinds = look_up_metrics(activations, metrics)
+    activations.prepare([activations.last_stage], _list_sites(activations, trees))
+    uses, launches = ValueUses(trees), list(activations.cut_launches(len(references)))
     parts: list[list[tuple[Array, Array]]] = [[] for _ in trees]
     with tqdm(
         total=len(trees) * len(launches), desc="trees", unit="launch", disable=not bar, leave=False
-    ) as shown:
+    ) as progress:
         for rows in launches:
-            shared = Shared(uses.counts.copy(), activations.bytes_free)
+            shared = SharedValues(uses.counts.copy(), activations.bytes_free)
             for (root, inputs), keys, own in zip(trees, uses.keys, parts, strict=True):
                 launch = _Launch(activations, rows, references[rows], inputs, keys, shared)
                 own.append(
-                    activations.read_metrics(launch.references, launch.stream(root, STREAM), kinds)
+                    activations.read_metrics(
+                        launch.references, launch.read_input(root, STREAM), kinds
+                    )
                 )
-                shown.update()
-    return [outcome_of(own, references, metrics) for own in parts]
+                progress.update()
+    return [make_outcome(own, references, metrics) for own in parts]
 
 
-def outcome_of(
+def make_outcome(
     parts: Sequence[tuple[Array, Array]], references: Int[np.ndarray, " n"], metrics: Sequence[str]
 ) -> Outcome:
-    """The readings of all launches together.
+    """The outcome of all launches together, without the rows that fill up the last one.
 
     Raises:
         SearchError: a value is not finite; names the prompt.
@@ -138,69 +145,75 @@ class _Launch:
     activations: Activations
     rows: Int[np.ndarray, " launch"]
     references: Int[np.ndarray, " launch"]
-    inputs: Inputs_
+    inputs: TreeInputs
     keys: Mapping[Path, Key]
-    shared: Shared
+    shared: SharedValues
 
-    def value(self, node: TreeNode) -> Float[Array, "launch pos d"]:
+    def get_value(self, node: TreeNode) -> Float[Array, "launch pos d"]:
         """What a node's site writes, in the references' positions."""
-        return self.shared.get(self.keys[node.path], lambda: self.computed(node))
+        return self.shared.get_value(self.keys[node.path], lambda: self.compute_value(node))
 
-    def computed(self, node: TreeNode) -> Float[Array, "launch pos d"]:
-        """The same, computed now."""
+    def compute_value(self, node: TreeNode) -> Float[Array, "launch pos d"]:
+        """What a node's site writes, computed now."""
         if not node.children:
-            return self.taken(
-                self.activations.site_output(node.site), self.donors(node), node.site.roles
+            return self.take_values(
+                self.activations.get_site_output(node.site), self.take_donors(node), node.site.roles
             )
-        x = self.streams(node)
-        others, at = self.activations.other_heads(node.site), self.inputs[node.path]
+        x = self.read_inputs(node)
+        others, at = self.activations.get_other_heads(node.site), self.inputs[node.path]
         if others is not None:
-            donors = self.references if isinstance(at, Mapping) else self.donors(node)
-            others = self.taken(others, donors, node.site.roles)
+            donors = self.references if isinstance(at, Mapping) else self.take_donors(node)
+            others = self.take_values(others, donors, node.site.roles)
         return self.activations.run_site(node.site, self.references, x, others)
 
-    def streams(self, node: TreeNode) -> list[Float[Array, "launch pos d"]]:
+    def read_inputs(self, node: TreeNode) -> list[Float[Array, "launch pos d"]]:
         """What a node's site reads through each of its inputs.
 
         Inputs that no child enters are the same stream, which is taken once.
         """
-        fed, shared = (
-            {child.feeds for child in node.children},
-            not isinstance(self.inputs[node.path], Mapping),
-        )
+        fed = {child.feeds for child in node.children}
+        one_donor = not isinstance(self.inputs[node.path], Mapping)
         free = [name for name in node.site.inputs if name not in fed]
-        plain = self.stream(node, free[0]) if free and shared else None
+        plain = self.read_input(node, free[0]) if free and one_donor else None
         return [
-            plain if plain is not None and name in free else self.stream(node, name)
+            plain if plain is not None and name in free else self.read_input(node, name)
             for name in node.site.inputs
         ]
 
-    def stream(self, node: TreeNode, into: str) -> Float[Array, "launch pos d"]:
+    def read_input(self, node: TreeNode, into: str) -> Float[Array, "launch pos d"]:
         """What a node's site reads through one input."""
-        activations, children = (
-            self.activations,
-            [child for child in node.children if child.feeds == into],
-        )
+        activations = self.activations
+        children = [child for child in node.children if child.feeds == into]
         reader = activations.reader_of(node.site, into)
         claimed = [role for n in (*children, node) for role in n.site.roles]
         first = () if node.site.kind == "logits" else tuple(dict.fromkeys(claimed))
         if isinstance(self.inputs[node.path], Mapping):
-            x = self.mixed(node, into, reader.stage, first)
+            x = self.mix_donors(node, into, reader.stage, first)
         else:
-            x = self.taken(activations.stream(reader.stage), self.donors(node), first)
-        taken: dict[Node, Bool[np.ndarray, "launch pos"]] = {}
+            x = self.take_values(
+                activations.get_stream(reader.stage), self.take_donors(node), first
+            )
+        covered_before: dict[Node, Bool[np.ndarray, "launch pos"]] = {}
         for child in children:
-            donors = self.donors(node, (into, activations.graph.writer_of(child.site.node).name))
-            at = activations.alignment.maps(self.references, donors, first)
-            covered = activations.alignment.covered(self.references, child.site.roles)
-            before = taken.get(child.site.node, np.zeros_like(covered))
-            covered, taken[child.site.node] = covered & ~before, covered | before
+            donors = self.take_donors(
+                node, (into, activations.graph.writer_of(child.site.node).name)
+            )
+            at = activations.alignment.map_positions(self.references, donors, first)
+            covered = activations.alignment.cover_roles(self.references, child.site.roles)
+            before = covered_before.get(child.site.node, np.zeros_like(covered))
+            # of several copies the first counts
+            covered_before[child.site.node] = covered | before
+            covered = covered & ~before
             x = nodes.swap_values(
-                x, activations.site_output(child.site), (donors, at), covered, self.value(child)
+                x,
+                activations.get_site_output(child.site),
+                (donors, at),
+                covered,
+                self.get_value(child),
             )
         return x
 
-    def mixed(
+    def mix_donors(
         self, node: TreeNode, into: str, stage: int, first: tuple[str, ...]
     ) -> Float[Array, "launch pos d"]:
         """The reference's stream with every writer's value from that writer's own prompt.
@@ -209,87 +222,94 @@ class _Launch:
         one by one changes nothing where nothing is replaced.
         """
         activations, own = self.activations, self.references
-        at = activations.alignment.maps(own, own)
-        x = nodes.take_values(activations.stream(stage), own, at)
+        at = activations.alignment.map_positions(own, own)
+        x = nodes.take_values(activations.get_stream(stage), own, at)
         everywhere = np.ones_like(at, bool)
-        for name in _writers(activations, stage):
-            written = activations.site_output(_site(activations, name))
-            now = self.taken(written, self.donors(node, (into, name)), first)
+        for name in _list_writers(activations, stage):
+            written = activations.get_site_output(_make_site(activations, name))
+            now = self.take_values(written, self.take_donors(node, (into, name)), first)
             x = nodes.swap_values(x, written, (own, at), everywhere, now)
         return x
 
-    def donors(
+    def take_donors(
         self, node: TreeNode, edge: tuple[str, str] = ("", "")
     ) -> Int[np.ndarray, " launch"]:
         """The prompts that a node reads; through one edge, if it has one for each."""
         given = self.inputs[node.path]
         return np.asarray(given[edge] if isinstance(given, Mapping) else given)[self.rows]
 
-    def taken(
+    def take_values(
         self,
         values: Float[Array, "prompts pos d"],
         donors: Int[np.ndarray, " launch"],
         first: tuple[str, ...],
     ) -> Float[Array, "launch pos d"]:
         return nodes.take_values(
-            values, donors, self.activations.alignment.maps(self.references, donors, first)
+            values, donors, self.activations.alignment.map_positions(self.references, donors, first)
         )
 
 
-def edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
+def list_site_edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
     """All inputs of a site with each of their writers; a neuron has the inputs of its MLP."""
-    found = []
+    edges = []
     for name in site.inputs:
         stage = graph.reader_of(site.node, name).stage
-        found += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
-    return found
+        edges += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
+    return edges
 
 
-def _writers(activations: Activations, stage: int) -> list[str]:
+def _list_writers(activations: Activations, stage: int) -> list[str]:
     """The writers that a stream holds."""
     return [writer.name for writer in activations.graph.writers if writer.stage <= stage]
 
 
-def _site(activations: Activations, name: str) -> Site:
+def _make_site(activations: Activations, name: str) -> Site:
     writer = activations.graph.writers[activations.graph.writer_index(name)]
     return Site(writer.node)
 
 
-def _sites(activations: Activations, trees: Sequence[tuple[TreeNode, Inputs_]]) -> list[Site]:
-    """Those of all nodes, and all writers that nodes with one prompt for each read."""
+def _list_sites(
+    activations: Activations, trees: Sequence[tuple[TreeNode, TreeInputs]]
+) -> list[Site]:
+    """The sites of all nodes, and the writers that are read where each has its own prompts."""
     sites = {node.site for root, _ in trees for node in root.walk()}
     separate = (
         given for _, inputs in trees for given in inputs.values() if isinstance(given, Mapping)
     )
     return [
         *sites,
-        *(_site(activations, name) for name in {name for given in separate for _, name in given}),
+        *(
+            _make_site(activations, name)
+            for name in {name for given in separate for _, name in given}
+        ),
     ]
 
 
-def _check(
-    activations: Activations, root: TreeNode, references: Int[np.ndarray, " n"], inputs: Inputs_
+def _check_tree(
+    activations: Activations, root: TreeNode, references: Int[np.ndarray, " n"], inputs: TreeInputs
 ) -> None:
-    problems = index_problems(activations, "references", references)
+    problems = list_index_problems(activations, "references", references)
     if root.site.kind != "logits":
         problems.append(f"the root is {root.site}, but a tree is read at the logits")
     for node in root.walk():
-        unknown = site_problems(activations, node.site)
+        unknown = list_site_problems(activations, node.site)
         problems += unknown or _check_inputs(activations, node, len(references), inputs)
         problems += [] if unknown else _check_children(activations, node)
     if problems:
         raise ArgumentError(list_problems("The tree cannot be run:", list(dict.fromkeys(problems))))
 
 
-def _check_inputs(activations: Activations, node: TreeNode, n: int, inputs: Inputs_) -> list[str]:
+def _check_inputs(
+    activations: Activations, node: TreeNode, n: int, inputs: TreeInputs
+) -> list[str]:
     if node.path not in inputs:
         return [f"{node.name} has no prompt to read: inputs has no entry for its path"]
     given = inputs[node.path]
     if not isinstance(given, Mapping):
-        return index_problems(activations, f"the input of {node.name}", given, n)
+        return list_index_problems(activations, f"the input of {node.name}", given, n)
     if not node.children:
         return [f"{node.name} has no children, so that all it reads comes from one prompt"]
-    known = set(edges(activations.graph, node.site))
+    known = set(list_site_edges(activations.graph, node.site))
     problems = [
         f"{node.name}: {what} {edge}"
         for what, some in (
@@ -301,7 +321,7 @@ def _check_inputs(activations: Activations, node: TreeNode, n: int, inputs: Inpu
     return problems or [
         p
         for e in given
-        for p in index_problems(activations, f"the input {e} of {node.name}", given[e], n)
+        for p in list_index_problems(activations, f"the input {e} of {node.name}", given[e], n)
     ]
 
 
@@ -315,7 +335,7 @@ def _check_children(activations: Activations, node: TreeNode) -> list[str]:
             )
         elif child.site.kind == "logits":
             problems.append(f"{child.name}: the logits feed nothing")
-        elif not site_problems(activations, child.site):
+        elif not list_site_problems(activations, child.site):
             stage = activations.graph.writer_of(child.site.node).stage
             whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {
                 child.site.node

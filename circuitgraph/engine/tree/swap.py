@@ -11,14 +11,19 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.activations import Activations
-from circuitgraph.engine.tree.checks import Donors, index_problems, metrics_of, site_problems
-from circuitgraph.engine.tree.run import Outcome, outcome_of
+from circuitgraph.engine.tree.checks import (
+    Donors,
+    list_index_problems,
+    list_site_problems,
+    look_up_metrics,
+)
+from circuitgraph.engine.tree.run import Outcome, make_outcome
 from circuitgraph.errors import ArgumentError, list_problems
 from circuitgraph.graph.node import Node
 from circuitgraph.graph.site import Site
 
 
-def swap(
+def swap_sites(
     activations: Activations,
     base: Int[np.ndarray, " n"],
     donors: Mapping[Site, Donors],
@@ -43,42 +48,41 @@ def swap(
         SearchError: a metric is not finite; names the prompt.
     """
     base, donors = np.asarray(base), {site: np.asarray(given) for site, given in donors.items()}
-    _check(activations, base, donors)
-    kinds = metrics_of(activations, metrics)
+    _check_swaps(activations, base, donors)
+    kinds = look_up_metrics(activations, metrics)
     activations.prepare([activations.last_stage], donors)
     parts = []
-    for rows in activations.launches(len(base)):
-        patches = _patches(
+    for rows in activations.cut_launches(len(base)):
+        patches = _make_patches(
             activations, base[rows], {site: given[rows] for site, given in donors.items()}
         )
         parts.append(
-            activations.read_metrics(base[rows], _final(activations, base[rows], patches), kinds)
+            activations.read_metrics(
+                base[rows], _run_patched(activations, base[rows], patches), kinds
+            )
         )
-    return outcome_of(parts, base, metrics)
+    return make_outcome(parts, base, metrics)
 
 
-def attention(activations: Activations, site: Site) -> Float[np.ndarray, "n queries keys"]:
+def read_attention(activations: Activations, site: Site) -> Float[np.ndarray, "n queries keys"]:
     """The attention pattern of a head in each prompt; zero where the head cannot attend.
 
     Raises:
         ArgumentError: not a head of the model.
     """
-    problems = site_problems(activations, site) or (
+    problems = list_site_problems(activations, site) or (
         [] if site.kind == "head" else [f"{site} is no head"]
     )
     if problems:
         raise ArgumentError(list_problems("Only heads of the model have a pattern:", problems))
     stage = activations.reader_of(site).stage
     activations.prepare([stage], [])
-    stream, place, parts = (
-        activations.stream(stage),
-        (np.int32(site.layer), np.int32(site.index)),
-        [],
-    )
-    for rows in activations.launches(len(activations)):
-        x = nodes.take_values(stream, rows, activations.alignment.maps(rows, rows))
+    stream, node = activations.get_stream(stage), (np.int32(site.layer), np.int32(site.index))
+    parts = []
+    for rows in activations.cut_launches(len(activations)):
+        x = nodes.take_values(stream, rows, activations.alignment.map_positions(rows, rows))
         parts.append(
-            nodes.run_pattern(activations.model.transformer, activations.inputs, rows, place, x)
+            nodes.run_pattern(activations.model.transformer, activations.inputs, rows, node, x)
         )
     return np.concatenate([np.asarray(part, np.float32) for part in parts])[: len(activations)]
 
@@ -93,77 +97,75 @@ class _Patch:
     at: Int[np.ndarray, "launch pos"]
 
 
-def _patches(
+def _make_patches(
     activations: Activations, base: Int[np.ndarray, " launch"], donors: Mapping[Site, np.ndarray]
 ) -> list[_Patch]:
     """One patch for each node."""
-    found: dict[Node, _Patch] = {}
+    patches: dict[Node, _Patch] = {}
     for site, given in donors.items():
-        covered = activations.alignment.covered(base, site.roles)
-        at = activations.alignment.maps(base, given, site.roles)
+        covered = activations.alignment.cover_roles(base, site.roles)
+        at = activations.alignment.map_positions(base, given, site.roles)
         rows = np.broadcast_to(given[:, None], at.shape)
-        patch = found.get(site.node)
+        patch = patches.get(site.node)
         if patch is not None:
             old = patch.covered
-            covered, rows, at = (
-                old | covered,
-                np.where(old, patch.donors, rows),
-                np.where(old, patch.at, at),
-            )
-        found[site.node] = _Patch(site, covered, rows, at)
-    return list(found.values())
+            # where two sites name one position, the first counts
+            rows, at = np.where(old, patch.donors, rows), np.where(old, patch.at, at)
+            covered = old | covered
+        patches[site.node] = _Patch(site, covered, rows, at)
+    return list(patches.values())
 
 
-def _final(
+def _run_patched(
     activations: Activations, base: Int[np.ndarray, " launch"], patches: Sequence[_Patch]
 ) -> Float[Array, "launch pos d"]:
     """The final streams of patched runs.
 
     Layers before the first patch are those of the plain run.
     """
-    model, graph, own = (
-        activations.model.transformer,
-        activations.graph,
-        activations.alignment.maps(base, base),
-    )
+    model, graph = activations.model.transformer, activations.graph
+    own = activations.alignment.map_positions(base, base)
     if not patches:
-        return nodes.take_values(activations.stream(activations.last_stage), base, own)
+        return nodes.take_values(activations.get_stream(activations.last_stage), base, own)
     start = max(0, min(patch.site.layer for patch in patches))
     stage = start * activations.sublayers
     activations.prepare([stage], [])
-    x = nodes.take_values(activations.stream(stage), base, own)
+    x = nodes.take_values(activations.get_stream(stage), base, own)
     for patch in patches:
         if patch.site.kind == "embed":
-            x = _patched(activations, x, nodes.run_embed(model, activations.inputs, base), patch)
+            x = _apply_patch(
+                activations, x, nodes.run_embed(model, activations.inputs, base), patch
+            )
     for layer in map(np.int32, range(start, graph.n_layers)):
         here = [patch for patch in patches if patch.site.layer == layer]
         after, z = nodes.run_attention(model, activations.inputs, base, layer, x)
         for patch in here:
             if patch.site.kind == "head":
                 now = nodes.run_contribution(model, (layer, np.int32(patch.site.index)), z)
-                after = _patched(activations, after, now, patch)
+                after = _apply_patch(activations, after, now, patch)
+        # heads are patched before the MLP reads, which may stand after them
         read = model.blocks.mlp_input(x, after)
         x = nodes.add_mlp(model, layer, read, after) if graph.mlp else after
         for patch in here:
             if patch.site.kind in ("mlp", "neuron"):
-                x = _patched(
+                x = _apply_patch(
                     activations, x, activations.run_site(patch.site, base, [read], None), patch
                 )
     return x
 
 
-def _patched(activations: Activations, x: Array, now: Array, patch: _Patch) -> Array:
+def _apply_patch(activations: Activations, x: Array, now: Array, patch: _Patch) -> Array:
     return nodes.replace_values(
-        x, now, patch.covered, activations.site_output(patch.site), (patch.donors, patch.at)
+        x, now, patch.covered, activations.get_site_output(patch.site), (patch.donors, patch.at)
     )
 
 
-def _check(
+def _check_swaps(
     activations: Activations, base: Int[np.ndarray, " n"], donors: Mapping[Site, Donors]
 ) -> None:
-    problems = index_problems(activations, "base", base)
+    problems = list_index_problems(activations, "base", base)
     for site, given in donors.items():
-        problems += site_problems(activations, site) + index_problems(
+        problems += list_site_problems(activations, site) + list_index_problems(
             activations, f"the donor of {site}", given, len(base)
         )
         if site.kind == "logits":

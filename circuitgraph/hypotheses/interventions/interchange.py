@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.tree.swap import swap
+from circuitgraph.engine.tree.swap import swap_sites
 from circuitgraph.errors import HypothesisError, unknown_name
 from circuitgraph.evaluation.intervals import estimate_proportion
 from circuitgraph.hypotheses.evidence import Evidence
@@ -90,7 +90,7 @@ def swap_variables(evidence: Evidence, variables: Sequence[str], seed: int = 0) 
     donors = {name: indices[base] for name, indices in donors.items()}
     # All sites of a variable take their value from the same donor.
     sites = {site: donors[name] for name in variables for site in program.variables[name].sites}
-    outcome = swap(evidence.activations, base, sites, [evidence.metric])
+    outcome = swap_sites(evidence.activations, base, sites, [evidence.metric])
     answers = evidence.decode_tokens(outcome.top)
     before, expected = _predict_answers(program, prompts, base, donors)
     is_defined = np.array([bool(right) for right in expected])

@@ -15,9 +15,9 @@ from circuitgraph.engine.masked.forward import (
     Background,
     Grid,
     Inputs,
-    full_logits,
-    masked_logits,
-    writer_values,
+    compute_full_logits,
+    compute_masked_logits,
+    compute_writer_values,
 )
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.properties.base import N_CASES, PropertyCase
@@ -84,13 +84,13 @@ def _run(
     metric: Metric,
 ) -> Float[Array, "2 batch"]:
     with jax.default_matmul_precision("highest"):
-        full = full_logits(model, sides[0])
+        full = compute_full_logits(model, sides[0])
 
         def one(case: tuple[Array, Inputs, Inputs]) -> Array:
             mask, prompt, donor = case
             prompt, donor = (jax.tree.map(lambda a: a[None], side) for side in (prompt, donor))
-            background = Background.of(model, writer_values(model, donor))
-            return masked_logits(model, mask, grid, background, prompt)[0]
+            background = Background.of(model, compute_writer_values(model, donor))
+            return compute_masked_logits(model, mask, grid, background, prompt)[0]
 
         patched = jax.lax.map(one, (jnp.asarray(masks), *sides), batch_size=_AT_ONCE)
         known = targets._replace(full_logits=full)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circuitgraph.choices import Choices
-from circuitgraph.engine.tree.swap import attention
+from circuitgraph.engine.tree.swap import read_attention
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.diagnostics import format_error
 from circuitgraph.hypotheses.program import collect_answers, make_key
@@ -131,7 +131,7 @@ class AttentionCheck(PropertyCheck):
     def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
         pool = self.context.make_pool([case.prompt for case in cases])
         # [launch, query position, key position] for each head
-        patterns = {head: attention(pool, head) for head in self._heads}
+        patterns = {head: read_attention(pool, head) for head in self._heads}
         results = []
         for row, case in enumerate(cases):
             prompt = case.prompt

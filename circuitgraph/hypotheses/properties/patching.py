@@ -15,7 +15,7 @@ from circuitgraph.choices import Choices
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.run import run_tree
-from circuitgraph.engine.tree.swap import swap
+from circuitgraph.engine.tree.swap import swap_sites
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.diagnostics import Verdict
@@ -103,7 +103,9 @@ class InterchangeCheck(PropertyCheck):
 
     def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
         pool, prompts, donors = pool_cases(self.context, cases)
-        swapped = swap(pool, prompts, dict.fromkeys(self._sites, donors), [self.context.metric])
+        swapped = swap_sites(
+            pool, prompts, dict.fromkeys(self._sites, donors), [self.context.metric]
+        )
         return [
             self._compare_answer(case, int(token))
             for case, token in zip(cases, swapped.top, strict=True)

@@ -8,8 +8,8 @@ from functools import cached_property, partial
 import numpy as np
 
 from circuitgraph.catalog.scrub_record import CostRecord
-from circuitgraph.engine.tree.run import Outcome, edges, run_trees
-from circuitgraph.engine.tree.sharing import Uses
+from circuitgraph.engine.tree.run import Outcome, list_site_edges, run_trees
+from circuitgraph.engine.tree.sharing import ValueUses
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence, cache_on_evidence
@@ -58,7 +58,7 @@ class PreparedScrub:
     def cost(self) -> CostRecord:
         """What running the trials takes, known before anything runs."""
         activations = self.evidence.activations
-        uses = Uses([(trial.root, self.donors[trial.key].inputs) for trial in self.trials])
+        uses = ValueUses([(trial.root, self.donors[trial.key].inputs) for trial in self.trials])
         sites = {node.site for trial in self.trials for node in trial.root.walk()}
         stages = {activations.reader_of(site).stage for site in sites if site.kind != "embed"}
         # Kept for every prompt: the stream of each stage that is read, and each node's output.
@@ -99,6 +99,6 @@ def prepare_scrub(evidence: Evidence) -> PreparedScrub:
             "is computed from a site with at=."
         )
     layouts = evidence.layouts if hypothesis.align == "index" else None
-    list_edges = partial(edges, study.graph)
+    list_edges = partial(list_site_edges, study.graph)
     sampler = Sampler(evidence.codes, evidence.seed, hypothesis.unclaimed, layouts, list_edges)
     return PreparedScrub(evidence, root, sampler)

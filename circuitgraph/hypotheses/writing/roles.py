@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from circuitgraph.engine.tree.activations import Activations
-from circuitgraph.engine.tree.swap import attention, swap
+from circuitgraph.engine.tree.swap import read_attention, swap_sites
 from circuitgraph.errors import DataError
 from circuitgraph.graph.site import Site
 from circuitgraph.models.language_model import LanguageModel
@@ -136,12 +136,12 @@ class MeasuredRoles(Roles):
             Site.parse(node) @ roles if roles else Site.parse(node): np.roll(own, 1)
             for node, roles in swapped.items()
         }
-        return float(np.mean(swap(self.activations, own, donors, [self.metric]).values[0]))
+        return float(np.mean(swap_sites(self.activations, own, donors, [self.metric]).values[0]))
 
     def measure_attention(self, head: str) -> Float[np.ndarray, "roles roles"]:
         """Mean attention of a head, from each role to each role."""
         if head not in self._attention:
-            pattern = attention(self.activations, Site.parse(head))  # [prompts, queries, keys]
+            pattern = read_attention(self.activations, Site.parse(head))  # [prompts, queries, keys]
             prompts = np.arange(len(self.activations))[:, None, None]
             queries, keys = self.positions[:, :, None], self.positions[:, None, :]
             self._attention[head] = pattern[prompts, queries, keys].mean(axis=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from circuitgraph.catalog.scrub_record import ScrubRecord
-from circuitgraph.engine.tree.run import edges, run_tree
+from circuitgraph.engine.tree.run import list_site_edges, run_tree
 from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
 from circuitgraph.graph.node import ATTENTION_INPUTS, Node
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
@@ -267,7 +267,7 @@ def test_nodes_that_share_a_donor_are_scrubbed_together() -> None:
 
 def test_the_edges_of_a_site_are_those_of_the_graph(study: Study) -> None:
     for site in (PREVIOUS, INDUCTION, logits):
-        site_edges = edges(study.graph, site)
+        site_edges = list_site_edges(study.graph, site)
         readers = [
             f"{site.node}<{i}>" if i in ATTENTION_INPUTS else str(site.node) for i in site.inputs
         ]
