@@ -105,7 +105,9 @@ class Grid(NamedTuple):
         )
 
     @staticmethod
-    def _keep_cells(mask: np.ndarray, edge: np.ndarray, direct: np.ndarray | np.integer) -> np.ndarray:
+    def _keep_cells(
+        mask: np.ndarray, edge: np.ndarray, direct: np.ndarray | np.integer
+    ) -> np.ndarray:
         # behind the edges: an absent one for cells without an edge, a kept one for "no direct edge"
         ends = np.broadcast_to([False, True], (*mask.shape[:-1], 2))
         padded = np.concatenate([mask, ends], axis=-1)
