@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.site import Site
 
 Path = tuple[str, ...]
@@ -46,3 +47,12 @@ class TreeNode:
         yield self
         for child in self.children:
             yield from child.walk()
+
+
+def list_site_edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
+    """All inputs of a site with each of their writers; a neuron has the inputs of its MLP."""
+    edges = []
+    for name in site.inputs:
+        stage = graph.reader_of(site.node, name).stage
+        edges += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
+    return edges

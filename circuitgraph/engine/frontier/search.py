@@ -14,13 +14,11 @@ from jaxtyping import Bool, Float
 
 from circuitgraph.engine.batch import Batch
 from circuitgraph.engine.devices import Devices
+from circuitgraph.engine.frontier.clean_run import CleanRun, NodeValues, run_clean
 from circuitgraph.engine.frontier.dependencies import Dependencies
 from circuitgraph.engine.frontier.machine import (
     Candidates,
-    CleanRun,
-    NodeValues,
     run_candidates,
-    run_clean,
     run_current_metric,
     run_update,
 )

@@ -1,21 +1,24 @@
-"""What is wrong with sites, prompts' numbers and metrics, in words."""
+"""What is wrong with sites, prompts' numbers, metrics and trees, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.engine.batch import check_prompts
 from circuitgraph.engine.tree.activations import Activations
-from circuitgraph.errors import unknown_name
+from circuitgraph.errors import ArgumentError, list_problems, unknown_name
 from circuitgraph.graph.site import Site
+from circuitgraph.graph.tree import Path, TreeNode, list_site_edges
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, metrics
 
 # numbers of prompts, one for each reference
 Donors = Int[np.ndarray, "_"]
+# for each node the prompts that it reads, or those of each (input, writer)
+TreeInputs = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
 
 
 def look_up_metrics(activations: Activations, names: Sequence[str]) -> tuple[Metric, ...]:
@@ -98,3 +101,71 @@ def list_index_problems(
     if len(outside):
         return [f"{what} names prompt {outside[0]}, but the pool has 0 to {len(activations) - 1}"]
     return []
+
+
+def check_tree(
+    activations: Activations, root: TreeNode, references: Int[np.ndarray, " n"], inputs: TreeInputs
+) -> None:
+    """Raise `ArgumentError` unless tree, references and inputs fit; it names every problem."""
+    problems = list_index_problems(activations, "references", references)
+    if root.site.kind != "logits":
+        problems.append(f"the root is {root.site}, but a tree is read at the logits")
+    for node in root.walk():
+        unknown = list_site_problems(activations, node.site)
+        problems += unknown or _check_inputs(activations, node, len(references), inputs)
+        problems += [] if unknown else _check_children(activations, node)
+    if problems:
+        raise ArgumentError(list_problems("The tree cannot be run:", list(dict.fromkeys(problems))))
+
+
+def _check_inputs(
+    activations: Activations, node: TreeNode, n: int, inputs: TreeInputs
+) -> list[str]:
+    if node.path not in inputs:
+        return [f"{node.name} has no prompt to read: inputs has no entry for its path"]
+    given = inputs[node.path]
+    if not isinstance(given, Mapping):
+        return list_index_problems(activations, f"the input of {node.name}", given, n)
+    if not node.children:
+        return [f"{node.name} has no children, so that all it reads comes from one prompt"]
+    known = set(list_site_edges(activations.graph, node.site))
+    problems = [
+        f"{node.name}: {what} {edge}"
+        for what, some in (
+            ("no prompt for", known - given.keys()),
+            ("there is no edge", given.keys() - known),
+        )
+        for edge in sorted(some)
+    ]
+    return problems or [
+        p
+        for e in given
+        for p in list_index_problems(activations, f"the input {e} of {node.name}", given[e], n)
+    ]
+
+
+def _check_children(activations: Activations, node: TreeNode) -> list[str]:
+    problems = []
+    for child in node.children:
+        if child.feeds not in node.site.inputs:
+            problems.append(
+                f"{child.name} feeds {child.feeds!r}, but {node.site} reads "
+                f"{list(node.site.inputs)}"
+            )
+        elif child.site.kind == "logits":
+            problems.append(f"{child.name}: the logits feed nothing")
+        elif not list_site_problems(activations, child.site):
+            stage = activations.graph.writer_of(child.site.node).stage
+            whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {
+                child.site.node
+            }
+            if child.site.node.whole in whole:
+                problems.append(
+                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters "
+                    "there as well"
+                )
+            if stage > activations.reader_of(node.site, child.feeds).stage:
+                problems.append(
+                    f"{child.name}: {child.site} is computed no earlier than {node.site}"
+                )
+    return problems

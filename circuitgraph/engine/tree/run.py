@@ -17,20 +17,12 @@ from tqdm import tqdm
 
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.activations import Activations
-from circuitgraph.engine.tree.checks import (
-    Donors,
-    list_index_problems,
-    list_site_problems,
-    look_up_metrics,
-)
+from circuitgraph.engine.tree.checks import TreeInputs, check_tree, look_up_metrics
 from circuitgraph.engine.tree.sharing import Key, SharedValues, ValueUses
-from circuitgraph.errors import ArgumentError, SearchError, list_problems
-from circuitgraph.graph.graph import Graph
+from circuitgraph.errors import SearchError
 from circuitgraph.graph.node import STREAM, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
-
-TreeInputs = Mapping[Path, Donors | Mapping[tuple[str, str], Donors]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def run_trees(
     """
     references = np.asarray(references)
     for root, inputs in trees:
-        _check_tree(activations, root, references, inputs)
+        check_tree(activations, root, references, inputs)
     kinds = look_up_metrics(activations, metrics)
     activations.prepare([activations.last_stage], _list_sites(activations, trees))
     uses, launches = ValueUses(trees), list(activations.cut_launches(len(references)))
@@ -194,6 +186,7 @@ class _Launch:
                 activations.get_stream(reader.stage), self.take_donors(node), first
             )
         covered_before: dict[Node, Bool[np.ndarray, "launch pos"]] = {}
+        # in the children's order: of several copies of one site the first counts
         for child in children:
             donors = self.take_donors(
                 node, (into, activations.graph.writer_of(child.site.node).name)
@@ -201,7 +194,6 @@ class _Launch:
             at = activations.alignment.map_positions(self.references, donors, first)
             covered = activations.alignment.cover_roles(self.references, child.site.roles)
             before = covered_before.get(child.site.node, np.zeros_like(covered))
-            # of several copies the first counts
             covered_before[child.site.node] = covered | before
             covered = covered & ~before
             x = nodes.swap_values(
@@ -249,15 +241,6 @@ class _Launch:
         )
 
 
-def list_site_edges(graph: Graph, site: Site) -> list[tuple[str, str]]:
-    """All inputs of a site with each of their writers; a neuron has the inputs of its MLP."""
-    edges = []
-    for name in site.inputs:
-        stage = graph.reader_of(site.node, name).stage
-        edges += [(name, writer.name) for writer in graph.writers if writer.stage <= stage]
-    return edges
-
-
 def _list_writers(activations: Activations, stage: int) -> list[str]:
     """The writers that a stream holds."""
     return [writer.name for writer in activations.graph.writers if writer.stage <= stage]
@@ -283,70 +266,3 @@ def _list_sites(
             for name in {name for given in separate for _, name in given}
         ),
     ]
-
-
-def _check_tree(
-    activations: Activations, root: TreeNode, references: Int[np.ndarray, " n"], inputs: TreeInputs
-) -> None:
-    problems = list_index_problems(activations, "references", references)
-    if root.site.kind != "logits":
-        problems.append(f"the root is {root.site}, but a tree is read at the logits")
-    for node in root.walk():
-        unknown = list_site_problems(activations, node.site)
-        problems += unknown or _check_inputs(activations, node, len(references), inputs)
-        problems += [] if unknown else _check_children(activations, node)
-    if problems:
-        raise ArgumentError(list_problems("The tree cannot be run:", list(dict.fromkeys(problems))))
-
-
-def _check_inputs(
-    activations: Activations, node: TreeNode, n: int, inputs: TreeInputs
-) -> list[str]:
-    if node.path not in inputs:
-        return [f"{node.name} has no prompt to read: inputs has no entry for its path"]
-    given = inputs[node.path]
-    if not isinstance(given, Mapping):
-        return list_index_problems(activations, f"the input of {node.name}", given, n)
-    if not node.children:
-        return [f"{node.name} has no children, so that all it reads comes from one prompt"]
-    known = set(list_site_edges(activations.graph, node.site))
-    problems = [
-        f"{node.name}: {what} {edge}"
-        for what, some in (
-            ("no prompt for", known - given.keys()),
-            ("there is no edge", given.keys() - known),
-        )
-        for edge in sorted(some)
-    ]
-    return problems or [
-        p
-        for e in given
-        for p in list_index_problems(activations, f"the input {e} of {node.name}", given[e], n)
-    ]
-
-
-def _check_children(activations: Activations, node: TreeNode) -> list[str]:
-    problems = []
-    for child in node.children:
-        if child.feeds not in node.site.inputs:
-            problems.append(
-                f"{child.name} feeds {child.feeds!r}, but {node.site} reads "
-                f"{list(node.site.inputs)}"
-            )
-        elif child.site.kind == "logits":
-            problems.append(f"{child.name}: the logits feed nothing")
-        elif not list_site_problems(activations, child.site):
-            stage = activations.graph.writer_of(child.site.node).stage
-            whole = {c.site.node for c in node.children if c.feeds == child.feeds} - {
-                child.site.node
-            }
-            if child.site.node.whole in whole:
-                problems.append(
-                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters "
-                    "there as well"
-                )
-            if stage > activations.reader_of(node.site, child.feeds).stage:
-                problems.append(
-                    f"{child.name}: {child.site} is computed no earlier than {node.site}"
-                )
-    return problems

@@ -8,10 +8,10 @@ from functools import cached_property, partial
 import numpy as np
 
 from circuitgraph.catalog.scrub_record import CostRecord
-from circuitgraph.engine.tree.run import Outcome, list_site_edges, run_trees
+from circuitgraph.engine.tree.run import Outcome, run_trees
 from circuitgraph.engine.tree.sharing import ValueUses
 from circuitgraph.errors import HypothesisError
-from circuitgraph.graph.tree import TreeNode
+from circuitgraph.graph.tree import TreeNode, list_site_edges
 from circuitgraph.hypotheses.evidence import Evidence, cache_on_evidence
 from circuitgraph.hypotheses.scrubbing.sampling import Indices, Sampler, TreeDonors
 from circuitgraph.hypotheses.scrubbing.trials import (

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from circuitgraph.catalog.scrub_record import ScrubRecord
-from circuitgraph.engine.tree.run import list_site_edges, run_tree
+from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.errors import ArgumentError, HypothesisError, UnknownNameError
 from circuitgraph.graph.node import ATTENTION_INPUTS, Node
+from circuitgraph.graph.tree import list_site_edges
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub

@@ -1,0 +1,181 @@
+"""Computing one step of a schedule: the sums of a node's inputs, then the node.
+
+Axes: ``lanes`` are candidates side by side; ``pos`` all positions, or none where values are those
+at the scored position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from circuitgraph.engine.batch import take_scored
+from circuitgraph.engine.frontier.clean_run import CleanRun
+from circuitgraph.engine.frontier.schedule import StepTable
+from circuitgraph.models.attention import Attention
+from circuitgraph.models.positions import LayerSettings
+from circuitgraph.models.transformer import Block, Transformer
+
+
+class ValueSources(NamedTuple):
+    """Where the inputs of one kind of step come from: at all positions, or at the scored ones."""
+
+    bases: Array
+    shared: Array
+    slots: Array | None
+
+
+def _sum_shared_input(
+    table: StepTable, sources: ValueSources, step: Int[Array, ""], j: int
+) -> Array:
+    """The part of an input that all candidates share."""
+    return _add_rows(
+        sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j]
+    )
+
+
+def _add_rows(
+    total: Array, rows: Array, reads: Array | np.ndarray, part: Array | np.ndarray
+) -> Array:
+    """Add to ``total`` the rows that a part of ``reads`` names, one by one.
+
+    Args:
+        part: start and length in ``reads``.
+    """
+    start, n = part
+    return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
+
+
+def sum_input(table: StepTable, sources: ValueSources, step: Int[Array, ""], j: int) -> Array:
+    """An input of every candidate, with an axis of lanes; of one lane where there are no slots."""
+    common = _sum_shared_input(table, sources, step, j)[None]
+    if sources.slots is None:
+        return common
+    every = jnp.broadcast_to(common, sources.slots.shape[1:])
+    return _add_rows(every, sources.slots, table.reads, table.slots[step, j])
+
+
+def _project_input(
+    project: Callable[[Array], Array],
+    table: StepTable,
+    sources: ValueSources,
+    step: Int[Array, ""],
+    j: int,
+) -> Float[Array, "lanes batch pos d_head"]:
+    """An input's projection; computed once where all candidates share the input."""
+    lanes, slots = jax.vmap(project), sources.slots
+    if slots is None:
+        return lanes(sum_input(table, sources, step, j))
+
+    def project_once() -> Array:
+        y = lanes(_sum_shared_input(table, sources, step, j)[None])
+        return jnp.broadcast_to(y, (slots.shape[1], *y.shape[1:]))
+
+    return jax.lax.cond(
+        table.slots[step, j, 1] == 0,
+        project_once,
+        lambda: lanes(sum_input(table, sources, step, j)),
+    )
+
+
+class StepRunner(NamedTuple):
+    """The model and the clean run under one table's steps.
+
+    ``everywhere``: values are computed at every position; else at the scored one only.
+    """
+
+    model: Transformer
+    clean_run: CleanRun
+    table: StepTable
+    everywhere: bool
+
+    def select_layer(self, step: Int[Array, ""]) -> tuple[Block, LayerSettings]:
+        return self.model.select_layer(self.table.layer[step])
+
+    def compute_value(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        """A step's value.
+
+        Args:
+            inputs_from: where its queries, or an MLP's input, come from.
+            keys_from: where its keys and values come from: always at every position.
+        """
+        kinds = [
+            self._run_head,
+            self._run_mlp if self.model.blocks.mlp is not None else self._run_head,
+        ]
+        kinds += [self._run_post_norm] if self.model.spec.post_norm is not None else []
+        branches = [lambda kind=kind: kind(step, inputs_from, keys_from) for kind in kinds]
+        return jax.lax.switch(self.table.kind[step], branches)
+
+    def _run_head(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        (block, settings), head = self.select_layer(step), self.table.head[step]
+        attention: Attention = block.attention
+        positions = self.clean_run.positions
+        queries = positions if self.everywhere else self.clean_run.queries
+
+        def project_query(x: Array) -> Array:
+            x = x if self.everywhere else x[:, None]
+            return attention.project_queries(x[None], queries, settings, head)[0]
+
+        q = _project_input(project_query, self.table, inputs_from, step, 0)
+        k = _project_input(
+            lambda x: attention.project_keys(x[None], positions, settings, head)[0],
+            self.table,
+            keys_from,
+            step,
+            1,
+        )
+        v = _project_input(
+            lambda x: attention.project_values(x[None], head)[0], self.table, keys_from, step, 2
+        )
+
+        def run_attention(q: Array, k: Array, v: Array) -> Array:
+            return attention.head_output(
+                attention.attend(q[None], k[None], v[None], queries, settings, head)[0], head
+            )
+
+        k, v = (jnp.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
+        # over lanes: [lanes, batch, queries, d]
+        value = jax.vmap(run_attention)(q, k, v)
+        value = value if self.everywhere else value[:, :, 0]
+        return (
+            value if self.model.spec.post_norm is not None else value - self._take_replacement(step)
+        )
+
+    def _run_mlp(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        del keys_from
+        block, _ = self.select_layer(step)
+        assert block.mlp is not None  # noqa: S101 - there is no such step without one
+        written = block.mlp(sum_input(self.table, inputs_from, step, 0))
+        return written - self._take_replacement(step)
+
+    def _run_post_norm(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        del keys_from
+        block, _ = self.select_layer(step)
+        own, whole = (sum_input(self.table, inputs_from, step, j) for j in (0, 1))
+        return block.attention.apply_post_norm(own, whole) - self._take_replacement(step)
+
+    def _take_replacement(self, step: Int[Array, ""]) -> Array:
+        replaced = self.clean_run.replaced[self.table.node[step]]
+        if self.everywhere:
+            return replaced
+        batch = (len(self.clean_run.score_at), *replaced.shape[1:])
+        return (
+            replaced[:, 0]
+            if replaced.shape[1] == 1
+            else take_scored(jnp.broadcast_to(replaced, batch), self.clean_run.score_at)
+        )
