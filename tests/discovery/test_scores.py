@@ -168,14 +168,14 @@ def test_an_exact_search_is_taken_up_reader_by_reader(case: Case) -> None:
 def test_a_value_that_is_not_finite_names_the_edge(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = case.experiment._masked._launch
+    honest = case.experiment._masked._run_launch
 
     def broken(masks: np.ndarray, chunk: object) -> np.ndarray:
         values = honest(masks, chunk).copy()  # pyright: ignore[reportArgumentType]
         values[~masks.all(axis=1), 1] = np.nan
         return values
 
-    monkeypatch.setattr(case.experiment._masked, "_launch", broken)
+    monkeypatch.setattr(case.experiment._masked, "_run_launch", broken)
     with pytest.raises(
         SearchError, match=f"Removing {case.experiment.graph.edges[0]}: .* of prompt 2 is nan"
     ):

@@ -98,6 +98,8 @@ def test_heads_are_the_pattern_times_values_through_the_output_weights(
     tiny: Tiny, trace: Trace
 ) -> None:
     assert trace.z is not None
+    assert trace.heads is not None
+    assert trace.raw_heads is not None
     w_o = np.asarray(tiny.ours.transformer.blocks.attention.w_o)  # [layers, heads, d, d_head]
     expected = np.einsum("lhbpe,lhde->lhbpd", np.asarray(trace.z), w_o)
     np.testing.assert_allclose(trace.heads, expected, atol=1e-5)
