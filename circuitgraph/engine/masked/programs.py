@@ -21,7 +21,9 @@ from circuitgraph.engine.masked.forward import (
     compute_writer_values,
 )
 from circuitgraph.models.transformer import Transformer
-from circuitgraph.tasks.metrics import Metric
+from circuitgraph.tasks.metrics import Metric, Targets
+
+_PATCHED_AT_ONCE = 8  # prompts with masks of their own whose writers' values are alive at a time
 
 
 @eqx.filter_jit
@@ -104,6 +106,45 @@ def run_losses_and_gradient(
     with jax.default_matmul_precision("highest"):
         gradient, losses = jax.grad(sum_losses, has_aux=True)(mask)
         return losses, gradient
+
+
+@eqx.filter_jit
+def run_patched_edges(
+    model: Transformer,
+    masks: Float[Array, "batch edges"],
+    grid: Grid,
+    batch: Batch,
+    metric: Metric,
+) -> Float[Array, "two batch"]:
+    """The metric of each prompt as it is, and under its own mask; no ablation is asked.
+
+    Args:
+        masks: one for each prompt; absent edges carry what they carry on the corrupted side.
+    """
+
+    def run_prompt(case: tuple[Array, Inputs, Inputs]) -> Float[Array, " vocab"]:
+        mask, clean, corrupted = case
+        # [pos] -> [1, pos]: a masked run has an axis of prompts
+        clean, corrupted = (jax.tree.map(lambda a: a[None], side) for side in (clean, corrupted))
+        background = Background.of(model, compute_writer_values(model, corrupted))
+        return compute_masked_logits(model, mask, grid, background, clean)[0]
+
+    with jax.default_matmul_precision("highest"):
+        full = compute_full_logits(model, batch.inputs)
+        cases = (masks, batch.inputs, batch.corrupted)
+        patched = jax.lax.map(run_prompt, cases, batch_size=_PATCHED_AT_ONCE)
+        targets = batch.targets._replace(full_logits=full)
+        return jnp.stack(
+            [metric.function(logits, targets).astype(jnp.float32) for logits in (full, patched)]
+        )
+
+
+@eqx.filter_jit
+def run_metric(
+    metric: Metric, logits: Float[Array, "batch vocab"], targets: Targets
+) -> Float[Array, " batch"]:
+    """The metric of logits that were computed before."""
+    return metric.function(logits, targets)
 
 
 def _compute_batch_logits(

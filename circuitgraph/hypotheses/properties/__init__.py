@@ -1,3 +1,1 @@
-"""Property tests of hypotheses: prompts are drawn, exceptions hunted, and what is found is shrunk
-to the simplest.
-"""
+"""Property tests of hypotheses: prompts are drawn, and counterexamples are hunted and shrunk."""

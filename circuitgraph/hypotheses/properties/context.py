@@ -16,8 +16,7 @@ from circuitgraph.hypotheses.language import Variable
 from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.prompt_source import PromptSource
-from circuitgraph.hypotheses.properties.running import ROWS, ModelRunner
-from circuitgraph.hypotheses.properties.tokens import Shape, assemble
+from circuitgraph.hypotheses.properties.running import ModelRunner
 from circuitgraph.hypotheses.study import Study
 
 _ATTRIBUTE = "_property_context"  # of the study, where its context is kept
@@ -33,7 +32,6 @@ class PropertyContext:
     def __init__(self, study: Study) -> None:
         self.study, self.source = study, PromptSource(study)
         self.runner = ModelRunner(self.source)
-        self._shape: Shape | None = None
 
     @classmethod
     def of_study(cls, study: Study) -> PropertyContext:
@@ -59,21 +57,13 @@ class PropertyContext:
             raise unknown_name("variable", name, self.program.variables)
         return self.program.variables[name]
 
-    def make_pool(self, prompts: Sequence[Prompt]) -> Activations:
-        """Up to 2 x `ROWS` prompts, ready to be patched; always of one shape."""
-        largest = Shape.of(prompts)
-        self._shape = (self._shape or self.source.shape).union(largest)
-        places = np.array(
-            [[p.position[role] for role in self.study.roles] for p in prompts], np.int32
-        )
-        return Activations(
-            self.study.model,
-            assemble(prompts, self.source.tokens, self._shape),
-            places.reshape(len(prompts), -1),
+    def make_activations(self, prompts: Sequence[Prompt]) -> Activations:
+        """Activations of prompts, ready to be patched."""
+        positions = [[p.position[role] for role in self.study.roles] for p in prompts]
+        return self.runner.runs.make_activations(
+            [self.source.tokens.tokenise_prompt(prompt) for prompt in prompts],
+            np.array(positions, np.int32).reshape(len(prompts), -1),
             self.study.roles,
-            rows=2 * ROWS,
-            length=self._shape.length,
-            launch=2 * ROWS,
         )
 
     @cached_property

@@ -129,9 +129,9 @@ class AttentionCheck(PropertyCheck):
             )
 
     def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
-        pool = self.context.make_pool([case.prompt for case in cases])
+        activations = self.context.make_activations([case.prompt for case in cases])
         # [launch, query position, key position] for each head
-        patterns = {head: read_attention(pool, head) for head in self._heads}
+        patterns = {head: read_attention(activations, head) for head in self._heads}
         results = []
         for row, case in enumerate(cases):
             prompt = case.prompt

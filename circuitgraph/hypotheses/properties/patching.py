@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from circuitgraph.choices import Choices
 from circuitgraph.engine.experiment import Experiment
@@ -31,7 +31,6 @@ from circuitgraph.hypotheses.properties.base import (
     library,
 )
 from circuitgraph.hypotheses.properties.context import PropertyContext
-from circuitgraph.hypotheses.properties.edges import EdgePatches
 from circuitgraph.hypotheses.properties.running import format_texts
 
 _N_MINIMALITY = 256  # prompts one of which each edge must hurt
@@ -64,14 +63,14 @@ class EqualityCheck(PropertyCheck):
         return PropertyCase(prompt, donor, notes=note_class_of_one(prompt, donor))
 
     def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
-        pool, prompts, donors = pool_cases(self.context, cases)
+        activations, prompts, donors = make_activations(self.context, cases)
         # One launch for both: the patched runs, then the plain ones.
         n, rows = len(prompts), np.concatenate([prompts, prompts])
         inputs = {node.path: rows for node in self._tree.walk()}
         leaves = (node.path for node in self._tree.walk() if node.variable == self.of[0])
         inputs |= dict.fromkeys(leaves, np.concatenate([donors, prompts]))
         metric = self.context.metric
-        values = run_tree(pool, self._tree, rows, inputs, [metric]).values[0].tolist()
+        values = run_tree(activations, self._tree, rows, inputs, [metric]).values[0].tolist()
         return [
             compare_metric(metric, before, after, self._at_most)
             for before, after in zip(values[n:], values[:n], strict=True)
@@ -102,9 +101,9 @@ class InterchangeCheck(PropertyCheck):
         return PropertyCase(prompt, donor)
 
     def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
-        pool, prompts, donors = pool_cases(self.context, cases)
+        activations, prompts, donors = make_activations(self.context, cases)
         swapped = swap_sites(
-            pool, prompts, dict.fromkeys(self._sites, donors), [self.context.metric]
+            activations, prompts, dict.fromkeys(self._sites, donors), [self.context.metric]
         )
         return [
             self._compare_answer(case, int(token))
@@ -143,7 +142,6 @@ class IrrelevanceCheck(PropertyCheck):
         self._unclaimed = np.array([i for i in range(graph.n_edges) if i not in claimed], np.int64)
         self._n_bytes_of_bits = -(-len(self._unclaimed) // 8)
         self.n_bytes = 4 * self._n_bytes_of_bits + 8  # type: ignore[misc]
-        self._patches = EdgePatches(context)
 
     def draw_case(self, rng: Choices, prompt: Prompt) -> PropertyCase:
         """Each edge with a chance of 1/2, or of 1/4, 1/8, 1/16.
@@ -170,11 +168,28 @@ class IrrelevanceCheck(PropertyCheck):
         return f"{text} and {n_more} more" if n_more > 0 else text
 
     def check_cases(self, cases: Sequence[PropertyCase]) -> list[CaseResult]:
-        before, after = (values.tolist() for values in self._patches.values(cases))
+        metric = self.context.metric
         return [
-            compare_metric(self.context.metric, plain, patched, self._at_most)
-            for plain, patched in zip(before, after, strict=True)
+            compare_metric(metric, before, after, self._at_most)
+            for before, after in self.patch_edges(cases).T.tolist()
         ]
+
+    def patch_edges(self, cases: Sequence[PropertyCase]) -> Float[np.ndarray, "two cases"]:
+        """The metric of each case's prompt as it is, and with its edges patched.
+
+        Raises:
+            HypothesisError: the metric needs distractors that the task does not have.
+        """
+        runner = self.context.runner
+        prompts, donors = [
+            [runner.tokens.tokenise_prompt(p) for p in side] for side in list_sides(cases)
+        ]
+        if runner.metric.needs_distractor and any(p.distractor is None for p in prompts):
+            raise HypothesisError(
+                f"Metric {runner.metric.name!r} needs a distractor for every prompt: choose "
+                "another metric=."
+            )
+        return runner.runs.patch_edges(prompts, donors, [case.edges for case in cases])
 
 
 @library.register("minimality")
@@ -227,14 +242,18 @@ def prune_tree(node: TreeNode, variable: str) -> TreeNode | None:
     return replace(node, children=children) if children else None
 
 
-def pool_cases(
+def list_sides(cases: Sequence[PropertyCase]) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts of cases, and their donors. A case without a donor is its own."""
+    return [case.prompt for case in cases], [case.donor or case.prompt for case in cases]
+
+
+def make_activations(
     context: PropertyContext, cases: Sequence[PropertyCase]
 ) -> tuple[Activations, Int[np.ndarray, " cases"], Int[np.ndarray, " cases"]]:
-    """Prompts and donors in one pool, and the rows of both. A case without a donor is its own."""
-    n = len(cases)
-    prompts = [case.prompt for case in cases]
-    donors = [case.donor or case.prompt for case in cases]
-    return context.make_pool([*prompts, *donors]), np.arange(n), n + np.arange(n)
+    """Activations of prompts and donors, and the rows of both."""
+    prompts, donors = list_sides(cases)
+    rows = np.arange(len(cases))
+    return context.make_activations([*prompts, *donors]), rows, len(cases) + rows
 
 
 def note_class_of_one(prompt: Prompt, donor: Prompt) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from circuitgraph.hypotheses.properties.donors import (
     value_key,
 )
 from circuitgraph.hypotheses.properties.relabel import Relabeller
-from circuitgraph.hypotheses.properties.tokens import Shape, TokenCache
+from circuitgraph.hypotheses.properties.tokens import TokenCache
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.tasks.base import GrammarTask
 from circuitgraph.tasks.prompts import SPLITS
@@ -89,11 +89,6 @@ class PromptSource:
             for split in SPLITS
             for pair in task.pairs(task.count_pairs(split) or POOL, split)
         )
-
-    @cached_property
-    def shape(self) -> Shape:
-        """Of batches: as large as the pool's largest prompts need."""
-        return Shape.of(self.pool)
 
     @cached_property
     def bytes_per_prompt(self) -> int:

@@ -1,11 +1,9 @@
-"""Running the model in property tests: in launches of one shape, each prompt once, and for
-functions written for one.
+"""Running the model in property tests: each prompt once, for functions written for one prompt.
 
-A user's property calls ``run(prompt)`` as if there were one prompt. It is called for many at once
-all the same: a
-``run`` that does not know a prompt yet notes it and breaks off, what was to_run runs in one launch,
-and the property is
-called again. So a property must do the same whenever it is called with the same arguments.
+A user's property calls ``run(prompt)`` as if there were one prompt. All the same it is called for
+many cases at once: a ``run`` that does not know a prompt yet notes it and breaks off, all noted
+prompts run together, and the property is called again. So a property must do the same whenever it
+is called with the same arguments.
 """
 
 from __future__ import annotations
@@ -13,26 +11,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float
 
-from circuitgraph.engine.batch import Inputs
-from circuitgraph.engine.masked.programs import run_full
+from circuitgraph.engine.fixed_shape import FixedShapeRuns, PromptShape
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.prompt_source import PromptSource
-from circuitgraph.hypotheses.properties.tokens import Shape, assemble
-from circuitgraph.tasks.metrics import Metric, Targets, metrics
+from circuitgraph.tasks.metrics import Metric, metrics
 
 T = TypeVar("T")
-ROWS = 32  # prompts of one launch
-_MEMORY = 256 * 2**20  # bytes of logits that are remembered
+_LEAST_REMEMBERED, _MEMORY = 128, 256 * 2**20  # prompts, and bytes, of logits that are remembered
 _MOST_PASSES = 50  # of a property over its cases; each may ask for other prompts
 _MOST_NAMED = 4  # answers that a failure names
 
@@ -44,13 +36,19 @@ class ModelRunner:
         self.source, self.tokens = source, source.tokens
         self._model = source.study.model
         self._logits: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
-        self._most = max(4 * ROWS, _MEMORY // (4 * self._model.spec.d_vocab_out))
-        self._length = 0
+        row_bytes = 4 * self._model.spec.d_vocab_out
+        self._most_remembered = max(_LEAST_REMEMBERED, _MEMORY // row_bytes)
 
     @cached_property
     def metric(self) -> Metric:
         """The hypothesis's, or its task's."""
         return metrics[self.source.study.hypothesis.metric or self.source.study.task.metric]
+
+    @cached_property
+    def runs(self) -> FixedShapeRuns:
+        """Runs of the model, as large as the pool's largest prompts need."""
+        pool = [self.tokens.tokenise_prompt(prompt) for prompt in self.source.pool]
+        return FixedShapeRuns(self._model, self.metric, PromptShape.of(pool))
 
     def answer_prompts(self, prompts: Sequence[Prompt]) -> list[ModelAnswer]:
         """What the model says on each prompt.
@@ -60,13 +58,12 @@ class ModelRunner:
         """
         new = {p.ids: p for p in prompts if p.ids not in self._logits}
         logits = {p.ids: self._logits[p.ids] for p in prompts if p.ids not in new}
-        to_run = list(new.values())
-        for start in range(0, len(to_run), ROWS):
-            logits |= self._run_prompts(to_run[start : start + ROWS])
+        if new:
+            logits |= self._run_prompts(list(new.values()))
         for ids in logits:
             self._logits[ids] = logits[ids]
             self._logits.move_to_end(ids)
-        while len(self._logits) > self._most:
+        while len(self._logits) > self._most_remembered:
             self._logits.popitem(last=False)
         return [ModelAnswer(p, logits[p.ids], self) for p in prompts]
 
@@ -76,30 +73,17 @@ class ModelRunner:
         return None if logits is None else ModelAnswer(prompt, logits, self)
 
     def _run_prompts(self, prompts: Sequence[Prompt]) -> dict[tuple[int, ...], np.ndarray]:
-        longest = max(prompts, key=len)
-        if len(longest) > self._model.spec.n_ctx:
+        longest, n_ctx = max(prompts, key=len), self._model.spec.n_ctx
+        if len(longest) > n_ctx:
             raise HypothesisError(
-                f"{longest!r} has {len(longest)} tokens, but the model's context is "
-                f"{self._model.spec.n_ctx}."
+                f"{longest!r} has {len(longest)} tokens, but the model's context is {n_ctx}."
             )
-        wanted = Shape.of([longest]).length
-        self._length = min(
-            max(self._length, self.source.shape.length, wanted), self._model.spec.n_ctx
-        )
-        tokens, mask = np.zeros((2, ROWS, self._length), np.int32)
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)], mask[row, : len(prompt)] = prompt.ids, 1
-        mask[len(prompts) :, 0] = 1
-        positions = np.broadcast_to(np.arange(self._length, dtype=np.int32), mask.shape)
-        inputs = Inputs(
-            *map(jnp.asarray, (tokens, mask.astype(bool), positions, mask.sum(axis=1) - 1))
-        )
-        logits = np.asarray(run_full(self._model.transformer, inputs), np.float32)[: len(prompts)]
-        if not np.isfinite(logits).all():
-            bad = prompts[int(np.argmin(np.isfinite(logits).all(axis=1)))]
+        logits = self.runs.compute_logits([prompt.ids for prompt in prompts])
+        is_finite = np.isfinite(logits).all(axis=1)
+        if not is_finite.all():
             raise HypothesisError(
-                f"The model's logits are not finite on {bad!r}: look for extreme weights in the "
-                "model."
+                f"The model's logits are not finite on {prompts[int(np.argmin(is_finite))]!r}: "
+                "look for extreme weights in the model."
             )
         return {prompt.ids: row.copy() for prompt, row in zip(prompts, logits, strict=True)}
 
@@ -149,27 +133,16 @@ class ModelAnswer:
             HypothesisError: the prompt was given as mere text, so that nothing says what should
                 follow.
         """
-        if not self.prompt.pair.answer:
+        prompt, runner = self.prompt, self._runner
+        if not prompt.pair.answer:
             raise HypothesisError(
-                f"{self.prompt!r} is mere text: it has no answer, and so no "
-                f"{self._runner.metric.name}."
+                f"{prompt!r} is mere text: it has no answer, and so no {runner.metric.name}."
             )
-        shape = self._runner.source.shape.union(Shape.of([self.prompt]))
-        labels = assemble([self.prompt], self._runner.tokens, shape)
-        logits = jnp.asarray(self.logits[None])
-        sides = (labels.answer, labels.distractor, labels.right, labels.wrong)
-        answer, distractor, right, wrong = (
-            None if side is None else jnp.asarray(side) for side in sides
-        )
-        if answer is None or (self._runner.metric.needs_distractor and distractor is None):
+        if runner.metric.needs_distractor and prompt.pair.distractor is None:
             raise HypothesisError(
-                f"{self._runner.metric.name} needs a distractor, and {self.prompt!r} has none."
+                f"{runner.metric.name} needs a distractor, and {prompt!r} has none."
             )
-        return float(
-            _value(self._runner.metric, logits, Targets(answer, distractor, logits, right, wrong))[
-                0
-            ]
-        )
+        return runner.runs.score_logits(self.logits, runner.tokens.tokenise_prompt(prompt))
 
     def margin(self, texts: frozenset[str]) -> float:
         """How far the likeliest of these texts' tokens is above the likeliest other, in logits."""
@@ -199,11 +172,6 @@ class ModelAnswer:
 
     def __repr__(self) -> str:
         return f"<on {self.prompt.text!r} the model says {self.answer!r}>"
-
-
-@partial(jax.jit, static_argnums=0)
-def _value(metric: Metric, logits: Float[Array, "1 vocab"], targets: Targets) -> Float[Array, "1"]:
-    return metric.function(logits, targets)
 
 
 class _AnswerMissing(BaseException):

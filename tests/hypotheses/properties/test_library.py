@@ -25,8 +25,8 @@ from circuitgraph.hypotheses.properties.base import (
     make_check,
 )
 from circuitgraph.hypotheses.properties.context import PropertyContext
-from circuitgraph.hypotheses.properties.edges import EdgePatches
 from circuitgraph.hypotheses.properties.hunting import test_property as verdict_on
+from circuitgraph.hypotheses.properties.patching import IrrelevanceCheck
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -136,11 +136,12 @@ def test_irrelevance(shipped: LanguageModel) -> None:
 
 def test_edges_are_patched_as_the_masked_run_patches_them(shipped: LanguageModel) -> None:
     study = study_of(shipped)
-    context, rng = PropertyContext.of_study(study), np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     irrelevance = check(study, "irrelevance", at_most=1.0)
+    assert isinstance(irrelevance, IrrelevanceCheck)
     cases = [irrelevance.draw_case(rng, prompt) for prompt in study.prompts(5)]
     assert any(case.donor is not None and case.donor.ids != case.prompt.ids for case in cases)
-    before, after = EdgePatches(context).values(cases)
+    before, after = irrelevance.patch_edges(cases)
     for case, plain, patched in zip(cases, before, after, strict=True):
         pair = case.prompt.pair
         both = tokenise_pairs([_corrupted_by(pair, case)], study.tokenizer)
