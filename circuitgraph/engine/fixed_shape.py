@@ -20,8 +20,8 @@ from circuitgraph.engine.masked.programs import run_full, run_metric, run_patche
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.prompts import Pair, Prompts
 from circuitgraph.tasks.metrics import Metric
+from circuitgraph.tasks.prompts import Pair, Prompts
 
 ROWS = 32  # prompts of one launch; activations of prompts and donors have twice as many
 _LENGTH_STEP = 8  # lengths are rounded up to a multiple of this

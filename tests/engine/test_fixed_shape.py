@@ -8,8 +8,8 @@ import pytest
 from circuitgraph.engine.fixed_shape import ROWS, FixedShapeRuns, PromptShape, TokenisedPrompt
 from circuitgraph.errors import ArgumentError
 from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.prompts import Pair
 from circuitgraph.tasks.metrics import metrics
+from circuitgraph.tasks.prompts import Pair
 from tests.engine.trees import compilations
 
 PAIR = Pair("", "", "")

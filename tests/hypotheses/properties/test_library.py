@@ -137,7 +137,7 @@ def test_irrelevance(shipped: LanguageModel) -> None:
 def test_edges_are_patched_as_the_masked_run_patches_them(shipped: LanguageModel) -> None:
     study = study_of(shipped)
     rng = np.random.default_rng(1)
-    irrelevance = check(study, "irrelevance", at_most=1.0)
+    irrelevance: Any = check(study, "irrelevance", at_most=1.0)
     assert isinstance(irrelevance, IrrelevanceCheck)
     cases = [irrelevance.draw_case(rng, prompt) for prompt in study.prompts(5)]
     assert any(case.donor is not None and case.donor.ids != case.prompt.ids for case in cases)
