@@ -140,7 +140,7 @@ class Study:
     @cached_property
     def sample_positions(self) -> Int[np.ndarray, "prompts roles"]:
         """Index of each of the study's roles in each prompt of the sample."""
-        return self._find_positions(self.sample)
+        return self.find_positions(self.sample)
 
     def batch(self, prompts: Sequence[Prompt]) -> PromptBatch:
         """Prompts, tokenised, with the positions of the study's roles.
@@ -149,9 +149,14 @@ class Study:
             HypothesisError: a prompt lacks a role.
         """
         tokens = tokenise_pairs([prompt.pair for prompt in prompts], self.tokenizer)
-        return PromptBatch(tuple(prompts), tokens, self._find_positions(prompts))
+        return PromptBatch(tuple(prompts), tokens, self.find_positions(prompts))
 
-    def _find_positions(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:
+    def find_positions(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:
+        """Index of each of the study's roles in each prompt.
+
+        Raises:
+            HypothesisError: a prompt lacks a role.
+        """
         for role in self.roles:
             lacking = next((p for p in prompts if role not in p.position), None)
             if lacking is not None:

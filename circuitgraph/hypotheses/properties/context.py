@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
-
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.errors import unknown_name
 from circuitgraph.graph.graph import Graph
@@ -59,10 +57,9 @@ class PropertyContext:
 
     def make_activations(self, prompts: Sequence[Prompt]) -> Activations:
         """Activations of prompts, ready to be patched."""
-        positions = [[p.position[role] for role in self.study.roles] for p in prompts]
         return self.runner.runs.make_activations(
             [self.source.tokens.tokenise_prompt(prompt) for prompt in prompts],
-            np.array(positions, np.int32).reshape(len(prompts), -1),
+            self.study.find_positions(prompts),
             self.study.roles,
         )
 

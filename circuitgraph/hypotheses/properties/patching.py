@@ -171,25 +171,8 @@ class IrrelevanceCheck(PropertyCheck):
         metric = self.context.metric
         return [
             compare_metric(metric, before, after, self._at_most)
-            for before, after in self.patch_edges(cases).T.tolist()
+            for before, after in patch_edges(self.context, cases).T.tolist()
         ]
-
-    def patch_edges(self, cases: Sequence[PropertyCase]) -> Float[np.ndarray, "two cases"]:
-        """The metric of each case's prompt as it is, and with its edges patched.
-
-        Raises:
-            HypothesisError: the metric needs distractors that the task does not have.
-        """
-        runner = self.context.runner
-        prompts, donors = [
-            [runner.tokens.tokenise_prompt(p) for p in side] for side in list_sides(cases)
-        ]
-        if runner.metric.needs_distractor and any(p.distractor is None for p in prompts):
-            raise HypothesisError(
-                f"Metric {runner.metric.name!r} needs a distractor for every prompt: choose "
-                "another metric=."
-            )
-        return runner.runs.patch_edges(prompts, donors, [case.edges for case in cases])
 
 
 @library.register("minimality")
@@ -254,6 +237,26 @@ def make_activations(
     prompts, donors = list_sides(cases)
     rows = np.arange(len(cases))
     return context.make_activations([*prompts, *donors]), rows, len(cases) + rows
+
+
+def patch_edges(
+    context: PropertyContext, cases: Sequence[PropertyCase]
+) -> Float[np.ndarray, "two cases"]:
+    """The metric of each case's prompt as it is, and with the case's edges patched from its donor.
+
+    Raises:
+        HypothesisError: the metric needs distractors that the task does not have.
+    """
+    runner = context.runner
+    if runner.metric.needs_distractor and any(c.prompt.distractor is None for c in cases):
+        raise HypothesisError(
+            f"Metric {runner.metric.name!r} needs a distractor for every prompt: choose another "
+            "metric=."
+        )
+    prompts, donors = (
+        [runner.tokens.tokenise_prompt(prompt) for prompt in side] for side in list_sides(cases)
+    )
+    return runner.runs.patch_edges(prompts, donors, [case.edges for case in cases])
 
 
 def note_class_of_one(prompt: Prompt, donor: Prompt) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from circuitgraph.hypotheses.properties.base import (
 )
 from circuitgraph.hypotheses.properties.context import PropertyContext
 from circuitgraph.hypotheses.properties.hunting import test_property as verdict_on
-from circuitgraph.hypotheses.properties.patching import IrrelevanceCheck
+from circuitgraph.hypotheses.properties.patching import patch_edges
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -137,11 +137,10 @@ def test_irrelevance(shipped: LanguageModel) -> None:
 def test_edges_are_patched_as_the_masked_run_patches_them(shipped: LanguageModel) -> None:
     study = study_of(shipped)
     rng = np.random.default_rng(1)
-    irrelevance: Any = check(study, "irrelevance", at_most=1.0)
-    assert isinstance(irrelevance, IrrelevanceCheck)
+    irrelevance = check(study, "irrelevance", at_most=1.0)
     cases = [irrelevance.draw_case(rng, prompt) for prompt in study.prompts(5)]
     assert any(case.donor is not None and case.donor.ids != case.prompt.ids for case in cases)
-    before, after = irrelevance.patch_edges(cases)
+    before, after = patch_edges(irrelevance.context, cases)
     for case, plain, patched in zip(cases, before, after, strict=True):
         pair = case.prompt.pair
         both = tokenise_pairs([_corrupted_by(pair, case)], study.tokenizer)
