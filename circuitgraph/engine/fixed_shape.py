@@ -18,13 +18,12 @@ from circuitgraph.engine.batch import batch_of, make_inputs, targets_of
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.programs import run_full, run_metric, run_patched_edges
 from circuitgraph.engine.tree.activations import Activations
+from circuitgraph.engine.tuning import FIXED_SHAPE_ROWS as ROWS
+from circuitgraph.engine.tuning import LENGTH_STEP
 from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Pair, Prompts
-
-ROWS = 32  # prompts of one launch; activations of prompts and donors have twice as many
-_LENGTH_STEP = 8  # lengths are rounded up to a multiple of this
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def _cut_launches(n: int) -> Iterator[slice]:
 
 
 def _round_length(length: int) -> int:
-    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
 def _round_answers(n: int) -> int:

@@ -45,3 +45,17 @@ CPU_LAUNCH_BYTES = 2**30
 # python tools/bench/scrubbing.py
 CPU_LAUNCH_PROMPTS = 256
 GPU_LAUNCH_PROMPTS = 2048
+
+# Prompts in one launch of `FixedShapeRuns`; activations of prompts and donors have twice as many.
+# More prompts save launches, and waste rows where a property asks for few.
+# python tools/bench/properties.py
+FIXED_SHAPE_ROWS = 32
+
+# Tokens. `FixedShapeRuns` rounds lengths up to a multiple of this: longer steps waste positions,
+# shorter ones compile again for more of the longest prompts.
+# python tools/bench/properties.py (columns of compilations)
+LENGTH_STEP = 8
+
+# Prompts with masks of their own whose writers' values are alive at a time: more need more memory.
+# No benchmark runs them.
+PATCHED_AT_ONCE = 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuitgraph.engine.fixed_shape import ROWS, FixedShapeRuns, PromptShape, TokenisedPrompt
+from circuitgraph.engine.fixed_shape import FixedShapeRuns, PromptShape, TokenisedPrompt
+from circuitgraph.engine.tuning import FIXED_SHAPE_ROWS as ROWS
 from circuitgraph.errors import ArgumentError
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.metrics import metrics

@@ -20,10 +20,9 @@ from circuitgraph.engine.masked.forward import (
     compute_masked_logits,
     compute_writer_values,
 )
+from circuitgraph.engine.tuning import PATCHED_AT_ONCE
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
-
-_PATCHED_AT_ONCE = 8  # prompts with masks of their own whose writers' values are alive at a time
 
 
 @eqx.filter_jit
@@ -132,7 +131,7 @@ def run_patched_edges(
     with jax.default_matmul_precision("highest"):
         full = compute_full_logits(model, batch.inputs)
         cases = (masks, batch.inputs, batch.corrupted)
-        patched = jax.lax.map(run_prompt, cases, batch_size=_PATCHED_AT_ONCE)
+        patched = jax.lax.map(run_prompt, cases, batch_size=PATCHED_AT_ONCE)
         targets = batch.targets._replace(full_logits=full)
         return jnp.stack(
             [metric.function(logits, targets).astype(jnp.float32) for logits in (full, patched)]
