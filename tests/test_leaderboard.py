@@ -87,7 +87,7 @@ def test_a_refusal_is_written_down_and_the_others_go_on(
     def refuse(self: object, metric: Any, ablation: Any) -> None:
         raise ArgumentError(f"not with {metric.name} and {ablation.name}")
 
-    monkeypatch.setattr(algorithms["eap"], "check", refuse)
+    monkeypatch.setattr(algorithms["eap"], "check_metric", refuse)
     monkeypatch.setattr(
         board, "_score_algorithm", lambda *_: (_ for _ in ()).throw(DataError("no prompts"))
     )
