@@ -12,8 +12,10 @@ from transformers import GPT2Config
 
 from circuitgraph.catalog.files import load_circuit, save_circuit
 from circuitgraph.discovery import acdc
-from circuitgraph.discovery.acdc import Acdc, AcdcState, removal_order
-from circuitgraph.discovery.base import make_algorithm, search
+from circuitgraph.discovery.acdc import Acdc, order_removals
+from circuitgraph.discovery.acdc_state import AcdcState, Measurement
+from circuitgraph.discovery.base import make_algorithm
+from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, SearchError, UnknownNameError
 from circuitgraph.graph.graph import Graph
@@ -34,7 +36,7 @@ def test_edges_are_visited_in_the_references_order(
 ) -> None:
     config = GPT2Config(n_layer=3, n_head=4, n_embd=8, bos_token_id=None, eos_token_id=None)
     graph = Graph(3, 4, mlp=mlp, direct=direct)
-    order = np.concatenate(removal_order(graph, heads))
+    order = np.concatenate(order_removals(graph, heads))
     ours = [graph.edges[i] for i in order]
     theirs = []
     for receiver, senders in visits(config, direct=direct, heads=heads, mlp=mlp):
@@ -44,16 +46,16 @@ def test_edges_are_visited_in_the_references_order(
 
 def test_every_edge_is_in_exactly_one_group() -> None:
     graph = Graph(4, 3, direct=True)
-    assert sorted(np.concatenate(removal_order(graph, "descending"))) == list(range(graph.n_edges))
+    assert sorted(np.concatenate(order_removals(graph, "descending"))) == list(range(graph.n_edges))
 
 
 def test_speculation_changes_nothing(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: a row's value does not depend on what it is batched with."""
-    batched = search(Acdc(threshold=0.01), experiment)
-    monkeypatch.setattr(acdc, "_next_width", lambda *_: 1)
-    alone = search(Acdc(threshold=0.01), experiment)
+    batched = run_search(Acdc(threshold=0.01), experiment)
+    monkeypatch.setattr(acdc, "_count_next_candidates", lambda *_: 1)
+    alone = run_search(Acdc(threshold=0.01), experiment)
     assert batched == alone
     np.testing.assert_array_equal(batched.scores, alone.scores)
     np.testing.assert_array_equal(batched.tested, alone.tested)
@@ -61,21 +63,21 @@ def test_speculation_changes_nothing(
 
 def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: neither good guesses, nor none, nor only wrong ones."""
-    guessed = search(Acdc(threshold=0.01), experiment)
-    honest = Acdc.ask
+    guessed = run_search(Acdc(threshold=0.01), experiment)
+    honest = Acdc.measure_candidates
 
-    def forgetful(self: Acdc, experiment: Experiment, state: AcdcState) -> acdc.Answer:
+    def forgetful(self: Acdc, experiment: Experiment, state: AcdcState) -> Measurement:
         return honest(
             self, experiment, replace(state, expected=np.full_like(state.expected, np.nan))
         )
 
-    def perverse(self: Acdc, experiment: Experiment, state: AcdcState) -> acdc.Answer:
+    def perverse(self: Acdc, experiment: Experiment, state: AcdcState) -> Measurement:
         wrong = np.where(guessed.mask, -1.0, 1.0)
         return honest(self, experiment, replace(state, expected=wrong))
 
-    for ask in (forgetful, perverse):
-        monkeypatch.setattr(Acdc, "ask", ask)
-        found = search(Acdc(threshold=0.01), experiment)
+    for measure in (forgetful, perverse):
+        monkeypatch.setattr(Acdc, "measure_candidates", measure)
+        found = run_search(Acdc(threshold=0.01), experiment)
         assert found == guessed
         np.testing.assert_array_equal(found.scores, guessed.scores)
 
@@ -85,40 +87,40 @@ def test_a_search_can_be_taken_up_between_any_two_steps(experiment: Experiment) 
     circuit.
     """
     algorithm = Acdc(threshold=0.01)
-    whole = search(algorithm, experiment)
-    state = algorithm.init(experiment)
+    whole = run_search(algorithm, experiment)
+    state = algorithm.init_state(experiment)
     for _ in range(5):
-        state = algorithm.step(experiment, state)
+        state = algorithm.take_step(experiment, state)
     taken_up = AcdcState(**{name: getattr(state, name) for name in state.__dataclass_fields__})
     taken_up = replace(taken_up, mask=state.mask.copy())
-    while len(set(algorithm.progress(taken_up))) == 2:
-        taken_up = algorithm.step(experiment, taken_up)
-    assert algorithm.circuit(experiment, taken_up) == whole
-    np.testing.assert_array_equal(algorithm.circuit(experiment, taken_up).scores, whole.scores)
+    while len(set(algorithm.count_progress(taken_up))) == 2:
+        taken_up = algorithm.take_step(experiment, taken_up)
+    assert algorithm.make_circuit(experiment, taken_up) == whole
+    np.testing.assert_array_equal(algorithm.make_circuit(experiment, taken_up).scores, whole.scores)
 
 
 def test_steps_leave_earlier_states_alone(experiment: Experiment) -> None:
     algorithm = Acdc(threshold=0.01)
-    first = algorithm.init(experiment)
-    algorithm.step(experiment, first)
+    first = algorithm.init_state(experiment)
+    algorithm.take_step(experiment, first)
     assert first.mask.all()
     assert not first.tested.any()
 
 
 def test_same_search_twice_is_the_same_bit_for_bit(experiment: Experiment) -> None:
-    one, two = (search(Acdc(threshold=0.02), experiment) for _ in range(2))
+    one, two = (run_search(Acdc(threshold=0.02), experiment) for _ in range(2))
     np.testing.assert_array_equal(one.scores, two.scores)
     assert one == two
 
 
 def test_effects_are_differences_of_losses(experiment: Experiment) -> None:
     """Replaying the decisions one by one gives the effects that the circuit keeps."""
-    circuit = search(Acdc(threshold=0.02), experiment)
+    circuit = run_search(Acdc(threshold=0.02), experiment)
     assert circuit.scores is not None
     assert circuit.tested is not None
     mask = np.ones(experiment.graph.n_edges, bool)
     loss = experiment.losses(mask[None])[0]
-    for edge in np.concatenate(removal_order(experiment.graph, "descending")):
+    for edge in np.concatenate(order_removals(experiment.graph, "descending")):
         without = mask.copy()
         without[edge] = False
         new = experiment.losses(without[None])[0]
@@ -134,7 +136,7 @@ def test_effects_are_differences_of_losses(experiment: Experiment) -> None:
 def test_the_result_of_a_bare_search_can_be_saved_and_loaded(
     experiment: Experiment, tmp_path: Path
 ) -> None:
-    circuit = search(Acdc(threshold=0.02), experiment)
+    circuit = run_search(Acdc(threshold=0.02), experiment)
     loaded = load_circuit(save_circuit(circuit, tmp_path / "run"))
     assert loaded == circuit
     assert loaded.provenance["algorithm"] == circuit.provenance["algorithm"]
@@ -143,8 +145,8 @@ def test_the_result_of_a_bare_search_can_be_saved_and_loaded(
 
 
 def test_thresholds_at_the_ends(experiment: Experiment) -> None:
-    assert len(search(Acdc(threshold=1e9), experiment)) == 0
-    lowest = search(Acdc(threshold=-1e9), experiment)
+    assert len(run_search(Acdc(threshold=1e9), experiment)) == 0
+    lowest = run_search(Acdc(threshold=-1e9), experiment)
     assert len(lowest) == experiment.graph.n_edges
     assert lowest.tested is not None
     assert lowest.tested.all()
@@ -157,13 +159,13 @@ def test_at_zero_equality_keeps_the_edge(tiny: Tiny) -> None:
     prompts = random_prompts()
     same = replace(prompts, corrupted=prompts.clean)
     experiment = Experiment(tiny.ours, same, metric="accuracy")
-    assert len(search(Acdc(threshold=0.0), experiment)) == experiment.graph.n_edges
+    assert len(run_search(Acdc(threshold=0.0), experiment)) == experiment.graph.n_edges
 
 
 def test_absolute_keeps_what_the_signed_test_removes(tiny: Tiny) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=4, longest=6))
-    signed = search(Acdc(threshold=0.05), experiment)
-    absolute = search(Acdc(threshold=0.05, absolute=True), experiment)
+    signed = run_search(Acdc(threshold=0.05), experiment)
+    absolute = run_search(Acdc(threshold=0.05, absolute=True), experiment)
     assert signed.scores is not None
     assert (signed.scores < -0.05).any(), "without a harmful edge this test shows nothing"
     assert absolute.scores is not None
@@ -175,11 +177,11 @@ def test_decisions_within_noise_are_reported(experiment: Experiment) -> None:
     """A threshold right at the effect of the first edge makes that decision a close call, and no
     other.
     """
-    first = np.concatenate(removal_order(experiment.graph, "descending"))[0]
-    every = search(Acdc(threshold=-1e9), experiment)
+    first = np.concatenate(order_removals(experiment.graph, "descending"))[0]
+    every = run_search(Acdc(threshold=-1e9), experiment)
     assert every.scores is not None
     assert every.provenance["algorithm"]["close_calls"] == []
-    aimed = search(Acdc(threshold=float(every.scores[first])), experiment)
+    aimed = run_search(Acdc(threshold=float(every.scores[first])), experiment)
     assert experiment.graph.edges[first] in aimed.provenance["algorithm"]["close_calls"]
 
 
@@ -196,7 +198,7 @@ def test_settings_that_make_no_sense_are_refused(
     experiment: Experiment, settings: dict, words: list[str]
 ) -> None:
     with pytest.raises((ArgumentError, UnknownNameError)) as error:
-        search(Acdc(**settings), experiment)
+        run_search(Acdc(**settings), experiment)
     for word in words:
         assert word in str(error.value)
 
@@ -212,9 +214,9 @@ def test_a_metric_that_is_not_finite_stops_the_search_and_names_the_edge(
         return values
 
     monkeypatch.setattr(experiment._masked, "_run_launch", broken)
-    first = np.concatenate(removal_order(experiment.graph, "descending"))[0]
+    first = np.concatenate(order_removals(experiment.graph, "descending"))[0]
     with pytest.raises(SearchError, match="kl of prompt 3 is nan") as error:
-        search(Acdc(), experiment)
+        run_search(Acdc(), experiment)
     assert f"Removing {experiment.graph.edges[first]}:" in str(error.value)
 
 
