@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.batch import batch_of, make_inputs, targets_of
+from circuitgraph.engine.batch import make_batch, make_inputs, make_targets
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.programs import run_full, run_metric, run_patched_edges
 from circuitgraph.engine.tree.activations import Activations
@@ -110,7 +110,7 @@ class FixedShapeRuns:
         """The metric of one prompt's logits, against its own answers."""
         padded = pad_prompts([prompt], self._shape.union(PromptShape.of([prompt])))
         batch = jnp.asarray(logits[None])  # [vocab] -> [1, vocab]
-        targets = targets_of(padded)._replace(full_logits=batch)
+        targets = make_targets(padded)._replace(full_logits=batch)
         return float(run_metric(self._metric, batch, targets)[0])
 
     def patch_edges(
@@ -144,7 +144,7 @@ class FixedShapeRuns:
             self._model.transformer,
             jnp.asarray(masks[rows]),
             self._grid,
-            batch_of(prompts, rows),
+            make_batch(prompts, rows),
             self._metric,
         )
         return np.asarray(values)[:, : part.stop - part.start]

@@ -71,7 +71,7 @@ class Metric:
 
     def to_loss(self, values: Numbers) -> Numbers:
         """Values of the metric, or means of them, turned so that lower is better."""
-        return -values if self.higher_is_better else values
+        return -values if self.higher_is_better else values  # pyright: ignore[reportReturnType]
 
 
 metrics: Registry[Metric] = Registry("metric", "circuitgraph.tasks")
