@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Most of the suite's time is compiling. Commands that tests run as users do (`tests.users`) compile
-# as for users.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the suite's time is compiling, and a program runs once or twice. So the machine code is
+# left unpolished, and written in one piece by the older of XLA's two emitters: a quarter of the
+# compile time. XLA ends a process whose flags it does not know, and the last two are to go one day.
+# Commands that tests run as users do (`tests.users`) compile as for users.
+_FLAGS = ["--xla_backend_optimization_level=0"]
+if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
+    _FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 import jaxtyping
 
@@ -31,7 +37,8 @@ from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from tests.checkpoints import Tiny, save_tiny
 
-_PROGRAMS = 20_000  # memory maps; a process that has compiled thousands of programs ends at Linux's limit of 65,530
+# memory maps: a process that has compiled thousands of programs ends at Linux's limit of 65,530
+_PROGRAMS = 20_000
 
 
 @pytest.fixture(scope="session", autouse=True)

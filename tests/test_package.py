@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, its public names, its registries, its messages."""
+"""The package as a whole: what importing it costs, its names, registries and messages."""
 
 from __future__ import annotations
 

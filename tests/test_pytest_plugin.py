@@ -113,7 +113,7 @@ def collected(result: pytest.RunResult) -> list[str]:
 
 
 def test_loading_the_plugin_costs_nothing() -> None:
-    code = f"import circuitgraph.pytest_plugin, sys; print([n for n in sys.modules if n.split('.')[0] in {HEAVY}])"
+    code = f"import circuitgraph.pytest_plugin, sys; print([n for n in sys.modules if n.split('.')[0] in {HEAVY}])"  # noqa: E501
     code += "; print([n for n in sys.modules if n.startswith('circuitgraph')])"
     ended = python("-c", code)
     assert ended.stderr == ""
@@ -139,7 +139,7 @@ def test_with_several_hypotheses_each_has_its_name_in_front(
     files: Path, pytester: pytest.Pytester, judged: Callable[[Tester], None]
 ) -> None:
     judged(held)
-    text = 'A = Hypothesis("One, by hand!", task="t", model="m")\nB = Hypothesis("One by hand", task="t", model="m")\n'
+    text = 'A = Hypothesis("One, by hand!", task="t", model="m")\nB = Hypothesis("One by hand", task="t", model="m")\n'  # noqa: E501
     (files / "two.py").write_text(f"from circuitgraph.hypotheses import Hypothesis\n{text}")
     found = collected(pytester.runpytest("--collect-only", "-q", "hypotheses/two.py"))
     first, second = "one-by-hand", "one-by-hand #2"
@@ -234,7 +234,7 @@ def test_a_file_that_does_not_import_is_one_located_sentence(
 def test_helpers_without_a_hypothesis_are_passed_over_unless_named(
     files: Path, pytester: pytest.Pytester
 ) -> None:
-    helper = "from circuitgraph.hypotheses import Hypothesis\ndef make(): return Hypothesis('a', task='t', model='m')"
+    helper = "from circuitgraph.hypotheses import Hypothesis\ndef make(): return Hypothesis('a', task='t', model='m')"  # noqa: E501
     (files / "copying.py").write_text(helper)
     assert pytester.runpytest("hypotheses").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result = pytester.runpytest("hypotheses/copying.py")
@@ -456,7 +456,7 @@ def test_warnings_of_libraries_are_no_errors(
 def test_a_strict_project_without_hypotheses_does_not_notice(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml("""
         [tool.pytest.ini_options]
-        addopts = ["--strict-markers", "--strict-config", "--import-mode=importlib", "--doctest-modules"]
+        addopts = ["--strict-markers", "--strict-config", "--import-mode=importlib", "--doctest-modules"]  # noqa: E501
         filterwarnings = ["error"]
         markers = ["mine: of this project"]
         xfail_strict = true

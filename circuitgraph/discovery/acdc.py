@@ -139,7 +139,7 @@ class Acdc(Algorithm[AcdcState]):
         return (np.abs(effects) if self.absolute else effects) < self.threshold
 
     def decide_edges(self, state: AcdcState, measured: Measurement) -> AcdcState:
-        """The state after deciding all candidates, or those up to the first wrong guess included."""
+        """The state after all candidates are decided, or those up to the first wrong guess."""
         if not len(measured.candidates):
             return replace(state, mask=measured.mask, group=state.group + 1, n_decided=0)
         edges, effects = measured.rest[measured.candidates], measured.effects

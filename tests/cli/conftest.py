@@ -64,7 +64,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
-    """A real run of the main job with ``--json``, to be read only: its folder and what it printed."""
+    """A real run of the main job with ``--json``, read only: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     return folder, call("discover", "induction", "--limit", 6, "--out", folder, "--json")
 

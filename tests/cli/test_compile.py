@@ -56,7 +56,7 @@ def test_a_grouped_query_model_in_words(run: Callable[..., Ran], llama: Path) ->
         "with": "RMSNorm, grouped-query attention, 2 heads to a group, rotary positions, gelu MLP, "
         "gated MLP, tied unembedding",
         "parameters": f"{n:,}, float32, {4 * n / 2**20:.1f} MiB",
-        "graph": f"{1 + L * (H + 1)} writers, {L * (3 * H + 1) + 1} readers, {n_edges(3 * H)} edges",
+        "graph": f"{1 + L * (H + 1)} writers, {L * (3 * H + 1) + 1} readers, {n_edges(3 * H)} edges",  # noqa: E501
         "tokens": "no tokenizer: prompts cannot be written as text",
     }
 

@@ -96,7 +96,7 @@ def test_read_only_folder(run: Callable[..., Ran], tmp_path: Path) -> None:
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Writing a file whose name contains ``name`` fails as on a full disk, after its first bytes."""
+    """Writing a file whose name contains ``name`` fails after its first bytes: a full disk."""
     from circuitgraph.catalog import files
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,4 @@
-"""``circuitgraph render``: every format, and everything that can be wrong with what is to be drawn."""
+"""``circuitgraph render``: every format, and everything that can be wrong with a drawing."""
 
 from __future__ import annotations
 

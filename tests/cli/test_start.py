@@ -39,7 +39,7 @@ def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_light_start_loads_neither_jax_nor_torch(code: str) -> None:
-    report = f"import atexit, sys; atexit.register(lambda: print('LOADED', *{HEAVY} & sys.modules.keys()))"
+    report = f"import atexit, sys; atexit.register(lambda: print('LOADED', *{HEAVY} & sys.modules.keys()))"  # noqa: E501
     report = report.replace(str(HEAVY), f"set({HEAVY})")
     ended = python("-c", f"{report}\n{code}")
     assert ended.returncode == 0, ended.stderr

@@ -267,8 +267,8 @@ def test_without_a_home_nothing_is_kept_and_nothing_is_said(
 
 
 def test_help_warns_and_loads_nothing_heavy() -> None:
-    code = "import atexit, sys; sys.argv = ['circuitgraph', 'test', '--help']; atexit.register(lambda: "
-    code += "print({'jax', 'torch', 'pytest', 'equinox'} & {*sys.modules})); from circuitgraph.cli.main import main; main()"
+    code = "import atexit, sys; sys.argv = ['circuitgraph', 'test', '--help']; atexit.register(lambda: "  # noqa: E501
+    code += "print({'jax', 'torch', 'pytest', 'equinox'} & {*sys.modules})); from circuitgraph.cli.main import main; main()"  # noqa: E501
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
