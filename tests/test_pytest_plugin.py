@@ -456,7 +456,9 @@ def test_warnings_of_libraries_are_no_errors(
 def test_a_strict_project_without_hypotheses_does_not_notice(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml("""
         [tool.pytest.ini_options]
-        addopts = ["--strict-markers", "--strict-config", "--import-mode=importlib", "--doctest-modules"]  # noqa: E501
+        addopts = [
+            "--strict-markers", "--strict-config", "--import-mode=importlib", "--doctest-modules"
+        ]
         filterwarnings = ["error"]
         markers = ["mine: of this project"]
         xfail_strict = true
