@@ -41,6 +41,51 @@ from tests.checkpoints import Tiny, save_tiny
 _PROGRAMS = 20_000
 
 
+# What takes more than a few seconds, by file or folder (`pytest --durations=0` measured it): these
+# tests carry the marker ``slow``, so that ``pytest -m "not slow"`` is quick and touches every room.
+SLOW = (
+    "laws",
+    "oracle",
+    "parity",
+    "tools/test_bench",
+    "tools/test_train",
+    "hypotheses/properties",
+    "hypotheses/scrubbing",
+    "hypotheses/interventions",
+    "hypotheses/writing",
+    "hypotheses/test_shipped.py",
+    "engine/test_attribution.py",
+    "engine/test_devices.py",
+    "engine/test_experiment.py",
+    "engine/test_frontier.py",
+    "engine/test_sharing.py",
+    "engine/test_swap.py",
+    "engine/test_tree.py",
+    "discovery/test_every_algorithm.py",
+    "discovery/test_hybrid.py",
+    "discovery/test_learned_masks.py",
+    "evaluation/test_faithfulness.py",
+    "models/test_checkpoints.py",
+    "cli/test_config_file.py",
+    "cli/test_evaluate.py",
+    "cli/test_resume.py",
+    "cli/test_scrub.py",
+    "cli/test_thresholds.py",
+    "cli/test_verify.py",
+    "test_leaderboard.py",
+    "test_pytest_plugin.py",
+    "test_tutorial.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What one worker has compiled the others need not."""
