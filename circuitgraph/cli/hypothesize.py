@@ -49,7 +49,7 @@ def hypothesize(
     left to write.
 
     Roles are measured: each node is resampled at each role of 50 discovery prompts, and heads'
-        attention is read.
+    attention is read.
 
     A hypothesis file is **executed as Python** by every command that uses it: read a file before
     you run one of others.

@@ -83,8 +83,7 @@ def scrub(
     With --json the record; a list of records if the file holds several hypotheses.
 
     Exit status: 0 if not refuted; 1 if it recovers no more than a rival or a null, or if what the
-        file expects of
-    loss_recovered fails; 2 if the file or an option cannot be used.
+    file expects of loss_recovered fails; 2 if the file or an option cannot be used.
 
     Examples:
 
