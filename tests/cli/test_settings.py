@@ -102,7 +102,7 @@ def test_a_pair_that_does_not_work_is_refused_before_a_model_is_loaded(
     def refuse(self: object, metric: Any, ablation: Any) -> None:
         raise ArgumentError(f"not with {metric.name} and {ablation.name}")
 
-    monkeypatch.setattr(algorithms["acdc"], "check", refuse)
+    monkeypatch.setattr(algorithms["acdc"], "check_metric", refuse)
     assert "not with logit_difference and resample" in run("discover", "induction").err
     assert (
         "not with kl and zero"

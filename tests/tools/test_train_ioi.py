@@ -55,7 +55,7 @@ def said(
         program.People(np.array([c[:2]]), np.array([c[2]])) for c in (clean, donor)
     )
     kept = ~np.isin(np.arange(len(program.TRUE)), dropped)
-    (row,) = program.intended(clean_people, donor_people, kept, 10)
+    (row,) = program.compute_answer(clean_people, donor_people, kept, 10)
     return {name: float(row[name]) for name in np.flatnonzero(row)}
 
 
@@ -94,7 +94,7 @@ def test_interchange_between_the_prompts(tools: SimpleNamespace) -> None:
 def test_pairs_are_sentences_of_the_task(tools: SimpleNamespace, split: str) -> None:
     tokenizer = Tokenizer(tools.natural.build_tokenizer())
     language = tools.prompts.Language(tokenizer)
-    pairs = language.draw(np.random.default_rng(0), 60, split)
+    pairs = language.draw_pairs(np.random.default_rng(0), 60, split)
     assert len(pairs.length) > 30
     for side in (pairs.clean, pairs.donor):
         for row, length, opening, giver in zip(

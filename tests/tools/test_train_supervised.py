@@ -132,7 +132,7 @@ def test_docstring_rows_are_the_grammars_and_none_is_of_the_evaluation_split(scr
 def test_copied_words_are_wanted_only_where_the_prompt_tells_them(scripts: Any) -> None:
     script, settings, tokenizer = prepared(scripts, "multitask")
     pairs = scripts.supervised.draw_pairs("induction", tokenizer, settings)
-    (batch,) = script.copying(pairs, tokenizer, len(tokenizer), 30)(np.random.default_rng(0))
+    (batch,) = script.make_copying(pairs, tokenizer, len(tokenizer), 30)(np.random.default_rng(0))
     rows = batch.tokens.tolist()
     for row, position, wanted in zip(
         batch.row.tolist(), batch.position.tolist(), batch.probabilities, strict=True
@@ -143,7 +143,7 @@ def test_copied_words_are_wanted_only_where_the_prompt_tells_them(scripts: Any) 
 
 def test_arithmetic_is_right_and_of_the_discovery_split_of_the_task(scripts: Any) -> None:
     script, _, tokenizer = prepared(scripts, "multitask")
-    taught = {pair.clean: pair.answer for pair in script.arithmetic(tokenizer)}
+    taught = {pair.clean: pair.answer for pair in script.list_arithmetic(tokenizer)}
     assert all(int(answer) == eval(text[:-1]) for text, answer in taught.items())  # noqa: S307  (our own sums)
     task = GrammarTask(tasks["addition"], tokenizer, 0, {})
     assert all(taught[pair.clean] == pair.answer for pair in task.pairs(300, "discovery"))
