@@ -152,9 +152,9 @@ def test_whatever_ends_it_the_message_says_how_to_go_on(
 SLOW = """
 import time
 from circuitgraph.cli.main import main
-from circuitgraph.discovery.journal import Writer
-honest = Writer.write
-Writer.write = lambda self, entries: (honest(self, entries), time.sleep(0.02))[0]
+from circuitgraph.discovery.journal import JournalWriter
+honest = JournalWriter.write_step
+JournalWriter.write_step = lambda self, entries: (honest(self, entries), time.sleep(0.02))[0]
 main()
 """
 
