@@ -67,11 +67,6 @@ class Grid(NamedTuple):
         return cls(edge, direct, q, k, v, mlp, heads, mlps, _streams_read(graph))
 
     @property
-    def n_layers(self) -> int:
-        """Number of layers."""
-        return len(self.heads)
-
-    @property
     def qkv(self) -> Int[np.ndarray, "layers heads three"]:
         """The q, k and v reader of each query head."""
         n_heads = self.heads.shape[1]

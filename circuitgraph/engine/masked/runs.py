@@ -47,10 +47,9 @@ class MaskedRuns:
 
     def complete_batch(self, batch: Batch) -> Batch:
         """The batch with its background."""
-        if batch.background is not None or batch.corrupted is None:
+        if batch.background is not None:
             return batch
-        background = run_background(self.model, batch.corrupted, self.ablation)
-        return batch._replace(background=Devices.of(batch.n_prompts).share_prompts(background))
+        return _add_background(self.model, batch, self.ablation)
 
     def values(
         self, masks: Bool[np.ndarray, "n edges"] | Float[np.ndarray, "n edges"]
@@ -129,18 +128,25 @@ def prepare_batches(
     """
     batches = []
     for rows in cut_prompts(prompts, sizes.prompts):
-        batch = make_batch(prompts, rows)
-        devices = Devices.of(batch.n_prompts)
-        batch = devices.share_prompts(batch)
-        full = run_full(model, batch.inputs)
-        background = shared
-        if background is None and sizes.keeps and batch.corrupted is not None:
-            background = run_background(model, batch.corrupted, ablation)
-        batch = batch._replace(
-            targets=batch.targets._replace(full_logits=full), background=background
-        )
-        batches.append(devices.share_prompts(batch))
+        batch = make_batch(prompts, rows)._replace(background=shared)
+        batch = Devices.of(batch.n_prompts).share_prompts(batch)
+        if shared is None and sizes.keeps:
+            batch = _add_background(model, batch, ablation)
+        batches.append(_add_full_logits(model, batch))
     return batches
+
+
+def _add_background(model: Transformer, batch: Batch, ablation: Ablation) -> Batch:
+    """The batch with the background that the ablation makes of its corrupted side."""
+    assert batch.corrupted is not None  # noqa: S101 - these batches are made of pairs
+    background = run_background(model, batch.corrupted, ablation)
+    return batch._replace(background=Devices.of(batch.n_prompts).share_prompts(background))
+
+
+def _add_full_logits(model: Transformer, batch: Batch) -> Batch:
+    """The batch with the whole model's logits."""
+    targets = batch.targets._replace(full_logits=run_full(model, batch.inputs))
+    return Devices.of(batch.n_prompts).share_prompts(batch._replace(targets=targets))
 
 
 def make_shared_background(
