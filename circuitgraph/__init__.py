@@ -14,7 +14,6 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
-    from circuitgraph.api import load_task as load_task
     from circuitgraph.api import sweep as sweep
     from circuitgraph.catalog.files import load_circuit as load_circuit
     from circuitgraph.catalog.files import save_circuit as save_circuit
@@ -35,13 +34,14 @@ if TYPE_CHECKING:
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
     from circuitgraph.tasks.base import task as task
+    from circuitgraph.tasks.loading import load_task as load_task
     from circuitgraph.tasks.metrics import metric as metric
 
 _HOMES = {
     "discover": "api",
     "evaluate": "api",
     "judge": "judging",
-    "load_task": "api",
+    "load_task": "tasks.loading",
     "sweep": "api",
     "load_model": "models.loading",
     "verify": "evaluation.parity",

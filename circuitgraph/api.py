@@ -27,39 +27,16 @@ from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.sweep import Sweep, check_thresholds, run_sweep
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, ModelError
+from circuitgraph.errors import ArgumentError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.tasks.base import GrammarTask, Task, tasks
+from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
-from circuitgraph.tasks.pairs_file import PairsTask
 from circuitgraph.tasks.prompts import Prompts, Split
 
 N_DISCOVERY = 50
 N_EVALUATION = 200
-
-
-def load_task(name: str | Path, model: LanguageModel, *, seed: int = 0, **arguments: Any) -> Task:
-    """A task for a model: a registered grammar by name, or a JSONL file of pairs by its path.
-
-    Raises:
-        UnknownNameError: no grammar of that name, or it has no such argument.
-        ModelError: the model has no tokenizer.
-        DataError: the file's pairs cannot be used; all problems are listed by line number.
-    """
-    if model.tokenizer is None:
-        raise ModelError(
-            f"The model {model.name!r} has no tokenizer, so prompts cannot be written for it. Add "
-            "a tokenizer.json to its folder."
-        )
-    if isinstance(name, Path) or str(name).endswith(".jsonl"):
-        if arguments:
-            raise ArgumentError(
-                f"A file of pairs takes no arguments, but {', '.join(arguments)} was given."
-            )
-        return PairsTask(name, model.tokenizer, model.spec.n_ctx, seed)
-    return GrammarTask(tasks[name], model.tokenizer, seed, arguments)
 
 
 def draw_prompts(task: Task, split: Split, n: int | None = None) -> Prompts:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.api import draw_prompts, load_task
+from circuitgraph.api import draw_prompts
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
@@ -27,6 +27,7 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts, Split
 
 EXTRA_METRICS = ("kl", "accuracy")
@@ -154,9 +155,13 @@ def draw_search_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> P
 
 
 def _load_search_task(model: LanguageModel, record: dict) -> Task:
-    if "data" in record["arguments"]:
-        return load_task(Path(record["arguments"]["data"]), model, seed=record["seed"])
-    return load_task(record["name"], model, seed=record["seed"], **record["arguments"])
+    # where a record says nothing of BOS, none stood before the prompts
+    settings = {"bos": "no", **record["arguments"]}
+    if "data" in settings:
+        path = Path(settings.pop("data"))
+        del settings["sha256"]
+        return load_task(path, model, seed=record["seed"], **settings)
+    return load_task(record["name"], model, seed=record["seed"], **settings)
 
 
 def make_search(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from circuitgraph.api import load_task, prepare_experiment
+from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
@@ -23,6 +23,7 @@ from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import Task, tasks
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.metrics import metrics
 
 

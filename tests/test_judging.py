@@ -17,13 +17,14 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.loading import load_task
 
 GRAPH = Graph(1, 2, mlp=False)
 
 
 @pytest.fixture(scope="module")
 def task(shipped: LanguageModel) -> Task:
-    return api.load_task("induction", shipped, max_words=10)
+    return load_task("induction", shipped, max_words=10)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_prompts_of_the_search_are_drawn_again(
     shipped: LanguageModel, task: Task, found: Circuit
 ) -> None:
     same = task.prompts(6, "discovery").fingerprint
-    for asked in (task, api.load_task("induction", shipped, seed=9)):
+    for asked in (task, load_task("induction", shipped, seed=9)):
         again = judging.draw_search_prompts(shipped, asked, found)
         assert again is not None
         assert again.fingerprint == same

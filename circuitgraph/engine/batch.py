@@ -24,12 +24,12 @@ ALL = slice(None)
 
 
 class Inputs(NamedTuple):
-    """One side (clean or corrupted) of a batch of right-padded prompts."""
+    """One side (clean or corrupted) of a batch of right-padded prompts; ``score_at``: positions."""
 
     tokens: Int[Array, "batch pos"]
     mask: Bool[Array, "batch pos"]
     positions: Int[Array, "batch pos"]
-    score_at: Int[Array, " batch"]
+    score_at: Int[Array, "batch scored"]
 
 
 class Batch(NamedTuple):
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
     @property
     def n_prompts(self) -> int:
         """Number of prompts."""
-        return len(self.targets.answer)
+        return len(self.inputs.tokens)
 
     def map_prompts(self, function: Callable[[int, Array], Array]) -> Batch:
         """Call a function with each array and the number of its axis of prompts."""
@@ -67,19 +67,26 @@ def make_batch(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None)
     """
     mask = pad_positions(prompts.mask[rows], length)
     at = prompts.score_at[rows]
-    clean = make_inputs(pad_positions(prompts.clean[rows], length), mask, at)
-    corrupted = clean._replace(tokens=jnp.asarray(pad_positions(prompts.corrupted[rows], length)))
+    clean, corrupted = make_inputs(pad_positions(prompts.clean[rows], length), mask, at), None
+    if prompts.corrupted is not None:
+        tokens = jnp.asarray(pad_positions(prompts.corrupted[rows], length))
+        corrupted = clean._replace(tokens=tokens)
     return Batch(clean, make_targets(prompts, rows), corrupted)
 
 
 def make_inputs(
     tokens: Int[np.ndarray, "batch pos"],
     mask: Bool[np.ndarray, "batch pos"],
-    score_at: Int[np.ndarray, " batch"],
+    score_at: Int[np.ndarray, "batch *scored"],
 ) -> Inputs:
-    """Any right-padded prompts on the device; positions count from the first token."""
+    """Any right-padded prompts on the device; positions count from the first token.
+
+    Args:
+        score_at: one position of each prompt, or several.
+    """
     positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
-    parts = (tokens.astype(np.int32), mask, positions, score_at.astype(np.int32))
+    at = score_at.reshape(len(tokens), -1)
+    parts = (tokens.astype(np.int32), mask, positions, at.astype(np.int32))
     return Inputs(*map(jnp.asarray, parts))
 
 
@@ -91,12 +98,25 @@ def unpadded_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
 
 def make_targets(prompts: Prompts, rows: Rows = ALL) -> Targets:
     """The answers of some of the prompts; nothing is known of the whole model's logits yet."""
-    others = (
-        None if tokens is None else jnp.asarray(tokens[rows])
-        for tokens in (prompts.distractor, prompts.right, prompts.wrong)
+
+    def take_rows(tokens: np.ndarray | None) -> Array | None:
+        # [batch] -> [batch, 1]: in the engine there is always an axis of scored positions
+        return None if tokens is None else jnp.asarray(tokens[rows].reshape(len(at), -1))
+
+    def take_sets(tokens: np.ndarray | None) -> Array | None:
+        return None if tokens is None else jnp.asarray(tokens[rows][:, None])
+
+    at = prompts.score_at[rows]
+    weights = take_rows(prompts.weights)
+    return Targets(
+        answer=take_rows(prompts.answer),
+        distractor=take_rows(prompts.distractor),
+        full_logits=None,
+        right=take_sets(prompts.right),
+        wrong=take_sets(prompts.wrong),
+        token_weights=weights if prompts.scores == "tokens" else None,
+        position_weights=weights if prompts.scores == "positions" else None,
     )
-    distractor, right, wrong = others
-    return Targets(jnp.asarray(prompts.answer[rows]), distractor, None, right, wrong)
 
 
 def pad_positions(tokens: np.ndarray, length: int | None) -> np.ndarray:
@@ -106,22 +126,36 @@ def pad_positions(tokens: np.ndarray, length: int | None) -> np.ndarray:
 
 
 def take_scored(
-    x: Float[Array, "*lead batch pos d"], at: Int[Array, " batch"]
-) -> Float[Array, "*lead batch d"]:
-    """``x`` at each example's scored position."""
-    # [1, ..., batch, 1, 1], so that each example takes one position of its own
-    index = at.reshape((1,) * (x.ndim - 3) + (-1, 1, 1))
-    return jnp.take_along_axis(x, index, axis=-2)[..., 0, :]
+    x: Float[Array, "*lead batch pos d"], at: Int[Array, "batch scored"]
+) -> Float[Array, "*lead batch scored d"]:
+    """``x`` at each example's scored positions."""
+    # [1, ..., batch, scored, 1], so that each example takes positions of its own
+    index = at.reshape((1,) * (x.ndim - 3) + (*at.shape, 1))
+    return jnp.take_along_axis(x, index, axis=-2)
 
 
 def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:
     """Raise `DataError` unless the model can read these prompts, and the metric score them."""
     check_tokens(model.spec, prompts)
-    if metric.needs_distractor and prompts.distractor is None:
-        others = ", ".join(n for n in metrics.names() if not metrics[n].needs_distractor)
+    if metric.needs_answer and prompts.answer is None:
         raise DataError(
-            f"Metric {metric.name!r} needs a distractor for every pair. Without one, use: {others}."
+            f"Metric {metric.name!r} needs an answer for every pair. Without one, use: "
+            f"{_list_metrics(lambda other: not other.needs_answer)}."
         )
+    if metric.needs_distractor and prompts.distractor is None:
+        raise DataError(
+            f"Metric {metric.name!r} needs a distractor for every pair. Without one, use: "
+            f"{_list_metrics(lambda other: not other.needs_distractor)}."
+        )
+    if prompts.scores == "tokens" and metric.over_tokens is None:
+        raise DataError(
+            f"Metric {metric.name!r} says nothing of answers of several tokens. For them, use: "
+            f"{_list_metrics(lambda other: other.over_tokens is not None)}."
+        )
+
+
+def _list_metrics(suits: Callable[[Metric], bool]) -> str:
+    return ", ".join(name for name in metrics.names() if suits(metrics[name]))
 
 
 def check_tokens(spec: Spec, prompts: Prompts) -> None:
@@ -132,10 +166,23 @@ def check_tokens(spec: Spec, prompts: Prompts) -> None:
             f"A prompt has {longest} tokens, but the model's context is {spec.n_ctx}: use shorter "
             "prompts."
         )
-    tokens = (prompts.clean, prompts.corrupted, prompts.answer, prompts.distractor)
-    highest = max(ids.max() for ids in tokens if ids is not None)
-    if highest >= spec.d_vocab:
-        raise DataError(
-            f"The tokenizer gave token {highest}, but the model knows only {spec.d_vocab}: the "
-            "tokenizer is another model's."
+    for what, n_known, groups in (
+        ("knows only", spec.d_vocab, (prompts.clean, prompts.corrupted)),
+        (
+            "predicts only",
+            spec.d_vocab_out,
+            (prompts.answer, prompts.distractor, prompts.right, prompts.wrong),
+        ),
+    ):
+        # [batch, *]: the highest token of each prompt
+        highest = np.max(
+            [ids.reshape(len(ids), -1).max(axis=1) for ids in groups if ids is not None] or [[-1]],
+            axis=0,
         )
+        if highest.max() >= n_known:
+            pair = prompts.pairs[int(highest.argmax())]
+            raise DataError(
+                f"Token {highest.max()} stands in a prompt or answer, but the model {what} "
+                f"{n_known} tokens. The pair is {pair.clean!r} with the answer {pair.answer!r}; "
+                "a tokenizer that gives such tokens is another model's."
+            )

@@ -20,7 +20,7 @@ from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.runs import MaskedRuns, make_shared_background, prepare_batches
 from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes
 from circuitgraph.engine.tuning import FRONTIER_GROUPS, SPARSE_SHARE
-from circuitgraph.errors import ArgumentError, SearchError
+from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.metrics import Metric, metrics
@@ -94,6 +94,12 @@ class Experiment:
         self.metric: Metric = metrics[metric]
         self.ablation: Ablation = ablations[ablation]
         check_prompts(model, prompts, self.metric)
+        if self.ablation.per_prompt and prompts.corrupted is None:
+            others = ", ".join(n for n in ablations.names() if not ablations[n].per_prompt)
+            raise DataError(
+                f"Ablation {ablation!r} needs a corrupted prompt for every pair. Without one, "
+                f"use: {others}."
+            )
         if self.graph != model.graph(
             direct=self.graph.direct, grouped=self.graph.n_kv_heads is not None
         ):
@@ -103,7 +109,7 @@ class Experiment:
         self.n_prompts = len(prompts)
         n_pos = prompts.mask.shape[1]
         self.sizes: BatchSizes = choose_batch_sizes(
-            model.spec, self.graph, len(prompts), n_pos, memory
+            model.spec, self.graph, len(prompts), n_pos, memory, n_scored=prompts.n_scored
         )
         if frontier is None:
             frontier = is_worth_compiling(model.spec, self.graph, prompts.mask.size)

@@ -104,13 +104,14 @@ class FixedShapeRuns:
         lengths = np.array([len(row) for row in rows])
         mask = np.arange(self._length) < lengths[:, None]
         inputs = make_inputs(_pad_rows(rows, self._length, 0), mask, lengths - 1)
-        return np.asarray(run_full(self._model.transformer, inputs), np.float32)[: len(prompts)]
+        logits = run_full(self._model.transformer, inputs)[:, 0]  # [rows, 1 scored position, vocab]
+        return np.asarray(logits, np.float32)[: len(prompts)]
 
     def score_logits(self, logits: Float[np.ndarray, " vocab"], prompt: TokenisedPrompt) -> float:
         """The metric of one prompt's logits, against its own answers."""
         padded = pad_prompts([prompt], self._shape.union(PromptShape.of([prompt])))
         batch = jnp.asarray(logits[None])  # [vocab] -> [1, vocab]
-        targets = make_targets(padded)._replace(full_logits=batch)
+        targets = make_targets(padded)._replace(full_logits=batch[:, None])
         return float(run_metric(self._metric, batch, targets)[0])
 
     def patch_edges(

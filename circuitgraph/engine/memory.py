@@ -53,7 +53,7 @@ class BatchSizes:
         return self.prompts // count_prompt_parts(self.prompts, self.devices)
 
 
-def estimate_row_bytes(spec: Spec, graph: Graph, n_pos: int) -> int:
+def estimate_row_bytes(spec: Spec, graph: Graph, n_pos: int, n_scored: int = 1) -> int:
     """Bytes of one mask on one prompt: writers' values twice (kept and updated), and one layer."""
     values = 2 * len(graph.writers) * n_pos * spec.d_model
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
@@ -63,7 +63,7 @@ def estimate_row_bytes(spec: Spec, graph: Graph, n_pos: int) -> int:
         attention += 2 * spec.n_heads * n_pos * spec.d_head
     mlp = (3 if spec.gated else 2) * n_pos * (spec.d_mlp or 0)
     masks = len(graph.readers) * len(graph.writers)
-    return _FLOAT * (values + inputs + attention + mlp + 2 * spec.d_vocab_out + masks)
+    return _FLOAT * (values + inputs + attention + mlp + 2 * n_scored * spec.d_vocab_out + masks)
 
 
 def estimate_replacement_bytes(spec: Spec, graph: Graph, n_prompts: int, n_pos: int) -> int:
@@ -93,19 +93,21 @@ def choose_batch_sizes(
     n_pos: int,
     limit: int | None = None,
     devices: int | None = None,
+    n_scored: int = 1,
 ) -> BatchSizes:
     """Chunk sizes for that many prompts of that many positions.
 
     Args:
         limit: in bytes, for each device; by default `memory_limit`.
         devices: how many share the work; by default all that there are.
+        n_scored: scored positions of each prompt.
 
     Raises:
         ArgumentError: one mask on one prompt does not fit.
     """
     limit = memory_limit() if limit is None else limit
     devices = jax.device_count() if devices is None else devices
-    row = estimate_row_bytes(spec, graph, n_pos)
+    row = estimate_row_bytes(spec, graph, n_pos, n_scored)
     held = estimate_replacement_bytes(spec, graph, 1, n_pos)
     if row + held > limit:
         raise ArgumentError(

@@ -97,7 +97,9 @@ class Evidence:
     def decode_tokens(self, tokens: Int[np.ndarray, " n"]) -> list[str]:
         """Tokens as text, without spaces around them."""
         tokenizer = self.study.tokenizer
-        texts = {int(token): tokenizer.decode([int(token)]).strip() for token in np.unique(tokens)}
+        texts = {
+            int(token): tokenizer.decode_answer(int(token)).strip() for token in np.unique(tokens)
+        }
         return [texts[int(token)] for token in tokens]
 
 

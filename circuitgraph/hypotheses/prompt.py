@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.prompts import Pair, TokenizerLike, encode_clean
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prompt:
     @property
     def answer(self) -> str:
         """The text that should follow."""
-        return self.pair.answer.strip()
+        return (self.pair.answer or "").strip()
 
     @property
     def distractor(self) -> str | None:
@@ -52,7 +52,7 @@ class Prompt:
     @property
     def right(self) -> frozenset[str]:
         """Everything that may follow."""
-        return frozenset(text.strip() for text in self.pair.right or (self.pair.answer,))
+        return frozenset(text.strip() for text in self.pair.right or (self.pair.answer or "",))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,7 +68,7 @@ class Prompt:
 
 def make_prompts(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> list[Prompt]:
     """The clean sides of pairs."""
-    ids = tokenizer.encode_all([pair.clean for pair in pairs])
+    ids = [encode_clean(pair, tokenizer) for pair in pairs]
     texts = {token: tokenizer.decode([token]).strip() for row in ids for token in row}
     return [
         Prompt(pair, tuple(row), tuple(texts[token] for token in row))

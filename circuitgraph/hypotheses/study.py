@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
-from circuitgraph.api import load_task
 from circuitgraph.errors import DataError, HypothesisError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.site import Site
@@ -21,6 +20,7 @@ from circuitgraph.hypotheses.unroll import Unrolled, unroll_program
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts, Split, TokenizerLike
 from circuitgraph.tasks.tokenise import tokenise_pairs
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from circuitgraph.graph.graph import Graph
+from circuitgraph.models.name_tokenizer import TokenNames
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.models.transformer import Transformer
@@ -25,6 +26,8 @@ class LanguageModel:
         location: folder or hub name that it was read from.
         revision: the hub's commit, if it came from there.
         tokenizer: None if the checkpoint has none.
+        vocab, output_vocab: names of tokens that are read and predicted, where a checkpoint without
+            a tokenizer gives them.
     """
 
     name: str
@@ -33,6 +36,16 @@ class LanguageModel:
     revision: str | None
     transformer: Transformer
     tokenizer: Tokenizer | None
+    vocab: tuple[str, ...] | None = None
+    output_vocab: tuple[str, ...] | None = None
+
+    @cached_property
+    def text_tokenizer(self) -> Tokenizer | TokenNames:
+        """How text becomes tokens: the tokenizer, or the names (else the numbers) of tokens."""
+        if self.tokenizer is not None:
+            return self.tokenizer
+        sizes = (self.spec.d_vocab, self.spec.d_vocab_out)
+        return TokenNames.of_sizes(*sizes, self.vocab, self.output_vocab)
 
     @property
     def spec(self) -> Spec:

@@ -32,14 +32,14 @@ class Positions(NamedTuple):
     sin: Float[Array, "ropes batch pos half"] | None
     bias: Float[Array, "heads batch one keys"] | None
 
-    def queries_at(self, at: Int[Array, " batch"]) -> Positions:
-        """The positions of one query of each prompt; not for keys."""
+    def queries_at(self, at: Int[Array, "batch scored"]) -> Positions:
+        """The positions of some queries of each prompt; not for keys."""
         visible, back = (
-            jnp.take_along_axis(x, at[:, None, None], axis=1) for x in (self.visible, self.back)
+            jnp.take_along_axis(x, at[:, :, None], axis=1) for x in (self.visible, self.back)
         )
         turns = (self.cos, self.sin)  # [ropes, batch, pos, half]: their positions are axis 2
         cos, sin = (
-            None if t is None else jnp.take_along_axis(t, at[None, :, None, None], 2) for t in turns
+            None if t is None else jnp.take_along_axis(t, at[None, :, :, None], 2) for t in turns
         )
         return Positions(visible, back, cos, sin, self.bias)
 

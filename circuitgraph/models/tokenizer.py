@@ -1,4 +1,4 @@
-"""A tokenizer as tasks need it: no token is ever added silently."""
+"""A tokenizer as tasks need it: what is put before a text is said, and can be switched off."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Literal
 
 from circuitgraph.errors import ModelError, first_line
 
+Bos = Literal["auto", "yes", "no"]
 _OLDER_FILES = ("vocab.json", "tokenizer.model", "vocab.txt")
 
 
@@ -19,6 +21,8 @@ class Tokenizer:
     Token ids are the interface: `encode` returns exactly the tokens of the text, no BOS, no EOS.
 
     Attributes:
+        prefix: the tokens that stand before every prompt: those that the tokenizer itself puts
+            there (most often BOS, or none), or as `with_bos` says.
         unknown_id: the token of text that has no token; None where every text has tokens.
         special_ids: the tokens that are not text.
     """
@@ -34,6 +38,7 @@ class Tokenizer:
         self.unknown_id: int | None = _find_unknown_id(inner)
         added_ids = {i for i, token in inner.added_tokens_decoder.items() if token.special}
         self.special_ids: frozenset[int] = frozenset(inner.all_special_ids) | added_ids
+        self.prefix: tuple[int, ...] = self._find_default_prefix()
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -51,6 +56,59 @@ class Tokenizer:
             return [self.encode(text) for text in texts]
         return self._inner(list(texts), add_special_tokens=False)["input_ids"]
 
+    def encode_answer(self, prompt: str, answer: str) -> list[int]:
+        """The tokens by which the text goes on after the prompt.
+
+        None if the answer changes the prompt's own tokens, as a letter more changes a word's.
+        """
+        before, whole = self.encode(prompt), self.encode(prompt + answer)
+        return whole[len(before) :] if whole[: len(before)] == before else []
+
+    def decode_answer(self, token: int) -> str:
+        """The text of an answer's token."""
+        return self.decode([token])
+
+    def with_bos(self, bos: Bos) -> Tokenizer:
+        """The same tokenizer with another ``prefix``.
+
+        Args:
+            bos: ``auto``: as the tokenizer itself does; ``yes``: BOS; ``no``: nothing.
+
+        Raises:
+            ModelError: ``yes``, but the tokenizer has no BOS.
+        """
+        other = copy(self)
+        other.prefix = self._find_default_prefix() if bos == "auto" else ()
+        if bos == "yes":
+            if self._inner.bos_token_id is None:
+                raise ModelError("bos is 'yes', but the tokenizer has no BOS: use 'auto' or 'no'.")
+            other.prefix = (self._inner.bos_token_id,)
+        return other
+
+    def render_chat(self, text: str) -> str:
+        """A text as what a user says to a chat model, up to where the model's answer begins.
+
+        Raises:
+            ModelError: the tokenizer has no chat template, or the template refuses.
+        """
+        if not self._inner.chat_template:
+            raise ModelError("The tokenizer has no chat template: leave out --chat.")
+        messages = [{"role": "user", "content": text}]
+        try:
+            return self._inner.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:
+            raise ModelError(f"The chat template cannot be used: {first_line(error)}") from error
+
+    def _find_default_prefix(self) -> tuple[int, ...]:
+        """The tokens that the tokenizer itself puts before a text."""
+        plain, default = self.encode("a"), self._inner.encode("a")
+        start = next(
+            (i for i in range(len(default)) if default[i : i + len(plain)] == plain and plain), 0
+        )
+        return tuple(default[:start])
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of these tokens."""
         return self._inner.decode(list(ids), clean_up_tokenization_spaces=False)
@@ -61,7 +119,7 @@ class Tokenizer:
 
     @property
     def bos(self) -> str | None:
-        """The name of the token that begins a text; `encode` never adds this token."""
+        """The name of the token that begins a text."""
         return self._inner.bos_token
 
     def list_default_additions(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from circuitgraph.errors import DataError, check_at_least, unknown_name
 from circuitgraph.registry import Registry, read_summary
 from circuitgraph.tasks.prompts import SPLITS, Pair, Prompts, Split, TokenizerLike, assign_split
 from circuitgraph.tasks.tokenise import tokenise_pairs
+
+Draw = Callable[[Choices], Pair]
+Words = Mapping[str, Sequence[str | tuple[str, ...]]]
 
 
 class Task(ABC):
@@ -26,6 +29,7 @@ class Task(ABC):
         seed: seed of all draws.
         arguments: what the source was made with, for the record.
         notes: what a user should know, such as names that were left out.
+        words: groups of words that the task treats alike; see `Source`.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Task(ABC):
     arguments: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     tokenizer: TokenizerLike
+    words: Words
 
     @abstractmethod
     def pairs(self, n: int, split: Split) -> list[Pair]:
@@ -67,13 +72,10 @@ class GrammarTask(Task):
     ) -> None:
         self.name, self.metric, self.seed, self.tokenizer = kind.name, kind.metric, seed, tokenizer
         self.arguments = kind.fill_arguments(arguments)
-        self.source = kind.grammar(tokenizer, **self.arguments)
-        self.notes = self.source.notes
-
-    @property
-    def words(self) -> Words:
-        """Words that the grammar treats alike; see `Source`."""
-        return self.source.words
+        source = kind.grammar(tokenizer, **self.arguments)
+        if tokenizer.prefix:  # a grammar counts the text's own tokens
+            source = replace(source, draw=_shift_roles(source.draw, len(tokenizer.prefix)))
+        self.source, self.notes, self.words = source, source.notes, source.words
 
     def count_pairs(self, split: Split) -> int | None:
         return None
@@ -92,10 +94,6 @@ class GrammarTask(Task):
             f"Task {self.name!r} yielded only {len(pairs)} different {split} prompts where {n} "
             "were asked for. Ask for fewer, or widen the grammar's arguments."
         )
-
-
-Draw = Callable[[Choices], Pair]
-Words = Mapping[str, Sequence[str | tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,16 @@ class TaskKind:
             if name not in known:
                 raise unknown_name(f"argument of task {self.name!r}", name, known)
         return {**known, **arguments}
+
+
+def _shift_roles(draw: Draw, by: int) -> Draw:
+    """The same pairs, with their roles where the prefix moves them."""
+
+    def draw_shifted(rng: Choices) -> Pair:
+        pair = draw(rng)
+        return replace(pair, roles={role: at + by for role, at in pair.roles.items()})
+
+    return draw_shifted
 
 
 tasks: Registry[TaskKind] = Registry("task", "circuitgraph.tasks")

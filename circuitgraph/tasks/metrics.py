@@ -1,4 +1,4 @@
-"""Metrics: from the logits at the scored position to one number per example.
+"""Metrics: from the logits at the scored positions to one number per example.
 
 Each is one function with a decorator. Searches minimise a loss: the metric, with its sign turned
 where higher is better (`Metric.loss`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,22 +22,33 @@ from circuitgraph.registry import Registry, read_summary
 class Targets(NamedTuple):
     """What logits are compared with.
 
+    A metric's function gets one row for each scored position of each prompt; the engine keeps
+    prompts and scored positions as two axes, and `Metric.measure` puts them together.
+
     Attributes:
+        answer: None where the prompts have no answers.
         full_logits: logits of the whole model on the clean prompt.
         right, wrong: all right and all wrong answers, filled up with -1, where there is more than
             one.
+        token_weights: where the answers are several tokens: 1 for each token of a prompt's answer,
+            0 for what fills up.
+        position_weights: where several positions are scored: one divided by their number, 0 for
+            what fills up.
     """
 
-    answer: Int[Array, " batch"]
-    distractor: Int[Array, " batch"] | None
-    full_logits: Float[Array, "batch vocab"] | None
-    right: Int[Array, "batch right"] | None = None
-    wrong: Int[Array, "batch wrong"] | None = None
+    answer: Int[Array, "*rows"] | None
+    distractor: Int[Array, "*rows"] | None
+    full_logits: Float[Array, "*rows vocab"] | None
+    right: Int[Array, "*rows right"] | None = None
+    wrong: Int[Array, "*rows wrong"] | None = None
+    token_weights: Float[Array, "batch scored"] | None = None
+    position_weights: Float[Array, "batch scored"] | None = None
 
 
 Numbers = TypeVar("Numbers", bound=Array | np.ndarray)
-Logits = Float[Array, "batch vocab"]
-Values = Float[Array, " batch"]
+Logits = Float[Array, "rows vocab"]
+Values = Float[Array, " rows"]
+OverTokens = Literal["sum", "product"]
 MetricFunction = Callable[[Logits, Targets], Values]
 
 
@@ -49,6 +60,9 @@ class Metric:
     everywhere. A metric that measures the distance from the whole model is ``flat_at_full``: its
     gradient is zero there. A metric of the answer's and the distractor's logits alone is
     ``columns_only``: the other logits need not be computed.
+
+    Attributes:
+        over_tokens: what the values of the tokens of one answer make together; None if nothing.
     """
 
     name: str
@@ -58,16 +72,39 @@ class Metric:
     differentiable: bool = True
     flat_at_full: bool = False
     columns_only: bool = False
+    needs_answer: bool = True
+    over_tokens: OverTokens | None = None
 
     @property
     def description(self) -> str:
         """The summary of the function's docstring."""
         return read_summary(self.function)
 
-    def loss(self, logits: Logits, targets: Targets) -> Values:
+    def measure(
+        self, logits: Float[Array, "batch scored vocab"], targets: Targets
+    ) -> Float[Array, " batch"]:
+        """The metric of each prompt: its function at every scored position, put together.
+
+        Over several positions this is the mean; over the tokens of one answer, each after the
+        answer's tokens before it, it is their sum or product (`over_tokens`).
+        """
+        n_prompts, n_scored = logits.shape[:2]
+        rows = jax.tree.map(lambda x: x.reshape(n_prompts * n_scored, *x.shape[2:]), targets)
+        values = self.function(logits.reshape(n_prompts * n_scored, -1), rows)
+        values = values.reshape(n_prompts, n_scored)
+        if targets.position_weights is not None:
+            return _sum_weighted(values, targets.position_weights)
+        if targets.token_weights is None:
+            return values[:, 0]
+        if self.over_tokens == "product":
+            return jnp.where(targets.token_weights > 0, values, 1.0).prod(axis=1)
+        return _sum_weighted(values, targets.token_weights)
+
+    def loss(
+        self, logits: Float[Array, "batch scored vocab"], targets: Targets
+    ) -> Float[Array, " batch"]:
         """The metric turned so that lower is better."""
-        values = self.function(logits, targets)
-        return self.to_loss(values)
+        return self.to_loss(self.measure(logits, targets))
 
     def to_loss(self, values: Numbers) -> Numbers:
         """Values of the metric, or means of them, turned so that lower is better."""
@@ -85,8 +122,15 @@ def metric(
     differentiable: bool = True,
     flat_at_full: bool = False,
     columns_only: bool = False,
+    needs_answer: bool = True,
+    over_tokens: OverTokens | None = None,
 ) -> Callable[[MetricFunction], MetricFunction]:
-    """Register a function from logits and targets to one value per example as a metric."""
+    """Register a function from logits and targets to one value per row as a metric.
+
+    Args:
+        higher_is_better, needs_distractor, differentiable, flat_at_full, columns_only,
+            needs_answer, over_tokens: as in `Metric`.
+    """
 
     def decorate(function: MetricFunction) -> MetricFunction:
         kind = Metric(
@@ -97,6 +141,8 @@ def metric(
             differentiable,
             flat_at_full,
             columns_only,
+            needs_answer,
+            over_tokens,
         )
         metrics.add(name, kind)
         return function
@@ -104,11 +150,24 @@ def metric(
     return decorate
 
 
-def _right_answers(targets: Targets) -> Int[Array, "batch right"]:
-    return targets.answer[:, None] if targets.right is None else targets.right
+def _sum_weighted(
+    values: Float[Array, "batch scored"], weights: Float[Array, "batch scored"]
+) -> Float[Array, " batch"]:
+    # a value that fills up may be anything, even NaN
+    return jnp.where(weights > 0, values * weights, 0.0).sum(axis=1)
 
 
-def _wrong_answers(targets: Targets) -> Int[Array, "batch wrong"]:
+def _own_answer(targets: Targets) -> Int[Array, " rows"]:
+    if targets.answer is None:
+        raise ValueError("this metric needs answers")
+    return targets.answer
+
+
+def _right_answers(targets: Targets) -> Int[Array, "rows right"]:
+    return _own_answer(targets)[:, None] if targets.right is None else targets.right
+
+
+def _wrong_answers(targets: Targets) -> Int[Array, "rows wrong"]:
     if targets.wrong is not None:
         return targets.wrong
     if targets.distractor is None:
@@ -116,30 +175,36 @@ def _wrong_answers(targets: Targets) -> Int[Array, "batch wrong"]:
     return targets.distractor[:, None]
 
 
-def _sum_over(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
-    """Sum of the values of some tokens; -1 counts nothing. [batch, vocab] -> [batch]."""
+def _sum_over(values: Logits, tokens: Int[Array, "rows n"]) -> Values:
+    """Sum of the values of some tokens; -1 counts nothing. [rows, vocab] -> [rows]."""
     picked = jnp.take_along_axis(values, jnp.maximum(tokens, 0), axis=-1)
     return jnp.sum(jnp.where(tokens >= 0, picked, 0.0), axis=-1)
 
 
-def _highest_of(values: Logits, tokens: Int[Array, "batch n"]) -> Values:
-    """Highest value of some tokens; -1 counts nothing. [batch, vocab] -> [batch]."""
+def _highest_of(values: Logits, tokens: Int[Array, "rows n"]) -> Values:
+    """Highest value of some tokens; -1 counts nothing. [rows, vocab] -> [rows]."""
     picked = jnp.take_along_axis(values, jnp.maximum(tokens, 0), axis=-1)
     return jnp.max(jnp.where(tokens >= 0, picked, -jnp.inf), axis=-1)
 
 
 def _take_answer(values: Logits, targets: Targets) -> Values:
-    """The value of each prompt's answer: [batch, vocab] -> [batch]."""
-    return jnp.take_along_axis(values, targets.answer[:, None], axis=-1)[:, 0]
+    """The value of each row's answer: [rows, vocab] -> [rows]."""
+    return jnp.take_along_axis(values, _own_answer(targets)[:, None], axis=-1)[:, 0]
 
 
-@metric("logit", higher_is_better=True, columns_only=True)
+@metric("logit", higher_is_better=True, columns_only=True, over_tokens="sum")
 def logit(logits: Logits, targets: Targets) -> Values:
     """Logit of the answer."""
     return _take_answer(logits, targets)
 
 
-@metric("logit_difference", higher_is_better=True, needs_distractor=True, columns_only=True)
+@metric(
+    "logit_difference",
+    higher_is_better=True,
+    needs_distractor=True,
+    columns_only=True,
+    over_tokens="sum",
+)
 def logit_difference(logits: Logits, targets: Targets) -> Values:
     """Logit of the answer minus logit of the distractor (Wang et al. 2022)."""
     if targets.distractor is None:
@@ -148,13 +213,13 @@ def logit_difference(logits: Logits, targets: Targets) -> Values:
     return _take_answer(logits, targets) - wrong
 
 
-@metric("log_probability", higher_is_better=True)
+@metric("log_probability", higher_is_better=True, over_tokens="sum")
 def log_probability(logits: Logits, targets: Targets) -> Values:
     """Natural logarithm of the answer's probability."""
     return _take_answer(jax.nn.log_softmax(logits), targets)
 
 
-@metric("probability", higher_is_better=True)
+@metric("probability", higher_is_better=True, over_tokens="product")
 def probability(logits: Logits, targets: Targets) -> Values:
     """Probability of the answer."""
     return _take_answer(jax.nn.softmax(logits), targets)
@@ -170,13 +235,13 @@ def probability_difference(logits: Logits, targets: Targets) -> Values:
     return _sum_over(probabilities, right) - _sum_over(probabilities, wrong)
 
 
-@metric("cross_entropy", higher_is_better=False)
+@metric("cross_entropy", higher_is_better=False, over_tokens="sum")
 def cross_entropy(logits: Logits, targets: Targets) -> Values:
     """Cross-entropy of the answer, in nats: minus its log-probability."""
     return -log_probability(logits, targets)
 
 
-@metric("kl", higher_is_better=False, flat_at_full=True)
+@metric("kl", higher_is_better=False, flat_at_full=True, needs_answer=False, over_tokens="sum")
 def kl(logits: Logits, targets: Targets) -> Values:
     """KL(full model || circuit) in nats, summed over the vocabulary (Conmy et al. 2023)."""
     assert targets.full_logits is not None  # noqa: S101 - the engine runs the whole model first
@@ -184,7 +249,7 @@ def kl(logits: Logits, targets: Targets) -> Values:
     return jnp.sum(jnp.exp(full) * (full - circuit), axis=-1)
 
 
-@metric("accuracy", higher_is_better=True, differentiable=False)
+@metric("accuracy", higher_is_better=True, differentiable=False, over_tokens="product")
 def accuracy(logits: Logits, targets: Targets) -> Values:
     """1 where no token has a higher logit than the answer (than the best right one, if there are
     several), else 0.

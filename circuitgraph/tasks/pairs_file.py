@@ -1,31 +1,25 @@
-"""A user's own task: a JSONL file of pairs, no code written."""
+"""A user's own task: a file of pairs, no code written."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from circuitgraph.errors import DataError, check_at_least, list_problems
-from circuitgraph.tasks.base import Task
-from circuitgraph.tasks.prompts import SPLITS, Pair, Split, TokenizerLike, assign_split
-from circuitgraph.tasks.tokenise import find_problems
-
-
-class _Line(BaseModel):
-    """One line of the file."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    clean: str
-    corrupted: str
-    answer: str
-    distractor: str | None = None
-    roles: dict[str, int | str] = Field(default_factory=dict)
-
-
-END = "end"  # the role of the last token, which every prompt has
+from circuitgraph.errors import DataError, check_at_least
+from circuitgraph.tasks.base import Task, Words
+from circuitgraph.tasks.pair_lines import PairFile, read_pair_file
+from circuitgraph.tasks.pair_maker import PairMaker, ModelSizes
+from circuitgraph.tasks.prompts import (
+    SPLITS,
+    Pair,
+    Split,
+    TokenizerLike,
+    assign_split,
+    encode_clean,
+)
 
 
 class PairsTask(Task):
@@ -38,27 +32,47 @@ class PairsTask(Task):
     """
 
     def __init__(
-        self, path: str | Path, tokenizer: TokenizerLike, n_ctx: int, seed: int = 0
+        self,
+        path: str | Path,
+        tokenizer: TokenizerLike,
+        sizes: ModelSizes | int,
+        seed: int = 0,
+        *,
+        file: PairFile | None = None,
+        chat: bool = False,
+        judging: bool = True,
     ) -> None:
         """Read and check the whole file.
+
+        Args:
+            sizes: of the model; a number is its context alone.
+            file: what the file says, if it was read before.
+            chat: render both prompts by the tokenizer's chat template, as what a user says.
+            judging: keep some pairs for evaluation; else all are for discovery.
 
         Raises:
             DataError: listing every unusable line by its number.
         """
-        self.path = Path(path)
-        self.name, self.metric = self.path.stem, "logit_difference"
-        self.seed, self.tokenizer = seed, tokenizer
-        check_at_least("seed", seed, 0)
-        content = _read_file(self.path)
-        self._pairs = list(dict.fromkeys(_parse_lines(self.path, content, tokenizer, n_ctx)))
-        tokens = tokenizer.encode_all([pair.clean for pair in self._pairs])
-        self._splits = [assign_split(ids) for ids in tokens]
+        self.path, self.judging = Path(path), judging
+        self.name = self.path.stem
+        self.seed, self.tokenizer = check_at_least("seed", seed, 0), tokenizer
+        file = file or read_pair_file(self.path)
+        sizes = ModelSizes(sizes) if isinstance(sizes, int) else sizes
+        maker = PairMaker(tokenizer, sizes, chat, file.header.score_at)
+        self.numbered_pairs = _make_pairs(self.path, file, maker)
+        self._pairs = list(dict.fromkeys(pair for _, pair in self.numbered_pairs))
+        self._splits = [self._assign_split(pair) for pair in self._pairs]
         self._check_counts()
-        if self._pairs[0].distractor is None:
-            self.metric = "log_probability"
+        self.metric = file.header.metric or _choose_metric(self._pairs[0])
+        self.words: Words = {
+            name: [word if isinstance(word, str) else tuple(word) for word in group]
+            for name, group in file.header.words.items()
+        }
+        self.notes = (*file.notes, *_describe_answers(self._pairs, tokenizer))
         self.arguments = {
             "data": str(self.path),
-            "sha256": hashlib.sha256(content.encode()).hexdigest(),
+            "sha256": hashlib.sha256(file.sha256_of.encode()).hexdigest(),
+            **_list_settings(chat, judging),
         }
 
     def count_pairs(self, split: Split) -> int | None:
@@ -80,86 +94,101 @@ class PairsTask(Task):
         order = np.random.default_rng([self.seed, len(pairs)]).permutation(len(pairs))
         return [pairs[i] for i in order]
 
+    def _assign_split(self, pair: Pair) -> Split:
+        # by the text's own tokens: with and without BOS a prompt is of the same split
+        own = encode_clean(pair, self.tokenizer)[len(self.tokenizer.prefix) :]
+        return assign_split(own) if self.judging else "discovery"
+
     def _check_counts(self) -> None:
         counts = {split: len({pair.clean for pair in self.list_pairs(split)}) for split in SPLITS}
-        if min(counts.values()) < 2:
+        if self.judging and min(counts.values()) < 2:
             numbers = " and ".join(f"{n} to {split}" for split, n in counts.items())
             raise DataError(
                 f"The data file {str(self.path)!r} is too small. Each clean prompt goes to "
                 f"discovery or to evaluation, as by a coin; here {numbers}, but each needs two "
-                "different ones. Add lines: about ten will do."
+                "different ones. Add lines: about ten will do. Or search on all of them and judge "
+                "on none: --no-judging, judging=False."
             )
 
 
-def _read_file(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The data file {str(path)!r} cannot be read: {error}") from error
-
-
-def _parse_lines(path: Path, content: str, tokenizer: TokenizerLike, n_ctx: int) -> list[Pair]:
-    """The pairs of all lines; every unusable line is a problem of the error."""
-    pairs: list[Pair] = []
-    problems: list[str] = []
-    lines = [(i, line) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
-    for number, line in lines:
-        try:
-            parsed = _Line.model_validate_json(line)
-        except ValidationError as error:
-            problems += [
-                f"line {number}: {_format_error(e)}" for e in error.errors(include_url=False)
-            ]
-            continue
-        roles, role_problems = _locate_roles(parsed, tokenizer)
-        pair = Pair(parsed.clean, parsed.corrupted, parsed.answer, parsed.distractor, roles)
-        pair_problems = role_problems + find_problems(pair, tokenizer, n_ctx)
+def _make_pairs(path: Path, file: PairFile, maker: PairMaker) -> list[tuple[int, Pair]]:
+    """The pairs of all lines with their numbers; every unusable line is a problem of the error."""
+    numbered: list[tuple[int, Pair]] = []
+    problems = list(file.problems)
+    for number, line in file.lines:
+        pair, pair_problems = maker.make_pair(line)
         problems += [f"line {number}: {problem}" for problem in pair_problems]
-        pairs.append(pair)
-    if pairs and not problems and len({pair.distractor is None for pair in pairs}) == 2:
-        problems = ["some lines have a distractor and some have none; give all or none"]
-    if not lines:
-        problems = ["the file is empty"]
-    if problems:
-        title = (
-            f"The data file {str(path)!r} cannot be used. Expected one object a line, such as "
-            '{"clean": "...", "corrupted": "...", "answer": " one-token", '
-            '"distractor": " one-token"}.'
+        numbered.append((number, pair))
+    if not problems:
+        pairs = [pair for _, pair in numbered]
+        problems = [*_find_differences(pairs), *_find_words_problems(file, maker.tokenizer)]
+    file.refuse_problems(path, problems)
+    return numbered
+
+
+def _find_differences(pairs: list[Pair]) -> list[str]:
+    """What some lines have and some have not."""
+    has = {
+        "a corrupted prompt": [pair.corrupted is not None for pair in pairs],
+        "an answer": [pair.answer is not None for pair in pairs],
+        "a distractor": [pair.distractor is not None for pair in pairs],
+        "several answers": [bool(pair.right) for pair in pairs],
+        "several scored positions": [len(pair.score_at or ()) > 1 for pair in pairs],
+    }
+    return [
+        f"some lines have {name} and some have none; give all or none"
+        for name, flags in has.items()
+        if any(flags) and not all(flags)
+    ]
+
+
+def _find_words_problems(file: PairFile, tokenizer: TokenizerLike) -> list[str]:
+    """Words that are treated alike must be one token each, or nothing can be exchanged."""
+    groups = file.header.words.items()
+    forms = [
+        (n, w) for n, g in groups for item in g for w in ([item] if isinstance(item, str) else item)
+    ]
+    return [
+        f"words.{name}: {word!r} is not one token"
+        for name, word in forms
+        if len(tokenizer.encode(word)) != 1 and len(tokenizer.encode(f" {word}")) != 1
+    ]
+
+
+def _choose_metric(pair: Pair) -> str:
+    if pair.distractor is not None:
+        return "logit_difference"
+    return "kl" if pair.answer is None else "log_probability"
+
+
+def _list_settings(chat: bool, judging: bool) -> dict[str, Any]:
+    """What differs from the defaults, so that records of today stay as they are."""
+    settings = {"chat": True} if chat else {}
+    return settings if judging else {**settings, "judging": False}
+
+
+def _describe_answers(pairs: list[Pair], tokenizer: TokenizerLike) -> list[str]:
+    """Notes on answers that may not be what their author meant."""
+    notes = []
+    n_tokens = [len(tokenizer.encode_answer(p.clean, p.answer or "")) for p in pairs]
+    if max(n_tokens) > 1:
+        notes.append(
+            f"Answers have up to {max(n_tokens)} tokens: each token is scored after those before "
+            "it, and the metric puts them together."
         )
-        raise DataError(list_problems(title, problems))
-    return pairs
+    unspaced = [pair for pair in pairs if _lacks_space(pair, tokenizer)]
+    if unspaced:
+        pair = unspaced[0]
+        notes.append(
+            f"{len(unspaced)} of {len(pairs)} answers follow a word without a space, such as "
+            f"{pair.answer!r} after {pair.clean[-20:]!r}. If they are words of their own, write "
+            f"{' ' + (pair.answer or '')!r}."
+        )
+    return notes
 
 
-def _locate_roles(line: _Line, tokenizer: TokenizerLike) -> tuple[dict[str, int], list[str]]:
-    """The positions of a line's roles, and what is wrong with them, in words."""
-    ids = tokenizer.encode(line.clean)
-    roles: dict[str, int] = {}
-    problems: list[str] = []
-    for name, place in {END: -1, **line.roles}.items():
-        if isinstance(place, str):
-            times = line.clean.count(place) if place else 0
-            # The tokens up to the end of the text: the role is the last of them.
-            before = tokenizer.encode(line.clean[: line.clean.find(place) + len(place)])
-            if times != 1:
-                problems.append(
-                    f"roles.{name}: the clean prompt has {place!r} {times} times; give the token's "
-                    "number"
-                )
-            elif not before or before != ids[: len(before)]:
-                problems.append(
-                    f"roles.{name}: no token ends where {place!r} ends; give the token's number"
-                )
-            else:
-                roles[name] = len(before) - 1
-        elif not -len(ids) <= place < len(ids):
-            problems.append(
-                f"roles.{name}: there is no token {place}; the clean prompt has {len(ids)}"
-            )
-        else:
-            roles[name] = place % len(ids)
-    return roles, problems if ids else []
-
-
-def _format_error(error) -> str:
-    where = ".".join(map(str, error["loc"]))
-    return f"{where}: {error['msg']}" if where else error["msg"]
+def _lacks_space(pair: Pair, tokenizer: TokenizerLike) -> bool:
+    """Whether an answer goes on inside a word, though with a space it would be a token too."""
+    if not pair.answer or pair.tokens or not (pair.clean[-1:] + pair.answer[:1]).isalpha():
+        return False
+    return len(tokenizer.encode_answer(pair.clean, f" {pair.answer}")) == 1

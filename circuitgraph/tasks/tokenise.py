@@ -1,52 +1,132 @@
-"""From pairs as text to one padded batch of tokens, and everything that makes a pair unusable."""
+"""From pairs as text to one padded batch of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from circuitgraph.errors import ArgumentError, DataError, list_problems
-from circuitgraph.tasks.prompts import Pair, Prompts, TokenizerLike
+from circuitgraph.tasks.pair_problems import find_problems
+from circuitgraph.tasks.prompts import Pair, PairTokens, Prompts, TokenizerLike, encode_pair
+
+Scores = Literal["tokens", "positions"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One prompt with the tokens of its answer before the last, which the model reads too.
+
+    Attributes:
+        at: the scored positions; ``answers`` and ``distractors`` have a token for each, or none.
+    """
+
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    at: tuple[int, ...]
+    answers: tuple[int, ...]
+    distractors: tuple[int, ...]
 
 
 def tokenise_pairs(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> Prompts:
     """Tokenise pairs and pad them into one batch.
 
     Raises:
-        DataError: listing every pair whose lengths differ or whose answers are not one token.
+        DataError: listing every pair whose lengths differ or whose answers cannot be scored.
+        ArgumentError: some pairs have a counterpart, an answer, a distractor or several scored
+            positions, and some have none.
     """
+    tokens = [encode_pair(pair, tokenizer) for pair in pairs]
     problems: list[str] = []
-    for i, pair in enumerate(pairs):
-        problems += [f"pair {i + 1}: {problem}" for problem in find_problems(pair, tokenizer)]
+    for i, (pair, ids) in enumerate(zip(pairs, tokens, strict=True)):
+        problems += [f"pair {i + 1}: {p}" for p in find_problems(pair, tokenizer, ids=ids)]
     if not pairs or problems:
         raise DataError(
             list_problems("These prompts cannot be used:", problems or ["there are none"])
         )
-    clean = tokenizer.encode_all([p.clean for p in pairs])
-    corrupted = tokenizer.encode_all([p.corrupted for p in pairs])
-    lengths = np.array([len(ids) for ids in clean])
+    _check_all_or_none(pairs)
+    scores = _choose_scores(pairs, tokens)
+    rows = [_make_row(pair, ids) for pair, ids in zip(pairs, tokens, strict=True)]
+    return _pad_batch(rows, tuple(pairs), tokens, scores)
+
+
+def _check_all_or_none(pairs: Sequence[Pair]) -> None:
+    has = {
+        "a corrupted prompt": [pair.corrupted is not None for pair in pairs],
+        "an answer": [pair.answer is not None for pair in pairs],
+        "a distractor": [pair.distractor is not None for pair in pairs],
+        "several scored positions": [len(pair.score_at or ()) > 1 for pair in pairs],
+    }
+    for name, flags in has.items():
+        if any(flags) and not all(flags):
+            raise ArgumentError(f"Either every pair has {name} or none has.")
+
+
+def _choose_scores(pairs: Sequence[Pair], tokens: Sequence[PairTokens]) -> Scores | None:
+    if any(len(pair.score_at or ()) > 1 for pair in pairs):
+        return "positions"
+    return "tokens" if any(len(ids.answer) > 1 for ids in tokens) else None
+
+
+def _make_row(pair: Pair, ids: PairTokens) -> _Row:
+    at = (len(ids.clean) - 1,) if pair.score_at is None else pair.score_at
+    if pair.score_at is not None and pair.answer is None:
+        following = tuple(ids.clean[i + 1] for i in at if i + 1 < len(ids.clean))
+        answers = following if len(following) == len(at) else ()
+        return _Row(ids.clean, ids.corrupted, at, answers, ())
+    given = ids.answer[:-1]  # each token of the answer is scored after those before it
+    at = tuple(at[0] + i for i in range(max(1, len(ids.answer))))
+    corrupted = ids.corrupted and (*ids.corrupted, *given)
+    return _Row((*ids.clean, *given), corrupted, at, ids.answer, ids.distractor)
+
+
+def _pad_batch(
+    rows: Sequence[_Row],
+    pairs: tuple[Pair, ...],
+    tokens: Sequence[PairTokens],
+    scores: Scores | None,
+) -> Prompts:
+    lengths = np.array([len(row.clean) for row in rows])
     # [1, pos] < [batch, 1]: True on the real tokens of each prompt, [batch, pos].
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-    distractors = [p.distractor for p in pairs if p.distractor is not None]
-    if 0 < len(distractors) < len(pairs):
-        raise ArgumentError("Either every pair has a distractor or none has.")
+    weights = None if scores is None else _make_weights([len(row.at) for row in rows], scores)
+
+    def pad_scored(values: list[tuple[int, ...]]) -> Int[np.ndarray, "batch *scored"] | None:
+        """Filled up with the last of each; one axis where one position is scored."""
+        if not all(values):
+            return None
+        most = max(map(len, values))
+        padded = [[*row, *[row[-1]] * (most - len(row))] for row in values]
+        return np.array(padded if scores else [row[0] for row in values], np.int32)
+
+    score_at = pad_scored([row.at for row in rows])
+    assert score_at is not None  # noqa: S101 - every row has a scored position
     return Prompts(
-        clean=_pad_rows(clean, mask),
-        corrupted=_pad_rows(corrupted, mask),
+        clean=_pad_rows([row.clean for row in rows], mask),
+        corrupted=_pad_rows([row.corrupted for row in rows], mask) if rows[0].corrupted else None,
         mask=mask,
-        score_at=lengths - 1,
-        answer=_encode_answers([p.answer for p in pairs], tokenizer),
-        distractor=_encode_answers(distractors, tokenizer) if distractors else None,
-        pairs=tuple(pairs),
-        right=_encode_sets([p.right for p in pairs], tokenizer),
-        wrong=_encode_sets([p.wrong for p in pairs], tokenizer),
+        score_at=score_at,
+        answer=pad_scored([row.answers for row in rows]),
+        distractor=pad_scored([row.distractors for row in rows]),
+        pairs=pairs,
+        right=_pad_sets([ids.right for ids in tokens]),
+        wrong=_pad_sets([ids.wrong for ids in tokens]),
+        scores=scores,
+        weights=weights,
     )
 
 
+def _make_weights(counts: list[int], scores: Scores) -> Float[np.ndarray, "batch scored"]:
+    n_scored = np.array(counts)[:, None]
+    counts_at_all = np.arange(max(counts))[None, :] < n_scored
+    return (counts_at_all / (n_scored if scores == "positions" else 1)).astype(np.float32)
+
+
 def _pad_rows(
-    rows: list[list[int]], mask: Bool[np.ndarray, "batch pos"]
+    rows: Sequence[Sequence[int]], mask: Bool[np.ndarray, "batch pos"]
 ) -> Int[np.ndarray, "batch pos"]:
     """Rows as one array; padding is token 0, which nothing reads because ``mask`` hides it."""
     tokens = np.zeros(mask.shape, np.int32)
@@ -54,82 +134,13 @@ def _pad_rows(
     return tokens
 
 
-def _encode_answers(texts: list[str], tokenizer: TokenizerLike) -> Int[np.ndarray, " batch"]:
-    return np.array([tokenizer.encode(text)[0] for text in texts], np.int32)
-
-
-def _encode_sets(
-    sets: Sequence[tuple[str, ...]], tokenizer: TokenizerLike
-) -> Int[np.ndarray, "batch n"] | None:
+def _pad_sets(sets: Sequence[tuple[int, ...]]) -> Int[np.ndarray, "batch n"] | None:
     """Token ids of sets of answers, each filled up with -1; None if no pair has a set."""
     if not any(sets):
         return None
     if not all(sets):
         raise ArgumentError("Either every pair names all its right and wrong answers or none does.")
-    ids_of = {text: tokenizer.encode(text)[0] for texts in set(sets) for text in texts}
     ids = np.full((len(sets), max(map(len, sets))), -1, np.int32)
-    for row, texts in zip(ids, sets, strict=True):
-        row[: len(texts)] = [ids_of[text] for text in texts]
+    for row, tokens in zip(ids, sets, strict=True):
+        row[: len(tokens)] = tokens
     return ids
-
-
-# What makes a pair unusable
-
-
-def find_problems(pair: Pair, tokenizer: TokenizerLike, n_ctx: int | None = None) -> list[str]:
-    """Everything that makes one pair unusable, in words."""
-    clean, corrupted = tokenizer.encode_all([pair.clean, pair.corrupted])
-    problems = []
-    if not clean:
-        problems.append("the clean prompt is empty")
-    if len(clean) != len(corrupted):
-        problems.append(
-            f"clean has {len(clean)} tokens, corrupted {len(corrupted)}; they must be equally long"
-        )
-    if n_ctx is not None and max(len(clean), len(corrupted)) > n_ctx:
-        problems.append(
-            f"{max(len(clean), len(corrupted))} tokens exceed the model's context of {n_ctx}"
-        )
-    for name, ids in (("clean", clean), ("corrupted", corrupted)):
-        unknown = [str(i + 1) for i, token in enumerate(ids) if token == tokenizer.unknown_id]
-        if unknown:
-            words = getattr(pair, name).split()
-            problems.append(
-                f"{name}: unknown token at position {_shorten_list(unknown, 5, ', ')} of "
-                f"{_shorten_list(words, 8, ' ')!r}"
-            )
-    return problems + _find_answer_problems(pair, tokenizer)
-
-
-def _find_answer_problems(pair: Pair, tokenizer: TokenizerLike) -> list[str]:
-    problems = []
-    for name, text in (("answer", pair.answer), ("distractor", pair.distractor)):
-        if text is not None:
-            problems += _check_one_token(name, text, tokenizer)
-    for text in dict.fromkeys(pair.right + pair.wrong):
-        problems += _check_one_token("one of several answers", text, tokenizer)
-    if pair.right and pair.answer not in pair.right:
-        problems.append(f"the answer {pair.answer!r} is not among the right ones")
-    if both := set(pair.right) & set(pair.wrong):
-        problems.append(f"{sorted(both)} are called right and wrong")
-    if pair.answer == pair.distractor:
-        problems.append(f"answer and distractor are both {pair.answer!r}")
-    return problems
-
-
-def _check_one_token(name: str, text: str, tokenizer: TokenizerLike) -> list[str]:
-    """A problem, if an answer is not one token that the tokenizer knows."""
-    ids = tokenizer.encode(text)
-    if ids == [tokenizer.unknown_id]:
-        return [f"{name} {text!r} is an unknown token"]
-    if len(ids) == 1:
-        return []
-    spaced = f" {text.strip()}"
-    remedy = ""
-    if len(tokenizer.encode(spaced)) == 1:
-        remedy = f"; {spaced!r}, with a leading space, would be one"
-    return [f"{name} {text!r} is {len(ids)} tokens, but must be one{remedy}"]
-
-
-def _shorten_list(items: Sequence[str], most: int, between: str) -> str:
-    return between.join(items[:most]) + (" ..." if len(items) > most else "")

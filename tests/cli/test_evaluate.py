@@ -284,8 +284,8 @@ def of_data(stored: Path, tmp_path: Path, run: Callable[..., Ran]) -> tuple[Path
     assert (
         run("evaluate", stored, "--data", data, "--model", "induction-2l", *QUICKLY[2:]).code == 0
     )
-    from circuitgraph.api import load_task
     from circuitgraph.models.loading import load_model
+    from circuitgraph.tasks.loading import load_task
 
     task = load_task(data, load_model("induction-2l"))
     edit(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from circuitgraph.api import load_task
 from circuitgraph.catalog.scrub_record import ScrubRecord
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import SPLITS
 from tests.cli.conftest import Ran, call
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph.api import evaluate, load_task
+from circuitgraph.api import evaluate
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.edge_pruning import EdgePruning
 from circuitgraph.discovery.learned_masks import SNAPSHOT, LearnedMask
@@ -20,6 +20,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import shipped_models
+from circuitgraph.tasks.loading import load_task
 from tests.checkpoints import Tiny, random_prompts
 from tests.discovery.learning import with_worthy_edges
 from tests.laws.test_agreement import heads_without_which_it_fails

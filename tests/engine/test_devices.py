@@ -21,7 +21,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.api import load_task
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.devices import count_prompt_parts
@@ -33,6 +32,7 @@ from circuitgraph.engine.masked.programs import run_masks
 from circuitgraph.engine.memory import choose_batch_sizes, choose_chunk_size, estimate_row_bytes
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
+from circuitgraph.tasks.loading import load_task
 from tests.engine.test_experiment import GPT2_SMALL
 
 ROOT = Path(__file__).parents[2]

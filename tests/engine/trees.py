@@ -164,4 +164,6 @@ def claim(node: TreeNode, inputs: dict[Path, Any], i: int) -> Claim:
 
 def readings(logits: torch.Tensor, prompts: Prompts, reference: int) -> tuple[float, int]:
     """Log-probability of the reference's answer, and the top token."""
-    return float(logits.log_softmax(-1)[int(prompts.answer[reference])]), int(logits.argmax())
+    return float(logits.log_softmax(-1)[int(np.asarray(prompts.answer)[reference])]), int(
+        logits.argmax()
+    )

@@ -15,6 +15,7 @@ from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
 from tests.checkpoints import Tiny, random_prompts
 
 PROMPTS = random_prompts(batch=5)
@@ -84,7 +85,7 @@ def test_one_random_circuit_has_no_spread(experiment: Experiment) -> None:
 
 
 def test_induction_circuit_is_faithful_where_its_parts_are_not(shipped: LanguageModel) -> None:
-    graph, task = shipped.graph(), api.load_task("induction", shipped)
+    graph, task = shipped.graph(), load_task("induction", shipped)
     path = [
         "embed->a0.h3<v>",
         "a0.h3->a1.h6<k>",

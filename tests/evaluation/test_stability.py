@@ -69,7 +69,7 @@ def test_samples_keep_shapes_and_belonging() -> None:
     ):
         assert np.array_equal(one, all_of_them[rows])
         assert one.dtype == all_of_them.dtype
-    assert np.array_equal(found.answer, prompts.answer[rows])
+    assert np.array_equal(np.asarray(found.answer), np.asarray(prompts.answer)[rows])
 
 
 def test_one_discovery_has_nothing_to_overlap_with() -> None:
@@ -82,11 +82,11 @@ def test_prompts_are_told_apart_by_their_tokens_and_padding_is_none() -> None:
     padded = replace(
         short,
         clean=np.pad(short.clean, ((0, 0), (0, 2))),
-        corrupted=np.pad(short.corrupted, ((0, 0), (0, 2))),
+        corrupted=np.pad(np.asarray(short.corrupted), ((0, 0), (0, 2))),
         mask=np.pad(short.mask, ((0, 0), (0, 2))),
     )
     assert count_seen(padded, short) == 1
     longer = replace(padded, mask=np.ones_like(padded.mask))
     assert count_seen(longer, short) == 0, "token 0 that is there is not padding"
-    assert count_seen(replace(short, corrupted=short.corrupted + 1), short) == 1
+    assert count_seen(replace(short, corrupted=np.asarray(short.corrupted) + 1), short) == 1
     assert count_seen(PROMPTS, random_prompts(batch=12, seed=1)) == 0

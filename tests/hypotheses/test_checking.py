@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from circuitgraph.api import load_task
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.checking import (
     check_study,
@@ -24,6 +23,7 @@ from circuitgraph.hypotheses.loading import load_hypotheses
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.study import N_SAMPLE, Study
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
 from tests.hypotheses.texts import INDUCTION, SHIPPED, change_text, load_text
 
 Messages = list[str]

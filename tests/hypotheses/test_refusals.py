@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from circuitgraph.api import load_task
 from circuitgraph.hypotheses.checking import list_study_problems
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
 from tests.hypotheses.texts import INDUCTION, change_text, load_text
 
 ANOTHER = """

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from circuitgraph.api import load_task
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import canonical_node
 from circuitgraph.models.loading import shipped_models
+from circuitgraph.tasks.loading import load_task
 from tests.checkpoints import Tiny, load_tiny, random_prompts, save_tiny
 from tests.laws.agreement import ABLATIONS, assert_same_logits, compare
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.api import load_task
 from circuitgraph.errors import ProgramError
 from circuitgraph.models.constructed.compile import compile_program
 from circuitgraph.models.constructed.named_programs import named_programs
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts
 from tests.models.constructed.agreement import random_prompts, search_and_compare
 from tests.models.constructed.common import SIZES, model_of_common_size

@@ -111,13 +111,13 @@ def test_law_3_ends_at_every_position(model: Tiny) -> None:
     network, graph = model.ours.transformer, model.ours.graph()
     grid, inputs = Grid.of(graph), inputs_of(prompts.clean, prompts.mask)
     background = run_background(
-        network, run_writers(network, inputs_of(prompts.corrupted, prompts.mask))
+        network, run_writers(network, inputs_of(np.asarray(prompts.corrupted), prompts.mask))
     )
     for mask, tokens in (
         (Circuit.full(graph).mask, prompts.clean),
         (Circuit.empty(graph).mask, prompts.corrupted),
     ):
-        theirs = hf_logits(model, tokens, prompts.mask)
+        theirs = hf_logits(model, np.asarray(tokens), prompts.mask)
         for position in range(prompts.mask.shape[1]):
             here = inputs._replace(score_at=jnp.full(len(prompts), position))
             ours = np.asarray(
@@ -197,7 +197,7 @@ def test_law_5_padding_changes_nothing(tiny: Tiny) -> None:
     cut = replace(
         prompts,
         clean=prompts.clean[:, :n],
-        corrupted=prompts.corrupted[:, :n],
+        corrupted=np.asarray(prompts.corrupted)[:, :n],
         mask=prompts.mask[:, :n],
         score_at=np.minimum(prompts.score_at, n - 1),
     )

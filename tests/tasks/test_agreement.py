@@ -12,8 +12,8 @@ from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.agreement import ADJECTIVES, CLAUSE_VERBS, KINDS, NOUNS, PREPOSITIONS, VERBS
 from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.pair_problems import find_problems
 from circuitgraph.tasks.prompts import Pair
-from circuitgraph.tasks.tokenise import find_problems
 from tests.tasks.small_tokenizers import byte_pairs, word_level
 
 FORMS = [form.strip() for pair in NOUNS for form in pair]
@@ -80,7 +80,7 @@ def test_every_pair_is_what_the_grammar_says(
     for pair in task.pairs(6, "discovery"):
         assert not find_problems(pair, tokenizer)
         assert kind_of(pair) == attractors if attractors != "mixed" else kind_of(pair) in KINDS
-        clean, corrupted = numbers(pair.clean), numbers(pair.corrupted)
+        clean, corrupted = numbers(pair.clean), numbers(str(pair.corrupted))
         changed = 0 if corruption == "subject" else 1
         assert [a != b for a, b in zip(clean, corrupted, strict=True)] == [
             i == changed for i in range(len(clean))

@@ -13,7 +13,7 @@ from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.base import GrammarTask, tasks
 from circuitgraph.tasks.docstring import ARGUMENTS, NOUNS
-from circuitgraph.tasks.tokenise import find_problems
+from circuitgraph.tasks.pair_problems import find_problems
 from tests.tasks.small_tokenizers import byte_pairs, word_level
 
 PROMPT = re.compile(
@@ -49,15 +49,15 @@ def test_every_pair_is_what_the_grammar_says(
     tokenizer = request.getfixturevalue(kind)
     for pair in docstring(tokenizer, seed, corruption=corruption).pairs(6, "discovery"):
         assert not find_problems(pair, tokenizer)
-        clean, corrupted = (PROMPT.fullmatch(text) for text in (pair.clean, pair.corrupted))
+        clean, corrupted = (PROMPT.fullmatch(text) for text in (pair.clean, str(pair.corrupted)))
         assert clean is not None
         assert corrupted is not None
         defined, changed = clean[2].split(", "), corrupted[2].split(", ")
         first = defined.index(clean[4])
         assert len(set(defined)) == len(defined) == 6
-        assert [clean[4], clean[6], pair.answer.strip()] == defined[first : first + 3]
+        assert [clean[4], clean[6], str(pair.answer).strip()] == defined[first : first + 3]
         assert pair.right == (pair.answer,)
-        assert {name.strip() for name in pair.wrong} == set(defined) - {pair.answer.strip()}
+        assert {name.strip() for name in pair.wrong} == set(defined) - {str(pair.answer).strip()}
         assert pair.distractor in pair.wrong
         assert [corrupted[i] for i in (1, 3, 5, 7)] == [clean[i] for i in (1, 3, 5, 7)]
         assert {corrupted[4], corrupted[6]}.isdisjoint({*defined, *changed})
@@ -82,7 +82,7 @@ def test_every_pair_is_what_the_grammar_says(
 
 def test_the_answer_stands_at_every_place_from_the_third_on(plain: Tokenizer) -> None:
     places = {
-        clean[2].split(", ").index(pair.answer.strip())
+        clean[2].split(", ").index(str(pair.answer).strip())
         for pair in docstring(plain).pairs(200, "evaluation")
         if (clean := PROMPT.fullmatch(pair.clean))
     }

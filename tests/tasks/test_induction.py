@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import GrammarTask, tasks
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import assign_split
 from circuitgraph.tasks.words import list_single_token_words
 from tests.tasks.conftest import Words
@@ -29,7 +29,7 @@ def induction(words: Words, seed: int = 0, **arguments: int) -> GrammarTask:
 def test_every_pair_is_what_the_grammar_says(words: Words, seed: int, low: int, more: int) -> None:
     task = induction(words, seed, min_words=low, max_words=low + more)
     for pair in task.pairs(8, "discovery"):
-        clean, corrupted = words.encode(pair.clean), words.encode(pair.corrupted)
+        clean, corrupted = words.encode(pair.clean), words.encode(str(pair.corrupted))
         assert low <= len(clean) <= low + more
         assert len(clean) == len(corrupted)
         assert set(clean).isdisjoint(corrupted)
@@ -128,5 +128,5 @@ def test_prompts_of_the_shipped_model(shipped: LanguageModel) -> None:
     for i, pair in enumerate(prompts.pairs):
         row = prompts.clean[i][prompts.mask[i]]
         assert row[prompts.score_at[i]] == row[pair.roles["A1"]]
-        assert row[pair.roles["B1"]] == prompts.answer[i]
-        assert np.isin(prompts.distractor[i], prompts.corrupted[i])
+        assert row[pair.roles["B1"]] == np.asarray(prompts.answer)[i]
+        assert np.isin(np.asarray(prompts.distractor)[i], np.asarray(prompts.corrupted)[i])

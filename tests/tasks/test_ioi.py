@@ -72,8 +72,8 @@ def ioi(tokenizer: TokenizerLike, seed: int = 0, **arguments: str) -> GrammarTas
 
 def check(pair: Pair, tokenizer: TokenizerLike, corruption: str) -> None:
     """All that the grammar says of one pair."""
-    clean, corrupted = tokenizer.encode(pair.clean), tokenizer.encode(pair.corrupted)
-    (io,), (s,) = tokenizer.encode(pair.answer), tokenizer.encode(str(pair.distractor))
+    clean, corrupted = tokenizer.encode(pair.clean), tokenizer.encode(str(pair.corrupted))
+    (io,), (s,) = tokenizer.encode(str(pair.answer)), tokenizer.encode(str(pair.distractor))
     at = pair.roles
     assert len(clean) == len(corrupted)
     assert [clean[at[role]] for role in ("IO", "S1", "S2")] == [io, s, s]

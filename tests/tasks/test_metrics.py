@@ -58,8 +58,9 @@ def test_value(name: str) -> None:
 def test_loss_is_lower_for_the_better_of_two_models(name: str) -> None:
     better = jnp.zeros((1, 4), jnp.float32).at[0, 2].set(4.0)
     worse = jnp.zeros((1, 4), jnp.float32).at[0, 0].set(4.0)
-    of_one = Targets(jnp.array([2]), jnp.array([0]), better)
-    assert metrics[name].loss(better, of_one)[0] < metrics[name].loss(worse, of_one)[0]
+    of_one = Targets(jnp.array([[2]]), jnp.array([[0]]), better[None])  # one prompt, one position
+    losses = [metrics[name].loss(logits[None], of_one)[0] for logits in (better, worse)]
+    assert losses[0] < losses[1]
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.api import draw_prompts, load_task
+from circuitgraph.api import draw_prompts
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.pairs_file import PairsTask
 from circuitgraph.tasks.prompts import SPLITS, assign_split
 from tests.tasks.conftest import Words
@@ -186,7 +187,7 @@ def with_roles(folder: Path, roles: dict[str, object], clean: str = " wa wb wc w
     }
     with (folder / FILE).open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps({**line, "roles": roles}))
-    return PairsTask(folder / FILE, WORDS, n_ctx=16)
+    return PairsTask(folder / FILE, WORDS, 16)
 
 
 def test_roles_are_texts_or_numbers_and_the_last_token_has_one(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from circuitgraph.api import load_task
 from circuitgraph.errors import ArgumentError, DataError, ModelError
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
+from circuitgraph.tasks.pair_problems import find_problems
 from circuitgraph.tasks.prompts import Pair, TokenizerLike
-from circuitgraph.tasks.tokenise import find_problems, tokenise_pairs
+from circuitgraph.tasks.tokenise import tokenise_pairs
 from tests.checkpoints import Tiny
 from tests.tasks.conftest import Words
 
@@ -22,10 +24,10 @@ LONG, SHORT = (
 def test_padding_lies_on_the_right_and_the_last_real_token_is_scored() -> None:
     prompts = tokenise_pairs([LONG, SHORT], WORDS)
     assert prompts.clean.tolist() == [[1, 2, 1], [5, 0, 0]]
-    assert prompts.corrupted.tolist() == [[3, 4, 3], [1, 0, 0]]
+    assert np.asarray(prompts.corrupted).tolist() == [[3, 4, 3], [1, 0, 0]]
     assert prompts.mask.tolist() == [[True, True, True], [True, False, False]]
     assert prompts.score_at.tolist() == [2, 0]
-    assert prompts.answer.tolist() == [2, 3]
+    assert np.asarray(prompts.answer).tolist() == [2, 3]
     assert prompts.distractor is not None
     assert prompts.distractor.tolist() == [4, 2]
     assert len(prompts) == 2
@@ -57,14 +59,21 @@ def test_fingerprint_tells_prompts_apart() -> None:
 
 def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(DataError) as caught:
-        tokenise_pairs([LONG, Pair(" one", " one two", " two three", " six")], WORDS)
+        tokenise_pairs(
+            [
+                LONG,
+                Pair(" one", " one two", " two three", " six"),
+                Pair(" one", " two", " two three", " one"),
+            ],
+            WORDS,
+        )
     for problem in (
         "clean has 1 tokens, corrupted 2",
-        "' two three' is 2 tokens",
         "' six' is an unknown token",
+        "the answer ' two three' has 2 tokens, the distractor ' one' 1",
     ):
         assert problem in str(caught.value)
-    assert str(caught.value).count("pair 2: ") == 3
+    assert str(caught.value).count("pair 2: ") == 2
     assert "pair 1" not in str(caught.value)
 
 
@@ -92,6 +101,41 @@ def test_a_missing_leading_space_is_pointed_out() -> None:
     assert find_problems(pair, Spaced(WORDS.words[1:]))[0].endswith(
         "' three', with a leading space, would be one"
     )
+
+
+def test_an_answer_of_several_tokens_is_read_token_by_token() -> None:
+    """Each token of the answer is scored after those before it, on both sides."""
+    pairs = [Pair(" one two", " two one", " three four", " four five"), SHORT]
+    prompts = tokenise_pairs(pairs, WORDS)
+    assert prompts.clean.tolist() == [[1, 2, 3], [5, 0, 0]]
+    assert prompts.corrupted is not None
+    assert prompts.corrupted.tolist() == [[2, 1, 3], [1, 0, 0]]
+    assert prompts.score_at.tolist() == [[1, 2], [0, 0]]
+    assert prompts.answer is not None
+    assert prompts.distractor is not None
+    assert prompts.answer.tolist() == [[3, 4], [3, 3]]
+    assert prompts.distractor.tolist() == [[4, 5], [2, 2]]
+    assert prompts.scores == "tokens"
+    assert prompts.weights is not None
+    assert prompts.weights.tolist() == [[1, 1], [1, 0]]
+
+
+def test_several_scored_positions_have_the_next_tokens_as_answers() -> None:
+    pairs = [
+        Pair(" one two three", None, None, score_at=(0, 1)),
+        Pair(" five four", None, None, score_at=(0,)),
+    ]
+    with pytest.raises(ArgumentError, match="several scored positions"):
+        tokenise_pairs(pairs, WORDS)
+    prompts = tokenise_pairs(
+        [pairs[0], Pair(" five one two four", None, None, score_at=(0, 1, 2))], WORDS
+    )
+    assert prompts.corrupted is None
+    assert prompts.answer is not None
+    assert prompts.weights is not None
+    assert prompts.answer.tolist() == [[2, 3, 3], [1, 2, 4]]
+    assert prompts.score_at.tolist() == [[0, 1, 1], [0, 1, 2]]
+    assert prompts.weights.tolist() == pytest.approx(np.array([[1 / 2, 1 / 2, 0], [1 / 3] * 3]))
 
 
 def test_no_prompts_at_all(shipped: LanguageModel) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from circuitgraph.api import load_task
 from circuitgraph.catalog.files import load_circuit
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.loading import load_model, shipped_models
 from circuitgraph.models.tokenizer import Tokenizer
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import assign_split
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train"

@@ -22,13 +22,13 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from circuitgraph.api import load_task
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.hybrid import Hybrid
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.loading import load_model
+from circuitgraph.tasks.loading import load_task
 from tests.checkpoints import random_prompts, save_tiny
 
 METRIC = "logit_difference"

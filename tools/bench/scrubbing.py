@@ -81,7 +81,9 @@ def compare_with_oracle(evidence: Evidence, n: int) -> dict[str, Any]:
     oracle, where = _make_oracle(evidence, donors, n)
     start = time.perf_counter()
     plain = [
-        oracle.logits(_make_claim(scrub.root, donors, where, r), r)[evidence.batch.tokens.answer[r]]
+        oracle.logits(_make_claim(scrub.root, donors, where, r), r)[
+            np.asarray(evidence.batch.tokens.answer)[r]
+        ]
         for r in range(n)
     ]
     plain_each = _seconds_since(start) / n

@@ -59,8 +59,8 @@ twice; rows whose prompt (up to the task's last token) belongs to the evaluation
 def continue_docstring(pair: Pair, nouns: Sequence[str], rng: np.random.Generator) -> str:
     """The prompt, its answer, and the same for all arguments after it."""
     defined = pair.clean.partition("):")[0].split(", ")[1:]
-    text = pair.clean + pair.answer
-    for name in defined[defined.index(pair.answer.strip()) + 1 :]:
+    text = pair.clean + str(pair.answer)
+    for name in defined[defined.index(str(pair.answer).strip()) + 1 :]:
         first, second = rng.choice(nouns, 2, replace=False)
         text += f": {first} {second}\n    :param {name}"
     return text

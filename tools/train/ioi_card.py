@@ -12,10 +12,10 @@ from induction_card import format_table
 from induction_report import wilson_interval
 from supervised_card import measure_whole_model
 
-from circuitgraph.api import load_task
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts
 
 N_UNSEEN = 1000  # of each order of names
@@ -60,7 +60,7 @@ def format_percent(right: int, total: int) -> list[str]:
     return [f"{right} / {total}", f"{right / total:.2%}", f"{low:.2%} - {high:.2%}"]
 
 
-def draw_unseen(model: LanguageModel, n: int, **arguments: str) -> Prompts:
+def draw_unseen(model: LanguageModel, n: int, **arguments: Any) -> Prompts:
     """Prompts of the evaluation split, of which no training saw any."""
     return load_task("ioi", model, seed=1, **arguments).prompts(n, "evaluation")
 

@@ -128,7 +128,7 @@ class Pool:
     def __init__(self, pairs: Sequence[Pair], tokenizer: Tokenizer, n_tokens: int) -> None:
         rows = tokenizer.encode_all([pair.clean for pair in pairs])
         known = {
-            text: tokenizer.encode(text)[0]
+            text: tokenizer.encode(str(text))[0]
             for pair in pairs
             for text in pair.right or (pair.answer,)
         }

@@ -6,17 +6,18 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from induction_card import format_table
 from induction_report import wilson_interval
 from supervised import Run, Settings
 
-from circuitgraph.api import load_task
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import tasks
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts
 
 N_UNSEEN = 2000
@@ -55,7 +56,7 @@ class Variant:
 
     label: str
     task: str
-    arguments: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     n: int = N_UNSEEN
 
 

@@ -87,7 +87,7 @@ def visit_gradients(
     kv_heads: int,
     visit: Visit,
     extra: Any,
-) -> tuple[Float[Array, "batch d"], Any]:
+) -> tuple[Float[Array, "batch scored d"], Any]:
     """Visit the layers' gradients, last layer first.
 
     Args:
@@ -119,9 +119,9 @@ def visit_gradients(
         below = heads + qkv.sum(0) + past_heads
         return below, visit(Gradients(readers, heads, above), own_extra)
 
-    # the logits read the scored position alone: [batch, d] into [batch, pos, d]
-    rows = jnp.arange(len(final))
-    above = jnp.zeros_like(final).at[rows, inputs.score_at].set(top)
+    # the logits read the scored positions alone: [batch, scored, d] into [batch, pos, d]
+    rows = jnp.arange(len(final))[:, None]
+    above = jnp.zeros_like(final).at[rows, inputs.score_at].add(top)
     layers = (model.stacked_layers(), held.heads, held.mlp, before, extra)
     _, results = jax.lax.scan(visit_layer, above, layers, reverse=True)
     return top, results
@@ -153,7 +153,7 @@ def _pull_back_heads(
 
 
 def _sum_losses(
-    model: Transformer, targets: Targets, metric: Metric, final: Float[Array, "batch d"]
+    model: Transformer, targets: Targets, metric: Metric, final: Float[Array, "batch scored d"]
 ) -> Array:
     return metric.loss(model.unembed(final), targets).sum()
 
@@ -212,7 +212,8 @@ def run_scores(
         top, by_layer = visit_gradients(
             model, start, held, batch, metric, grid.k.shape[1], contract, None
         )
-        into_logits = jnp.einsum("bd,wbd->w", top, take_scored(differences, batch.inputs.score_at))
+        scored = take_scored(differences, batch.inputs.score_at)
+        into_logits = jnp.einsum("bsd,wbsd->w", top, scored)
         rows = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
         # [layers, readers of a layer, writers] into [readers, writers]; the logits come last
         matrix = jnp.zeros(grid.edge.shape, by_layer.dtype).at[rows].set(by_layer)

@@ -24,13 +24,13 @@ from circuitgraph.models.transformer import Transformer
 
 
 class NodeValues(NamedTuple):
-    """The value of every node at all positions, and at the scored position.
+    """The value of every node at all positions, and at the scored ones.
 
-    ``everywhere`` is out of date for nodes that are needed at the scored position only.
+    ``everywhere`` is out of date for nodes that are needed at the scored positions only.
     """
 
     everywhere: Float[Array, "nodes batch pos d"]
-    scored: Float[Array, "nodes batch d"]
+    scored: Float[Array, "nodes batch scored d"]
 
     def map_prompts(self, function: Callable[[int, Array], Array]) -> NodeValues:
         """Call a function with each array and the number of its axis of prompts."""
@@ -45,14 +45,14 @@ class CleanRun(NamedTuple):
             the order of `Background.streams`; the last is zero.
         replaced: each node's replacement; zero for those before a post-norm.
         positions, queries: where all tokens stand, and the scored ones.
-        score_at: the scored position.
+        score_at: the scored positions.
     """
 
     bases: NodeValues
     replaced: Float[Array, "nodes one_or_batch one_or_pos d"]
     positions: Positions
     queries: Positions
-    score_at: Int[Array, " batch"]
+    score_at: Int[Array, "batch scored"]
 
     def map_prompts(self, function: Callable[[int, Array], Array]) -> CleanRun:
         """Call a function with each array and the number of its axis of prompts."""

@@ -138,19 +138,23 @@ def run_candidates(
         )
 
     with jax.default_matmul_precision("highest"):
-        start = jnp.zeros((*candidates.rows.shape[:2], len(targets.answer)), jnp.float32)
+        start = jnp.zeros((*candidates.rows.shape[:2], len(clean_run.score_at)), jnp.float32)
         return jax.lax.fori_loop(0, candidates.n_groups, run_group, start)
 
 
 def compute_metric(
-    model: Transformer, final: Float[Array, "batch d"], targets: Targets, metric: Metric
+    model: Transformer, final: Float[Array, "batch scored d"], targets: Targets, metric: Metric
 ) -> Float[Array, " batch"]:
     """The metric of final residual streams, from the unembedding's columns that it needs."""
     if not metric.columns_only:
-        return metric.function(model.unembed(final), targets)
-    first, distractor = jnp.zeros_like(targets.answer), targets.distractor
-    tokens = [targets.answer] if distractor is None else [targets.answer, distractor]
-    logits = model.unembed_tokens(final, jnp.stack(tokens, axis=-1))
-    return metric.function(
-        logits, Targets(first, None if distractor is None else first + 1, logits)
+        return metric.measure(model.unembed(final), targets)
+    answer, distractor = targets.answer, targets.distractor
+    assert answer is not None  # noqa: S101 - the prompts were checked against the metric
+    first, tokens = jnp.zeros_like(answer), [answer] if distractor is None else [answer, distractor]
+    # [batch * scored, d] and [batch * scored, tokens]: each position has columns of its own
+    columns = jnp.stack(tokens, axis=-1).reshape(-1, len(tokens))
+    logits = model.unembed_tokens(final.reshape(-1, final.shape[-1]), columns)
+    return metric.measure(
+        logits.reshape(*first.shape, -1),
+        targets._replace(answer=first, distractor=None if distractor is None else first + 1),
     )

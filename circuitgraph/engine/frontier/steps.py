@@ -1,7 +1,6 @@
 """Computing one step of a schedule: the sums of a node's inputs, then the node.
 
-Axes: ``lanes`` are candidates side by side; ``pos`` all positions, or none where values are those
-at the scored position.
+Axes: ``lanes`` are candidates side by side; ``pos`` all positions, or the scored ones.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def _project_input(
 class StepRunner(NamedTuple):
     """The model and the clean run under one table's steps.
 
-    ``everywhere``: values are computed at every position; else at the scored one only.
+    ``everywhere``: values are computed at every position; else at the scored ones only.
     """
 
     model: Transformer
@@ -124,7 +123,6 @@ class StepRunner(NamedTuple):
         queries = positions if self.everywhere else self.clean_run.queries
 
         def project_query(x: Array) -> Array:
-            x = x if self.everywhere else x[:, None]
             return attention.project_queries(x[None], queries, settings, head)[0]
 
         q = _project_input(project_query, self.table, inputs_from, step, 0)
@@ -147,7 +145,6 @@ class StepRunner(NamedTuple):
         k, v = (jnp.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
         # over lanes: [lanes, batch, queries, d]
         value = jax.vmap(run_attention)(q, k, v)
-        value = value if self.everywhere else value[:, :, 0]
         return (
             value if self.model.spec.post_norm is not None else value - self._take_replacement(step)
         )
@@ -175,7 +172,7 @@ class StepRunner(NamedTuple):
             return replaced
         batch = (len(self.clean_run.score_at), *replaced.shape[1:])
         return (
-            replaced[:, 0]
+            replaced
             if replaced.shape[1] == 1
             else take_scored(jnp.broadcast_to(replaced, batch), self.clean_run.score_at)
         )

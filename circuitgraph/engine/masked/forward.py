@@ -21,7 +21,7 @@ from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.transformer import Transformer
 
 
-def compute_full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab"]:
+def compute_full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "batch scored vocab"]:
     """Logits of the untouched model at the scored positions."""
     x = model.final_residual(inputs.tokens, inputs.mask, inputs.positions)
     return model.unembed(take_scored(x, inputs.score_at))
@@ -42,7 +42,7 @@ def compute_masked_logits(
     grid: Grid,
     background: Background,
     inputs: Inputs,
-) -> Float[Array, "batch vocab"]:
+) -> Float[Array, "batch scored vocab"]:
     """Logits at the scored positions when only the edges in ``mask`` carry their writers' values.
 
     Args:

@@ -26,7 +26,7 @@ from circuitgraph.tasks.metrics import Metric, Targets
 
 
 @eqx.filter_jit
-def run_full(model: Transformer, inputs: Inputs) -> Float[Array, "batch vocab"]:
+def run_full(model: Transformer, inputs: Inputs) -> Float[Array, "batch scored vocab"]:
     with jax.default_matmul_precision("highest"):
         return compute_full_logits(model, inputs)
 
@@ -63,7 +63,7 @@ def run_masks(
     """The metric under the masks of the first ``n_groups`` groups; the rest stays zero."""
 
     def run_mask(mask: Float[Array, " edges"]) -> Float[Array, " batch"]:
-        return metric.function(_compute_batch_logits(model, mask, grid, batch), batch.targets)
+        return metric.measure(_compute_batch_logits(model, mask, grid, batch), batch.targets)
 
     def run_group(
         i: Int[Array, ""], values: Float[Array, "groups lanes batch"]
@@ -88,7 +88,7 @@ def run_metrics(
     with jax.default_matmul_precision("highest"):
         logits = _compute_batch_logits(model, mask, grid, batch)
         return jnp.stack(
-            [metric.function(logits, batch.targets).astype(jnp.float32) for metric in metrics]
+            [metric.measure(logits, batch.targets).astype(jnp.float32) for metric in metrics]
         )
 
 
@@ -121,7 +121,7 @@ def run_patched_edges(
         masks: one for each prompt; absent edges carry what they carry on the corrupted side.
     """
 
-    def run_prompt(case: tuple[Array, Inputs, Inputs]) -> Float[Array, " vocab"]:
+    def run_prompt(case: tuple[Array, Inputs, Inputs]) -> Float[Array, "scored vocab"]:
         mask, clean, corrupted = case
         # [pos] -> [1, pos]: a masked run has an axis of prompts
         clean, corrupted = (jax.tree.map(lambda a: a[None], side) for side in (clean, corrupted))
@@ -134,7 +134,7 @@ def run_patched_edges(
         patched = jax.lax.map(run_prompt, cases, batch_size=PATCHED_AT_ONCE)
         targets = batch.targets._replace(full_logits=full)
         return jnp.stack(
-            [metric.function(logits, targets).astype(jnp.float32) for logits in (full, patched)]
+            [metric.measure(logits, targets).astype(jnp.float32) for logits in (full, patched)]
         )
 
 
@@ -142,12 +142,12 @@ def run_patched_edges(
 def run_metric(
     metric: Metric, logits: Float[Array, "batch vocab"], targets: Targets
 ) -> Float[Array, " batch"]:
-    """The metric of logits that were computed before."""
-    return metric.function(logits, targets)
+    """The metric of logits that were computed before, at one position of each prompt."""
+    return metric.measure(logits[:, None], targets)
 
 
 def _compute_batch_logits(
     model: Transformer, mask: Float[Array, " edges"], grid: Grid, batch: Batch
-) -> Float[Array, "batch vocab"]:
+) -> Float[Array, "batch scored vocab"]:
     assert batch.background is not None  # noqa: S101 - an experiment makes it before
     return compute_masked_logits(model, mask, grid, batch.background, batch.inputs)

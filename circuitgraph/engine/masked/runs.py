@@ -163,9 +163,11 @@ def make_shared_background(
     Raises:
         DataError: the reference prompts are too short for positional means.
     """
-    parts = [make_batch(reference, rows).corrupted for rows in cut_prompts(reference, n_prompts)]
+    batches = [make_batch(reference, rows) for rows in cut_prompts(reference, n_prompts)]
+    # where there are no corrupted prompts, means are taken over the clean ones
+    parts = [batch.corrupted or batch.inputs for batch in batches]
     with jax.default_matmul_precision("highest"):
-        written = jnp.concatenate([run_writers(model, part) for part in parts if part], axis=1)
+        written = jnp.concatenate([run_writers(model, part) for part in parts], axis=1)
         replacement = ablation.function(written, jnp.asarray(reference.mask))
     if 1 < replacement.shape[2] < n_pos:
         raise DataError(

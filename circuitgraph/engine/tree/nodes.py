@@ -182,8 +182,8 @@ def read_metrics(
         at, targets = prompts[0].score_at[rows], jax.tree.map(lambda a: a[rows], prompts[1])
         logits, full = (model.unembed(take_scored(stream, at)) for stream in (x, plain[rows]))
         targets = targets._replace(full_logits=full)
-        values = [metric.function(logits, targets).astype(jnp.float32) for metric in metrics]
-        return jnp.stack(values), jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        values = [metric.measure(logits, targets).astype(jnp.float32) for metric in metrics]
+        return jnp.stack(values), jnp.argmax(logits[:, 0], axis=-1).astype(jnp.int32)
 
 
 @jax.jit

@@ -51,6 +51,9 @@ class Relabelling:
     def _relabelled(self) -> dict[Prompt, Prompt]:
         return {}
 
+    def _relabel_text(self, text: str | None) -> str | None:
+        return None if text is None else self(text)
+
     def _relabel_prompt(self, prompt: Prompt) -> Prompt:
         if not self.mapping:
             return prompt
@@ -59,9 +62,9 @@ class Relabelling:
             replace(
                 pair,
                 clean=self(pair.clean),
-                corrupted=self(pair.corrupted),
-                answer=self(pair.answer),
-                distractor=None if pair.distractor is None else self(pair.distractor),
+                corrupted=self._relabel_text(pair.corrupted),
+                answer=self._relabel_text(pair.answer),
+                distractor=self._relabel_text(pair.distractor),
                 right=tuple(map(self, pair.right)),
                 wrong=tuple(map(self, pair.wrong)),
             )

@@ -103,7 +103,7 @@ class ModelAnswer:
     @property
     def answer(self) -> str:
         """The likeliest token, without a space before it."""
-        return self._runner.tokens.decode_token(int(np.argmax(self.logits)))
+        return self._runner.tokens.decode_answer(int(np.argmax(self.logits)))
 
     @property
     def top(self) -> str:
@@ -147,7 +147,10 @@ class ModelAnswer:
     def margin(self, texts: frozenset[str]) -> float:
         """How far the likeliest of these texts' tokens is above the likeliest other, in logits."""
         own = np.array(
-            [self._runner.tokens.decode_token(token) in texts for token in self._likeliest.tolist()]
+            [
+                self._runner.tokens.decode_answer(token) in texts
+                for token in self._likeliest.tolist()
+            ]
         )
         best = self.logits[self._likeliest]
         if own.all() or not own.any():
@@ -165,10 +168,10 @@ class ModelAnswer:
         return top + float(np.log(np.exp(self.logits.astype(np.float64) - top).sum()))
 
     def _find_token(self, text: str) -> int:
-        answer, tokens = self.prompt.pair.answer, self._runner.tokens
+        answer, tokens = self.prompt.pair.answer or "", self._runner.tokens
         if answer.startswith(" ") and not text.startswith(" "):
             text = f" {text}"
-        return tokens.find_token(text)
+        return tokens.find_answer(self.prompt.text, text)
 
     def __repr__(self) -> str:
         return f"<on {self.prompt.text!r} the model says {self.answer!r}>"

@@ -7,9 +7,9 @@ from functools import lru_cache
 from circuitgraph.engine.fixed_shape import TokenisedPrompt
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.prompt import Prompt
-from circuitgraph.tasks.prompts import Pair, TokenizerLike
+from circuitgraph.tasks.prompts import Pair, TokenizerLike, encode_answer, encode_clean
 
-_REMEMBERED = 20_000  # texts, and sets of texts, whose tokens are remembered
+_REMEMBERED = 20_000  # prompts and answers whose tokens are remembered
 
 
 class TokenCache:
@@ -18,8 +18,8 @@ class TokenCache:
     def __init__(self, tokenizer: TokenizerLike) -> None:
         self.tokenizer = tokenizer
         self._texts: dict[int, str] = {}
-        self.find_token = lru_cache(maxsize=_REMEMBERED)(self._find_token)
-        self._find_tokens = lru_cache(maxsize=_REMEMBERED)(self._find_each_token)
+        self.decode_answer = lru_cache(maxsize=_REMEMBERED)(self._decode_answer)
+        self.find_answer = lru_cache(maxsize=_REMEMBERED)(self._find_answer)
 
     def decode_token(self, token: int) -> str:
         """A token's text without the space before it."""
@@ -27,9 +27,13 @@ class TokenCache:
             self._texts[token] = self.tokenizer.decode([token]).strip()
         return self._texts[token]
 
+    def _decode_answer(self, token: int) -> str:
+        """An answer's text without the space before it."""
+        return self.tokenizer.decode_answer(token).strip()
+
     def make_prompt(self, pair: Pair) -> Prompt:
         """The clean side of a pair."""
-        ids = tuple(self.tokenizer.encode(pair.clean))
+        ids = encode_clean(pair, self.tokenizer)
         return Prompt(pair, ids, tuple(self.decode_token(token) for token in ids))
 
     def make_plain_prompt(self, text: str) -> Prompt:
@@ -38,7 +42,7 @@ class TokenCache:
         Raises:
             HypothesisError: it is empty, or some of it is unknown to the tokenizer.
         """
-        prompt = self.make_prompt(Pair(text, text, ""))
+        prompt = self.make_prompt(Pair(text, None, None))
         unknown = self.tokenizer.unknown_id
         if not prompt.ids or (unknown is not None and unknown in prompt.ids):
             raise HypothesisError(
@@ -46,30 +50,34 @@ class TokenCache:
             )
         return prompt
 
-    def _find_token(self, text: str) -> int:
-        """The one token of a text.
+    def _find_answer(self, prompt: str, text: str) -> int:
+        """The one token by which a prompt goes on with a text.
 
         Raises:
             HypothesisError: it is several tokens, or an unknown one.
         """
-        ids = self.tokenizer.encode(text)
+        ids = encode_answer(prompt, text, self.tokenizer)
         if len(ids) != 1 or ids[0] == self.tokenizer.unknown_id:
             raise HypothesisError(
                 f"{text!r} is no single token of the model: it has no probability of its own."
             )
         return ids[0]
 
-    def _find_each_token(self, texts: tuple[str, ...]) -> tuple[int, ...]:
-        return tuple(map(self.find_token, texts))
-
     def tokenise_prompt(self, prompt: Prompt) -> TokenisedPrompt:
-        """A prompt with its answers as tokens; raises `HypothesisError` as `find_token` does."""
+        """A prompt with its answers as tokens.
+
+        Raises:
+            HypothesisError: an answer is several tokens, or an unknown one.
+        """
         pair = prompt.pair
-        return TokenisedPrompt(
-            pair,
-            prompt.ids,
-            self.find_token(pair.answer),
-            None if pair.distractor is None else self.find_token(pair.distractor),
-            self._find_tokens(pair.right),
-            self._find_tokens(pair.wrong),
+        answer, distractor, right, wrong = (
+            tuple(self.find_answer(pair.clean, text) for text in texts)
+            for texts in (
+                (pair.answer or "",),
+                () if pair.distractor is None else (pair.distractor,),
+                pair.right,
+                pair.wrong,
+            )
         )
+        distractor_token = distractor[0] if distractor else None
+        return TokenisedPrompt(pair, prompt.ids, answer[0], distractor_token, right, wrong)

@@ -43,7 +43,7 @@ class PromptPair(Protocol):
     @property
     def clean(self) -> str: ...
     @property
-    def corrupted(self) -> str: ...
+    def corrupted(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def find_truth(
 
     Raises:
         ArgumentError: the program alone does not say what the output is under this ablation.
-        DataError: two prompts of a pair are not equally long, or there are no pairs.
+        DataError: two prompts of a pair are not equally long, or no prompt has a corrupted one.
         ProgramError: a prompt that the program does not take, or on which its output is not
             defined.
     """
@@ -105,9 +105,10 @@ def find_truth(
     runs = [
         _PairOfRuns(constructed.program, to_sequence(pair.clean), to_sequence(pair.corrupted))
         for pair in pairs
+        if pair.corrupted is not None
     ]
     if not runs:
-        raise DataError("There are no prompts: the true circuit depends on them.")
+        raise DataError("There are no pairs of prompts: the true circuit depends on them.")
     uses_of = {edge: constructed.uses_by_edge[edge] for edge in find_static_edges(constructed)}
     change_output_alone = [edge for edge, uses in uses_of.items() if _change_output(runs, uses)]
     first = edges = _keep_leading_to_output(change_output_alone)

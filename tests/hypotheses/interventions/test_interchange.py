@@ -58,7 +58,7 @@ def wrong(shipped) -> Evidence:
 
 
 def make_evidence(model, induction_head: int) -> Evidence:
-    from circuitgraph.api import load_task
+    from circuitgraph.tasks.loading import load_task
 
     return Evidence(
         Study(make_hypothesis(induction_head), model, load_task("induction", model)), n=N

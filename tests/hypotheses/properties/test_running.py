@@ -46,13 +46,17 @@ def test_an_answer_is_what_the_model_computes(study: Study, runner: ModelRunner)
     np.testing.assert_allclose([a.logits for a in answers], expected, atol=2e-4)
     shares = np.exp(expected[0]) / np.exp(expected[0]).sum()
     first, prompt = answers[0], prompts[0]
-    assert first.probability(prompt.answer) == pytest.approx(shares[batch.answer[0]], rel=1e-3)
+    assert first.probability(prompt.answer) == pytest.approx(
+        shares[np.asarray(batch.answer)[0]], rel=1e-3
+    )
     assert first.probability(f" {prompt.answer}") == first.probability(prompt.answer)
-    assert first.logit(prompt.answer) == pytest.approx(expected[0, batch.answer[0]], abs=1e-3)
+    assert first.logit(prompt.answer) == pytest.approx(
+        expected[0, np.asarray(batch.answer)[0]], abs=1e-3
+    )
     assert first.top == first.answer == prompt.answer
     difference = expected[np.arange(40), batch.answer] - expected[np.arange(40), batch.distractor]
     assert [a.metric for a in answers] == pytest.approx(difference.tolist(), abs=1e-3)
-    others = np.delete(expected[0], batch.answer[0])
+    others = np.delete(expected[0], np.asarray(batch.answer)[0])
     assert first.margin(frozenset([prompt.answer])) == pytest.approx(
         float(expected[0].max() - others.max()), abs=1e-3
     )

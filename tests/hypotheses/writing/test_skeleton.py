@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitgraph.api import load_task
 from circuitgraph.catalog.files import load_circuit
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
@@ -21,6 +20,7 @@ from circuitgraph.hypotheses.writing.roles import MeasuredRoles, NoRoles
 from circuitgraph.hypotheses.writing.skeleton import list_writers, write_skeleton
 from circuitgraph.hypotheses.writing.stored import store_hypothesis
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.pairs_file import PairsTask
 from circuitgraph.tasks.prompts import SPLITS
 from tests.hypotheses.texts import SHIPPED, load_text
