@@ -22,7 +22,7 @@ from circuitgraph.models.constructed.named_programs import PREFIX, load_construc
 from circuitgraph.models.families import Family, families
 from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.token_names import check_names
+from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
     FAMILY,
@@ -90,10 +90,8 @@ def load_model(
     )
     spec = model.spec
     names = check_names("vocab", vocab, spec.d_vocab, "tokens")
-    outputs = check_names("output_vocab", output_vocab, spec.d_vocab_out, "output classes")
-    return replace(
-        model, vocab=names or model.vocab, output_vocab=outputs or model.output_vocab
-    )
+    outputs = check_names("output_vocab", output_vocab, spec.d_vocab_out, OUTPUTS)
+    return replace(model, vocab=names or model.vocab, output_vocab=outputs or model.output_vocab)
 
 
 def _load_unnamed(

@@ -133,10 +133,10 @@ def _list_matrices(checkpoint: StateDict, spec: Spec) -> Iterator[_Matrix]:
         *((f"blocks.{{i}}.mlp.W_{x}", (d, m), (m, d), swap_axes) for x in ("in", "gate")),
         ("blocks.{i}.mlp.W_out", (m, d), (d, m), swap_axes),
     ]
-    for pattern, *rest in table:
+    for pattern, shape, transposed, turn in table:
         names = dict.fromkeys(pattern.format(i=layer) for layer in range(spec.n_layers))
         if tensors := tuple(name for name in names if name in checkpoint.shapes):
-            yield _Matrix(tensors, *rest)
+            yield _Matrix(tensors, shape, transposed, turn)
 
 
 def _describe_squares(checkpoint: StateDict, square: list[_Matrix]) -> str:

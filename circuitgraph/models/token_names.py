@@ -8,6 +8,7 @@ from typing import Any
 
 from circuitgraph.errors import ModelError, list_problems
 
+OUTPUTS = "output classes"
 _MOST = 5  # problems of one kind that a message lists
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from circuitgraph.errors import ModelError, first_line, list_problems
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN
-from circuitgraph.models.families import families
+from circuitgraph.models.families import Family, families
 from circuitgraph.models.hub import quiet_transformers
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Rope, Spec
@@ -22,12 +22,11 @@ from circuitgraph.models.state_dict_layout import (
     rename_tensors,
     turn_matrices,
 )
-from circuitgraph.models.token_names import check_names
+from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import Tokenizer, read_tokenizer
 
 FAMILY = "transformer_lens"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-OUR_FIELDS = ("vocab", "output_vocab", "layout")  # of the configuration, and not of the family
 _LEAST_SCORE = -1e4  # a score of this or less leaves no weight in the softmax
 # Positions of a rotary table that are compared. At later positions the table's own float32 angles
 # are too inexact to compare.
@@ -95,18 +94,11 @@ def load_transformer_lens(
     if path is None:
         raise ModelError(f"There is no file {str(weights)!r}.")
     settings = {"model_type": FAMILY, **_read_config(path, config)}
-    ours = {name: settings.pop(name, None) for name in OUR_FIELDS}
-    if ours["layout"] not in (None, *LAYOUTS):
-        raise ModelError(f"layout = {ours['layout']!r}; known are {' and '.join(LAYOUTS)}.")
-    families[FAMILY].check(settings)
-    family = families[FAMILY].configured(settings)
-    spec = family.spec(settings)
-    vocab = check_names("vocab", ours["vocab"], spec.d_vocab, "tokens")
-    outputs = check_names("output_vocab", ours["output_vocab"], spec.d_vocab_out, "output classes")
-    checkpoint = open_state_dict(str(weights), path)
-    rename_tensors(checkpoint)
-    was_transposed = turn_matrices(checkpoint, spec, ours["layout"])
-    spec = drop_biases(checkpoint, spec, any_kind=was_transposed)
+    names = {field: settings.pop(field, None) for field in ("vocab", "output_vocab")}
+    checkpoint, spec = read_state_dict(str(weights), path, settings)
+    vocab = check_names("vocab", names["vocab"], spec.d_vocab, "tokens")
+    outputs = check_names("output_vocab", names["output_vocab"], spec.d_vocab_out, OUTPUTS)
+    family = _family_of(settings)
     _check_buffers(checkpoint, spec)
     if spec.gated and spec.mlp_bias:
         _fold_gated_bias(checkpoint, spec)
@@ -121,6 +113,33 @@ def load_transformer_lens(
         output_vocab=outputs,
         settings=settings,
     )
+
+
+def read_state_dict(name: str, path: Path, settings: Mapping[str, Any]) -> tuple[StateDict, Spec]:
+    """The tensors of a file as TransformerLens names and lays them, and what model they make.
+
+    Args:
+        settings: the configuration, without the names of tokens.
+    """
+    spec = _family_of(settings).spec(_drop_layout(settings))
+    layout = settings.get("layout")
+    if layout not in (None, *LAYOUTS):
+        raise ModelError(f"layout = {layout!r}; known are {' and '.join(LAYOUTS)}.")
+    checkpoint = open_state_dict(name, path)
+    rename_tensors(checkpoint)
+    was_transposed = turn_matrices(checkpoint, spec, layout)
+    return checkpoint, drop_biases(checkpoint, spec, any_kind=was_transposed)
+
+
+def _family_of(settings: Mapping[str, Any]) -> Family:
+    """The family as this configuration has it, which is checked."""
+    settings = _drop_layout(settings)
+    families[FAMILY].check(settings)
+    return families[FAMILY].configured(settings)
+
+
+def _drop_layout(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in settings.items() if field != "layout"}
 
 
 def _read_tokenizer_beside(weights: Path, spec: Spec) -> Tokenizer | None:
