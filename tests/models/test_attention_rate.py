@@ -107,6 +107,21 @@ def test_circuits_are_the_toys(tmp_path: Path, frontier: bool) -> None:
     assert (np.abs(ours - ours[-1]).max(1) > 1e-2).sum() > 12, "edges without effect test nothing"
 
 
+def test_ends_and_liveness(tmp_path: Path) -> None:
+    """The full mask is the clean run, the empty one the corrupted run; every node has effect."""
+    model, _ = make_toy(tmp_path)
+    prompts = random_prompts(vocab=7, batch=3, longest=5)
+    experiment, rows = Experiment(model, prompts, metric="logit"), np.arange(3)
+    dst, src = experiment.graph.ends
+    nodes = [dst != i for i in range(len(experiment.graph.readers))]
+    nodes += [src != i for i in range(len(experiment.graph.writers))]
+    full, empty, *cut = experiment.values(np.stack([dst >= 0, dst < 0, *nodes]))
+    for values, tokens in ((full, prompts.clean), (empty, prompts.corrupted)):
+        ends = model.logits(tokens)[rows, prompts.score_at, prompts.answer]
+        np.testing.assert_allclose(values, ends, atol=1e-4)
+    assert (np.abs(np.stack(cut) - full).max(axis=1) > 1e-5).all()
+
+
 def test_every_edge_name_is_known_to_the_toy(tmp_path: Path) -> None:
     model, toy = make_toy(tmp_path)
     written = set(toy.run(TOKENS)) - {"logits"}
