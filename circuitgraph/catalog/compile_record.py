@@ -31,15 +31,21 @@ class MemoryRecord(Record):
 
 
 class ParityRecord(Record):
-    """How near our forward pass comes to transformers' own, on random prompts of full length.
+    """How near our forward pass comes to others' own, on random prompts of full length.
+
+    ``reference`` is whose code the logits and the residual stream were compared with: that of
+    transformers, or for a state dict that of transformer_lens. Where nobody else's code runs the
+    model it is ``none``, nothing is known of others' logits (``difference`` to
+    ``argmax_agreement`` are null), and the stream is that of our own forward pass.
 
     ``difference`` is the largest of any logit, at ``prompt``, ``position``, ``token``; ``relative``
     is the root mean square of the difference over that of the logits. ``argmax_agreement``: share
     of positions with the same most likely token. ``residual``: for each layer, and after the last,
-    the largest difference between their residual stream and the sum of our writers, relative to the
+    the largest difference between the residual stream and the sum of our writers, relative to the
     stream's largest number. ``untested``: what shows in longer prompts only. ``held``: float32 and
     float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
-    precisions relative <= 2e-2.
+    precisions relative <= 2e-2, without a reference residual <= 2e-2. ``proofs`` and ``not_proved``
+    say in words what was compared and what was not.
     """
 
     reference: str
@@ -47,16 +53,18 @@ class ParityRecord(Record):
     seed: int
     n_prompts: int
     n_tokens: int
-    difference: float
-    prompt: int
-    position: int
-    token: int
+    difference: float | None
+    prompt: int | None
+    position: int | None
+    token: int | None
     largest_logit: float
-    relative: float
-    argmax_agreement: float
+    relative: float | None
+    argmax_agreement: float | None
     residual: list[float]
     untested: list[str]
     held: bool
+    proofs: list[str] = Field(default_factory=list)
+    not_proved: list[str] = Field(default_factory=list)
 
 
 class CompileRecord(Record):

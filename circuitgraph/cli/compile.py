@@ -30,7 +30,9 @@ def compile_model(
     verify: Annotated[
         bool,
         typer.Option(
-            "--verify", help="Compare logits and residual stream with transformers' own model."
+            "--verify",
+            help="Compare logits and residual stream with transformers' own model, or a state "
+            "dict's with transformer_lens where that is installed.",
         ),
     ] = False,
     revision: Annotated[
@@ -108,7 +110,7 @@ def compile_model(
     )
     parity = None
     if verify:
-        with output.show_spinner("comparing it with transformers"):
+        with output.show_spinner("comparing it with others' code"):
             parity = cg.verify(loaded_model, n_tokens=length, seed=seed)
             record = record.model_copy(
                 update={"parity": parity, "weights_sha256": loaded_model.fingerprint}
@@ -160,27 +162,44 @@ def _describe_tokens(record: CompileRecord) -> str:
 
 def _make_parity_table(parity: ParityRecord) -> Table:
     """The comparison as a table, ending with its verdict."""
+    against = "its own stream" if parity.reference == "none" else parity.reference
     table = make_table(
-        f"against {parity.reference}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
+        f"against {against}, {parity.n_prompts} random prompts of {parity.n_tokens} tokens"
     )
     table.show_header = False
     worst = max(range(len(parity.residual)), key=parity.residual.__getitem__)
     where = f"before layer {worst}" if worst < len(parity.residual) - 1 else "after the last layer"
     untested = ", ".join(parity.untested)
-    rows = {
-        "largest difference of a logit": f"{parity.difference:.2e} "
-        f"(of {parity.largest_logit:.1f}) at prompt {parity.prompt}, position {parity.position}, "
-        f"token {parity.token}",
-        "root mean square, relative": f"{parity.relative:.2e}",
-        "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
+    rows = _describe_logits(parity) | {
         "sum of writers = residual stream": f"to {parity.residual[worst]:.1e}, worst {where}",
         "not put to the test": f"{untested}: ask for a longer --length" if untested else "",
-        "the graph is the model": "yes" if parity.held else "NO",
+        "shown" if parity.held else "compared": "; ".join(parity.proofs),
+        "not shown": "; ".join(parity.not_proved),
+        "the graph is the model": _describe_verdict(parity),
     }
     for name, value in rows.items():
         if value:
             table.add_row(name, value)
     return table
+
+
+def _describe_logits(parity: ParityRecord) -> dict[str, str]:
+    """Rows about others' logits; none where there were none."""
+    if parity.difference is None or parity.relative is None or parity.argmax_agreement is None:
+        return {}
+    return {
+        "largest difference of a logit": f"{parity.difference:.2e} "
+        f"(of {parity.largest_logit:.1f}) at prompt {parity.prompt}, position {parity.position}, "
+        f"token {parity.token}",
+        "root mean square, relative": f"{parity.relative:.2e}",
+        "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
+    }
+
+
+def _describe_verdict(parity: ParityRecord) -> str:
+    if not parity.held:
+        return "NO"
+    return "yes" if not parity.not_proved else "as far as shown"
 
 
 def _format_bytes(n_bytes: int) -> str:

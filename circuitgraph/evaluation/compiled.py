@@ -115,6 +115,8 @@ def describe_settings(spec: Spec) -> list[str]:
         f"{n_windowed} of {spec.n_layers} layers": bool(windows),
         f"q/k norm over {spec.qk_norm_over.replace('_', ' ')}": spec.qk_norm is not None,
         f"scores capped at {spec.attn_softcap}": spec.attn_softcap is not None,
+        f"attention rate {spec.attn_rate}": spec.attn_rate != 1.0,
+        f"token {spec.unseen_token} never looked at": spec.unseen_token is not None,
         f"logits capped at {spec.logit_softcap}": spec.logit_softcap is not None,
         "bidirectional attention": not spec.causal,
         f"{spec.activation} MLP": spec.d_mlp is not None,

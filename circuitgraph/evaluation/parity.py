@@ -1,31 +1,49 @@
-"""Is the compiled model the model? Logits and residual stream beside those of transformers."""
+"""Is the compiled model the model? Logits and residual stream beside those of others' code."""
 
 from __future__ import annotations
 
-from importlib import metadata
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuitgraph.catalog.compile_record import ParityRecord
 from circuitgraph.engine.batch import Inputs, unpadded_inputs
-from circuitgraph.engine.masked.programs import run_everywhere, run_writers
+from circuitgraph.engine.masked.programs import run_everywhere, run_streams, run_writers
 from circuitgraph.errors import ArgumentError, ModelError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.reference import run_reference
+from circuitgraph.models.reference import INSTALL, find_reference, run_reference
 from circuitgraph.models.spec import Spec
+from circuitgraph.models.transformer_lens_checkpoint import FAMILY
 
 REDUCED = ("bfloat16", "float16")
 _SMALLEST_DIVISOR = float(np.finfo(np.float32).tiny)
 
 
+NO_REFERENCE = "none"
+
+
+class _LogitErrors(NamedTuple):
+    """How far our logits are from others'; the fields are those of `ParityRecord`."""
+
+    difference: float | None = None
+    prompt: int | None = None
+    position: int | None = None
+    token: int | None = None
+    relative: float | None = None
+    argmax_agreement: float | None = None
+
+
 def verify(
     model: LanguageModel, *, n_prompts: int = 4, n_tokens: int | None = None, seed: int = 0
 ) -> ParityRecord:
-    """Compare the model with transformers' own code on random prompts.
+    """Compare the model with others' own code on random prompts.
 
-    The checkpoint is loaded once more, with transformers.
+    The checkpoint is loaded once more: with transformers, or a state dict with transformer_lens. If
+    that is not installed, or nobody else can run the model, what is checked is the residual law
+    alone: embedding, writers and constants add up to the model's own residual stream. The record
+    says which.
 
     Args:
         n_tokens: length of the prompts; 32 if None, or the model's context if that is shorter.
@@ -34,8 +52,43 @@ def verify(
 
     Raises:
         ArgumentError: prompts longer than the model's context.
-        ModelError: transformers cannot run the model, or numbers leave the precision's range.
+        ModelError: the reference cannot run the model, or numbers leave the precision's range.
     """
+    tokens = _draw_tokens(model, n_prompts, n_tokens, seed)
+    reference, inputs = find_reference(model), unpadded_inputs(tokens)
+    theirs = run_reference(model, tokens) if reference is not None else None
+    logits = _widen(run_everywhere(model.transformer, inputs))
+    streams = _widen(run_streams(model.transformer, inputs)) if theirs is None else theirs.streams
+    compared = {"our logits": logits, "the residual stream": streams}
+    if theirs is not None:
+        compared["the reference's logits"] = theirs.logits
+    _check_finite(model, compared)
+    residual = measure_residual_errors(model, inputs, streams)
+    errors = _LogitErrors() if theirs is None else _compare_logits(logits, theirs.logits)
+    largest = float(np.abs(logits if theirs is None else theirs.logits).max())
+    return ParityRecord(
+        reference=reference or NO_REFERENCE,
+        precision=model.dtype,
+        seed=seed,
+        n_prompts=n_prompts,
+        n_tokens=tokens.shape[1],
+        difference=errors.difference,
+        prompt=errors.prompt,
+        position=errors.position,
+        token=errors.token,
+        largest_logit=largest,
+        relative=errors.relative,
+        argmax_agreement=errors.argmax_agreement,
+        residual=residual,
+        untested=list_untested(model.spec, tokens.shape[1]),
+        held=_is_within(model.dtype, errors, largest, max(residual)),
+        **_describe_proofs(model, reference),
+    )
+
+
+def _draw_tokens(
+    model: LanguageModel, n_prompts: int, n_tokens: int | None, seed: int
+) -> Int[np.ndarray, "batch pos"]:
     check_at_least("the number of prompts", n_prompts, 1)
     n_tokens = min(32, model.spec.n_ctx) if n_tokens is None else n_tokens
     check_at_least("the number of tokens", n_tokens, 1)
@@ -44,46 +97,40 @@ def verify(
             f"Prompts of {n_tokens} tokens do not fit into the model's context of "
             f"{model.spec.n_ctx}."
         )
-    tokens = np.random.default_rng(seed).integers(0, model.spec.d_vocab, (n_prompts, n_tokens))
-    theirs = run_reference(model, tokens)
-    inputs = unpadded_inputs(tokens)
-    logits = _widen(run_everywhere(model.transformer, inputs))
-    compared = {
-        "our logits": logits,
-        "transformers' logits": theirs.logits,
-        "its residual stream": theirs.streams,
+    return np.random.default_rng(seed).integers(0, model.spec.d_vocab, (n_prompts, n_tokens))
+
+
+def _compare_logits(ours: np.ndarray, theirs: np.ndarray) -> _LogitErrors:
+    difference = np.abs(ours - theirs)
+    prompt, position, token = np.unravel_index(np.argmax(difference), difference.shape)
+    square = np.mean(difference**2) / max(np.mean(theirs**2), _SMALLEST_DIVISOR)
+    same = (ours.argmax(-1) == theirs.argmax(-1)).mean()
+    place = int(prompt), int(position), int(token)
+    return _LogitErrors(float(difference.max()), *place, float(np.sqrt(square)), float(same))
+
+
+def _is_within(dtype: str, errors: _LogitErrors, largest: float, residual: float) -> bool:
+    """Whether what was compared is as near as `ParityRecord` says."""
+    if dtype in REDUCED:
+        return (residual if errors.relative is None else errors.relative) <= 2e-2
+    logits_agree = errors.difference is None or errors.difference <= max(1e-4, 1e-5 * largest)
+    return logits_agree and residual <= 1e-5
+
+
+def _describe_proofs(model: LanguageModel, reference: str | None) -> dict[str, list[str]]:
+    """What is compared, and what is not, in words."""
+    law = "embedding, writers and constants add up to the residual stream of {}, before each layer"
+    law += " and after the last"
+    if reference is not None:
+        proofs = [f"the logits are those of {reference}", law.format(reference)]
+        return {"proofs": proofs, "not_proved": []}
+    why = "nobody else's code runs this model"
+    if model.family == FAMILY:
+        why = f"transformer_lens, which runs state dicts too, is not installed ({INSTALL})"
+    return {
+        "proofs": [law.format("our own forward pass")],
+        "not_proved": [f"that the logits are those of other code: {why}"],
     }
-    _check_finite(model, compared)
-    residual = measure_residual_errors(model, inputs, theirs.streams)
-    difference = np.abs(logits - theirs.logits)
-    prompt, position, token = (
-        int(i) for i in np.unravel_index(np.argmax(difference), difference.shape)
-    )
-    largest, worst = float(np.abs(theirs.logits).max()), float(difference.max())
-    relative = float(
-        np.sqrt(np.mean(difference**2) / max(np.mean(theirs.logits**2), _SMALLEST_DIVISOR))
-    )
-    if model.dtype in REDUCED:
-        held = relative <= 2e-2
-    else:
-        held = worst <= max(1e-4, 1e-5 * largest) and max(residual) <= 1e-5
-    return ParityRecord(
-        reference=f"transformers {metadata.version('transformers')}, eager",
-        precision=model.dtype,
-        seed=seed,
-        n_prompts=n_prompts,
-        n_tokens=n_tokens,
-        difference=worst,
-        prompt=prompt,
-        position=position,
-        token=token,
-        largest_logit=largest,
-        relative=relative,
-        argmax_agreement=float((logits.argmax(-1) == theirs.logits.argmax(-1)).mean()),
-        residual=residual,
-        untested=list_untested(model.spec, n_tokens),
-        held=held,
-    )
 
 
 def list_untested(spec: Spec, n_tokens: int) -> list[str]:

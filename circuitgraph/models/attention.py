@@ -213,7 +213,7 @@ class Attention(eqx.Module):
         settings: LayerSettings,
         head: Head = None,
     ) -> Float[Array, "heads batch queries keys"]:
-        """Where each query looks; the softmax is taken in float32 at least."""
+        """How much of each key's value each query takes; the softmax is in float32 at least."""
         scores = jnp.einsum("hbqe,hbke->hbqk", q, k) * settings.scale.astype(q.dtype)
         if self.spec.attn_softcap is not None:
             scores = jnp.tanh(scores / self.spec.attn_softcap) * self.spec.attn_softcap
@@ -224,5 +224,7 @@ class Attention(eqx.Module):
             )
         visible = positions.visible & (positions.back < settings.window)
         pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
+        if self.spec.attn_rate != 1.0:
+            pattern = pattern * self.spec.attn_rate + (1.0 - self.spec.attn_rate)
         # a query that sees nothing gets nothing
         return jnp.where(visible, pattern, 0.0).astype(q.dtype)

@@ -8,7 +8,7 @@ the tensors go to jax one by one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from circuitgraph.models.constructed.named_programs import PREFIX, load_construc
 from circuitgraph.models.families import Family, families
 from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
     FAMILY,
@@ -52,6 +53,8 @@ def load_model(
     revision: str | None = None,
     dtype: str = "float32",
     config: str | Path | Mapping[str, Any] | None = None,
+    vocab: Sequence[str] | None = None,
+    output_vocab: Sequence[str] | None = None,
     local_only: bool = False,
     trust_remote_code: bool = False,
 ) -> LanguageModel:
@@ -65,6 +68,8 @@ def load_model(
         dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.
         config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON
             beside the weights.
+        vocab, output_vocab: names of the tokens that the model reads and of the classes that it
+            predicts, in the order of their ids, in place of those in the configuration.
         local_only: use what the hub's cache holds, without asking the network.
         trust_remote_code: let the checkpoint's own Python code read its configuration and
             tokenizer. What runs the model is always ours.
@@ -72,10 +77,33 @@ def load_model(
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
             exactly. Nothing is guessed: a missing tensor or an unknown config field is named and
-            refused.
+            refused. Names that are too many, too few, empty or there twice.
         UnknownNameError: no constructed model of that name.
     """
-    name = str(name)
+    model = _load_unnamed(
+        str(name),
+        revision=revision,
+        dtype=dtype,
+        config=config,
+        local_only=local_only,
+        trust_remote_code=trust_remote_code,
+    )
+    spec = model.spec
+    names = check_names("vocab", vocab, spec.d_vocab, "tokens")
+    outputs = check_names("output_vocab", output_vocab, spec.d_vocab_out, OUTPUTS)
+    return replace(model, vocab=names or model.vocab, output_vocab=outputs or model.output_vocab)
+
+
+def _load_unnamed(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: str,
+    config: str | Path | Mapping[str, Any] | None,
+    local_only: bool,
+    trust_remote_code: bool,
+) -> LanguageModel:
+    """The model, with the names of tokens that its own files have."""
     check_dtype(dtype)
     if name.startswith(PREFIX):
         return _cast_model(load_constructed(name).model, dtype)

@@ -1,7 +1,8 @@
-"""The same checkpoint run by transformers: the model that ours is compared with."""
+"""The same checkpoint run by others' code: the model that ours is compared with."""
 
 from __future__ import annotations
 
+from importlib import metadata
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,18 @@ from jaxtyping import Float, Int
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import families
+from circuitgraph.models.hooked_reference import (
+    INSTALL,
+    find_hooked_transformer,
+    run_hooked_transformer,
+)
 from circuitgraph.models.hub import quiet_transformers
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.transformer_lens_checkpoint import FAMILY
 
 
 class Reference(NamedTuple):
-    """One forward pass of transformers' own model, in float32 whatever it ran in.
+    """One forward pass of others' own model, in float32 whatever it ran in.
 
     Attributes:
         streams: the residual stream before each layer, and after the last.
@@ -26,16 +33,41 @@ class Reference(NamedTuple):
     streams: Float[np.ndarray, "layers_and_one batch pos d"]
 
 
+def find_reference(model: LanguageModel) -> str | None:
+    """Whose code can run the checkpoint too, with its version; None if nobody's can.
+
+    That is transformers for a checkpoint in Hugging Face layout, and transformer_lens, if it is
+    installed, for a state dict.
+    """
+    if model.family == FAMILY:
+        return find_hooked_transformer()
+    if _is_hugging_face(model):
+        return f"transformers {metadata.version('transformers')}, eager"
+    return None
+
+
 def run_reference(
     model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *, dtype: str | None = None
 ) -> Reference:
-    """Run transformers' model of the same checkpoint on full-length prompts, positions given.
+    """Run others' model of the same checkpoint on full-length prompts, positions given.
 
     Args:
         dtype: precision; the model's own if None.
+
+    Raises:
+        ModelError: there is nobody else's code for the model, see `find_reference`.
     """
     import torch
 
+    if model.family == FAMILY:
+        if find_hooked_transformer() is None:
+            raise ModelError(
+                f"{model.name!r} is a state dict, which transformer_lens could run, but that is "
+                f"not installed: {INSTALL}."
+            )
+        given = torch.tensor(np.asarray(tokens)).long()
+        theirs, streams = run_hooked_transformer(model, given, dtype or model.dtype)
+        return Reference(_to_numpy(theirs), np.stack([_to_numpy(stream) for stream in streams]))
     with quiet_transformers():
         reference = load_reference(model, dtype or model.dtype)
         streams: list[Any] = []
@@ -68,9 +100,7 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if model.family not in families or (
-        not Path(model.location).is_dir() and model.revision is None
-    ):
+    if not _is_hugging_face(model):
         raise ModelError(
             f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, "
             "so there is nothing to compare with."
@@ -88,6 +118,12 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
         attn_implementation=families[model.family].configured(config.to_dict()).reference_attention,
         dtype=getattr(torch, dtype),
     ).eval()
+
+
+def _is_hugging_face(model: LanguageModel) -> bool:
+    """Whether the model is a checkpoint of a folder or of the hub."""
+    is_there = Path(model.location).is_dir() or model.revision is not None
+    return model.family in families and model.family != FAMILY and is_there
 
 
 def _find_layers(reference: Any, n_layers: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from circuitgraph.graph.graph import Graph
@@ -115,6 +115,9 @@ class Spec:
 
         attn_scales: what each layer multiplies its query-key products with.
         attn_softcap: c in ``c * tanh(scores / c)``.
+        attn_rate: a query looks at each key that it sees with the weight ``attn_rate * softmax +
+            1 - attn_rate``. The constant is no share of one: the weights of n keys sum to
+            ``attn_rate + n * (1 - attn_rate)`` (Zhong et al. 2023, "The Clock and the Pizza").
         windows: how many positions, its own included, a query sees in each layer; None for all;
             empty for all layers.
         causal: queries do not see later positions.
@@ -159,6 +162,8 @@ class Spec:
 
     attn_scales: tuple[float, ...]
     attn_softcap: float | None = None
+    # Not in the repr, of which fingerprints are made: models of before this field keep theirs.
+    attn_rate: float = field(default=1.0, repr=False)
     windows: tuple[int | None, ...] = ()
     causal: bool = True
     unseen_token: int | None = None

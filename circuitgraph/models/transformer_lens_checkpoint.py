@@ -5,41 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from circuitgraph.errors import ModelError, first_line, list_problems
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
-from circuitgraph.models.checkpoint import SAVE_AGAIN, Checkpoint, dtype_name, open_checkpoint
-from circuitgraph.models.families import families
+from circuitgraph.models.checkpoint import SAVE_AGAIN
+from circuitgraph.models.families import Family, families
+from circuitgraph.models.hub import quiet_transformers
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Rope, Spec
+from circuitgraph.models.state_dict import StateDict, open_state_dict
+from circuitgraph.models.state_dict_layout import (
+    LAYOUTS,
+    drop_biases,
+    rename_tensors,
+    turn_matrices,
+)
+from circuitgraph.models.token_names import OUTPUTS, check_names
+from circuitgraph.models.tokenizer import Tokenizer, read_tokenizer
 
 FAMILY = "transformer_lens"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-_WRAPPERS = ("state_dict", "model")
 _LEAST_SCORE = -1e4  # a score of this or less leaves no weight in the softmax
 # Positions of a rotary table that are compared. At later positions the table's own float32 angles
 # are too inexact to compare.
 _N_COMPARED = 1024
-
-
-@dataclass
-class _StateDict(Checkpoint):
-    """A checkpoint with tensors in memory: all of a torch file, and those that we make."""
-
-    in_memory: dict[str, Any] = field(default_factory=dict)
-
-    def read_tensor(self, tensor: str) -> Any:
-        """One tensor, as torch has it."""
-        return self.in_memory[tensor] if tensor in self.in_memory else super().read_tensor(tensor)
-
-    def set_tensor(self, tensor: str, value: Any) -> None:
-        """Add or replace a tensor."""
-        self.in_memory[tensor] = value
-        self.shapes[tensor] = tuple(value.shape)
-        self.dtypes[tensor] = dtype_name(value.dtype)
 
 
 def is_state_dict(path: Path) -> bool:
@@ -75,15 +66,20 @@ def load_transformer_lens(
     *,
     dtype: str = "float32",
 ) -> LanguageModel:
-    """Load a HookedTransformer.
+    """Load a HookedTransformer, or a small model whose state dict is like one's.
+
+    The tokenizer is the tokenizer.json beside the weights, if there is one.
 
     Args:
         weights: its state dict, saved by torch (``.pt``, ``.pth``, ``.bin``) or as
             ``.safetensors``; one that torch saved may be wrapped, ``{"state_dict": ...}`` or
-            ``{"model": ...}``.
+            ``{"model": ...}``. Matrices may lie the other way round and biases may be missing, see
+            `circuitgraph.models.state_dict_layout`.
         config: the fields of its HookedTransformerConfig, or a JSON file of them; by default the
-            JSON file of the same name, or else config.json or cfg.json, in the same folder.
-            ``masked_token`` is a field of ours: a token that attention never looks at.
+            JSON file of the same name, or else config.json or cfg.json, in the same folder. Fields
+            of ours: ``masked_token``, a token that attention never looks at; ``attn_coeff``, the
+            attention rate of Zhong et al. 2023; ``vocab`` and ``output_vocab``, the names of tokens
+            and of output classes by id; ``layout``, how square matrices lie.
         dtype: precision to run in, whatever the dtype in the file.
 
     Raises:
@@ -98,12 +94,13 @@ def load_transformer_lens(
     if path is None:
         raise ModelError(f"There is no file {str(weights)!r}.")
     settings = {"model_type": FAMILY, **_read_config(path, config)}
-    families[FAMILY].check(settings)
-    family = families[FAMILY].configured(settings)
-    spec = family.spec(settings)
-    checkpoint = _open_state_dict(str(weights), path)
+    names = {field: settings.pop(field, None) for field in ("vocab", "output_vocab")}
+    checkpoint, spec = read_state_dict(str(weights), path, settings)
+    vocab = check_names("vocab", names["vocab"], spec.d_vocab, "tokens")
+    outputs = check_names("output_vocab", names["output_vocab"], spec.d_vocab_out, OUTPUTS)
+    family = _family_of(settings)
     _check_buffers(checkpoint, spec)
-    if spec.gated:
+    if spec.gated and spec.mlp_bias:
         _fold_gated_bias(checkpoint, spec)
     return LanguageModel(
         name=str(weights),
@@ -111,8 +108,53 @@ def load_transformer_lens(
         location=str(path),
         revision=None,
         transformer=assemble_transformer(spec, family, checkpoint, dtype),
-        tokenizer=None,
+        tokenizer=_read_tokenizer_beside(path, spec),
+        vocab=vocab,
+        output_vocab=outputs,
+        settings=settings,
     )
+
+
+def read_state_dict(name: str, path: Path, settings: Mapping[str, Any]) -> tuple[StateDict, Spec]:
+    """The tensors of a file as TransformerLens names and lays them, and what model they make.
+
+    Args:
+        settings: the configuration, without the names of tokens.
+    """
+    spec = _family_of(settings).spec(_drop_layout(settings))
+    layout = settings.get("layout")
+    if layout not in (None, *LAYOUTS):
+        raise ModelError(f"layout = {layout!r}; known are {' and '.join(LAYOUTS)}.")
+    checkpoint = open_state_dict(name, path)
+    rename_tensors(checkpoint)
+    was_transposed = turn_matrices(checkpoint, spec, layout)
+    return checkpoint, drop_biases(checkpoint, spec, any_kind=was_transposed)
+
+
+def _family_of(settings: Mapping[str, Any]) -> Family:
+    """The family as this configuration has it, which is checked."""
+    settings = _drop_layout(settings)
+    families[FAMILY].check(settings)
+    return families[FAMILY].configured(settings)
+
+
+def _drop_layout(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in settings.items() if field != "layout"}
+
+
+def _read_tokenizer_beside(weights: Path, spec: Spec) -> Tokenizer | None:
+    """The tokenizer.json in the folder of the weights; None if there is none."""
+    folder = weights.parent
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    with quiet_transformers():
+        tokenizer = read_tokenizer(str(folder), {"local_files_only": True})
+    if tokenizer is not None and len(tokenizer) > spec.d_vocab:
+        raise ModelError(
+            f"The tokenizer.json beside {weights.name} has {len(tokenizer)} tokens, but the model "
+            f"reads {spec.d_vocab}: it is another model's. Move it out of {str(folder)!r}."
+        )
+    return tokenizer
 
 
 def _read_config(weights: Path, config: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -158,27 +200,7 @@ def _find_file(name: str | Path) -> Path | None:
         raise ModelError(f"{str(name)!r} cannot be looked up: {first_line(error)}.") from error
 
 
-def _open_state_dict(name: str, path: Path) -> _StateDict:
-    """The tensors of a file, without the wrapper that some files have around them."""
-    import torch
-
-    checkpoint = open_checkpoint(name, [path])  # which refuses pickles that would run code
-    if path.suffix == ".safetensors":
-        return _StateDict(**vars(checkpoint))
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-    content = wrapped[0] if wrapped else content
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    # A training loop may have saved a module that holds the model.
-    if tensors and all(key.startswith("model.") for key in tensors):
-        tensors = {key.removeprefix("model."): value for key, value in tensors.items()}
-    state_dict = _StateDict(name, {}, {}, {})
-    for key, value in tensors.items():
-        state_dict.set_tensor(key, value)
-    return state_dict
-
-
-def _check_buffers(checkpoint: _StateDict, spec: Spec) -> None:
+def _check_buffers(checkpoint: StateDict, spec: Spec) -> None:
     """Refuse tensors beside the weights whose content our forward pass would not reproduce."""
     different = []
     for layer in range(spec.n_layers):
@@ -244,7 +266,7 @@ def _is_causal(mask: Any, window: int | None) -> bool:
     return bool((mask.bool() == expected).all())
 
 
-def _fold_gated_bias(checkpoint: _StateDict, spec: Spec) -> None:
+def _fold_gated_bias(checkpoint: StateDict, spec: Spec) -> None:
     """Make b_in of a gated MLP part of b_out.
 
     TransformerLens adds b_in behind the gate, to ``activation(gate) * in``. Our forward pass adds

@@ -71,6 +71,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "layer_norm": {
         **{
             "act_fn": "silu",
+            "attn_coeff": 0.5,
             "attn_only": True,
             "attn_scale": 2.5,
             "use_attn_scale": False,

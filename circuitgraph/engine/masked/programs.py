@@ -20,6 +20,7 @@ from circuitgraph.engine.masked.forward import (
     compute_masked_logits,
     compute_writer_values,
 )
+from circuitgraph.engine.trace import trace_model
 from circuitgraph.engine.tuning import PATCHED_AT_ONCE
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
@@ -35,6 +36,15 @@ def run_full(model: Transformer, inputs: Inputs) -> Float[Array, "batch scored v
 def run_everywhere(model: Transformer, inputs: Inputs) -> Float[Array, "batch pos vocab"]:
     with jax.default_matmul_precision("highest"):
         return model(inputs.tokens, inputs.mask, inputs.positions)
+
+
+@eqx.filter_jit
+def run_streams(model: Transformer, inputs: Inputs) -> Float[Array, "layers_and_one batch pos d"]:
+    """The residual stream before each layer and after the last, heads taken together."""
+    with jax.default_matmul_precision("highest"):
+        trace = trace_model(model, inputs, ["stream"])
+    assert trace.stream is not None  # noqa: S101 - it was to be kept
+    return jnp.concatenate([trace.stream, trace.final[None]])
 
 
 @eqx.filter_jit

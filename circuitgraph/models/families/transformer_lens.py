@@ -21,6 +21,7 @@ _SIZES = ("n_layers", "d_model", "n_ctx", "d_head", "d_vocab")  # without a defa
 _DEFAULTS: dict[str, Any] = {
     "act_fn": None,
     "attention_dir": "causal",
+    "attn_coeff": 1.0,  # ours: the attention rate of Zhong et al. 2023, see `Spec.attn_rate`
     "attn_only": False,
     "attn_scale": -1.0,
     "attn_scores_soft_cap": -1.0,
@@ -242,6 +243,7 @@ class TransformerLens(Family):
             **_position_fields(c, n_heads, types),
             attn_scales=_attention_scales(c),
             attn_softcap=_read_softcap(c["attn_scores_soft_cap"]),
+            attn_rate=c["attn_coeff"],
             # Attention in both directions has no window.
             windows=_layer_windows(types, c["window_size"]) if causal else (),
             causal=causal,
@@ -319,6 +321,7 @@ def _check_settings(c: Config, n_heads: int) -> None:
         % kv_heads
         != 0,
         f"d_vocab_out = {c['d_vocab_out']}": c["d_vocab_out"] != -1 and c["d_vocab_out"] < 1,
+        f"attn_coeff = {c['attn_coeff']}; it lies between 0 and 1": not 0 <= c["attn_coeff"] <= 1,
         "attn_scale = 0": c["use_attn_scale"] and c["attn_scale"] == 0,
         f"masked_token = {masked}; the vocabulary has {c['d_vocab']} tokens": (
             masked is not None and not 0 <= masked < c["d_vocab"]
