@@ -27,7 +27,7 @@ from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.sweep import Sweep, check_thresholds, run_sweep
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError
+from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
@@ -43,7 +43,13 @@ def draw_prompts(task: Task, split: Split, n: int | None = None) -> Prompts:
     """Draw ``n`` prompts; if None, the split's default number, or all where a file has fewer."""
     if n is None:
         default = N_DISCOVERY if split == "discovery" else N_EVALUATION
-        n = min(default, task.count_pairs(split) or default)
+        supply = task.count_pairs(split)
+        if supply == 0:
+            raise DataError(
+                f"{task.name!r} has no pair for {split}: all of them are for the search "
+                "(judging=False). Judge on another file."
+            )
+        n = min(default, supply or default)
     return task.prompts(n, split)
 
 

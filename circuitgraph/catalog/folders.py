@@ -17,6 +17,7 @@ SCORES_FILE = "scores.safetensors"
 JOURNAL_FILE = "journal.jsonl"
 CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
+_FOLDERS_ABOVE = 4
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 _PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
@@ -145,3 +146,15 @@ def write_file(path: str | Path, content: bytes) -> None:
         raise OutputError(
             f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another file."
         ) from error
+
+
+def find_beside(name: str, file: str | Path) -> str:
+    """A relative path that a file names: as it is, if it exists, else beside the file.
+
+    A run lies some folders below where its search was started, so the folders above count too.
+    What is nowhere stays as it is: it may be a shipped model or a name on a hub.
+    """
+    if not name or Path(name).is_absolute() or Path(name).exists():
+        return name
+    above = Path(file).resolve().parents[:_FOLDERS_ABOVE]
+    return next((str(folder / name) for folder in above if (folder / name).exists()), name)

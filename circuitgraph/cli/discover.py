@@ -14,6 +14,7 @@ from circuitgraph.cli.inputs import (
     check_names,
     check_task,
     choose_model,
+    gather_task_settings,
     keep_compiled_programs,
     load_inputs,
 )
@@ -66,6 +67,16 @@ def discover(
     assignments: options.SetOption = None,
     grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
+    bos: options.BosOption = None,
+    chat: options.ChatOption = None,
+    judging: Annotated[
+        bool,
+        typer.Option(
+            "--judging/--no-judging",
+            help="Judge the circuit on pairs that are kept for it. Without, a file of few pairs "
+            "will do, or of one; the record says so.",
+        ),
+    ] = True,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Number of discovery prompts. [default: 50]")
     ] = None,
@@ -111,7 +122,12 @@ def discover(
 
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
-    from circuitgraph.cli.discover_report import forecast_search, store_curve, store_run
+    from circuitgraph.cli.discover_report import (
+        describe_prompts,
+        forecast_search,
+        store_curve,
+        store_run,
+    )
 
     del config  # it was read by its option's callback
     # All that can be refused is refused first: before a model is loaded or a folder is made.
@@ -126,8 +142,8 @@ def discover(
         "direct": direct or None,
     }
     settings = gather_settings(common_settings, assignments or [])
-    task_settings = gather_settings({}, task_assignments or [], "--task-set")
-    sweep_thresholds = _read_sweep_thresholds(thresholds, algorithm, settings)
+    task_settings = gather_task_settings(task_assignments or [], bos, chat, judging)
+    sweep_thresholds = _read_sweep_thresholds(thresholds, algorithm, settings, judging)
     setup = Setup(
         metric=metric,
         ablation=ablation or "resample",
@@ -150,6 +166,7 @@ def discover(
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
     with folder.explain_resuming(output):
         loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+        describe_prompts(output, loaded_model, loaded_task, limit)
         search_options: dict[str, Any] = {
             **setup,
             **settings,
@@ -162,8 +179,10 @@ def discover(
             store_curve(output, folder, curve)
             return
         circuit = cg.discover(loaded_model, loaded_task, algorithm=algorithm, **search_options)
-        with output.show_spinner("judging it on unseen prompts"):
-            evaluation = cg.evaluate(loaded_model, loaded_task, circuit, memory=setup["memory"])
+        evaluation = None
+        if judging:
+            with output.show_spinner("judging it on unseen prompts"):
+                evaluation = cg.evaluate(loaded_model, loaded_task, circuit, memory=setup["memory"])
         store_run(output, folder, circuit, evaluation)
 
 
@@ -174,7 +193,7 @@ def _choose_task(argument: str | None, option: str | None) -> str | None:
 
 
 def _read_sweep_thresholds(
-    text: str | None, algorithm: str, settings: dict[str, Any]
+    text: str | None, algorithm: str, settings: dict[str, Any], judging: bool
 ) -> tuple[float, ...] | None:
     """The thresholds of a sweep, which only ACDC has."""
     from circuitgraph.discovery.base import make_algorithm
@@ -188,6 +207,8 @@ def _read_sweep_thresholds(
         )
     if "threshold" in settings:
         raise ArgumentError("Both --threshold and --thresholds were given: give one of them.")
+    if not judging:
+        raise ArgumentError("--thresholds judges every circuit: it cannot be had --no-judging.")
     make_algorithm(algorithm, **settings, threshold=thresholds[0])  # refuses the lowest, if any
     return thresholds
 

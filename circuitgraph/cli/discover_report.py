@@ -11,6 +11,7 @@ from rich.text import Text
 
 from circuitgraph.catalog.curve_files import write_curve
 from circuitgraph.catalog.files import make_circuit_record, write_circuit
+from circuitgraph.cli.pairs import format_behaviour, show_tokens
 from circuitgraph.cli.tables import format_interval, make_judgement_table, make_table
 from circuitgraph.drawing.dot import render
 from circuitgraph.drawing.graphviz_output import INSTALL_HINT, LayoutError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from circuitgraph.tasks.base import Task
 
 _N_ROWS = 25
+NOT_JUDGED = "Not judged: the search saw all pairs, so nothing says how it does on others."
 
 
 def forecast_search(
@@ -72,8 +74,25 @@ def forecast_search(
     output.print_result(json.dumps(facts, indent=2), table)
 
 
+def describe_prompts(
+    output: Output, model: LanguageModel, task: Task, n_prompts: int | None
+) -> None:
+    """Say how the first prompt tokenises, and how often the whole model is right.
+
+    Args:
+        n_prompts: of the search.
+    """
+    from circuitgraph.api import draw_prompts
+    from circuitgraph.evaluation.behaviour import observe_behaviour
+
+    prompts = draw_prompts(task, "discovery", n_prompts)
+    behaviour = observe_behaviour(model, prompts)
+    output.print_message(f"The first prompt: {show_tokens(prompts, 0, task.tokenizer)}")
+    output.print_message(format_behaviour(behaviour))
+
+
 def store_run(
-    output: Output, folder: RunFolder, circuit: Circuit, evaluation: EvaluationRecord
+    output: Output, folder: RunFolder, circuit: Circuit, evaluation: EvaluationRecord | None
 ) -> None:
     """Write all files of a run, then print the circuit and its judgement."""
     with folder.write_results() as inside:
@@ -85,7 +104,7 @@ def store_run(
         _make_headline(circuit),
         _make_edge_table(circuit),
         "",
-        make_judgement_table(evaluation),
+        NOT_JUDGED if evaluation is None else make_judgement_table(evaluation),
         "",
         f"Written to {folder.target}/",
     )

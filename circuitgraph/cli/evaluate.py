@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import circuitgraph as cg
+from circuitgraph.catalog.folders import find_beside
 from circuitgraph.cli import options
-from circuitgraph.cli.inputs import check_names, choose_model, keep_compiled_programs, load_inputs
+from circuitgraph.cli.inputs import (
+    check_names,
+    check_task,
+    choose_model,
+    gather_task_settings,
+    keep_compiled_programs,
+    load_inputs,
+)
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, ModelError, unknown_name
@@ -17,6 +25,7 @@ from circuitgraph.errors import ArgumentError, ModelError, unknown_name
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
     from circuitgraph.models.language_model import LanguageModel
+    from circuitgraph.tasks.base import Task
     from circuitgraph.tasks.prompts import Split
 
 KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
@@ -29,6 +38,8 @@ def evaluate(
         str | None, typer.Option("--task", help="Another task than the circuit's own.")
     ] = None,
     data: options.DataOption = None,
+    bos: options.BosOption = None,
+    chat: options.ChatOption = None,
     metric: options.MetricOption = None,
     ablation: options.AblationOption = None,
     measures: Annotated[
@@ -98,12 +109,16 @@ def evaluate(
     report.check_curve_files(files)
     record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
     true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
-    task, data, arguments = _choose_prompts(record, task, data)
+    task, data, arguments = _choose_prompts(record, task, data, circuit)
     if seed is None:
         seed = record.task.seed if record.task else 0
-    name = choose_model(model or (record.model.name if record.model else None), task, data)
+    own_model = find_beside(record.model.name, circuit) if record.model else None
+    name = choose_model(model or own_model, task, data)
     keep_compiled_programs()
+    arguments |= gather_task_settings([], bos, chat)
+    check_task(task, arguments)
     loaded_model, loaded_task = load_inputs(output, name, task, data, seed, arguments)
+    _note_changed_file(output, record, loaded_task)
     if model is None:
         _check_model(record, loaded_model)
     if truth == KNOWN:
@@ -157,15 +172,34 @@ def _check_split(name: str) -> Split:
 
 
 def _choose_prompts(
-    record: CircuitRecord, task: str | None, data: Path | None
+    record: CircuitRecord, task: str | None, data: Path | None, circuit: Path
 ) -> tuple[str | None, Path | None, dict[str, Any]]:
     """Task or data file with its arguments, as they were given; else those of the search."""
     if task is not None or data is not None:
         return task, data, {}
     if record.task is None:
         raise ArgumentError("This circuit names no task: give one with --task or --data.")
-    file = record.task.arguments.get("data")
-    return (None, Path(file), {}) if file else (record.task.name, None, record.task.arguments)
+    # where a record says nothing of BOS, none stood before the prompts
+    arguments = {"bos": "no", **record.task.arguments}
+    if "data" not in arguments:
+        return record.task.name, None, arguments
+    file = find_beside(arguments.pop("data"), circuit)
+    del arguments["sha256"]
+    return None, Path(file), arguments
+
+
+def _note_changed_file(output: Output, record: CircuitRecord, task: Task) -> None:
+    """Say that a data file is no more what it was when the circuit was searched for."""
+    recorded = {} if record.task is None else record.task.arguments
+    old, new = recorded.get("sha256"), task.arguments.get("sha256")
+    if old is None or new is None or old == new:
+        return
+    if Path(recorded["data"]).name == Path(task.arguments["data"]).name:
+        output.print_message(
+            f"Note: the file {task.arguments['data']!r} has changed since the circuit was searched "
+            f"for (SHA-256 {new[:12]}, not {old[:12]}): which of its prompts the search saw is not "
+            "known."
+        )
 
 
 def _check_model(record: CircuitRecord, model: LanguageModel) -> None:

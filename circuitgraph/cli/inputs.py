@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import circuitgraph as cg
+from circuitgraph.cli.settings import gather_settings
 from circuitgraph.engine.compile_cache import keep_compiled_programs as keep_compiled_programs
-from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.errors import ArgumentError, DataError, check_choice
 
 if TYPE_CHECKING:
     from circuitgraph.cli.output import Output
@@ -34,16 +35,20 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
             that.
     """
     from circuitgraph.tasks.base import tasks
+    from circuitgraph.tasks.pair_lines import SUFFIXES
 
     if (task is None) == (data is None):
         raise ArgumentError(
-            "Give either a task (circuitgraph list tasks) or --data FILE.jsonl, and not both."
+            "Give either a task (circuitgraph list tasks) or --data FILE (.jsonl or .csv), and not "
+            "both."
         )
     if data is not None and not data.exists():
         raise DataError(f"There is no data file {str(data)!r}.")
     if data is not None and model is None:
         raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
-    if task is not None and task not in tasks and task.endswith(".jsonl"):
+    if data is not None and data.suffix not in SUFFIXES:
+        raise DataError(f"The data file {str(data)!r} is none of {', '.join(SUFFIXES)}.")
+    if task is not None and task not in tasks and task.endswith(SUFFIXES):
         raise ArgumentError(f"{task!r} is a file, not a task: give it with --data.")
     if task is not None:
         shipped = tasks[task].model
@@ -56,14 +61,27 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
 def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
     """Refuse settings that the task does not have, before a model is loaded."""
     from circuitgraph.tasks.base import tasks
+    from circuitgraph.tasks.loading import BOS_CHOICES, COMMON_SETTINGS
 
-    if task is None and arguments:
+    if bos := arguments.get("bos"):
+        check_choice("--bos", bos, BOS_CHOICES)
+    own = [name for name in arguments if name not in COMMON_SETTINGS]
+    if task is None and own:
         raise ArgumentError(
-            f"A file of pairs has no settings, but {', '.join(arguments)} was given with "
-            "--task-set."
+            f"A file of pairs has no settings, but {', '.join(own)} was given with --task-set."
         )
     if task is not None:
-        tasks[task].fill_arguments(arguments)
+        if "chat" in arguments or "judging" in arguments:
+            raise ArgumentError("--chat and --no-judging are for files of pairs, not for tasks.")
+        tasks[task].fill_arguments({name: arguments[name] for name in own})
+
+
+def gather_task_settings(
+    assignments: Sequence[str], bos: str | None, chat: bool | None, judging: bool = True
+) -> dict[str, Any]:
+    """The settings of a task or file that were given, by options or assignments."""
+    options = {"bos": bos, "chat": chat, "judging": None if judging else False}
+    return gather_settings(options, assignments, "--task-set")
 
 
 def load_inputs(

@@ -16,6 +16,7 @@ from circuitgraph.cli import (
     interchange,
     leaderboard,
     listing,
+    pairs,
     render,
     scrub,
 )
@@ -41,6 +42,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
+app.add_typer(pairs.app, name="pairs")
 app.command("list")(listing.list_names)
 
 

@@ -23,7 +23,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         callback=prefer_typed_prompts,
-        help="JSONL file of pairs: clean, corrupted, answer, distractor. Instead of a task.",
+        help="File of pairs (.jsonl, .csv): clean, corrupted, answer, distractor. Instead of a "
+        "task.",
     ),
 ]
 ThresholdOption = Annotated[
@@ -80,6 +81,18 @@ TaskSetOption = Annotated[
         metavar="NAME=VALUE",
         help="Any setting of the task; see `circuitgraph list tasks`.",
     ),
+]
+BosOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bos",
+        help="Whether BOS stands before every prompt: yes, no, or auto, as the tokenizer itself "
+        "does. [default: auto]",
+    ),
+]
+ChatOption = Annotated[
+    bool | None,
+    typer.Option("--chat/--no-chat", help="Render a file's prompts by the model's chat template."),
 ]
 MetricOption = Annotated[
     str | None,

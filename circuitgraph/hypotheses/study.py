@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
+from circuitgraph.catalog.folders import find_beside
 from circuitgraph.errors import DataError, HypothesisError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.site import Site
@@ -20,7 +21,7 @@ from circuitgraph.hypotheses.unroll import Unrolled, unroll_program
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import Task
-from circuitgraph.tasks.loading import load_task
+from circuitgraph.tasks.loading import is_pairs_file, load_task
 from circuitgraph.tasks.prompts import Prompts, Split, TokenizerLike
 from circuitgraph.tasks.tokenise import tokenise_pairs
 
@@ -66,8 +67,12 @@ class Study:
         Raises:
             CircuitGraphError: either does not exist, or they do not fit each other.
         """
-        loaded = load_model(model or hypothesis.model)
-        task = load_task(hypothesis.task, loaded, seed=seed, **hypothesis.settings)
+        file = hypothesis.location.file
+        loaded = load_model(model or find_beside(hypothesis.model, file))
+        name = hypothesis.task
+        if is_pairs_file(name):
+            name = find_beside(name, file)
+        task = load_task(name, loaded, seed=seed, **hypothesis.settings)
         return cls(hypothesis, loaded, task, seed)
 
     @cached_property

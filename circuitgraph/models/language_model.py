@@ -79,8 +79,8 @@ class LanguageModel:
             beyond a shorter prompt's end are NaN.
 
         Raises:
-            DataError: no prompt, an empty one, one longer than the model's context, or an id or a name
-                that the model does not read.
+            DataError: no prompt, an empty one, one longer than the model's context, or an id or a
+                name that the model does not read.
         """
         ids = self._read_prompts(prompts)
         lengths = np.array([len(prompt) for prompt in ids])

@@ -14,6 +14,7 @@ from circuitgraph.tasks.pair_maker import ModelSizes
 from circuitgraph.tasks.pairs_file import PairsTask
 from circuitgraph.tasks.prompts import TokenizerLike
 
+COMMON_SETTINGS = ("bos", "chat", "judging")  # of every task or file, beside its own
 BOS_CHOICES: tuple[Bos, ...] = ("auto", "yes", "no")
 
 

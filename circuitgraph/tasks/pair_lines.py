@@ -70,13 +70,15 @@ class PairFile:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def refuse_problems(self, path: Path, problems: list[str]) -> None:
-        """Raise `DataError` with all of these problems, if there are any."""
+    def refuse_problems(self, path: Path, problems: list[str], more: str = "") -> None:
+        """Raise `DataError` with all of these problems, if there are any; ``more`` is a sentence
+        about the file.
+        """
         if problems:
             title = (
                 f"The data file {str(path)!r} cannot be used. Expected one object a line, such as "
                 '{"clean": "...", "corrupted": "...", "answer": " one-token", '
-                '"distractor": " one-token"}.'
+                f'"distractor": " one-token"}}.{more}'
             )
             raise DataError(list_problems(title, problems))
 

@@ -22,7 +22,8 @@ def find_problems(
     Args:
         n_ctx: the model's context.
         ids: the pair's tokens, if they are known already.
-        in_text: refuse an answer that is no continuation of the clean prompt's own tokens.
+        in_text: as for files, whose author sees no tokens: refuse an answer that is no
+            continuation of the clean prompt's own tokens, and two sides that are the same.
     """
     ids, problems = ids or encode_pair(pair, tokenizer), []
     if len(ids.clean) == len(tokenizer.prefix):
@@ -31,6 +32,11 @@ def find_problems(
         problems.append(
             f"clean has {len(ids.clean)} tokens, corrupted {len(ids.corrupted)}; they must be "
             "equally long"
+        )
+    if in_text and ids.clean == ids.corrupted:
+        problems.append(
+            "the corrupted prompt is the clean one, so that nothing can be measured; leave it out "
+            "for ablations that need none (mean, zero)"
         )
     longest = max(len(ids.clean), len(ids.corrupted)) + max(0, len(ids.answer) - 1)
     if n_ctx is not None and longest > n_ctx:

@@ -11,7 +11,7 @@ import numpy as np
 from circuitgraph.errors import DataError, check_at_least
 from circuitgraph.tasks.base import Task, Words
 from circuitgraph.tasks.pair_lines import PairFile, read_pair_file
-from circuitgraph.tasks.pair_maker import PairMaker, ModelSizes
+from circuitgraph.tasks.pair_maker import ModelSizes, PairMaker
 from circuitgraph.tasks.prompts import (
     SPLITS,
     Pair,
@@ -20,6 +20,8 @@ from circuitgraph.tasks.prompts import (
     assign_split,
     encode_clean,
 )
+
+_N_SHOWN = 24  # tokens of a prompt that a message shows
 
 
 class PairsTask(Task):
@@ -122,8 +124,18 @@ def _make_pairs(path: Path, file: PairFile, maker: PairMaker) -> list[tuple[int,
     if not problems:
         pairs = [pair for _, pair in numbered]
         problems = [*_find_differences(pairs), *_find_words_problems(file, maker.tokenizer)]
-    file.refuse_problems(path, problems)
+    tokens = ""
+    if numbered and numbered[0][1].clean:
+        number, pair = numbered[0]
+        tokens = f" The tokens of line {number} are {show_tokens(pair, maker)}."
+    file.refuse_problems(path, problems, tokens)
     return numbered
+
+
+def show_tokens(pair: Pair, maker: PairMaker) -> str:
+    """The tokens of a clean prompt, one by one, with what stands before it."""
+    ids = encode_clean(pair, maker.tokenizer)
+    return " ".join(repr(maker.tokenizer.decode([token])) for token in ids[:_N_SHOWN])
 
 
 def _find_differences(pairs: list[Pair]) -> list[str]:

@@ -178,6 +178,21 @@ def make_shared_background(
     return Background.of(model, replacement[:, :, :n_pos])
 
 
+def run_whole_model(
+    model: Transformer, prompts: Prompts, *, at_once: int = 32
+) -> Float[np.ndarray, "prompts scored vocab"]:
+    """Logits of the untouched model at the scored positions of clean prompts.
+
+    Args:
+        at_once: prompts in a launch.
+    """
+    parts = [
+        np.asarray(run_full(model, make_batch(prompts, rows).inputs), np.float32)
+        for rows in cut_prompts(prompts, at_once)
+    ]
+    return np.concatenate(parts)
+
+
 def cut_prompts(prompts: Prompts, size: int) -> list[slice]:
     """Slices of that many prompts; the last one may be shorter."""
     return [slice(start, start + size) for start in range(0, len(prompts), size)]

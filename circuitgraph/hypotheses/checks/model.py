@@ -26,12 +26,14 @@ NamedSite = tuple[Location, str, Site]  # the line that names a site, the site's
 def check_names(hypothesis: Hypothesis) -> list[Diagnostic]:
     """Names to refuse without loading a model: of the task, its settings and the metric."""
     from circuitgraph.tasks.base import tasks
+    from circuitgraph.tasks.loading import COMMON_SETTINGS, is_pairs_file
     from circuitgraph.tasks.metrics import metrics
 
     problems: list[Diagnostic] = []
     try:
-        if not hypothesis.task.endswith(".jsonl"):
-            tasks[hypothesis.task].fill_arguments(hypothesis.settings)
+        if not is_pairs_file(hypothesis.task):
+            own = {n: v for n, v in hypothesis.settings.items() if n not in COMMON_SETTINGS}
+            tasks[hypothesis.task].fill_arguments(own)
     except CircuitGraphError as error:
         problems.append(Diagnostic(hypothesis.location, str(error)))
     if hypothesis.metric is not None and hypothesis.metric not in metrics:
