@@ -134,6 +134,10 @@ class ScrubRecord(Record):
     nodes: list[NodeRecord] = Field(description="parents before children, the output first")
     rivals: list[ComparedRecord]
     nulls: list[ComparedRecord]
+    nulls_left_out: dict[str, str] = Field(
+        default_factory=dict,
+        description="nulls that say what the hypothesis says, with the reasons",
+    )
     notes: list[str] = Field(description="what a reader should know before believing the numbers")
     held: bool
     verdict: str

@@ -33,7 +33,8 @@ def make_report(record: ScrubRecord) -> list[RenderableType]:
     ]
     if record.splits:
         parts += ["", _make_split_table(record)]
-    parts += ["", *(Text(f"Note: {note}.") for note in record.notes)]
+    left_out = [f"{name!r} is left out: {why}" for name, why in record.nulls_left_out.items()]
+    parts += ["", *(Text(f"Note: {note}.") for note in (*left_out, *record.notes))]
     parts.append(Text(record.verdict, "bold green" if record.held else "bold red"))
     return parts
 
@@ -85,6 +86,8 @@ def _make_loss_table(record: ScrubRecord) -> Table:
                 format_mean(other.recovered),
                 format_interval(other.difference)[1],
             )
+    for name in record.nulls_left_out:
+        table.add_row(f"null: {name}", "", "", "left out", "")
     zero = _format_means(record.loss_random, record.accuracy_random)
     table.add_row(f"zero point: {record.zero_point}", *zero, "0", "")
     return table

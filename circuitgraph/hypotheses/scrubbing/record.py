@@ -86,6 +86,7 @@ def make_record(scrub: PreparedScrub, outcomes: Outcomes) -> ScrubRecord:
         nodes=record_nodes(evidence, scrub.root, donors, losses),
         rivals=rivals,
         nulls=nulls,
+        nulls_left_out=scrub.nulls_left_out,
         notes=write_notes(classes, recovered, deviation.mean / to_recover),
         held=held,
         verdict=verdict,

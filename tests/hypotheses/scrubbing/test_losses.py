@@ -8,14 +8,11 @@ import pytest
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.scrubbing.losses import Losses, average_worst_tenth
 from circuitgraph.hypotheses.scrubbing.trials import (
     MODEL,
     RANDOM_PROMPTS,
     SCRUBBED,
-    exchange_variables,
-    shuffle_values,
 )
 from circuitgraph.hypotheses.scrubbing.verdict import judge_recovery, list_undonored, write_notes
 
@@ -93,42 +90,6 @@ def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
     worst = average_worst_tenth(values, 0)
     assert worst.mean == np.arange(90, 100).mean()
     assert worst.low < worst.mean < worst.high <= 99
-
-
-# What is held against a hypothesis.
-
-
-def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_can_be() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(3, size=50), rng.integers(4, size=50)
-    exchanged = exchange_variables(
-        {"a": a, "copy": a + 7, "b": b, "copy of b": b, "out": a},
-        ["a", "copy", "b", "copy of b"],
-        0,
-    )
-    assert exchanged is not None
-    assert all(
-        np.array_equal(number_classes(exchanged[name]), number_classes(b)) for name in ("a", "copy")
-    )
-    assert all(
-        np.array_equal(number_classes(exchanged[name]), number_classes(a))
-        for name in ("b", "copy of b")
-    )
-    assert np.array_equal(exchanged["out"], a)
-
-
-def test_variables_that_are_all_alike_cannot_be_exchanged() -> None:
-    assert exchange_variables({"a": np.arange(5), "b": np.arange(5) + 1}, ["a", "b"], 0) is None
-    assert exchange_variables({"a": np.arange(5)}, ["a"], 0) is None
-
-
-def test_random_functions_have_classes_of_the_same_sizes() -> None:
-    codes = {"a": np.repeat([0, 1, 2], [10, 20, 30]), "b": np.repeat([0, 1], 30)}
-    shuffled = shuffle_values(codes, ["a"], 0)
-    assert np.array_equal(np.bincount(shuffled["a"]), [10, 20, 30])
-    assert not np.array_equal(shuffled["a"], codes["a"])
-    assert np.array_equal(shuffled["b"], codes["b"])
-    assert np.array_equal(shuffled["a"], shuffle_values(codes, ["a"], 0)["a"])
 
 
 # The verdict.
