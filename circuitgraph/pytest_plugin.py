@@ -232,7 +232,6 @@ class ClaimItem(pytest.Item):
     def runtest(self) -> None:
         """Test the claim."""
         from circuitgraph.errors import CircuitGraphError
-        from circuitgraph.hypotheses.claims import Untested
 
         try:
             with _warnings_as_in_a_program(), _statistics_of(self):
@@ -241,11 +240,7 @@ class ClaimItem(pytest.Item):
         except CircuitGraphError as error:
             self._add_properties("error", _format_message(error))
             raise
-        if verdict.held:
-            outcome = "held"
-        else:
-            outcome = "not tested" if isinstance(verdict, Untested) else "refuted"
-        self._add_properties(outcome, verdict.summary, verdict.detail)
+        self._add_properties(verdict.word, verdict.summary, verdict.detail)
         if not verdict.held:
             raise NotHeld(verdict)
         self.add_report_section("call", "verdict", str(verdict))

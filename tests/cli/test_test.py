@@ -95,7 +95,14 @@ def test_json_is_all_that_goes_to_stdout(
         "detail": "prompt: dog cat",
     }
     assert record["errors"] == []
-    assert record["counts"] == {"held": 3, "refuted": 1, "not tested": 0, "failed": 0, "error": 0}
+    assert record["counts"] == {
+        "held": 3,
+        "refuted": 1,
+        "not shown": 0,
+        "not tested": 0,
+        "failed": 0,
+        "error": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,6 +111,7 @@ def test_json_is_all_that_goes_to_stdout(
         (ModelError("no such model"), 2, "4 claims: 3 held, 1 error"),
         (ZeroDivisionError("ours"), 1, "4 claims: 3 held, 1 failed"),
         (Untested(False, "not tested: no program"), 2, "4 claims: 3 held, 1 not tested"),
+        (Verdict(False, "too few", undecided=True), 1, "4 claims: 3 held, 1 not shown"),
     ],
 )
 def test_what_could_not_be_tested_is_not_refuted(

@@ -6,6 +6,7 @@ whether there are exceptions, not how many; what it finds is shrunk.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,9 @@ class PropertyTest:
         if rate.n == 0:
             why = "; ".join(f"{reason} ({n})" for reason, n in rate.vacuous.items())
             return Verdict(
-                False, f"{self._property.name}: no prompt on which it says anything: {why}"
+                False,
+                f"{self._property.name}: not shown, no prompt on which it says anything: {why}",
+                undecided=True,
             )
         return self._sum_up(rate, self.hunt_counterexample(), stale)
 
@@ -186,20 +189,20 @@ class PropertyTest:
         if error is not None:
             return Verdict(False, f"{name}: an error in the property", str(error))
         simplest = hunted or next(iter(measured), None)
+        compared = Verdict(simplest is None, f"{rate.summary}, none allowed")
         if allow:
-            held, rate_text = rate.compare_allowed(allow)
-        else:
-            held, rate_text = simplest is None, f"{rate.summary}, none allowed"
+            compared = rate.compare_allowed(allow)
         hunt_text = f"{self.n_cases:,} more tried" if simplest is None else "the simplest below"
         lines = [] if simplest is None else [str(simplest)]
-        if held and simplest is not None:
+        if compared.held and simplest is not None:
             lines.append(
                 f"To keep it as a known exception: exceptions=[{simplest.case.prompt.text!r}]"
             )
         lines += [f"No exception any more, remove it: {prompt.text!r}" for prompt in stale]
         n_prompts = rate.n + rate.vacuous.total()
         lines += [f"{n} of {n_prompts} prompts: {note}" for note, n in rate.note_counts]
-        return Verdict(held, f"{name}: {rate_text}; {hunt_text}", "\n".join(lines))
+        summary = f"{name}: {compared.summary}; {hunt_text}"
+        return replace(compared, summary=summary, detail="\n".join(lines))
 
 
 def _clip_drop(drop: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import DataError
 from circuitgraph.evaluation.intervals import estimate_proportion
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.base import (
@@ -80,12 +81,14 @@ class ExceptionRate:
         if result.failure:
             self.counterexamples.append(Counterexample(case, result))
 
-    def compare_allowed(self, allow: float) -> tuple[bool, str]:
-        """Whether the whole interval lies below the share that is allowed, and that in words."""
+    def compare_allowed(self, allow: float) -> Verdict:
+        """Whether the whole interval lies below the share that is allowed, or above it."""
         share = self.interval
         held = share.high <= allow
-        why = "" if held or share.low > allow else ": not shown, the interval crosses that"
-        return held, f"{self.summary}, {_format_percent(allow)} allowed{why}"
+        undecided = not held and share.low <= allow
+        why = ": not shown, the interval crosses that" if undecided else ""
+        text = f"{self.summary}, {_format_percent(allow)} allowed{why}"
+        return Verdict(held, text, undecided=undecided)
 
 
 def measure_rate(check: PropertyCheck, property: Property) -> ExceptionRate:
