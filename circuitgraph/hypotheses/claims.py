@@ -109,20 +109,23 @@ class Claim:
 
 
 def list_claims(source: Hypothesis | Study) -> list[Claim]:
-    """All that a hypothesis says and that can be checked, in the order in which it is best read."""
+    """All that a hypothesis says and that can be checked, the harshest first.
+
+    What is said of every prompt stands before what is compared with others, and that before means.
+    """
     hypothesis = source if isinstance(source, Hypothesis) else source.hypothesis
     claims = [Claim("program", "program", hypothesis.location, _judge_program)]
-    for expectation in hypothesis.expectations:
-        name = _make_id("expect", expectation.name)
-        claims.append(Claim(name, "expect", expectation.location, _ExpectationJudge(expectation)))
-    claims.append(Claim("scrub", "scrub", hypothesis.location, _judge_scrub))
-    for rival in hypothesis.rivals:
-        name = _make_id("rival", rival.name)
-        claims.append(Claim(name, "rival", rival.location, _RivalJudge(rival)))
     for prop in hypothesis.properties:
         kind = "property" if prop.function is None else prop.kind
         name = _make_id(kind, prop.name)
         claims.append(Claim(name, kind, prop.location, _PropertyJudge(prop)))
+    for rival in hypothesis.rivals:
+        name = _make_id("rival", rival.name)
+        claims.append(Claim(name, "rival", rival.location, _RivalJudge(rival)))
+    claims.append(Claim("scrub", "scrub", hypothesis.location, _judge_scrub))
+    for expectation in hypothesis.expectations:
+        name = _make_id("expect", expectation.name)
+        claims.append(Claim(name, "expect", expectation.location, _ExpectationJudge(expectation)))
     ids = number_repeats(claim.id for claim in claims)
     return [replace(claim, id=name) for name, claim in zip(ids, claims, strict=True)]
 

@@ -122,17 +122,17 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
     listed = list_claims(make_hypothesis())
     assert [claim.id for claim in listed] == [
         "program",
-        "expect[accuracy >= 0.9]",
-        "expect[necessity of copied <= 0.5]",
-        "scrub",
-        "rival[another variable]",
         "holds[<lambda>]",
         "never[<lambda>]",
         "property[equality of copied]",
         "property[equality of copied] #2",
+        "rival[another variable]",
+        "scrub",
+        "expect[accuracy >= 0.9]",
+        "expect[necessity of copied <= 0.5]",
     ]
     assert [claim.kind for claim in listed] == [
-        *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
+        *("program", "holds", "never", "property", "property", "rival", "scrub", "expect", "expect")
     ]
     # only the scrub has no line but the hypothesis's
     assert len({claim.location.line for claim in listed}) == 8

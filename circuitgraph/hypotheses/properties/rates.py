@@ -64,7 +64,8 @@ class ExceptionRate:
         """The same in words."""
         share = self.interval
         bounds = f"[{_format_percent(share.low)}, {_format_percent(share.high)}]"
-        return f"{_format_percent(share.mean)} of {self.n:,} prompts are exceptions {bounds}"
+        share_text = f"{_format_percent(share.mean)} of {self.n:,} evaluation prompts"
+        return f"{share_text} are exceptions {bounds}"
 
     @property
     def note_counts(self) -> list[tuple[str, int]]:
