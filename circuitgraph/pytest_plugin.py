@@ -274,10 +274,17 @@ class ClaimItem(pytest.Item):
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """With ``-v``, the summary beside each claim that held; failures print it anyway."""
-    if getattr(report, "when", None) != "call" or not report.passed:
+    """With ``-v``, the summary beside each claim that held; failures print it anyway.
+
+    A failure that is no refutation has its own word.
+    """
+    if getattr(report, "when", None) != "call":
         return None
-    summary = dict(report.user_properties).get(f"{MARKER} summary")
+    properties = dict(report.user_properties)
+    word = properties.get(f"{MARKER} verdict")
+    if report.failed and word in ("not shown", "not tested"):
+        return "failed", "F", f"FAILED ({word})"
+    summary = properties.get(f"{MARKER} summary") if report.passed else None
     return None if summary is None else ("passed", ".", f"PASSED ({' '.join(summary.split())})")
 
 

@@ -253,6 +253,7 @@ def test_ends_of_claims(
             "expect": Verdict(False, "accuracy: 0.5, refuted", "shortest counterexample: dog cat"),
             "scrub": Untested(False, "not tested: no program"),
             "rival": Verdict(True, "rival: beaten", "note: by far"),
+            "property": Verdict(False, "equality: too few", undecided=True),
         }
         if claim.kind == "holds":
             raise ModelError("There is no model 'nowhere'.")
@@ -262,12 +263,14 @@ def test_ends_of_claims(
 
     judged(tester)
     result = pytester.runpytest("hypotheses", "-rA", "-v")
-    result.assert_outcomes(passed=3, failed=4)
+    result.assert_outcomes(passed=2, failed=5)
     text = result.stdout.str()
     result.stdout.fnmatch_lines(
         [
             "hypotheses/copying.py::program PASSED (held) *",
+            "hypotheses/copying.py::property* FAILED (not shown) *",
             "hypotheses/copying.py::rival* PASSED (rival: beaten) *",
+            "hypotheses/copying.py::scrub FAILED (not tested) *",
             "hypotheses/copying.py::expect* FAILED *",
             "*_ holds[[]names_do_not_matter[]] _*",
             "Error: There is no model 'nowhere'.",
