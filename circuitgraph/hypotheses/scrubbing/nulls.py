@@ -72,31 +72,38 @@ def choose_exchange(root: TreeNode, sampler: Sampler) -> Exchange:
     if len(set(kinds.values())) == 1:
         return Exchange({}, "all variables have the same classes of prompts")
     most_allowed = _choose_bound(root, sampler)
-    # The keys of the generators are part of every stored result: they stay as they are.
-    generator = make_generator(sampler.seed, "exchanged")
-    most_changed, chosen, same = 0, Exchange({}), 1.0
-    tried: set[tuple[bytes, ...]] = set()
-    for _ in range(_TRIES):
-        order = [variables[int(i)] for i in generator.permutation(len(variables))]
-        n_changed = sum(
-            kinds[name] != kinds[other] for name, other in zip(variables, order, strict=True)
-        )
-        classes = tuple(kinds[name] for name in order)
-        if n_changed <= most_changed or classes in tried:
-            continue
-        tried.add(classes)
-        exchange = Exchange(dict(zip(variables, order, strict=True)))
-        allowed = _measure_exchange(root, sampler, exchange)
-        same = min(same, allowed)
-        if allowed < most_allowed:
-            most_changed, chosen = n_changed, exchange
+    most_changed, chosen, least_allowed = 0, Exchange({}), 1.0
+    for n_changed, exchange in _draw_exchanges(sampler.seed, kinds):
+        if n_changed > most_changed:
+            allowed = _measure_exchange(root, sampler, exchange)
+            least_allowed = min(least_allowed, allowed)
+            if allowed < most_allowed:
+                most_changed, chosen = n_changed, exchange
     if chosen.taken_from:
         return chosen
     return Exchange(
         {},
-        f"whatever is exchanged, at least {same:.0%} of the donors are donors that the hypothesis "
-        "allows, because its variables say the same in more or less detail",
+        f"whatever is exchanged, at least {least_allowed:.0%} of the donors are donors that the "
+        "hypothesis allows, because its variables say the same in more or less detail",
     )
+
+
+def _draw_exchanges(seed: int, kinds: Mapping[str, bytes]) -> Iterator[tuple[int, Exchange]]:
+    """Random exchanges, each once, with how many variables get classes that are not their own.
+
+    Args:
+        kinds: the classes of each variable.
+    """
+    # The keys of the generators are part of every stored result: they stay as they are.
+    generator, variables = make_generator(seed, "exchanged"), list(kinds)
+    tried: set[tuple[bytes, ...]] = set()
+    for _ in range(_TRIES):
+        order = [variables[int(i)] for i in generator.permutation(len(variables))]
+        classes = tuple(kinds[name] for name in order)
+        if classes not in tried:
+            tried.add(classes)
+            n_changed = sum(kinds[a] != kinds[b] for a, b in zip(variables, order, strict=True))
+            yield n_changed, Exchange(dict(zip(variables, order, strict=True)))
 
 
 def _choose_bound(root: TreeNode, sampler: Sampler) -> float:
