@@ -84,8 +84,8 @@ def choose_exchange(root: TreeNode, sampler: Sampler) -> Exchange:
     return Exchange(
         {},
         f"whatever is exchanged, at least {least_allowed:.0%} of the donors are donors that the "
-        "hypothesis allows: its variables say the same in more or less detail, or most prompts have "
-        "no donor but themselves",
+        "hypothesis allows: its variables say the same in more or less detail, or most prompts "
+        "have no donor but themselves",
     )
 
 
