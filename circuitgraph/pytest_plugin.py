@@ -232,7 +232,6 @@ class ClaimItem(pytest.Item):
     def runtest(self) -> None:
         """Test the claim."""
         from circuitgraph.errors import CircuitGraphError
-        from circuitgraph.hypotheses.claims import Untested
 
         try:
             with _warnings_as_in_a_program(), _statistics_of(self):
@@ -241,11 +240,7 @@ class ClaimItem(pytest.Item):
         except CircuitGraphError as error:
             self._add_properties("error", _format_message(error))
             raise
-        if verdict.held:
-            outcome = "held"
-        else:
-            outcome = "not tested" if isinstance(verdict, Untested) else "refuted"
-        self._add_properties(outcome, verdict.summary, verdict.detail)
+        self._add_properties(verdict.word, verdict.summary, verdict.detail)
         if not verdict.held:
             raise NotHeld(verdict)
         self.add_report_section("call", "verdict", str(verdict))
@@ -279,10 +274,17 @@ class ClaimItem(pytest.Item):
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """With ``-v``, the summary beside each claim that held; failures print it anyway."""
-    if getattr(report, "when", None) != "call" or not report.passed:
+    """With ``-v``, the summary beside each claim that held; failures print it anyway.
+
+    A failure that is no refutation has its own word.
+    """
+    if getattr(report, "when", None) != "call":
         return None
-    summary = dict(report.user_properties).get(f"{MARKER} summary")
+    properties = dict(report.user_properties)
+    word = properties.get(f"{MARKER} verdict")
+    if report.failed and word in ("not shown", "not tested"):
+        return "failed", "F", f"FAILED ({word})"
+    summary = properties.get(f"{MARKER} summary") if report.passed else None
     return None if summary is None else ("passed", ".", f"PASSED ({' '.join(summary.split())})")
 
 

@@ -54,12 +54,12 @@ H.property("equality", of=successor)
 """
 IDS = [
     "program",
-    "expect[accuracy >= 0.95]",
-    "scrub",
-    "rival[nothing at all]",
     "holds[names_do_not_matter]",
     "never[blue]",
     "property[equality of successor]",
+    "rival[nothing at all]",
+    "scrub",
+    "expect[accuracy >= 0.95]",
 ]
 FAKE = """
 import circuitgraph.pytest_plugin
@@ -253,6 +253,7 @@ def test_ends_of_claims(
             "expect": Verdict(False, "accuracy: 0.5, refuted", "shortest counterexample: dog cat"),
             "scrub": Untested(False, "not tested: no program"),
             "rival": Verdict(True, "rival: beaten", "note: by far"),
+            "property": Verdict(False, "equality: too few", undecided=True),
         }
         if claim.kind == "holds":
             raise ModelError("There is no model 'nowhere'.")
@@ -262,22 +263,24 @@ def test_ends_of_claims(
 
     judged(tester)
     result = pytester.runpytest("hypotheses", "-rA", "-v")
-    result.assert_outcomes(passed=3, failed=4)
+    result.assert_outcomes(passed=2, failed=5)
     text = result.stdout.str()
     result.stdout.fnmatch_lines(
         [
             "hypotheses/copying.py::program PASSED (held) *",
-            "hypotheses/copying.py::expect* FAILED *",
+            "hypotheses/copying.py::property* FAILED (not shown) *",
             "hypotheses/copying.py::rival* PASSED (rival: beaten) *",
-            "*_ expect[[]accuracy >= 0.95[]] _*",
-            "accuracy: 0.5, refuted",
-            "shortest counterexample: dog cat",
-            "*_ scrub _*",
-            "not tested: no program",
+            "hypotheses/copying.py::scrub FAILED (not tested) *",
+            "hypotheses/copying.py::expect* FAILED *",
             "*_ holds[[]names_do_not_matter[]] _*",
             "Error: There is no model 'nowhere'.",
             "*_ never[[]blue[]] _*",
             "*ZeroDivisionError: ours",
+            "*_ scrub _*",
+            "not tested: no program",
+            "*_ expect[[]accuracy >= 0.95[]] _*",
+            "accuracy: 0.5, refuted",
+            "shortest counterexample: dog cat",
             "*_ rival[[]nothing at all[]] _*",
             "rival: beaten",
             "note: by far",
@@ -301,7 +304,7 @@ def test_selection(
     run("hypotheses", "-k", "rival and not program").assert_outcomes(failed=1, deselected=7)
     run("hypotheses", "-m", "circuitgraph").assert_outcomes(passed=5, failed=2, deselected=1)
     run("hypotheses", "-m", "not circuitgraph").assert_outcomes(passed=1, deselected=7)
-    run("hypotheses", "-x").assert_outcomes(passed=1, failed=1)
+    run("hypotheses", "-x").assert_outcomes(passed=4, failed=1)
     run("hypotheses").assert_outcomes(passed=6, failed=2)
     run("hypotheses", "--lf").assert_outcomes(failed=2)
     run("hypotheses/copying.py::rival[nothing at all]").assert_outcomes(failed=1)
@@ -330,7 +333,7 @@ def test_junit_says_what_was_found(
         "circuitgraph detail": "and\nmore",
     }
     assert found["rival[nothing at all]"]["circuitgraph verdict"] == "refuted"
-    failure = cases[3].find("failure")
+    failure = cases[4].find("failure")
     assert failure is not None
     assert failure.text == "rival[nothing at all] summed up\nand\nmore"
 

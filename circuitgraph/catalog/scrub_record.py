@@ -78,6 +78,23 @@ class NodeRecord(Record):
     others: str | None
 
 
+class HarshestRecord(Record):
+    """The node that, resampled alone, moves its worst prompts most.
+
+    ``deviation``: mean of the loss's change over prompts; ``worst_decile``: of its largest tenth;
+    ``largest``: the change of one ``prompt``, the worst of the sample.
+    The node is chosen by that tenth, so that another sample's worst node may lose less.
+    """
+
+    path: list[str]
+    variable: str
+    site: str
+    deviation: Interval
+    worst_decile: Interval
+    largest: float
+    prompt: str
+
+
 class CostRecord(Record):
     """What was run.
 
@@ -101,6 +118,8 @@ class ScrubRecord(Record):
     of few values. ``other_layout``: share of draws with another length, or other role positions,
     than the reference. ``held``: the hypothesis recovers more than each rival and null, and more
     than nothing, with 95 % confidence; and most prompts have donors other than themselves.
+    ``outcome``: ``held``; ``refuted`` if one of these recovers more with 95 % confidence; ``not
+    shown`` if the prompts decide neither. None in records written before these were told apart.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -132,9 +151,15 @@ class ScrubRecord(Record):
     classes: list[ClassesRecord]
     splits: list[SplitRecord]
     nodes: list[NodeRecord] = Field(description="parents before children, the output first")
+    harshest: HarshestRecord | None = None
     rivals: list[ComparedRecord]
     nulls: list[ComparedRecord]
+    nulls_left_out: dict[str, str] = Field(
+        default_factory=dict,
+        description="nulls that say what the hypothesis says, with the reasons",
+    )
     notes: list[str] = Field(description="what a reader should know before believing the numbers")
     held: bool
+    outcome: str | None = None
     verdict: str
     cost: CostRecord

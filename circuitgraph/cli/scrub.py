@@ -82,8 +82,9 @@ def scrub(
     nothing, what each node costs alone, how much each variable leaves open, and one draw of donors.
     With --json the record; a list of records if the file holds several hypotheses.
 
-    Exit status: 0 if not refuted; 1 if it recovers no more than a rival or a null, or if what the
-    file expects of loss_recovered fails; 2 if the file or an option cannot be used.
+    Exit status: 0 if it recovers more than each rival and null, and as much as the file expects of
+    loss_recovered; 1 if it does not (refuted), or if the prompts decide neither (not shown); 2 if
+    the file or an option cannot be used.
 
     Examples:
 

@@ -23,6 +23,8 @@ _WIDTH = 70  # letters of a prompt that a line shows
 def make_report(record: ScrubRecord) -> list[RenderableType]:
     """A scrub, part by part."""
     parts: list[RenderableType] = [
+        *map(Text, _describe_harshest(record)),
+        "",
         _make_loss_table(record),
         "",
         *_describe_losses(record),
@@ -33,8 +35,10 @@ def make_report(record: ScrubRecord) -> list[RenderableType]:
     ]
     if record.splits:
         parts += ["", _make_split_table(record)]
-    parts += ["", *(Text(f"Note: {note}.") for note in record.notes)]
-    parts.append(Text(record.verdict, "bold green" if record.held else "bold red"))
+    left_out = [f"{name!r} is left out: {why}" for name, why in record.nulls_left_out.items()]
+    parts += ["", *(Text(f"Note: {note}.") for note in (*left_out, *record.notes))]
+    colours = {"held": "bold green", "not shown": "bold yellow"}
+    parts.append(Text(record.verdict, colours.get(record.outcome or "", "bold red")))
     return parts
 
 
@@ -85,6 +89,8 @@ def _make_loss_table(record: ScrubRecord) -> Table:
                 format_mean(other.recovered),
                 format_interval(other.difference)[1],
             )
+    for name in record.nulls_left_out:
+        table.add_row(f"null: {name}", "", "", "left out", "")
     zero = _format_means(record.loss_random, record.accuracy_random)
     table.add_row(f"zero point: {record.zero_point}", *zero, "0", "")
     return table
@@ -94,14 +100,64 @@ def _format_means(*intervals: Interval) -> list[str]:
     return [format_interval(interval)[0] for interval in intervals]
 
 
-def _describe_losses(record: ScrubRecord) -> list[str]:
+def _describe_harshest(record: ScrubRecord) -> list[str]:
+    """What speaks loudest against the hypothesis: prompts one by one, and what comes nearest."""
+    lines = [f"{record.hypothesis}: the harshest first"]
+    if record.harshest is not None:
+        node = record.harshest
+        lines.append(
+            f"- {node.variable} at {node.site} alone, resampled: the loss of "
+            f"{_shorten_prompt(node.prompt)} changes by {_share_out(record, node.largest)} of what "
+            f"there is to recover, that of its worst tenth by "
+            f"{_share_out(record, node.worst_decile)}, of all by "
+            f"{_share_out(record, node.deviation)}."
+        )
+    lines.append(
+        "- All that may be resampled, together: the loss of the worst tenth changes by "
+        f"{_share_out(record, record.worst_decile)}, of all by "
+        f"{_share_out(record, record.deviation)}."
+    )
+    lines.append(
+        f"- The model's own answer is kept on {record.agreement.mean:.1%} "
+        f"[{record.agreement.low:.1%}, {record.agreement.high:.1%}] of the prompts."
+    )
+    others = [*(("rival", one) for one in record.rivals), *(("null", one) for one in record.nulls)]
+    if others:
+        kind, nearest = min(others, key=lambda other: other[1].difference.mean)
+        lines.append(
+            f"- The nearest {kind}, {nearest.name!r}, recovers {nearest.recovered.mean:.3f} of the "
+            f"loss, the hypothesis {record.recovered.mean:.3f}: behind by "
+            f"{format_interval(nearest.difference)[1]}."
+        )
+    return [*lines, f"- {_describe_properties(record)}"]
+
+
+def _share_out(record: ScrubRecord, change: Interval | float) -> str:
+    """A change of the loss as a share of what there is to recover."""
     recoverable = record.loss_random.mean - record.loss_model.mean
-    share, worst = (f"{i.mean / recoverable:.1%}" for i in (record.deviation, record.worst_decile))
+    if isinstance(change, (int, float)):
+        return f"{change / recoverable:.1%}"
+    mean, low, high = (x / recoverable for x in (change.mean, change.low, change.high))
+    return f"{mean:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def _describe_properties(record: ScrubRecord) -> str:
+    """What asks more than a mean of losses, and is not run here."""
+    n = len(record.stored.properties) if record.stored is not None else 0
+    if n:
+        properties = "1 property" if n == 1 else f"{n} properties"
+        return f"The file's {properties} ask every prompt: `circuitgraph test` runs them, not this."
+    return (
+        'The file asks nothing of every prompt: H.property("equality", of=..., at_most=...) finds '
+        "what a mean of losses does not."
+    )
+
+
+def _describe_losses(record: ScrubRecord) -> list[str]:
     return [
-        f"Standard error of what is recovered: {record.standard_error:.4f}. "
-        f"The model's own answer is kept on {record.agreement.mean:.1%} of the prompts.",
-        f"A prompt's loss changes by {record.deviation.mean:.3f} on average ({share} of what there "
-        f"is to recover), in the worst tenth by {record.worst_decile.mean:.3f} ({worst}).",
+        f"Standard error of what is recovered: {record.standard_error:.4f}.",
+        f"A prompt's loss changes by {record.deviation.mean:.3f} on average, in the worst tenth by "
+        f"{record.worst_decile.mean:.3f}.",
         f"{record.other_layout:.0%} of the draws have another length, or other places, than the "
         "reference.",
     ]

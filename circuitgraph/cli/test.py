@@ -80,10 +80,10 @@ def run_claims(
 
     HYPOTHESIS FILES ARE EXECUTED AS PYTHON: run only those that you would run as a program.
 
-    Exit status: 0 if all claims held, 1 if one did not, 2 if a file or an option cannot be used or
-    there is no claim. The settings of a project around the files (pytest.ini, pyproject.toml,
-    conftest.py) do not count here; `pytest hypotheses/` runs the same claims with them. What stands
-    behind `--` goes to pytest.
+    Exit status: 0 if all claims held, 1 if one is refuted or was not shown, 2 if a file or an
+    option cannot be used or there is no claim. The settings of a project around the files
+    (pytest.ini, pyproject.toml, conftest.py) do not count here; `pytest hypotheses/` runs the same
+    claims with them. What stands behind `--` goes to pytest.
 
     Examples:
 

@@ -13,7 +13,7 @@ import typer
 
 from circuitgraph.cli.output import Output
 
-WORDS = ("held", "refuted", "not tested", "failed", "error")
+WORDS = ("held", "refuted", "not shown", "not tested", "failed", "error")
 _PREFIX = "circuitgraph "
 
 
@@ -23,8 +23,9 @@ class Results:
 
     Attributes:
         claims: for each claim its file, hypothesis, id, verdict, summary, detail and seconds. The
-            verdict is ``error`` if something that the user gave cannot be used, and ``failed`` if
-            something went wrong that should not.
+            verdict is ``not shown`` if the evidence decides neither way, ``error`` if something
+            that the user gave cannot be used, and ``failed`` if something went wrong that should
+            not.
         errors: for each file that cannot be used, its name and the reason.
         root: the folder that file names in reports start from. The names above start from the
             working directory.

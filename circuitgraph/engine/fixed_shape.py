@@ -122,6 +122,9 @@ class FixedShapeRuns:
     ) -> Float[np.ndarray, "two prompts"]:
         """The metric of each prompt as it is, and with some edges patched from its donor.
 
+        Heads hide the keys that the prompt hides, as in every masked run; only what a patched edge
+        carries comes from the donor's run.
+
         Args:
             donors: each as long as its prompt.
             edges: numbers of the edges that are patched, others for each prompt.

@@ -29,6 +29,11 @@ PROMPTS: dict[Profile, int] = {"dev": 2000, "ci": 2000, "hunt": 10_000}
 class Untested(Verdict):
     """The verdict on a claim whose hypothesis cannot be tested as it is written."""
 
+    @property
+    def word(self) -> str:
+        """``not tested``."""
+        return "not tested"
+
 
 @dataclass
 class Context:
@@ -104,20 +109,23 @@ class Claim:
 
 
 def list_claims(source: Hypothesis | Study) -> list[Claim]:
-    """All that a hypothesis says and that can be checked, in the order in which it is best read."""
+    """All that a hypothesis says and that can be checked, the harshest first.
+
+    What is said of every prompt stands before what is compared with others, and that before means.
+    """
     hypothesis = source if isinstance(source, Hypothesis) else source.hypothesis
     claims = [Claim("program", "program", hypothesis.location, _judge_program)]
-    for expectation in hypothesis.expectations:
-        name = _make_id("expect", expectation.name)
-        claims.append(Claim(name, "expect", expectation.location, _ExpectationJudge(expectation)))
-    claims.append(Claim("scrub", "scrub", hypothesis.location, _judge_scrub))
-    for rival in hypothesis.rivals:
-        name = _make_id("rival", rival.name)
-        claims.append(Claim(name, "rival", rival.location, _RivalJudge(rival)))
     for prop in hypothesis.properties:
         kind = "property" if prop.function is None else prop.kind
         name = _make_id(kind, prop.name)
         claims.append(Claim(name, kind, prop.location, _PropertyJudge(prop)))
+    for rival in hypothesis.rivals:
+        name = _make_id("rival", rival.name)
+        claims.append(Claim(name, "rival", rival.location, _RivalJudge(rival)))
+    claims.append(Claim("scrub", "scrub", hypothesis.location, _judge_scrub))
+    for expectation in hypothesis.expectations:
+        name = _make_id("expect", expectation.name)
+        claims.append(Claim(name, "expect", expectation.location, _ExpectationJudge(expectation)))
     ids = number_repeats(claim.id for claim in claims)
     return [replace(claim, id=name) for name, claim in zip(ids, claims, strict=True)]
 
@@ -158,7 +166,8 @@ def _judge_scrub(context: Context) -> Verdict:
 
     record = scrub_evidence(context.gather_evidence())
     summary = f"{record.verdict}, {record.n} prompts"
-    return Verdict(record.held, summary, _format_notes(record.notes))
+    undecided = record.outcome == "not shown"
+    return Verdict(record.held, summary, _format_notes(record.notes), undecided)
 
 
 def _format_notes(notes: Iterable[object]) -> str:
@@ -189,13 +198,17 @@ class _RivalJudge:
         record = scrub_evidence(context.gather_evidence())
         rival = next(one for one in record.rivals if one.name == self.rival.name)
         lead = rival.difference
-        held = lead.low > 0
-        return Verdict(
-            held,
+        summary = (
             f"rival {rival.name!r}: it recovers {rival.recovered.mean:.3f} of the loss, the "
             f"hypothesis {record.recovered.mean:.3f}, more by {lead.mean:.3f} [{lead.low:.3f}, "
-            f"{lead.high:.3f}], {record.n} prompts: {'held' if held else 'refuted'}",
+            f"{lead.high:.3f}], {record.n} prompts"
         )
+        if lead.low > 0:
+            return Verdict(True, f"{summary}: held")
+        if lead.high < 0:
+            return Verdict(False, f"{summary}: refuted")
+        why = "the interval does not tell them apart; more prompts may"
+        return Verdict(False, f"{summary}: not shown, {why}", undecided=True)
 
 
 @dataclass(frozen=True)

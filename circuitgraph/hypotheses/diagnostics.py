@@ -28,14 +28,23 @@ class Verdict:
     """Whether a claim held, and why, in words for a person.
 
     Attributes:
-        held: False if the claim is refuted, or if the prompts were too few to show it.
+        held: whether the claim was shown; False if it is refuted, or if nothing was shown.
         summary: one line.
         detail: more lines, such as a counterexample.
+        undecided: whether the evidence tells neither way, so that more of it may.
     """
 
     held: bool
     summary: str
     detail: str = ""
+    undecided: bool = False
+
+    @property
+    def word(self) -> str:
+        """``held``, ``refuted`` or ``not shown``."""
+        if self.held:
+            return "held"
+        return "not shown" if self.undecided else "refuted"
 
     def __str__(self) -> str:
         return f"{self.summary}\n{self.detail}".rstrip()

@@ -22,6 +22,8 @@ from circuitgraph.hypotheses.language import Expectation
 from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
 from circuitgraph.tasks.metrics import metrics
 
+_CROSSES = ": the interval crosses the bound; more prompts may decide it"
+
 Measurement = tuple[Interval, str]
 """A quantity, and what a person should see beside it."""
 
@@ -34,36 +36,45 @@ def judge_expectation(evidence: Evidence, expectation: Expectation) -> Verdict:
     """
     measure = QUANTITIES.get(expectation.quantity, _measure_metric)
     measured, example = measure(evidence, expectation)
-    held, outcome = _compare_bounds(measured, expectation)
-    detail = [example] if example and not held else []
+    words = [_compare_bounds(measured, expectation)]
+    detail = [example] if example and words != ["held"] else []
+    outcome = words[0] + (_CROSSES if words[0] == "not shown" else "")
     if expectation.rivals_below is not None:
         too_good = _list_good_rivals(evidence, expectation.rivals_below)
-        held, detail = held and not too_good, detail + too_good
+        words += [word for word, _ in too_good]
+        detail += [text for _, text in too_good]
         outcome += f"; {len(too_good)} rivals too good" if too_good else ""
     summary = (
         f"{expectation.name}: {measured.mean:.3f} [{measured.low:.3f}, {measured.high:.3f}], "
         f"{evidence.n} prompts: {outcome}"
     )
-    return Verdict(held, summary, "\n".join(detail))
+    held, refuted = set(words) == {"held"}, "refuted" in words
+    return Verdict(held, summary, "\n".join(detail), undecided=not held and not refuted)
 
 
-def _compare_bounds(measured: Interval, expectation: Expectation) -> tuple[bool, str]:
+def _compare_bounds(measured: Interval, expectation: Expectation) -> str:
+    """``refuted`` if the whole interval is out of bounds, ``held`` if it is within them."""
     low, high = expectation.at_least, expectation.at_most
-    if (low is not None and measured.high < low) or (high is not None and measured.low > high):
-        return False, "refuted"
-    if (low is not None and measured.low < low) or (high is not None and measured.high > high):
-        return False, "not shown: the interval crosses the bound; more prompts may decide it"
-    return True, "held"
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    if measured.high < low or measured.low > high:
+        return "refuted"
+    return "held" if low <= measured.low and measured.high <= high else "not shown"
 
 
-def _list_good_rivals(evidence: Evidence, bound: float) -> list[str]:
-    """Rivals that may recover as much of the loss as the bound, in words."""
-    intervals = {rival.name: rival.recovered for rival in scrub_evidence(evidence).rivals}
-    return [
-        f"rival {name!r} recovers {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}], not below {bound:g}"
-        for name, i in intervals.items()
-        if i.high >= bound
-    ]
+def _list_good_rivals(evidence: Evidence, bound: float) -> list[tuple[str, str]]:
+    """Rivals that may recover as much of the loss as the bound: the verdict, and why in words."""
+    too_good = []
+    for rival in scrub_evidence(evidence).rivals:
+        i, word = rival.recovered, "not shown"
+        if i.high < bound:
+            continue
+        text = f"rival {rival.name!r} recovers {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}], "
+        if i.low >= bound:
+            word, text = "refuted", text + f"not below {bound:g}"
+        else:
+            text += f"not shown to be below {bound:g}"
+        too_good.append((word, text))
+    return too_good
 
 
 def _measure_accuracy(evidence: Evidence, expectation: Expectation) -> Measurement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,11 +79,17 @@ def make_positions(
     tokens: Int[Array, "batch pos"],
     mask: Bool[Array, "batch pos"],
     positions: Int[Array, "batch pos"],
+    seen: Bool[Array, "batch pos"] | None = None,
 ) -> Positions:
-    """The positions of right-padded prompts; ``mask`` is True on real tokens."""
+    """The positions of right-padded prompts; ``mask`` is True on real tokens.
+
+    Args:
+        seen: which keys may be looked at, where the keys are those of other prompts; by default
+            those of `find_seen`.
+    """
     n = mask.shape[-1]
-    seen = mask if spec.unseen_token is None else mask & (tokens != spec.unseen_token)
-    visible = jnp.broadcast_to(seen[:, None, :], (len(mask), n, n))
+    keys: Bool[Array, "batch pos"] = find_seen(spec, tokens, mask) if seen is None else seen
+    visible = jnp.broadcast_to(keys[:, None, :], (len(mask), n, n))
     back = jnp.broadcast_to(jnp.arange(n)[:, None] - jnp.arange(n), visible.shape)
     if spec.causal:
         visible = visible & (back >= 0)
@@ -95,6 +101,11 @@ def make_positions(
     still = jnp.ones_like(turns[0][0]), jnp.zeros_like(turns[0][1])
     cos, sin = (jnp.stack(part) for part in zip(*turns, still, strict=True))
     return Positions(visible, back, cos, sin, bias)
+
+
+def find_seen(spec: Spec, tokens: Any, mask: Any) -> Any:
+    """Which keys [batch, pos] may be looked at: all real tokens but the one nobody looks at."""
+    return mask if spec.unseen_token is None else mask & (tokens != spec.unseen_token)
 
 
 def _compute_rotations(

@@ -196,9 +196,10 @@ class Transformer(eqx.Module):
         tokens: Int[Array, "batch pos"],
         mask: Bool[Array, "batch pos"],
         positions: Int[Array, "batch pos"],
+        seen: Bool[Array, "batch pos"] | None = None,
     ) -> Positions:
-        """What attention needs to know of positions; see `Positions`."""
-        return make_positions(self.spec, tokens, mask, positions)
+        """What attention needs to know of positions; arguments as of `make_positions`."""
+        return make_positions(self.spec, tokens, mask, positions, seen)
 
     def stacked_layers(self) -> tuple[Block, LayerSettings]:
         """All layers' weights and settings, stacked: what a scan over layers runs through."""

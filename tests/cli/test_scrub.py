@@ -89,21 +89,34 @@ def test_the_report_shows_every_part(shown: tuple[Ran, Path]) -> None:
     )
 
 
+def test_the_first_lines_are_the_harshest(shown: tuple[Ran, Path]) -> None:
+    first = shown[0].out.lstrip().partition("95 % intervals")[0]
+    assert first.startswith("induction: the harshest first")
+    for part in (
+        "copied at a1.h6@A2 alone",
+        "worst tenth",
+        "own answer is kept",
+        "The nearest rival",
+    ):
+        assert part in first
+    assert 'H.property("equality"' in first
+
+
 def test_the_tree_is_drawn(shown: tuple[Ran, Path]) -> None:
     source = shown[1].read_text()
     assert source.count(" -> ") == 5
     assert "a1.h6@A2" in source
 
 
-def test_a_refuted_hypothesis_ends_with_1_and_its_json_is_one_record(
+def test_a_hypothesis_that_is_no_better_than_chance_ends_with_1_and_its_json_is_one_record(
     run: Callable[..., Ran],
 ) -> None:
     Path("wrong.py").write_text(hypothesis(WRONG))
     ran = run("scrub", "wrong.py", "--n", N, "--json")
     assert ran.code == 1, ran.err
     record = ScrubRecord.model_validate_json(ran.out)
-    assert not record.held
-    assert "refuted, no nearer to the model than" in record.verdict
+    assert (record.held, record.outcome) == (False, "not shown")
+    assert "the interval does not tell it from logits of random other prompts" in record.verdict
 
 
 def test_an_expectation_that_fails_ends_with_1_and_several_hypotheses_are_a_list(

@@ -24,7 +24,7 @@ H = Hypothesis("by hand", task="induction", model="induction-2l")
 H.expect("accuracy", at_least=0.95)
 H.rival("nothing")
 """
-IDS = ["program", "expect[accuracy >= 0.95]", "scrub", "rival[nothing]"]
+IDS = ["program", "rival[nothing]", "scrub", "expect[accuracy >= 0.95]"]
 Run = Callable[..., Ran]
 Tester = Callable[[Context, Claim], Verdict]
 
@@ -86,7 +86,7 @@ def test_json_is_all_that_goes_to_stdout(
     assert "copying.py::scrub PASSED" in ran.err
     assert [claim["claim"] for claim in record["claims"]] == IDS
     assert {claim.pop("seconds") >= 0 for claim in record["claims"]} == {True}
-    assert record["claims"][3] == {
+    assert record["claims"][1] == {
         "file": "hypotheses/copying.py",
         "hypothesis": "by hand",
         "claim": "rival[nothing]",
@@ -95,7 +95,14 @@ def test_json_is_all_that_goes_to_stdout(
         "detail": "prompt: dog cat",
     }
     assert record["errors"] == []
-    assert record["counts"] == {"held": 3, "refuted": 1, "not tested": 0, "failed": 0, "error": 0}
+    assert record["counts"] == {
+        "held": 3,
+        "refuted": 1,
+        "not shown": 0,
+        "not tested": 0,
+        "failed": 0,
+        "error": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,6 +111,7 @@ def test_json_is_all_that_goes_to_stdout(
         (ModelError("no such model"), 2, "4 claims: 3 held, 1 error"),
         (ZeroDivisionError("ours"), 1, "4 claims: 3 held, 1 failed"),
         (Untested(False, "not tested: no program"), 2, "4 claims: 3 held, 1 not tested"),
+        (Verdict(False, "too few", undecided=True), 1, "4 claims: 3 held, 1 not shown"),
     ],
 )
 def test_what_could_not_be_tested_is_not_refuted(
@@ -124,7 +132,7 @@ def test_what_could_not_be_tested_is_not_refuted(
     judged(tester)
     ran = run("test", file)
     assert (ran.code, ran.out.splitlines()[-1]) == (code, line)
-    rival = json.loads(run("test", file, "--json").out)["claims"][3]
+    rival = json.loads(run("test", file, "--json").out)["claims"][1]
     assert str(end) in rival["summary"] + rival["detail"]
 
 

@@ -69,7 +69,7 @@ class Measured:
         self.n = n
 
     def scrub(self) -> Any:
-        """A scrub in which one rival is beaten and the other may not be."""
+        """A scrub in which one rival is beaten, one may not be, and one is better."""
         rivals = [
             SimpleNamespace(
                 name=name, recovered=Interval(mean=0.2, low=0.1, high=0.3), difference=difference
@@ -77,12 +77,14 @@ class Measured:
             for name, difference in (
                 ("beaten", Interval(mean=0.7, low=0.6, high=0.8)),
                 ("perhaps", Interval(mean=0.1, low=0.0, high=0.2)),
+                ("better", Interval(mean=-0.1, low=-0.2, high=-0.01)),
             )
         ]
         recovered = Interval(mean=0.9, low=0.85, high=0.95)
         return SimpleNamespace(
             held=False,
-            verdict="refuted",
+            outcome="not shown",
+            verdict="not shown",
             n=self.n,
             notes=["few donors"],
             rivals=rivals,
@@ -120,17 +122,17 @@ def test_each_thing_that_is_said_is_a_claim() -> None:
     listed = list_claims(make_hypothesis())
     assert [claim.id for claim in listed] == [
         "program",
-        "expect[accuracy >= 0.9]",
-        "expect[necessity of copied <= 0.5]",
-        "scrub",
-        "rival[another variable]",
         "holds[<lambda>]",
         "never[<lambda>]",
         "property[equality of copied]",
         "property[equality of copied] #2",
+        "rival[another variable]",
+        "scrub",
+        "expect[accuracy >= 0.9]",
+        "expect[necessity of copied <= 0.5]",
     ]
     assert [claim.kind for claim in listed] == [
-        *("program", "expect", "expect", "scrub", "rival", "holds", "never", "property", "property")
+        *("program", "holds", "never", "property", "property", "rival", "scrub", "expect", "expect")
     ]
     # only the scrub has no line but the hypothesis's
     assert len({claim.location.line for claim in listed}) == 8
@@ -170,7 +172,9 @@ def test_one_study_serves_all_claims(
     assert verdicts["program"] == Verdict(
         True, "program: 3 variables that give the task's answers, 1 notes", "note: one thing"
     )
-    assert verdicts["scrub"] == Verdict(False, "refuted, 2000 prompts", "note: few donors")
+    assert verdicts["scrub"] == Verdict(
+        False, "not shown, 2000 prompts", "note: few donors", undecided=True
+    )
     assert verdicts["expect[necessity of copied <= 0.5]"].summary == "40"
     assert verdicts["never[<lambda>]"].summary == "never ci"
     assert Measured.gathered == [(2000, 3), (40, 3)]
@@ -196,13 +200,18 @@ def test_a_rival_is_beaten_only_if_the_whole_interval_says_so(
     about = Hypothesis("h", task="induction", model="induction-2l")
     about.rival("beaten")
     about.rival("perhaps")
+    about.rival("better")
     context = Context(about, n_prompts=100)
     assert context.test_claim(find_claim("rival[beaten]", about)) == Verdict(
         True,
         "rival 'beaten': it recovers 0.200 of the loss, the hypothesis 0.900, more by 0.700 "
         "[0.600, 0.800], 100 prompts: held",
     )
-    assert not context.test_claim(find_claim("rival[perhaps]", about)).held
+    perhaps = context.test_claim(find_claim("rival[perhaps]", about))
+    assert perhaps.word == "not shown"
+    assert "[0.000, 0.200], 100 prompts: not shown" in perhaps.summary
+    assert context.test_claim(find_claim("rival[better]", about)).word == "refuted"
+    assert context.test_claim(find_claim("scrub", about)).word == "not shown"
 
 
 def test_what_cannot_be_used_is_said_once_and_nothing_else_is_tested(

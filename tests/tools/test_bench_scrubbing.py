@@ -18,4 +18,5 @@ def test_ours_and_the_plain_way_agree(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout)
     assert found["largest_difference"] < 1e-3
-    assert found["trees"] == 21
+    # so few prompts are mostly their own donors, so that no exchange of variables is a null
+    assert found["trees"] == 20

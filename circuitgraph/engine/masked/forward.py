@@ -45,6 +45,9 @@ def compute_masked_logits(
 ) -> Float[Array, "batch scored vocab"]:
     """Logits at the scored positions when only the edges in ``mask`` carry their writers' values.
 
+    A head hides the keys that the clean prompt hides (padding, a ``masked_token``), also where an
+    absent edge carries the replacement of the embedding into its keys.
+
     Args:
         mask: 1 where an edge is kept, 0 where it carries its writer's replacement; fractions
             interpolate.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.batch import check_tokens, make_batch, pad_positions
 from circuitgraph.engine.memory import memory_limit
@@ -20,6 +20,7 @@ from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.node import STREAM, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.positions import find_seen
 from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
 
@@ -38,6 +39,7 @@ class Activations:
         launch_rows: rows of one launch of a compiled program.
         inputs, targets: the prompts on the device, filled up with copies of the first to whole
             launches.
+        seen: which keys attention may look at in each prompt's plain run, filled up alike.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Activations:
         self.alignment = Alignment(mask, role_positions, roles)
         batch = make_batch(prompts, self._padded, length=length or longest)
         self.inputs, self.targets = batch.inputs, batch.targets
+        tokens = pad_positions(prompts.clean, length or longest)
+        self.seen: Bool[np.ndarray, "whole pos"] = find_seen(model.spec, tokens, mask)[self._padded]
         self._limit = memory_limit() if memory is None else memory
         self._streams: dict[int, Array] = {}
         self._written: dict[Node, Array] = {}
@@ -170,7 +174,11 @@ class Activations:
                 at = self._own_positions
                 x = nodes.take_values(stream, rows, at)
                 return self.run_site(
-                    site, rows, (x,) * len(site.inputs), _take_or_none(others, rows, at)
+                    site,
+                    rows,
+                    (x,) * len(site.inputs),
+                    _take_or_none(others, rows, at),
+                    self.seen[rows],
                 )
 
             self._written[site.node] = self._run_launches(run_rows)
@@ -215,17 +223,19 @@ class Activations:
         rows: Int[np.ndarray, " launch"],
         x: Sequence[Float[Array, "launch pos d"]],
         others: Float[Array, "launch pos d"] | None,
+        seen: Bool[np.ndarray, "launch pos"],
     ) -> Float[Array, "launch pos d"]:
         """What a site writes, given the streams that it reads.
 
         Args:
             rows: the prompts in whose positions the streams stand.
             others: as of `get_other_heads`, moved to these positions.
+            seen: which keys a head may look at, by the prompts that its keys are of.
         """
         model, layer, index = self.model.transformer, np.int32(site.layer), np.int32(site.index)
         if site.kind == "head":
             return nodes.run_head(
-                model, self.inputs, rows, (layer, index), (x[0], x[1], x[2]), others
+                model, self.inputs, rows, (layer, index), (x[0], x[1], x[2]), others, seen
             )
         if site.kind == "neuron":
             return nodes.run_neuron(model, layer, index, x[0])
@@ -246,7 +256,7 @@ class Activations:
             if second:  # the stream holds the layer's attention already
                 x = nodes.add_mlp(model, layer, x, x)
                 continue
-            after, _ = nodes.run_attention(model, self.inputs, rows, layer, x)
+            after, _ = nodes.run_attention(model, self.inputs, rows, layer, x, self.seen[rows])
             whole_layer = self.graph.mlp and self.sublayers == 1
             x = nodes.add_mlp(model, layer, x, after) if whole_layer else after
         return x

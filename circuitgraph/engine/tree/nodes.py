@@ -22,6 +22,7 @@ from circuitgraph.tasks.metrics import Metric, Targets
 
 Rows = Any  # Int[np.ndarray, " batch"], or a tracer of it
 Number = Any  # np.int32, or a tracer of it
+Seen = Any  # Bool[np.ndarray, "batch pos"], or a tracer of it
 
 
 @jax.jit
@@ -32,13 +33,22 @@ def run_embed(model: Transformer, prompts: Inputs, rows: Rows) -> Float[Array, "
 
 @jax.jit
 def run_attention(
-    model: Transformer, prompts: Inputs, rows: Rows, layer: Number, x: Float[Array, "batch pos d"]
+    model: Transformer,
+    prompts: Inputs,
+    rows: Rows,
+    layer: Number,
+    x: Float[Array, "batch pos d"],
+    seen: Seen,
 ) -> tuple[Float[Array, "batch pos d"], Float[Array, "heads batch pos d_head"]]:
-    """The stream after a layer's attention, and what each head has fetched."""
+    """The stream after a layer's attention, and what each head has fetched.
+
+    Args:
+        seen: which keys may be looked at.
+    """
     with jax.default_matmul_precision("highest"):
         (block, settings), positions = (
             model.select_layer(layer),
-            _make_positions(model, prompts, rows),
+            _make_positions(model, prompts, rows, seen),
         )
         run = block.run(x, positions, settings)
         return run.after_attention, run.z
@@ -83,6 +93,7 @@ def run_head(
     node: tuple[Number, Number],
     x: tuple[Float[Array, "batch pos d"], Float[Array, "batch pos d"], Float[Array, "batch pos d"]],
     others: Float[Array, "batch pos d"] | None,
+    seen: Seen,
 ) -> Float[Array, "batch pos d"]:
     """What one head writes, given its three inputs.
 
@@ -90,12 +101,13 @@ def run_head(
         rows: the prompts in whose positions the inputs stand.
         node: layer and head.
         others: what the layer's other heads write into the post-norm, if there is one.
+        seen: which keys may be looked at.
     """
     with jax.default_matmul_precision("highest"):
         layer, head = (jnp.asarray(number) for number in node)
         (block, settings), positions = (
             model.select_layer(layer),
-            _make_positions(model, prompts, rows),
+            _make_positions(model, prompts, rows, seen),
         )
         at = block.attention
         q, k, v = (
@@ -227,6 +239,8 @@ def _take_rows(prompts: Inputs, rows: Rows) -> Inputs:
     return Inputs(*(array[rows] for array in prompts))
 
 
-def _make_positions(model: Transformer, prompts: Inputs, rows: Rows) -> Positions:
+def _make_positions(
+    model: Transformer, prompts: Inputs, rows: Rows, seen: Seen | None = None
+) -> Positions:
     inputs = _take_rows(prompts, rows)
-    return model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+    return model.positions_of(inputs.tokens, inputs.mask, inputs.positions, seen)

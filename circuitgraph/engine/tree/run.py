@@ -66,6 +66,12 @@ def run_trees(
     enter an input come first, then those of the site (at the logits, the last token comes first).
     Of several copies of one site that enter one input at one position the first counts.
 
+    Positions and lengths are the reference's: what a longer donor has beyond them is never read,
+    and padding is never seen. Which other keys a head may not look at (a ``masked_token``) is
+    decided by the prompt whose keys are read, and there by the embedding: it is the prompt of a
+    claimed child ``embed`` where one enters the keys, else that of ``("k", "embed")``, else the
+    node's own. Whose queries look, or whose values are fetched, does not count.
+
     If every node reads the reference itself, this is the model, bit for bit. What trees share is
     computed once.
 
@@ -156,7 +162,8 @@ class _Launch:
         if others is not None:
             donors = self.references if isinstance(at, Mapping) else self.take_donors(node)
             others = self.take_values(others, donors, node.site.roles)
-        return self.activations.run_site(node.site, self.references, x, others)
+        seen = self.find_seen_keys(node)
+        return self.activations.run_site(node.site, self.references, x, others, seen)
 
     def read_inputs(self, node: TreeNode) -> list[Float[Array, "launch pos d"]]:
         """What a node's site reads through each of its inputs.
@@ -177,8 +184,7 @@ class _Launch:
         activations = self.activations
         children = [child for child in node.children if child.feeds == into]
         reader = activations.reader_of(node.site, into)
-        claimed = [role for n in (*children, node) for role in n.site.roles]
-        first = () if node.site.kind == "logits" else tuple(dict.fromkeys(claimed))
+        first = _list_first_roles(node, children)
         if isinstance(self.inputs[node.path], Mapping):
             x = self.mix_donors(node, into, reader.stage, first)
         else:
@@ -204,6 +210,33 @@ class _Launch:
                 self.get_value(child),
             )
         return x
+
+    def find_seen_keys(self, node: TreeNode) -> Bool[np.ndarray, "launch pos"]:
+        """Which keys a head may look at, in the references' positions.
+
+        A token that nobody looks at is hidden with its embedding: where the embedding that enters
+        the keys is another prompt's, that prompt's token decides.
+        """
+        activations = self.activations
+        frame = activations.alignment.mask[self.references]
+        if node.site.kind != "head":
+            return frame
+        children = [child for child in node.children if child.feeds == "k"]
+        donors = self.take_donors(node, ("k", "embed"))
+        seen = self.take_seen(donors, _list_first_roles(node, children))
+        # the last first: of several embeddings at one position the first counts
+        for child in reversed([child for child in children if child.site.kind == "embed"]):
+            covered = activations.alignment.cover_roles(self.references, child.site.roles)
+            claimed = self.take_seen(self.take_donors(child), child.site.roles)
+            seen = np.where(covered, claimed, seen)
+        return seen & frame
+
+    def take_seen(
+        self, donors: Int[np.ndarray, " launch"], first: tuple[str, ...]
+    ) -> Bool[np.ndarray, "launch pos"]:
+        """Which keys those prompts let be looked at, moved to the references' positions."""
+        at = self.activations.alignment.map_positions(self.references, donors, first)
+        return self.activations.seen[donors[:, None], at]
 
     def mix_donors(
         self, node: TreeNode, into: str, stage: int, first: tuple[str, ...]
@@ -239,6 +272,13 @@ class _Launch:
         return nodes.take_values(
             values, donors, self.activations.alignment.map_positions(self.references, donors, first)
         )
+
+
+def _list_first_roles(node: TreeNode, children: Sequence[TreeNode]) -> tuple[str, ...]:
+    """Roles that win where several share a position, in an input that these children enter."""
+    if node.site.kind == "logits":
+        return ()
+    return tuple(dict.fromkeys(role for n in (*children, node) for role in n.site.roles))
 
 
 def _list_writers(activations: Activations, stage: int) -> list[str]:

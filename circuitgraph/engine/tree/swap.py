@@ -34,7 +34,9 @@ def swap_sites(
     All later values follow from the swapped ones. What a donor's site wrote is moved to the base's
     positions (`Alignment.map_positions`). Where two sites name the same node at the same position,
     the first counts. After a post-norm what is taken is the head's share of the norm's output; the
-    other heads keep their shares.
+    other heads keep their shares. A token that nobody looks at (a ``masked_token``) is hidden with
+    its embedding: where ``embed`` is swapped, later layers see the keys that the donor's tokens let
+    be seen there.
 
     Args:
         base: numbers of prompts.
@@ -130,15 +132,16 @@ def _run_patched(
     start = max(0, min(patch.site.layer for patch in patches))
     stage = start * activations.sublayers
     activations.prepare([stage], [])
-    x = nodes.take_values(activations.get_stream(stage), base, own)
+    x, seen = nodes.take_values(activations.get_stream(stage), base, own), activations.seen[base]
     for patch in patches:
         if patch.site.kind == "embed":
+            seen = np.where(patch.covered, activations.seen[patch.donors, patch.at], seen)
             x = _apply_patch(
                 activations, x, nodes.run_embed(model, activations.inputs, base), patch
             )
     for layer in map(np.int32, range(start, graph.n_layers)):
         here = [patch for patch in patches if patch.site.layer == layer]
-        after, z = nodes.run_attention(model, activations.inputs, base, layer, x)
+        after, z = nodes.run_attention(model, activations.inputs, base, layer, x, seen)
         for patch in here:
             if patch.site.kind == "head":
                 now = nodes.run_contribution(model, (layer, np.int32(patch.site.index)), z)
@@ -149,7 +152,10 @@ def _run_patched(
         for patch in here:
             if patch.site.kind in ("mlp", "neuron"):
                 x = _apply_patch(
-                    activations, x, activations.run_site(patch.site, base, [read], None), patch
+                    activations,
+                    x,
+                    activations.run_site(patch.site, base, [read], None, seen),
+                    patch,
                 )
     return x
 

@@ -6,6 +6,7 @@ whether there are exceptions, not how many; what it finds is shrunk.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class PropertyTest:
         self._known = set(property.exceptions)
         self._failures: list[Counterexample] = []
         self.n_cases = 0
+        self._has_donors = False
 
     def reach_verdict(self) -> Verdict:
         """Look at known exceptions, measure the rate, hunt, and sum up."""
@@ -88,9 +90,8 @@ class PropertyTest:
         rate = measure_rate(self._check, self._property)
         if rate.n == 0:
             why = "; ".join(f"{reason} ({n})" for reason, n in rate.vacuous.items())
-            return Verdict(
-                False, f"{self._property.name}: no prompt on which it says anything: {why}"
-            )
+            summary = f"{self._property.name}: not shown, of no evaluation prompt it says anything"
+            return Verdict(False, f"{summary}: {why}", undecided=True)
         return self._sum_up(rate, self.hunt_counterexample(), stale)
 
     def hunt_counterexample(self) -> Counterexample | None:
@@ -152,6 +153,7 @@ class PropertyTest:
         """One example of the hunt: raises where a case fails."""
         cases = [case for case in cases if case.prompt.text not in self._known]
         self.n_cases += len(cases)
+        self._has_donors = self._has_donors or any(case.donor is not None for case in cases)
         results = run_check(self._check, self._property, cases) if cases else []
         for case, result in zip(cases, results, strict=True):
             for note in (*case.notes, *([result.vacuous] if result.vacuous else [])):
@@ -186,20 +188,23 @@ class PropertyTest:
         if error is not None:
             return Verdict(False, f"{name}: an error in the property", str(error))
         simplest = hunted or next(iter(measured), None)
+        compared = Verdict(simplest is None, f"{rate.summary}, none allowed")
         if allow:
-            held, rate_text = rate.compare_allowed(allow)
-        else:
-            held, rate_text = simplest is None, f"{rate.summary}, none allowed"
-        hunt_text = f"{self.n_cases:,} more tried" if simplest is None else "the simplest below"
+            compared = rate.compare_allowed(allow)
+        hunt_text = "the simplest below" if simplest else f"{self.n_cases:,} more tried"
+        if simplest is None or hunted is not None:  # else it is one of those that were measured
+            hunt_text += f", {self._source.describe_drawn()}"
+            hunt_text += f", with donors {self._source.describe_pool()}" if self._has_donors else ""
         lines = [] if simplest is None else [str(simplest)]
-        if held and simplest is not None:
+        if compared.held and simplest is not None:
             lines.append(
                 f"To keep it as a known exception: exceptions=[{simplest.case.prompt.text!r}]"
             )
         lines += [f"No exception any more, remove it: {prompt.text!r}" for prompt in stale]
         n_prompts = rate.n + rate.vacuous.total()
         lines += [f"{n} of {n_prompts} prompts: {note}" for note, n in rate.note_counts]
-        return Verdict(held, f"{name}: {rate_text}; {hunt_text}", "\n".join(lines))
+        summary = f"{name}: {compared.summary}; {hunt_text}"
+        return replace(compared, summary=summary, detail="\n".join(lines))
 
 
 def _clip_drop(drop: float) -> float:

@@ -211,7 +211,7 @@ class MinimalityCheck(ExistenceCheck):
         ]
         summary = (
             f"minimality: {len(claimed) - len(lines)} of {len(claimed)} claimed edges cost some "
-            f"prompt {self._at_least:g} or more, {len(prompts)} prompts"
+            f"prompt {self._at_least:g} or more, {len(prompts)} evaluation prompts"
         )
         return Verdict(not lines, summary, "\n".join(lines))
 

@@ -58,6 +58,20 @@ class PromptSource:
                     return prompt
         return self.pool[int(rng.integers(len(self.pool)))]
 
+    def describe_drawn(self) -> str:
+        """Where `draw_prompt` takes prompts from, in words."""
+        if not isinstance(self.study.task, GrammarTask):
+            return self.describe_pool()
+        passing = "" if self.study.hypothesis.selects is None else ", where `where` lets them pass"
+        return f"drawn from the grammar of {self.study.task.name!r}{passing}"
+
+    def describe_pool(self) -> str:
+        """What the pool holds, in words."""
+        n = f"{len(self.pool):,}"
+        if isinstance(self.study.task, GrammarTask):
+            return f"of {n} prompts drawn from it"
+        return f"of the {n} prompts of {self.study.task.name!r}, of all splits"
+
     @cached_property
     def pool(self) -> tuple[Prompt, ...]:
         """Different accepted prompts, always the same; the shortest and of first words come first.

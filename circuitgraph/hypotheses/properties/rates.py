@@ -10,6 +10,7 @@ import numpy as np
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import DataError
 from circuitgraph.evaluation.intervals import estimate_proportion
+from circuitgraph.hypotheses.diagnostics import Verdict
 from circuitgraph.hypotheses.language import Property
 from circuitgraph.hypotheses.prompt import Prompt
 from circuitgraph.hypotheses.properties.base import (
@@ -63,7 +64,8 @@ class ExceptionRate:
         """The same in words."""
         share = self.interval
         bounds = f"[{_format_percent(share.low)}, {_format_percent(share.high)}]"
-        return f"{_format_percent(share.mean)} of {self.n:,} prompts are exceptions {bounds}"
+        share_text = f"{_format_percent(share.mean)} of {self.n:,} evaluation prompts"
+        return f"{share_text} are exceptions {bounds}"
 
     @property
     def note_counts(self) -> list[tuple[str, int]]:
@@ -80,12 +82,14 @@ class ExceptionRate:
         if result.failure:
             self.counterexamples.append(Counterexample(case, result))
 
-    def compare_allowed(self, allow: float) -> tuple[bool, str]:
-        """Whether the whole interval lies below the share that is allowed, and that in words."""
+    def compare_allowed(self, allow: float) -> Verdict:
+        """Whether the whole interval lies below the share that is allowed, or above it."""
         share = self.interval
         held = share.high <= allow
-        why = "" if held or share.low > allow else ": not shown, the interval crosses that"
-        return held, f"{self.summary}, {_format_percent(allow)} allowed{why}"
+        undecided = not held and share.low <= allow
+        why = ": not shown, the interval crosses that" if undecided else ""
+        text = f"{self.summary}, {_format_percent(allow)} allowed{why}"
+        return Verdict(held, text, undecided=undecided)
 
 
 def measure_rate(check: PropertyCheck, property: Property) -> ExceptionRate:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.catalog.scrub_record import ClassesRecord, NodeRecord, SplitRecord
+from circuitgraph.catalog.scrub_record import (
+    ClassesRecord,
+    HarshestRecord,
+    NodeRecord,
+    SplitRecord,
+)
+from circuitgraph.evaluation.intervals import estimate_mean
 from circuitgraph.graph.tree import TreeNode
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.program import format_value
-from circuitgraph.hypotheses.scrubbing.losses import Losses
+from circuitgraph.hypotheses.scrubbing.losses import Losses, average_worst_tenth
 from circuitgraph.hypotheses.scrubbing.sampling import Sampler, TreeDonors
 from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, SCRUBBED
 
@@ -81,6 +87,29 @@ def record_nodes(
             )
         )
     return records
+
+
+def record_harshest(evidence: Evidence, root: TreeNode, losses: Losses) -> HarshestRecord:
+    """The node below the root whose worst tenth of prompts moves most when it alone is resampled.
+
+    A mean of losses may hardly move where some prompts lose what others gain.
+    """
+    changes = {
+        node: np.abs(losses.by_trial["alone", *node.path] - losses.by_trial[MODEL])
+        for node in root.walk()
+        if node.path != root.path
+    }
+    tenth = max(1, len(losses.by_trial[MODEL]) // 10)
+    node = max(changes, key=lambda one: np.sort(changes[one])[-tenth:].mean())
+    return HarshestRecord(
+        path=list(node.path),
+        variable=node.variable,
+        site=str(node.site),
+        deviation=estimate_mean(changes[node], losses.seed),
+        worst_decile=average_worst_tenth(changes[node], losses.seed),
+        largest=float(changes[node].max()),
+        prompt=evidence.batch.prompts[int(changes[node].argmax())].text,
+    )
 
 
 def _find_telling_reference(root: TreeNode, donors: TreeDonors) -> int:

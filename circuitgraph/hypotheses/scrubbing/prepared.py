@@ -13,6 +13,12 @@ from circuitgraph.engine.tree.sharing import ValueUses
 from circuitgraph.errors import HypothesisError
 from circuitgraph.graph.tree import TreeNode, list_site_edges
 from circuitgraph.hypotheses.evidence import Evidence, cache_on_evidence
+from circuitgraph.hypotheses.scrubbing.nulls import (
+    PERMUTED,
+    Exchange,
+    choose_exchange,
+    make_null_trials,
+)
 from circuitgraph.hypotheses.scrubbing.sampling import Indices, Sampler, TreeDonors
 from circuitgraph.hypotheses.scrubbing.trials import (
     SCRUBBED,
@@ -20,7 +26,6 @@ from circuitgraph.hypotheses.scrubbing.trials import (
     TrialKey,
     make_baselines,
     make_node_trials,
-    make_null_trials,
     make_rival_trial,
 )
 
@@ -44,9 +49,19 @@ class PreparedScrub:
             *make_baselines(root, sampler),
             ScrubTrial(SCRUBBED, root, sampler),
             *(make_rival_trial(self.evidence, rival, sampler) for rival in rivals),
-            *make_null_trials(root, sampler),
+            *make_null_trials(root, sampler, self.exchange),
             *make_node_trials(root, sampler),
         ]
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """The exchange of variables among the sites, which is one of the nulls."""
+        return choose_exchange(self.root, self.sampler)
+
+    @property
+    def nulls_left_out(self) -> dict[str, str]:
+        """Nulls that are not run, with the reasons."""
+        return {PERMUTED: self.exchange.why_none} if self.exchange.why_none else {}
 
     @cached_property
     def donors(self) -> dict[TrialKey, TreeDonors]:

@@ -17,7 +17,12 @@ from circuitgraph.errors import HypothesisError
 from circuitgraph.evaluation.intervals import estimate_mean, estimate_proportion
 from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.scrubbing.losses import Losses, average_worst_tenth
-from circuitgraph.hypotheses.scrubbing.per_node import record_classes, record_nodes, record_splits
+from circuitgraph.hypotheses.scrubbing.per_node import (
+    record_classes,
+    record_harshest,
+    record_nodes,
+    record_splits,
+)
 from circuitgraph.hypotheses.scrubbing.prepared import PreparedScrub
 from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, SCRUBBED, TrialKey
 from circuitgraph.hypotheses.scrubbing.verdict import (
@@ -48,8 +53,13 @@ def make_record(scrub: PreparedScrub, outcomes: Outcomes) -> ScrubRecord:
     to_recover = losses.mean_loss(RANDOM_PROMPTS).mean - losses.mean_loss(MODEL).mean
     classes = record_classes(scrub.root, scrub.sampler)
     rivals, nulls = (_compare_trials(kind, outcomes, losses) for kind in ("rival", "null"))
-    held, verdict = judge_recovery(
-        hypothesis.name, recovered, rivals, nulls, list_undonored(classes)
+    verdict = judge_recovery(
+        hypothesis.name,
+        recovered,
+        rivals,
+        nulls,
+        list_undonored(classes),
+        is_bounded=_expects_share(hypothesis),
     )
     same_answers = outcomes[SCRUBBED].top == outcomes[MODEL].top
     layouts = evidence.layouts
@@ -84,17 +94,26 @@ def make_record(scrub: PreparedScrub, outcomes: Outcomes) -> ScrubRecord:
         classes=classes,
         splits=record_splits(evidence, losses),
         nodes=record_nodes(evidence, scrub.root, donors, losses),
+        harshest=record_harshest(evidence, scrub.root, losses),
         rivals=rivals,
         nulls=nulls,
+        nulls_left_out=scrub.nulls_left_out,
         notes=write_notes(classes, recovered, deviation.mean / to_recover),
-        held=held,
-        verdict=verdict,
+        held=verdict.held,
+        outcome=verdict.word,
+        verdict=verdict.summary,
         cost=scrub.cost,
     )
 
 
 def _hash_file(file: Path) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def _expects_share(hypothesis: Hypothesis) -> bool:
+    """Whether the file says how much must be left when all it does not claim is resampled."""
+    shares = ("loss_recovered", "scrubbed_accuracy")
+    return any(e.quantity in shares and e.at_least is not None for e in hypothesis.expectations)
 
 
 def _store_if_possible(hypothesis: Hypothesis) -> HypothesisRecord | None:

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord
+from circuitgraph.hypotheses.diagnostics import Verdict
 
 ZERO_POINT = "logits of random other prompts"
+_UNBOUNDED = (
+    "but the file expects no share of the loss, so that any passes that rivals and nulls do not "
+    'reach: H.expect("loss_recovered", at_least=...)'
+)
 
 
 def judge_recovery(
@@ -16,15 +21,19 @@ def judge_recovery(
     rivals: list[ComparedRecord],
     nulls: list[ComparedRecord],
     without_donors: Sequence[str] = (),
-) -> tuple[bool, str]:
+    *,
+    is_bounded: bool = True,
+) -> Verdict:
     """Whether a hypothesis comes nearer to the model than chance, its rivals and its nulls.
+
+    It is refuted if one of these comes nearer with 95 % confidence. Nothing is shown if an interval
+    tells neither way: then the verdict does not depend on which side the means happen to lie.
 
     Args:
         without_donors: variables that were hardly resampled, so that nothing is shown; see
             `list_undonored`.
-
-    Returns:
-        Whether the hypothesis holds, and the verdict in a line.
+        is_bounded: whether the file says how much of the loss it expects; without that a pass says
+            no more than that rivals and nulls do worse, and the verdict says so.
     """
     mean, low, high = map(_format_hundredths, (recovered.mean, recovered.low, recovered.high))
     line = f"{name}: {mean} of the loss recovered [{low}, {high}]"
@@ -35,17 +44,42 @@ def judge_recovery(
     ]
     if bests:
         line += f"; {', '.join(bests)}"
+    others = (*rivals, *nulls)
+    worse_than = [repr(one.name) for one in others if one.difference.high < 0]
+    if recovered.high < 0 or recovered.low > 2:
+        worse_than = [ZERO_POINT, *worse_than]
+    if worse_than:
+        return Verdict(False, f"{line}: refuted, further from the model than {_join(worse_than)}")
+    doubts = _list_doubts(recovered, others, without_donors)
+    if doubts:
+        return Verdict(False, f"{line}: not shown, {'; '.join(doubts)}", undecided=True)
+    if is_bounded:
+        return Verdict(True, f"{line}: not refuted")
+    return Verdict(True, f"{line}: not refuted, {_UNBOUNDED}")
+
+
+def _list_doubts(
+    recovered: Interval, others: Sequence[ComparedRecord], without_donors: Sequence[str]
+) -> list[str]:
+    """Why a hypothesis that is not refuted is not shown either, in words."""
+    alike = [repr(one.name) for one in others if one.difference.low <= 0]
     if recovered.low <= 0 or recovered.high >= 2:
-        return False, f"{line}: refuted, no nearer to the model than {ZERO_POINT}"
-    as_good = [repr(one.name) for one in (*rivals, *nulls) if one.difference.low <= 0]
-    if as_good:
-        return False, f"{line}: refuted, no better than {' or '.join(as_good)}"
+        alike = [ZERO_POINT, *alike]
+    doubts = []
+    if alike:
+        doubts = [
+            f"the interval does not tell it from {_join(alike)}; if they differ, more prompts may"
+        ]
     if without_donors:
-        return False, (
-            f"{line}: not shown, most prompts have no donor but themselves for "
+        doubts.append(
+            "most prompts have no donor but themselves for "
             f"{', '.join(without_donors)}: draw more prompts, or use coarser variables"
         )
-    return True, f"{line}: not refuted"
+    return doubts
+
+
+def _join(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def _describe_best(kind: str, compared: list[ComparedRecord]) -> str:

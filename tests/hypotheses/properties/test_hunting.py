@@ -44,7 +44,9 @@ def test_what_is_true_of_all_holds(study: Study) -> None:
 
     found = verdict_on(study, holds(study, says_what_followed))
     assert found.held
-    assert "0 % of 1,000 prompts are exceptions" in found.summary
+    assert "0 % of 1,000 evaluation prompts are exceptions" in found.summary
+    assert "more tried, drawn from the grammar of 'induction'" in found.summary
+    assert "donors" not in found.summary
     assert "none allowed" in found.summary
     assert not found.detail
 

@@ -87,7 +87,9 @@ def test_attention(shipped: LanguageModel) -> None:
 
 
 def test_equality(shipped: LanguageModel) -> None:
-    assert verdict(shipped, "equality", of="current", at_most=3.0).held
+    right = verdict(shipped, "equality", of="current", at_most=3.0)
+    assert right.held
+    assert "grammar of 'induction', with donors of 500 prompts drawn from it" in right.summary
     wrong = verdict(shipped, "equality", Claim(seen=lambda p: len(p)), of="earlier", at_most=3.0)
     assert not wrong.held
     assert "logit_difference goes from" in wrong.detail
@@ -172,8 +174,8 @@ def test_a_property_that_says_nothing_does_not_hold() -> None:
     h.output(at=logits @ "end")(_answer)
     study = Study(h, model, task_for(model, "addition"))
     found = verdict_on(study, declared(study, "behaviour"))
-    assert not found.held
-    assert "no prompt on which it says anything: the program says nothing (100)" in found.summary
+    assert found.word == "not shown"
+    assert "of no evaluation prompt it says anything: the program says" in found.summary
 
 
 def _answer(last: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis.vendor.pretty import pretty
 
+from circuitgraph.api import load_task
 from circuitgraph.choices import Choices
 from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.hypotheses.language import Hypothesis
@@ -23,6 +26,7 @@ from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import GrammarTask, Source
+from circuitgraph.tasks.prompts import SPLITS
 from tests.hypotheses.properties.inducing import Claim, study_of, task_for
 
 FEW = settings(max_examples=40, phases=[Phase.generate])
@@ -159,3 +163,18 @@ def test_hypothesis_prints_prompts_as_their_text_and_roles(study: Study) -> None
     prompt = study.prompts(1)[0]
     assert pretty(prompt) == repr(prompt)
     assert pretty([PropertyCase(prompt, prompt)]) == f"[{prompt.text!r} and {prompt.text!r}]"
+
+
+def test_a_file_of_pairs_is_drawn_of_whole(shipped: LanguageModel, tmp_path: Path) -> None:
+    """Also the half on which circuits are found; so it is said."""
+    pairs_of_task = [p for split in SPLITS for p in task_for(shipped).pairs(6, split)]
+    fields = ("clean", "corrupted", "answer", "roles")
+    lines = [json.dumps({name: getattr(pair, name) for name in fields}) for pair in pairs_of_task]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(lines))
+    study = study_of(shipped)
+    source = PromptSource(Study(study.hypothesis, shipped, load_task(file, shipped)))
+    rng = np.random.default_rng(0)
+    assert len({source.draw_prompt(rng).text for _ in range(200)}) == len(source.pool)
+    said = source.describe_drawn()
+    assert said == f"of the {len(source.pool)} prompts of {source.study.task.name!r}, of all splits"

@@ -8,14 +8,11 @@ import pytest
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ClassesRecord, ComparedRecord
 from circuitgraph.errors import HypothesisError
-from circuitgraph.hypotheses.program import number_classes
 from circuitgraph.hypotheses.scrubbing.losses import Losses, average_worst_tenth
 from circuitgraph.hypotheses.scrubbing.trials import (
     MODEL,
     RANDOM_PROMPTS,
     SCRUBBED,
-    exchange_variables,
-    shuffle_values,
 )
 from circuitgraph.hypotheses.scrubbing.verdict import judge_recovery, list_undonored, write_notes
 
@@ -95,42 +92,6 @@ def test_the_worst_tenth_is_the_mean_of_the_largest() -> None:
     assert worst.low < worst.mean < worst.high <= 99
 
 
-# What is held against a hypothesis.
-
-
-def test_exchanged_variables_have_each_others_classes_and_none_its_own_if_that_can_be() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(3, size=50), rng.integers(4, size=50)
-    exchanged = exchange_variables(
-        {"a": a, "copy": a + 7, "b": b, "copy of b": b, "out": a},
-        ["a", "copy", "b", "copy of b"],
-        0,
-    )
-    assert exchanged is not None
-    assert all(
-        np.array_equal(number_classes(exchanged[name]), number_classes(b)) for name in ("a", "copy")
-    )
-    assert all(
-        np.array_equal(number_classes(exchanged[name]), number_classes(a))
-        for name in ("b", "copy of b")
-    )
-    assert np.array_equal(exchanged["out"], a)
-
-
-def test_variables_that_are_all_alike_cannot_be_exchanged() -> None:
-    assert exchange_variables({"a": np.arange(5), "b": np.arange(5) + 1}, ["a", "b"], 0) is None
-    assert exchange_variables({"a": np.arange(5)}, ["a"], 0) is None
-
-
-def test_random_functions_have_classes_of_the_same_sizes() -> None:
-    codes = {"a": np.repeat([0, 1, 2], [10, 20, 30]), "b": np.repeat([0, 1], 30)}
-    shuffled = shuffle_values(codes, ["a"], 0)
-    assert np.array_equal(np.bincount(shuffled["a"]), [10, 20, 30])
-    assert not np.array_equal(shuffled["a"], codes["a"])
-    assert np.array_equal(shuffled["b"], codes["b"])
-    assert np.array_equal(shuffled["a"], shuffle_values(codes, ["a"], 0)["a"])
-
-
 # The verdict.
 
 
@@ -151,26 +112,50 @@ GOOD = Interval(mean=0.98, low=0.97, high=0.99)
 def test_the_best_rival_is_that_which_is_nearest_to_all() -> None:
     line = judge_recovery(
         "h", GOOD, [make_compared("too much", 1.4, 0.3), make_compared("near", 0.9, 0.05)], []
-    )[1]
+    ).summary
     assert "best rival 0.90 ('near')" in line
 
 
 def test_the_verdict_names_the_best_of_its_rivals() -> None:
     rivals = [make_compared("weak", 0.1, 0.8), make_compared("no previous-token head", 0.21, 0.7)]
-    held, line = judge_recovery("induction", GOOD, rivals, [make_compared("random", -0.001, 0.9)])
-    assert held
-    assert line == (
+    verdict = judge_recovery("induction", GOOD, rivals, [make_compared("random", -0.001, 0.9)])
+    assert verdict.held
+    assert verdict.summary == (
         "induction: 0.98 of the loss recovered [0.97, 0.99]; best rival 0.21 ('no previous-token "
         "head'), best null 0.00 ('random'): not refuted"
     )
 
 
-def test_a_rival_or_a_null_that_is_not_behind_for_certain_refutes() -> None:
-    close = make_compared("close", 0.97, -0.01)
+@pytest.mark.parametrize(
+    ("low", "word"), [(0.001, "held"), (0.0, "not shown"), (-0.19, "not shown"), (-0.21, "refuted")]
+)
+def test_a_rival_or_a_null_refutes_for_certain_or_leaves_it_open(low: float, word: str) -> None:
+    """The interval of how far the other is behind has a width of 0.2."""
+    close = make_compared("close", 0.97, low)
     for rivals, nulled in (([close], []), ([], [close])):
-        held, line = judge_recovery("h", GOOD, rivals, nulled)
-        assert not held
-        assert line.endswith("refuted, no better than 'close'")
+        verdict = judge_recovery("h", GOOD, rivals, nulled)
+        assert verdict.word == word
+        assert ("'close'; if they differ, more prompts may" in verdict.summary) == (
+            word == "not shown"
+        )
+        assert verdict.summary.endswith("further from the model than 'close'") == (
+            word == "refuted"
+        )
+
+
+def test_a_pass_without_any_expectation_says_so() -> None:
+    some = Interval(mean=0.27, low=0.25, high=0.29)
+    verdict = judge_recovery("h", some, [], [], is_bounded=False)
+    assert verdict.word == "held"
+    assert "[0.25, 0.29]: not refuted, but the file expects no share" in verdict.summary
+    assert judge_recovery("h", some, [], []).summary.endswith(": not refuted")
+
+
+def test_what_refutes_comes_before_what_leaves_it_open() -> None:
+    others = [make_compared("close", 0.97, -0.01), make_compared("better", 0.99, -0.3)]
+    verdict = judge_recovery("h", GOOD, others, [], ["v"])
+    assert verdict.word == "refuted"
+    assert verdict.summary.endswith("refuted, further from the model than 'better'")
 
 
 def test_with_most_prompts_their_own_donors_nothing_is_shown() -> None:
@@ -178,18 +163,25 @@ def test_with_most_prompts_their_own_donors_nothing_is_shown() -> None:
         variable="v", n_classes=9, smallest=1, mean=2, singletons=10, effective_donors=1.5
     )
     assert list_undonored([few, few.model_copy(update={"variable": "w", "singletons": 9})]) == ["v"]
-    held, line = judge_recovery("h", GOOD, [], [], ["v"])
-    assert not held
-    assert "not shown, most prompts have no donor but themselves for v" in line
+    verdict = judge_recovery("h", GOOD, [], [], ["v"])
+    assert verdict.word == "not shown"
+    assert "not shown, most prompts have no donor but themselves for v" in verdict.summary
 
 
-def test_recovering_nothing_refutes() -> None:
-    held, line = judge_recovery("h", Interval(mean=0.02, low=-0.01, high=0.05), [], [])
-    assert not held
-    assert line.endswith("refuted, no nearer to the model than logits of random other prompts")
-    held, line = judge_recovery("h", Interval(mean=2.1, low=1.9, high=2.3), [], [])
-    assert not held
-    assert line.endswith("refuted, no nearer to the model than logits of random other prompts")
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (-0.03, -0.01, "refuted"),
+        (-0.01, 0.05, "not shown"),
+        (0.01, 0.05, "held"),
+        (1.9, 2.3, "not shown"),
+        (2.1, 2.3, "refuted"),
+    ],
+)
+def test_the_zero_point_is_one_more_rival(low: float, high: float, word: str) -> None:
+    verdict = judge_recovery("h", Interval(mean=(low + high) / 2, low=low, high=high), [], [])
+    assert verdict.word == word
+    assert ("logits of random other prompts" in verdict.summary) == (word != "held")
 
 
 def test_notes_tell_of_cancellation_and_of_prompts_that_are_their_own_donors() -> None:
