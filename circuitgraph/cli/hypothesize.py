@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,8 +49,9 @@ def hypothesize(
     """Turn a circuit into a hypothesis file: its nodes as variables, at their roles, with functions
     left to write.
 
-    Roles are measured: each node is resampled at each role of 50 discovery prompts, and heads'
-    attention is read.
+    Roles are measured: each node is resampled at each role of 50 discovery prompts, with its value
+    on the pair's own corrupted prompt, and heads' attention is read. A file of pairs and a model's
+    folder are named by their whole path, so that the file works from anywhere.
 
     A hypothesis file is **executed as Python** by every command that uses it: read a file before
     you run one of others.
@@ -78,8 +80,13 @@ def hypothesize(
     record = _read_stored_hypothesis(circuit)
     if record is None:
         loaded_circuit = cg.load_circuit(circuit)
-        origin = _describe_origin(loaded_circuit, model)
-        roles = NoRoles() if no_roles else _measure_roles(output, loaded_circuit, origin)
+        origin = _describe_origin(loaded_circuit, model, circuit)
+        is_file = Path(origin["task"]).is_absolute()
+        roles = (
+            NoRoles(has_words=not is_file)
+            if no_roles
+            else _measure_roles(output, loaded_circuit, origin)
+        )
         text = write_skeleton(loaded_circuit, roles, **origin)
     else:
         text = write_source(record if model is None else record.model_copy(update={"model": model}))
@@ -116,8 +123,12 @@ def _read_stored_hypothesis(path: Path) -> HypothesisRecord | None:
     return HypothesisRecord.from_json(json.dumps(stored))
 
 
-def _describe_origin(circuit: Circuit, model: str | None) -> dict[str, Any]:
-    """Task, settings, metric and model of the circuit's search; defaults are left out."""
+def _describe_origin(circuit: Circuit, model: str | None, path: Path) -> dict[str, Any]:
+    """Task, settings, metric and model of the circuit's search; defaults are left out.
+
+    Args:
+        path: of the circuit, beside which its data file and model are looked for too.
+    """
     from circuitgraph.tasks.base import tasks
 
     origin = circuit.provenance
@@ -129,17 +140,43 @@ def _describe_origin(circuit: Circuit, model: str | None) -> dict[str, Any]:
         )
     metric, arguments = origin.get("metric"), task["arguments"]
     if "data" in arguments:
-        name, settings, default_metric = str(arguments["data"]), {}, None
+        file = _find_path(str(arguments["data"]), path, Path.is_file)
+        name, settings, default_metric = str(file or Path(arguments["data"]).absolute()), {}, None
     else:
         name, kind = task["name"], tasks[task["name"]]
         default_metric, defaults = kind.metric, kind.fill_arguments({})
         settings = {key: value for key, value in arguments.items() if defaults.get(key) != value}
     return {
         "task": name,
-        "model": model or own_model,
+        "model": _name_model(str(model or own_model), path),
         "settings": settings,
         "metric": None if metric == default_metric else metric,
     }
+
+
+def _name_model(name: str, circuit: Path) -> str:
+    """A model's name; of a folder or a state dict the whole path."""
+    from circuitgraph.models.loading import is_state_dict, shipped_models
+
+    def is_checkpoint(path: Path) -> bool:
+        return (path / "config.json").is_file() or (is_state_dict(path) and path.is_file())
+
+    if name in shipped_models():
+        return name
+    return str(_find_path(name, circuit, is_checkpoint) or name)
+
+
+def _find_path(name: str, circuit: Path, accepts: Callable[[Path], bool]) -> Path | None:
+    """The whole path of a file or folder: from here, or else from the circuit's folder or above it.
+
+    The name is what a record says, which may be anything.
+    """
+    folder = circuit.absolute() if circuit.is_dir() else circuit.absolute().parent
+    try:
+        paths = [(base / Path(name).expanduser()) for base in (Path.cwd(), folder, *folder.parents)]
+        return next((path.resolve() for path in paths if accepts(path)), None)
+    except (OSError, RuntimeError, ValueError):  # no name of any file
+        return None
 
 
 def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> MeasuredRoles:
@@ -149,7 +186,7 @@ def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> 
     from circuitgraph.hypotheses.writing.skeleton import list_writers
 
     keep_compiled_programs()
-    data = Path(origin["task"]) if origin["task"].endswith(".jsonl") else None
+    data = Path(origin["task"]) if Path(origin["task"]).is_absolute() else None
     task_name = None if data else origin["task"]
     model, task = load_inputs(output, origin["model"], task_name, data, 0, origin["settings"])
     _check_graph(circuit, model)
