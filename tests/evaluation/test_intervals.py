@@ -110,6 +110,25 @@ def test_faithfulness_by_accuracy_has_an_interval_where_circuit_and_model_agree(
     assert (logits.low, logits.high) == (1, 1), "of other metrics no bounds are known"
 
 
+def test_faithfulness_by_accuracy_covers_the_truth_near_the_edge() -> None:
+    """Twenty prompts; model and circuit disagree on 2 % of prompts, so mostly on none of them.
+
+    The model is right on 95 %, nothing on 10 %: the circuit is right on 0.98 * 0.95 + 0.02 * 0.05.
+    """
+    rng, n_trials = np.random.default_rng(0), 400
+    truth = (0.98 * 0.95 + 0.02 * 0.05 - 0.1) / (0.95 - 0.1)
+    n_covered = {False: 0, True: 0}
+    for seed in range(n_trials):
+        full, empty = rng.random(20) < 0.95, rng.random(20) < 0.1
+        circuit = full ^ (rng.random(20) < 0.02)
+        samples = np.stack([empty, full, circuit]).astype(float)
+        for share in n_covered:
+            found = estimate_from_means(compute_faithfulness, samples, seed, share=share)
+            n_covered[share] += found.low <= truth <= found.high
+    assert n_covered[True] / n_trials >= 0.95
+    assert n_covered[False] / n_trials < 0.5, "the bootstrap alone"
+
+
 def test_many_samples_without_spread_have_an_interval_too() -> None:
     samples = np.stack([np.zeros(20), *np.ones((41, 20))])
     found = estimate_from_means(lambda m: m[2:22].mean(0) - m[22:].mean(0), samples, 0, share=True)
