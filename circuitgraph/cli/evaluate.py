@@ -126,17 +126,17 @@ def evaluate(
         title = f"{name}: {judgement.metric}, {judgement.n_prompts} prompts"
         report.write_curve_files(files, judgement.curve, title)
     output.print_result(judgement.model_dump_json(indent=2), *report.make_tables(judgement))
+    if "quick" in names and judgement.minimality is None:
+        output.print_message(
+            "Completeness and minimality would take long here and were left out: ask for them with "
+            "--measures."
+        )
     n_hanging = len(stored_circuit) - len(stored_circuit.pruned())
     if n_hanging and judgement.ablation != "resample":
         output.print_message(
             f"{n_hanging} of the circuit's {len(stored_circuit)} edges lie on no path from the "
             f"embedding to the logits. Under {judgement.ablation} ablation they still count: a "
             "node that nothing of the circuit feeds writes what it makes of its constant input."
-        )
-    if "quick" in names and judgement.minimality is None:
-        output.print_message(
-            "Completeness and minimality would take long here and were left out: ask for them with "
-            "--measures."
         )
 
 

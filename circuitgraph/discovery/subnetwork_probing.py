@@ -36,7 +36,6 @@ from circuitgraph.errors import (
     unknown_name,
 )
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.graph.graph import Graph
 
 MASKS = ("hard-concrete", "sigmoid")
 _START = 0.9  # value of every mask before the first step
@@ -124,27 +123,27 @@ class SubnetworkProbing(LearnedMask):
             SearchError: the highest masks connect embedding and logits by more than ``n_edges``.
         """
         circuit = super().make_circuit(experiment, state)
-        if self.n_edges is None:
-            return circuit
-        log_alpha = state.variables["log_alpha"].astype(np.float64)
-        return replace(circuit, mask=_select_connected(circuit.graph, log_alpha, self.n_edges))
+        return circuit if self.n_edges is None else _select_connected(circuit, self.n_edges)
 
 
-def _select_connected(
-    graph: Graph, log_alpha: Float[np.ndarray, " edges"], n_edges: int
-) -> Bool[np.ndarray, " edges"]:
+def _select_connected(circuit: Circuit, n_edges: int) -> Circuit:
     """Of the highest masks as many as leave at most ``n_edges`` on paths; the edges on paths."""
+    assert circuit.scores is not None  # noqa: S101 - the masks' log_alpha
+    tested = np.ones(len(circuit.mask), bool) if circuit.tested is None else circuit.tested
+    log_alpha, n_masks = np.where(tested, circuit.scores, -np.inf), int(tested.sum())
 
     def take_highest(n: int) -> Circuit:
-        return Circuit.top(graph, log_alpha, n, absolute=False).pruned()
+        return Circuit.top(circuit.graph, log_alpha, n, absolute=False).pruned()
 
     # One more mask never takes an edge off its path: the sizes only grow.
-    n_too_many = bisect_right(range(graph.n_edges + 1), n_edges, key=lambda n: len(take_highest(n)))
+    n_too_many = bisect_right(range(n_masks + 1), n_edges, key=lambda n: len(take_highest(n)))
     connected = take_highest(n_too_many - 1)
     if not len(connected):
+        n_least = len(take_highest(min(n_too_many, n_masks)))
         raise SearchError(
             f"n_edges is {n_edges}, but the fewest of the highest masks that connect embedding and "
-            f"logits are {len(take_highest(n_too_many))} edges. Use n_edges of at least this, or a "
-            "higher regularisation."
+            f"logits are {n_least} edges. Use n_edges of at least this, or a higher regularisation."
+            if n_least
+            else "Not even all edges of the search space connect embedding and logits."
         )
-    return connected.mask
+    return replace(circuit, mask=connected.mask)
