@@ -80,14 +80,21 @@ def judge(
     search_prompts = draw_search_prompts(model, task, circuit)
     seen = _count_seen(prompts, split, circuit, search_prompts, force_seen)
     repeat_search = make_search(model, circuit, memory)
-    known = Known(choose_ranking_scores(circuit), truth, repeat_search, search_prompts)
+    ablation_name = ablation or circuit.provenance.get("ablation") or "resample"
+    known = Known(
+        scores=choose_ranking_scores(circuit),
+        true=truth,
+        discover=repeat_search,
+        prompts=search_prompts,
+        prune=choose_pruning(circuit, ablation_name),
+    )
     names = choose_measures(measures, known, circuit, model.n_parameters * prompts.mask.size)
     metric_name = metric or circuit.provenance.get("metric") or task.metric
     experiment = Experiment(
         model,
         prompts,
         metric=metric_name,
-        ablation=ablation or circuit.provenance.get("ablation") or "resample",
+        ablation=ablation_name,
         graph=graph,
         memory=memory,
     )
@@ -130,6 +137,21 @@ def choose_ranking_scores(circuit: Circuit) -> Float[np.ndarray, " edges"] | Non
     complete = circuit.tested is None or bool(circuit.tested.all())
     by_score = name is None or (name in algorithms and issubclass(algorithms[name], Scoring))
     return circuit.scores if complete and by_score else rank_edges(circuit)
+
+
+def choose_pruning(circuit: Circuit, ablation: str) -> bool:
+    """Whether a size curve's circuits lose the edges on no path, so that one circuit has one value.
+
+    Under resampling they do, because it changes no value. Else they do if the search drops such
+    edges from its own circuit (its setting ``prune``); or, where no search is named, if the circuit
+    has no such edges.
+    """
+    if ablation == "resample":
+        return True
+    search = circuit.provenance.get("algorithm")
+    if search is None:
+        return circuit == circuit.pruned()
+    return bool(search.get("arguments", {}).get("prune", False))
 
 
 def draw_search_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> Prompts | None:

@@ -18,7 +18,7 @@ from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.evaluation.size_curve import measure_size_curve
 from circuitgraph.evaluation.stability import measure_stability
 from circuitgraph.evaluation.truth import compare_with_truth
-from circuitgraph.judging import choose_ranking_scores, make_search
+from circuitgraph.judging import choose_pruning, choose_ranking_scores, make_search
 from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -179,7 +179,10 @@ def _score_algorithm(
         model, task, split="evaluation", n_prompts=question.n_evaluation, **setup
     )
     scores = choose_ranking_scores(circuit)
-    curve = None if scores is None else measure_size_curve(judging, scores, seed=question.seed)
+    curve = None
+    if scores is not None:
+        prune = choose_pruning(circuit, question.ablation)
+        curve = measure_size_curve(judging, scores, seed=question.seed, prune=prune)
     true = find_known_circuit(model, task, prompts, question.ablation)
     agreement = None if true is None else compare_with_truth(circuit, true, scores)
     repeat_search, n = make_search(model, circuit), question.n_bootstraps

@@ -12,7 +12,7 @@ import pytest
 from circuitgraph import api, judging
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.evaluation.measures import MEASURES, Known, choose_measures
-from circuitgraph.evaluation.size_curve import rank_edges
+from circuitgraph.evaluation.size_curve import SHARES, count_edges, rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
@@ -60,6 +60,49 @@ def test_scores_that_can_be_compared_are_taken_as_they_are(circuit: Circuit, raw
 
 def test_a_circuit_without_scores_has_none() -> None:
     assert judging.choose_ranking_scores(Circuit.full(GRAPH)) is None
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "ablation", "prune"),
+    [
+        ({"name": "acdc", "arguments": {}}, "resample", True),
+        ({"name": "acdc", "arguments": {}}, "mean", False),
+        ({"name": "eap", "arguments": {"prune": True}}, "mean", True),
+        ({"name": "eap", "arguments": {"prune": False}}, "zero", False),
+    ],
+)
+def test_a_curve_is_pruned_as_the_search_prunes(algorithm: Any, ablation: str, prune: bool) -> None:
+    circuit = Circuit.full(GRAPH).without(["embed->a0.h0<q>"])
+    named = Circuit(GRAPH, circuit.mask, provenance={"algorithm": algorithm})
+    assert judging.choose_pruning(named, ablation) is prune
+
+
+def test_a_curve_is_pruned_as_a_circuit_of_no_search_is() -> None:
+    whole, hanging = Circuit.full(GRAPH), Circuit.of(GRAPH, ["a0.h0->logits"])
+    assert judging.choose_pruning(whole, "mean")
+    assert not judging.choose_pruning(hanging, "mean")
+    assert judging.choose_pruning(hanging, "resample")
+
+
+def test_one_circuit_has_one_value_under_mean_ablation(shipped: LanguageModel, task: Task) -> None:
+    """The strongest 2 % of edges, as the curve and as the evaluation see them: heads that nothing
+    of the circuit feeds, the induction head among them.
+    """
+    graph = shipped.graph()
+    n_edges = count_edges(graph, 0.02)
+    hanging = [f"a1.h{head}->logits" for head in range(7 - n_edges + 1, 8)]
+    scores = Circuit.of(graph, hanging).mask.astype(float)
+    search = {"algorithm": {"name": "not-registered-here", "arguments": {}}}
+    circuit = Circuit(graph, scores > 0, scores, provenance=search)
+    judgement = judging.judge(
+        shipped, task, circuit, measures=["curve"], ablation="mean", n_prompts=8
+    )
+    assert judgement.curve is not None
+    assert judgement.faithfulness is not None
+    point = judgement.curve.points[SHARES.index(0.02)]
+    assert point.n_edges == len(circuit)
+    assert point.absolute.mean == pytest.approx(judgement.faithfulness.mean, abs=1e-5)
+    assert abs(judgement.faithfulness.mean) > 1e-3, "pruned, it would be nothing at all"
 
 
 def test_which_measures_are_taken() -> None:

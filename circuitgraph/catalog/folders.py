@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,6 @@ SCORES_FILE = "scores.safetensors"
 JOURNAL_FILE = "journal.jsonl"
 CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
-_FOLDERS_ABOVE = 4
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 _PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
@@ -148,13 +147,26 @@ def write_file(path: str | Path, content: bytes) -> None:
         ) from error
 
 
-def find_beside(name: str, file: str | Path) -> str:
-    """A relative path that a file names: as it is, if it exists, else beside the file.
+def find_path(
+    name: str, file: str | Path, accepts: Callable[[Path], bool] = Path.exists
+) -> Path | None:
+    """The whole path of what a file names: from here, or else from the file's folder or above it.
 
-    A run lies some folders below where its search was started, so the folders above count too.
+    The name is what a record says, which may be anything.
+    """
+    folder = Path(file).absolute()
+    try:
+        bases = (Path.cwd(), folder, *folder.parents)
+        paths = [base / Path(name).expanduser() for base in bases]
+        return next((path.resolve() for path in paths if accepts(path)), None)
+    except (OSError, RuntimeError, ValueError):  # no name of any file
+        return None
+
+
+def find_beside(name: str, file: str | Path) -> str:
+    """A path that a file names: as it is, if it is there, else where `find_path` has it.
+
     What is nowhere stays as it is: it may be a shipped model or a name on a hub.
     """
-    if not name or Path(name).is_absolute() or Path(name).exists():
-        return name
-    above = Path(file).resolve().parents[:_FOLDERS_ABOVE]
-    return next((str(folder / name) for folder in above if (folder / name).exists()), name)
+    here = find_path(name, Path.cwd())
+    return name if here == Path(name).resolve() else str(find_path(name, file) or name)

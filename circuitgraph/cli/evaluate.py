@@ -100,6 +100,7 @@ def evaluate(
     from circuitgraph.catalog.files import load_record
     from circuitgraph.cli import evaluate_report as report
     from circuitgraph.judging import find_true_circuit
+    from circuitgraph.models.loading import find_model
 
     output, files = Output(as_json, quiet), curve_out or []
     names = _choose_measures(measures, everything, truth, files)
@@ -112,7 +113,7 @@ def evaluate(
     task, data, arguments = _choose_prompts(record, task, data, circuit)
     if seed is None:
         seed = record.task.seed if record.task else 0
-    own_model = find_beside(record.model.name, circuit) if record.model else None
+    own_model = find_model(record.model.name, circuit) if record.model else None
     name = choose_model(model or own_model, task, data)
     keep_compiled_programs()
     arguments |= gather_task_settings([], bos, chat)
@@ -145,6 +146,13 @@ def evaluate(
         output.print_message(
             "Completeness and minimality would take long here and were left out: ask for them with "
             "--measures."
+        )
+    n_hanging = len(stored_circuit) - len(stored_circuit.pruned())
+    if n_hanging and judgement.ablation != "resample":
+        output.print_message(
+            f"{n_hanging} of the circuit's {len(stored_circuit)} edges lie on no path from the "
+            f"embedding to the logits. Under {judgement.ablation} ablation they still count: a "
+            "node that nothing of the circuit feeds writes what it makes of its constant input."
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import circuitgraph as cg
+from circuitgraph.catalog.folders import find_path
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, GraphError, OutputError
@@ -48,8 +49,9 @@ def hypothesize(
     """Turn a circuit into a hypothesis file: its nodes as variables, at their roles, with functions
     left to write.
 
-    Roles are measured: each node is resampled at each role of 50 discovery prompts, and heads'
-    attention is read.
+    Roles are measured: each node is resampled at each role of 50 discovery prompts, with its value
+    on the pair's own corrupted prompt, and heads' attention is read. A file of pairs and a model's
+    folder are named by their whole path, so that the file works from anywhere.
 
     A hypothesis file is **executed as Python** by every command that uses it: read a file before
     you run one of others.
@@ -78,8 +80,13 @@ def hypothesize(
     record = _read_stored_hypothesis(circuit)
     if record is None:
         loaded_circuit = cg.load_circuit(circuit)
-        origin = _describe_origin(loaded_circuit, model)
-        roles = NoRoles() if no_roles else _measure_roles(output, loaded_circuit, origin)
+        origin = _describe_origin(loaded_circuit, model, circuit)
+        is_file = Path(origin["task"]).is_absolute()
+        roles = (
+            NoRoles(has_words=not is_file)
+            if no_roles
+            else _measure_roles(output, loaded_circuit, origin)
+        )
         text = write_skeleton(loaded_circuit, roles, **origin)
     else:
         text = write_source(record if model is None else record.model_copy(update={"model": model}))
@@ -116,8 +123,13 @@ def _read_stored_hypothesis(path: Path) -> HypothesisRecord | None:
     return HypothesisRecord.from_json(json.dumps(stored))
 
 
-def _describe_origin(circuit: Circuit, model: str | None) -> dict[str, Any]:
-    """Task, settings, metric and model of the circuit's search; defaults are left out."""
+def _describe_origin(circuit: Circuit, model: str | None, path: Path) -> dict[str, Any]:
+    """Task, settings, metric and model of the circuit's search; defaults are left out.
+
+    Args:
+        path: of the circuit, beside which its data file and model are looked for too.
+    """
+    from circuitgraph.models.loading import find_model
     from circuitgraph.tasks.base import tasks
 
     origin = circuit.provenance
@@ -129,14 +141,16 @@ def _describe_origin(circuit: Circuit, model: str | None) -> dict[str, Any]:
         )
     metric, arguments = origin.get("metric"), task["arguments"]
     if "data" in arguments:
-        name, settings, default_metric = str(arguments["data"]), {}, None
+        file = find_path(str(arguments["data"]), path, Path.is_file)
+        name, default_metric = str(file or Path(arguments["data"]).absolute()), None
+        settings = {k: v for k, v in arguments.items() if k not in ("data", "sha256")}
     else:
         name, kind = task["name"], tasks[task["name"]]
         default_metric, defaults = kind.metric, kind.fill_arguments({})
         settings = {key: value for key, value in arguments.items() if defaults.get(key) != value}
     return {
         "task": name,
-        "model": model or own_model,
+        "model": find_model(str(model or own_model), path),
         "settings": settings,
         "metric": None if metric == default_metric else metric,
     }
@@ -147,9 +161,10 @@ def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> 
     from circuitgraph.cli.inputs import keep_compiled_programs, load_inputs
     from circuitgraph.hypotheses.writing.roles import MeasuredRoles
     from circuitgraph.hypotheses.writing.skeleton import list_writers
+    from circuitgraph.tasks.loading import is_pairs_file
 
     keep_compiled_programs()
-    data = Path(origin["task"]) if origin["task"].endswith(".jsonl") else None
+    data = Path(origin["task"]) if is_pairs_file(origin["task"]) else None
     task_name = None if data else origin["task"]
     model, task = load_inputs(output, origin["model"], task_name, data, 0, origin["settings"])
     _check_graph(circuit, model)

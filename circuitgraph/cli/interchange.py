@@ -29,7 +29,12 @@ def interchange(
         str | None,
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "--n", help="How many prompts.")] = 2000,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "--n", help="How many prompts. [default: 2000, or all of a file with fewer]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the prompts and of the donors.")] = 0,
     memory: Annotated[
         float | None,
@@ -55,7 +60,7 @@ def interchange(
     - `circuitgraph interchange hypotheses/ioi.py --limit 500 --json`
     """
     from circuitgraph.hypotheses.checking import open_checked
-    from circuitgraph.hypotheses.evidence import Evidence
+    from circuitgraph.hypotheses.evidence import Evidence, choose_count
     from circuitgraph.hypotheses.interventions.table import run_interventions
 
     output = Output(as_json, quiet)
@@ -67,7 +72,8 @@ def interchange(
     for hypothesis in hypotheses:
         with output.show_spinner("loading the model, checking the hypothesis"):
             study = open_checked(hypothesis, model=model, seed=seed)
-        record = run_interventions(Evidence(study, limit, seed, output.shows_bars, memory_limit))
+        n = choose_count(study, limit)
+        record = run_interventions(Evidence(study, n, seed, output.shows_bars, memory_limit))
         records.append(record)
         if not as_json:
             output.print_result("", *_make_report(record))

@@ -33,11 +33,14 @@ def scrub(
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
     limit: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--limit", "--n", help="How many prompts: references, and the pool of donors."
+            "--limit",
+            "--n",
+            help="How many prompts: references, and the pool of donors. [default: 2000, or all of "
+            "a file that has fewer]",
         ),
-    ] = 2000,
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the prompts and of the donors.")] = 0,
     metric: Annotated[
         str | None,
@@ -153,14 +156,15 @@ def _open_study(
 
 
 def _scrub_study(
-    output: Output, study: Study, n: int, seed: int, memory: int | None
+    output: Output, study: Study, n: int | None, seed: int, memory: int | None
 ) -> tuple[ScrubRecord, list[Verdict]]:
     """The record, and what the file expects of it."""
-    from circuitgraph.hypotheses.evidence import Evidence
+    from circuitgraph.hypotheses.evidence import Evidence, choose_count
     from circuitgraph.hypotheses.expecting import judge_expectation
     from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
     from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
 
+    n = choose_count(study, n)
     evidence = Evidence(study, n, seed, output.shows_bars, memory)
     cost = prepare_scrub(evidence).cost
     output.print_message(

@@ -8,7 +8,8 @@ zero. Every step sees all prompts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,14 @@ from circuitgraph.discovery.learned_masks import (
     check_size,
 )
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, check_at_least, check_finite, unknown_name
+from circuitgraph.errors import (
+    ArgumentError,
+    SearchError,
+    check_at_least,
+    check_finite,
+    unknown_name,
+)
+from circuitgraph.graph.circuit import Circuit
 
 MASKS = ("hard-concrete", "sigmoid")
 _START = 0.9  # value of every mask before the first step
@@ -42,8 +50,10 @@ class SubnetworkProbing(LearnedMask):
         regularisation: price of keeping all edges, in the unit of the metric; lambda in the papers.
             The higher the price, the fewer edges stay; where it outweighs all that the metric can
             lose, no edge stays.
-        n_edges: number of edges to keep, those of the highest masks. By default all edges with a
-            mask above 1/2.
+        n_edges: number of edges to keep at most: of the highest masks as many as leave no more
+            edges than this on paths from the embedding to the logits. By default all edges with a
+            mask above 1/2. The masks of these need one another, and their order says little of
+            which of them do without the others: for a smaller circuit raise ``regularisation``.
         masks: ``hard-concrete``, drawn anew at each step, or plain ``sigmoid``, whose price is the
             mean mask.
         steps: optimiser steps.
@@ -104,9 +114,36 @@ class SubnetworkProbing(LearnedMask):
         return loss + self.regularisation * kept.mean()
 
     def select_edges(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
-        if self.n_edges is None:
-            return log_alpha > 0
-        ranked = np.argsort(-log_alpha, kind="stable")
-        kept = np.zeros(len(log_alpha), bool)
-        kept[ranked[: self.n_edges]] = True
-        return kept
+        return log_alpha > 0
+
+    def make_circuit(self, experiment: Experiment, state: MaskState) -> Circuit:
+        """The circuit of the masks.
+
+        Raises:
+            SearchError: the highest masks connect embedding and logits by more than ``n_edges``.
+        """
+        circuit = super().make_circuit(experiment, state)
+        return circuit if self.n_edges is None else _select_connected(circuit, self.n_edges)
+
+
+def _select_connected(circuit: Circuit, n_edges: int) -> Circuit:
+    """Of the highest masks as many as leave at most ``n_edges`` on paths; the edges on paths."""
+    assert circuit.scores is not None  # noqa: S101 - the masks' log_alpha
+    tested = np.ones(len(circuit.mask), bool) if circuit.tested is None else circuit.tested
+    log_alpha, n_masks = np.where(tested, circuit.scores, -np.inf), int(tested.sum())
+
+    def take_highest(n: int) -> Circuit:
+        return Circuit.top(circuit.graph, log_alpha, n, absolute=False).pruned()
+
+    # One more mask never takes an edge off its path: the sizes only grow.
+    n_too_many = bisect_right(range(n_masks + 1), n_edges, key=lambda n: len(take_highest(n)))
+    connected = take_highest(n_too_many - 1)
+    if not len(connected):
+        n_least = len(take_highest(min(n_too_many, n_masks)))
+        raise SearchError(
+            f"n_edges is {n_edges}, but the fewest of the highest masks that connect embedding and "
+            f"logits are {n_least} edges. Use n_edges of at least this, or a higher regularisation."
+            if n_least
+            else "Not even all edges of the search space connect embedding and logits."
+        )
+    return replace(circuit, mask=connected.mask)

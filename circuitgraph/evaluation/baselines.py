@@ -48,6 +48,14 @@ def normalise_means(part: Statistic, empty: Statistic, full: Statistic) -> Stati
         return (part - empty) / (full - empty)
 
 
+def compute_faithfulness(
+    means: Float[np.ndarray, "3 resamples"],
+) -> Float[np.ndarray, " resamples"]:
+    """`normalise_means` of rows: empty, full, and a circuit."""
+    empty, full, value = means
+    return np.asarray(normalise_means(value, empty, full))
+
+
 def normalise_samples(
     circuit: np.ndarray, empty: np.ndarray, full: np.ndarray, axis: int = -1
 ) -> Statistic:

@@ -81,6 +81,7 @@ def measure_completeness(
     ]
     knockouts = _evaluate_knockouts(experiment, circuit, edge_sets, bar)
     random, single = knockouts[:n_random], knockouts[n_random:]
+    share = experiment.metric.is_share
 
     def size(knockout: _KnockoutValues) -> float:
         return _measure_incompleteness(knockout, baselines)
@@ -97,9 +98,9 @@ def measure_completeness(
         ]
         knockouts += _evaluate_knockouts(experiment, circuit, wider, bar)
     return CompletenessRecord(
-        worst=_make_record(circuit, max(knockouts, key=size), baselines, seed),
+        worst=_make_record(circuit, max(knockouts, key=size), baselines, seed, share),
         random=estimate_from_means(
-            _average_incompleteness, _stack_samples(random, baselines), seed
+            _average_incompleteness, _stack_samples(random, baselines), seed, share=share
         ),
         nodes={knockout.edges.nodes[0]: size(knockout) for knockout in single},
         n_random=n_random,
@@ -166,15 +167,15 @@ def _average_incompleteness(
 
 
 def _make_record(
-    circuit: Circuit, knockout: _KnockoutValues, baselines: Baselines, seed: int
+    circuit: Circuit, knockout: _KnockoutValues, baselines: Baselines, seed: int, share: bool
 ) -> Knockout:
     return Knockout(
         kind=knockout.edges.kind,
         nodes=list(knockout.edges.nodes),
         edges=[circuit.graph.edges[i] for i in np.flatnonzero(knockout.edges.mask)],
-        circuit=estimate_mean(knockout.circuit, seed),
-        model=estimate_mean(knockout.model, seed),
+        circuit=estimate_mean(knockout.circuit, seed, share=share),
+        model=estimate_mean(knockout.model, seed, share=share),
         incompleteness=estimate_from_means(
-            _average_incompleteness, _stack_samples([knockout], baselines), seed
+            _average_incompleteness, _stack_samples([knockout], baselines), seed, share=share
         ),
     )

@@ -13,11 +13,17 @@ from circuitgraph.errors import check_at_least
 from circuitgraph.evaluation.baselines import (
     Baselines,
     check_graph,
+    compute_faithfulness,
     evaluate_masks,
     normalise_samples,
 )
-from circuitgraph.evaluation.intervals import estimate_mean, estimate_statistic, summarise_spread
+from circuitgraph.evaluation.intervals import (
+    estimate_from_means,
+    estimate_mean,
+    summarise_spread,
+)
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.tasks.metrics import metrics
 from circuitgraph.tasks.prompts import Prompts
 
 
@@ -35,7 +41,9 @@ def measure_faithfulness(
     """(m(circuit) - m(empty)) / (m(full) - m(empty)), beside random circuits of equal size.
 
     m is the mean metric, as MIB defines it (Mueller et al. 2025). The ratio of means is
-    bootstrapped over prompts.
+    bootstrapped over prompts. The circuit is judged as it stands: edges on no path from the
+    embedding to the logits stay, which under mean and zero ablation changes its value
+    (`Circuit.pruned`).
 
     Args:
         experiment: the experiment over the prompts to judge on.
@@ -56,8 +64,11 @@ def measure_faithfulness(
         experiment, masks, len(masks), what="faithfulness", bar=bar
     )
     faithfulness = random_faithfulness = None
+    share = experiment.metric.is_share
     if Baselines(full, empty).differ:
-        faithfulness = estimate_statistic(normalise_samples, [of_circuit, empty, full], seed)
+        faithfulness = estimate_from_means(
+            compute_faithfulness, np.stack([empty, full, of_circuit]), seed, share=share
+        )
         random_faithfulness = summarise_spread(
             [normalise_samples(of_rival, empty, full) for of_rival in of_rivals]
         )
@@ -68,9 +79,9 @@ def measure_faithfulness(
         seed=seed,
         n_prompts=len(prompts),
         prompts_sha256=prompts.fingerprint,
-        full=estimate_mean(full, seed),
-        empty=estimate_mean(empty, seed),
-        circuit=estimate_mean(of_circuit, seed),
+        full=estimate_mean(full, seed, share=share),
+        empty=estimate_mean(empty, seed, share=share),
+        circuit=estimate_mean(of_circuit, seed, share=share),
         faithfulness=faithfulness,
         random_faithfulness=random_faithfulness,
         n_random=n_random,
@@ -96,9 +107,9 @@ def measure_other_metrics(
     return [
         MetricRecord(
             metric=name,
-            full=estimate_mean(full[i], seed),
-            empty=estimate_mean(empty[i], seed),
-            circuit=estimate_mean(of_circuit[i], seed),
+            full=estimate_mean(full[i], seed, share=metrics[name].is_share),
+            empty=estimate_mean(empty[i], seed, share=metrics[name].is_share),
+            circuit=estimate_mean(of_circuit[i], seed, share=metrics[name].is_share),
         )
         for i, name in enumerate(names)
     ]

@@ -36,12 +36,14 @@ class Known:
         true: the true circuit.
         discover: the search that found the circuit, to be run on other prompts.
         prompts: the prompts that this search saw.
+        prune: whether the size curve's circuits lose edges on no path (`measure_size_curve`).
     """
 
     scores: Float[np.ndarray, " edges"] | None = None
     true: Circuit | None = None
     discover: Callable[[Prompts], Circuit] | None = None
     prompts: Prompts | None = None
+    prune: bool = True
 
     def list_missing(self) -> dict[str, str]:
         """The measures that are ruled out, and why."""
@@ -110,7 +112,7 @@ def take_measures(
     if "minimality" in names:
         records["minimality"] = minimality.measure_minimality(experiment, circuit, **common)
     if "curve" in names and known.scores is not None:
-        records["curve"] = measure_size_curve(experiment, known.scores, **common)
+        records["curve"] = measure_size_curve(experiment, known.scores, prune=known.prune, **common)
     if "truth" in names and known.true is not None:
         records["truth"] = compare_with_truth(circuit, known.true, known.scores)
     if "stability" in names and known.discover is not None and known.prompts is not None:

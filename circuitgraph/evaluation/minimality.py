@@ -15,7 +15,11 @@ from circuitgraph.evaluation.baselines import (
     evaluate_masks,
     normalise_means,
 )
-from circuitgraph.evaluation.intervals import estimate_from_means, resample_means
+from circuitgraph.evaluation.intervals import (
+    estimate_from_means,
+    find_quantiles,
+    resample_means,
+)
 from circuitgraph.graph.circuit import Circuit
 
 _NOISE = 1e-5  # a smaller effect, as a share of full minus empty, is rounding of float32
@@ -49,7 +53,9 @@ def measure_minimality(
     return MinimalityRecord(
         least=EdgeEffect(
             edge=circuit.graph.edges[kept[least]],
-            effect=estimate_from_means(_compute_effect, samples, seed),
+            effect=estimate_from_means(
+                _compute_effect, samples, seed, share=experiment.metric.is_share
+            ),
         ),
         n_edges=len(kept),
         unneeded=[
@@ -86,7 +92,7 @@ def _find_unneeded(
     full, empty = (x.mean(dtype=np.float64) for x in (baselines.full, baselines.empty))
     scale = abs(float(full - empty))
     bounds = [  # of each part [2, edges of the part]: low and high
-        np.quantile(resample_means(part, seed), [0.025, 0.975], axis=1) / scale
+        np.quantile(resample_means(part, seed), find_quantiles(losses.shape[1]), axis=1) / scale
         for part in np.split(losses, range(_EDGES_AT_ONCE, len(losses), _EDGES_AT_ONCE))
     ]
     low, high = np.concatenate(bounds, axis=1)

@@ -15,6 +15,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import check_at_least
 from circuitgraph.evaluation.baselines import (
     Baselines,
+    compute_faithfulness,
     evaluate_masks,
     normalise_means,
     normalise_samples,
@@ -54,17 +55,21 @@ def measure_size_curve(
     *,
     seed: int,
     n_random: int = 5,
+    prune: bool = True,
     bar: bool = False,
 ) -> SizeCurveRecord:
     """Faithfulness of the strongest 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100 % of edges, CPR, CMD.
 
     Numbers of edges are rounded down, so that in a small graph the smallest circuits are empty.
-    Edges on no path are pruned; the place on the axis stays the nominal one.
+    Edges on no path are pruned, as MIB does; the place on the axis stays the nominal one.
 
     Args:
         experiment: the experiment over prompts that the search did not see.
         scores: positive where an edge is of use, such as `Scoring` gives and `rank_edges` makes.
         n_random: number of random rankings beside it.
+        prune: drop the edges that lie on no path. Give what the search does with its own circuit,
+            so that this circuit has the same value here as on its own: under mean and zero
+            ablation pruning changes values.
 
     Raises:
         ArgumentError: scores that are NaN.
@@ -72,14 +77,15 @@ def measure_size_curve(
     """
     check_at_least("n_random", n_random, 2)
     graph, baselines = experiment.graph, Baselines.of(experiment)
-    signed = _select_strongest(graph, scores, absolute=False)
-    absolute = _select_strongest(graph, scores, absolute=True)
+    signed = _select_strongest(graph, scores, absolute=False, prune=prune)
+    absolute = _select_strongest(graph, scores, absolute=True, prune=prune)
     if not baselines.differ:
         areas = dict.fromkeys(("cpr", "cmd", "random_cpr", "random_cmd", "size_95"))
         return SizeCurveRecord(points=[], n_random=n_random, **areas)
     rng = np.random.default_rng([seed, n_random])
     rivals = [
-        _select_strongest(graph, rng.random(graph.n_edges), absolute=True) for _ in range(n_random)
+        _select_strongest(graph, rng.random(graph.n_edges), absolute=True, prune=prune)
+        for _ in range(n_random)
     ]
     values = _MaskValues.of(experiment, [signed, absolute, *rivals], bar)
     of_signed, of_absolute, *of_rivals = (
@@ -88,25 +94,30 @@ def measure_size_curve(
     random = [  # each is its own only resample: [2 + sizes, batch] -> [2 + sizes, 1]
         samples.mean(axis=1, keepdims=True, dtype=np.float64) for samples in of_rivals
     ]
+    share = experiment.metric.is_share
     return SizeCurveRecord(
-        points=_make_points(graph, signed, absolute, values, baselines, seed),
-        cpr=estimate_from_means(_compute_cpr, of_signed, seed),
-        cmd=estimate_from_means(_compute_cmd, of_absolute, seed),
+        points=_make_points(graph, signed, absolute, values, baselines, seed, share),
+        cpr=estimate_from_means(_compute_cpr, of_signed, seed, share=share),
+        cmd=estimate_from_means(_compute_cmd, of_absolute, seed, share=share),
         random_cpr=summarise_spread([_compute_cpr(means)[0] for means in random]),
         random_cmd=summarise_spread([_compute_cmd(means)[0] for means in random]),
         n_random=n_random,
-        size_95=find_smallest_faithful(experiment, scores, 0.95),
+        size_95=find_smallest_faithful(experiment, scores, 0.95, prune=prune),
     )
 
 
 def find_smallest_faithful(
-    experiment: Experiment, scores: Float[np.ndarray, " edges"], faithfulness: float
+    experiment: Experiment,
+    scores: Float[np.ndarray, " edges"],
+    faithfulness: float,
+    *,
+    prune: bool = True,
 ) -> int | None:
     """How many edges the smallest circuit has whose faithfulness is at least this.
 
-    Tried are the strongest n edges by the size of their scores, less those on no path, for n = 1,
-    2, ... and from 20 on in steps of a tenth up to the whole graph. The first circuit that reaches
-    it counts, whatever larger ones do.
+    Tried are the strongest n edges by the size of their scores, less those on no path if
+    ``prune``, for n = 1, 2, ... and from 20 on in steps of a tenth up to the whole graph. The first
+    circuit that reaches it counts, whatever larger ones do.
 
     Returns:
         None where no circuit reaches it, or whole model and nothing do not differ.
@@ -116,9 +127,7 @@ def find_smallest_faithful(
         return None
     sizes, n_together = _list_sizes(graph.n_edges), 8
     for i in range(0, len(sizes), n_together):
-        masks = np.stack(
-            [Circuit.top(graph, scores, n).pruned().mask for n in sizes[i : i + n_together]]
-        )
+        masks = _select_sizes(graph, scores, sizes[i : i + n_together], prune=prune)
         ratios = normalise_samples(experiment.values(masks), baselines.empty, baselines.full)
         reached = ratios >= faithfulness
         if reached.any():
@@ -167,25 +176,29 @@ def _list_sizes(n_edges: int) -> list[int]:
 
 
 def _select_strongest(
-    graph: Graph, scores: Float[np.ndarray, " edges"], *, absolute: bool
+    graph: Graph, scores: Float[np.ndarray, " edges"], *, absolute: bool, prune: bool
 ) -> Masks:
     """The circuits at all shares."""
-    counts = [count_edges(graph, share) for share in SHARES]
-    return np.stack(
-        [Circuit.top(graph, scores, n, absolute=absolute).pruned().mask for n in counts]
-    )
+    sizes = [count_edges(graph, share) for share in SHARES]
+    return _select_sizes(graph, scores, sizes, absolute=absolute, prune=prune)
+
+
+def _select_sizes(
+    graph: Graph,
+    scores: Float[np.ndarray, " edges"],
+    sizes: Sequence[int],
+    *,
+    absolute: bool = True,
+    prune: bool,
+) -> Masks:
+    """The circuits of the strongest edges, of these numbers of edges before pruning."""
+    circuits = [Circuit.top(graph, scores, n, absolute=absolute) for n in sizes]
+    return np.stack([(c.pruned() if prune else c).mask for c in circuits])
 
 
 def _stack_samples(values: Table, baselines: Baselines) -> Float[np.ndarray, "all batch"]:
     """Rows: empty, full, then the values."""
     return np.stack([baselines.empty, baselines.full, *values])
-
-
-def _compute_faithfulness(
-    means: Float[np.ndarray, "3 resamples"],
-) -> Float[np.ndarray, " resamples"]:
-    empty, full, value = means
-    return np.asarray(normalise_means(value, empty, full))
 
 
 def _compute_cpr(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:
@@ -209,20 +222,21 @@ def _make_points(
     values: _MaskValues,
     baselines: Baselines,
     seed: int,
+    share: bool,
 ) -> list[SizePoint]:
     def estimate(sample: Float[np.ndarray, " batch"]) -> Interval:
         samples = _stack_samples(sample[None], baselines)
-        return estimate_from_means(_compute_faithfulness, samples, seed)
+        return estimate_from_means(compute_faithfulness, samples, seed, share=share)
 
     of_signed, of_absolute = values.look_up(signed), values.look_up(absolute)
     return [
         SizePoint(
-            share=share,
-            n_edges=count_edges(graph, share),
+            share=of_all,
+            n_edges=count_edges(graph, of_all),
             kept_signed=int(signed[i].sum()),
             kept_absolute=int(absolute[i].sum()),
             signed=estimate(of_signed[i]),
             absolute=estimate(of_absolute[i]),
         )
-        for i, share in enumerate(SHARES)
+        for i, of_all in enumerate(SHARES)
     ]

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 Profile = Literal["dev", "ci", "hunt"]
 PROMPTS: dict[Profile, int] = {"dev": 2000, "ci": 2000, "hunt": 10_000}
-"""How many prompts a profile's statistics are taken on; ``dev`` shows the numbers of ``scrub``."""
+"""How many prompts a profile's statistics are taken on; ``dev`` shows the numbers of ``scrub``.
+
+A file of pairs that has fewer gives all that it has.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,13 @@ class Context:
             raise
 
     def gather_evidence(self, n: int | None = None) -> Evidence:
-        """The evidence of ``n`` prompts; the user's number comes first, the profile's last."""
+        """The evidence of ``n`` prompts; the user's number comes first, the profile's last.
+
+        The profile's number is a file's own where a file has fewer.
+        """
         from circuitgraph.hypotheses.evidence import Evidence
 
-        n = self.n_prompts or n or PROMPTS[self.profile]
+        n = self.n_prompts or n or self.study.limit_prompts(PROMPTS[self.profile])
         if n not in self._evidence:
             self._evidence[n] = Evidence(self.study, n, self.seed)
         return self._evidence[n]

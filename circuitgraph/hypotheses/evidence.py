@@ -103,6 +103,11 @@ class Evidence:
         return [texts[int(token)] for token in tokens]
 
 
+def choose_count(study: Study, n: int | None) -> int:
+    """How many prompts to take: ``n``; if None, 2,000, or all of a file that has fewer."""
+    return study.limit_prompts(N_PROMPTS) if n is None else n
+
+
 def cache_on_evidence(compute: Callable[[Evidence], T]) -> Callable[[Evidence], T]:
     """Let a function of evidence keep its result with the evidence, so that it runs once."""
 

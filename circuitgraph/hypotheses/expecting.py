@@ -135,7 +135,8 @@ def _measure_attention(evidence: Evidence, expectation: Expectation) -> Measurem
 def _measure_metric(evidence: Evidence, expectation: Expectation) -> Measurement:
     """A metric of the whole model."""
     outcome = evidence.run_plain(metrics[expectation.quantity].name)
-    return estimate_mean(outcome.values[0], evidence.seed), ""
+    share = metrics[expectation.quantity].is_share
+    return estimate_mean(outcome.values[0], evidence.seed, share=share), ""
 
 
 QUANTITIES: dict[str, Callable[[Evidence, Expectation], Measurement]] = {

@@ -19,7 +19,7 @@ from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt, make_prompts
 from circuitgraph.hypotheses.unroll import Unrolled, unroll_program
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.loading import load_model
+from circuitgraph.models.loading import find_model, load_model
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.loading import is_pairs_file, load_task
 from circuitgraph.tasks.prompts import Prompts, Split, TokenizerLike
@@ -68,7 +68,7 @@ class Study:
             CircuitGraphError: either does not exist, or they do not fit each other.
         """
         file = hypothesis.location.file
-        loaded = load_model(model or find_beside(hypothesis.model, file))
+        loaded = load_model(model or find_model(hypothesis.model, file))
         name = hypothesis.task
         if is_pairs_file(name):
             name = find_beside(name, file)
@@ -109,9 +109,11 @@ class Study:
         Raises:
             DataError: the task has fewer, or `where` lets hardly any pass.
         """
-        passing = self._prompts.get(split, [])
+        passing, supply = self._prompts.get(split, []), self.task.count_pairs(split)
         n_draws = n
         while len(passing) < n:
+            if supply is not None and n <= supply:
+                n_draws = min(n_draws, supply)
             drawn = make_prompts(self.task.pairs(n_draws, split), self.tokenizer)
             selects = self.hypothesis.selects
             passing = drawn if selects is None else [prompt for prompt in drawn if selects(prompt)]
@@ -121,10 +123,26 @@ class Study:
                     "hypothesis's `where`: use a task setting that draws them, or a wider "
                     "condition."
                 )
+            if n_draws == supply and len(passing) < n:
+                raise DataError(
+                    f"The hypothesis is about {len(passing)} of the {supply} {split} prompts of "
+                    f"{self.task.name!r}, but {n} were asked for. Add lines or ask for fewer."
+                )
             # A tenth more than the share that passed asks for, so that a second draw suffices.
             n_draws = int(1.1 * n_draws * max(1.0, n / max(1, len(passing)))) + 1
         self._prompts[split] = passing
         return passing[:n]
+
+    def limit_prompts(self, n: int, split: Split = "evaluation") -> int:
+        """``n``, or how many prompts the hypothesis is about, where a file has fewer.
+
+        What takes a number that nobody has given asks here first.
+        """
+        supply, selects = self.task.count_pairs(split), self.hypothesis.selects
+        if not supply or selects is None:
+            return n if supply is None else min(n, max(1, supply))
+        prompts = make_prompts(self.task.pairs(supply, split), self.tokenizer)
+        return min(n, max(1, sum(bool(selects(prompt)) for prompt in prompts)))
 
     @cached_property
     def sample(self) -> list[Prompt]:
@@ -133,8 +151,7 @@ class Study:
         Raises:
             DataError: there are none, or `where` lets hardly any pass.
         """
-        supply = self.task.count_pairs("discovery")
-        most = N_SAMPLE if supply is None else min(N_SAMPLE, supply)
+        most = self.limit_prompts(N_SAMPLE, "discovery")
         for fewer in (n for n in (300, 100, 30) if n < most):
             try:
                 return self.prompts(most, "discovery")

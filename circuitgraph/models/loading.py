@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 
+from circuitgraph.catalog.folders import find_path
 from circuitgraph.errors import ModelError, first_line, unknown_name
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
@@ -45,6 +46,21 @@ def shipped_models() -> dict[str, Path]:
     root = next((root for root in roots if root.is_dir()), None)
     configs = sorted(root.glob("*/config.json")) if root else []
     return {path.parent.name: path.parent for path in configs}
+
+
+def find_model(name: str, file: str | Path) -> str:
+    """The model that a record or a hypothesis names: of a folder or state dict the whole path.
+
+    A relative path counts from here, or else from the file's folder or above it; only what is
+    nowhere is looked for on a hub.
+    """
+
+    def is_checkpoint(path: Path) -> bool:
+        return (path / "config.json").is_file() or (is_state_dict(path) and path.is_file())
+
+    if name in shipped_models():
+        return name
+    return str(find_path(name, file, is_checkpoint) or name)
 
 
 def load_model(

@@ -59,7 +59,9 @@ class Metric:
     A metric that moves in jumps only is not ``differentiable``: its gradient is zero almost
     everywhere. A metric that measures the distance from the whole model is ``flat_at_full``: its
     gradient is zero there. A metric of the answer's and the distractor's logits alone is
-    ``columns_only``: the other logits need not be computed.
+    ``columns_only``: the other logits need not be computed. A metric ``is_share`` if its
+    values lie between 0 and 1 and reach both: prompts that all have the same value then say little
+    of other prompts, and its means have intervals that know it.
 
     Attributes:
         over_tokens: what the values of the tokens of one answer make together; None if nothing.
@@ -74,6 +76,7 @@ class Metric:
     columns_only: bool = False
     needs_answer: bool = True
     over_tokens: OverTokens | None = None
+    is_share: bool = False
 
     @property
     def description(self) -> str:
@@ -124,12 +127,13 @@ def metric(
     columns_only: bool = False,
     needs_answer: bool = True,
     over_tokens: OverTokens | None = None,
+    is_share: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register a function from logits and targets to one value per row as a metric.
 
     Args:
         higher_is_better, needs_distractor, differentiable, flat_at_full, columns_only,
-            needs_answer, over_tokens: as in `Metric`.
+            needs_answer, over_tokens, is_share: as in `Metric`.
     """
 
     def decorate(function: MetricFunction) -> MetricFunction:
@@ -143,6 +147,7 @@ def metric(
             columns_only,
             needs_answer,
             over_tokens,
+            is_share,
         )
         metrics.add(name, kind)
         return function
@@ -249,7 +254,9 @@ def kl(logits: Logits, targets: Targets) -> Values:
     return jnp.sum(jnp.exp(full) * (full - circuit), axis=-1)
 
 
-@metric("accuracy", higher_is_better=True, differentiable=False, over_tokens="product")
+@metric(
+    "accuracy", higher_is_better=True, differentiable=False, is_share=True, over_tokens="product"
+)
 def accuracy(logits: Logits, targets: Targets) -> Values:
     """1 where no token has a higher logit than the answer (than the best right one, if there are
     several), else 0.
@@ -269,7 +276,7 @@ def rank(logits: Logits, targets: Targets) -> Values:
     return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, above)
 
 
-@metric("reciprocal_rank", higher_is_better=True, differentiable=False)
+@metric("reciprocal_rank", higher_is_better=True, differentiable=False, is_share=True)
 def reciprocal_rank(logits: Logits, targets: Targets) -> Values:
     """1 / (rank + 1); 1 is best."""
     return 1.0 / (rank(logits, targets) + 1.0)

@@ -8,6 +8,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_another_metric_limit_and_seed(run: Callable[..., Ran], stored: Path) ->
     assert (found["metric"], found["n_prompts"], found["seed"]) == ("accuracy", 6, 3)
     assert found["faithfulness"]["mean"] == 1.0
     assert [other["metric"] for other in found["metrics"]] == ["kl"]
+
+
+def test_edges_on_no_path_are_counted_where_they_count(
+    run: Callable[..., Ran], stored: Path
+) -> None:
+    circuit = load_circuit(stored).pruned()
+    unfed = next(n for h in range(8) if (n := f"a1.h{h}") not in circuit.nodes)
+    hanging = circuit | Circuit.of(circuit.graph, [f"{unfed}->logits"])
+    save_circuit(replace(circuit, mask=hanging.mask), stored.parent / "hanging")
+    for ablation, n_messages in (("mean", 1), ("resample", 0)):
+        ran = run("evaluate", "hanging", "--ablation", ablation, *QUICKLY)
+        assert ran.code == 0, ran.err
+        message = f"1 of the circuit's {len(hanging)} edges lie on no path"
+        assert ran.err.count(message) == n_messages
 
 
 def test_table_and_quiet(run: Callable[..., Ran], stored: Path) -> None:

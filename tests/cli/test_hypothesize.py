@@ -174,3 +174,27 @@ def test_a_stored_hypothesis_is_not_executed(
     ran = run("hypothesize", "evil.json", "-o", "mine.py", "--force")
     assert ran.code == 2
     assert "This is not the record of a hypothesis" in ran.err
+
+
+def test_paths_are_written_so_that_the_file_works_from_anywhere(
+    run: Callable[..., Ran], tmp_path: Path, no_model: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `discover` records them, relative to where it ran; they are found beside the circuit."""
+    content = json.loads((CIRCUIT / "circuit.json").read_text())
+    content["task"] |= {"name": "mine", "arguments": {"data": "data/mine.jsonl", "sha256": "0"}}
+    content["model"]["name"] = "models/mine"
+    for folder in ("project/data", "project/models/mine", "project/runs/r", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "project/data/mine.jsonl").write_text("")
+    (tmp_path / "project/models/mine/config.json").write_text("{}")
+    (tmp_path / "project/runs/r/circuit.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ran = run("hypothesize", "../project/runs/r", "-o", "h.py", "--no-roles", "-q")
+    assert ran == Ran(0, "", "")
+    (written,) = load_hypotheses(tmp_path / "elsewhere" / "h.py")
+    assert Path(written.task) == tmp_path / "project" / "data" / "mine.jsonl"
+    assert Path(written.model) == tmp_path / "project" / "models" / "mine"
+    assert written.name == "mine in mine"
+    text = (tmp_path / "elsewhere" / "h.py").read_text()
+    assert "relabel" not in text
+    assert 'H.property("behaviour")' in text

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from circuitgraph.discovery.learned_masks import MaskState
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.subnetwork_probing import SubnetworkProbing
-from tests.discovery.learning import with_worthy_edges
+from circuitgraph.errors import SearchError
+from circuitgraph.graph.graph import Graph
+from tests.discovery.learning import Linear, with_worthy_edges
 
 
 def test_the_objective_by_hand() -> None:
@@ -56,12 +59,43 @@ def test_too_high_a_price_leaves_nothing_and_none_keeps_all() -> None:
     assert len(free) == experiment.graph.n_edges
 
 
-@pytest.mark.parametrize("n_edges", [1, 4, 9])
-def test_a_number_of_edges_takes_the_highest_masks(n_edges: int) -> None:
+FIVE = Graph(1, 1, mlp=False)  # embed to q, k, v and logits; the head to logits
+
+
+def select_from(order: list[str], n_edges: int) -> list[str]:
+    """The circuit of masks that ended above 1/2 in this order, the first one highest."""
+    log_alpha = np.zeros(FIVE.n_edges, np.float32)
+    for place, edge in enumerate(order):
+        log_alpha[FIVE.edge_index(edge)] = len(order) - place
+    state = MaskState(1, {"log_alpha": log_alpha}, ())
+    experiment = Linear(np.zeros(FIVE.n_edges), FIVE)
+    return sorted(SubnetworkProbing(n_edges=n_edges).make_circuit(experiment, state).edges)
+
+
+def test_a_number_of_edges_takes_the_highest_masks_that_are_connected() -> None:
+    order = ["embed->a0.h0<q>", "a0.h0->logits", "embed->a0.h0<v>", "embed->logits"]
+    for n in (2, 3, 4):
+        assert select_from(order, n) == sorted(order[:n])
+
+
+def test_masks_that_hang_in_the_air_do_not_count() -> None:
+    """After embed -> logits come two inputs of a head that nothing reads; the third mask more,
+    head -> logits, connects all of them at once.
+    """
+    order = ["embed->logits", "embed->a0.h0<q>", "embed->a0.h0<v>", "a0.h0->logits"]
+    for n in (1, 2, 3):
+        assert select_from(order, n) == ["embed->logits"]
+    assert select_from(order, 4) == sorted(order)
+
+
+def test_fewer_edges_than_any_connected_circuit_has_are_refused() -> None:
+    order = ["embed->a0.h0<q>", "embed->a0.h0<k>", "embed->a0.h0<v>", "a0.h0->logits"]
+    with pytest.raises(SearchError, match=r"n_edges is 3, but .* are 4 edges.*regularisation"):
+        select_from(order, 3)
+
+
+def test_more_edges_than_are_worth_their_price_are_taken_too() -> None:
     experiment = with_worthy_edges(4, 1.0)
-    circuit = run_search(SubnetworkProbing(n_edges=n_edges, steps=200), experiment)
-    assert len(circuit) == n_edges
-    assert circuit.scores is not None
-    assert circuit.scores[circuit.mask].min() >= circuit.scores[~circuit.mask].max()
-    worthy = experiment.worth > 0
-    assert (circuit.mask & worthy).sum() == min(n_edges, 4)
+    n_all = experiment.graph.n_edges
+    circuit = run_search(SubnetworkProbing(n_edges=n_all, steps=20), experiment)
+    assert len(circuit) == n_all

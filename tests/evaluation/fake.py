@@ -12,6 +12,7 @@ import numpy as np
 
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.graph import Graph
+from circuitgraph.tasks.metrics import metrics
 
 
 class Formula(Experiment):
@@ -21,6 +22,7 @@ class Formula(Experiment):
         self, graph: Graph, n_prompts: int, formula: Callable[[np.ndarray], np.ndarray]
     ) -> None:
         self.graph, self.n_prompts, self._formula = graph, n_prompts, formula
+        self.metric = metrics["logit_difference"]
         self.sizes: Any = SimpleNamespace(masks=7)  # not a divisor of anything asked
         self.asked: list[int] = []
 

@@ -11,7 +11,8 @@ import pytest
 from circuitgraph import api
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, GraphError
-from circuitgraph.evaluation.faithfulness import measure_faithfulness
+from circuitgraph.evaluation.faithfulness import measure_faithfulness, measure_other_metrics
+from circuitgraph.evaluation.intervals import estimate_proportion
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
@@ -54,6 +55,21 @@ def test_values_are_those_of_the_experiment(experiment: Experiment) -> None:
     assert found.faithfulness.mean == pytest.approx((part - empty) / (full - empty))
     assert found.faithfulness.low <= found.faithfulness.mean <= found.faithfulness.high
     assert (found.n_prompts, found.n_random, found.prompts_sha256) == (5, 20, PROMPTS.fingerprint)
+
+
+def test_accuracy_has_wilsons_interval(shipped: LanguageModel) -> None:
+    task = load_task("induction", shipped)
+    prompts = task.prompts(20, "evaluation")
+    full = Circuit.full(shipped.graph())
+    experiment = Experiment(shipped, prompts)
+    (accuracy,) = measure_other_metrics(experiment, full, ["accuracy"], seed=0)
+    assert accuracy.full == estimate_proportion(20, 20)
+    assert accuracy.full.low == pytest.approx(0.839, abs=5e-4)
+    by_accuracy = Experiment(shipped, prompts, metric="accuracy")
+    found = measure_faithfulness(by_accuracy, full, prompts, split="evaluation", seed=0)
+    assert found.full == accuracy.full
+    assert found.faithfulness is not None
+    assert found.faithfulness.low < found.faithfulness.mean == 1 < found.faithfulness.high
 
 
 def test_random_circuits_are_of_the_same_size(experiment: Experiment) -> None:

@@ -19,6 +19,7 @@ from circuitgraph.evaluation.size_curve import (
 )
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.tasks.metrics import metrics
 from tests.evaluation.fake import Formula, linear, weights_of
 
 FIVE = Graph(1, 1, mlp=False)  # embed to q, k, v and logits; the head to logits
@@ -170,3 +171,25 @@ def test_pruning_is_that_of_circuits() -> None:
     for mask in asked:
         circuit = Circuit(FIVE, np.frombuffer(mask, bool))
         assert circuit == circuit.pruned()
+
+
+def test_circuits_of_a_search_that_does_not_prune_are_not_pruned() -> None:
+    """Under mean ablation a head without inputs writes something: 0.6 here, by its edge alone."""
+    weights = weights_of(FIVE, {"embed->logits": 0.4, "a0.h0->logits": 0.6})
+    scores = scores_of(FIVE, ORDER)
+    curve = measure_size_curve(linear(FIVE, weights), scores, seed=0, prune=False)
+    at_half = curve.points[SHARES.index(0.5)]
+    assert (at_half.n_edges, at_half.kept_absolute, at_half.kept_signed) == (2, 2, 2)
+    assert at_half.absolute.mean == pytest.approx(1.0)
+    assert curve.size_95 == 2
+    assert measure_size_curve(linear(FIVE, weights), scores, seed=0).size_95 == 3
+
+
+def test_a_curve_of_shares_has_intervals_where_all_prompts_agree() -> None:
+    experiment = linear(FIVE, weights_of(FIVE, {"embed->logits": 1.0}, n_prompts=20))
+    experiment.metric = metrics["accuracy"]
+    curve = measure_size_curve(experiment, scores_of(FIVE, ORDER), seed=0)
+    assert curve.points[-1].signed.mean == 1
+    assert curve.points[-1].signed.low < 0.85
+    assert curve.cpr is not None
+    assert curve.cpr.low < curve.cpr.mean - 0.05

@@ -99,7 +99,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def open_checked(hypothesis: Hypothesis, *, model: str | None, seed: int) -> Any:
         arguments.append((model, seed))
-        return SimpleNamespace(hypothesis=hypothesis)
+        return SimpleNamespace(hypothesis=hypothesis, limit_prompts=lambda n: n)
 
     monkeypatch.setattr(checking, "open_checked", open_checked)
     monkeypatch.setattr(checking, "check_study", lambda study: ["one thing"])

@@ -117,7 +117,7 @@ def test_ends_and_liveness(tmp_path: Path) -> None:
     nodes += [src != i for i in range(len(experiment.graph.writers))]
     full, empty, *cut = experiment.values(np.stack([dst >= 0, dst < 0, *nodes]))
     for values, tokens in ((full, prompts.clean), (empty, prompts.corrupted)):
-        ends = model.logits(tokens)[rows, prompts.score_at, prompts.answer]
+        ends = model.logits(np.asarray(tokens))[rows, prompts.score_at, prompts.answer]
         np.testing.assert_allclose(values, ends, atol=1e-4)
     assert (np.abs(np.stack(cut) - full).max(axis=1) > 1e-5).all()
 

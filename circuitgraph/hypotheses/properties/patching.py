@@ -185,14 +185,16 @@ class MinimalityCheck(ExistenceCheck):
         of: tuple[str, ...],
         *,
         at_least: float,
-        n: int = _N_MINIMALITY,
+        n: int | None = None,
     ) -> None:
         super().__init__(context, of)
-        self._at_least, self._n = check_number("at_least", at_least), int(check_number("n", n))
+        self._at_least = check_number("at_least", at_least)
+        self._n = None if n is None else int(check_number("n", n))
 
     def reach_verdict(self) -> Verdict:
         study, claimed = self.context.study, self.context.claimed_edges
-        prompts = study.prompts(self._n)
+        n = study.limit_prompts(_N_MINIMALITY) if self._n is None else self._n
+        prompts = study.prompts(n)
         experiment = Experiment(
             study.model, study.batch(prompts).tokens, metric=self.context.metric
         )

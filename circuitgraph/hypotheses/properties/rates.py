@@ -110,7 +110,11 @@ def measure_rate(check: PropertyCheck, property: Property) -> ExceptionRate:
 
 
 def _draw_prompts(study: Study, n: int) -> list[Prompt]:
-    """``n`` prompts of the evaluation split; a half, a quarter, ... of ``n`` where it has fewer."""
+    """``n`` prompts of the evaluation split, or as many as it has.
+
+    What a file has is known. Of a grammar that has fewer a half, a quarter, ... of ``n`` is tried.
+    """
+    n = study.limit_prompts(n)
     while True:
         try:
             return study.prompts(n)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import HypothesisError
-from circuitgraph.evaluation.intervals import resample_means
+from circuitgraph.evaluation.intervals import find_quantiles, resample_means
 from circuitgraph.hypotheses.scrubbing.trials import MODEL, RANDOM_PROMPTS, TrialKey
 
 PerPrompt = Float[np.ndarray, " n"]
@@ -42,11 +42,11 @@ class Losses:
 
     def mean_loss(self, key: TrialKey) -> Interval:
         """A trial's mean loss."""
-        return _make_interval(self._mean_losses[key])
+        return _make_interval(self._mean_losses[key], self._n_prompts)
 
     def loss_recovered(self, key: TrialKey) -> Interval:
         """The share of the loss that a trial recovers: 0 at the zero point, 1 for the model."""
-        return _make_interval(self._recovered_shares(key))
+        return _make_interval(self._recovered_shares(key), self._n_prompts)
 
     def standard_error(self, key: TrialKey) -> float:
         """The standard error, over prompts, of the share of the loss that a trial recovers."""
@@ -59,7 +59,7 @@ class Losses:
         Nearer, because to recover too much is no better than to recover too little.
         """
         distance, other_distance = (np.abs(1 - self._recovered_shares(k)) for k in (key, other))
-        return _make_interval(other_distance - distance)
+        return _make_interval(other_distance - distance, self._n_prompts)
 
     def select_prompts(self, chosen: Bool[np.ndarray, " n"]) -> Losses:
         """The same trials on some of the prompts."""
@@ -80,6 +80,10 @@ class Losses:
                 "model gets right, or another metric."
             )
 
+    @property
+    def _n_prompts(self) -> int:
+        return len(next(iter(self.by_trial.values())))
+
     def _recovered_shares(self, key: TrialKey) -> Float[np.ndarray, " resamples"]:
         model, nothing, trial = (self._mean_losses[k] for k in (MODEL, RANDOM_PROMPTS, key))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -96,10 +100,10 @@ def average_worst_tenth(values: PerPrompt, seed: int) -> Interval:
     n, tenth = len(ordered), max(1, len(ordered) // 10)
     draws = np.sort(np.random.default_rng(seed).integers(n, size=(500, n)), axis=1)[:, -tenth:]
     means = ordered[draws].mean(axis=1)  # [500, tenth] -> [500]
-    return _make_interval(np.concatenate([[ordered[-tenth:].mean()], means]))
+    return _make_interval(np.concatenate([[ordered[-tenth:].mean()], means]), n)
 
 
-def _make_interval(values: Float[np.ndarray, " resamples"]) -> Interval:
-    """The first value, with the range that holds 95 % of the others."""
-    low, high = np.quantile(values[1:][np.isfinite(values[1:])], [0.025, 0.975])
+def _make_interval(values: Float[np.ndarray, " resamples"], n_prompts: int) -> Interval:
+    """The first value, with the 95 % interval that the others, of resamples, make."""
+    low, high = np.quantile(values[1:][np.isfinite(values[1:])], find_quantiles(n_prompts))
     return Interval(mean=float(values[0]), low=float(low), high=float(high))

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from circuitgraph.catalog.scrub_record import ScrubRecord
 from circuitgraph.errors import check_at_least, check_choice
-from circuitgraph.hypotheses.evidence import N_PROMPTS, Evidence, cache_on_evidence
+from circuitgraph.hypotheses.evidence import Evidence, cache_on_evidence, choose_count
 from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
 from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
 from circuitgraph.hypotheses.scrubbing.record import make_record
@@ -24,7 +24,7 @@ from circuitgraph.tasks.metrics import metrics
 def scrub(
     study: Study,
     *,
-    n: int = N_PROMPTS,
+    n: int | None = None,
     seed: int = 0,
     metric: str | None = None,
     unclaimed: Unclaimed | None = None,
@@ -36,6 +36,7 @@ def scrub(
 
     Args:
         n: how many prompts: each is a reference, and all of them together are the pool of donors.
+            If None, 2,000, or all that a file of pairs has.
         seed: of the donors; the study has that of the prompts.
         metric, unclaimed, align: the hypothesis's own if None.
         bar: show progress.
@@ -46,7 +47,7 @@ def scrub(
             value, or the model does no better than chance.
         CircuitGraphError: an unknown name, fewer prompts than asked for, or too little memory.
     """
-    check_at_least("n", n, 2)
+    n = check_at_least("n", choose_count(study, n), 2)
     changed = override_settings(study, metric, unclaimed, align)
     return scrub_evidence(Evidence(changed, n, seed, bar, memory))
 

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def write_skeleton(
         attention = roles.describe_attention(node, role) if node.startswith("a") else ""
         variables.append(_make_variable(claims[node, role], names, attention))
     record = HypothesisRecord(
-        name=f"{task} in {model}",
+        name=f"{_shorten_path(task)} in {_shorten_path(model)}",
         task=task,
         model=model,
         settings=dict(settings or {}),
@@ -83,8 +84,15 @@ def write_skeleton(
         names[key]: textwrap.wrap(roles.describe_costs(node), 110) for node, key in first.items()
     }
     return write_source(
-        record, comments=comments, end=_write_examples(heads or [variables[0].name])
+        record,
+        comments=comments,
+        end=_write_examples(heads or [variables[0].name], roles.has_words),
     )
+
+
+def _shorten_path(name: str) -> str:
+    """The name of a file or folder without its path; any other name as it is."""
+    return PurePath(name).stem if PurePath(name).is_absolute() else name
 
 
 def _collect_claims(circuit: Circuit, roles: Roles) -> dict[NodeAtRole, _NodeClaim]:
@@ -181,15 +189,20 @@ def _write_function(name: str, claim: _NodeClaim, parents: Sequence[str], attent
     return f"def {name}({', '.join(parents)}):\n    {docstring}\n    ..."
 
 
-def _write_examples(heads: Sequence[str]) -> list[str]:
-    """What a hypothesis is tested by, to be uncommented."""
-    return [
+def _write_examples(heads: Sequence[str], has_words: bool) -> list[str]:
+    """What a hypothesis is tested by, to be uncommented; relabelling only if words are alike."""
+    examples = [
         "When the functions are written, say what should hold; for example:",
         "",
         'H.expect("accuracy", at_least=0.9)  # the model says what the program says',
         'H.expect("loss_recovered", at_least=0.8, rivals_below=0.5)  # and still does when all '
         "else is resampled",
         f'H.rival("no {heads[0]}", drop="{heads[0]}")  # which should do worse',
+    ]
+    if not has_words:
+        return [*examples, 'H.property("behaviour")  # on every prompt the model says it']
+    return [
+        *examples,
         "",
         "",
         "@H.holds",

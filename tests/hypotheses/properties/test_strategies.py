@@ -13,7 +13,6 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis.vendor.pretty import pretty
 
-from circuitgraph.api import load_task
 from circuitgraph.choices import Choices
 from circuitgraph.errors import HypothesisError, UnknownNameError
 from circuitgraph.hypotheses.language import Hypothesis
@@ -26,6 +25,7 @@ from circuitgraph.hypotheses.study import Study
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.base import GrammarTask, Source
+from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import SPLITS
 from tests.hypotheses.properties.inducing import Claim, study_of, task_for
 
