@@ -150,10 +150,18 @@ def _describe_origin(circuit: Circuit, model: str | None, path: Path) -> dict[st
         settings = {key: value for key, value in arguments.items() if defaults.get(key) != value}
     return {
         "task": name,
-        "model": find_model(str(model or own_model), path),
+        "model": _name_whole_path(find_model(str(model or own_model), path)),
         "settings": settings,
         "metric": None if metric == default_metric else metric,
     }
+
+
+def _name_whole_path(model: str) -> str:
+    """A model's name; of a folder or state dict the whole path, which works from anywhere."""
+    from circuitgraph.models.loading import shipped_models
+
+    is_path = model not in shipped_models() and Path(model).exists()
+    return str(Path(model).resolve()) if is_path else model
 
 
 def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> MeasuredRoles:

@@ -49,16 +49,17 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(name: str, file: str | Path) -> str:
-    """The model that a record or a hypothesis names: of a folder or state dict the whole path.
+    """The model that a record or a hypothesis names: as it is, if it is here or shipped, else the
+    whole path of a folder or state dict beside the file or above it.
 
-    A relative path counts from here, or else from the file's folder or above it; only what is
-    nowhere is looked for on a hub.
+    What is nowhere stays as it is, and is looked for on a hub.
     """
 
     def is_checkpoint(path: Path) -> bool:
         return (path / "config.json").is_file() or (is_state_dict(path) and path.is_file())
 
-    if name in shipped_models():
+    here = find_path(name, Path.cwd(), is_checkpoint)
+    if name in shipped_models() or (here is not None and here == Path(name).resolve()):
         return name
     return str(find_path(name, file, is_checkpoint) or name)
 
