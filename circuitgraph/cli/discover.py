@@ -21,6 +21,13 @@ from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.run_folder import choose_run_folder
 from circuitgraph.cli.settings import gather_settings, read_thresholds
+from circuitgraph.cli.space_options import (
+    InsideOption,
+    ProtectOption,
+    StartFromOption,
+    WithoutOption,
+    read_space,
+)
 from circuitgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -64,6 +71,10 @@ def discover(
     direct: options.DirectOption = False,
     heads: options.HeadsOption = None,
     assignments: options.SetOption = None,
+    without: WithoutOption = None,
+    protect: ProtectOption = None,
+    inside: InsideOption = None,
+    start_from: StartFromOption = None,
     grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
     limit: Annotated[
@@ -109,6 +120,8 @@ def discover(
 
     - `circuitgraph discover --model ./my-model --data pairs.jsonl --metric logit_difference`
 
+    - `circuitgraph discover induction --protect mlps --inside runs/induction --out runs/smaller`
+
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
     from circuitgraph.cli.discover_report import forecast_search, store_curve, store_run
@@ -137,6 +150,7 @@ def discover(
     )
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
+    space = read_space(without, protect, inside, start_from)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
     search = _make_algorithm(algorithm, settings, task, setup)
@@ -153,6 +167,7 @@ def discover(
         search_options: dict[str, Any] = {
             **setup,
             **settings,
+            **space,
             "bar": output.shows_bars,
             "journal": folder.journal,
             "anew": folder.anew,

@@ -9,6 +9,7 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.circuit_notes import describe_overshoot
 from circuitgraph.cli.inputs import check_names, choose_model, keep_compiled_programs, load_inputs
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
@@ -126,6 +127,8 @@ def evaluate(
         title = f"{name}: {judgement.metric}, {judgement.n_prompts} prompts"
         report.write_curve_files(files, judgement.curve, title)
     output.print_result(judgement.model_dump_json(indent=2), *report.make_tables(judgement))
+    if note := describe_overshoot(judgement):
+        output.print_message(note)
     if "quick" in names and judgement.minimality is None:
         output.print_message(
             "Completeness and minimality would take long here and were left out: ask for them with "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -45,16 +46,19 @@ class Acdc(Algorithm[AcdcState]):
     Attributes:
         threshold: an edge goes if removing it adds less than this to the mean loss; strictly less,
             so that at zero an edge without any effect stays. Unit: that of the metric.
-        absolute: compare the size of the change, so that edges which hurt the behaviour stay too.
-            By default the sign counts and every removal that lowers the loss is accepted.
+        absolute: compare the size of the change, so that edges which hold the answer back stay too
+            and the circuit does what the model does. If false, the sign counts as in the reference:
+            every removal that lowers the loss is accepted. ``docs/defaults.md`` compares the two.
         direct: the reference's own convention, with one more edge for each q, k and v of each head.
         heads: order of a layer's heads among the writers of one reader. The paper has the highest
             index first; the reference's class has the lowest first by default, its command line the
             highest.
     """
 
+    takes_space: ClassVar[bool] = True
+    has_start: ClassVar[bool] = True
     threshold: float = 0.1
-    absolute: bool = False
+    absolute: bool = True
     direct: bool = False
     heads: str = "descending"
 
@@ -63,7 +67,8 @@ class Acdc(Algorithm[AcdcState]):
         if self.absolute and self.threshold < 0:
             raise ArgumentError(
                 f"threshold is {self.threshold}, but with the absolute test it must not be "
-                "negative: no change is smaller than that, so nothing could be removed."
+                "negative: no change is smaller than that, so nothing could be removed. Negative "
+                "thresholds are for the signed test (--signed, absolute=False)."
             )
         if self.heads not in HEAD_ORDERS:
             raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
@@ -74,10 +79,12 @@ class Acdc(Algorithm[AcdcState]):
         """The state before the first step.
 
         Args:
-            start: edges to decide on; the others are removed untested. All edges if None.
+            start: edges to decide on; the others are removed untested. All edges of the search
+                space's start if None.
         """
         graph = experiment.graph
-        mask = np.ones(graph.n_edges, bool) if start is None else start.copy()
+        space = experiment.space
+        mask = space.start.copy() if start is None else space.confine(start & space.start)
         return AcdcState(
             order=tuple(order_removals(graph, self.heads)),
             group=0,
@@ -102,13 +109,15 @@ class Acdc(Algorithm[AcdcState]):
         """
         group = state.order[state.group]
         rest = group[state.n_decided :]
-        live = (find_live_edges(experiment.graph, state.mask) & state.mask)[rest]
+        protected = experiment.space.protected
+        live = (find_live_edges(experiment.graph, state.mask) & state.mask & ~protected)[rest]
         # The candidates of a step share their reader: that of the first live edge.
         candidates, reader_of = np.flatnonzero(live), experiment.graph.ends[0]
         shares_reader = reader_of[rest[candidates]] == reader_of[rest[candidates[:1]]]
         candidates = candidates[shares_reader][: state.n_candidates]
         mask = state.mask.copy()
-        mask[rest[~live]] = False  # dead edges carry nothing to the output, whenever they go
+        # Dead edges carry nothing to the output, whenever they go.
+        mask[rest[~live & ~protected[rest]]] = False
         if not len(candidates):
             return Measurement(
                 rest=rest,
