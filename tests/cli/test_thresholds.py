@@ -94,6 +94,7 @@ def test_it_is_shown_resumed_and_overwritten(
         "threshold",
         "faithfulness",
         "random circuits",
+        "whole model",
         "0.01",
         "2.0",
         "% saved",

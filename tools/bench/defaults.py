@@ -223,11 +223,15 @@ def main() -> None:
     parser.add_argument("--task", action="append", help="only this task; repeatable")
     parser.add_argument("--model", action="append", help="only this model; repeatable")
     parser.add_argument("--search", action="append", help="only this algorithm; repeatable")
+    parser.add_argument("--only", default="", help="only candidates with this text in their name")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--markdown", type=Path, help="file whose table is replaced; runs nothing")
     options = parser.parse_args()
     candidates = [
-        c for c in list_candidates() if options.search is None or c.search in options.search
+        candidate
+        for candidate in list_candidates()
+        if (options.search is None or candidate.search in options.search)
+        and options.only in candidate.name
     ]
     if options.markdown is None:
         cases = list_cases(options.task, options.model)
