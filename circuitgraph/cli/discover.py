@@ -120,7 +120,7 @@ def discover(
 
     - `circuitgraph discover --model ./my-model --data pairs.jsonl --metric logit_difference`
 
-    - `circuitgraph discover induction --protect mlps --inside runs/induction --out runs/smaller`
+    - `circuitgraph discover induction --inside runs/induction --protect a1.h6 --out runs/part`
 
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """

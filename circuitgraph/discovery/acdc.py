@@ -23,6 +23,7 @@ from circuitgraph.discovery.acdc_state import (
     replay_decisions,
 )
 from circuitgraph.discovery.base import Algorithm, Entry, algorithm
+from circuitgraph.discovery.sizing import choose_threshold
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
@@ -45,7 +46,8 @@ class Acdc(Algorithm[AcdcState]):
 
     Attributes:
         threshold: an edge goes if removing it adds less than this to the mean loss; strictly less,
-            so that at zero an edge without any effect stays. Unit: that of the metric.
+            so that at zero an edge without any effect stays. Unit: that of the metric. By default
+            0.2 % of what lies between the whole model and nothing on the search's prompts.
         absolute: compare the size of the change, so that edges which hold the answer back stay too
             and the circuit does what the model does. If false, the sign counts as in the reference:
             every removal that lowers the loss is accepted. ``docs/defaults.md`` compares the two.
@@ -57,14 +59,15 @@ class Acdc(Algorithm[AcdcState]):
 
     takes_space: ClassVar[bool] = True
     has_start: ClassVar[bool] = True
-    threshold: float = 0.1
+    threshold: float | None = None
     absolute: bool = True
     direct: bool = False
     heads: str = "descending"
 
     def __post_init__(self) -> None:
-        check_finite("threshold", self.threshold)
-        if self.absolute and self.threshold < 0:
+        if self.threshold is not None:
+            check_finite("threshold", self.threshold)
+        if self.absolute and self.threshold is not None and self.threshold < 0:
             raise ArgumentError(
                 f"threshold is {self.threshold}, but with the absolute test it must not be "
                 "negative: no change is smaller than that, so nothing could be removed. Negative "
@@ -72,6 +75,18 @@ class Acdc(Algorithm[AcdcState]):
             )
         if self.heads not in HEAD_ORDERS:
             raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
+
+    @property
+    def limit(self) -> float:
+        """The threshold, once it is settled."""
+        if self.threshold is None:
+            raise ValueError("settle_settings chooses the threshold before a search begins")
+        return self.threshold
+
+    def settle_settings(self, experiment: Experiment) -> Acdc:
+        if self.threshold is not None:
+            return self
+        return replace(self, threshold=choose_threshold(experiment))
 
     def init_state(
         self, experiment: Experiment, start: Bool[np.ndarray, " edges"] | None = None
@@ -145,7 +160,7 @@ class Acdc(Algorithm[AcdcState]):
 
     def _is_removed(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         """The decision rule."""
-        return (np.abs(effects) if self.absolute else effects) < self.threshold
+        return (np.abs(effects) if self.absolute else effects) < self.limit
 
     def decide_edges(self, state: AcdcState, measured: Measurement) -> AcdcState:
         """The state after all candidates are decided, or those up to the first wrong guess."""
@@ -201,7 +216,7 @@ class Acdc(Algorithm[AcdcState]):
     def find_close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
         noise = NOISE * np.maximum(1.0, state.scale)
-        close = state.tested & (np.abs(size - self.threshold) <= noise)
+        close = state.tested & (np.abs(size - self.limit) <= noise)
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
     def count_evaluations(self, graph: Graph) -> int:

@@ -111,6 +111,11 @@ class Algorithm(Search[State]):
                 "use inside, or another algorithm."
             )
 
+    def settle_settings(self, experiment: Experiment) -> Algorithm[State]:
+        """This search with the settings whose defaults depend on model and prompts."""
+        del experiment
+        return self
+
     @classmethod
     def complete_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a stored search, with those that it had before they had a name."""

@@ -18,7 +18,7 @@ from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.discovery.base import Algorithm, Entry, algorithm, algorithms
 from circuitgraph.discovery.scoring import Scoring, ScoringState
-from circuitgraph.discovery.sizing import MAX_SIZES, find_faithful_size
+from circuitgraph.discovery.sizing import MAX_SIZES, choose_threshold, find_faithful_size
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, check_finite
@@ -56,7 +56,7 @@ class Hybrid(Algorithm[HybridState]):
     has_start: ClassVar[bool] = True
     scores: str = "eap"
     keep: float | None = None
-    threshold: float = 0.1
+    threshold: float | None = None
     absolute: bool = True
     heads: str = "descending"
 
@@ -91,6 +91,11 @@ class Hybrid(Algorithm[HybridState]):
                 f"Algorithm {self.name!r} with scores={self.scores!r}: {error}"
             ) from error
         self._exact.check_metric(metric, ablation)
+
+    def settle_settings(self, experiment: Experiment) -> Hybrid:
+        if self.threshold is not None:
+            return self
+        return replace(self, threshold=choose_threshold(experiment))
 
     def init_state(self, experiment: Experiment) -> HybridState:
         return HybridState(self._scoring.init_state(experiment), None)

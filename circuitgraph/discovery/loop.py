@@ -43,6 +43,7 @@ def run_search(
     """
     algorithm.check_metric(experiment.metric, experiment.ablation)
     algorithm.check_space(experiment.space)
+    algorithm = algorithm.settle_settings(experiment)
     state, seconds = run_steps(algorithm, experiment, bar=bar, journal=journal)
     return finish_search(algorithm, experiment, state, seconds)
 

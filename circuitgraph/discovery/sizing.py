@@ -1,4 +1,4 @@
-"""How many edges to select: the smallest circuit tried that does what the model does."""
+"""Sizes and thresholds by what model and prompts do: the defaults of ``docs/defaults.md``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from circuitgraph.engine.experiment import Experiment
 N_SIZES = 16  # tried in a round: over the whole range, then below the first that is faithful
 N_ROUNDS = 3
 MAX_SIZES = N_ROUNDS * N_SIZES + 2  # masks that are evaluated, the whole model and nothing too
+THRESHOLD_SHARE = 0.002  # of the gap between whole model and nothing
+USUAL_THRESHOLD = 0.1  # where there is no gap
 _NOISE = 1e-6  # about eight roundings of float32
 
 
@@ -35,22 +37,39 @@ def find_faithful_size(
         The size; None where whole model and empty circuit do not differ, so that there is nothing
         to be faithful to.
     """
-    n_edges = experiment.graph.n_edges
-    ends = np.stack([np.ones(n_edges, bool), np.zeros(n_edges, bool)])
-    full, empty = _measure_losses(experiment, ends)
+    full, empty = _measure_losses(experiment, _stack_ends(experiment))
     if abs(full - empty) <= _NOISE * max(1.0, abs(full)):
         return None
-    lowest, highest = 1, n_most
+    lowest, highest, size = 1, n_most, n_most
     for _ in range(N_ROUNDS):
         sizes = _list_sizes(lowest, highest)
         losses = _measure_losses(experiment, np.stack([make_mask(int(n)) for n in sizes]))
         distances = np.abs((empty - losses) / (empty - full) - 1)
         near = distances <= 1 - wanted + _NOISE
         place = int(np.argmax(near)) if near.any() else int(np.argmin(distances))
+        size = int(sizes[place])
         if not near.any() or place == 0 or sizes[place] - sizes[place - 1] == 1:
             break
-        lowest, highest = int(sizes[place - 1]) + 1, int(sizes[place])
-    return int(sizes[place])
+        lowest, highest = int(sizes[place - 1]) + 1, size
+    return size
+
+
+def choose_threshold(experiment: Experiment) -> float:
+    """0.2 % of what lies between whole model and empty circuit, to three digits; 0.1 if nothing.
+
+    In the unit of the metric, whatever its scale.
+    """
+    full, empty = experiment.losses(_stack_ends(experiment))
+    gap = abs(float(full) - float(empty))
+    if gap <= _NOISE * max(1.0, abs(float(full))):
+        return USUAL_THRESHOLD
+    return float(f"{THRESHOLD_SHARE * gap:.3g}")
+
+
+def _stack_ends(experiment: Experiment) -> Bool[np.ndarray, "2 edges"]:
+    """The whole model, and no edge."""
+    n_edges = experiment.graph.n_edges
+    return np.stack([np.ones(n_edges, bool), np.zeros(n_edges, bool)])
 
 
 def _list_sizes(lowest: int, highest: int) -> Int[np.ndarray, " sizes"]:

@@ -15,7 +15,7 @@ from circuitgraph.discovery.hisp import Hisp
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.random_edges import RandomEdges
 from circuitgraph.discovery.scoring import Scoring
-from circuitgraph.discovery.sizing import MAX_SIZES, find_faithful_size
+from circuitgraph.discovery.sizing import MAX_SIZES, choose_threshold, find_faithful_size
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.judging import make_search
@@ -77,6 +77,20 @@ def test_without_a_faithful_size_it_is_the_nearest() -> None:
 
 def test_a_model_that_does_no_better_than_nothing_gives_no_size() -> None:
     assert find_size(np.zeros(20) + 0.25)[0] is None
+
+
+def test_the_default_threshold_is_a_share_of_the_gap() -> None:
+    assert choose_threshold(Losses(np.array([3.0, 2.5, 1.0]))) == 0.004
+    assert choose_threshold(Losses(np.array([-41.2345, 0.0, 2.0]))) == 0.0865
+    assert choose_threshold(Losses(np.zeros(3))) == 0.1
+
+
+def test_the_record_has_the_threshold_that_was_chosen(experiment: Experiment) -> None:
+    chosen = choose_threshold(experiment)
+    for name in ("acdc", "hybrid"):
+        circuit = run_search(make_algorithm(name), experiment)
+        assert circuit.provenance["algorithm"]["arguments"]["threshold"] == chosen
+        assert circuit == run_search(make_algorithm(name, threshold=chosen), experiment)
 
 
 @pytest.fixture(scope="module")

@@ -74,17 +74,17 @@ def list_candidates() -> Iterator[Candidate]:
         for threshold in (0.1, 0.03, 0.01):
             words = f"{word}, KL, {threshold}"
             yield Candidate("acdc", words, {**settings, "threshold": threshold}, "kl")
-    for search in SCORES:
-        sizes = {"5 %": {"share": 0.05}, "20 %": {"share": 0.2}, "95 %": {"faithfulness": 0.95}}
-        for (words, size), way in itertools.product(sizes.items(), ("top", "greedy")):
-            what = "faithful" if "faithfulness" in size else "of the edges"
-            yield Candidate(search, f"{words} {what}, {way}", {**size, "selection": way})
-    for scores, keep in itertools.product(("eap", "eap-ig-inputs"), (0.2, 0.5, None)):
-        for absolute in (False, True):
-            rule = "absolute" if absolute else "signed"
-            words = f"{scores}, keep {keep or '99 % faithful'}, {rule}"
-            settings = {"scores": scores, "keep": keep, "absolute": absolute, "threshold": 0.1}
-            yield Candidate("hybrid", words, settings)
+    sizes = {"5 % of the edges": {"share": 0.05}, "95 % faithful": {"faithfulness": 0.95}}
+    for search, (words, size) in itertools.product(SCORES, sizes.items()):
+        for way in ("top", "greedy"):
+            yield Candidate(search, f"{words}, {way}", {**size, "selection": way})
+    before = {"scores": "eap", "keep": 0.2, "absolute": False, "threshold": 0.1}
+    yield Candidate("hybrid", "eap, 20 % of the edges, signed, 0.1", before)
+    shares = {"20 % of the edges": 0.2, "50 % of the edges": 0.5, "99 % faithful": None}
+    for scores, (words, keep) in itertools.product(("eap", "eap-ig-inputs"), shares.items()):
+        settings = {"scores": scores, "keep": keep, "absolute": True}
+        words = f"{scores}, {words}, absolute, 0.2 % of the gap"
+        yield Candidate("hybrid", words, settings, share=0.002)
 
 
 @dataclass(frozen=True, eq=False)
