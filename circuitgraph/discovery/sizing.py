@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.experiment import Experiment, NotFiniteError
+from circuitgraph.errors import SearchError
 
 N_SIZES = 16  # tried in a round: over the whole range, then below the first that is faithful
 N_ROUNDS = 3
@@ -58,8 +59,15 @@ def choose_threshold(experiment: Experiment) -> float:
     """0.2 % of what lies between whole model and empty circuit, to three digits; 0.1 if nothing.
 
     In the unit of the metric, whatever its scale.
+
+    Raises:
+        SearchError: one of the two has a value that is not finite.
     """
-    full, empty = experiment.losses(_stack_ends(experiment))
+    try:
+        full, empty = experiment.losses(_stack_ends(experiment))
+    except NotFiniteError as error:
+        what = "Without any edge" if error.row else "The whole model"
+        raise SearchError(f"{what}: {error}") from error
     gap = abs(float(full) - float(empty))
     if gap <= _NOISE * max(1.0, abs(float(full))):
         return USUAL_THRESHOLD

@@ -217,8 +217,10 @@ def test_a_metric_that_is_not_finite_stops_the_search_and_names_the_edge(
 
     monkeypatch.setattr(experiment._masked, "_run_launch", broken)
     first = np.concatenate(order_removals(experiment.graph, "descending"))[0]
+    with pytest.raises(SearchError, match="Without any edge: kl of prompt 3 is nan"):
+        run_search(Acdc(), experiment)
     with pytest.raises(SearchError, match="kl of prompt 3 is nan") as error:
-        run_search(Acdc(absolute=False), experiment)
+        run_search(Acdc(threshold=0.1, absolute=False), experiment)
     assert f"Removing {experiment.graph.edges[first]}:" in str(error.value)
 
 
