@@ -98,3 +98,12 @@ def test_names_that_stand_for_nothing_leave_nothing_behind(
     assert (ran.code, ran.out) == (2, "")
     assert [word for word in words if word not in ran.err] == [], ran.err
     assert files_below(Path()) == set()
+
+
+def test_edges_on_no_path_are_counted_in_the_first_line(run: Callable[..., Ran]) -> None:
+    ran = run(*SEARCH[:-1], "--n-edges", 6)
+    assert ran.code == 0, ran.err
+    n_edges = int(ran.out.split(" of 257 edges")[0])
+    assert n_edges < 6
+    dropped = f"6 edges were selected; {6 - n_edges} of them lie on no path"
+    assert dropped in ran.out.splitlines()[0]
