@@ -30,6 +30,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.space import SearchSpace, make_space
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
@@ -66,6 +67,10 @@ def discover(
     bar: bool = False,
     journal: str | Path | None = None,
     anew: bool = False,
+    without: Sequence[str] = (),
+    protect: Circuit | Sequence[str] = (),
+    inside: Circuit | Sequence[str] | None = None,
+    start_from: Circuit | Sequence[str] | None = None,
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -83,6 +88,10 @@ def discover(
         journal: file in which every decision is written down. If the search was stopped, the same
             call with the same file goes on where it ended, and ends in the same circuit.
         anew: begin again although the file is there.
+        without, protect, inside, start_from: the search space, as in
+            `circuitgraph.graph.space.make_space`: nodes, groups such as ``mlps`` and edges that
+            are never (``without``) or always (``protect``) in the circuit; the circuit to stay
+            inside; the circuit to begin with.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -94,9 +103,18 @@ def discover(
     """
     search_algorithm = make_algorithm(algorithm, **settings)
     search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
+    space = make_space(
+        model.graph(direct=search_algorithm.direct, grouped=grouped),
+        without=without,
+        protect=protect,
+        inside=inside,
+        start_from=start_from,
+    )
+    search_algorithm.check_space(space)
     experiment, prompts = prepare_experiment(
         model,
         task,
+        space=space,
         direct=search_algorithm.direct,
         grouped=grouped,
         metric=metric,
@@ -137,6 +155,10 @@ def sweep(
     bar: bool = False,
     journal: str | Path | None = None,
     anew: bool = False,
+    without: Sequence[str] = (),
+    protect: Circuit | Sequence[str] = (),
+    inside: Circuit | Sequence[str] | None = None,
+    start_from: Circuit | Sequence[str] | None = None,
     **settings: Any,
 ) -> Curve:
     """Find ACDC's circuit at each of several thresholds in one run, and judge all these circuits.
@@ -161,7 +183,14 @@ def sweep(
         "ablation": ablation,
         "memory": memory,
     }
-    experiment, prompts = prepare_experiment(model, task, n_prompts=n_prompts, **setup)
+    space = make_space(
+        model.graph(direct=steps.search.direct, grouped=grouped),
+        without=without,
+        protect=protect,
+        inside=inside,
+        start_from=start_from,
+    )
+    experiment, prompts = prepare_experiment(model, task, n_prompts=n_prompts, space=space, **setup)
     origin = _describe_search(model, task, prompts)
     result = run_sweep(steps, experiment, bar=bar, journal=_open_journal(journal, origin, anew))
     circuits = [replace(c, provenance={**c.provenance, **origin}) for c in result.circuits]
@@ -228,12 +257,19 @@ def prepare_experiment(
     ablation: str = "resample",
     n_prompts: int | None = None,
     memory: int | None = None,
+    space: SearchSpace | None = None,
 ) -> tuple[Experiment, Prompts]:
     """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts."""
     prompts = draw_prompts(task, split, n_prompts)
     graph = model.graph(direct=direct, grouped=grouped)
     experiment = Experiment(
-        model, prompts, metric=metric or task.metric, ablation=ablation, graph=graph, memory=memory
+        model,
+        prompts,
+        metric=metric or task.metric,
+        ablation=ablation,
+        graph=graph,
+        memory=memory,
+        space=space,
     )
     return experiment, prompts
 

@@ -24,6 +24,7 @@ from circuitgraph.evaluation.faithfulness import (
 from circuitgraph.evaluation.measures import Known, choose_measures, take_measures
 from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.space import make_space
 from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
@@ -199,9 +200,12 @@ def make_search(
         return None
 
     def repeat_search(prompts: Prompts) -> Circuit:
-        algorithm = make_algorithm(origin["algorithm"]["name"], **origin["algorithm"]["arguments"])
+        name, arguments = origin["algorithm"]["name"], origin["algorithm"]["arguments"]
+        algorithm = make_algorithm(name, **algorithms[name].complete_arguments(arguments))
         setup = {"metric": origin["metric"], "ablation": origin["ablation"], "memory": memory}
-        return run_search(algorithm, Experiment(model, prompts, graph=circuit.graph, **setup))
+        space = make_space(circuit.graph, **(origin.get("space") or {}))
+        experiment = Experiment(model, prompts, graph=circuit.graph, space=space, **setup)
+        return run_search(algorithm, experiment)
 
     return repeat_search
 

@@ -49,10 +49,26 @@ class AlgorithmRecord(Record):
     arguments: dict[str, Any]
     score: str | None = Field(None, description="what the effects of edges mean")
     n_tested: int
+    n_selected: int | None = Field(
+        None, description="edges that a ranking selected, before those on no path were dropped"
+    )
     close_calls: list[str] = Field(
         description="decisions nearer to the threshold than numerical noise"
     )
     seconds: float
+
+
+class SpaceRecord(Record):
+    """Which edges a search could decide on.
+
+    ``without`` and ``protect`` are names of nodes, groups and edges, as they were given; the other
+    two are edges of circuits.
+    """
+
+    without: list[str] = []
+    protect: list[str] = []
+    inside: list[str] | None = None
+    start_from: list[str] | None = None
 
 
 class GraphRecord(Record):
@@ -168,6 +184,7 @@ class CircuitRecord(Record):
         None, description="of the prompts of means, where not the task's own"
     )
     algorithm: AlgorithmRecord | None = None
+    space: SpaceRecord | None = Field(None, description="of the search, where it was not the whole")
     environment: Environment | None = None
     graph: GraphRecord
     edges: list[EdgeRecord]

@@ -22,6 +22,13 @@ from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.run_folder import choose_run_folder
 from circuitgraph.cli.settings import gather_settings, read_thresholds
+from circuitgraph.cli.space_options import (
+    InsideOption,
+    ProtectOption,
+    StartFromOption,
+    WithoutOption,
+    read_space,
+)
 from circuitgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -65,6 +72,10 @@ def discover(
     direct: options.DirectOption = False,
     heads: options.HeadsOption = None,
     assignments: options.SetOption = None,
+    without: WithoutOption = None,
+    protect: ProtectOption = None,
+    inside: InsideOption = None,
+    start_from: StartFromOption = None,
     grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
     bos: options.BosOption = None,
@@ -120,6 +131,8 @@ def discover(
 
     - `circuitgraph discover --model ./my-model --data pairs.jsonl --metric logit_difference`
 
+    - `circuitgraph discover induction --inside runs/induction --protect a1.h6 --out runs/part`
+
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
     from circuitgraph.cli.discover_report import (
@@ -153,6 +166,7 @@ def discover(
     )
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
+    space = read_space(without, protect, inside, start_from)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
     search = _make_algorithm(algorithm, settings, task, setup)
@@ -170,6 +184,7 @@ def discover(
         search_options: dict[str, Any] = {
             **setup,
             **settings,
+            **space,
             "bar": output.shows_bars,
             "journal": folder.journal,
             "anew": folder.anew,

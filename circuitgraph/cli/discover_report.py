@@ -11,6 +11,11 @@ from rich.text import Text
 
 from circuitgraph.catalog.curve_files import write_curve
 from circuitgraph.catalog.files import make_circuit_record, write_circuit
+from circuitgraph.cli.circuit_notes import (
+    describe_curve_overshoot,
+    describe_dropped,
+    describe_overshoot,
+)
 from circuitgraph.cli.pairs import format_behaviour, show_tokens
 from circuitgraph.cli.tables import format_interval, make_judgement_table, make_table
 from circuitgraph.drawing.dot import render
@@ -101,13 +106,15 @@ def store_run(
     record = make_circuit_record(circuit, evaluation)
     output.print_result(
         record.to_json(),
-        _make_headline(circuit),
+        _make_headline(circuit, describe_dropped(record.algorithm, len(circuit))),
         _make_edge_table(circuit),
         "",
         NOT_JUDGED if evaluation is None else make_judgement_table(evaluation),
         "",
         f"Written to {folder.target}/",
     )
+    if evaluation is not None and (note := describe_overshoot(evaluation)):
+        output.print_message(note)
     close = record.algorithm.close_calls if record.algorithm else []
     if close:
         names = ", ".join(close[:5]) + (" ..." if len(close) > 5 else "")
@@ -144,6 +151,8 @@ def store_curve(output: Output, folder: RunFolder, curve: Curve) -> None:
         summary,
         f"Written to {folder.target}/",
     )
+    if note := describe_curve_overshoot(record.points):
+        output.print_message(note)
     close = {name for c in curve.circuits for name in c.provenance["algorithm"]["close_calls"]}
     if close:
         output.print_message(
@@ -172,16 +181,22 @@ def _make_curve_table(record: CurveRecord) -> Table:
             *format_interval(point.evaluation.faithfulness),
             format_interval(point.evaluation.random_faithfulness)[0],
         )
+    full = format_interval(record.points[0].evaluation.full)[0]
+    table.add_row("whole model", f"{record.n_edges:,}", full, "1.000", "", "")
     return table
 
 
-def _make_headline(circuit: Circuit) -> Text:
-    """The size of a circuit, and of its part that lies on paths through the whole graph."""
+def _make_headline(circuit: Circuit, dropped: str | None) -> Text:
+    """The size of a circuit, and of its part that lies on paths through the whole graph.
+
+    Args:
+        dropped: why it has fewer edges than were selected, if it has.
+    """
     line = f"{len(circuit)} of {circuit.graph.n_edges} edges, {len(circuit.nodes)} nodes"
     n_on_path = len(circuit.pruned())
     if n_on_path < len(circuit):
         line += f"; {n_on_path} edges on a path from embed to logits"
-    return Text(line, "bold")
+    return Text("; ".join(filter(None, (line, dropped))), "bold")
 
 
 def _make_edge_table(circuit: Circuit) -> Table:
@@ -192,7 +207,8 @@ def _make_edge_table(circuit: Circuit) -> Table:
     table.add_column("edge")
     table.add_column("effect", justify="right")
     for i in strongest[:_N_ROWS]:
-        table.add_row(circuit.graph.edges[i], f"{scores[i]:.4f}")
+        is_untested = circuit.tested is not None and not circuit.tested[i]  # it is protected
+        table.add_row(circuit.graph.edges[i], "protected" if is_untested else f"{scores[i]:.4f}")
     if len(strongest) > _N_ROWS:
         table.add_row(f"... and {len(strongest) - _N_ROWS} weaker ones", "")
     return table

@@ -10,6 +10,7 @@ import typer
 import circuitgraph as cg
 from circuitgraph.catalog.folders import find_beside
 from circuitgraph.cli import options
+from circuitgraph.cli.circuit_notes import describe_overshoot
 from circuitgraph.cli.inputs import (
     check_names,
     check_task,
@@ -142,6 +143,8 @@ def evaluate(
         title = f"{name}: {judgement.metric}, {judgement.n_prompts} prompts"
         report.write_curve_files(files, judgement.curve, title)
     output.print_result(judgement.model_dump_json(indent=2), *report.make_tables(judgement))
+    if note := describe_overshoot(judgement):
+        output.print_message(note)
     if "quick" in names and judgement.minimality is None:
         output.print_message(
             "Completeness and minimality would take long here and were left out: ask for them with "

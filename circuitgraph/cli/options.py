@@ -31,7 +31,8 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option(
         "--threshold",
-        help="ACDC removes an edge that costs less than this, in the metric's unit. [default: 0.1]",
+        help="ACDC removes an edge that changes the metric by less than this, in its unit. "
+        "[default: 0.2 % of what lies between the whole model and nothing]",
     ),
 ]
 ThresholdsOption = Annotated[

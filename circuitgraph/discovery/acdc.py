@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,6 +23,7 @@ from circuitgraph.discovery.acdc_state import (
     replay_decisions,
 )
 from circuitgraph.discovery.base import Algorithm, Entry, algorithm
+from circuitgraph.discovery.sizing import choose_threshold
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
@@ -44,29 +46,47 @@ class Acdc(Algorithm[AcdcState]):
 
     Attributes:
         threshold: an edge goes if removing it adds less than this to the mean loss; strictly less,
-            so that at zero an edge without any effect stays. Unit: that of the metric.
-        absolute: compare the size of the change, so that edges which hurt the behaviour stay too.
-            By default the sign counts and every removal that lowers the loss is accepted.
+            so that at zero an edge without any effect stays. Unit: that of the metric. By default
+            0.2 % of what lies between the whole model and nothing on the search's prompts.
+        absolute: compare the size of the change, so that edges which hold the answer back stay too
+            and the circuit does what the model does. If false, the sign counts as in the reference:
+            every removal that lowers the loss is accepted. ``docs/defaults.md`` compares the two.
         direct: the reference's own convention, with one more edge for each q, k and v of each head.
         heads: order of a layer's heads among the writers of one reader. The paper has the highest
             index first; the reference's class has the lowest first by default, its command line the
             highest.
     """
 
-    threshold: float = 0.1
-    absolute: bool = False
+    takes_space: ClassVar[bool] = True
+    has_start: ClassVar[bool] = True
+    threshold: float | None = None
+    absolute: bool = True
     direct: bool = False
     heads: str = "descending"
 
     def __post_init__(self) -> None:
-        check_finite("threshold", self.threshold)
-        if self.absolute and self.threshold < 0:
+        if self.threshold is not None:
+            check_finite("threshold", self.threshold)
+        if self.absolute and self.threshold is not None and self.threshold < 0:
             raise ArgumentError(
                 f"threshold is {self.threshold}, but with the absolute test it must not be "
-                "negative: no change is smaller than that, so nothing could be removed."
+                "negative: no change is smaller than that, so nothing could be removed. Negative "
+                "thresholds are for the signed test (--signed, absolute=False)."
             )
         if self.heads not in HEAD_ORDERS:
             raise unknown_name("order of heads", self.heads, HEAD_ORDERS)
+
+    @property
+    def limit(self) -> float:
+        """The threshold, once it is settled."""
+        if self.threshold is None:
+            raise ValueError("settle_settings chooses the threshold before a search begins")
+        return self.threshold
+
+    def settle_settings(self, experiment: Experiment) -> Acdc:
+        if self.threshold is not None:
+            return self
+        return replace(self, threshold=choose_threshold(experiment))
 
     def init_state(
         self, experiment: Experiment, start: Bool[np.ndarray, " edges"] | None = None
@@ -74,10 +94,12 @@ class Acdc(Algorithm[AcdcState]):
         """The state before the first step.
 
         Args:
-            start: edges to decide on; the others are removed untested. All edges if None.
+            start: edges to decide on; the others are removed untested. All edges of the search
+                space's start if None.
         """
         graph = experiment.graph
-        mask = np.ones(graph.n_edges, bool) if start is None else start.copy()
+        space = experiment.space
+        mask = space.start.copy() if start is None else space.confine(start & space.start)
         return AcdcState(
             order=tuple(order_removals(graph, self.heads)),
             group=0,
@@ -102,13 +124,15 @@ class Acdc(Algorithm[AcdcState]):
         """
         group = state.order[state.group]
         rest = group[state.n_decided :]
-        live = (find_live_edges(experiment.graph, state.mask) & state.mask)[rest]
+        protected = experiment.space.protected
+        live = (find_live_edges(experiment.graph, state.mask) & state.mask & ~protected)[rest]
         # The candidates of a step share their reader: that of the first live edge.
         candidates, reader_of = np.flatnonzero(live), experiment.graph.ends[0]
         shares_reader = reader_of[rest[candidates]] == reader_of[rest[candidates[:1]]]
         candidates = candidates[shares_reader][: state.n_candidates]
         mask = state.mask.copy()
-        mask[rest[~live]] = False  # dead edges carry nothing to the output, whenever they go
+        # Dead edges carry nothing to the output, whenever they go.
+        mask[rest[~live & ~protected[rest]]] = False
         if not len(candidates):
             return Measurement(
                 rest=rest,
@@ -136,7 +160,7 @@ class Acdc(Algorithm[AcdcState]):
 
     def _is_removed(self, effects: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         """The decision rule."""
-        return (np.abs(effects) if self.absolute else effects) < self.threshold
+        return (np.abs(effects) if self.absolute else effects) < self.limit
 
     def decide_edges(self, state: AcdcState, measured: Measurement) -> AcdcState:
         """The state after all candidates are decided, or those up to the first wrong guess."""
@@ -192,7 +216,7 @@ class Acdc(Algorithm[AcdcState]):
     def find_close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
         noise = NOISE * np.maximum(1.0, state.scale)
-        close = state.tested & (np.abs(size - self.threshold) <= noise)
+        close = state.tested & (np.abs(size - self.limit) <= noise)
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
     def count_evaluations(self, graph: Graph) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
 from circuitgraph.discovery.journal import Entry
@@ -19,6 +19,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, unknown_name
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.space import SearchSpace
 from circuitgraph.registry import Registry
 from circuitgraph.tasks.metrics import Metric
 
@@ -77,6 +78,8 @@ class Algorithm(Search[State]):
     """
 
     score: ClassVar[str] = "what removing the edge added to the mean loss when it was tested"
+    takes_space: ClassVar[bool] = False  # whether it honours an experiment's search space
+    has_start: ClassVar[bool] = False  # whether it begins with a mask that can be given
     direct: bool = False  # whether to search the graph with the reference's direct edges
 
     @property
@@ -90,6 +93,33 @@ class Algorithm(Search[State]):
             ArgumentError: names the pair and says why, and what to use.
         """
         del metric, ablation
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a search space that this search would not honour, before anything runs.
+
+        Raises:
+            ArgumentError: says what cannot be honoured, and what to use.
+        """
+        if not space.is_whole and not self.takes_space:
+            raise ArgumentError(
+                f"Algorithm {self.name!r} searches all edges and takes no search space (inside, "
+                "without, protect, start_from)."
+            )
+        if space.has_start and not self.has_start:
+            raise ArgumentError(
+                f"Algorithm {self.name!r} scores all edges at once and has no mask to start from: "
+                "use inside, or another algorithm."
+            )
+
+    def settle_settings(self, experiment: Experiment) -> Algorithm[State]:
+        """This search with the settings whose defaults depend on model and prompts."""
+        del experiment
+        return self
+
+    @classmethod
+    def complete_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a stored search, with those that it had before they had a name."""
+        return dict(arguments)
 
     @abstractmethod
     def make_circuit(self, experiment: Experiment, state: State) -> Circuit:

@@ -53,5 +53,5 @@ class EapIgActivations(Scoring):
         runs = [experiment.attribution.at_interpolated_group(group, share) for share in shares]
         return np.sum(runs, axis=0) / (len(runs) * self.count_parts(experiment.graph))
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         return EVALUATIONS_PER_GRADIENT * self.steps * self.count_parts(graph)

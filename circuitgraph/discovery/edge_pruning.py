@@ -102,7 +102,7 @@ class EdgePruning(LearnedMask):
             )
 
     def init_state(self, experiment: Experiment) -> MaskState:
-        check_size(self.n_edges or 0, experiment.graph.n_edges)
+        check_size(self.n_edges or 0, experiment)
         return super().init_state(experiment)
 
     def init_variables(self, n_edges: int) -> Variables:

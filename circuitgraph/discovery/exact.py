@@ -77,7 +77,7 @@ class Exact(Scoring):
         scores[graph.ends[0] >= done] = 0.0
         return replace(start, done=done, scores=scores)
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         return graph.n_edges
 
 

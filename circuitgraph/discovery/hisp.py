@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.selection import select_edges_among
+from circuitgraph.graph.space import SearchSpace
 from circuitgraph.tasks.metrics import Metric
 
 
@@ -32,9 +33,9 @@ class Hisp(Scoring):
     effect.
 
     Attributes:
-        n_nodes: how many heads and MLPs to keep, beside the embedding and the logits. If neither
-            this nor ``n_edges`` nor ``threshold`` is given, as many as have 5 % of the edges among
-            them, but one at least.
+        n_nodes: how many heads and MLPs to keep, beside the embedding and the logits.
+        faithfulness: keep as few nodes as are so faithful; 0.95 if no size is given.
+        share: keep as many nodes as have this share of the edges among them, but one at least.
     """
 
     score: ClassVar[str] = "the lower importance of the edge's two nodes, in the unit of the metric"
@@ -42,11 +43,12 @@ class Hisp(Scoring):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_one_size(
-            {"n_nodes": self.n_nodes, "n_edges": self.n_edges, "threshold": self.threshold}
-        )
         if self.n_nodes is not None:
             check_at_least("n_nodes", self.n_nodes, 0)
+
+    @property
+    def sizes(self) -> dict[str, int | float | None]:
+        return {"n_nodes": self.n_nodes, **super().sizes}
 
     def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
@@ -71,21 +73,38 @@ class Hisp(Scoring):
         dst, src = graph.ends
         return np.minimum(np.array(of_reader)[dst], of_writer[src])
 
-    def select_circuit(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
+    def count_choices(self, experiment: Experiment) -> int:
+        return len(experiment.graph.writers) - 1
+
+    def set_size(self, n: int, space: SearchSpace) -> Scoring:
+        return replace(self, faithfulness=None, n_nodes=n)
+
+    def select_circuit(
+        self,
+        graph: Graph,
+        scores: Float[np.ndarray, " edges"],
+        space: SearchSpace | None = None,
+    ) -> Circuit:
         if self.n_edges is not None or self.threshold is not None:
-            return super().select_circuit(graph, scores)
+            return super().select_circuit(graph, scores, space)
+        space = SearchSpace.whole(graph) if space is None else space
         ranked = 1 + np.argsort(-self._read_importances(graph, scores)[1:], kind="stable")
-        if self.n_nodes is not None:
-            if self.n_nodes > len(ranked):
-                raise ArgumentError(
-                    f"n_nodes is {self.n_nodes}, but the graph has only {len(ranked)} heads and "
-                    "MLPs."
-                )
-            return _select_among_best(graph, ranked, self.n_nodes)
-        n, most = 1, DEFAULT_SHARE * graph.n_edges
+        n = self.n_nodes
+        if n is None:
+            n = self._count_nodes(graph, ranked)
+        elif n > len(ranked):
+            raise ArgumentError(
+                f"n_nodes is {n}, but the graph has only {len(ranked)} heads and MLPs."
+            )
+        selected = _select_among_best(graph, ranked, n)
+        return Circuit(graph, space.confine(selected.mask), scores)
+
+    def _count_nodes(self, graph: Graph, ranked: Int[np.ndarray, " nodes"]) -> int:
+        """As many of the best nodes as have no more than the wished share of the edges."""
+        n, most = 1, (DEFAULT_SHARE if self.share is None else self.share) * graph.n_edges
         while n < len(ranked) and len(_select_among_best(graph, ranked, n + 1)) <= most:
             n += 1
-        return _select_among_best(graph, ranked, n)
+        return n
 
     @staticmethod
     def _read_importances(
@@ -94,7 +113,7 @@ class Hisp(Scoring):
         """The importance of every writer: the score of its edge into the logits."""
         return scores[graph.ends[0] == len(graph.readers) - 1]
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         return EVALUATIONS_PER_GRADIENT * self.count_parts(graph)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar, cast
 
 import numpy as np
 from jaxtyping import Bool
@@ -18,6 +18,7 @@ from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.discovery.base import Algorithm, Entry, algorithm, algorithms
 from circuitgraph.discovery.scoring import Scoring, ScoringState
+from circuitgraph.discovery.sizing import MAX_SIZES, choose_threshold, find_faithful_size
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, check_finite
@@ -26,6 +27,7 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric
 
 STAGES = ("scoring", "exact")
+PRESELECTED = 0.99  # faithfulness of the edges to decide on; docs/defaults.md
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,17 @@ class Hybrid(Algorithm[HybridState]):
         scores: name of the algorithm that scores, in its default settings. Edges are ranked by
             the size of their score. ``eap`` needs a metric that is not flat at the whole model;
             ``eap-ig-inputs`` takes KL too.
-        keep: share of the edges to decide on exactly; at 1 the search is ACDC.
+        keep: share of the edges to decide on exactly; at 1 the search is ACDC. By default as many
+            of the best as are 99 % faithful on the search's prompts.
         threshold, absolute, heads: ACDC's.
     """
 
+    takes_space: ClassVar[bool] = True
+    has_start: ClassVar[bool] = True
     scores: str = "eap"
-    keep: float = 0.2
-    threshold: float = 0.1
-    absolute: bool = False
+    keep: float | None = None
+    threshold: float | None = None
+    absolute: bool = True
     heads: str = "descending"
 
     def __post_init__(self) -> None:
@@ -64,15 +69,15 @@ class Hybrid(Algorithm[HybridState]):
                 f"scores is {self.scores!r}, but that algorithm gives no scores. Use one of: "
                 f"{able}."
             )
-        if not 0 < check_finite("keep", self.keep) <= 1:
+        if self.keep is not None and not 0 < check_finite("keep", self.keep) <= 1:
             raise ArgumentError(
                 f"keep is {self.keep}, but is a share of the edges: above 0, at most 1."
             )
         _ = self._exact  # refuses settings that make no sense
 
     @property
-    def _scoring(self) -> Algorithm[Any]:
-        return algorithms[self.scores]()
+    def _scoring(self) -> Scoring:
+        return cast("Scoring", algorithms[self.scores]())
 
     @property
     def _exact(self) -> Acdc:
@@ -86,6 +91,11 @@ class Hybrid(Algorithm[HybridState]):
                 f"Algorithm {self.name!r} with scores={self.scores!r}: {error}"
             ) from error
         self._exact.check_metric(metric, ablation)
+
+    def settle_settings(self, experiment: Experiment) -> Hybrid:
+        if self.threshold is not None:
+            return self
+        return replace(self, threshold=choose_threshold(experiment))
 
     def init_state(self, experiment: Experiment) -> HybridState:
         return HybridState(self._scoring.init_state(experiment), None)
@@ -102,14 +112,27 @@ class Hybrid(Algorithm[HybridState]):
             return HybridState(scoring, None)
         return HybridState(
             scoring,
-            self._exact.init_state(experiment, self._preselect_edges(experiment.graph, scoring)),
+            self._exact.init_state(experiment, self._preselect_edges(experiment, scoring)),
         )
 
-    def _preselect_edges(self, graph: Graph, scoring: ScoringState) -> Bool[np.ndarray, " edges"]:
-        return Circuit.top(graph, scoring.scores, self._count_kept(graph.n_edges)).mask
+    def _preselect_edges(
+        self, experiment: Experiment, scoring: ScoringState
+    ) -> Bool[np.ndarray, " edges"]:
+        """The best of the edges that the search space has to decide on."""
+        graph, free = experiment.graph, experiment.space.free & experiment.space.start
+        scores, n_free = np.where(free, np.abs(scoring.scores), -np.inf), int(free.sum())
+
+        def make_mask(n: int) -> Bool[np.ndarray, " edges"]:
+            return Circuit.top(graph, scores, n, absolute=False).mask
+
+        n = self._count_kept(n_free)
+        if self.keep is None:
+            n = find_faithful_size(experiment, make_mask, n_free, PRESELECTED) or n
+        return make_mask(n)
 
     def _count_kept(self, n_edges: int) -> int:
-        return max(1, round(self.keep * n_edges))
+        """How many edges to decide on, at most."""
+        return n_edges if self.keep is None else max(1, round(self.keep * n_edges))
 
     def count_progress(self, state: HybridState) -> tuple[int, int]:
         scored, parts = self._scoring.count_progress(state.scoring)
@@ -155,7 +178,9 @@ class Hybrid(Algorithm[HybridState]):
         return replace(state, exact=self._exact.resume_state(experiment, state.exact, decided))
 
     def count_evaluations(self, graph: Graph) -> int:
-        return self._count_kept(graph.n_edges) + self._scoring.count_evaluations(graph)
+        n_sizes = MAX_SIZES if self.keep is None else 0
+        n_scoring = self._scoring.count_score_evaluations(graph)
+        return self._count_kept(graph.n_edges) + n_scoring + n_sizes
 
 
 def _require_exact(state: HybridState) -> AcdcState:

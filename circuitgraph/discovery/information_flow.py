@@ -39,5 +39,5 @@ class InformationFlow(Scoring):
         del i
         return experiment.attribution.flow()
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         return self.count_parts(graph)

@@ -54,9 +54,12 @@ class LearnedMask(Algorithm[MaskState]):
     """A search that learns how much of each edge to keep.
 
     The circuit's scores are the edges' ``log_alpha``: they rank the edges even where masks ended at
-    exactly 0 or 1.
+    exactly 0 or 1. Only edges that the search space leaves free have a ``log_alpha``; settings that
+    are shares are shares of these. Where a start is given, masks of other edges begin at 1/2.
     """
 
+    takes_space: ClassVar[bool] = True
+    has_start: ClassVar[bool] = True
     unit: ClassVar[str] = "step"
     score: ClassVar[str] = (
         "the mask's log_alpha: above 0 where the mask ended above 1/2; without unit"
@@ -102,7 +105,11 @@ class LearnedMask(Algorithm[MaskState]):
         check_gradient(self.name, metric, f"Use one of: {others}.")
 
     def init_state(self, experiment: Experiment) -> MaskState:
-        variables = self.init_variables(experiment.graph.n_edges)
+        space = experiment.space
+        variables = self.init_variables(int(space.free.sum()))
+        if space.has_start:
+            started, values = space.start[space.free], variables["log_alpha"]
+            variables = {**variables, "log_alpha": jnp.where(started, values, 0.0)}
         return _make_state(0, variables, self.make_optimiser().init(variables))
 
     def take_step(self, experiment: Experiment, state: MaskState) -> MaskState:
@@ -110,13 +117,14 @@ class LearnedMask(Algorithm[MaskState]):
         variables = {name: jnp.asarray(values) for name, values in state.variables.items()}
         moments = tuple(jnp.asarray(values) for values in state.moments)
         mask = np.asarray(run_mask(self, variables, step))
-        loss, gradient = experiment.loss_and_gradient(mask)
+        free = experiment.space.free
+        loss, gradient = experiment.loss_and_gradient(_fill_mask(experiment, mask))
         variables, optimiser = run_descent_step(
             self,
             variables,
             moments,
             jnp.float32(loss),
-            jnp.asarray(gradient, jnp.float32),
+            jnp.asarray(gradient[free], jnp.float32),
             step,
         )
         after = _make_state(state.n_steps + 1, variables, optimiser)
@@ -130,11 +138,12 @@ class LearnedMask(Algorithm[MaskState]):
         return state.n_steps, self.steps
 
     def make_circuit(self, experiment: Experiment, state: MaskState) -> Circuit:
-        log_alpha = state.variables["log_alpha"]
-        kept = self.select_edges(log_alpha)
-        return Circuit(
-            experiment.graph, kept, log_alpha.astype(np.float64), np.ones(len(kept), bool)
-        )
+        log_alpha, free = state.variables["log_alpha"], experiment.space.free
+        kept = experiment.space.protected.copy()
+        kept[free] = self.select_edges(log_alpha)
+        scores = np.zeros(len(kept))
+        scores[free] = log_alpha
+        return Circuit(experiment.graph, kept, scores, free.copy())
 
     def make_entries(
         self, experiment: Experiment, before: MaskState, after: MaskState
@@ -179,6 +188,15 @@ class LearnedMask(Algorithm[MaskState]):
         return GRADIENT_COST * self.steps
 
 
+def _fill_mask(
+    experiment: Experiment, of_free: Float[np.ndarray, " free"]
+) -> Float[np.ndarray, " edges"]:
+    """The mask over all edges: 1 where an edge is protected, 0 where it is left out."""
+    mask = experiment.space.protected.astype(of_free.dtype)
+    mask[experiment.space.free] = of_free
+    return mask
+
+
 def check_learning(steps: int, learning_rate: float, seed: int) -> None:
     """Refuse settings of the descent that make no sense."""
     check_at_least("steps", steps, 1)
@@ -192,10 +210,20 @@ def check_positive(name: str, value: float) -> None:
         raise ArgumentError(f"{name} is {value}, but must be above 0.")
 
 
-def check_size(n_edges: int, graph_size: int) -> None:
-    """Raise `ArgumentError` if more edges shall be kept than there are."""
+def check_size(n_edges: int, experiment: Experiment) -> None:
+    """Raise `ArgumentError` if more edges shall be kept than the search has to decide on.
+
+    A number of edges goes with no protected edges, which it would have to count.
+    """
+    space, graph_size = experiment.space, experiment.graph.n_edges
     if n_edges > graph_size:
         raise ArgumentError(f"n_edges is {n_edges}, but the graph has only {graph_size} edges.")
+    if n_edges and (space.n_protected or n_edges > space.free.sum()):
+        raise ArgumentError(
+            f"n_edges is {n_edges}, but the search space has {int(space.free.sum())} edges to "
+            f"decide on beside {space.n_protected} that are protected: give no more, and none "
+            "with protected edges."
+        )
 
 
 def _make_state(n_steps: int, variables: Variables, optimiser: Any) -> MaskState:

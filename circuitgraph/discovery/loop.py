@@ -42,6 +42,8 @@ def run_search(
         DataError: the journal is damaged.
     """
     algorithm.check_metric(experiment.metric, experiment.ablation)
+    algorithm.check_space(experiment.space)
+    algorithm = algorithm.settle_settings(experiment)
     state, seconds = run_steps(algorithm, experiment, bar=bar, journal=journal)
     return finish_search(algorithm, experiment, state, seconds)
 
@@ -92,6 +94,7 @@ def finish_search(
         n_tested=0 if circuit.tested is None else int(circuit.tested.sum()),
         close_calls=algorithm.find_close_calls(experiment, state),
         seconds=seconds,
+        n_selected=circuit.provenance.get("n_selected"),
     )
     provenance = {
         **_describe_experiment(experiment),
@@ -106,6 +109,7 @@ def _describe_experiment(experiment: Experiment) -> dict[str, Any]:
         "metric": experiment.metric.name,
         "ablation": experiment.ablation.name,
         "reference_sha256": experiment.reference_sha256,
+        **({} if experiment.space.is_whole else {"space": experiment.space.words}),
     }
 
 

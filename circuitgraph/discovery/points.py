@@ -50,5 +50,5 @@ class AtPoints(Scoring):
         points = self.list_points()
         return experiment.attribution.at_interpolated_embedding(points[i]) / len(points)
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         return EVALUATIONS_PER_GRADIENT * self.count_parts(graph)

@@ -39,6 +39,6 @@ class RandomEdges(Scoring):
         del i
         return np.random.default_rng(self.seed).random(experiment.graph.n_edges)
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         del graph
         return 0

@@ -54,5 +54,5 @@ class Relp(Scoring):
         del i
         return experiment.attribution.relevance(fixed_patterns=self.fixed_patterns)
 
-    def count_evaluations(self, graph: Graph) -> int:
+    def count_score_evaluations(self, graph: Graph) -> int:
         return EVALUATIONS_PER_GRADIENT * self.count_parts(graph)

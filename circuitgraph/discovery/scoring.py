@@ -7,13 +7,14 @@ import binascii
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from circuitgraph.discovery.base import Algorithm
 from circuitgraph.discovery.journal import Entry
+from circuitgraph.discovery.sizing import MAX_SIZES, find_faithful_size
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import (
     ArgumentError,
@@ -23,13 +24,15 @@ from circuitgraph.errors import (
     check_finite,
     unknown_name,
 )
-from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.circuit import Circuit, compute_strengths
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.selection import select_greedy, select_greedy_above
+from circuitgraph.graph.space import SearchSpace
 from circuitgraph.tasks.metrics import Metric
 
 SELECTIONS = ("top", "greedy")
-DEFAULT_SHARE = 0.05  # of the graph's edges
+DEFAULT_FAITHFULNESS = 0.95  # docs/defaults.md has the measurements
+DEFAULT_SHARE = 0.05  # of the graph's edges, where there is nothing to be faithful to
 
 # A score nearer to the boundary than this share of the largest one (about eight roundings of
 # float32) could fall on the other side on another machine.
@@ -53,8 +56,12 @@ class Scoring(Algorithm[ScoringState]):
     the edge is removed: positive means that removing the edge hurts.
 
     Attributes:
-        n_edges: how many edges to select; 5 % of the graph's if neither this nor ``threshold`` is
-            given.
+        faithfulness: select the smallest circuit of those tried that is so faithful on the search's
+            prompts, and by no more above 1: 0.95 accepts 0.95 to 1.05. This is the default, with
+            0.95, if no size is given; where the model does no better than nothing it is 5 % of
+            the edges.
+        n_edges: how many edges to select.
+        share: select this share of the graph's edges.
         threshold: select the edges whose (absolute) score is at least this.
         absolute: rank by the size of a score, so that edges which hurt the behaviour are selected
             too.
@@ -67,14 +74,21 @@ class Scoring(Algorithm[ScoringState]):
 
     unit: ClassVar[str] = "part"
     score: ClassVar[str] = "first-order estimate of what removing the edge adds to the mean loss"
+    takes_space: ClassVar[bool] = True
+    faithfulness: float | None = None
     n_edges: int | None = None
+    share: float | None = None
     threshold: float | None = None
     absolute: bool = True
     selection: str = "top"
     prune: bool = True
 
     def __post_init__(self) -> None:
-        self._check_one_size({"n_edges": self.n_edges, "threshold": self.threshold})
+        self._check_one_size(self.sizes)
+        for name in ("faithfulness", "share"):
+            value = getattr(self, name)
+            if value is not None and not 0 < check_finite(name, value) <= 1:
+                raise ArgumentError(f"{name} is {value}, but must be above 0 and at most 1.")
         if self.n_edges is not None:
             check_at_least("n_edges", self.n_edges, 0)
         if self.threshold is not None:
@@ -87,6 +101,27 @@ class Scoring(Algorithm[ScoringState]):
                 )
         if self.selection not in SELECTIONS:
             raise unknown_name("selection", self.selection, SELECTIONS)
+
+    @property
+    def sizes(self) -> dict[str, int | float | None]:
+        """The settings of which one says how much to select."""
+        names = ("faithfulness", "n_edges", "share", "threshold")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def wanted_faithfulness(self) -> float | None:
+        """How faithful the circuit shall be; None where its size is given otherwise."""
+        if all(size is None for size in self.sizes.values()):
+            return DEFAULT_FAITHFULNESS
+        return self.faithfulness
+
+    @classmethod
+    def complete_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Searches without a size selected 5 % of the edges before there were other ways."""
+        sizes = ("n_edges", "threshold", "n_nodes")
+        if "share" in arguments or any(arguments.get(name) is not None for name in sizes):
+            return dict(arguments)
+        return {**arguments, "share": DEFAULT_SHARE}
 
     @staticmethod
     def _check_one_size(sizes: Mapping[str, int | float | None]) -> None:
@@ -104,6 +139,14 @@ class Scoring(Algorithm[ScoringState]):
     @abstractmethod
     def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         """Part ``i`` of the scores, zero for edges that the part does not concern."""
+
+    def count_evaluations(self, graph: Graph) -> int:
+        n_sizes = 0 if self.wanted_faithfulness is None else MAX_SIZES
+        return self.count_score_evaluations(graph) + n_sizes
+
+    def count_score_evaluations(self, graph: Graph) -> int:
+        """How many evaluations of a mask the scores of this graph's edges cost."""
+        return self.count_parts(graph)
 
     def init_state(self, experiment: Experiment) -> ScoringState:
         return ScoringState(
@@ -124,44 +167,116 @@ class Scoring(Algorithm[ScoringState]):
         return state.done, state.total
 
     def make_circuit(self, experiment: Experiment, state: ScoringState) -> Circuit:
-        selected = self.select_circuit(experiment.graph, state.scores)
-        pruned = selected.pruned() if self.prune else selected
-        return replace(pruned, scores=state.scores, tested=np.ones(len(state.scores), bool))
+        scores, space = state.scores, experiment.space
+        sized = self.choose_size(experiment, scores)
+        selected = sized.select_circuit(experiment.graph, scores, space)
+        return replace(
+            selected,
+            mask=sized.prune_mask(selected, space),
+            scores=scores,
+            tested=np.ones(len(scores), bool),
+            provenance={"n_selected": len(selected)},
+        )
 
-    def select_circuit(self, graph: Graph, scores: Float[np.ndarray, " edges"]) -> Circuit:
+    def prune_mask(self, selected: Circuit, space: SearchSpace) -> Bool[np.ndarray, " edges"]:
+        """The selected edges, without those on no path (if wished) that are not protected."""
+        return space.confine((selected.pruned() if self.prune else selected).mask)
+
+    def choose_size(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> Scoring:
+        """This search with the size of the smallest faithful circuit, if that is wanted."""
+        wanted = self.wanted_faithfulness
+        if wanted is None:
+            return self
+        graph, space = experiment.graph, experiment.space
+
+        def make_mask(n: int) -> Bool[np.ndarray, " edges"]:
+            sized = self.set_size(n, space)
+            return sized.prune_mask(sized.select_circuit(graph, scores, space), space)
+
+        n = find_faithful_size(experiment, make_mask, self.count_choices(experiment), wanted)
+        return (
+            replace(self, faithfulness=None, share=DEFAULT_SHARE)
+            if n is None
+            else (self.set_size(n, space))
+        )
+
+    def count_choices(self, experiment: Experiment) -> int:
+        """How many edges (or nodes) there are to choose, beside those that are protected."""
+        return int(experiment.space.free.sum())
+
+    def set_size(self, n: int, space: SearchSpace) -> Scoring:
+        """This search, selecting this many edges (or nodes) beside those that are protected."""
+        return replace(self, faithfulness=None, n_edges=n + space.n_protected)
+
+    def select_circuit(
+        self,
+        graph: Graph,
+        scores: Float[np.ndarray, " edges"],
+        space: SearchSpace | None = None,
+    ) -> Circuit:
         """The circuit that the settings make of these scores, before pruning.
 
+        Args:
+            space: the edges to select among, and those that are selected in any case; the whole
+                graph if None.
+
         Raises:
-            ArgumentError: more edges than the graph has.
+            ArgumentError: more edges than there are, or fewer than are protected.
         """
+        space = SearchSpace.whole(graph) if space is None else space
+        strengths = compute_strengths(graph, scores, self.absolute)
+        # Protected edges come before all others, and edges that are left out after them.
+        strengths = np.where(space.allowed, strengths, -np.inf)
+        strengths = np.where(space.protected, np.inf, strengths)
         is_greedy = self.selection == "greedy"
+        way: dict[str, Any] = {"absolute": False, **({"free": space.free} if is_greedy else {})}
         if self.threshold is not None:
             select_above = select_greedy_above if is_greedy else Circuit.above
-            return select_above(graph, scores, self.threshold, absolute=self.absolute)
-        n_edges = self.n_edges
-        if n_edges is None:
-            n_edges = max(1, round(DEFAULT_SHARE * graph.n_edges))
-        select_number = select_greedy if is_greedy else Circuit.top
-        return select_number(graph, scores, n_edges, absolute=self.absolute)
+            selected = select_above(graph, strengths, self.threshold, **way)
+        else:
+            n_edges = self._count_edges(graph, space)
+            if is_greedy:
+                selected = select_greedy(graph, strengths, n_edges - space.n_protected, **way)
+            else:
+                selected = Circuit.top(graph, strengths, n_edges, **way)
+        return Circuit(graph, space.confine(selected.mask), scores)
+
+    def _count_edges(self, graph: Graph, space: SearchSpace) -> int:
+        """How many edges to select, protected ones among them."""
+        if self.n_edges is None:
+            share = DEFAULT_SHARE if self.share is None else self.share
+            n_wished = max(1, round(share * graph.n_edges))
+            return min(max(n_wished, space.n_protected), int(space.allowed.sum()))
+        if not space.is_whole and not space.n_protected <= self.n_edges <= space.allowed.sum():
+            raise ArgumentError(
+                f"n_edges is {self.n_edges}, but the search space has {int(space.allowed.sum())} "
+                f"edges, of which {space.n_protected} are protected."
+            )
+        return self.n_edges
 
     def find_close_calls(self, experiment: Experiment, state: ScoringState) -> list[str]:
         """Edges whose score is nearer than numerical noise to the boundary of the selection.
 
-        No edge is named after a greedy selection of a number of edges: there every edge had a
-        boundary of its own.
+        No edge is named after a greedy selection of a number of edges, where every edge had a
+        boundary of its own, nor where the size was chosen by what circuits of each size do.
         """
         if self.selection == "greedy" and self.threshold is None:
             return []
+        if self.wanted_faithfulness is not None:
+            return []
         noise = self.estimate_noise(experiment, state.scores)
         size = np.abs(state.scores) if self.absolute else state.scores
-        selected = self.select_circuit(experiment.graph, state.scores).mask
+        free = experiment.space.free
+        selected = self.select_circuit(experiment.graph, state.scores, experiment.space).mask
+        chosen, rest = selected & free, ~selected & free
         if self.threshold is not None:
             close = np.abs(size - self.threshold) <= noise
-        elif selected.all() or not selected.any():
+        elif not rest.any() or not chosen.any():
             return []
         else:
-            weakest, strongest = size[selected].min(), size[~selected].max()
+            weakest, strongest = size[chosen].min(), size[rest].max()
             close = np.where(selected, size - strongest <= noise, weakest - size <= noise)
+        close &= free
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 
     def estimate_noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:

@@ -80,7 +80,7 @@ class SubnetworkProbing(LearnedMask):
             raise unknown_name("kind of masks", self.masks, MASKS)
 
     def init_state(self, experiment: Experiment) -> MaskState:
-        check_size(self.n_edges or 0, experiment.graph.n_edges)
+        check_size(self.n_edges or 0, experiment)
         return super().init_state(experiment)
 
     def init_variables(self, n_edges: int) -> Variables:

@@ -213,6 +213,7 @@ def run_sweep(
         its provenance are those of the whole sweep.
     """
     sweep.search.check_metric(experiment.metric, experiment.ablation)
+    sweep.search.check_space(experiment.space)
     state, seconds = run_steps(sweep, experiment, bar=bar, journal=journal)
     final = sorted(state.ended, key=lambda part: part[0])
     return SweepResult(

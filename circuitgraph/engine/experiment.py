@@ -22,6 +22,7 @@ from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes
 from circuitgraph.engine.tuning import FRONTIER_GROUPS, SPARSE_SHARE
 from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.space import SearchSpace
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Prompts
@@ -51,6 +52,7 @@ class Experiment:
     Attributes:
         graph: the edges that masks are over.
         metric, ablation: of these names.
+        space: the edges that a search decides on, leaves out and protects.
         reference_sha256: of the reference prompts, if others than the prompts were given.
         n_prompts: how many prompts it asks about.
         sizes: how the work is cut to fit into memory.
@@ -67,6 +69,7 @@ class Experiment:
         reference: Prompts | None = None,
         memory: int | None = None,
         frontier: bool | None = None,
+        space: SearchSpace | None = None,
     ) -> None:
         """Run the model once on both sides of the prompts and keep what masks will need.
 
@@ -82,6 +85,7 @@ class Experiment:
             frontier: answer what searches ask by the `Frontier`, or by whole masked runs; by
                 default the former, where it fits into memory and takes less than compiling it does.
                 Both give the same up to rounding.
+            space: which edges a search decides on; all of them by default.
 
         Raises:
             UnknownNameError: no metric or ablation of that name.
@@ -106,6 +110,8 @@ class Experiment:
             raise ArgumentError(
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
+        self.space = SearchSpace.whole(self.graph) if space is None else space
+        self.graph.check_per_edge("the search space", self.space.allowed)
         self.n_prompts = len(prompts)
         n_pos = prompts.mask.shape[1]
         self.sizes: BatchSizes = choose_batch_sizes(

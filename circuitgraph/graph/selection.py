@@ -15,7 +15,12 @@ from circuitgraph.graph.graph import Graph
 
 
 def select_greedy(
-    graph: Graph, scores: Float[np.ndarray, " edges"], n: int, *, absolute: bool = True
+    graph: Graph,
+    scores: Float[np.ndarray, " edges"],
+    n: int,
+    *,
+    absolute: bool = True,
+    free: Bool[np.ndarray, " edges"] | None = None,
 ) -> Circuit:
     """``n`` edges, taken one by one: each the strongest into a node connected to the logits.
 
@@ -23,6 +28,10 @@ def select_greedy(
     a post-norm the heads of a layer are connected together. Ties go to the edge numbered first.
     This is the greedy search of Hanna et al. (2024): from every edge a path leads to the logits,
     but a node may have no input yet, which `Circuit.pruned` sees to.
+
+    Args:
+        free: the edges that are taken and counted; all if None. The walk leads through others too,
+            but never through an edge of strength minus infinity.
 
     Raises:
         GraphError: a graph with direct edges, which are no choice of their own.
@@ -33,7 +42,7 @@ def select_greedy(
     mask[
         list(
             itertools.islice(
-                _walk_from_logits(graph, compute_strengths(graph, scores, absolute)), n
+                _walk_from_logits(graph, compute_strengths(graph, scores, absolute), free), n
             )
         )
     ] = True
@@ -41,7 +50,12 @@ def select_greedy(
 
 
 def select_greedy_above(
-    graph: Graph, scores: Float[np.ndarray, " edges"], threshold: float, *, absolute: bool = True
+    graph: Graph,
+    scores: Float[np.ndarray, " edges"],
+    threshold: float,
+    *,
+    absolute: bool = True,
+    free: Bool[np.ndarray, " edges"] | None = None,
 ) -> Circuit:
     """As `select_greedy`, all edges whose (absolute) score is at least ``threshold``.
 
@@ -53,15 +67,17 @@ def select_greedy_above(
     mask[
         list(
             itertools.takewhile(
-                lambda edge: size[edge] >= threshold, _walk_from_logits(graph, size)
+                lambda edge: size[edge] >= threshold, _walk_from_logits(graph, size, free)
             )
         )
     ] = True
     return Circuit(graph, mask, scores)
 
 
-def _walk_from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterator[int]:
-    """All edges in the order in which a greedy search takes them."""
+def _walk_from_logits(
+    graph: Graph, size: Float[np.ndarray, " edges"], free: Bool[np.ndarray, " edges"] | None
+) -> Iterator[int]:
+    """The free edges in the order in which a greedy search takes them."""
     if graph.direct:
         raise GraphError(
             "Greedy selection works on graphs without direct edges: use Circuit.top or "
@@ -80,7 +96,10 @@ def _walk_from_logits(graph: Graph, size: Float[np.ndarray, " edges"]) -> Iterat
     opened = {len(graph.readers) - 1}
     while candidates:
         _, taken = heapq.heappop(candidates)
-        yield taken
+        if size[taken] == -np.inf:
+            return
+        if free is None or free[taken]:
+            yield taken
         for reader in moving[src[taken]]:
             if reader not in opened:
                 opened.add(reader)

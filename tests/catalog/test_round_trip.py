@@ -32,6 +32,7 @@ ALGORITHM = {
     "name": "acdc",
     "arguments": {"edges": [], "threshold": 0.1},
     "n_tested": 3,
+    "n_selected": 5,
     "close_calls": [],
     "score": "made by hand",
     "seconds": 1.5,

@@ -127,4 +127,8 @@ def test_bad_value_is_refused_and_nothing_is_left(
 
 
 def test_negative_threshold_makes_sense_where_the_sign_counts(run: Callable[..., Ran]) -> None:
-    assert run("discover", "induction", "--threshold=-0.1", "--dry-run", "--quiet").code == 0
+    negative = ("discover", "induction", "--threshold=-0.1", "--dry-run", "--quiet")
+    assert run(*negative, "--signed").code == 0
+    ran = run(*negative)
+    assert ran.code == 2
+    assert "Negative thresholds are for the signed test (--signed" in ran.err

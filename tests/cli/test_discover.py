@@ -28,7 +28,10 @@ def test_record_says_what_was_done(finished: tuple[Path, Ran]) -> None:
     assert record["task"]["name"] == "induction"
     assert record["task"]["n_prompts"] == 6
     assert (record["metric"], record["ablation"]) == ("logit_difference", "resample")
-    assert record["algorithm"]["arguments"]["threshold"] == 0.1
+    full, empty = (record["evaluation"][end]["mean"] for end in ("full", "empty"))
+    threshold = record["algorithm"]["arguments"]["threshold"]
+    assert threshold == pytest.approx(0.002 * (full - empty), rel=0.2)  # of 6 other prompts
+    assert record["algorithm"]["arguments"]["absolute"] is True
     assert record["evaluation"]["split"] == "evaluation"
     assert record["graph"]["n_edges"] == 257
 

@@ -81,8 +81,10 @@ def test_another_search_is_refused_with_what_differs(
     before = stopped.read_bytes()
     ran = run("discover", "induction", "--limit", 7, "--seed", 3, "--threshold", 0.5, "--resume")
     assert (ran.code, ran.out) == (2, "")
+    header = json.loads(before.splitlines()[0])
+    chosen = header["algorithm"]["arguments"]["threshold"]
     for phrase in (
-        "threshold: 0.1 in the journal, 0.5 now",
+        f"threshold: {chosen} in the journal, 0.5 now",
         "task.n_prompts: 6",
         "task.seed: 0",
         "prompts_sha256",

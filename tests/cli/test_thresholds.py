@@ -50,18 +50,17 @@ def test_the_folder_holds_all_circuits(curve: tuple[Path, Ran]) -> None:
 
 
 def test_a_circuit_is_that_of_a_run_alone(
-    curve: tuple[Path, Ran], finished: tuple[Path, Ran]
+    run: Callable[..., Ran], curve: tuple[Path, Ran], tmp_path: Path
 ) -> None:
+    alone = tmp_path / "alone"
+    assert run(*QUICK, "--threshold", 0.1, "--out", alone, "--quiet") == Ran(0, "", "")
     one, two = (
-        json.loads((f / "circuit.json").read_text())
-        for f in (curve[0] / "threshold-0.1", finished[0])
+        json.loads((f / "circuit.json").read_text()) for f in (curve[0] / "threshold-0.1", alone)
     )
     for record in (one, two):
         del record["algorithm"]["seconds"]
     assert one == two
-    scores = [
-        (f / "scores.safetensors").read_bytes() for f in (curve[0] / "threshold-0.1", finished[0])
-    ]
+    scores = [(f / "scores.safetensors").read_bytes() for f in (curve[0] / "threshold-0.1", alone)]
     assert scores[0] == scores[1]
 
 
@@ -94,6 +93,7 @@ def test_it_is_shown_resumed_and_overwritten(
         "threshold",
         "faithfulness",
         "random circuits",
+        "whole model",
         "0.01",
         "2.0",
         "% saved",

@@ -7,6 +7,7 @@ import numpy as np
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.space import SearchSpace
 from circuitgraph.tasks.metrics import metrics
 
 
@@ -15,6 +16,7 @@ class Linear(Experiment):
 
     def __init__(self, worth: np.ndarray, graph: Graph) -> None:
         self.graph, self.worth = graph, worth
+        self.space = SearchSpace.whole(graph)
         self.metric, self.ablation, self.reference_sha256 = (
             metrics["kl"],
             ablations["resample"],

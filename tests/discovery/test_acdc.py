@@ -53,9 +53,9 @@ def test_speculation_changes_nothing(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: a row's value does not depend on what it is batched with."""
-    batched = run_search(Acdc(threshold=0.01), experiment)
+    batched = run_search(Acdc(threshold=0.01, absolute=False), experiment)
     monkeypatch.setattr(acdc, "_count_next_candidates", lambda *_: 1)
-    alone = run_search(Acdc(threshold=0.01), experiment)
+    alone = run_search(Acdc(threshold=0.01, absolute=False), experiment)
     assert batched == alone
     np.testing.assert_array_equal(batched.scores, alone.scores)
     np.testing.assert_array_equal(batched.tested, alone.tested)
@@ -63,7 +63,7 @@ def test_speculation_changes_nothing(
 
 def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: neither good guesses, nor none, nor only wrong ones."""
-    guessed = run_search(Acdc(threshold=0.01), experiment)
+    guessed = run_search(Acdc(threshold=0.01, absolute=False), experiment)
     honest = Acdc.measure_candidates
 
     def forgetful(self: Acdc, experiment: Experiment, state: AcdcState) -> Measurement:
@@ -77,7 +77,7 @@ def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.Monk
 
     for measure in (forgetful, perverse):
         monkeypatch.setattr(Acdc, "measure_candidates", measure)
-        found = run_search(Acdc(threshold=0.01), experiment)
+        found = run_search(Acdc(threshold=0.01, absolute=False), experiment)
         assert found == guessed
         np.testing.assert_array_equal(found.scores, guessed.scores)
 
@@ -86,7 +86,7 @@ def test_a_search_can_be_taken_up_between_any_two_steps(experiment: Experiment) 
     """All that has been decided lies in the state: a copy of it, taken anywhere, ends in the same
     circuit.
     """
-    algorithm = Acdc(threshold=0.01)
+    algorithm = Acdc(threshold=0.01, absolute=False)
     whole = run_search(algorithm, experiment)
     state = algorithm.init_state(experiment)
     for _ in range(5):
@@ -100,7 +100,7 @@ def test_a_search_can_be_taken_up_between_any_two_steps(experiment: Experiment) 
 
 
 def test_steps_leave_earlier_states_alone(experiment: Experiment) -> None:
-    algorithm = Acdc(threshold=0.01)
+    algorithm = Acdc(threshold=0.01, absolute=False)
     first = algorithm.init_state(experiment)
     algorithm.take_step(experiment, first)
     assert first.mask.all()
@@ -108,14 +108,14 @@ def test_steps_leave_earlier_states_alone(experiment: Experiment) -> None:
 
 
 def test_same_search_twice_is_the_same_bit_for_bit(experiment: Experiment) -> None:
-    one, two = (run_search(Acdc(threshold=0.02), experiment) for _ in range(2))
+    one, two = (run_search(Acdc(threshold=0.02, absolute=False), experiment) for _ in range(2))
     np.testing.assert_array_equal(one.scores, two.scores)
     assert one == two
 
 
 def test_effects_are_differences_of_losses(experiment: Experiment) -> None:
     """Replaying the decisions one by one gives the effects that the circuit keeps."""
-    circuit = run_search(Acdc(threshold=0.02), experiment)
+    circuit = run_search(Acdc(threshold=0.02, absolute=False), experiment)
     assert circuit.scores is not None
     assert circuit.tested is not None
     mask = np.ones(experiment.graph.n_edges, bool)
@@ -136,7 +136,7 @@ def test_effects_are_differences_of_losses(experiment: Experiment) -> None:
 def test_the_result_of_a_bare_search_can_be_saved_and_loaded(
     experiment: Experiment, tmp_path: Path
 ) -> None:
-    circuit = run_search(Acdc(threshold=0.02), experiment)
+    circuit = run_search(Acdc(threshold=0.02, absolute=False), experiment)
     loaded = load_circuit(save_circuit(circuit, tmp_path / "run"))
     assert loaded == circuit
     assert loaded.provenance["algorithm"] == circuit.provenance["algorithm"]
@@ -145,8 +145,8 @@ def test_the_result_of_a_bare_search_can_be_saved_and_loaded(
 
 
 def test_thresholds_at_the_ends(experiment: Experiment) -> None:
-    assert len(run_search(Acdc(threshold=1e9), experiment)) == 0
-    lowest = run_search(Acdc(threshold=-1e9), experiment)
+    assert len(run_search(Acdc(threshold=1e9, absolute=False), experiment)) == 0
+    lowest = run_search(Acdc(threshold=-1e9, absolute=False), experiment)
     assert len(lowest) == experiment.graph.n_edges
     assert lowest.tested is not None
     assert lowest.tested.all()
@@ -159,12 +159,14 @@ def test_at_zero_equality_keeps_the_edge(tiny: Tiny) -> None:
     prompts = random_prompts()
     same = replace(prompts, corrupted=prompts.clean)
     experiment = Experiment(tiny.ours, same, metric="accuracy")
-    assert len(run_search(Acdc(threshold=0.0), experiment)) == experiment.graph.n_edges
+    assert (
+        len(run_search(Acdc(threshold=0.0, absolute=False), experiment)) == experiment.graph.n_edges
+    )
 
 
 def test_absolute_keeps_what_the_signed_test_removes(tiny: Tiny) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=4, longest=6))
-    signed = run_search(Acdc(threshold=0.05), experiment)
+    signed = run_search(Acdc(threshold=0.05, absolute=False), experiment)
     absolute = run_search(Acdc(threshold=0.05, absolute=True), experiment)
     assert signed.scores is not None
     assert (signed.scores < -0.05).any(), "without a harmful edge this test shows nothing"
@@ -178,10 +180,10 @@ def test_decisions_within_noise_are_reported(experiment: Experiment) -> None:
     other.
     """
     first = np.concatenate(order_removals(experiment.graph, "descending"))[0]
-    every = run_search(Acdc(threshold=-1e9), experiment)
+    every = run_search(Acdc(threshold=-1e9, absolute=False), experiment)
     assert every.scores is not None
     assert every.provenance["algorithm"]["close_calls"] == []
-    aimed = run_search(Acdc(threshold=float(every.scores[first])), experiment)
+    aimed = run_search(Acdc(threshold=float(every.scores[first]), absolute=False), experiment)
     assert experiment.graph.edges[first] in aimed.provenance["algorithm"]["close_calls"]
 
 
@@ -215,8 +217,10 @@ def test_a_metric_that_is_not_finite_stops_the_search_and_names_the_edge(
 
     monkeypatch.setattr(experiment._masked, "_run_launch", broken)
     first = np.concatenate(order_removals(experiment.graph, "descending"))[0]
-    with pytest.raises(SearchError, match="kl of prompt 3 is nan") as error:
+    with pytest.raises(SearchError, match="Without any edge: kl of prompt 3 is nan"):
         run_search(Acdc(), experiment)
+    with pytest.raises(SearchError, match="kl of prompt 3 is nan") as error:
+        run_search(Acdc(threshold=0.1, absolute=False), experiment)
     assert f"Removing {experiment.graph.edges[first]}:" in str(error.value)
 
 

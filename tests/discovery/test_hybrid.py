@@ -32,8 +32,8 @@ def scores(experiment: Experiment) -> np.ndarray:
 
 def test_keeping_all_edges_is_acdc(experiment: Experiment) -> None:
     hybrid, exact = (
-        run_search(Hybrid(keep=1.0, threshold=0.02), experiment),
-        run_search(Acdc(threshold=0.02), experiment),
+        run_search(Hybrid(keep=1.0, threshold=0.02, absolute=False), experiment),
+        run_search(Acdc(threshold=0.02, absolute=False), experiment),
     )
     assert hybrid == exact
     np.testing.assert_array_equal(hybrid.scores, exact.scores)
@@ -43,7 +43,7 @@ def test_keeping_all_edges_is_acdc(experiment: Experiment) -> None:
 def test_only_the_edges_of_the_highest_scores_are_tested(
     experiment: Experiment, scores: np.ndarray
 ) -> None:
-    circuit = run_search(Hybrid(keep=0.25, threshold=0.02), experiment)
+    circuit = run_search(Hybrid(keep=0.25, threshold=0.02, absolute=False), experiment)
     n_kept = round(0.25 * experiment.graph.n_edges)
     preselected = Circuit.top(experiment.graph, scores, n_kept).mask
     assert circuit.tested is not None
@@ -60,7 +60,7 @@ def test_the_exact_search_starts_from_the_preselected_mask(
     """Its first effect is that of removing an edge from the preselected ones, and no edge comes
     back.
     """
-    algorithm = Acdc(threshold=0.02)
+    algorithm = Acdc(threshold=0.02, absolute=False)
     start = Circuit.top(experiment.graph, scores, 60).mask
     state = algorithm.init_state(experiment, start)
     assert state.loss == experiment.losses(start[None])[0]
@@ -75,7 +75,7 @@ def test_the_exact_search_starts_from_the_preselected_mask(
 def test_a_hybrid_search_resumed_from_its_journal_ends_in_the_same_circuit(
     experiment: Experiment,
 ) -> None:
-    algorithm = Hybrid(keep=0.2, threshold=0.02)
+    algorithm = Hybrid(keep=0.2, threshold=0.02, absolute=False)
     state, written, lengths = algorithm.init_state(experiment), [], []
     start = state
     while len(set(algorithm.count_progress(state))) == 2:
@@ -94,7 +94,7 @@ def test_a_hybrid_search_resumed_from_its_journal_ends_in_the_same_circuit(
 
 
 def test_entries_of_another_search_are_refused(experiment: Experiment) -> None:
-    algorithm = Hybrid()
+    algorithm = Hybrid(absolute=False)
     start = algorithm.init_state(experiment)
     for entries in ([{"edge": "embed->logits"}], [{"exact": {}}]):
         with pytest.raises(DataError, match="journal"):
@@ -104,7 +104,7 @@ def test_entries_of_another_search_are_refused(experiment: Experiment) -> None:
 def test_metrics_that_the_score_cannot_use_are_refused(tiny: Tiny) -> None:
     experiment = Experiment(tiny.ours, random_prompts(batch=3, longest=5), metric="kl")
     with pytest.raises(ArgumentError) as error:
-        run_search(Hybrid(scores="eap"), experiment)
+        run_search(Hybrid(scores="eap", absolute=False), experiment)
     for word in ("'hybrid'", "scores='eap'", "'kl'"):
         assert word in str(error.value)
 

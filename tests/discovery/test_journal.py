@@ -25,7 +25,7 @@ from circuitgraph.graph.circuit import Circuit
 from tests.checkpoints import Tiny, random_prompts
 
 FACTS = {"model": {"weights_sha256": "a" * 64}, "environment": {"versions": {"jax": "1"}}}
-ALGORITHM = Acdc(threshold=0.01)
+ALGORITHM = Acdc(threshold=0.01, absolute=False)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_anew_forgets_what_was_there(
 
 OTHERS: dict[str, tuple[Acdc, dict, list[str]]] = {
     "threshold": (
-        Acdc(threshold=0.02),
+        Acdc(threshold=0.02, absolute=False),
         FACTS,
         ["algorithm.arguments.threshold: 0.01 in the journal, 0.02 now"],
     ),
@@ -362,7 +362,7 @@ def test_two_searches_do_not_share_a_journal(experiment: Experiment, path: Path)
     class Meeting(Acdc):
         def take_step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
             with pytest.raises(ArgumentError, match="Another process is writing the journal"):
-                run_search(Acdc(), experiment, journal=Journal(path))
+                run_search(Acdc(absolute=False), experiment, journal=Journal(path))
             return super().take_step(experiment, state)
 
     run_search(Meeting(threshold=1e9), experiment, journal=Journal(path))

@@ -85,7 +85,7 @@ def test_each_way_of_selecting(experiment: Experiment, absolute: bool) -> None:
         Given(threshold=1.5, selection="greedy"): select_greedy_above(
             graph, scores, 1.5, absolute=absolute
         ),
-        Given(): Circuit.top(graph, scores, 13, absolute=absolute),  # 5 % of 262
+        Given(share=0.05): Circuit.top(graph, scores, 13, absolute=absolute),  # of 262
     }
     for algorithm, circuit in expected.items():
         assert run_search(replace(algorithm, absolute=absolute, prune=False), experiment) == circuit
@@ -179,6 +179,9 @@ def test_a_score_that_is_not_finite_stops_the_search_and_names_the_edge(
         ({"threshold": float("nan")}, ["threshold", "nan", "finite"]),
         ({"threshold": -0.1}, ["threshold", "-0.1", "absolute=False"]),
         ({"n_edges": 3, "threshold": 0.1}, ["n_edges=3 and threshold=0.1", "give one"]),
+        ({"n_edges": 3, "share": 0.1}, ["n_edges=3 and share=0.1", "give one"]),
+        ({"faithfulness": 1.5}, ["faithfulness is 1.5", "at most 1"]),
+        ({"share": 0.0}, ["share is 0.0", "above 0"]),
         ({"selection": "gready"}, ["gready", "Did you mean 'greedy'"]),
     ],
 )

@@ -22,6 +22,7 @@ from circuitgraph.graph.circuit import Circuit
 from tests.checkpoints import Tiny, random_prompts
 
 THRESHOLDS = (-0.01, 0.0, 0.003, 0.0031, 0.02, 0.1, 1e9)
+SIGNED = Acdc(absolute=False)
 
 
 @pytest.fixture(scope="module")
@@ -71,24 +72,24 @@ def test_what_is_shared_is_asked_once(
         return honest(mask, edges, going, **options)
 
     monkeypatch.setattr(experiment, "removal_losses", counted)
-    alone = run_search(Acdc(threshold=0.02), experiment)
+    alone = run_search(Acdc(threshold=0.02, absolute=False), experiment)
     n_alone = len(asked)
     assert alone.scores is not None
     effects = np.sort(alone.scores)
     nearest = effects[effects > 0.02][0]
     asked.clear()
-    both = run_sweep(Sweep((0.02, float((0.02 + nearest) / 2))), experiment)
+    both = run_sweep(Sweep((0.02, float((0.02 + nearest) / 2)), SIGNED), experiment)
     assert len(asked) == n_alone
     assert alone.tested is not None
     assert (both.n_tested, both.n_alone) == (alone.tested.sum(), 2 * alone.tested.sum())
     asked.clear()
-    many = run_sweep(Sweep(THRESHOLDS), experiment)
+    many = run_sweep(Sweep(THRESHOLDS, SIGNED), experiment)
     assert len(set(asked)) == len(asked)
     assert many.n_tested < many.n_alone
 
 
 def test_one_branch_is_finished_before_the_next(experiment: Experiment) -> None:
-    steps = Sweep((0.0, 0.01, 0.1))
+    steps = Sweep((0.0, 0.01, 0.1), SIGNED)
     state = steps.init_state(experiment)
     while len(set(steps.count_progress(state))) == 2:
         before, state = state, steps.take_step(experiment, state)
@@ -102,7 +103,7 @@ def journalled(
 ) -> tuple[SweepResult, Path]:
     """An undisturbed sweep and its journal."""
     path = tmp_path_factory.mktemp("whole") / "journal.jsonl"
-    return run_sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path)), path
+    return run_sweep(Sweep(THRESHOLDS[1:5], SIGNED), experiment, journal=Journal(path)), path
 
 
 @given(share=st.floats(0, 1))
@@ -116,7 +117,7 @@ def test_a_sweep_is_taken_up_where_it_ended(
     whole, content = journalled[0], journalled[1].read_bytes()
     path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
     path.write_bytes(content[: int(share * len(content))])
-    again = run_sweep(Sweep(THRESHOLDS[1:5]), experiment, journal=Journal(path))
+    again = run_sweep(Sweep(THRESHOLDS[1:5], SIGNED), experiment, journal=Journal(path))
     assert again.n_tested == whole.n_tested
     assert again.losses == whole.losses
     for one, two in zip(again.circuits, whole.circuits, strict=True):
@@ -124,7 +125,7 @@ def test_a_sweep_is_taken_up_where_it_ended(
 
 
 def test_every_state_of_a_sweep_comes_back_from_its_entries(experiment: Experiment) -> None:
-    steps = Sweep(THRESHOLDS)
+    steps = Sweep(THRESHOLDS, SIGNED)
     start = state = steps.init_state(experiment)
     entries = []
     while len(set(steps.count_progress(state))) == 2:

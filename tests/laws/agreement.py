@@ -84,7 +84,8 @@ def compare(
     loss = loss_of(metric, prompts, run)
     if threshold is None:
         threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share=0.75)
-    threshold = abs(threshold) if settings.get("absolute") else threshold
+    settings.setdefault("absolute", False)  # the reference's rule, and the oracle's default
+    threshold = abs(threshold) if settings["absolute"] else threshold
     decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
     circuits = []

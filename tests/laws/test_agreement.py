@@ -77,7 +77,7 @@ def test_orders_of_heads_can_lead_to_different_circuits(small: Tiny) -> None:
     experiment = Experiment(small.ours, random_prompts(batch=4, longest=7), metric="kl")
     pairs = [
         [
-            run_search(Acdc(threshold=threshold, heads=heads), experiment)
+            run_search(Acdc(threshold=threshold, heads=heads, absolute=False), experiment)
             for heads in ("descending", "ascending")
         ]
         for threshold in (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -111,7 +111,7 @@ def test_acdc_finds_the_heads_that_the_ablation_table_shows(trained: Tiny) -> No
     previous, induction = sorted(needed)
     assert (previous[:2], induction[:2]) == ("L0", "L1")
     circuit = run_search(
-        Acdc(threshold=0.1),
+        Acdc(threshold=0.1, absolute=False),
         Experiment(trained.ours, load_task("induction", trained.ours).prompts(50)),
     )
     path = [f"embed->{previous}<v>", f"{previous}->{induction}<k>", f"{induction}->logits"]

@@ -79,7 +79,7 @@ def compare_searches(
 ) -> list[str]:
     """One row of the table."""
     circuits = [
-        run_search(Acdc(threshold=threshold), searching),
+        run_search(Acdc(threshold=threshold, absolute=False), searching),
         run_search(hybrid, searching),
     ]
     full, both = circuits[0], circuits[0] & circuits[1]
@@ -109,7 +109,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, searching, judging in make_experiments(options.prompts, Path(folder)):
             for threshold in options.thresholds:
-                hybrid = Hybrid(scores=options.scores, keep=options.keep, threshold=threshold)
+                hybrid = Hybrid(
+                    scores=options.scores, keep=options.keep, threshold=threshold, absolute=False
+                )
                 table.add_row(*compare_searches(name, searching, judging, threshold, hybrid))
     Console(width=160).print(table)
 

@@ -35,7 +35,9 @@ def measure_frontier(job: Job) -> Numbers:
     columns = 2 if experiment.metric.columns_only else model.spec.d_vocab_out
     graph, tokens = experiment.graph, job.prompts.mask.shape[1]
     counts.count_from_now(experiment, Sizes(model.spec, graph, len(job.prompts), tokens, columns))
-    trace = watch_search(Acdc(threshold=threshold), experiment, compiling, job.limit)
+    trace = watch_search(
+        Acdc(threshold=threshold, absolute=False), experiment, compiling, job.limit
+    )
     peak, state = peak_bytes(), trace.state
     rate = counts.operations / trace.seconds[-1]
     masks = {"start": np.ones(graph.n_edges, bool), "middle": trace.mask_at(0.5), "end": state.mask}
@@ -143,7 +145,10 @@ def measure_compiling(job: Job) -> Numbers:
     It is the first tested edges of the whole search, then a search among some random paths: that
     one comes through all layers with little left, as a search does at its end.
     """
-    compiling, search_ = Compiling(), Acdc(threshold=job.case.thresholds[job.metric])
+    compiling, search_ = (
+        Compiling(),
+        Acdc(threshold=job.case.thresholds[job.metric], absolute=False),
+    )
     model, start = job.model, time.perf_counter()
     experiment = Experiment(model, job.prompts, metric=job.metric, frontier=True)
     watch_search(search_, experiment, compiling, job.limit, enough=50 if job.tiny else 200)

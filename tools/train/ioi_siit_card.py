@@ -193,7 +193,7 @@ def write_search_section(model: LanguageModel) -> str:
     task, true = load_task("ioi", model, seed=0), Circuit.of(model.graph(), TRUE)
     rows = []
     for metric in ("logit_difference", "kl"):
-        curve = sweep(model, task, THRESHOLDS, metric=metric, n_evaluation=50)
+        curve = sweep(model, task, THRESHOLDS, metric=metric, n_evaluation=50, absolute=False)
         scores = np.zeros(true.graph.n_edges)
         for threshold, circuit in zip(THRESHOLDS, curve.circuits, strict=True):
             scores[circuit.mask] = threshold

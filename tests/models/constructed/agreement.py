@@ -65,7 +65,8 @@ def search_and_compare(constructed: ConstructedModel, prompts: Prompts) -> Agree
     """
     n = len(prompts)
     circuit = run_search(
-        Acdc(threshold=1e-3 * MARGIN / n), Experiment(constructed.model, prompts, metric="kl")
+        Acdc(threshold=1e-3 * MARGIN / n, absolute=False),
+        Experiment(constructed.model, prompts, metric="kl"),
     )
     scores = circuit.scores
     assert scores is not None
