@@ -90,6 +90,8 @@ def describe_prompts(
     from circuitgraph.api import draw_prompts
     from circuitgraph.evaluation.behaviour import observe_behaviour
 
+    if output.quiet or output.as_json:
+        return
     prompts = draw_prompts(task, "discovery", n_prompts)
     behaviour = observe_behaviour(model, prompts)
     output.print_message(f"The first prompt: {show_tokens(prompts, 0, task.tokenizer)}")

@@ -46,7 +46,7 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
         raise DataError(f"There is no data file {str(data)!r}.")
     if data is not None and model is None:
         raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
-    if data is not None and data.suffix not in SUFFIXES:
+    if data is not None and data.is_file() and data.suffix not in SUFFIXES:
         raise DataError(f"The data file {str(data)!r} is none of {', '.join(SUFFIXES)}.")
     if task is not None and task not in tasks and task.endswith(SUFFIXES):
         raise ArgumentError(f"{task!r} is a file, not a task: give it with --data.")

@@ -168,9 +168,15 @@ class Study:
         """Prompts, tokenised, with the positions of the study's roles.
 
         Raises:
-            HypothesisError: a prompt lacks a role.
+            HypothesisError: a prompt lacks a role, or is scored at several positions.
         """
         tokens = tokenise_pairs([prompt.pair for prompt in prompts], self.tokenizer)
+        if tokens.scores is not None:
+            what = "answers of several tokens" if tokens.scores == "tokens" else "several positions"
+            raise HypothesisError(
+                f"A hypothesis is tested at one scored position, with answers of one token each, "
+                f"but the task {self.task.name!r} scores {what}. Use pairs with one."
+            )
         return PromptBatch(tuple(prompts), tokens, self.find_positions(prompts))
 
     def find_positions(self, prompts: Sequence[Prompt]) -> Int[np.ndarray, "prompts roles"]:

@@ -69,7 +69,8 @@ def _find_answer_problems(
         ("distractor", pair.distractor, ids.distractor),
     ):
         if text is not None:
-            tokens = tuple(tokenizer.encode_answer(pair.clean, text)) if in_text else tokens
+            if in_text:
+                tokens = tuple(encode_answer(pair.clean, text, tokenizer, in_text=True))
             problems += _check_answer(name, text, tokens, pair, tokenizer)
     if not problems and ids.distractor and len(ids.answer) != len(ids.distractor):
         problems.append(
@@ -98,8 +99,7 @@ def _find_set_problems(
         return []
     problems = []
     for text in dict.fromkeys(pair.right + pair.wrong):
-        own = tokenizer.encode_answer(pair.clean, text)
-        own = own if in_text else encode_answer(pair.clean, text, tokenizer)
+        own = encode_answer(pair.clean, text, tokenizer, in_text=in_text)
         if len(own) > 1 and tokenizer.unknown_id not in own:
             problems.append(f"one of several answers, {text!r}, is {len(own)} tokens, not one")
         else:

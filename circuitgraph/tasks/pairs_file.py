@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from circuitgraph.tasks.prompts import (
     Split,
     TokenizerLike,
     assign_split,
+    encode_answer,
     encode_clean,
+    encode_pair,
 )
 
 _N_SHOWN = 24  # tokens of a prompt that a message shows
@@ -121,6 +124,8 @@ def _make_pairs(path: Path, file: PairFile, maker: PairMaker) -> list[tuple[int,
         pair, pair_problems = maker.make_pair(line)
         problems += [f"line {number}: {problem}" for problem in pair_problems]
         numbered.append((number, pair))
+    if any(pair.right for _, pair in numbered):
+        numbered = [(number, _fill_sets(pair)) for number, pair in numbered]
     if not problems:
         pairs = [pair for _, pair in numbered]
         problems = [*_find_differences(pairs), *_find_words_problems(file, maker.tokenizer)]
@@ -130,6 +135,17 @@ def _make_pairs(path: Path, file: PairFile, maker: PairMaker) -> list[tuple[int,
         tokens = f" The tokens of line {number} are {show_tokens(pair, maker)}."
     file.refuse_problems(path, problems, tokens)
     return numbered
+
+
+def _fill_sets(pair: Pair) -> Pair:
+    """The pair of one answer as one of several that happen to be one, as other lines have."""
+    if pair.right or pair.answer is None:
+        return pair
+    tokens = pair.tokens
+    if tokens is not None:
+        tokens = replace(tokens, right=tokens.answer, wrong=tokens.distractor)
+    wrong = () if pair.distractor is None else (pair.distractor,)
+    return replace(pair, right=(pair.answer,), wrong=wrong, tokens=tokens)
 
 
 def show_tokens(pair: Pair, maker: PairMaker) -> str:
@@ -144,7 +160,6 @@ def _find_differences(pairs: list[Pair]) -> list[str]:
         "a corrupted prompt": [pair.corrupted is not None for pair in pairs],
         "an answer": [pair.answer is not None for pair in pairs],
         "a distractor": [pair.distractor is not None for pair in pairs],
-        "several answers": [bool(pair.right) for pair in pairs],
         "several scored positions": [len(pair.score_at or ()) > 1 for pair in pairs],
     }
     return [
@@ -182,11 +197,18 @@ def _list_settings(chat: bool, judging: bool) -> dict[str, Any]:
 def _describe_answers(pairs: list[Pair], tokenizer: TokenizerLike) -> list[str]:
     """Notes on answers that may not be what their author meant."""
     notes = []
-    n_tokens = [len(tokenizer.encode_answer(p.clean, p.answer or "")) for p in pairs]
+    n_tokens = [len(encode_pair(pair, tokenizer).answer) for pair in pairs]
     if max(n_tokens) > 1:
         notes.append(
             f"Answers have up to {max(n_tokens)} tokens: each token is scored after those before "
             "it, and the metric puts them together."
+        )
+    spaced = [pair for pair in pairs if _is_read_with_space(pair, tokenizer)]
+    if spaced:
+        answer = spaced[0].answer or ""
+        notes.append(
+            f"{len(spaced)} of {len(pairs)} answers were read with a space in front, such as "
+            f"{answer!r} as {' ' + answer!r}."
         )
     unspaced = [pair for pair in pairs if _lacks_space(pair, tokenizer)]
     if unspaced:
@@ -199,8 +221,19 @@ def _describe_answers(pairs: list[Pair], tokenizer: TokenizerLike) -> list[str]:
     return notes
 
 
+def _is_read_with_space(pair: Pair, tokenizer: TokenizerLike) -> bool:
+    """Whether an answer is no token after the prompt unless it is written with a space."""
+    if not pair.answer or pair.tokens:
+        return False
+    return tokenizer.encode_answer(pair.clean, pair.answer) != encode_answer(
+        pair.clean, pair.answer, tokenizer
+    )
+
+
 def _lacks_space(pair: Pair, tokenizer: TokenizerLike) -> bool:
     """Whether an answer goes on inside a word, though with a space it would be a token too."""
     if not pair.answer or pair.tokens or not (pair.clean[-1:] + pair.answer[:1]).isalpha():
         return False
-    return len(tokenizer.encode_answer(pair.clean, f" {pair.answer}")) == 1
+    own = tokenizer.encode_answer(pair.clean, pair.answer)
+    spaced = tokenizer.encode_answer(pair.clean, f" {pair.answer}")
+    return len(own) == len(spaced) == 1 and own != spaced

@@ -148,18 +148,27 @@ def encode_clean(pair: Pair, tokenizer: TokenizerLike) -> tuple[int, ...]:
     return (*tokenizer.prefix, *tokenizer.encode(pair.clean))
 
 
-def encode_answer(prompt: str, answer: str, tokenizer: TokenizerLike) -> list[int]:
+def encode_answer(
+    prompt: str, answer: str, tokenizer: TokenizerLike, *, in_text: bool = False
+) -> list[int]:
     """The tokens of an answer: those by which the text goes on after the prompt.
 
-    Where the answer would change the prompt's own tokens, the one token that it is by itself (" 12"
-    and "00", though " 1200" may be a token too); no token where it is several. A file of pairs is
-    refused in that case, because nobody can tell what was meant.
+    An answer that is no token there, but by itself the same token as with a space in front, is
+    taken as written with its space: for many tokenizers "lamp" and " lamp" are one.
+
+    Args:
+        in_text: give no token where the answer would change the prompt's own tokens. Else it is
+            then the one token that it is by itself (" 12" and "00", though " 1200" may be a token).
     """
     ids = tokenizer.encode_answer(prompt, answer)
-    if ids:
+    if len(ids) == 1 and ids[0] != tokenizer.unknown_id:
         return ids
     alone = tokenizer.encode(answer)
-    return alone if len(alone) == 1 else []
+    if len(alone) != 1 or alone[0] == tokenizer.unknown_id:
+        return ids
+    if tokenizer.encode_answer(prompt, f" {answer.strip()}") == alone or not (ids or in_text):
+        return alone
+    return ids
 
 
 def encode_pair(pair: Pair, tokenizer: TokenizerLike) -> PairTokens:

@@ -67,9 +67,15 @@ class TokenCache:
         """A prompt with its answers as tokens.
 
         Raises:
-            HypothesisError: an answer is several tokens, or an unknown one.
+            HypothesisError: an answer is several tokens, or an unknown one; or not the end is
+                scored.
         """
         pair = prompt.pair
+        if pair.score_at is not None:
+            raise HypothesisError(
+                f"Properties look at what follows a prompt, but {prompt!r} is scored at "
+                f"{list(pair.score_at)}: use pairs that are scored at their end."
+            )
         answer, distractor, right, wrong = (
             tuple(self.find_answer(pair.clean, text) for text in texts)
             for texts in (
