@@ -29,6 +29,8 @@ def render(
 ) -> None:
     """Draw a circuit that `discover` wrote.
 
+    Exits 1 where Graphviz is not installed, so that there is DOT text and no picture.
+
     Example: `circuitgraph render runs/induction -o induction.pdf`
     """
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT
@@ -41,3 +43,5 @@ def render(
     if picture != target:
         output.print_message(INSTALL_HINT.replace("{where}", str(circuit)))
     output.print_result(json.dumps({"picture": str(picture)}), str(picture))
+    if picture != target:
+        raise typer.Exit(1)

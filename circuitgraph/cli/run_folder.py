@@ -14,7 +14,7 @@ import typer
 
 from circuitgraph.catalog.folders import JOURNAL_FILE, check_new_folder, new_folder
 from circuitgraph.cli.output import Output
-from circuitgraph.errors import OutputError
+from circuitgraph.errors import DataError, OutputError, SearchError
 
 RUNS = Path("runs")
 _ENDING = ".journal.jsonl"
@@ -69,11 +69,14 @@ class RunFolder:
 
     @contextmanager
     def explain_resuming(self, output: Output) -> Iterator[None]:
-        """If an error or Ctrl-C ends the search, say how to go on with it."""
+        """If Ctrl-C ends the search, or an error that may not come again, say how to go on with it.
+
+        A search that met a value it cannot decide on would meet it again.
+        """
         try:
             yield
         except BaseException as error:
-            if not os.path.exists(self.journal):
+            if not os.path.exists(self.journal) or isinstance(error, SearchError | DataError):
                 raise
             advice = (
                 f"What was decided so far is kept in {str(self.journal)!r}. To go on, give the "

@@ -103,7 +103,13 @@ class Tokenizer:
 
     def _find_default_prefix(self) -> tuple[int, ...]:
         """The tokens that the tokenizer itself puts before a text."""
-        plain, default = self.encode("a"), self._inner.encode("a")
+        text = "a"
+        try:
+            plain = self.encode(text)
+        except Exception:
+            text = self.decode(self.vocabulary()[:1])  # no token for unknown text
+            plain = self.encode(text)
+        default = self._inner.encode(text)
         start = next(
             (i for i in range(len(default)) if default[i : i + len(plain)] == plain and plain), 0
         )

@@ -64,7 +64,7 @@ def test_without_graphviz_dot_is_written(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     ran = run("render", stored, "-o", "a.svg")
-    assert (ran.code, ran.out) == (0, "a.dot\n")
+    assert (ran.code, ran.out) == (1, "a.dot\n")
     assert "Graphviz is not installed" in ran.err
     assert (stored.parent / "a.dot").is_file()
     assert not (stored.parent / "a.svg").exists()

@@ -61,7 +61,9 @@ def test_prompts_beyond_the_context_are_refused(tiny: Tiny) -> None:
 def test_tokens_beyond_the_vocabulary_are_refused(tiny: Tiny) -> None:
     prompts = random_prompts()
     prompts.clean[0, 0] = 50
-    with pytest.raises(DataError, match="token 50, but the model knows only 50"):
+    with pytest.raises(
+        DataError, match=r"Token 50 stands in .* but the model knows only 50 tokens.*clean 0"
+    ):
         Experiment(tiny.ours, prompts)
 
 

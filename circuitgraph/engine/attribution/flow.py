@@ -35,7 +35,8 @@ def run_flow(
         nearer = jnp.abs(x).sum(-1) - jnp.abs(x - written).sum(-1)  # [writers, batch, pos]
         proximity = jnp.where(visible[:, None, None], jnp.maximum(nearer, 0), 0)
         total = proximity.sum(0)
-        share = jnp.where(total > 0, proximity / jnp.where(total > 0, total, 1), 0)
+        # not `total > 0`, by which NaN would become a share of zero
+        share = jnp.where(total == 0, 0, proximity / jnp.where(total == 0, 1, total))
         return jnp.einsum("wbp,bp->w", share, weights)
 
     # [streams, writers], then a row for each reader: [readers, writers]

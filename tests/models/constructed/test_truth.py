@@ -124,7 +124,7 @@ def fraction() -> ConstructedModel:
 
 
 def test_bad_input(fraction: ConstructedModel) -> None:
-    with pytest.raises(DataError, match="no prompts"):
+    with pytest.raises(DataError, match="no pairs of prompts"):
         find_truth(fraction, [])
     with pytest.raises(DataError, match="equally long, but have 2 and 3"):
         find_truth(fraction, pair_all("ab", "abb"))
