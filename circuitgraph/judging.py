@@ -182,7 +182,7 @@ def _load_search_task(model: LanguageModel, record: dict) -> Task:
     settings = {"bos": "no", **record["arguments"]}
     if "data" in settings:
         path = Path(settings.pop("data"))
-        del settings["sha256"]
+        settings.pop("sha256", None)
         return load_task(path, model, seed=record["seed"], **settings)
     return load_task(record["name"], model, seed=record["seed"], **settings)
 

@@ -195,7 +195,7 @@ def _choose_prompts(
     if "data" not in arguments:
         return record.task.name, None, arguments
     file = find_beside(arguments.pop("data"), circuit)
-    del arguments["sha256"]
+    arguments.pop("sha256", None)
     return None, Path(file), arguments
 
 

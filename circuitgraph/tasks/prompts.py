@@ -175,23 +175,24 @@ def encode_pair(pair: Pair, tokenizer: TokenizerLike) -> PairTokens:
     """The tokens of a pair: prompts with the tokenizer's prefix, answers by `encode_answer`."""
     if pair.tokens is not None:
         return pair.tokens
-
-    def encode_text(text: str | None) -> tuple[int, ...]:
-        return () if text is None else tuple(encode_answer(pair.clean, text, tokenizer))
-
-    def encode_each(texts: tuple[str, ...]) -> tuple[int, ...]:
-        return tuple(ids[0] for ids in map(encode_text, texts) if len(ids) == 1)
-
     corrupted = ()
     if pair.corrupted is not None:
         corrupted = (*tokenizer.prefix, *tokenizer.encode(pair.corrupted))
+    answer, distractor = (
+        () if text is None else tuple(encode_answer(pair.clean, text, tokenizer))
+        for text in (pair.answer, pair.distractor)
+    )
+    right, wrong = (
+        [encode_answer(pair.clean, text, tokenizer) for text in texts]
+        for texts in (pair.right, pair.wrong)
+    )
     return PairTokens(
         clean=encode_clean(pair, tokenizer),
         corrupted=corrupted,
-        answer=encode_text(pair.answer),
-        distractor=encode_text(pair.distractor),
-        right=encode_each(pair.right),
-        wrong=encode_each(pair.wrong),
+        answer=answer,
+        distractor=distractor,
+        right=tuple(ids[0] for ids in right if len(ids) == 1),
+        wrong=tuple(ids[0] for ids in wrong if len(ids) == 1),
     )
 
 

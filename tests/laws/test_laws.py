@@ -119,10 +119,10 @@ def test_law_3_ends_at_every_position(model: Tiny) -> None:
     ):
         theirs = hf_logits(model, np.asarray(tokens), prompts.mask)
         for position in range(prompts.mask.shape[1]):
-            here = inputs._replace(score_at=jnp.full(len(prompts), position))
+            here = inputs._replace(score_at=jnp.full((len(prompts), 1), position))
             ours = np.asarray(
                 run_masked(network, jnp.asarray(mask, jnp.float32), grid, background, here)
-            )
+            )[:, 0]
             real = prompts.mask[:, position]
             assert np.abs(ours - theirs[:, position])[real].max() <= gate(theirs)
 

@@ -93,7 +93,7 @@ def everywhere(tokens: np.ndarray) -> Inputs:
         lambda x: jnp.repeat(x, tokens.shape[1], axis=0), unpadded_inputs(tokens)
     )
     return inputs._replace(
-        score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))
+        score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))[:, None]
     )
 
 

@@ -54,7 +54,7 @@ def make_inputs(tokens: np.ndarray, length: np.ndarray) -> Inputs:
         tokens.astype(np.int32),
         positions < length[..., None],
         positions,
-        (length - 1).astype(np.int32),
+        (length - 1)[..., None].astype(np.int32),  # one scored position
     )
     return Inputs(*map(jnp.asarray, parts))
 
@@ -89,7 +89,7 @@ def run_groups(
     ) -> Float[Array, "batch vocab"]:
         return compute_masked_logits(
             model, mask, grid, Background.of(model, compute_writer_values(model, donor)), clean
-        )
+        )[:, 0]
 
     return jax.vmap(run_group)(question.clean, question.donor, question.masks)
 
