@@ -34,6 +34,8 @@ from circuitgraph.models.transformer import Transformer
 if TYPE_CHECKING:
     from circuitgraph.models.families import Family
 
+# What wrappers put before all names: torch.compile, DataParallel, peft, FSDP.
+_WRAPPERS = ("_orig_mod.", "module.", "base_model.model.", "_fsdp_wrapped_module.")
 _THREADS = 2  # more threads only wait for the same memory
 DTYPES = ("float32", "bfloat16", "float16", "float64")  # to run in, and of tensors in files
 
@@ -47,6 +49,16 @@ def check_dtype(dtype: str) -> None:
             "float64 needs jax's 64-bit mode: set JAX_ENABLE_X64=1, or "
             "jax.config.update('jax_enable_x64', True), before anything is computed."
         )
+
+
+def _find_wrapper(checkpoint: Checkpoint) -> str:
+    """The prefixes of wrappers, one within the other, that the names of all tensors have."""
+    wrapper, names = "", list(checkpoint.shapes)
+    while names and (
+        inner := next((w for w in _WRAPPERS if all(n.startswith(w) for n in names)), "")
+    ):
+        wrapper, names = wrapper + inner, [name.removeprefix(inner) for name in names]
+    return wrapper
 
 
 @dataclass(frozen=True)
@@ -82,13 +94,24 @@ class _Source:
 
     @classmethod
     def from_checkpoint(cls, family: Family, checkpoint: Checkpoint) -> _Source:
-        """Find the prefix of each tensor's name."""
+        """Find the prefix of each tensor's name, after those of wrappers that all names have."""
+        wrapper = _find_wrapper(checkpoint)
+        own_names = {name.removeprefix(wrapper): name for name in checkpoint.shapes}
         prefixes = {
-            name: next((p for p in family.prefixes if name.startswith(p)), "")
-            for name in checkpoint.shapes
+            name: next((p for p in family.prefixes if name.startswith(p)), "") for name in own_names
         }
-        stored = {name.removeprefix(prefix): name for name, prefix in prefixes.items()}
+        stored = {name.removeprefix(prefix): own_names[name] for name, prefix in prefixes.items()}
         return cls(family, checkpoint, stored, next(filter(None, prefixes.values()), ""))
+
+    def share_unembedding(self, spec: Spec) -> _Source:
+        """The source of a tied model; its one table may be stored as the unembedding alone.
+
+        safetensors keeps one name of a shared pair, the first by the alphabet.
+        """
+        embedding = str(self.family.stored_as("embedding.weight"))
+        if not spec.tied or embedding in self.stored or self.unembedding_name not in self.stored:
+            return self
+        return replace(self, stored={**self.stored, embedding: self.stored[self.unembedding_name]})
 
     def list_slots(self, parameter: Parameter, spec: Spec) -> Iterator[_Slot]:
         """The tensors that one parameter is made of."""
@@ -178,7 +201,7 @@ def assemble_transformer(
     Raises:
         ModelError: tensors are missing, left over, of a wrong shape or not finite; all are listed.
     """
-    source = _Source.from_checkpoint(family, checkpoint)
+    source = _Source.from_checkpoint(family, checkpoint).share_unembedding(spec)
     spec = source.untie_if_stored(spec)
     slots_of = {
         parameter: list(source.list_slots(parameter, spec)) for parameter in list_parameters(spec)

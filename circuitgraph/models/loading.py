@@ -34,6 +34,7 @@ from circuitgraph.models.transformer_lens_checkpoint import (
 )
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_ADAPTER_FILE = "adapter_config.json"
 _EXPECTED = (
     "Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub "
     "name."
@@ -134,6 +135,7 @@ def _load_unnamed(
     with quiet_transformers():
         config_file = _fetch_config_file(name, location, options)
         _check_model_type(name, config_file)
+        _refuse_adapter(name, location, options)
         commit = read_commit(location, config_file)
         if commit is not None:  # all files are of one commit, even if the hub's branch moves on
             options["revision"] = commit
@@ -217,6 +219,25 @@ def _suggest_state_dict(folder: Path) -> str:
     if path is None:
         return ""
     return f" To load the TransformerLens model in it, give its state dict: {str(path)!r}."
+
+
+def _refuse_adapter(name: str, location: str, options: dict[str, Any]) -> None:
+    """Raise `ModelError` where an adapter lies beside the weights.
+
+    transformers, with peft installed, would run the weights with the adapter.
+    """
+    from transformers.utils.hub import cached_file
+
+    file = cached_file(
+        location, _ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **options
+    )
+    if file is not None:
+        raise ModelError(
+            f"{name!r} has an adapter beside its weights ({_ADAPTER_FILE}): the model is both "
+            "together, and the weights alone are another model. Merge them (in peft: "
+            "model.merge_and_unload()) and save the result, or remove the adapter's files to run "
+            "the weights alone."
+        )
 
 
 def _read_config(name: str, location: str, options: dict[str, Any]) -> Any:

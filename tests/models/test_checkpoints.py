@@ -20,6 +20,7 @@ from circuitgraph.errors import ModelError
 from circuitgraph.models.loading import load_model, shipped_models
 from tests.checkpoints import Tiny
 from tests.models.checkpoint_files import Tensors, copy_of, edit_config, edit_weights
+from tests.parity.harness import save_random
 
 
 def without_prefix(tensors: Tensors) -> Tensors:
@@ -42,6 +43,46 @@ def test_old_names_and_buffers(tiny: Tiny, tmp_path: Path) -> None:
     edit_weights(folder, without_prefix)  # buffers too
     assert "h.0.attn.masked_bias" in load_file(folder / "model.safetensors")
     assert load_model(folder).fingerprint == tiny.ours.fingerprint
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_names_of_wrappers(tiny: Tiny, tmp_path: Path, wrapper: str) -> None:
+    """As torch.compile, DataParallel and the like leave them."""
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    edit_weights(folder, lambda tensors: {f"{wrapper}{name}": t for name, t in tensors.items()})
+    assert load_model(folder).fingerprint == tiny.ours.fingerprint
+
+
+def test_a_tied_table_may_be_stored_as_the_unembedding(tmp_path: Path) -> None:
+    """safetensors keeps one name of a shared pair, the first by the alphabet."""
+    sizes = {"n_layer": 1, "n_embd": 16, "n_head": 2, "vocab_size": 40, "n_positions": 16}
+    folder = save_random(tmp_path / "m", "gpt2", tie_word_embeddings=True, **sizes)
+    before = load_model(folder)
+    assert before.spec.tied
+
+    def rename(tensors: Tensors) -> Tensors:
+        (table,) = (name for name in tensors if name.endswith("wte.weight"))
+        return {"lm_head.weight" if n == table else n: t for n, t in tensors.items()}
+
+    edit_weights(folder, rename)
+    assert load_model(folder).fingerprint == before.fingerprint
+
+
+def test_bookkeeping_of_public_configurations(tiny: Tiny, tmp_path: Path) -> None:
+    """Fields that transformers ignores; what would mean something with another value is refused."""
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    edit_config(folder, is_llama_config=True, rope_interleaved=False, unsloth_fixed=True)
+    assert load_model(folder).fingerprint == tiny.ours.fingerprint
+    edit_config(folder, rope_interleaved=True)
+    with pytest.raises(ModelError, match="rope_interleaved = True; only False is implemented"):
+        load_model(folder)
+
+
+def test_an_adapter_beside_the_weights_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ModelError, match=r"has an adapter beside its weights.*merge_and_unload"):
+        load_model(folder)
 
 
 def test_double_precision_on_disk(tiny: Tiny, tmp_path: Path) -> None:

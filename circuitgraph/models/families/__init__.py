@@ -156,12 +156,13 @@ COMMON_REQUIRED: Mapping[str, Any] = MappingProxyType(
         "is_encoder_decoder": False,
         "pruned_heads": {},
         "quantization_config": None,
+        "rope_interleaved": False,
         "tie_encoder_decoder": False,
     }
 )
 
 # Fields that transformers writes into every configuration: names, training, generation, output
-# format.
+# format; and what trainers and converters of public checkpoints write beside them.
 COMMON_IRRELEVANT = frozenset(
     {
         "_attn_implementation_autoset",
@@ -175,14 +176,18 @@ COMMON_IRRELEVANT = frozenset(
         "auto_map",
         "bos_token_id",
         "chunk_size_feed_forward",
+        "custom_pipelines",
         "dtype",
         "eos_token_id",
         "finetuning_task",
         "gradient_checkpointing",
         "id2label",
         "initializer_range",
+        "is_llama_config",
         "label2id",
+        "max_sequence_length",
         "model_type",
+        "neftune_noise_alpha",
         "output_attentions",
         "output_hidden_states",
         "pad_token_id",
@@ -195,7 +200,10 @@ COMMON_IRRELEVANT = frozenset(
         "tokenizer_class",
         "torch_dtype",
         "torchscript",
+        "transformers.js_config",
         "transformers_version",
+        "unsloth_fixed",
+        "unsloth_version",
         "use_bfloat16",
         "use_cache",
     }
