@@ -7,11 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from copy import copy
+from pathlib import Path
 from typing import Any, Literal
 
 from circuitgraph.errors import ModelError, first_line
 
 Bos = Literal["auto", "yes", "no"]
+_CONFIG_FILE = "tokenizer_config.json"
 _OLDER_FILES = ("vocab.json", "tokenizer.model", "vocab.txt")
 
 
@@ -167,11 +169,23 @@ def _find_unknown_id(inner: Any) -> int | None:
     return inner.unk_token_id
 
 
+def _set_prefix_space(backend: Any, adds: Any) -> None:
+    """Let a byte-level tokenizer put a space in front of a text, or not; None changes nothing."""
+    from tokenizers import pre_tokenizers
+
+    splitter = backend.pre_tokenizer
+    parts = splitter if isinstance(splitter, pre_tokenizers.Sequence) else [splitter]
+    for part in parts:  # pyright: ignore[reportGeneralTypeIssues]  (its indexing is untyped)
+        if isinstance(part, pre_tokenizers.ByteLevel) and isinstance(adds, bool):
+            part.add_prefix_space = adds
+
+
 def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
     """The tokenizer of a folder or hub name; None if there is none.
 
-    A tokenizer.json is taken as it is. AutoTokenizer would keep its vocabulary only and split text
-    the way the model's family usually does.
+    A tokenizer.json is taken as it is, but for the space in front of a text, which
+    tokenizer_config.json decides if it speaks of it (``add_prefix_space``). AutoTokenizer would
+    keep the vocabulary only and split text the way the model's family usually does.
 
     Raises:
         ModelError: there are files, but they cannot be read.
@@ -185,7 +199,12 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
 
     try:
         if has_file("tokenizer.json"):
-            return Tokenizer(PreTrainedTokenizerFast.from_pretrained(location, **options))
+            inner = PreTrainedTokenizerFast.from_pretrained(location, **options)
+            if has_file(_CONFIG_FILE):
+                path = cached_file(location, _CONFIG_FILE, **options)
+                settings = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+                _set_prefix_space(inner.backend_tokenizer, settings.get("add_prefix_space"))
+            return Tokenizer(inner)
         if any(has_file(file) for file in _OLDER_FILES):
             return Tokenizer(AutoTokenizer.from_pretrained(location, **options))
     except Exception as error:

@@ -55,6 +55,39 @@ def load_tokenizer(
     return tokenizer
 
 
+@pytest.mark.parametrize("in_sequence", [False, True])
+def test_the_space_in_front_is_as_the_configuration_says(
+    tiny: Tiny, tmp_path: Path, in_sequence: bool
+) -> None:
+    rules = byte_level()
+    if in_sequence:
+        parts = [pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        rules.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    plain = load_tokenizer(tiny, tmp_path / "plain", rules)
+    spaced = load_tokenizer(tiny, tmp_path / "spaced", rules, {"add_prefix_space": True})
+    assert spaced.encode("ab") == plain.encode(" ab") != plain.encode("ab")
+    assert spaced.encode_answer("ab", "ab") == plain.encode("ab")
+    assert spaced.fingerprint != plain.fingerprint
+
+
+def test_what_stands_before_a_prompt(tiny: Tiny, tmp_path: Path) -> None:
+    """What the tokenizer itself puts there, unless asked otherwise; never what it puts behind."""
+    rules = byte_level()
+    rules.add_special_tokens(["<s>", "</s>"])
+    first, last = rules.token_to_id("<s>"), rules.token_to_id("</s>")
+    rules.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair=None, special_tokens=[("<s>", first), ("</s>", last)]
+    )
+    tokenizer = load_tokenizer(tiny, tmp_path / "m", rules, {"bos_token": "<s>"})
+    assert tokenizer.prefix == tokenizer.with_bos("yes").prefix == (first,)
+    assert tokenizer.with_bos("no").prefix == ()
+    assert tokenizer.with_bos("no").with_bos("auto").prefix == (first,)
+    mute = load_tokenizer(tiny, tmp_path / "mute", byte_level())
+    assert mute.prefix == ()
+    with pytest.raises(ModelError, match="the tokenizer has no BOS"):
+        mute.with_bos("yes")
+
+
 @pytest.mark.parametrize(
     "config",
     [
