@@ -179,12 +179,12 @@ def make_shared_background(
 
 
 def run_whole_model(
-    model: Transformer, prompts: Prompts, *, at_once: int = 32
+    model: Transformer, prompts: Prompts, *, at_once: int = 64
 ) -> Float[np.ndarray, "prompts scored vocab"]:
     """Logits of the untouched model at the scored positions of clean prompts.
 
     Args:
-        at_once: prompts in a launch.
+        at_once: prompts in a launch; most searches have fewer in all, and run the same program.
     """
     parts = [
         np.asarray(run_full(model, make_batch(prompts, rows).inputs), np.float32)
