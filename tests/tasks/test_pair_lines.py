@@ -199,7 +199,7 @@ def test_roles_count_the_texts_own_tokens(tmp_path: Path) -> None:
     """So that a file means the same with and without BOS."""
 
     class WithBos(Words):
-        prefix = (26,)
+        prefix: tuple[int, ...] = (26,)
 
     line = PAIR | {"roles": {"x": 1, "y": "wc"}, "score_at": 0}
     (pair,) = open_lines(tmp_path, [line], WithBos(WORDS.words[1:])).pairs(1, "discovery")
