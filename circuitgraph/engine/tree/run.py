@@ -219,7 +219,8 @@ class _Launch:
         """
         activations = self.activations
         frame = activations.alignment.mask[self.references]
-        if node.site.kind != "head":
+        # nearly all models hide nothing but padding, which is the references'
+        if node.site.kind != "head" or activations.model.spec.unseen_token is None:
             return frame
         children = [child for child in node.children if child.feeds == "k"]
         donors = self.take_donors(node, ("k", "embed"))
