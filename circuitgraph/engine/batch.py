@@ -99,21 +99,22 @@ def unpadded_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
 def make_targets(prompts: Prompts, rows: Rows = ALL) -> Targets:
     """The answers of some of the prompts; nothing is known of the whole model's logits yet."""
 
-    def take_rows(tokens: np.ndarray | None) -> Array | None:
-        # [batch] -> [batch, 1]: in the engine there is always an axis of scored positions
-        return None if tokens is None else jnp.asarray(tokens[rows].reshape(len(at), -1))
-
-    def take_sets(tokens: np.ndarray | None) -> Array | None:
-        return None if tokens is None else jnp.asarray(tokens[rows][:, None])
-
-    at = prompts.score_at[rows]
-    weights = take_rows(prompts.weights)
+    n = len(prompts.score_at[rows])
+    # [batch] -> [batch, 1]: in the engine there is always an axis of scored positions
+    answer, distractor, weights = (
+        None if array is None else jnp.asarray(array[rows].reshape(n, -1))
+        for array in (prompts.answer, prompts.distractor, prompts.weights)
+    )
+    right, wrong = (
+        None if array is None else jnp.asarray(array[rows][:, None])
+        for array in (prompts.right, prompts.wrong)
+    )
     return Targets(
-        answer=take_rows(prompts.answer),
-        distractor=take_rows(prompts.distractor),
+        answer,
+        distractor,
         full_logits=None,
-        right=take_sets(prompts.right),
-        wrong=take_sets(prompts.wrong),
+        right=right,
+        wrong=wrong,
         token_weights=weights if prompts.scores == "tokens" else None,
         position_weights=weights if prompts.scores == "positions" else None,
     )

@@ -94,29 +94,32 @@ def _pad_batch(
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     weights = None if scores is None else _make_weights([len(row.at) for row in rows], scores)
 
-    def pad_scored(values: list[tuple[int, ...]]) -> Int[np.ndarray, "batch *scored"] | None:
-        """Filled up with the last of each; one axis where one position is scored."""
-        if not all(values):
-            return None
-        most = max(map(len, values))
-        padded = [[*row, *[row[-1]] * (most - len(row))] for row in values]
-        return np.array(padded if scores else [row[0] for row in values], np.int32)
-
-    score_at = pad_scored([row.at for row in rows])
+    score_at = _pad_scored([row.at for row in rows], scores)
     assert score_at is not None  # noqa: S101 - every row has a scored position
     return Prompts(
         clean=_pad_rows([row.clean for row in rows], mask),
         corrupted=_pad_rows([row.corrupted for row in rows], mask) if rows[0].corrupted else None,
         mask=mask,
         score_at=score_at,
-        answer=pad_scored([row.answers for row in rows]),
-        distractor=pad_scored([row.distractors for row in rows]),
+        answer=_pad_scored([row.answers for row in rows], scores),
+        distractor=_pad_scored([row.distractors for row in rows], scores),
         pairs=pairs,
         right=_pad_sets([ids.right for ids in tokens]),
         wrong=_pad_sets([ids.wrong for ids in tokens]),
         scores=scores,
         weights=weights,
     )
+
+
+def _pad_scored(
+    values: list[tuple[int, ...]], scores: Scores | None
+) -> Int[np.ndarray, "batch *scored"] | None:
+    """Filled up with the last of each; one axis where one position is scored."""
+    if not all(values):
+        return None
+    most = max(map(len, values))
+    padded = [[*row, *[row[-1]] * (most - len(row))] for row in values]
+    return np.array(padded if scores else [row[0] for row in values], np.int32)
 
 
 def _make_weights(counts: list[int], scores: Scores) -> Float[np.ndarray, "batch scored"]:

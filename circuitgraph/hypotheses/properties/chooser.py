@@ -11,7 +11,7 @@ These bytes replace the strategy of `hypothesis` for the same purpose,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,14 @@ def byte_strings(n: int) -> st.SearchStrategy[bytes]:
     return st.binary(min_size=n, max_size=n)
 
 
+def _continue_bytes(given: bytes) -> Iterator[bytes]:
+    """The bytes, and then those of numbers that follow from them."""
+    yield given
+    numbers = np.random.PCG64(int.from_bytes(given, "big") + 1)
+    while True:
+        yield numbers.random_raw(8).tobytes()
+
+
 class Chooser:
     """`Choices` that are not random but read from bytes.
 
@@ -50,17 +58,7 @@ class Chooser:
 
         So a grammar that tries until a prompt is legal comes to an end, even on zeros alone.
         """
-        first, numbers = True, None
-
-        def take_bytes() -> bytes:
-            nonlocal numbers, first
-            if first:
-                first = False
-                return given
-            numbers = numbers or np.random.PCG64(int.from_bytes(given, "big") + 1)
-            return numbers.random_raw(8).tobytes()
-
-        return cls(take_bytes)
+        return cls(_continue_bytes(given).__next__)
 
     def __getattr__(self, name: str) -> Any:
         """Refuse the other methods of numpy's generator."""

@@ -131,16 +131,15 @@ def _evaluate(e: Expression, sequence: Sequence[str], operands: dict[str, Values
 
 def _select_positions(select: Select, operands: dict[str, Values]) -> list[list[int] | None]:
     """The positions that each query selects; None where that is not decided."""
-    keys = operands["keys"]
+    return [_match_keys(select, operands["keys"], query) for query in operands["queries"]]
 
-    def select_for(query: Any) -> list[int] | None:
-        if query is NOTHING:
-            return []
-        if query is UNDECIDED or UNDECIDED in keys:
-            return None
-        return [i for i, k in enumerate(keys) if k is not NOTHING and select.predicate(k, query)]
 
-    return [select_for(query) for query in operands["queries"]]
+def _match_keys(select: Select, keys: Values, query: Any) -> list[int] | None:
+    if query is NOTHING:
+        return []
+    if query is UNDECIDED or UNDECIDED in keys:
+        return None
+    return [i for i, k in enumerate(keys) if k is not NOTHING and select.predicate(k, query)]
 
 
 def _common_value(values: Values) -> Any:
