@@ -96,8 +96,9 @@ _YES_NO = {True: "yes", False: "no"}
 
 def show_tokens(prompts: Prompts, row: int, tokenizer: TokenizerLike) -> str:
     """The tokens of a clean prompt, one by one."""
-    ids = prompts.clean[row][prompts.mask[row]]
-    return " ".join(repr(tokenizer.decode([int(token)])) for token in ids)
+    from circuitgraph.tasks.prompts import quote_tokens
+
+    return quote_tokens(prompts.clean[row][prompts.mask[row]].tolist(), tokenizer)
 
 
 def _describe_differences(prompts: Prompts, row: int, tokenizer: TokenizerLike) -> str:

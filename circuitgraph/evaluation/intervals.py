@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from circuitgraph.catalog.records import Interval
@@ -49,11 +50,17 @@ def resample_means(
     """
     n_prompts = samples.shape[1]
     check_at_least("the number of prompts", n_prompts, 2)
-    rng = np.random.default_rng(seed)
-    # A resample is how often it holds each prompt: [resamples, batch], rows sum to n_prompts.
-    counts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=_RESAMPLES)
     # [n, batch] @ [batch, resamples]: all means in one product.
-    return samples.astype(np.float64) @ (counts.T / n_prompts)
+    return samples.astype(np.float64) @ (_draw_resamples(n_prompts, seed).T / n_prompts)
+
+
+@lru_cache(maxsize=1)  # a report takes many means over the same prompts; drawing is most of each
+def _draw_resamples(n_prompts: int, seed: int) -> Int[np.ndarray, "resamples batch"]:
+    """How often each resample holds each prompt; rows sum to ``n_prompts``."""
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=_RESAMPLES)
+    counts.flags.writeable = False
+    return counts
 
 
 def estimate_from_means(

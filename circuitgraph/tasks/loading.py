@@ -12,7 +12,7 @@ from circuitgraph.tasks.base import GrammarTask, Task, tasks
 from circuitgraph.tasks.pair_lines import SUFFIXES, read_pair_file
 from circuitgraph.tasks.pair_maker import ModelSizes
 from circuitgraph.tasks.pairs_file import PairsTask
-from circuitgraph.tasks.prompts import TokenizerLike
+from circuitgraph.tasks.prompts import TokenizerLike, quote_tokens
 
 COMMON_SETTINGS = ("bos", "chat", "judging")  # of every task or file, beside its own
 BOS_CHOICES: tuple[Bos, ...] = ("auto", "yes", "no")
@@ -105,7 +105,7 @@ def _describe_prefix(task: Task, model: LanguageModel) -> Task:
         return task
     tokenizer, default = model.tokenizer, model.tokenizer.with_bos("auto").prefix
     prefix = task.tokenizer.prefix
-    names = " ".join(map(repr, tokenizer.tokens(prefix or default)))
+    names = quote_tokens(prefix or default, tokenizer)
     if prefix:
         own = "as the tokenizer itself does; bos=no, --bos no leaves it out"
         why = own if prefix == default else "as was asked for; the tokenizer itself puts none there"

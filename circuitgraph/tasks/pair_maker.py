@@ -51,8 +51,10 @@ class PairMaker:
             right=right if several else (),
             wrong=wrong if several else (),
         )
-        pair = replace(pair, tokens=self._pin_tokens(pair, line))
-        ids = encode_pair(pair, self.tokenizer)
+        own = encode_pair(pair, self.tokenizer)
+        ids = self._pin_ids(own, line, several)
+        # texts alone where they give the ids, so that properties can exchange their words
+        pair = replace(pair, tokens=None if ids == own else ids)
         roles, problems = self._locate_roles(clean, line.roles, len(ids.clean))
         at, more = self._locate_scored(clean, line, roles, len(ids.clean))
         pair = replace(pair, roles=roles, score_at=at)
@@ -101,14 +103,17 @@ class PairMaker:
         name = self.tokenizer.decode_answer(token)
         return f" {name}" if self.tokenizer.encode_answer("", f" {name}") == [token] else name
 
-    def _pin_tokens(self, pair: Pair, line: PairLine) -> PairTokens | None:
-        """The tokens of a pair that was written in ids, where its text would give others."""
-        own = encode_pair(pair, self.tokenizer)
+    def _pin_ids(self, own: PairTokens, line: PairLine, several: bool) -> PairTokens:
+        """The tokens of a pair's texts, but those that the line gives as ids.
+
+        Args:
+            several: whether the line has several answers, or several distractors.
+        """
         clean, corrupted, right, wrong = map(
             _take_ids, (line.clean, line.corrupted, line.answer, line.distractor)
         )
-        prefix, several = self.tokenizer.prefix, bool(pair.right)
-        pinned = PairTokens(
+        prefix = self.tokenizer.prefix
+        return PairTokens(
             clean=own.clean if clean is None else (*prefix, *clean),
             corrupted=own.corrupted if corrupted is None else (*prefix, *corrupted),
             answer=own.answer if right is None else right[:1],
@@ -116,7 +121,6 @@ class PairMaker:
             right=right if right is not None and several else own.right,
             wrong=wrong if wrong is not None and several else own.wrong,
         )
-        return None if pinned == own else pinned
 
     def _locate_roles(
         self, clean: str, places: Mapping[str, Position], n_tokens: int

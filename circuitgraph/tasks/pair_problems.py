@@ -47,6 +47,17 @@ def find_problems(
     return problems + _find_score_problems(pair, ids)
 
 
+def list_mixed_parts(pairs: Sequence[Pair]) -> list[str]:
+    """What some of the pairs have and some have not, though all or none must have it."""
+    has = {
+        "a corrupted prompt": [pair.corrupted is not None for pair in pairs],
+        "an answer": [pair.answer is not None for pair in pairs],
+        "a distractor": [pair.distractor is not None for pair in pairs],
+        "several scored positions": [len(pair.score_at or ()) > 1 for pair in pairs],
+    }
+    return [part for part, flags in has.items() if any(flags) and not all(flags)]
+
+
 def _find_unknown_tokens(
     name: str, text: str, ids: Sequence[int], tokenizer: TokenizerLike
 ) -> list[str]:

@@ -13,6 +13,7 @@ from circuitgraph.errors import DataError, check_at_least
 from circuitgraph.tasks.base import Task, Words
 from circuitgraph.tasks.pair_lines import PairFile, read_pair_file
 from circuitgraph.tasks.pair_maker import ModelSizes, PairMaker
+from circuitgraph.tasks.pair_problems import list_mixed_parts
 from circuitgraph.tasks.prompts import (
     SPLITS,
     Pair,
@@ -22,6 +23,7 @@ from circuitgraph.tasks.prompts import (
     encode_answer,
     encode_clean,
     encode_pair,
+    quote_tokens,
 )
 
 _N_SHOWN = 24  # tokens of a prompt that a message shows
@@ -127,12 +129,16 @@ def _make_pairs(path: Path, file: PairFile, maker: PairMaker) -> list[tuple[int,
     if any(pair.right for _, pair in numbered):
         numbered = [(number, _fill_sets(pair)) for number, pair in numbered]
     if not problems:
-        pairs = [pair for _, pair in numbered]
-        problems = [*_find_differences(pairs), *_find_words_problems(file, maker.tokenizer)]
+        problems = [
+            f"some lines have {part} and some have none; give all or none"
+            for part in list_mixed_parts([pair for _, pair in numbered])
+        ]
+        problems += _find_words_problems(file, maker.tokenizer)
     tokens = ""
-    if numbered and numbered[0][1].clean:
+    if problems and numbered and numbered[0][1].clean:
         number, pair = numbered[0]
-        tokens = f" The tokens of line {number} are {show_tokens(pair, maker)}."
+        ids = encode_clean(pair, maker.tokenizer)[:_N_SHOWN]
+        tokens = f" The tokens of line {number} are {quote_tokens(ids, maker.tokenizer)}."
     file.refuse_problems(path, problems, tokens)
     return numbered
 
@@ -146,27 +152,6 @@ def _fill_sets(pair: Pair) -> Pair:
         tokens = replace(tokens, right=tokens.answer, wrong=tokens.distractor)
     wrong = () if pair.distractor is None else (pair.distractor,)
     return replace(pair, right=(pair.answer,), wrong=wrong, tokens=tokens)
-
-
-def show_tokens(pair: Pair, maker: PairMaker) -> str:
-    """The tokens of a clean prompt, one by one, with what stands before it."""
-    ids = encode_clean(pair, maker.tokenizer)
-    return " ".join(repr(maker.tokenizer.decode([token])) for token in ids[:_N_SHOWN])
-
-
-def _find_differences(pairs: list[Pair]) -> list[str]:
-    """What some lines have and some have not."""
-    has = {
-        "a corrupted prompt": [pair.corrupted is not None for pair in pairs],
-        "an answer": [pair.answer is not None for pair in pairs],
-        "a distractor": [pair.distractor is not None for pair in pairs],
-        "several scored positions": [len(pair.score_at or ()) > 1 for pair in pairs],
-    }
-    return [
-        f"some lines have {name} and some have none; give all or none"
-        for name, flags in has.items()
-        if any(flags) and not all(flags)
-    ]
 
 
 def _find_words_problems(file: PairFile, tokenizer: TokenizerLike) -> list[str]:

@@ -196,6 +196,11 @@ def encode_pair(pair: Pair, tokenizer: TokenizerLike) -> PairTokens:
     )
 
 
+def quote_tokens(ids: Sequence[int], tokenizer: TokenizerLike) -> str:
+    """Each token by itself, in quotes, with spaces between them."""
+    return " ".join(repr(tokenizer.decode([token])) for token in ids)
+
+
 def _to_bytes(array: np.ndarray) -> bytes:
     return np.ascontiguousarray(array).astype(np.int64).tobytes()
 

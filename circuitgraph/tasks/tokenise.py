@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.errors import ArgumentError, DataError, list_problems
-from circuitgraph.tasks.pair_problems import find_problems
+from circuitgraph.tasks.pair_problems import find_problems, list_mixed_parts
 from circuitgraph.tasks.prompts import Pair, PairTokens, Prompts, TokenizerLike, encode_pair
 
 Scores = Literal["tokens", "positions"]
@@ -47,22 +47,11 @@ def tokenise_pairs(pairs: Sequence[Pair], tokenizer: TokenizerLike) -> Prompts:
         raise DataError(
             list_problems("These prompts cannot be used:", problems or ["there are none"])
         )
-    _check_all_or_none(pairs)
+    for part in list_mixed_parts(pairs):
+        raise ArgumentError(f"Either every pair has {part} or none has.")
     scores = _choose_scores(pairs, tokens)
     rows = [_make_row(pair, ids) for pair, ids in zip(pairs, tokens, strict=True)]
     return _pad_batch(rows, tuple(pairs), tokens, scores)
-
-
-def _check_all_or_none(pairs: Sequence[Pair]) -> None:
-    has = {
-        "a corrupted prompt": [pair.corrupted is not None for pair in pairs],
-        "an answer": [pair.answer is not None for pair in pairs],
-        "a distractor": [pair.distractor is not None for pair in pairs],
-        "several scored positions": [len(pair.score_at or ()) > 1 for pair in pairs],
-    }
-    for name, flags in has.items():
-        if any(flags) and not all(flags):
-            raise ArgumentError(f"Either every pair has {name} or none has.")
 
 
 def _choose_scores(pairs: Sequence[Pair], tokens: Sequence[PairTokens]) -> Scores | None:
