@@ -22,6 +22,7 @@ from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkp
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
 from circuitgraph.models.gguf.loading import is_gguf, load_gguf
+from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.token_names import OUTPUTS, check_names
@@ -62,7 +63,11 @@ def find_model(name: str, file: str | Path) -> str:
         return (path / "config.json").is_file() or (is_one_file and path.is_file())
 
     here = find_path(name, Path.cwd(), is_checkpoint)
-    if name in shipped_models() or (here is not None and here == Path(name).resolve()):
+    if (
+        is_packaged(name)
+        or name in shipped_models()
+        or (here is not None and here == Path(name).resolve())
+    ):
         return name
     return str(find_path(name, file, is_checkpoint) or name)
 
@@ -82,7 +87,8 @@ def load_model(
 
     Args:
         name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub
-            name, a GGUF file (``.gguf``), the state dict of a TransformerLens model (``.pt``,
+            name, a GGUF file (``.gguf``, or ``package:NAME`` for that of an installed Python
+            package), the state dict of a TransformerLens model (``.pt``,
             ``.pth``, ``.safetensors``), or ``constructed:PROGRAM``.
         revision: branch, tag or commit on the hub.
         dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.

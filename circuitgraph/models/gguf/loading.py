@@ -9,14 +9,15 @@ from circuitgraph.models.assemble import assemble_transformer
 from circuitgraph.models.families import families
 from circuitgraph.models.gguf.checkpoint import open_gguf_checkpoint
 from circuitgraph.models.gguf.header import SUFFIX, read_header
+from circuitgraph.models.gguf.packages import find_packaged_file, is_packaged
 from circuitgraph.models.gguf.settings import read_settings
 from circuitgraph.models.gguf.tokenizer import read_gguf_tokenizer
 from circuitgraph.models.language_model import LanguageModel
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether this is the name of a GGUF file."""
-    return path.suffix == SUFFIX
+    """Whether this is the name of a GGUF file, or of one in an installed package."""
+    return path.suffix == SUFFIX or is_packaged(str(path))
 
 
 def load_gguf(name: str, *, dtype: str = "float32") -> LanguageModel:
@@ -55,6 +56,8 @@ def load_gguf(name: str, *, dtype: str = "float32") -> LanguageModel:
 
 
 def _find_file(name: str) -> Path:
+    if is_packaged(name):
+        return find_packaged_file(name)
     try:
         path = Path(name).expanduser()
         is_file = path.is_file()
