@@ -67,7 +67,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def _verify_planted(folder: Path, monkeypatch: pytest.MonkeyPatch, family: str, plant: Plant) -> Any:
+def _verify_planted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, family: str, plant: Plant
+) -> Any:
     kind = type(families[family])
     honest = kind.spec
     monkeypatch.setattr(kind, "spec", lambda self, config: plant(honest(self, config)))
