@@ -61,6 +61,7 @@ SLOW = (
     "engine/test_sharing.py",
     "engine/test_swap.py",
     "engine/test_tree.py",
+    "real",
     "discovery/test_every_algorithm.py",
     "discovery/test_hybrid.py",
     "discovery/test_learned_masks.py",
@@ -71,6 +72,7 @@ SLOW = (
     "cli/test_resume.py",
     "cli/test_scrub.py",
     "cli/test_thresholds.py",
+    "cli/test_planted_errors.py",
     "cli/test_verify.py",
     "test_leaderboard.py",
     "test_pytest_plugin.py",
@@ -79,11 +81,14 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow."""
+    """Mark what is slow, and what runs a real model."""
+    real = f"{Path(__file__).parent.as_posix()}/real/"
     slow = tuple(f"{Path(__file__).parent.as_posix()}/{name}" for name in SLOW)
     for item in items:
         if item.path.as_posix().startswith(slow):
             item.add_marker(pytest.mark.slow)
+        if item.path.as_posix().startswith(real):
+            item.add_marker(pytest.mark.real)
 
 
 @pytest.fixture(scope="session", autouse=True)

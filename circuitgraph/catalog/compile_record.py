@@ -42,10 +42,15 @@ class ParityRecord(Record):
     is the root mean square of the difference over that of the logits. ``argmax_agreement``: share
     of positions with the same most likely token. ``residual``: for each layer, and after the last,
     the largest difference between the residual stream and the sum of our writers, relative to the
-    stream's largest number. ``untested``: what shows in longer prompts only. ``held``: float32 and
-    float64 need difference <= max(1e-4, 1e-5 * largest logit) and residual <= 1e-5; 16-bit
-    precisions relative <= 2e-2, without a reference residual <= 2e-2. ``proofs`` and ``not_proved``
-    say in words what was compared and what was not.
+    stream's largest number. ``untested``: what shows in longer prompts only. ``rounding`` is the
+    largest difference of a logit between the reference in float32 and itself in float64, and
+    ``allowed`` is what ``difference`` may be: five times as much, or where that is less, 1e-6 and
+    1e-6 of the largest logit; both are null for 16-bit precisions and without a reference.
+
+    ``held``: float32 and float64 need difference <= allowed, and for each layer residual <= 1e-5 or
+    five times the reference's rounding of that stream; 16-bit precisions relative <= 2e-2, without
+    a reference residual <= 2e-2. ``proofs`` and ``not_proved`` say in words what was compared and
+    what was not.
     """
 
     reference: str
@@ -58,6 +63,8 @@ class ParityRecord(Record):
     position: int | None
     token: int | None
     largest_logit: float
+    rounding: float | None = None
+    allowed: float | None = None
     relative: float | None
     argmax_agreement: float | None
     residual: list[float]

@@ -24,7 +24,8 @@ def compile_model(
     model: Annotated[
         str,
         typer.Argument(
-            help="Folder, shipped model or hub name; or a TransformerLens state dict (.pt)."
+            help="Folder, GGUF file, shipped model or hub name; or a TransformerLens state dict "
+            "(.pt)."
         ),
     ],
     verify: Annotated[
@@ -80,6 +81,8 @@ def compile_model(
     - `circuitgraph compile gpt2`
 
     - `circuitgraph compile EleutherAI/pythia-160m --verify --length 128`
+
+    - `circuitgraph compile SmolLM2-135M.Q4_1.gguf --verify`
 
     - `circuitgraph compile toy.pt --model-config toy.json --json`
     """
@@ -191,8 +194,19 @@ def _describe_logits(parity: ParityRecord) -> dict[str, str]:
         "largest difference of a logit": f"{parity.difference:.2e} "
         f"(of {parity.largest_logit:.1f}) at prompt {parity.prompt}, position {parity.position}, "
         f"token {parity.token}",
+        **_describe_rounding(parity),
         "root mean square, relative": f"{parity.relative:.2e}",
         "same most likely token": f"{parity.argmax_agreement:.2%} of positions",
+    }
+
+
+def _describe_rounding(parity: ParityRecord) -> dict[str, str]:
+    """A row about the yardstick; none for 16-bit precisions."""
+    if parity.rounding is None or parity.allowed is None:
+        return {}
+    return {
+        "its float32 is from its float64": f"{parity.rounding:.2e} by the same measure; allowed "
+        f"are {parity.allowed:.2e}"
     }
 
 

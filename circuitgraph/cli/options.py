@@ -15,7 +15,8 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Folder, shipped model or hub name. [default: the model shipped for the task]",
+        help="Folder, GGUF file, shipped model or hub name. [default: the model shipped for the "
+        "task]",
     ),
 ]
 DataOption = Annotated[

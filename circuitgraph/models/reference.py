@@ -11,7 +11,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from circuitgraph.errors import ModelError
+from circuitgraph.models.double_precision import compute_in_float64
 from circuitgraph.models.families import families
+from circuitgraph.models.gguf.loading import is_gguf
+from circuitgraph.models.gguf.reference import list_gguf_not_proved, load_gguf_reference
 from circuitgraph.models.hooked_reference import (
     INSTALL,
     find_hooked_transformer,
@@ -20,6 +23,8 @@ from circuitgraph.models.hooked_reference import (
 from circuitgraph.models.hub import quiet_transformers
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer_lens_checkpoint import FAMILY
+
+SMALLEST_DIVISOR = float(np.finfo(np.float32).tiny)
 
 
 class Reference(NamedTuple):
@@ -31,6 +36,18 @@ class Reference(NamedTuple):
 
     logits: Float[np.ndarray, "batch pos vocab"]
     streams: Float[np.ndarray, "layers_and_one batch pos d"]
+
+
+class Rounding(NamedTuple):
+    """How far others' own model in float32 is from itself in float64, on the same prompts.
+
+    Attributes:
+        logits: largest difference of a logit.
+        streams: of each stream of a `Reference`, relative to its largest number.
+    """
+
+    logits: float
+    streams: tuple[float, ...]
 
 
 def find_reference(model: LanguageModel) -> str | None:
@@ -46,6 +63,15 @@ def find_reference(model: LanguageModel) -> str | None:
     return None
 
 
+def list_not_proved(model: LanguageModel) -> list[str]:
+    """What a comparison with the reference leaves open, in words."""
+    path = Path(model.location)
+    if model.family == FAMILY or not is_gguf(path):
+        return []
+    with quiet_transformers():
+        return list_gguf_not_proved(path)
+
+
 def run_reference(
     model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], *, dtype: str | None = None
 ) -> Reference:
@@ -57,42 +83,84 @@ def run_reference(
     Raises:
         ModelError: there is nobody else's code for the model, see `find_reference`.
     """
+    if model.family == FAMILY:
+        return _run_hooked(model, tokens, dtype or model.dtype)
+    with quiet_transformers():
+        return _run_transformers(load_reference(model, dtype or model.dtype), model, tokens)
+
+
+def run_reference_twice(
+    model: LanguageModel, tokens: Int[np.ndarray, "batch pos"]
+) -> tuple[Reference, Rounding]:
+    """As `run_reference`, in the model's own precision, float32 or float64, and how it rounds.
+
+    transformers' model is in memory once: of the run in float64, one module at a time is widened.
+    """
+    if model.family == FAMILY:
+        single, double = (_run_hooked(model, tokens, dtype) for dtype in ("float32", "float64"))
+    else:
+        with quiet_transformers():
+            reference = load_reference(model, "float32")
+            single = _run_transformers(reference, model, tokens)
+            with compute_in_float64(reference):
+                double = _run_transformers(reference, model, tokens)
+    streams = zip(single.streams, double.streams, strict=True)
+    rounding = Rounding(
+        float(np.abs(single.logits - double.logits).max()),
+        tuple(
+            float(np.abs(one - other).max() / max(np.abs(other).max(), SMALLEST_DIVISOR))
+            for one, other in streams
+        ),
+    )
+    return (double if model.dtype == "float64" else single), rounding
+
+
+def _run_hooked(
+    model: LanguageModel, tokens: Int[np.ndarray, "batch pos"], dtype: str
+) -> Reference:
+    """One run of a state dict by transformer_lens."""
     import torch
 
-    if model.family == FAMILY:
-        if find_hooked_transformer() is None:
-            raise ModelError(
-                f"{model.name!r} is a state dict, which transformer_lens could run, but that is "
-                f"not installed: {INSTALL}."
-            )
-        given = torch.tensor(np.asarray(tokens)).long()
-        theirs, streams = run_hooked_transformer(model, given, dtype or model.dtype)
-        return Reference(_to_numpy(theirs), np.stack([_to_numpy(stream) for stream in streams]))
-    with quiet_transformers():
-        reference = load_reference(model, dtype or model.dtype)
-        streams: list[Any] = []
-        layers = _find_layers(reference, model.spec.n_layers)
-        hooks = [
-            layer.register_forward_pre_hook(_note_input(streams), with_kwargs=True)
-            for layer in layers
-        ]
-        hooks.append(layers[-1].register_forward_hook(_note_output(streams)))
-        with torch.no_grad():
-            arguments: dict[str, Any] = {
-                "input_ids": torch.tensor(np.asarray(tokens)).long(),
-                "use_cache": False,
-                "return_dict": True,
-            }
-            if "position_ids" in signature(reference.forward).parameters:  # BLOOM takes none
-                arguments["position_ids"] = torch.arange(tokens.shape[1]).expand(*tokens.shape)
-            logits = reference(**arguments).logits
-        for hook in hooks:
-            hook.remove()
+    if find_hooked_transformer() is None:
+        raise ModelError(
+            f"{model.name!r} is a state dict, which transformer_lens could run, but that is "
+            f"not installed: {INSTALL}."
+        )
+    given = torch.tensor(np.asarray(tokens)).long()
+    theirs, streams = run_hooked_transformer(model, given, dtype)
+    return Reference(_to_numpy(theirs), np.stack([_to_numpy(stream) for stream in streams]))
+
+
+def _run_transformers(
+    reference: Any, model: LanguageModel, tokens: Int[np.ndarray, "batch pos"]
+) -> Reference:
+    """One run of transformers' model."""
+    import torch
+
+    streams: list[Any] = []
+    layers = _find_layers(reference, model.spec.n_layers)
+    hooks = [
+        layer.register_forward_pre_hook(_note_input(streams), with_kwargs=True) for layer in layers
+    ]
+    hooks.append(layers[-1].register_forward_hook(_note_output(streams)))
+    with torch.no_grad():
+        arguments: dict[str, Any] = {
+            "input_ids": torch.tensor(np.asarray(tokens)).long(),
+            "use_cache": False,
+            "return_dict": True,
+        }
+        if "position_ids" in signature(reference.forward).parameters:  # BLOOM takes none
+            arguments["position_ids"] = torch.arange(tokens.shape[1]).expand(*tokens.shape)
+        logits = reference(**arguments).logits
+    for hook in hooks:
+        hook.remove()
     return Reference(_to_numpy(logits), np.stack([_to_numpy(stream) for stream in streams]))
 
 
 def load_reference(model: LanguageModel, dtype: str) -> Any:
     """Transformers' own model, with plain eager attention where that is right.
+
+    Its weights are read by transformers too, those of a GGUF file by its loader of such files.
 
     Raises:
         ModelError: the model is no checkpoint in Hugging Face layout.
@@ -105,6 +173,9 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
             f"{model.name!r} is no checkpoint in Hugging Face layout: transformers cannot run it, "
             "so there is nothing to compare with."
         )
+    path = Path(model.location)
+    if is_gguf(path):
+        return load_gguf_reference(path, dtype, families[model.family].reference_attention)
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": model.location,
         "revision": model.revision or "main",
@@ -113,16 +184,20 @@ def load_reference(model: LanguageModel, dtype: str) -> Any:
         "trust_remote_code": False,
     }
     config = AutoConfig.from_pretrained(**source)
-    return AutoModelForCausalLM.from_pretrained(
+    reference = AutoModelForCausalLM.from_pretrained(
         **source,
         attn_implementation=families[model.family].configured(config.to_dict()).reference_attention,
         dtype=getattr(torch, dtype),
     ).eval()
+    if model.spec.experts is not None:  # the fast way with experts has no float64
+        reference.set_experts_implementation("eager")
+    return reference
 
 
 def _is_hugging_face(model: LanguageModel) -> bool:
-    """Whether the model is a checkpoint of a folder or of the hub."""
-    is_there = Path(model.location).is_dir() or model.revision is not None
+    """Whether the model is a checkpoint of a folder or of the hub, or a GGUF file."""
+    path = Path(model.location)
+    is_there = path.is_dir() or is_gguf(path) or model.revision is not None
     return model.family in families and model.family != FAMILY and is_there
 
 

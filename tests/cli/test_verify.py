@@ -23,7 +23,7 @@ from circuitgraph.engine.masked.programs import run_writers
 from circuitgraph.evaluation.parity import verify
 from circuitgraph.models.constructed.named_programs import named_programs
 from circuitgraph.models.loading import load_model
-from circuitgraph.models.reference import Reference, run_reference
+from circuitgraph.models.reference import Reference, Rounding, run_reference_twice
 from tests.checkpoints import Tiny
 from tests.cli.compiled import proof, record, rows
 from tests.cli.conftest import Ran
@@ -93,13 +93,13 @@ def test_verify_in_double_precision(tiny: Tiny, llama: Path, model_type: str, mo
 def another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference has another logit in one place."""
 
-    def moved(*args: Any, **kwargs: Any) -> Reference:
-        found = run_reference(*args, **kwargs)
+    def moved(*args: Any, **kwargs: Any) -> tuple[Reference, Rounding]:
+        found, rounding = run_reference_twice(*args, **kwargs)
         logits = found.logits.copy()
         logits[1, 2, 3] -= 0.5
-        return found._replace(logits=logits)
+        return found._replace(logits=logits), rounding
 
-    monkeypatch.setattr("circuitgraph.evaluation.parity.run_reference", moved)
+    monkeypatch.setattr("circuitgraph.evaluation.parity.run_reference_twice", moved)
 
 
 @pytest.mark.usefixtures("another")
