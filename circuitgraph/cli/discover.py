@@ -196,8 +196,13 @@ def discover(
         circuit = cg.discover(loaded_model, loaded_task, algorithm=algorithm, **search_options)
         evaluation = None
         if judging:
-            with output.show_spinner("judging it on unseen prompts"):
-                evaluation = cg.evaluate(loaded_model, loaded_task, circuit, memory=setup["memory"])
+            evaluation = cg.evaluate(
+                loaded_model,
+                loaded_task,
+                circuit,
+                memory=setup["memory"],
+                bar=output.shows_bars,
+            )
         store_run(output, folder, circuit, evaluation)
 
 

@@ -210,6 +210,9 @@ class Acdc(Algorithm[AcdcState]):
         sizes = [len(group) for group in state.order]
         return sum(sizes[: state.group]) + state.n_decided, sum(sizes)
 
+    def describe_progress(self, state: AcdcState) -> str:
+        return f"{int((state.tested & state.mask).sum()):,} kept"
+
     def make_circuit(self, experiment: Experiment, state: AcdcState) -> Circuit:
         return Circuit(experiment.graph, state.mask, state.effects, state.tested)
 

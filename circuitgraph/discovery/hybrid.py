@@ -140,6 +140,9 @@ class Hybrid(Algorithm[HybridState]):
         decided = 0 if state.exact is None else self._exact.count_progress(state.exact)[0]
         return scored + decided, parts + n_edges
 
+    def describe_progress(self, state: HybridState) -> str:
+        return "" if state.exact is None else self._exact.describe_progress(state.exact)
+
     def make_circuit(self, experiment: Experiment, state: HybridState) -> Circuit:
         return self._exact.make_circuit(experiment, _require_exact(state))
 
