@@ -178,7 +178,7 @@ def discover(
         return
     name = task or (data.stem if data else "circuit")
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
-    with folder.explain_resuming(output):
+    with folder.explain_resuming():
         loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
         describe_prompts(output, loaded_model, loaded_task, limit)
         search_options: dict[str, Any] = {

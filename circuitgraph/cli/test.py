@@ -115,6 +115,8 @@ def run_claims(
     results = Results()
     code = _run_pytest([*arguments, *(for_pytest or ()), *paths], results, output)
     results.print_summary(output)
+    if results.interrupted:
+        raise KeyboardInterrupt
     raise typer.Exit(results.choose_status(code))
 
 
