@@ -321,6 +321,7 @@ def describe_model(model: LanguageModel) -> ModelRecord:
         weights_sha256=model.fingerprint,
         tokenizer_sha256=model.tokenizer.fingerprint if model.tokenizer else None,
         n_parameters=model.n_parameters,
+        options=dict(model.options),
     )
 
 

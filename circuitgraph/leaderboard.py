@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
@@ -88,6 +89,7 @@ def measure_cells(
     settings: LeaderboardSettings | None = None,
     *,
     bar: bool = False,
+    loading: Mapping[str, Any] | None = None,
 ) -> Iterator[Cell]:
     """Measure every algorithm on every case. A cell that the folder holds is not measured again.
 
@@ -96,6 +98,7 @@ def measure_cells(
             measured, so that a run can be stopped.
         names: of algorithms; all if None.
         bar: show progress and time left.
+        loading: keywords of `circuitgraph.load_model`.
 
     Yields:
         Each cell. An algorithm that does not take a metric or ablation has one that says why.
@@ -109,7 +112,7 @@ def measure_cells(
     n_cells = len(cases) * len(searches)
     with show_progress(n_cells, "leaderboard", "cell", bar=bar) as progress:
         for case in cases:
-            model = load_model(case.model)
+            model = load_model(case.model, **(loading or {}))
             for algorithm in searches:
                 progress.rename(f"{case.task}, {case.model}, {algorithm.name}")
                 yield _open_cell(Path(folder), model, case, algorithm, settings)

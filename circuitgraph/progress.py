@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import TextIOBase
+from typing import TextIO
 
 from tqdm.auto import tqdm
 
@@ -20,11 +21,11 @@ SECONDS_BETWEEN_LINES = 30.0
 # little about what is left.
 _LINES_OF_PACE = 10
 
-_stream: ContextVar[TextIOBase | None] = ContextVar("stream of progress", default=None)
+_stream: ContextVar[TextIO | TextIOBase | None] = ContextVar("stream of progress", default=None)
 
 
 @contextmanager
-def send_progress(stream: TextIOBase) -> Iterator[None]:
+def send_progress(stream: TextIO | TextIOBase) -> Iterator[None]:
     """Have lines go to a stream that is no standard error, such as a copy of one under pytest."""
     token = _stream.set(stream)
     try:

@@ -45,6 +45,7 @@ class Setup(TypedDict):
     memory: int | None
 
 
+@options.expand_loading
 def discover(
     task: Annotated[
         str | None,
@@ -57,6 +58,7 @@ def discover(
         typer.Option("--task", callback=prefer_typed_prompts, help="The same, as an option."),
     ] = None,
     model: options.ModelOption = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     data: options.DataOption = None,
     task_assignments: options.TaskSetOption = None,
     metric: options.MetricOption = None,
@@ -171,15 +173,16 @@ def discover(
     check_task(task, task_settings)
     search = _make_algorithm(algorithm, settings, task, setup)
     keep_compiled_programs()
+    inputs = (output, model, task, data, seed, task_settings, loading.keywords)
     if dry_run:
-        loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+        loaded_model, loaded_task = load_inputs(*inputs)
         n_searches = len(sweep_thresholds or (0,))
         forecast_search(output, loaded_model, loaded_task, search, setup, n_searches)
         return
     name = task or (data.stem if data else "circuit")
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
     with folder.explain_resuming():
-        loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+        loaded_model, loaded_task = load_inputs(*inputs)
         describe_prompts(output, loaded_model, loaded_task, limit)
         search_options: dict[str, Any] = {
             **setup,

@@ -17,6 +17,7 @@ from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 
 
+@options.expand_loading
 def leaderboard(
     task: Annotated[
         list[str] | None, typer.Option("--task", help="Only this task. Repeatable. [default: all]")
@@ -25,6 +26,7 @@ def leaderboard(
         list[str] | None,
         typer.Option("--model", help="Only this shipped model. Repeatable. [default: all]"),
     ] = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     algorithm: Annotated[
         list[str] | None,
         typer.Option("--algorithm", help="Only this algorithm. Repeatable. [default: all]"),
@@ -74,7 +76,16 @@ def leaderboard(
     cases = list_cases(task, model)
     keep_compiled_programs()
     try:
-        cells = list(measure_cells(out, cases, algorithm, settings, bar=output.shows_bars))
+        cells = list(
+            measure_cells(
+                out,
+                cases,
+                algorithm,
+                settings,
+                bar=output.shows_bars,
+                loading=loading.keywords,
+            )
+        )
     except KeyboardInterrupt as error:
         error.add_note(
             f"Cells measured so far are kept in {str(out)!r}. To go on: {repeat_command()}"
