@@ -111,7 +111,11 @@ def discover(
     config: options.ConfigOption = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only print size, memory, number of evaluations and time."),
+        typer.Option(
+            "--dry-run",
+            help="Only print size, memory, number of evaluations and time, told from a "
+            "timed sample of steps.",
+        ),
     ] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -171,13 +175,14 @@ def discover(
     space = read_space(without, protect, inside, start_from)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
-    search = _make_algorithm(algorithm, settings, task, setup)
+    lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
+    search = _make_algorithm(algorithm, {**settings, **lowest}, task, setup)
     keep_compiled_programs()
     inputs = (output, model, task, data, seed, task_settings, loading.keywords)
     if dry_run:
         loaded_model, loaded_task = load_inputs(*inputs)
         n_searches = len(sweep_thresholds or (0,))
-        forecast_search(output, loaded_model, loaded_task, search, setup, n_searches)
+        forecast_search(output, loaded_model, loaded_task, search, setup, space, n_searches)
         return
     name = task or (data.stem if data else "circuit")
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)

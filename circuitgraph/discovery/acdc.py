@@ -34,10 +34,6 @@ from circuitgraph.graph.reach import find_live_edges
 HEAD_ORDERS = ("descending", "ascending")
 _FIRST_CANDIDATES = 4  # of the first step; later steps follow `_count_next_candidates`
 
-# A decision nearer to the threshold than this share of the loss's size (about eight roundings of
-# float32) could fall otherwise on another machine.
-NOISE = 1e-6
-
 
 @algorithm("acdc")
 @dataclass(frozen=True)
@@ -218,7 +214,8 @@ class Acdc(Algorithm[AcdcState]):
 
     def find_close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
-        noise = NOISE * np.maximum(1.0, state.scale)
+        # A decision nearer to the threshold than that could fall otherwise on another machine.
+        noise = experiment.noise * np.maximum(1.0, state.scale)
         close = state.tested & (np.abs(size - self.limit) <= noise)
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 

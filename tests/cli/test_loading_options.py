@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,8 @@ def test_every_command_hands_them_to_load_model(
 ) -> None:
     Path("pairs.jsonl").write_text('{"clean": "a b", "corrupted": "a c", "answer": "a"}\n')
     command = [str(finished[0]) if word == "CIRCUIT" else word for word in COMMANDS[name]]
-    try:
+    with suppress(Loaded):
         run(*command, *GIVEN, "--trust-remote-code")
-    except Loaded:
-        pass
     assert loads == [KEYWORDS]
 
 
