@@ -27,8 +27,8 @@ _PLACES = (0.5, 0.9, 0.25, 0.7, 0.1, 0.4, 0.97, 0.8, 0.6, 0.02)
 _FEWEST_PLACES = 4
 _SAMPLE_SECONDS = 45.0  # of steps; after the fewest places no other one is begun beyond it
 # Steps and seconds at each place, at the most, after a step that brings all values up to date.
-_STEPS = 2
-_PLACE_SECONDS = 4.0
+_STEPS = 6
+_PLACE_SECONDS = 3.0
 _FACTOR = 1.5  # by which the threshold of the range's ends differs
 
 
@@ -149,7 +149,8 @@ def _try_steps(
     first = int(np.argmax(of_reader))
     before = jump_to(state, rest, first)
     before, _ = time_call(search.take_step, experiment, replace(before, n_candidates=1))
-    before = replace(before, n_candidates=experiment.candidate_counts[1])
+    # as wide as the search has found worth while so far, and after that by its own rule
+    before = replace(before, n_candidates=state.n_candidates)
     total = 0.0
     n_tested = int(before.tested.sum())
     after = before

@@ -64,7 +64,7 @@ class Measured:
 
     gathered: list[tuple[int, int]]
 
-    def __init__(self, study: Any, n: int, seed: int) -> None:
+    def __init__(self, study: Any, n: int, seed: int, bar: bool) -> None:
         self.gathered.append((n, seed))
         self.n = n
 
