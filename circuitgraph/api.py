@@ -204,7 +204,7 @@ def sweep(
             n_tested=circuit.provenance["algorithm"]["n_tested"],
             loss=loss,
             evaluation=measure_faithfulness(
-                judging, circuit, unseen, split="evaluation", seed=task.seed
+                judging, circuit, unseen, split="evaluation", seed=task.seed, bar=bar
             ),
         )
         for threshold, circuit, loss in zip(steps.thresholds, circuits, result.losses, strict=True)
@@ -283,6 +283,7 @@ def evaluate(
     ablation: str | None = None,
     n_prompts: int | None = None,
     memory: int | None = None,
+    bar: bool = False,
 ) -> EvaluationRecord:
     """Judge a circuit on unseen prompts: faithfulness, beside random circuits of equal size.
 
@@ -290,6 +291,7 @@ def evaluate(
         metric, ablation: those of the search if None (the task's metric and ``resample`` for other
             circuits).
         n_prompts: number of evaluation prompts (200 by default, or fewer if a file has fewer).
+        bar: show progress and time left.
 
     Raises:
         GraphError: the circuit is of another model's graph.
@@ -305,7 +307,9 @@ def evaluate(
         n_prompts=n_prompts,
         memory=memory,
     )
-    return measure_faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)
+    return measure_faithfulness(
+        experiment, circuit, prompts, split="evaluation", seed=task.seed, bar=bar
+    )
 
 
 def describe_model(model: LanguageModel) -> ModelRecord:
@@ -317,6 +321,7 @@ def describe_model(model: LanguageModel) -> ModelRecord:
         weights_sha256=model.fingerprint,
         tokenizer_sha256=model.tokenizer.fingerprint if model.tokenizer else None,
         n_parameters=model.n_parameters,
+        options=dict(model.options),
     )
 
 
