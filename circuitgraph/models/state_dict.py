@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from circuitgraph.errors import ModelError
-from circuitgraph.models.checkpoint import Checkpoint, dtype_name, open_checkpoint
+from circuitgraph.models.checkpoint import (
+    Checkpoint,
+    dtype_name,
+    open_checkpoint,
+    torch_to_numpy,
+)
 
 _WRAPPERS = ("state_dict", "model")
 
@@ -22,6 +29,12 @@ class StateDict(Checkpoint):
     def read_tensor(self, tensor: str) -> Any:
         """One tensor, as torch has it."""
         return self.in_memory[tensor] if tensor in self.in_memory else super().read_tensor(tensor)
+
+    def read_array(self, tensor: str) -> np.ndarray:
+        """One tensor, as numpy has it."""
+        if tensor in self.in_memory:
+            return torch_to_numpy(self.in_memory[tensor])
+        return super().read_array(tensor)
 
     def set_tensor(self, tensor: str, value: Any) -> None:
         """Add or replace a tensor."""
