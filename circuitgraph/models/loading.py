@@ -21,8 +21,9 @@ from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
-from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
+from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.settings import read_settings
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
@@ -132,21 +133,20 @@ def _load_unnamed(
         "local_files_only": local_only or location != name,
         "revision": revision or "main",
     }
-    with quiet_transformers():
-        config_file = _fetch_config_file(name, location, options)
-        _check_model_type(name, config_file)
-        _refuse_adapter(name, location, options)
-        commit = read_commit(location, config_file)
-        if commit is not None:  # all files are of one commit, even if the hub's branch moves on
-            options["revision"] = commit
-        with_code = options | {"trust_remote_code": trust_remote_code}
-        settings = _read_config(name, location, with_code).to_dict()
-        family = _find_family(name, settings["model_type"])
-        family.check(settings)
-        family = family.configured(settings)
-        spec = family.spec(settings)
-        checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
-        tokenizer = read_tokenizer(location, with_code)
+    config_file = _fetch_config_file(name, location, options)
+    content = _read_config_file(name, config_file)
+    _refuse_adapter(name, location, options)
+    commit = read_commit(location, config_file)
+    if commit is not None:  # all files are of one commit, even if the hub's branch moves on
+        options["revision"] = commit
+    with_code = options | {"trust_remote_code": trust_remote_code}
+    settings = read_settings(name, location, content, with_code)
+    family = _find_family(name, settings["model_type"])
+    family.check(settings)
+    family = family.configured(settings)
+    spec = family.spec(settings)
+    checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
+    tokenizer = read_tokenizer(location, with_code)
     return LanguageModel(
         name=name,
         family=settings["model_type"],
@@ -226,12 +226,7 @@ def _refuse_adapter(name: str, location: str, options: dict[str, Any]) -> None:
 
     transformers, with peft installed, would run the weights with the adapter.
     """
-    from transformers.utils.hub import cached_file
-
-    file = cached_file(
-        location, _ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **options
-    )
-    if file is not None:
+    if find_file(location, _ADAPTER_FILE, options) is not None:
         raise ModelError(
             f"{name!r} has an adapter beside its weights ({_ADAPTER_FILE}): the model is both "
             "together, and the weights alone are another model. Merge them (in peft: "
@@ -240,23 +235,10 @@ def _refuse_adapter(name: str, location: str, options: dict[str, Any]) -> None:
         )
 
 
-def _read_config(name: str, location: str, options: dict[str, Any]) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(location, **options)
-    except Exception as error:
-        raise ModelError(
-            f"The config.json of {name!r} cannot be used: {first_line(error)}"
-        ) from error
-
-
 def _fetch_config_file(name: str, location: str, options: dict[str, Any]) -> Path:
     """config.json in the folder or in the hub's cache; fetched from the hub if need be."""
-    from transformers.utils.hub import cached_file
-
     try:
-        return Path(str(cached_file(location, "config.json", **options)))
+        return fetch_file(location, "config.json", options)
     except Exception as error:
         revision = "" if options["revision"] == "main" else f" at revision {options['revision']!r}"
         hint = (
@@ -266,8 +248,8 @@ def _fetch_config_file(name: str, location: str, options: dict[str, Any]) -> Pat
         raise ModelError(str(unknown_name("model", name, shipped_models(), hint))) from error
 
 
-def _check_model_type(name: str, path: Path) -> None:
-    """Raise `ModelError` where a config.json is broken or of no family.
+def _read_config_file(name: str, path: Path) -> dict[str, Any]:
+    """The content of a config.json, which must be of a known family.
 
     transformers' own message would be longer, or would ask to run the checkpoint's code.
     """
@@ -281,6 +263,7 @@ def _check_model_type(name: str, path: Path) -> None:
         hint = _suggest_state_dict(path.parent)
         raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
     _find_family(name, settings["model_type"])
+    return settings
 
 
 def _find_family(name: str, model_type: Any) -> Family:

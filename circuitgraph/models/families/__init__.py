@@ -53,6 +53,13 @@ class Family(ABC):
         Raises `ModelError` on values that a spec cannot express.
         """
 
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The configuration with the fields that transformers computes from others.
+
+        Every field with a plain default is there already.
+        """
+        return config
+
     def configured(self, config: Config) -> Family:
         """This family, adapted where names or settings depend on the configuration."""
         del config
