@@ -43,17 +43,19 @@ def fetch_file(location: str, file: str, options: Mapping[str, Any]) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 
-    # Of a commit the hub's cache knows all that it once looked for, also what is not there.
-    cached = None
-    if _COMMIT.fullmatch(options["revision"]):
-        cached = huggingface_hub.try_to_load_from_cache(
-            location, file, revision=options["revision"]
-        )
+    revision, cached = options["revision"], None
+    if _COMMIT.fullmatch(revision):  # the cache knows all that was once looked for in a commit
+        cached = huggingface_hub.try_to_load_from_cache(location, file, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     if cached is not None:
         raise EntryNotFoundError(f"there is no {file} in {location}")
-    return Path(huggingface_hub.hf_hub_download(location, file, **options))
+    local_only = options["local_files_only"]
+    return Path(
+        huggingface_hub.hf_hub_download(
+            location, file, revision=revision, local_files_only=local_only
+        )
+    )
 
 
 def fetch_weight_files(name: str, location: str, options: Mapping[str, Any]) -> list[Path]:
