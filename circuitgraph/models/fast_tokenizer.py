@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # in the order in which transformers gives ids to those that have none
-_NAMES = dict.fromkeys(
-    f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-).keys()
+_NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
 class FastTokenizer:
@@ -124,7 +122,7 @@ def read_fast_tokenizer(
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     if "added_tokens_decoder" not in config:  # what transformers 4 wrote beside it then counts
         older = _read_json(find_file("special_tokens_map.json"))
-        if find_file("added_tokens.json") is not None or not _NAMES.issuperset(older):
+        if find_file("added_tokens.json") is not None or not set(_NAMES).issuperset(older):
             return None
         config |= older
     backend = Tokenizer.from_file(str(find_file("tokenizer.json")))
