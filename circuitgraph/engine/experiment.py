@@ -70,6 +70,7 @@ class Experiment:
         memory: int | None = None,
         frontier: bool | None = None,
         space: SearchSpace | None = None,
+        at_once: int | None = None,
     ) -> None:
         """Run the model once on both sides of the prompts and keep what masks will need.
 
@@ -86,6 +87,7 @@ class Experiment:
                 default the former, where it fits into memory and takes less than compiling it does.
                 Both give the same up to rounding.
             space: which edges a search decides on; all of them by default.
+            at_once: prompts in a launch, where that suits; see `choose_batch_sizes`.
 
         Raises:
             UnknownNameError: no metric or ablation of that name.
@@ -115,7 +117,13 @@ class Experiment:
         self.n_prompts = len(prompts)
         n_pos = prompts.mask.shape[1]
         self.sizes: BatchSizes = choose_batch_sizes(
-            model.spec, self.graph, len(prompts), n_pos, memory, n_scored=prompts.n_scored
+            model.spec,
+            self.graph,
+            len(prompts),
+            n_pos,
+            memory,
+            n_scored=prompts.n_scored,
+            at_once=at_once,
         )
         if frontier is None:
             frontier = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
