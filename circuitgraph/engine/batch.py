@@ -87,7 +87,8 @@ def make_inputs(
     positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
     at = score_at.reshape(len(tokens), -1)
     parts = (tokens.astype(np.int32), mask, positions, at.astype(np.int32))
-    return Inputs(*map(jax.device_put, parts))  # jnp.asarray would compile a program for each shape
+    # jnp.asarray would compile a program for each shape
+    return Inputs(*map(jax.device_put, parts))
 
 
 def unpadded_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -139,7 +138,7 @@ class Experiment:
             )
         # one copy of the weights on each device, which all batches use
         network = Devices.of(self.sizes.prompts).copy_everywhere(model.transformer)
-        grid = jax.tree.map(jnp.asarray, Grid.of(self.graph))
+        grid = jax.tree.map(jax.device_put, Grid.of(self.graph))
         batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
         self._masked = MaskedRuns(network, grid, self.metric, self.ablation, self.sizes, batches)
 
