@@ -270,7 +270,7 @@ class Experiment:
         """
         if self.frontier is None:
             return self.sizes.lanes, self.sizes.masks
-        return self.sizes.frontier_lanes, FRONTIER_GROUPS * self.sizes.frontier_lanes
+        return self.frontier.lanes, FRONTIER_GROUPS * self.frontier.lanes
 
     @cached_property
     def frontier(self) -> Frontier | None:

@@ -10,7 +10,12 @@ import jax
 import numpy as np
 
 from circuitgraph.engine.devices import count_prompt_parts
-from circuitgraph.engine.tuning import CPU_LANE_NUMBERS, CPU_LAUNCH_BYTES, GPU_LANE_NUMBERS
+from circuitgraph.engine.tuning import (
+    CPU_LANE_NUMBERS,
+    CPU_LAUNCH_BYTES,
+    GPU_LANE_NUMBERS,
+    MOST_LANES,
+)
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
@@ -175,4 +180,4 @@ def choose_frontier_lanes(spec: Spec, graph: Graph, shape: tuple[int, int, int],
     on_cpu = jax.devices()[0].platform == "cpu"
     numbers = CPU_LANE_NUMBERS if on_cpu else GPU_LANE_NUMBERS
     useful = numbers // (in_chunk * n_pos * spec.d_model)
-    return 1 << int(np.log2(min(fits, max(2, useful), 64)))
+    return 1 << int(np.log2(min(fits, max(2, useful), MOST_LANES)))

@@ -32,8 +32,12 @@ FRONTIER_GROUPS = 16
 # Numbers that one node's value has over all lanes of the frontier, on a CPU and on an accelerator:
 # fewer leave the device idle, more make nothing faster and take memory.
 # python tools/bench/search.py --only A --cases gpt2
-CPU_LANE_NUMBERS = 2**18
+CPU_LANE_NUMBERS = 2**20
 GPU_LANE_NUMBERS = 2**25
+
+# Lanes of the frontier on a device, at most: a wrong guess of the search wastes the others.
+# python tools/bench/search.py --only A --cases induction-2l (columns of rows)
+MOST_LANES = 64
 
 # Bytes of one masked launch on a CPU: a bigger launch gains nothing once its work outgrows the
 # caches. What is kept by default (`memory_limit`) is a multiple of it.

@@ -186,8 +186,8 @@ class _Source:
         shape, dtype = self.checkpoint.shapes[name], self.checkpoint.dtypes[name]
         if shape != slot.shape:
             return (
-                f"wrong shape: {name} has {list(shape)}, but config.json asks for "
-                f"{list(slot.shape)}"
+                f"wrong shape: {name} has {list(shape)}, but {self.checkpoint.described_by} asks "
+                f"for {list(slot.shape)}"
             )
         if dtype not in DTYPES:  # rounded numbers, whose scale is in another tensor
             return f"wrong dtype: {name} is {dtype}, but must be one of {', '.join(DTYPES)}"
@@ -238,8 +238,8 @@ def drop_silent_mlps(spec: Spec) -> Spec:
 def _refuse_problems(checkpoint: Checkpoint, problems: list[str]) -> None:
     if problems:
         title = (
-            f"The weights of {checkpoint.name!r} are not what its config.json describes. "
-            "Correct either:"
+            f"The weights of {checkpoint.name!r} are not what its {checkpoint.described_by} "
+            "describes. Correct either:"
         )
         raise ModelError(list_problems(title, problems))
 

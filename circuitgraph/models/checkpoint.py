@@ -30,6 +30,7 @@ class Checkpoint:
     Attributes:
         shapes: of each tensor, by the name it has in the files.
         dtypes: of each tensor, as torch calls them.
+        described_by: what says which tensors there must be.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Checkpoint:
     dtypes: dict[str, str]
     _files: dict[str, Path]
     _torch_files: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    described_by: str = "config.json"
 
     def read_tensor(self, tensor: str) -> Any:
         """One tensor, as torch has it."""

@@ -21,6 +21,8 @@ from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
+from circuitgraph.models.gguf.loading import is_gguf, load_gguf
+from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
@@ -37,8 +39,8 @@ from circuitgraph.models.transformer_lens_checkpoint import (
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ADAPTER_FILE = "adapter_config.json"
 _EXPECTED = (
-    "Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a hub "
-    "name."
+    "Give a folder in Hugging Face layout, a GGUF file, a shipped model (circuitgraph list models) "
+    "or a hub name."
 )
 
 
@@ -58,10 +60,15 @@ def find_model(name: str, file: str | Path) -> str:
     """
 
     def is_checkpoint(path: Path) -> bool:
-        return (path / "config.json").is_file() or (is_state_dict(path) and path.is_file())
+        is_one_file = is_state_dict(path) or is_gguf(path)
+        return (path / "config.json").is_file() or (is_one_file and path.is_file())
 
     here = find_path(name, Path.cwd(), is_checkpoint)
-    if name in shipped_models() or (here is not None and here == Path(name).resolve()):
+    if (
+        is_packaged(name)
+        or name in shipped_models()
+        or (here is not None and here == Path(name).resolve())
+    ):
         return name
     return str(find_path(name, file, is_checkpoint) or name)
 
@@ -81,8 +88,9 @@ def load_model(
 
     Args:
         name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub
-            name, the state dict of a TransformerLens model (``.pt``, ``.pth``, ``.safetensors``),
-            or ``constructed:PROGRAM``.
+            name, a GGUF file (``.gguf``, or ``package:NAME`` for that of an installed Python
+            package), the state dict of a TransformerLens model (``.pt``,
+            ``.pth``, ``.safetensors``), or ``constructed:PROGRAM``.
         revision: branch, tag or commit on the hub.
         dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.
         config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON
@@ -98,6 +106,7 @@ def load_model(
             exactly. Nothing is guessed: a missing tensor or an unknown config field is named and
             refused. Names that are too many, too few, empty or there twice.
         UnknownNameError: no constructed model of that name.
+        MissingExtraError: a GGUF file, but the gguf package is not installed.
     """
     model = _load_unnamed(
         str(name),
@@ -126,6 +135,8 @@ def _load_unnamed(
     check_dtype(dtype)
     if name.startswith(PREFIX):
         return _cast_model(load_constructed(name).model, dtype)
+    if is_gguf(Path(name)) and config is None and not Path(name).is_dir():
+        return load_gguf(name, dtype=dtype)
     if config is not None or is_state_dict(Path(name)):
         return load_transformer_lens(name, config, dtype=dtype)
     location = _locate_checkpoint(name)
@@ -183,24 +194,14 @@ def _locate_checkpoint(name: str) -> str:
         if not has_config:
             raise ModelError(
                 f"The folder {name!r} has no config.json: it is not a Hugging Face "
-                f"checkpoint.{_suggest_state_dict(path)} {_EXPECTED}"
+                f"checkpoint.{_suggest_file(path)} {_EXPECTED}"
             )
         if not any((path / file).is_file() for file in WEIGHT_FILES):
-            gguf_files = sorted(file.name for file in path.glob("*.gguf"))
-            gguf = ""
-            if gguf_files:
-                gguf = (
-                    f" {gguf_files[0]} is a GGUF file, which holds rounded weights and is not read."
-                )
             raise ModelError(
                 f"The folder {name!r} has no weights. Expected one of "
-                f"{', '.join(WEIGHT_FILES)}.{gguf}{_suggest_state_dict(path)}"
+                f"{', '.join(WEIGHT_FILES)}.{_suggest_file(path)}"
             )
         return str(path)
-    if path.suffix == ".gguf":
-        raise ModelError(
-            f"{name!r} is a GGUF file: its weights are rounded, and it is not read. {_EXPECTED}"
-        )
     if exists:
         raise ModelError(
             f"{name!r} is a file. Give the folder that holds it, if that is a Hugging Face "
@@ -213,8 +214,10 @@ def _locate_checkpoint(name: str) -> str:
     return name
 
 
-def _suggest_state_dict(folder: Path) -> str:
-    """A sentence for folders that hold a checkpoint of TransformerLens; empty for others."""
+def _suggest_file(folder: Path) -> str:
+    """A sentence for folders that hold a model in one file; empty for others."""
+    if gguf_file := min(filter(is_gguf, folder.iterdir()), default=None):
+        return f" To load the GGUF model in it, give its file: {str(gguf_file)!r}."
     path = find_state_dict(folder)
     if path is None:
         return ""
@@ -260,7 +263,7 @@ def _read_config_file(name: str, path: Path) -> dict[str, Any]:
             f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"
         ) from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        hint = _suggest_state_dict(path.parent)
+        hint = _suggest_file(path.parent)
         raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
     _find_family(name, settings["model_type"])
     return settings

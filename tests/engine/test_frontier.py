@@ -4,7 +4,9 @@ same each time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.frontier.clean_run import plan_positions
 from circuitgraph.engine.frontier.dependencies import Dependencies
 from circuitgraph.engine.frontier.schedule import Scheduler
 from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.loading import load_model
+from circuitgraph.tasks.prompts import Prompts
 from tests.checkpoints import Tiny, load_tiny, random_prompts
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
@@ -119,6 +124,62 @@ def test_it_answers_for_families_that_differ_in_structure(
     assert_same_values(experiment_of(model), seed=3)
     if family == "llama":
         assert_same_values(experiment_of(model, grouped=True), seed=4)
+
+
+def share_beginnings(prompts: Prompts, n_shared: Sequence[int]) -> Prompts:
+    """The prompts, with the first tokens of both sides alike; how many, for each prompt."""
+    alike = np.arange(prompts.clean.shape[1]) < np.array(n_shared)[:, None]
+    return replace(prompts, corrupted=np.where(alike, prompts.clean, prompts.corrupted))
+
+
+@pytest.mark.parametrize(
+    ("family", "ablation"),
+    [
+        ("llama", "resample"),
+        ("llama", "zero"),
+        ("gemma2", "resample"),
+        ("bloom: a power of two of heads", "resample"),
+    ],
+)
+def test_what_comes_before_the_first_difference_is_not_computed(
+    family: str, ablation: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With scored positions on both sides of it. Zero ablation changes every position."""
+    folder = save_random(tmp_path_factory.mktemp("m"), family.partition(":")[0], **CASES[family])
+    prompts = share_beginnings(random_prompts(batch=4, longest=7), [3, 2, 9, 4])
+    last = prompts.score_at
+    score_at = np.stack([last, np.maximum(last - 4, 0)], axis=1)
+    prompts = replace(
+        prompts, score_at=score_at, answer=score_at, distractor=None, scores="positions"
+    )
+    model = load_tiny(folder).ours
+    experiment = Experiment(model, prompts, metric="kl", ablation=ablation, frontier=True)
+    (state,) = frontier_of(experiment)._states
+    n_pos, n_moved = state.count_positions()
+    assert n_moved == (n_pos if ablation == "zero" else n_pos - 2)
+    assert_same_values(experiment, seed=5)
+
+
+def test_positions_to_compute() -> None:
+    """From the first difference to the end of the prompt, and wherever the prompt is scored."""
+    moved = np.array([[0, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], bool)
+    plan = plan_positions(moved, mask, np.array([[4, 0], [2, 2], [1, 1]]))
+    np.testing.assert_array_equal(plan.moved_at, [[0, 2, 3, 4], [2, 2, 2, 2], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(plan.score_in, [[3, 0], [0, 0], [1, 1]])
+    np.testing.assert_array_equal(
+        plan.keys_in, [[0, -1, 1, 2, 3], [-1, -1, 0, -1, -1], [0, 1, -1, -1, -1]]
+    )
+
+
+def test_a_model_that_looks_ahead_is_computed_everywhere() -> None:
+    """There a later difference reaches the positions before it."""
+    checkpoint = Path(__file__).parents[1] / "models" / "lens" / "masked_bidirectional.safetensors"
+    prompts = share_beginnings(random_prompts(vocab=10, batch=3, longest=6), [3, 3, 3])
+    experiment = Experiment(load_model(checkpoint), prompts, metric="kl", frontier=True)
+    (state,) = frontier_of(experiment)._states
+    assert state.count_positions() == (6, 6)
+    assert_same_values(experiment, seed=6)
 
 
 def test_the_whole_model_and_nothing(experiment: Experiment) -> None:

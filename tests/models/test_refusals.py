@@ -235,9 +235,9 @@ def test_no_weights(folder: Path) -> None:
 
 def test_a_gguf_file_among_others_is_no_checkpoint(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "model-q4_k_m.gguf")
+    assert "give its file: " in refusal(folder)
     assert "model-q4_k_m.gguf" in refusal(folder)
-    assert "GGUF" in refusal(folder)
-    assert "GGUF" in refusal(folder / "model-q4_k_m.gguf")
+    assert "is no GGUF file" in refusal(folder / "model-q4_k_m.gguf")
 
 
 def test_a_file_instead_of_a_folder(folder: Path) -> None:
@@ -275,8 +275,8 @@ def test_hub_names_that_cannot_be_fetched(
     assert message.startswith(f"Unknown model {name!r}. Known: ")
     assert "It is no folder here, and the hub did not provide it: " in message
     assert (
-        ". Give a folder in Hugging Face layout, a shipped model (circuitgraph list models) or a "
-        "hub name" in message
+        ". Give a folder in Hugging Face layout, a GGUF file, a shipped model (circuitgraph list "
+        "models) or a hub name" in message
     )
 
 

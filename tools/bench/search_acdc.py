@@ -57,7 +57,7 @@ def measure_frontier(job: Job) -> Numbers:
         "rates": trace.rates(),
         "accepted": trace.tested[-1] / counts.rows,
         "counts": dataclasses.asdict(counts),
-        "lanes": experiment.sizes.frontier_lanes,
+        "lanes": experiment.candidate_counts[0],
         "peak": peak,
         "peak_before": before,
         "operations_per_second": rate,

@@ -122,7 +122,7 @@ class Counts:
 
     def count_from_now(self, experiment: Experiment, sizes: Sizes) -> None:
         """Count all that is asked from now on."""
-        frontier, lanes = experiment.frontier, experiment.sizes.frontier_lanes
+        frontier, lanes = experiment.frontier, experiment.candidate_counts[0]
 
         def count_asked(*question: Any, **_: Any) -> None:
             self.rows += len(question[1])  # mask, edges, ...

@@ -1,6 +1,7 @@
 """Running a schedule: only what changes is computed, from the values of what does not.
 
-Pure functions. Axes: ``lanes`` are candidates side by side; ``pos`` all positions.
+Pure functions. Axes: ``lanes`` are candidates side by side; ``pos`` the moved positions, of which
+`clean_run` tells.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def run_update(
         node = everywhere.node[step]
         return NodeValues(
             values.everywhere.at[node].set(value),
-            values.scored.at[node].set(take_scored(value, clean_run.score_at)),
+            values.scored.at[node].set(take_scored(value, clean_run.plan.score_in)),
         )
 
     def update_scored(step: Array, values: NodeValues) -> NodeValues:
@@ -121,7 +122,7 @@ def run_candidates(
             x = make_inputs(rows, clean_run.bases.everywhere, values.everywhere)
             all_slots = jnp.zeros((n_slots[0], *x.shape), x.dtype).at[0].set(x)
             all_slots = jax.lax.fori_loop(0, everywhere.n, update_everywhere, all_slots)
-            first = take_scored(all_slots, clean_run.score_at)
+            first = take_scored(all_slots, clean_run.plan.score_in)
         else:
             first = make_inputs(rows, clean_run.bases.scored, values.scored)[None]
         # first the slots of the steps at every position, which steps at the scored one read
@@ -138,7 +139,7 @@ def run_candidates(
         )
 
     with jax.default_matmul_precision("highest"):
-        start = jnp.zeros((*candidates.rows.shape[:2], len(clean_run.score_at)), jnp.float32)
+        start = jnp.zeros((*candidates.rows.shape[:2], len(clean_run.plan.score_at)), jnp.float32)
         return jax.lax.fori_loop(0, candidates.n_groups, run_group, start)
 
 

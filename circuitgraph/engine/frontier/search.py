@@ -30,6 +30,7 @@ from circuitgraph.engine.tuning import (
     COMPILE_OPERATIONS,
     DENSE_SHARE,
     FRONTIER_GROUPS,
+    MOST_LANES,
 )
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
@@ -57,6 +58,11 @@ class _BatchState:
         self.targets = batch.targets
         self.values = self.clean_values
 
+    def count_positions(self) -> tuple[int, int]:
+        """All positions of a prompt, and the moved ones; padding included."""
+        plan = self.clean_run.plan
+        return plan.keys_in.shape[1], plan.moved_at.shape[1]
+
     def reset_values(self) -> None:
         self.values = self.clean_values
 
@@ -74,15 +80,21 @@ class Frontier:
     """
 
     def __init__(self, graph: Graph, masked: MaskedRuns, lanes: int) -> None:
-        """``lanes``: candidates computed side by side, over all devices together."""
-        self._model, self._metric, self._lanes = masked.model, masked.metric, lanes
+        """``lanes``: candidates computed side by side, over all devices together, if all positions
+        are moved; if they are fewer, more candidates fit.
+        """
+        self._model, self._metric = masked.model, masked.metric
         self._dependencies = Dependencies(graph)
         self._states = [
             _BatchState(masked.model, masked.complete_batch(batch)) for batch in masked.batches
         ]
         self._kept: EdgeMatrix = graph.legal  # the mask that the states' values are of
+        n_pos, n_moved = (
+            max(state.count_positions()[part] for state in self._states) for part in (0, 1)
+        )
+        self.lanes = max(lanes, min(MOST_LANES, lanes << int(np.log2(n_pos // n_moved))))
         lane = 4 * max(state.values.everywhere[0].size for state in self._states)
-        self._fixed_slots = (self._dependencies.n_nodes + 1) * lanes * lane <= CHEAP_SLOT_BYTES
+        self._fixed_slots = (self._dependencies.n_nodes + 1) * self.lanes * lane <= CHEAP_SLOT_BYTES
         self._scheduler = self._new_scheduler(graph.legal)
         self._schedules: dict[int, Schedule] = {}  # of candidates, by their reader
 
@@ -114,18 +126,18 @@ class Frontier:
         schedule = self._schedule_of(reader, kept)
         rows = np.zeros((len(masks), self._dependencies.n_nodes), np.float32)
         rows[:, : kept.shape[1]] = self._dependencies.grid.kept_row(masks, reader)
-        size = FRONTIER_GROUPS * self._lanes
+        size = FRONTIER_GROUPS * self.lanes
         parts = [self._run_launch(schedule, rows[i : i + size]) for i in range(0, len(rows), size)]
         return np.concatenate(parts)
 
     def _run_launch(
         self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]
     ) -> Float[np.ndarray, "n batch"]:
-        padded = np.zeros((FRONTIER_GROUPS * self._lanes, rows.shape[1]), np.float32)
+        padded = np.zeros((FRONTIER_GROUPS * self.lanes, rows.shape[1]), np.float32)
         padded[: len(rows)] = rows
-        n_groups, base = np.int32(-(-len(rows) // self._lanes)), np.int32(schedule.candidate)
+        n_groups, base = np.int32(-(-len(rows) // self.lanes)), np.int32(schedule.candidate)
         # [groups, lanes, nodes]: lanes are computed side by side, groups one after the other
-        grouped = padded.reshape(FRONTIER_GROUPS, self._lanes, -1)
+        grouped = padded.reshape(FRONTIER_GROUPS, self.lanes, -1)
         placed = {
             devices: devices.share_candidates(grouped)
             for devices in {state.devices for state in self._states}

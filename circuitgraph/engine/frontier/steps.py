@@ -1,6 +1,6 @@
 """Computing one step of a schedule: the sums of a node's inputs, then the node.
 
-Axes: ``lanes`` are candidates side by side; ``pos`` all positions, or the scored ones.
+Axes: ``lanes`` are candidates side by side; ``pos`` the moved positions, or the scored ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from circuitgraph.models.transformer import Block, Transformer
 
 
 class ValueSources(NamedTuple):
-    """Where the inputs of one kind of step come from: at all positions, or at the scored ones."""
+    """Where the inputs of one kind of step come from: at moved positions, or at the scored ones."""
 
     bases: Array
     shared: Array
@@ -86,7 +86,7 @@ def _project_input(
 class StepRunner(NamedTuple):
     """The model and the clean run under one table's steps.
 
-    ``everywhere``: values are computed at every position; else at the scored ones only.
+    ``everywhere``: values are computed at every moved position; else at the scored ones only.
     """
 
     model: Transformer
@@ -104,7 +104,7 @@ class StepRunner(NamedTuple):
 
         Args:
             inputs_from: where its queries, or an MLP's input, come from.
-            keys_from: where its keys and values come from: always at every position.
+            keys_from: where its keys and values come from: always at every moved position.
         """
         kinds = [
             self._run_head,
@@ -119,8 +119,8 @@ class StepRunner(NamedTuple):
     ) -> Array:
         (block, settings), head = self.select_layer(step), self.table.head[step]
         attention: Attention = block.attention
-        positions = self.clean_run.positions
-        queries = positions if self.everywhere else self.clean_run.queries
+        positions = self.clean_run.queries
+        queries = positions if self.everywhere else self.clean_run.scored_queries
 
         def project_query(x: Array) -> Array:
             return attention.project_queries(x[None], queries, settings, head)[0]
@@ -142,12 +142,28 @@ class StepRunner(NamedTuple):
                 attention.attend(q[None], k[None], v[None], queries, settings, head)[0], head
             )
 
+        k = self._add_fixed_keys(k, self.clean_run.keys, step)
+        v = self._add_fixed_keys(v, self.clean_run.values, step)
         k, v = (jnp.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
         # over lanes: [lanes, batch, queries, d]
         value = jax.vmap(run_attention)(q, k, v)
         return (
             value if self.model.spec.post_norm is not None else value - self._take_replacement(step)
         )
+
+    def _add_fixed_keys(
+        self,
+        x: Float[Array, "lanes batch moved d_head"],
+        fixed: Float[Array, "layers kv_heads batch pos d_head"] | None,
+        step: Int[Array, ""],
+    ) -> Float[Array, "lanes batch pos d_head"]:
+        """A step's keys or values at all positions, from those at the moved ones."""
+        if fixed is None:
+            return x
+        spec, keys_in = self.model.spec, self.clean_run.plan.keys_in
+        kv_head = self.table.head[step] // (spec.n_heads // spec.n_kv_heads)
+        clean = fixed[self.table.layer[step], kv_head]
+        return jnp.where(keys_in[:, :, None] < 0, clean, take_scored(x, jnp.maximum(keys_in, 0)))
 
     def _run_mlp(
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
@@ -170,9 +186,8 @@ class StepRunner(NamedTuple):
         replaced = self.clean_run.replaced[self.table.node[step]]
         if self.everywhere:
             return replaced
-        batch = (len(self.clean_run.score_at), *replaced.shape[1:])
         return (
             replaced
             if replaced.shape[1] == 1
-            else take_scored(jnp.broadcast_to(replaced, batch), self.clean_run.score_at)
+            else take_scored(replaced, self.clean_run.plan.score_in)
         )
