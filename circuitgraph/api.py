@@ -209,7 +209,7 @@ def sweep(
             n_tested=circuit.provenance["algorithm"]["n_tested"],
             loss=loss,
             evaluation=measure_faithfulness(
-                judging, circuit, unseen, split="evaluation", seed=task.seed
+                judging, circuit, unseen, split="evaluation", seed=task.seed, bar=bar
             ),
         )
         for threshold, circuit, loss in zip(steps.thresholds, circuits, result.losses, strict=True)
@@ -290,6 +290,7 @@ def evaluate(
     ablation: str | None = None,
     n_prompts: int | None = None,
     memory: int | None = None,
+    bar: bool = False,
 ) -> EvaluationRecord:
     """Judge a circuit on unseen prompts: faithfulness, beside random circuits of equal size.
 
@@ -297,6 +298,7 @@ def evaluate(
         metric, ablation: those of the search if None (the task's metric and ``resample`` for other
             circuits).
         n_prompts: number of evaluation prompts (200 by default, or fewer if a file has fewer).
+        bar: show progress and time left.
 
     Raises:
         GraphError: the circuit is of another model's graph.
@@ -314,7 +316,9 @@ def evaluate(
         # as the search had them, whose compiled programs then serve
         at_once=circuit.provenance.get("task", {}).get("n_prompts"),
     )
-    return measure_faithfulness(experiment, circuit, prompts, split="evaluation", seed=task.seed)
+    return measure_faithfulness(
+        experiment, circuit, prompts, split="evaluation", seed=task.seed, bar=bar
+    )
 
 
 def describe_model(model: LanguageModel) -> ModelRecord:
@@ -326,6 +330,7 @@ def describe_model(model: LanguageModel) -> ModelRecord:
         weights_sha256=model.fingerprint,
         tokenizer_sha256=model.tokenizer.fingerprint if model.tokenizer else None,
         n_parameters=model.n_parameters,
+        options=dict(model.options),
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm.auto import tqdm
+from typing import Any
 
 from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
@@ -22,6 +21,7 @@ from circuitgraph.judging import choose_pruning, choose_ranking_scores, make_sea
 from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
+from circuitgraph.progress import show_progress
 from circuitgraph.tasks.base import Task, tasks
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.metrics import metrics
@@ -89,6 +89,7 @@ def measure_cells(
     settings: LeaderboardSettings | None = None,
     *,
     bar: bool = False,
+    loading: Mapping[str, Any] | None = None,
 ) -> Iterator[Cell]:
     """Measure every algorithm on every case. A cell that the folder holds is not measured again.
 
@@ -97,6 +98,7 @@ def measure_cells(
             measured, so that a run can be stopped.
         names: of algorithms; all if None.
         bar: show progress and time left.
+        loading: keywords of `circuitgraph.load_model`.
 
     Yields:
         Each cell. An algorithm that does not take a metric or ablation has one that says why.
@@ -108,13 +110,13 @@ def measure_cells(
     settings = settings or LeaderboardSettings()
     searches = [make_algorithm(name) for name in names or algorithms.names()]
     n_cells = len(cases) * len(searches)
-    with tqdm(total=n_cells, unit="cell", disable=None if bar else True) as progress:
+    with show_progress(n_cells, "leaderboard", "cell", bar=bar) as progress:
         for case in cases:
-            model = load_model(case.model)
+            model = load_model(case.model, **(loading or {}))
             for algorithm in searches:
-                progress.set_description(f"{case.task}, {case.model}, {algorithm.name}")
+                progress.rename(f"{case.task}, {case.model}, {algorithm.name}")
                 yield _open_cell(Path(folder), model, case, algorithm, settings)
-                progress.update()
+                progress.advance()
 
 
 def _open_cell(

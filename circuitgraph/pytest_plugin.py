@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import re
 import warnings
@@ -51,6 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="Test this model in place of the hypothesis's own.",
     )
+    group.addoption(
+        "--circuitgraph-loading",
+        type=json.loads,
+        metavar="JSON",
+        help="How to load the model, as keywords of circuitgraph.load_model: "
+        '\'{"dtype": "bfloat16"}\'.',
+    )
+    group.addoption("--circuitgraph-progress", action="store_true", help=argparse.SUPPRESS)
     group.addoption(
         "--circuitgraph-seed",
         type=_make_number_parser(0),
@@ -178,6 +187,8 @@ class HypothesisFile(pytest.File):
                 option.circuitgraph_model,
                 option.circuitgraph_seed,
                 option.circuitgraph_prompts,
+                option.circuitgraph_loading,
+                option.circuitgraph_progress,
             )
         return self._contexts[id(hypothesis)]
 

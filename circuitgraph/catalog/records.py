@@ -29,6 +29,9 @@ class ModelRecord(Record):
     weights_sha256: str
     tokenizer_sha256: str | None
     n_parameters: int
+    options: dict[str, Any] = Field(
+        {}, description="of `load_model`, beside name, revision and precision, where given"
+    )
 
 
 class TaskRecord(Record):

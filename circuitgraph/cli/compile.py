@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.compile_record import CompileRecord, ParityRecord
 
 
+@options.expand_loading
 def compile_model(
     model: Annotated[
         str,
@@ -35,12 +34,6 @@ def compile_model(
             "dict's with transformer_lens where that is installed.",
         ),
     ] = False,
-    revision: Annotated[
-        str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="Precision: float32, bfloat16, float16 or float64.")
-    ] = "float32",
     grouped: options.GroupedOption = False,
     prompts: Annotated[
         int, typer.Option("--prompts", help="Prompts of the search whose memory is estimated.")
@@ -52,22 +45,7 @@ def compile_model(
         ),
     ] = None,
     seed: options.SeedOption = 0,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--model-config", help="JSON with a TransformerLens checkpoint's configuration."
-        ),
-    ] = None,
-    local_only: Annotated[
-        bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Let the checkpoint's own Python read its configuration and tokens.",
-        ),
-    ] = False,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -88,22 +66,12 @@ def compile_model(
     check_at_least("--seed", seed, 0)
     if length is not None:
         check_at_least("--length", length, 1)
-    if dtype == "float64":
-        # jax reads this when it is imported, which has not happened yet.
-        os.environ.setdefault("JAX_ENABLE_X64", "1")
 
     from circuitgraph.evaluation.compiled import make_compile_record
 
     keep_compiled_programs()
     with output.show_spinner("loading the model"):
-        loaded_model = cg.load_model(
-            model,
-            revision=revision,
-            dtype=dtype,
-            config=config,
-            local_only=local_only,
-            trust_remote_code=trust_remote_code,
-        )
+        loaded_model = cg.load_model(model, **loading.keywords)
     n_tokens = length or min(16, loaded_model.spec.n_ctx)
     record = make_compile_record(
         loaded_model, grouped=grouped, n_prompts=prompts, n_tokens=n_tokens

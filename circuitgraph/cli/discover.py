@@ -45,6 +45,7 @@ class Setup(TypedDict):
     memory: int | None
 
 
+@options.expand_loading
 def discover(
     task: Annotated[
         str | None,
@@ -57,6 +58,7 @@ def discover(
         typer.Option("--task", callback=prefer_typed_prompts, help="The same, as an option."),
     ] = None,
     model: options.ModelOption = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     data: options.DataOption = None,
     task_assignments: options.TaskSetOption = None,
     metric: options.MetricOption = None,
@@ -109,7 +111,11 @@ def discover(
     config: options.ConfigOption = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only print size, memory, number of evaluations and time."),
+        typer.Option(
+            "--dry-run",
+            help="Only print size, memory, number of evaluations and time, told from a "
+            "timed sample of steps.",
+        ),
     ] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -169,17 +175,19 @@ def discover(
     space = read_space(without, protect, inside, start_from)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
-    search = _make_algorithm(algorithm, settings, task, setup)
+    lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
+    search = _make_algorithm(algorithm, {**settings, **lowest}, task, setup)
     keep_compiled_programs()
+    inputs = (output, model, task, data, seed, task_settings, loading.keywords)
     if dry_run:
-        loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+        loaded_model, loaded_task = load_inputs(*inputs)
         n_searches = len(sweep_thresholds or (0,))
-        forecast_search(output, loaded_model, loaded_task, search, setup, n_searches)
+        forecast_search(output, loaded_model, loaded_task, search, setup, space, n_searches)
         return
     name = task or (data.stem if data else "circuit")
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
-    with folder.explain_resuming(output):
-        loaded_model, loaded_task = load_inputs(output, model, task, data, seed, task_settings)
+    with folder.explain_resuming():
+        loaded_model, loaded_task = load_inputs(*inputs)
         describe_prompts(output, loaded_model, loaded_task, limit)
         search_options: dict[str, Any] = {
             **setup,
@@ -196,8 +204,13 @@ def discover(
         circuit = cg.discover(loaded_model, loaded_task, algorithm=algorithm, **search_options)
         evaluation = None
         if judging:
-            with output.show_spinner("judging it on unseen prompts"):
-                evaluation = cg.evaluate(loaded_model, loaded_task, circuit, memory=setup["memory"])
+            evaluation = cg.evaluate(
+                loaded_model,
+                loaded_task,
+                circuit,
+                memory=setup["memory"],
+                bar=output.shows_bars,
+            )
         store_run(output, folder, circuit, evaluation)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,23 +43,36 @@ def forecast_search(
     task: Task,
     algorithm: Algorithm[Any],
     setup: Setup,
+    space: Mapping[str, Any],
     n_searches: int = 1,
 ) -> None:
     """Print what a search would take.
 
-    Sizes follow from the shapes; the time from one evaluation of the whole model.
+    Sizes follow from the shapes; the time from steps that are taken and thrown away.
 
     Args:
-        n_searches: number of thresholds; the forecast ignores that they share tests.
+        space: keywords of `circuitgraph.graph.space.make_space`.
+        n_searches: number of thresholds, of which the algorithm has the lowest. What they share is
+            not known: the range is from one search to all of them one after the other.
     """
     from circuitgraph.api import prepare_experiment
+    from circuitgraph.discovery.forecast import forecast_seconds
+    from circuitgraph.engine.precision import count_bytes
+    from circuitgraph.graph.space import make_space
 
-    experiment, prompts = prepare_experiment(model, task, direct=algorithm.direct, **setup)
+    graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
+    experiment, prompts = prepare_experiment(
+        model, task, direct=algorithm.direct, space=make_space(graph, **space), **setup
+    )
+    with output.show_spinner("timing some steps of the search"):
+        forecast = forecast_seconds(algorithm, experiment)
+    likely, high = (forecast.likely * n_searches**0.5, forecast.high * n_searches)
     seconds = experiment.seconds_per_evaluation()
-    graph = experiment.graph
     n_evaluations = algorithm.count_evaluations(graph) * n_searches
+    bytes_needed = experiment.sizes.bytes_needed + count_bytes(model.dtype) * model.n_parameters
     facts = {
         "model": model.name,
+        "precision": model.dtype,
         "parameters": model.n_parameters,
         "writers": len(graph.writers),
         "readers": len(graph.readers),
@@ -66,17 +80,25 @@ def forecast_search(
         "prompts": len(prompts),
         "longest_prompt_tokens": prompts.mask.shape[1],
         "prompts_per_launch": experiment.sizes.prompts,
-        "memory_mib": round((experiment.sizes.bytes_needed + 4 * model.n_parameters) / 2**20, 1),
+        "memory_mib": round(bytes_needed / 2**20, 1),
         "evaluations_at_most": n_evaluations,
         "seconds_per_evaluation": round(seconds, 4),
-        "minutes_at_most": round(n_evaluations * seconds / 60, 1),
-    }
+        "minutes": round_digits(likely / 60),
+        "minutes_low": round_digits(forecast.low / 60),
+        "minutes_high": round_digits(high / 60),
+        "seconds_sampled": round(forecast.sampled, 1),
+    } | ({} if forecast.n_kept is None else {"edges_kept_about": forecast.n_kept})
     table = Table(box=None, show_header=False)
     for name, value in facts.items():
         table.add_row(
             name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
         )
     output.print_result(json.dumps(facts, indent=2), table)
+
+
+def round_digits(value: float) -> float:
+    """A value to two digits, which is more than a forecast knows."""
+    return float(f"{value:.2g}")
 
 
 def describe_prompts(
@@ -120,8 +142,11 @@ def store_run(
     close = record.algorithm.close_calls if record.algorithm else []
     if close:
         names = ", ".join(close[:5]) + (" ..." if len(close) > 5 else "")
+        precision = record.environment.precision if record.environment else "float32"
+        n_tested = record.algorithm.n_tested if record.algorithm else 0
         output.print_message(
-            f"Decisions nearer to the threshold than rounding: {len(close)} ({names})"
+            f"Decisions nearer to the threshold than rounding in {precision}: {len(close):,} of "
+            f"{n_tested:,} ({names})"
         )
     if hint:
         output.print_message(hint.replace("{where}", str(folder.target)))

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
 
 
+@options.expand_loading
 def evaluate(
     circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
     model: options.ModelOption = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
         str | None, typer.Option("--task", help="Another task than the circuit's own.")
     ] = None,
@@ -104,12 +106,15 @@ def evaluate(
     from circuitgraph.models.loading import find_model
 
     output, files = Output(as_json, quiet), curve_out or []
+    record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
+    keywords = options.gather_loading(
+        loading, stored_circuit.provenance, is_own=model is None, path=circuit
+    )
     names = _choose_measures(measures, everything, truth, files)
     memory_limit, prompt_split = convert_to_bytes(memory), _check_split(split)
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
     report.check_curve_files(files)
-    record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
     true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
     task, data, arguments = _choose_prompts(record, task, data, circuit)
     if seed is None:
@@ -119,9 +124,10 @@ def evaluate(
     keep_compiled_programs()
     arguments |= gather_task_settings([], bos, chat)
     check_task(task, arguments)
-    loaded_model, loaded_task = load_inputs(output, name, task, data, seed, arguments)
+    loaded_model, loaded_task = load_inputs(output, name, task, data, seed, arguments, keywords)
     _note_changed_file(output, record, loaded_task)
-    if model is None:
+    asks_for_other = loading.revision is not None or loaded_model.dtype != _read_precision(record)
+    if model is None and not asks_for_other:
         _check_model(record, loaded_model)
     if truth == KNOWN:
         true_circuit = find_true_circuit(loaded_model, loaded_task, stored_circuit)
@@ -211,6 +217,11 @@ def _note_changed_file(output: Output, record: CircuitRecord, task: Task) -> Non
             f"for (SHA-256 {new[:12]}, not {old[:12]}): which of its prompts the search saw is not "
             "known."
         )
+
+
+def _read_precision(record: CircuitRecord) -> str | None:
+    """The precision that the circuit was searched for in."""
+    return None if record.environment is None else record.environment.precision
 
 
 def _check_model(record: CircuitRecord, model: LanguageModel) -> None:

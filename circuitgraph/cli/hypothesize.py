@@ -11,7 +11,7 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.catalog.folders import find_path
-from circuitgraph.cli.options import JsonOption, QuietOption
+from circuitgraph.cli import options
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, GraphError, OutputError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from circuitgraph.models.language_model import LanguageModel
 
 
+@options.expand_loading
 def hypothesize(
     circuit: Annotated[
         Path,
@@ -38,13 +39,14 @@ def hypothesize(
         str | None,
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the circuit's]"),
     ] = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     no_roles: Annotated[
         bool,
         typer.Option("--no-roles", help='Load no model, and write "ROLE" where a role belongs.'),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Turn a circuit into a hypothesis file: its nodes as variables, at their roles, with functions
     left to write.
@@ -78,14 +80,18 @@ def hypothesize(
         )
     output = Output(as_json, quiet)
     record = _read_stored_hypothesis(circuit)
+    keywords = loading.keywords
     if record is None:
         loaded_circuit = cg.load_circuit(circuit)
+        keywords = options.gather_loading(
+            loading, loaded_circuit.provenance, is_own=model is None, path=circuit
+        )
         origin = _describe_origin(loaded_circuit, model, circuit)
         is_file = Path(origin["task"]).is_absolute()
         roles = (
             NoRoles(has_words=not is_file)
             if no_roles
-            else _measure_roles(output, loaded_circuit, origin)
+            else _measure_roles(output, loaded_circuit, origin, keywords)
         )
         text = write_skeleton(loaded_circuit, roles, **origin)
     else:
@@ -94,6 +100,7 @@ def hypothesize(
     unwritten = _list_unwritten(text)
     output.print_message(
         f"Functions to write: {', '.join(unwritten) or 'none'}. Then: circuitgraph scrub {out}"
+        f"{options.format_loading(keywords)}"
     )
     output.print_result(json.dumps({"hypothesis": str(out), "unwritten": unwritten}), str(out))
 
@@ -164,8 +171,14 @@ def _name_whole_path(model: str) -> str:
     return str(Path(model).resolve()) if is_path else model
 
 
-def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> MeasuredRoles:
-    """Measure at which roles the circuit's nodes matter."""
+def _measure_roles(
+    output: Output, circuit: Circuit, origin: dict[str, Any], loading: dict[str, Any]
+) -> MeasuredRoles:
+    """Measure at which roles the circuit's nodes matter.
+
+    Args:
+        loading: keywords of `circuitgraph.load_model`.
+    """
     from circuitgraph.cli.inputs import keep_compiled_programs, load_inputs
     from circuitgraph.hypotheses.writing.roles import MeasuredRoles
     from circuitgraph.hypotheses.writing.skeleton import list_writers
@@ -174,7 +187,9 @@ def _measure_roles(output: Output, circuit: Circuit, origin: dict[str, Any]) -> 
     keep_compiled_programs()
     data = Path(origin["task"]) if is_pairs_file(origin["task"]) else None
     task_name = None if data else origin["task"]
-    model, task = load_inputs(output, origin["model"], task_name, data, 0, origin["settings"])
+    model, task = load_inputs(
+        output, origin["model"], task_name, data, 0, origin["settings"], loading
+    )
     _check_graph(circuit, model)
     roles = MeasuredRoles(model, task, origin["metric"] or task.metric)
     roles.measure_all_costs(list_writers(circuit), output.shows_bars)

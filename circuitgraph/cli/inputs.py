@@ -91,10 +91,15 @@ def load_inputs(
     data: Path | None,
     seed: int,
     arguments: Mapping[str, Any] | None = None,
+    loading: Mapping[str, Any] | None = None,
 ) -> tuple[LanguageModel, Task]:
-    """Load the model, and the task with its arguments or the data file; print the task's notes."""
+    """Load the model, and the task with its arguments or the data file; print the task's notes.
+
+    Args:
+        loading: keywords of `circuitgraph.load_model`.
+    """
     with output.show_spinner("loading the model"):
-        loaded_model = cg.load_model(model)
+        loaded_model = cg.load_model(model, **(loading or {}))
         prompts = data if data is not None else task or ""
         loaded_task = cg.load_task(prompts, loaded_model, seed=seed, **(arguments or {}))
     for note in loaded_task.notes:

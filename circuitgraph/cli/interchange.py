@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.interchange_record import InterchangeRecord
 
 
+@options.expand_loading
 def interchange(
     file: Annotated[
         Path,
@@ -29,6 +30,7 @@ def interchange(
         str | None,
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -71,7 +73,7 @@ def interchange(
     records = []
     for hypothesis in hypotheses:
         with output.show_spinner("loading the model, checking the hypothesis"):
-            study = open_checked(hypothesis, model=model, seed=seed)
+            study = open_checked(hypothesis, model=model, seed=seed, loading=loading.keywords)
         n = choose_count(study, limit)
         record = run_interventions(Evidence(study, n, seed, output.shows_bars, memory_limit))
         records.append(record)

@@ -11,11 +11,13 @@ import typer
 from circuitgraph.catalog.folders import write_file
 from circuitgraph.cli import options
 from circuitgraph.cli.inputs import check_names, keep_compiled_programs
+from circuitgraph.cli.interrupts import repeat_command
 from circuitgraph.cli.leaderboard_report import format_markdown, make_tables
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 
 
+@options.expand_loading
 def leaderboard(
     task: Annotated[
         list[str] | None, typer.Option("--task", help="Only this task. Repeatable. [default: all]")
@@ -24,6 +26,7 @@ def leaderboard(
         list[str] | None,
         typer.Option("--model", help="Only this shipped model. Repeatable. [default: all]"),
     ] = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     algorithm: Annotated[
         list[str] | None,
         typer.Option("--algorithm", help="Only this algorithm. Repeatable. [default: all]"),
@@ -72,7 +75,22 @@ def leaderboard(
     settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
     cases = list_cases(task, model)
     keep_compiled_programs()
-    cells = list(measure_cells(out, cases, algorithm, settings, bar=output.shows_bars))
+    try:
+        cells = list(
+            measure_cells(
+                out,
+                cases,
+                algorithm,
+                settings,
+                bar=output.shows_bars,
+                loading=loading.keywords,
+            )
+        )
+    except KeyboardInterrupt as error:
+        error.add_note(
+            f"Cells measured so far are kept in {str(out)!r}. To go on: {repeat_command()}"
+        )
+        raise
     if markdown is not None:
         write_file(markdown, format_markdown(cells).encode())
     records = [cell.model_dump(mode="json") for cell in cells]

@@ -21,9 +21,11 @@ from circuitgraph.cli import (
     scrub,
 )
 from circuitgraph.cli import test as testing
+from circuitgraph.cli.interrupts import InterruptibleGroup
 from circuitgraph.errors import CircuitGraphError
 
 app = typer.Typer(
+    cls=InterruptibleGroup,
     name="circuitgraph",
     no_args_is_help=True,
     add_completion=True,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from circuitgraph.catalog.folders import find_beside
 from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
 from circuitgraph.errors import ArgumentError, check_at_least
 
@@ -18,6 +25,138 @@ ModelOption = Annotated[
         help="Folder, shipped model or hub name. [default: the model shipped for the task]",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class LoadingOptions:
+    """How a command loads its model: one option for each field, the same in every command."""
+
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            help="Precision: float32, bfloat16, float16 or float64. [default: a circuit's own, "
+            "else float32]",
+        ),
+    ] = None
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision",
+            help="Branch, tag or commit on the hub. [default: a circuit's own, else main]",
+        ),
+    ] = None
+    model_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--model-config", help="JSON with a TransformerLens checkpoint's configuration."
+        ),
+    ] = None
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")
+    ] = False
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Let the checkpoint's own Python read its configuration and tokens.",
+        ),
+    ] = False
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What was given, as keywords of `circuitgraph.load_model`."""
+        options = {
+            "dtype": self.dtype,
+            "revision": self.revision,
+            "config": self.model_config,
+            "local_only": self.local_only or None,
+            "trust_remote_code": self.trust_remote_code or None,
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+
+AS_RECORDED = LoadingOptions()  # nothing is given
+
+
+def expand_loading(command: Callable[..., None]) -> Callable[..., None]:
+    """A command in which the parameter ``loading`` is one option for each of `LoadingOptions`."""
+    options = get_type_hints(LoadingOptions, include_extras=True)
+
+    @functools.wraps(command)
+    def run_command(**given: Any) -> None:
+        loading = LoadingOptions(**{name: given.pop(name) for name in options})
+        prepare_precision(loading.dtype)
+        command(**given, loading=loading)
+
+    hints = get_type_hints(command, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        parameter.replace(kind=kind, annotation=hints[name])
+        for name, parameter in inspect.signature(command).parameters.items()
+    ]
+    place = next(i for i, parameter in enumerate(parameters) if parameter.name == "loading")
+    parameters[place : place + 1] = [
+        inspect.Parameter(name, kind, default=getattr(LoadingOptions, name), annotation=hint)
+        for name, hint in options.items()
+    ]
+    # what typer reads, and what config files are checked by
+    run_command.__signature__ = inspect.Signature(parameters)  # pyright: ignore
+    run_command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run_command
+
+
+def prepare_precision(dtype: str | None) -> None:
+    """Allow for float64: jax reads this when it is imported, which must not have happened yet."""
+    if dtype == "float64":
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+
+def format_loading(keywords: Mapping[str, Any]) -> str:
+    """Keywords of `circuitgraph.load_model` as options, where they are not the defaults."""
+    names = {"config": "model-config"}
+    words = []
+    for name, value in keywords.items():
+        option = f"--{names.get(name, name).replace('_', '-')}"
+        if (name, value) != ("dtype", "float32"):
+            words += [option] if value is True else [option, str(value)]
+    return f" {shlex.join(words)}" if words else ""
+
+
+def gather_loading(
+    loading: LoadingOptions, provenance: Mapping[str, Any], *, is_own: bool, path: Path
+) -> dict[str, Any]:
+    """Keywords of `circuitgraph.load_model` for a stored circuit's model.
+
+    What is not given is as it was when the circuit was searched for.
+
+    Args:
+        provenance: of the circuit.
+        is_own: whether it is the model that the circuit was searched for in, not another one.
+        path: of the circuit, beside which a configuration is looked for too.
+
+    Raises:
+        ArgumentError: the search trusted Python of the checkpoint: a record is no leave to run it.
+    """
+    recorded: dict[str, Any] = {}
+    if environment := provenance.get("environment"):
+        recorded["dtype"] = environment["precision"]
+    model = provenance.get("model")
+    if is_own and model is not None:
+        recorded |= {"revision": model.get("revision"), **(model.get("options") or {})}
+    if isinstance(config := recorded.get("config"), str):
+        recorded["config"] = find_beside(config, path)
+    needs_trust = recorded.pop("trust_remote_code", False)
+    if needs_trust and not loading.trust_remote_code:
+        raise ArgumentError(
+            "The circuit's model was loaded with Python code of its checkpoint. To run that code "
+            "again, add --trust-remote-code."
+        )
+    keywords = {**recorded, **loading.keywords}
+    prepare_precision(keywords.get("dtype"))
+    return {name: value for name, value in keywords.items() if value is not None}
+
+
 DataOption = Annotated[
     Path | None,
     typer.Option(

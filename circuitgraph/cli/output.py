@@ -28,8 +28,8 @@ class Output:
 
     @property
     def shows_bars(self) -> bool:
-        """Whether to show progress: not if quiet, and not where stderr is no terminal."""
-        return not self.quiet and self.err.is_terminal
+        """Whether to show progress: a bar, or lines where stderr is no terminal."""
+        return not self.quiet
 
     def print_result(self, json_text: str, *parts: Any) -> None:
         """Print a result: as JSON, or as tables and lines for a person, or not at all."""
@@ -50,7 +50,7 @@ class Output:
         if self.quiet:
             # The hub's library reads this when it is imported, which has not happened yet.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        if not self.shows_bars:
+        if self.quiet or not self.err.is_terminal:
             yield
         else:
             with self.err.status(activity):

@@ -22,9 +22,11 @@ app = typer.Typer(no_args_is_help=True, help="Files of pairs.")
 
 
 @app.command("check")
+@options.expand_loading
 def check_pairs(
     file: Annotated[Path, typer.Argument(help="File of pairs: .jsonl or .csv.")],
     model: Annotated[str, typer.Option("--model", help="Folder, shipped model or hub name.")],
+    loading: options.LoadingOptions = options.AS_RECORDED,
     bos: options.BosOption = None,
     chat: options.ChatOption = None,
     limit: Annotated[
@@ -49,7 +51,7 @@ def check_pairs(
     output = Output(as_json, quiet)
     settings = {**gather_task_settings([], bos, chat), "judging": False}
     name = choose_model(model, None, file)
-    loaded_model, task = load_inputs(output, name, None, file, 0, settings)
+    loaded_model, task = load_inputs(output, name, None, file, 0, settings, loading.keywords)
     assert isinstance(task, PairsTask)  # noqa: S101 - it was opened as a file
     prompts = tokenise_pairs([pair for _, pair in task.numbered_pairs], task.tokenizer)
     behaviour = observe_behaviour(loaded_model, prompts)

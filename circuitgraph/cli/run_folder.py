@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from circuitgraph.catalog.folders import JOURNAL_FILE, check_new_folder, new_folder
-from circuitgraph.cli.output import Output
+from circuitgraph.cli.interrupts import repeat_command
 from circuitgraph.errors import DataError, OutputError, SearchError
 
 RUNS = Path("runs")
@@ -68,7 +66,7 @@ class RunFolder:
             )
 
     @contextmanager
-    def explain_resuming(self, output: Output) -> Iterator[None]:
+    def explain_resuming(self) -> Iterator[None]:
         """If Ctrl-C ends the search, or an error that may not come again, say how to go on with it.
 
         A search that met a value it cannot decide on would meet it again.
@@ -76,17 +74,13 @@ class RunFolder:
         try:
             yield
         except BaseException as error:
-            if not os.path.exists(self.journal) or isinstance(error, SearchError | DataError):
-                raise
-            advice = (
-                f"What was decided so far is kept in {str(self.journal)!r}. To go on, give the "
-                f"same command with --resume --out {self.target}"
-            )
-            if not isinstance(error, KeyboardInterrupt):
-                error.add_note(advice)
-                raise
-            output.err.print(f"Stopped. {advice}", highlight=False, soft_wrap=True)
-            raise typer.Exit(130) from error
+            if os.path.exists(self.journal) and not isinstance(error, SearchError | DataError):
+                options = {"--resume": ["--resume"], "-o/--out": ["--out", str(self.target)]}
+                error.add_note(
+                    f"What was decided so far is kept in {str(self.journal)!r}. To go on: "
+                    f"{repeat_command(options)}"
+                )
+            raise
 
     @contextmanager
     def write_results(self) -> Iterator[Path]:

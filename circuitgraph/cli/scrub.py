@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuitgraph.hypotheses.study import Study
 
 
+@options.expand_loading
 def scrub(
     file: Annotated[
         Path,
@@ -32,6 +33,7 @@ def scrub(
         str | None,
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -118,7 +120,7 @@ def scrub(
     records: list[ScrubRecord] = []
     held = True
     for hypothesis in hypotheses:
-        study = _open_study(output, hypothesis, model, seed, (metric, unclaimed, align))
+        study = _open_study(output, hypothesis, (model, loading), seed, (metric, unclaimed, align))
         record, verdicts = _scrub_study(output, study, limit, seed, memory_limit)
         records.append(record)
         held = held and record.held and all(verdict.held for verdict in verdicts)
@@ -138,7 +140,7 @@ def scrub(
 def _open_study(
     output: Output,
     hypothesis: Hypothesis,
-    model: str | None,
+    source: tuple[str | None, options.LoadingOptions],
     seed: int,
     changes: tuple[str | None, str | None, str | None],
 ) -> Study:
@@ -148,7 +150,9 @@ def _open_study(
     from circuitgraph.hypotheses.study import Study
 
     with output.show_spinner("loading the model, checking the hypothesis"):
-        study = override_settings(Study.open(hypothesis, model=model, seed=seed), *changes)
+        model, loading = source
+        study = Study.open(hypothesis, model=model, seed=seed, loading=loading.keywords)
+        study = override_settings(study, *changes)
         notes = check_study(study)
     for note in notes:
         output.print_message(f"Note: {note}")

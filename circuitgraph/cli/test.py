@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.verdicts import Results
 from circuitgraph.engine.compile_cache import cache_folder
 from circuitgraph.errors import ArgumentError, MissingExtraError, check_at_least, list_problems
+from circuitgraph.progress import send_progress
 
 Profile = Literal["dev", "ci", "hunt"]
 _PYTEST_ARGUMENT = "--for-pytest"
@@ -33,6 +35,7 @@ class WithArgumentsForPytest(TyperCommand):
         return super().parse_args(ctx, [*args[:n_own], *for_pytest])
 
 
+@options.expand_loading
 def run_claims(
     paths: Annotated[
         list[str],
@@ -50,6 +53,7 @@ def run_claims(
     model: Annotated[
         str | None, typer.Option("--model", help="Test this model in place of the hypotheses' own.")
     ] = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all that is drawn.")] = 0,
     prompts: Annotated[
         int | None,
@@ -104,6 +108,7 @@ def run_claims(
     options_for_pytest = {
         "--circuitgraph-profile": profile,
         "--circuitgraph-model": model,
+        "--circuitgraph-loading": json.dumps(loading.keywords, default=str),
         "--circuitgraph-prompts": prompts,
         "-k": expression,
         "--junitxml": junit,
@@ -112,9 +117,13 @@ def run_claims(
         if value is not None:
             arguments += [name, str(value)]
     arguments += _list_worker_options(workers)
+    if output.shows_bars and not sys.stderr.isatty():
+        arguments.append("--circuitgraph-progress")
     results = Results()
     code = _run_pytest([*arguments, *(for_pytest or ()), *paths], results, output)
     results.print_summary(output)
+    if results.interrupted:
+        raise KeyboardInterrupt
     raise typer.Exit(results.choose_status(code))
 
 
@@ -184,12 +193,26 @@ def _run_pytest(arguments: Sequence[str], results: Results, output: Output) -> i
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_hide_variable("PYTEST_ADDOPTS"))
+        stack.enter_context(_pass_progress())
         if output.quiet:
             sink = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(sink))
         elif output.as_json:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         return int(pytest.main([*arguments], plugins=[results]))
+
+
+@contextlib.contextmanager
+def _pass_progress() -> Iterator[None]:
+    """Send lines of progress past pytest, which holds back what tests write to stderr."""
+    try:
+        number = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # no file, but something in a notebook or a test
+        with send_progress(sys.stderr):
+            yield
+        return
+    with open(number, "w", encoding="utf-8") as stream, send_progress(stream):
+        yield
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ class Results:
             that the user gave cannot be used, and ``failed`` if something went wrong that should
             not.
         errors: for each file that cannot be used, its name and the reason.
+        interrupted: Ctrl-C ended the run.
         root: the folder that file names in reports start from. The names above start from the
             working directory.
     """
@@ -34,10 +35,15 @@ class Results:
     claims: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
     root: Path = Path()
+    interrupted: bool = False
 
     def pytest_configure(self, config: Any) -> None:
         """Called when the options are read."""
         self.root = config.rootpath
+
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+        """Called when Ctrl-C ends the run; `pytest.exit` counts too."""
+        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Called when a claim was run."""

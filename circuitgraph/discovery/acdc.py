@@ -34,10 +34,6 @@ from circuitgraph.graph.reach import find_live_edges
 HEAD_ORDERS = ("descending", "ascending")
 _FIRST_CANDIDATES = 4  # of the first step; later steps follow `_count_next_candidates`
 
-# A decision nearer to the threshold than this share of the loss's size (about eight roundings of
-# float32) could fall otherwise on another machine.
-NOISE = 1e-6
-
 
 @algorithm("acdc")
 @dataclass(frozen=True)
@@ -210,12 +206,16 @@ class Acdc(Algorithm[AcdcState]):
         sizes = [len(group) for group in state.order]
         return sum(sizes[: state.group]) + state.n_decided, sum(sizes)
 
+    def describe_progress(self, state: AcdcState) -> str:
+        return f"{int((state.tested & state.mask).sum()):,} kept"
+
     def make_circuit(self, experiment: Experiment, state: AcdcState) -> Circuit:
         return Circuit(experiment.graph, state.mask, state.effects, state.tested)
 
     def find_close_calls(self, experiment: Experiment, state: AcdcState) -> list[str]:
         size = np.abs(state.effects) if self.absolute else state.effects
-        noise = NOISE * np.maximum(1.0, state.scale)
+        # A decision nearer to the threshold than that could fall otherwise on another machine.
+        noise = experiment.noise * np.maximum(1.0, state.scale)
         close = state.tested & (np.abs(size - self.limit) <= noise)
         return [experiment.graph.edges[i] for i in np.flatnonzero(close)]
 

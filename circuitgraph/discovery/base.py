@@ -49,6 +49,11 @@ class Search(ABC, Generic[State]):
     def count_progress(self, state: State) -> tuple[int, int]:
         """How many units of work are done, and how many there are; at the end they are equal."""
 
+    def describe_progress(self, state: State) -> str:
+        """What else there is to say of a state while the search goes on; empty by default."""
+        del state
+        return ""
+
     @abstractmethod
     def make_entries(self, experiment: Experiment, before: State, after: State) -> list[Entry]:
         """What a journal keeps of the step from ``before`` to ``after``, an entry per decision.

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from circuitgraph.discovery.base import algorithm
 from circuitgraph.discovery.journal import Entry
-from circuitgraph.discovery.scoring import NOISE, Scoring, ScoringState
+from circuitgraph.discovery.scoring import Scoring, ScoringState
 from circuitgraph.engine.experiment import Experiment, NotFiniteError
 from circuitgraph.errors import DataError, SearchError
 from circuitgraph.graph.graph import Graph
@@ -42,7 +42,7 @@ class Exact(Scoring):
     def estimate_noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
         """A score is a difference of two losses, each rounded."""
         full = float(experiment.losses(np.ones((1, experiment.graph.n_edges), bool))[0])
-        return NOISE * max(1.0, abs(full), float(np.abs(scores).max(initial=0.0)))
+        return experiment.noise * max(1.0, abs(full), float(np.abs(scores).max(initial=0.0)))
 
     def make_entries(
         self, experiment: Experiment, before: ScoringState, after: ScoringState

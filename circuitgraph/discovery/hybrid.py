@@ -73,14 +73,15 @@ class Hybrid(Algorithm[HybridState]):
             raise ArgumentError(
                 f"keep is {self.keep}, but is a share of the edges: above 0, at most 1."
             )
-        _ = self._exact  # refuses settings that make no sense
+        _ = self.exact_search  # refuses settings that make no sense
 
     @property
     def _scoring(self) -> Scoring:
         return cast("Scoring", algorithms[self.scores]())
 
     @property
-    def _exact(self) -> Acdc:
+    def exact_search(self) -> Acdc:
+        """ACDC, on the edges that remain."""
         return Acdc(threshold=self.threshold, absolute=self.absolute, heads=self.heads)
 
     def check_metric(self, metric: Metric, ablation: Ablation) -> None:
@@ -90,7 +91,7 @@ class Hybrid(Algorithm[HybridState]):
             raise ArgumentError(
                 f"Algorithm {self.name!r} with scores={self.scores!r}: {error}"
             ) from error
-        self._exact.check_metric(metric, ablation)
+        self.exact_search.check_metric(metric, ablation)
 
     def settle_settings(self, experiment: Experiment) -> Hybrid:
         if self.threshold is not None:
@@ -102,7 +103,7 @@ class Hybrid(Algorithm[HybridState]):
 
     def take_step(self, experiment: Experiment, state: HybridState) -> HybridState:
         if state.exact is not None:
-            return replace(state, exact=self._exact.take_step(experiment, state.exact))
+            return replace(state, exact=self.exact_search.take_step(experiment, state.exact))
         return self._begin_exact(experiment, self._scoring.take_step(experiment, state.scoring))
 
     def _begin_exact(self, experiment: Experiment, scoring: ScoringState) -> HybridState:
@@ -112,7 +113,7 @@ class Hybrid(Algorithm[HybridState]):
             return HybridState(scoring, None)
         return HybridState(
             scoring,
-            self._exact.init_state(experiment, self._preselect_edges(experiment, scoring)),
+            self.exact_search.init_state(experiment, self._preselect_edges(experiment, scoring)),
         )
 
     def _preselect_edges(
@@ -137,21 +138,26 @@ class Hybrid(Algorithm[HybridState]):
     def count_progress(self, state: HybridState) -> tuple[int, int]:
         scored, parts = self._scoring.count_progress(state.scoring)
         n_edges = len(state.scoring.scores)
-        decided = 0 if state.exact is None else self._exact.count_progress(state.exact)[0]
+        decided = 0 if state.exact is None else self.exact_search.count_progress(state.exact)[0]
         return scored + decided, parts + n_edges
 
+    def describe_progress(self, state: HybridState) -> str:
+        return "" if state.exact is None else self.exact_search.describe_progress(state.exact)
+
     def make_circuit(self, experiment: Experiment, state: HybridState) -> Circuit:
-        return self._exact.make_circuit(experiment, _require_exact(state))
+        return self.exact_search.make_circuit(experiment, _require_exact(state))
 
     def find_close_calls(self, experiment: Experiment, state: HybridState) -> list[str]:
-        return self._exact.find_close_calls(experiment, _require_exact(state))
+        return self.exact_search.find_close_calls(experiment, _require_exact(state))
 
     def make_entries(
         self, experiment: Experiment, before: HybridState, after: HybridState
     ) -> list[Entry]:
         """The entries of the two searches, each under its stage's name."""
         if before.exact is not None:
-            entries = self._exact.make_entries(experiment, before.exact, _require_exact(after))
+            entries = self.exact_search.make_entries(
+                experiment, before.exact, _require_exact(after)
+            )
             return [{"exact": entry} for entry in entries]
         return [
             {"scoring": entry}
@@ -175,7 +181,9 @@ class Hybrid(Algorithm[HybridState]):
             raise DataError(
                 "The journal has decisions of the exact search, but its scores are not complete."
             )
-        return replace(state, exact=self._exact.resume_state(experiment, state.exact, decided))
+        return replace(
+            state, exact=self.exact_search.resume_state(experiment, state.exact, decided)
+        )
 
     def count_evaluations(self, graph: Graph) -> int:
         n_sizes = MAX_SIZES if self.keep is None else 0

@@ -7,14 +7,13 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.catalog.records import AlgorithmRecord
 from circuitgraph.discovery.base import Algorithm, Search, State
 from circuitgraph.discovery.journal import Journal
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.progress import show_progress
 
 
 def run_search(
@@ -27,7 +26,7 @@ def run_search(
     """Run a search to its end.
 
     Args:
-        bar: show progress and time left on standard error, if that is a terminal.
+        bar: show progress and time left on standard error.
         journal: where every decision is written down; a search that stopped before its end goes on
             from there.
 
@@ -63,20 +62,14 @@ def run_steps(
         if writer is not None and writer.entries:
             state = search.resume_state(experiment, state, writer.entries)
         done, total = search.count_progress(state)
-        with tqdm(
-            total=total,
-            initial=done,
-            desc=search.name,
-            unit=search.unit,
-            disable=None if bar else True,
-        ) as progress:
+        with show_progress(total, search.name, search.unit, bar=bar, done=done) as progress:
             while done < total:
                 before, state = state, search.take_step(experiment, state)
                 # The step is on disk before the next one begins: a killed search loses no step.
                 if writer is not None:
                     writer.write_step(search.make_entries(experiment, before, state))
                 now, total = search.count_progress(state)
-                progress.update(now - done)
+                progress.advance(now - done, search.describe_progress(state))
                 done = now
     earlier = writer.seconds if writer is not None else 0.0
     return state, round(time.perf_counter() - start + earlier, 3)

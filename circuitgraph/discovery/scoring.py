@@ -34,10 +34,6 @@ SELECTIONS = ("top", "greedy")
 DEFAULT_FAITHFULNESS = 0.95  # docs/defaults.md has the measurements
 DEFAULT_SHARE = 0.05  # of the graph's edges, where there is nothing to be faithful to
 
-# A score nearer to the boundary than this share of the largest one (about eight roundings of
-# float32) could fall on the other side on another machine.
-NOISE = 1e-6
-
 
 @dataclass(frozen=True)
 class ScoringState:
@@ -281,8 +277,7 @@ class Scoring(Algorithm[ScoringState]):
 
     def estimate_noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
         """By how much a score may differ on another machine."""
-        del experiment
-        return NOISE * float(np.abs(scores).max(initial=0.0))
+        return experiment.noise * float(np.abs(scores).max(initial=0.0))
 
     def make_entries(
         self, experiment: Experiment, before: ScoringState, after: ScoringState

@@ -15,7 +15,6 @@ N_ROUNDS = 3
 MAX_SIZES = N_ROUNDS * N_SIZES + 2  # masks that are evaluated, the whole model and nothing too
 THRESHOLD_SHARE = 0.002  # of the gap between whole model and nothing
 USUAL_THRESHOLD = 0.1  # where there is no gap
-_NOISE = 1e-6  # about eight roundings of float32
 
 
 def find_faithful_size(
@@ -39,14 +38,14 @@ def find_faithful_size(
         to be faithful to.
     """
     full, empty = _measure_losses(experiment, _stack_ends(experiment))
-    if abs(full - empty) <= _NOISE * max(1.0, abs(full)):
+    if abs(full - empty) <= experiment.noise * max(1.0, abs(full)):
         return None
     lowest, highest, size = 1, n_most, n_most
     for _ in range(N_ROUNDS):
         sizes = _list_sizes(lowest, highest)
         losses = _measure_losses(experiment, np.stack([make_mask(int(n)) for n in sizes]))
         distances = np.abs((empty - losses) / (empty - full) - 1)
-        near = distances <= 1 - wanted + _NOISE
+        near = distances <= 1 - wanted + experiment.noise
         place = int(np.argmax(near)) if near.any() else int(np.argmin(distances))
         size = int(sizes[place])
         if not near.any() or place == 0 or sizes[place] - sizes[place - 1] == 1:
@@ -69,7 +68,7 @@ def choose_threshold(experiment: Experiment) -> float:
         what = "Without any edge" if error.row else "The whole model"
         raise SearchError(f"{what}: {error}") from error
     gap = abs(float(full) - float(empty))
-    if gap <= _NOISE * max(1.0, abs(float(full))):
+    if gap <= experiment.noise * max(1.0, abs(float(full))):
         return USUAL_THRESHOLD
     return float(f"{THRESHOLD_SHARE * gap:.3g}")
 

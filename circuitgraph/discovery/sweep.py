@@ -138,6 +138,14 @@ class Sweep(Search[SweepState]):
         parts += [(1, self.search.count_progress(ended)) for _, ended in state.ended]
         return sum(n * done for n, (done, _) in parts), sum(n * total for n, (_, total) in parts)
 
+    def describe_progress(self, state: SweepState) -> str:
+        """Of the branch that goes on next."""
+        if not state.open:
+            return ""
+        branch = state.open[-1]
+        at = ", ".join(map(str, branch.thresholds))
+        return f"{self.search.describe_progress(branch.state)} at {at}"
+
     def make_entries(
         self, experiment: Experiment, before: SweepState, after: SweepState
     ) -> list[Entry]:

@@ -18,6 +18,7 @@ from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.runs import MaskedRuns, make_shared_background, prepare_batches
 from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes
+from circuitgraph.engine.precision import count_bytes, estimate_noise
 from circuitgraph.engine.tuning import FRONTIER_GROUPS, SPARSE_SHARE
 from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.graph import Graph
@@ -55,7 +56,10 @@ class Experiment:
         reference_sha256: of the reference prompts, if others than the prompts were given.
         n_prompts: how many prompts it asks about.
         sizes: how the work is cut to fit into memory.
+        precision: that the model runs in.
     """
+
+    precision: str = "float32"
 
     def __init__(
         self,
@@ -111,6 +115,7 @@ class Experiment:
             raise ArgumentError(
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
+        self.precision = model.dtype
         self.space = SearchSpace.whole(self.graph) if space is None else space
         self.graph.check_per_edge("the search space", self.space.allowed)
         self.n_prompts = len(prompts)
@@ -123,6 +128,7 @@ class Experiment:
             memory,
             n_scored=prompts.n_scored,
             at_once=at_once,
+            itemsize=count_bytes(model.dtype),
         )
         if frontier is None:
             frontier = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
@@ -260,6 +266,11 @@ class Experiment:
         if self.frontier is None or not self.frontier.is_cheaper(reader, masks[0]):
             return self.losses(masks)
         return self._mean_losses(self._check_finite(self.frontier.candidate_values(reader, masks)))
+
+    @property
+    def noise(self) -> float:
+        """The share of a loss's size by which it may differ on another machine."""
+        return estimate_noise(self.precision)
 
     @property
     def candidate_counts(self) -> tuple[int, int]:

@@ -20,8 +20,7 @@ from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 
-# bytes of a number, in reduced precisions as well: what is compared and summed is wider, and an
-# estimate may be too high
+# bytes of a number in float32, in which patterns and logits are at the least
 _FLOAT = 4
 
 
@@ -58,22 +57,34 @@ class BatchSizes:
         return self.prompts // count_prompt_parts(self.prompts, self.devices)
 
 
-def estimate_row_bytes(spec: Spec, graph: Graph, n_pos: int, n_scored: int = 1) -> int:
-    """Bytes of one mask on one prompt: writers' values twice (kept and updated), and one layer."""
+def estimate_row_bytes(
+    spec: Spec, graph: Graph, n_pos: int, n_scored: int = 1, itemsize: int = _FLOAT
+) -> int:
+    """Bytes of one mask on one prompt: writers' values twice (kept and updated), and one layer.
+
+    Args:
+        itemsize: bytes of a number of the model's precision.
+    """
     values = 2 * len(graph.writers) * n_pos * spec.d_model
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
-    attention = spec.n_heads * n_pos * (3 * spec.d_head + 2 * n_pos)
+    attention = spec.n_heads * n_pos * 3 * spec.d_head
     # an input's queries of all heads, one input at a time
     if spec.qk_norm_over == "width" and spec.qk_norm is not None:
         attention += 2 * spec.n_heads * n_pos * spec.d_head
     mlp = (3 if spec.gated else 2) * n_pos * (spec.d_mlp or 0)
     masks = len(graph.readers) * len(graph.writers)
-    return _FLOAT * (values + inputs + attention + mlp + 2 * n_scored * spec.d_vocab_out + masks)
+    patterns_and_logits = 2 * spec.n_heads * n_pos**2 + 2 * n_scored * spec.d_vocab_out
+    own = itemsize * (values + inputs + attention + mlp + masks)
+    return own + max(_FLOAT, itemsize) * patterns_and_logits
 
 
-def estimate_replacement_bytes(spec: Spec, graph: Graph, n_prompts: int, n_pos: int) -> int:
+def estimate_replacement_bytes(
+    spec: Spec, graph: Graph, n_prompts: int, n_pos: int, itemsize: int = _FLOAT
+) -> int:
     """Bytes of every writer's replacement on every prompt, and of their sums at each layer."""
-    return _FLOAT * (len(graph.writers) + 2 * spec.n_layers + 1) * n_prompts * n_pos * spec.d_model
+    return (
+        itemsize * (len(graph.writers) + 2 * spec.n_layers + 1) * n_prompts * n_pos * spec.d_model
+    )
 
 
 def memory_limit() -> int:
@@ -100,6 +111,7 @@ def choose_batch_sizes(
     devices: int | None = None,
     n_scored: int = 1,
     at_once: int | None = None,
+    itemsize: int = _FLOAT,
 ) -> BatchSizes:
     """Chunk sizes for that many prompts of that many positions.
 
@@ -109,14 +121,15 @@ def choose_batch_sizes(
         n_scored: scored positions of each prompt.
         at_once: prompts of a chunk, if that fits and makes all chunks equal: as many as another
             experiment has, whose compiled programs then serve.
+        itemsize: bytes of a number of the model's precision.
 
     Raises:
         ArgumentError: one mask on one prompt does not fit.
     """
     limit = memory_limit() if limit is None else limit
     devices = jax.device_count() if devices is None else devices
-    row = estimate_row_bytes(spec, graph, n_pos, n_scored)
-    held = estimate_replacement_bytes(spec, graph, 1, n_pos)
+    row = estimate_row_bytes(spec, graph, n_pos, n_scored, itemsize)
+    held = estimate_replacement_bytes(spec, graph, 1, n_pos, itemsize)
     if row + held > limit:
         raise ArgumentError(
             f"One evaluation of one prompt of {n_pos} tokens needs about "
@@ -142,7 +155,7 @@ def choose_batch_sizes(
     masks = (64 if on_cpu else 4 * lanes) * ways
     # prompts of all chunks that one device has
     all_own = (n_prompts - last) // prompts * own + last // count_prompt_parts(last, devices)
-    candidates = ways * choose_frontier_lanes(spec, graph, (all_own, own, n_pos), limit)
+    candidates = ways * choose_frontier_lanes(spec, graph, (all_own, own, n_pos), limit, itemsize)
     return BatchSizes(
         prompts, masks, ways * lanes, candidates, keeps, row * own * lanes + all_held, devices
     )
@@ -158,7 +171,9 @@ def choose_chunk_size(n_prompts: int, most: int, devices: int) -> int:
     return next(n for n in sizes if fits(n) and (n_prompts % n == 0 or fits(n_prompts % n)))
 
 
-def choose_frontier_lanes(spec: Spec, graph: Graph, shape: tuple[int, int, int], limit: int) -> int:
+def choose_frontier_lanes(
+    spec: Spec, graph: Graph, shape: tuple[int, int, int], limit: int, itemsize: int = _FLOAT
+) -> int:
     """How many candidates the frontier takes side by side on a device; 0 if they do not fit.
 
     The number is a power of two. The frontier's state is every node's value in the clean run and
@@ -167,10 +182,11 @@ def choose_frontier_lanes(spec: Spec, graph: Graph, shape: tuple[int, int, int],
 
     Args:
         shape: prompts in all, and in a chunk, as far as the device has them; positions.
+        itemsize: bytes of a number of the model's precision.
     """
     n_prompts, in_chunk, n_pos = shape
     nodes = len(graph.writers) + spec.n_layers * spec.n_heads * graph.coupled
-    value = _FLOAT * n_pos * spec.d_model
+    value = itemsize * n_pos * spec.d_model
     state = (3 * nodes + 4 * spec.n_layers + 3) * value * n_prompts
     if state > limit // 2:
         return 0

@@ -8,13 +8,13 @@ from itertools import islice
 
 import numpy as np
 from jaxtyping import Bool, Float
-from tqdm.auto import tqdm
 
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import GraphError
 from circuitgraph.evaluation.intervals import Statistic
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.progress import show_progress
 
 _NOISE = 1e-6  # about eight roundings of float32
 
@@ -90,8 +90,8 @@ def evaluate_masks(
         bar: show it.
     """
     remaining, rows = iter(masks), []
-    with tqdm(total=n, desc=what, unit="mask", disable=None if bar else True) as progress:
+    with show_progress(n, what, "mask", bar=bar) as progress:
         while launch := list(islice(remaining, experiment.sizes.masks)):
             rows.append(experiment.values(np.stack(launch)))
-            progress.update(len(launch))
+            progress.advance(len(launch))
     return np.concatenate(rows) if rows else np.zeros((0, experiment.n_prompts), np.float32)

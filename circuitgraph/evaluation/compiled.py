@@ -7,6 +7,7 @@ import jax
 from circuitgraph.catalog.compile_record import CompileRecord, MemoryRecord, TokenizerRecord
 from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.engine.memory import choose_batch_sizes
+from circuitgraph.engine.precision import count_bytes
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
@@ -70,7 +71,8 @@ def make_memory_record(
     model: LanguageModel, graph: Graph, n_prompts: int, n_tokens: int
 ) -> MemoryRecord:
     """What a search needs; raises `ArgumentError` if not even one evaluation fits."""
-    sizes = choose_batch_sizes(model.spec, graph, n_prompts, n_tokens)
+    itemsize = count_bytes(model.dtype)
+    sizes = choose_batch_sizes(model.spec, graph, n_prompts, n_tokens, itemsize=itemsize)
     return MemoryRecord(
         n_prompts=n_prompts,
         n_tokens=n_tokens,

@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 from itertools import combinations
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from circuitgraph.catalog.judgement_record import StabilityRecord
 from circuitgraph.errors import check_at_least
 from circuitgraph.evaluation.intervals import summarise_spread
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.progress import show_progress
 from circuitgraph.tasks.prompts import Prompts
 
 
@@ -37,8 +37,11 @@ def measure_stability(
     """
     check_at_least("the number of discoveries", n, 2)
     rng = np.random.default_rng([check_at_least("seed", seed, 0), n])
-    rounds = tqdm(range(n), desc="stability", unit="search", disable=None if bar else True)
-    circuits = [discover(resample_prompts(prompts, rng)) for _ in rounds]
+    circuits = []
+    with show_progress(n, "stability", "circuit", bar=bar) as progress:
+        for _ in range(n):
+            circuits.append(discover(resample_prompts(prompts, rng)))
+            progress.advance()
     times = np.sum([circuit.mask for circuit in circuits], axis=0)  # [edges]
     names = circuits[0].graph.edges
     return StabilityRecord(

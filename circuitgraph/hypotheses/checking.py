@@ -6,7 +6,9 @@ left out if its questions make no sense after the problems of the stage before i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from circuitgraph.errors import CircuitGraphError, HypothesisError, list_problems
 from circuitgraph.hypotheses.checks.declared import check_declarations
@@ -66,11 +68,18 @@ def list_text_problems(hypothesis: Hypothesis) -> list[Diagnostic]:
     return report.problems
 
 
-def open_checked(hypothesis: Hypothesis, *, model: str | None = None, seed: int = 0) -> Study:
+def open_checked(
+    hypothesis: Hypothesis,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    loading: Mapping[str, Any] | None = None,
+) -> Study:
     """Load the model and the task of a hypothesis, and refuse it if anything is wrong with it.
 
     Args:
         model: instead of the hypothesis's own.
+        loading: keywords of `circuitgraph.load_model`.
 
     Raises:
         HypothesisError: with file and line of every problem, a model that cannot be loaded among
@@ -82,7 +91,7 @@ def open_checked(hypothesis: Hypothesis, *, model: str | None = None, seed: int 
     report.problems += wrong_names
     if not wrong_names:
         try:
-            report.study = Study.open(hypothesis, model=model, seed=seed)
+            report.study = Study.open(hypothesis, model=model, seed=seed, loading=loading)
         except CircuitGraphError as error:
             report.problems.append(Diagnostic(hypothesis.location, str(error)))
     if report.study is not None and is_program:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from circuitgraph.errors import CircuitGraphError, first_line
 from circuitgraph.hypotheses.diagnostics import Verdict
@@ -44,6 +44,8 @@ class Context:
 
     Attributes:
         model: another model than the hypothesis's own.
+        loading: keywords of `circuitgraph.load_model`.
+        bar: show the progress of what takes long.
         seed: of the prompts and of all that is drawn.
         n_prompts: in place of the profile's number, and of the numbers that the file names.
     """
@@ -53,6 +55,8 @@ class Context:
     model: str | None = None
     seed: int = 0
     n_prompts: int | None = None
+    loading: Mapping[str, Any] | None = None
+    bar: bool = False
     _evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)
     _refusal: Exception | None = field(default=None, repr=False)
 
@@ -65,7 +69,9 @@ class Context:
         if self._refusal is not None:
             raise self._refusal
         try:
-            return open_checked(self.hypothesis, model=self.model, seed=self.seed)
+            return open_checked(
+                self.hypothesis, model=self.model, seed=self.seed, loading=self.loading
+            )
         except Exception as error:
             self._refusal = error
             raise
@@ -79,7 +85,7 @@ class Context:
 
         n = self.n_prompts or n or self.study.limit_prompts(PROMPTS[self.profile])
         if n not in self._evidence:
-            self._evidence[n] = Evidence(self.study, n, self.seed)
+            self._evidence[n] = Evidence(self.study, n, self.seed, self.bar)
         return self._evidence[n]
 
     def test_claim(self, claim: Claim) -> Verdict:

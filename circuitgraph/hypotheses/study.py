@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -61,14 +62,24 @@ class Study:
     _prompts: dict[Split, list[Prompt]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, hypothesis: Hypothesis, *, model: str | None = None, seed: int = 0) -> Study:
+    def open(
+        cls,
+        hypothesis: Hypothesis,
+        *,
+        model: str | None = None,
+        seed: int = 0,
+        loading: Mapping[str, Any] | None = None,
+    ) -> Study:
         """Load the model and the task that a hypothesis names; or another model.
+
+        Args:
+            loading: keywords of `circuitgraph.load_model`.
 
         Raises:
             CircuitGraphError: either does not exist, or they do not fit each other.
         """
         file = hypothesis.location.file
-        loaded = load_model(model or find_model(hypothesis.model, file))
+        loaded = load_model(model or find_model(hypothesis.model, file), **(loading or {}))
         name = hypothesis.task
         if is_pairs_file(name):
             name = find_beside(name, file)

@@ -36,6 +36,8 @@ class LanguageModel:
         vocab, output_vocab: names of the tokens that it reads and of the classes that it predicts,
             by id, where the configuration of a state dict or the caller gives any.
         settings: of a state dict, the fields of its configuration.
+        options: what else `load_model` was told that another loading must be told too, as plain
+            JSON values: ``config``, ``trust_remote_code``.
     """
 
     name: str
@@ -47,6 +49,7 @@ class LanguageModel:
     vocab: tuple[str, ...] | None = None
     output_vocab: tuple[str, ...] | None = None
     settings: Mapping[str, Any] | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def text_tokenizer(self) -> Tokenizer | TokenNames:

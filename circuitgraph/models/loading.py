@@ -119,7 +119,17 @@ def load_model(
     spec = model.spec
     names = check_names("vocab", vocab, spec.d_vocab, "tokens")
     outputs = check_names("output_vocab", output_vocab, spec.d_vocab_out, OUTPUTS)
-    return replace(model, vocab=names or model.vocab, output_vocab=outputs or model.output_vocab)
+    options: dict[str, Any] = {}
+    if config is not None:
+        options["config"] = dict(config) if isinstance(config, Mapping) else str(config)
+    if trust_remote_code:
+        options["trust_remote_code"] = True
+    return replace(
+        model,
+        vocab=names or model.vocab,
+        output_vocab=outputs or model.output_vocab,
+        options=options,
+    )
 
 
 def _load_unnamed(

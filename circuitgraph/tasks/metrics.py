@@ -88,9 +88,12 @@ class Metric:
     ) -> Float[Array, " batch"]:
         """The metric of each prompt: its function at every scored position, put together.
 
+        Always computed in float32 at least, of logits in any precision.
+
         Over several positions this is the mean; over the tokens of one answer, each after the
         answer's tokens before it, it is their sum or product (`over_tokens`).
         """
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         n_prompts, n_scored = logits.shape[:2]
         rows = jax.tree.map(lambda x: x.reshape(n_prompts * n_scored, *x.shape[2:]), targets)
         values = self.function(logits.reshape(n_prompts * n_scored, -1), rows)

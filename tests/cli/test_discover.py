@@ -83,6 +83,8 @@ def test_dry_run_writes_nothing(
     facts = json.loads(ran.out)
     assert (facts["edges"], facts["evaluations_at_most"], facts["prompts"]) == (257, 257, 50)
     assert facts["memory_mib"] > 0
+    assert 0 < facts["minutes_low"] <= facts["minutes"] <= facts["minutes_high"] < 30
+    assert facts["edges_kept_about"] == 7  # the sample is the whole of so short a search
     assert files_below(tmp_path) == set()
 
 

@@ -97,7 +97,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Studies are opened on paper only; what they were opened with."""
     arguments: list[tuple[Any, ...]] = []
 
-    def open_checked(hypothesis: Hypothesis, *, model: str | None, seed: int) -> Any:
+    def open_checked(hypothesis: Hypothesis, *, model: str | None, seed: int, **_: Any) -> Any:
         arguments.append((model, seed))
         return SimpleNamespace(hypothesis=hypothesis, limit_prompts=lambda n: n)
 

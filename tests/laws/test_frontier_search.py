@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.discovery.acdc import NOISE, Acdc
+from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.precision import estimate_noise
 from circuitgraph.models.language_model import LanguageModel
 from tests.checkpoints import random_prompts, save_tiny
 
@@ -58,5 +59,7 @@ def test_both_routes_decide_alike(
         assert plain.provenance["algorithm"]["close_calls"], fast.graph.edges[different[0]]
         return
     np.testing.assert_allclose(
-        fast.scores, plain.scores, atol=20 * NOISE * max(1.0, np.abs(plain.scores).max())
+        fast.scores,
+        plain.scores,
+        atol=20 * estimate_noise("float32") * max(1.0, np.abs(plain.scores).max()),
     )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
 from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.activations import Activations
@@ -23,6 +22,7 @@ from circuitgraph.errors import SearchError
 from circuitgraph.graph.node import STREAM, Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
+from circuitgraph.progress import show_progress
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,8 @@ def run_trees(
     activations.prepare([activations.last_stage], _list_sites(activations, trees))
     uses, launches = ValueUses(trees), list(activations.cut_launches(len(references)))
     parts: list[list[tuple[Array, Array]]] = [[] for _ in trees]
-    with tqdm(
-        total=len(trees) * len(launches), desc="trees", unit="launch", disable=not bar, leave=False
-    ) as progress:
+    n_launches = len(trees) * len(launches)
+    with show_progress(n_launches, "trees", "run", bar=bar, leave=False) as progress:
         for rows in launches:
             shared = SharedValues(uses.counts.copy(), activations.bytes_free)
             for (root, inputs), keys, own in zip(trees, uses.keys, parts, strict=True):
@@ -108,7 +107,7 @@ def run_trees(
                         launch.references, launch.read_input(root, STREAM), kinds
                     )
                 )
-                progress.update()
+                progress.advance()
     return [make_outcome(own, references, metrics) for own in parts]
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from tqdm import tqdm
-
 from circuitgraph.api import describe_environment, describe_model, describe_task
 from circuitgraph.catalog.interchange_record import InterchangeRecord, NecessityRecord, SwapRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.interventions.interchange import swap_variables
 from circuitgraph.hypotheses.interventions.necessity import measure_necessity
+from circuitgraph.progress import show_progress
 
 VariableNames = tuple[str, ...]
 
@@ -36,14 +35,16 @@ def run_interventions(evidence: Evidence) -> InterchangeRecord:
     to_resample: list[VariableNames] = [(), *((name,) for name in names if name in carried)]
     total = len(to_swap) + len(to_resample)
     swaps, necessities = [], []
-    with tqdm(total=total, desc="interventions", disable=not evidence.bar, leave=False) as bar:
+    with show_progress(
+        total, "interventions", "intervention", bar=evidence.bar, leave=False
+    ) as progress:
         for variables in to_swap:
             swaps.append(_record_swap(evidence, variables))
-            bar.update()
+            progress.advance()
         for variables in to_resample:
             necessity = measure_necessity(evidence, variables, evidence.seed)
             necessities.append(NecessityRecord(variables=list(variables), necessity=necessity))
-            bar.update()
+            progress.advance()
     return InterchangeRecord(
         hypothesis=study.hypothesis.name,
         model=describe_model(study.model),

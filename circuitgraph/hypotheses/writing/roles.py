@@ -10,7 +10,6 @@ from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.swap import read_attention, swap_sites
@@ -19,6 +18,7 @@ from circuitgraph.evaluation.intervals import estimate_mean
 from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.properties.relabel import list_word_groups
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.progress import show_progress
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
 from circuitgraph.tasks.prompts import Prompts
@@ -131,8 +131,11 @@ class MeasuredRoles(Roles):
 
     def measure_all_costs(self, nodes: Iterable[str], bar: bool) -> None:
         """Resample each of these writers at each role, at once: the rest is quick."""
-        for node in tqdm(list(nodes), desc="roles", unit="node", disable=not bar, leave=False):
-            self.measure_costs(node)
+        every = list(nodes)
+        with show_progress(len(every), "roles", "node", bar=bar, leave=False) as progress:
+            for node in every:
+                self.measure_costs(node)
+                progress.advance()
 
     def measure_costs(self, node: str) -> dict[str, float] | None:
         """For each role, the share of the metric that is lost when a node is resampled there.
