@@ -20,6 +20,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 SAVE_AGAIN = "Download or save the checkpoint again."
 
 
@@ -132,7 +133,20 @@ def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
         raise ModelError(
             f"The file {path.name} of {name!r} holds a {type(content).__name__}, not a state dict."
         )
-    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    inner = unwrap_state_dict(content)
+    tensors = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ModelError(
+            f"The file {path.name} of {name!r} holds no tensors. It holds: "
+            f"{', '.join(map(str, inner)) or 'nothing'}."
+        )
+    return tensors
+
+
+def unwrap_state_dict(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict that training code saved beside an optimizer's state and the like."""
+    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    return unwrap_state_dict(wrapped[0]) if wrapped else content
 
 
 def torch_to_numpy(tensor: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ is in any way unusual is left to transformers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,27 @@ _KINDS = {
 
 
 def read_settings(
-    name: str, location: str, content: Mapping[str, Any], options: Mapping[str, Any]
+    name: str,
+    location: str,
+    content: Mapping[str, Any],
+    options: Mapping[str, Any],
+    ignored: Collection[str] = (),
 ) -> dict[str, Any]:
     """All settings of a checkpoint, as transformers has them once it has read config.json.
 
     Args:
-        content: of config.json.
+        content: of config.json, without the fields that are to be ignored.
         options: of transformers' ``from_pretrained``.
+        ignored: fields that are to be ignored.
 
     Raises:
         ModelError: transformers cannot use it either.
     """
     has_own_code = "auto_map" in content and options["trust_remote_code"]
     settings = None if has_own_code else complete_settings(content)
-    return settings or _read_with_transformers(name, location, options)
+    if settings is None:
+        settings = _read_with_transformers(name, location, options)
+    return {field: value for field, value in settings.items() if field not in ignored}
 
 
 def complete_settings(content: Mapping[str, Any]) -> dict[str, Any] | None:

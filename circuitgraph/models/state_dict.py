@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from circuitgraph.models.checkpoint import (
     dtype_name,
     open_checkpoint,
     torch_to_numpy,
+    unwrap_state_dict,
 )
-
-_WRAPPERS = ("state_dict", "model")
 
 
 @dataclass
@@ -70,8 +68,7 @@ def open_state_dict(name: str, path: Path) -> StateDict:
     if path.suffix == ".safetensors":
         return StateDict(**vars(checkpoint))
     content = torch.load(path, map_location="cpu", weights_only=True)
-    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-    content = wrapped[0] if wrapped else content
+    content = unwrap_state_dict(content)
     tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
     # A training loop may have saved a module that holds the model.
     if tensors and all(key.startswith("model.") for key in tensors):

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from copy import copy
+from importlib import metadata
 from typing import Any, Literal
 
 from circuitgraph.errors import ModelError, first_line
@@ -199,7 +200,10 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
                 settings = json.loads(config.read_text(encoding="utf-8"))
                 _set_prefix_space(inner.backend_tokenizer, settings.get("add_prefix_space"))
             return Tokenizer(inner)
-        if any(find_file(location, file, options) is not None for file in _OLDER_FILES):
+        older = [f for f in _OLDER_FILES if find_file(location, f, options) is not None]
+        if older == ["tokenizer.model"]:
+            _check_sentencepiece()
+        if older:
             with quiet_transformers():
                 from transformers import AutoTokenizer
 
@@ -210,6 +214,18 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
             "remove its files: a model runs without one."
         ) from error
     return None
+
+
+def _check_sentencepiece() -> None:
+    """Raise `ImportError` where a package is missing without which transformers guesses wrong."""
+    for package in ("sentencepiece", "protobuf"):
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError as error:
+            raise ImportError(
+                "it is a SentencePiece model (tokenizer.model) without a tokenizer.json, which "
+                f"needs the package {package} (pip install sentencepiece protobuf)"
+            ) from error
 
 
 def _read_rules(location: str, options: dict[str, Any]) -> Any:
