@@ -77,7 +77,7 @@ def _list_kinds(hint: Any) -> list[str]:
 
 def main() -> None:
     """Print the file's content, or write it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="FILE")
     path = parser.parse_args().write
     text = json.dumps(collect_defaults(), indent=1) + "\n"
