@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ LISTED = {"257": TOKEN | {"content": "<|endoftext|>", "single_word": False, "spe
         (marked, {"extra_special_tokens": ["<image>"], "model_max_length": 5}, None),
         (padded, {"unk_token": "<unk>"}, None),
     ],
-    ids=str,
+    ids=itertools.count(),  # not by the functions' addresses, which differ between processes
 )
 def test_usual_files_make_the_tokenizer_of_transformers(
     tmp_path: Path,
