@@ -44,6 +44,10 @@ def save_random(
                 parameter.normal_(0, scale)
             else:
                 parameter.add_(0.2 * torch.randn_like(parameter))
+        stored = model.state_dict()
+        for name, buffer in model.named_buffers():
+            if name in stored:  # a bias of routers
+                buffer.add_(0.2 * torch.randn_like(buffer))
     model.save_pretrained(folder)
     return folder
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.parity.cases import classic, gemma_olmo, llama_like, variants
+from tests.parity.cases import classic, experts, gemma_olmo, llama_like, variants
 
 CASES: dict[str, dict[str, Any]] = {
     **classic.CASES,
     **llama_like.CASES,
     **gemma_olmo.CASES,
+    **experts.CASES,
     **variants.CASES,
 }
 """Name -> config fields."""
