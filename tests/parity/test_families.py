@@ -152,8 +152,10 @@ def positions_with_settled_routes(model: LanguageModel, tokens: np.ndarray) -> n
     theirs = load_reference(model, "float32")
     with torch.no_grad():
         routers = theirs(torch.tensor(tokens), output_router_logits=True).router_logits
-    for logits in routers:
-        ordered = logits.sort(-1, descending=True).values.reshape(*tokens.shape, -1).numpy()
+    for layer, logits in zip(theirs.get_decoder().layers, routers, strict=True):
+        bias = getattr(getattr(layer.mlp, "gate", None), "e_score_correction_bias", None)
+        scores = logits if bias is None else logits.sigmoid() + bias
+        ordered = scores.sort(-1, descending=True).values.reshape(*tokens.shape, -1).numpy()
         n = model.spec.experts.n_active
         settled &= (
             ordered[..., n - 1] - ordered[..., n] > 0.02

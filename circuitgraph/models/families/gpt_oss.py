@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -79,8 +79,8 @@ class GptOss(Family):
 
     def check(self, config: Config) -> None:
         """As of all families; says what to do about experts that are stored in MXFP4."""
-        quantised = config.get("quantization_config") or {}
-        if quantised.get("quant_method") == "mxfp4":
+        quantised = config.get("quantization_config")
+        if isinstance(quantised, Mapping) and quantised.get("quant_method") == "mxfp4":
             raise ModelError(
                 "This gpt_oss checkpoint stores its experts in MXFP4 (quantization_config), which "
                 "is not read. Load it in transformers with "
