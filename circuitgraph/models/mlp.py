@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.models.norms import Norm, apply_norm, to_float32
+from circuitgraph.models.routing import Blocks, cut_blocks
 from circuitgraph.models.spec import Activation, Spec
 
 ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
@@ -55,7 +56,7 @@ class MLP(eqx.Module):
         if self.router is None:
             written = self._apply_dense(x)
         else:
-            written = self._apply_experts(x, self._route_tokens(x))
+            written = self._apply_experts(x, *self._route_tokens(x))
         if self.shared is not None:
             written = written + self._apply_shared(x)
         return apply_norm(self.post_norm, written) * self.spec.residual_scale
@@ -97,17 +98,15 @@ class MLP(eqx.Module):
         return jnp.minimum(gate, largest), 1 + jnp.clip(hidden, -largest, largest)
 
     def _apply_experts(
-        self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
+        self,
+        x: Float[Array, "*axes d"],
+        shares: Float[Array, "*axes active"],
+        chosen: Int[Array, "*axes active"],
     ) -> Float[Array, "*axes d"]:
-        """The experts' outputs, summed by the router's weights.
+        """The outputs of the experts that each token chose, summed by their shares, in float32.
 
-        Every expert sees every token, though most weights are zero: plain, exact, not cheap.
+        Experts compute the tokens that chose them, and no others.
         """
-
-        def add_expert(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
-            mlp, weight = expert
-            return total + to_float32(mlp._apply_dense(x)) * weight[..., None], None
-
         experts = eqx.tree_at(
             lambda m: (
                 *(m.norm, m.post_norm, m.shared, m.shared_share),
@@ -117,10 +116,19 @@ class MLP(eqx.Module):
             (None,) * 7,
             is_leaf=_is_none,
         )
-        total, _ = jax.lax.scan(
-            add_expert, jnp.zeros_like(to_float32(x)), (experts, jnp.moveaxis(weights, -1, 0))
+        tokens, n_active = x.reshape(-1, x.shape[-1]), chosen.shape[-1]
+        blocks = cut_blocks(
+            shares.reshape(-1, n_active), chosen.reshape(-1, n_active), self.w_in.shape[0]
         )
-        return total.astype(x.dtype)
+
+        def add_block(total: Array, block: Blocks) -> tuple[Array, None]:
+            expert = jax.tree.map(lambda weights: weights[block.expert], experts)
+            written = expert._apply_dense(tokens.at[block.token].get(mode="clip"))
+            weighed = to_float32(written) * block.share[:, None]
+            return total.at[block.token].add(weighed, mode="drop"), None
+
+        total, _ = jax.lax.scan(add_block, jnp.zeros_like(to_float32(tokens)), blocks)
+        return total.astype(x.dtype).reshape(x.shape)
 
     def _apply_shared(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
         """What the MLP that all tokens use writes."""
@@ -134,8 +142,10 @@ class MLP(eqx.Module):
         """The share as it is; rules of relevance hold it constant."""
         return share
 
-    def _route_tokens(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes experts"]:
-        """The weight of each expert, zero for those that are not chosen; in float32."""
+    def _route_tokens(
+        self, x: Float[Array, "*axes d"]
+    ) -> tuple[Float[Array, "*axes active"], Int[Array, "*axes active"]]:
+        """The shares of the experts that each token chose, in float32, and which these are."""
         experts = self.spec.experts
         assert experts is not None  # noqa: S101 - there is no router without
         assert self.router is not None  # noqa: S101 - asked only where there is one
@@ -149,10 +159,7 @@ class MLP(eqx.Module):
             best = jnp.take_along_axis(shares, which, axis=-1)
         if experts.renormalise:
             best = best / best.sum(-1, keepdims=True)
-        if experts.scale != 1.0:
-            best = best * experts.scale
-        chosen = jax.nn.one_hot(which, experts.n_experts, dtype=best.dtype)
-        return (chosen * best[..., None]).sum(-2)
+        return best if experts.scale == 1.0 else best * experts.scale, which
 
 
 def apply_linear(

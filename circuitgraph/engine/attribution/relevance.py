@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuitgraph.models.attention import Attention, Head
 from circuitgraph.models.mlp import ACTIVATIONS, MLP, apply_linear
@@ -69,9 +69,12 @@ class ProportionalMLP(MLP):
         return h * constant(activation(h) / jnp.where(h == 0, 1, h))
 
     def _apply_experts(
-        self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
+        self,
+        x: Float[Array, "*axes d"],
+        shares: Float[Array, "*axes active"],
+        chosen: Int[Array, "*axes active"],
     ) -> Float[Array, "*axes d"]:
-        return super()._apply_experts(x, constant(weights))
+        return super()._apply_experts(x, constant(shares), chosen)
 
     def _hold_share(self, share: Float[Array, "*axes 1"]) -> Float[Array, "*axes 1"]:
         return constant(share)
