@@ -101,9 +101,9 @@ def test_unsupported_architectures_are_transformers_own_and_none_is_supported() 
 @pytest.mark.parametrize(
     ("model_type", "reason"),
     [
-        ("falcon_h1", "not supported: it has state-space or recurrent layers"),
-        ("deepseek_v3", "not supported: it has latent attention"),
-        ("bert", "not supported: it has only an encoder"),
+        ("falcon_h1", "not supported: state-space or recurrent layers"),
+        ("deepseek_v3", "not supported: latent attention"),
+        ("bert", "not supported: only an encoder"),
         ("brand_new", "not supported, see docs/adding-a-family.md"),
     ],
 )

@@ -43,7 +43,8 @@ _REASONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("mbart", "mt5", "nllb-moe", "pegasus", "prophetnet", "switch_transformers", "t5"),
             *("t5gemma", "umt5", "whisper"),
         ),
-        "a model of images, sound or video beside its text; of these only Gemma 3 is read": (
+        "images, sound or video; of models that read text beside them only Gemma 3 is known": (
+            *("clip", "hubert", "siglip", "vit", "wav2vec2"),
             *("aya_vision", "chameleon", "gemma4", "glm4v", "idefics", "idefics2", "idefics3"),
             *("internvl", "kimi_k25", "llava", "llava_next", "llava_onevision", "mistral3"),
             *("mllama", "paligemma", "phi4_multimodal", "qwen2_5_vl", "qwen2_audio", "qwen2_vl"),
@@ -61,4 +62,4 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
 def explain_unsupported(model_type: object) -> str:
     """The end of a sentence on an architecture without a family: why, or what can be done."""
     reason = UNSUPPORTED.get(model_type) if isinstance(model_type, str) else None
-    return f": it has {reason}" if reason else ", see docs/adding-a-family.md"
+    return f": {reason}" if reason else ", see docs/adding-a-family.md"
