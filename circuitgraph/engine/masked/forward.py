@@ -56,7 +56,10 @@ def compute_masked_logits(
     """
     matrix = grid.mask_matrix(mask.astype(model.embedding.dtype))
     moved = compute_differences(model, matrix, grid, background, inputs)
-    return read_logits(model, matrix, background, inputs, moved)
+    final = take_scored(jnp.broadcast_to(background.final, moved.shape[1:]), inputs.score_at)
+    return model.unembed(
+        final + sum_kept_edges(matrix[-1:], take_scored(moved, inputs.score_at))[0]
+    )
 
 
 def compute_differences(
@@ -93,19 +96,6 @@ def compute_differences(
     layers = (model.stacked_layers(), rows, slots, replaced, *streams)
     moved, _ = jax.lax.scan(run_layer, moved, layers)
     return moved
-
-
-def read_logits(
-    model: Transformer,
-    matrix: Float[Array, "readers writers"],
-    background: Background,
-    inputs: Inputs,
-    moved: Float[Array, "writers batch pos d"],
-) -> Float[Array, "batch scored vocab"]:
-    """The logits at the scored positions, which the last of the readers reads."""
-    final = jnp.broadcast_to(background.final, moved.shape[1:])
-    kept = sum_kept_edges(matrix[-1:], take_scored(moved, inputs.score_at))[0]
-    return model.unembed(take_scored(final, inputs.score_at) + kept)
 
 
 def sum_kept_edges(

@@ -18,9 +18,9 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.ablation import Background
-from circuitgraph.engine.batch import Inputs
+from circuitgraph.engine.batch import Inputs, take_scored
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.forward import compute_differences, read_logits, sum_kept_edges
+from circuitgraph.engine.masked.forward import compute_differences, sum_kept_edges
 from circuitgraph.models.transformer import Transformer
 
 
@@ -43,14 +43,19 @@ def compute_losses_and_gradient(
     )
     moved = compute_differences(model, matrix, grid, background, inputs)
 
-    def sum_losses(matrix: Array, moved: Array) -> tuple[Array, Array]:
-        losses = loss(read_logits(model, matrix, background, inputs, moved))
+    def sum_losses(final: Array) -> tuple[Array, Array]:
+        losses = loss(model.unembed(take_scored(final, inputs.score_at)))
         return losses.sum(), losses
 
+    final = background.final + sum_kept_edges(matrix[-1:], moved)[0]
     # d_ means: the derivative of the sum of losses by
-    (d_matrix, d_moved), losses = jax.grad(sum_losses, (0, 1), has_aux=True)(matrix, moved)
-    d_rows, rows = _pull_layers(model, matrix, grid, background, inputs, moved, d_moved)
-    (gradient,) = pull_mask(d_matrix.at[rows].set(d_rows))
+    d_final, losses = jax.grad(sum_losses, has_aux=True)(final)
+    # each layer's readers side by side, then the logits
+    layers = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
+    order = jnp.append(layers, len(matrix) - 1)
+    d_read = _pull_layers(model, matrix[order], grid, background, inputs, moved, d_final)
+    d_rows = d_read.reshape(len(d_read), -1) @ moved.reshape(len(moved), -1).T
+    (gradient,) = pull_mask(jnp.zeros_like(matrix).at[order].set(d_rows))
     return losses, gradient
 
 
@@ -61,36 +66,38 @@ def _pull_layers(
     background: Background,
     inputs: Inputs,
     moved: Float[Array, "writers batch pos d"],
-    d_moved: Float[Array, "writers batch pos d"],
-) -> tuple[Float[Array, "layers in_layer writers"], Array]:
-    """The gradient by the rows of each layer's readers, and which rows these are.
+    d_final: Float[Array, "batch pos d"],
+) -> Float[Array, "readers batch pos d"]:
+    """The derivative by what each reader reads.
 
     Args:
-        d_moved: the derivative by ``moved`` of what the logits read.
+        matrix: with the readers in the order of the layers.
+        d_final: the derivative by what the logits read, the last of the readers.
     """
+    n_heads = model.spec.n_heads
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
-    inputs_of = (grid.q, grid.k, grid.v, grid.mlp)
-    cuts = np.cumsum([rows.shape[1] for rows in inputs_of])[:3]
+    sizes = [rows.shape[1] for rows in (grid.q, grid.k, grid.v, grid.mlp)]
 
-    def pull_layer(d_moved: Array, layer: Any) -> tuple[Array, Array]:
-        (block, settings), rows, heads, mlps, into_heads, into_mlp = layer
-        kept = matrix[rows]
-        *x_qkv, x_mlp = jnp.split(sum_kept_edges(kept, moved), cuts)
-        d_heads = jax.lax.dynamic_slice_in_dim(d_moved, heads[0], len(heads))
-        d_mlp = x_mlp  # empty in a model without MLPs
+    def pull_layer(d_read: Array, layer: Any) -> tuple[Array, None]:
+        (block, settings), start, writers, into_heads, into_mlp = layer
+        kept = jax.lax.dynamic_slice_in_dim(matrix, start, sum(sizes))
+        *x_qkv, x_mlp = jnp.split(sum_kept_edges(kept, moved), np.cumsum(sizes)[:3])
+        # readers of later layers only: zero edges lead to the others, whose d_read is still missing
+        d_written = sum_kept_edges(matrix[:, writers].T, d_read)
+        d_heads, d_mlp = d_written[:n_heads], x_mlp  # empty in a model without MLPs
         if block.mlp is not None:
             _, pull_mlp = jax.vjp(block.mlp, into_mlp + x_mlp[0])
-            d_mlp = jnp.stack(pull_mlp(d_moved[mlps[0]]))
-            d_heads += sum_kept_edges(kept[-1:, heads].T, d_mlp)
+            d_mlp = jnp.stack(pull_mlp(d_written[n_heads]))
+            d_heads += sum_kept_edges(kept[-1:, writers[:n_heads]].T, d_mlp)
         _, pull_heads = jax.vjp(
             lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)
         )
-        d_inputs = jnp.concatenate([*pull_heads(d_heads), d_mlp])
-        d_rows = jnp.einsum("r...,w...->rw", d_inputs, moved)
-        return d_moved + sum_kept_edges(kept.T, d_inputs), d_rows
+        d_layer = jnp.concatenate([*pull_heads(d_heads), d_mlp])
+        return jax.lax.dynamic_update_slice_in_dim(d_read, d_layer, start, axis=0), None
 
-    all_rows = jnp.concatenate(inputs_of, axis=1)
-    layers = (model.stacked_layers(), all_rows, grid.heads, grid.mlps)
+    d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype).at[-1].set(d_final)
+    starts = np.arange(model.spec.n_layers) * sum(sizes)
+    writers = jnp.concatenate([grid.heads, grid.mlps], axis=1)
     streams = (background.into_heads, background.into_mlp)
-    _, d_rows = jax.lax.scan(pull_layer, d_moved, (*layers, *streams), reverse=True)
-    return d_rows, all_rows
+    layers = (model.stacked_layers(), starts, writers, *streams)
+    return jax.lax.scan(pull_layer, d_read, layers, reverse=True)[0]
