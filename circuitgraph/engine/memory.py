@@ -20,6 +20,10 @@ from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.spec import Spec
 
+# A gradient by a mask keeps writers' values and derivatives at readers, of which there are up to
+# three for each writer, where a masked run has the values twice; and it pulls each layer back.
+_ROWS_OF_A_GRADIENT = 2
+
 # bytes of a number in float32, in which patterns and logits are at the least
 _FLOAT = 4
 
@@ -32,6 +36,8 @@ class BatchSizes:
 
     Attributes:
         prompts: prompts in one chunk.
+        gradient_prompts: how many of them a gradient by a mask takes at a time; at the least one,
+            which may need more than the limit where one evaluation is just within it.
         masks: masks that one launch takes, at most.
         lanes: masks computed side by side within a launch; groups of lanes follow each other. One
             for a CPU, whose cores a single mask keeps busy, many for an accelerator.
@@ -39,11 +45,12 @@ class BatchSizes:
             does not fit.
         keeps: whether the replacements of all prompts are kept; else they are made anew for each
             launch.
-        bytes_needed: estimated peak on each device, parameters left out.
+        bytes_needed: estimated peak of masked runs on each device, parameters left out.
         devices: how many share the work.
     """
 
     prompts: int
+    gradient_prompts: int
     masks: int
     lanes: int
     frontier_lanes: int
@@ -148,6 +155,8 @@ def choose_batch_sizes(
         prompts = at_once
     own = prompts // count_prompt_parts(prompts, devices)
     all_held = held * (n_prompts if keeps else own)
+    most = max(1, (limit - all_held) // (_ROWS_OF_A_GRADIENT * row))
+    for_gradient = choose_chunk_size(prompts, most, devices)
     lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * own)))
     last = n_prompts % prompts or prompts
     # devices among which lanes are shared out, in whole chunks and in the last one
@@ -156,8 +165,9 @@ def choose_batch_sizes(
     # prompts of all chunks that one device has
     all_own = (n_prompts - last) // prompts * own + last // count_prompt_parts(last, devices)
     candidates = ways * choose_frontier_lanes(spec, graph, (all_own, own, n_pos), limit, itemsize)
+    needed = row * own * lanes + all_held
     return BatchSizes(
-        prompts, masks, ways * lanes, candidates, keeps, row * own * lanes + all_held, devices
+        prompts, for_gradient, masks, ways * lanes, candidates, keeps, needed, devices
     )
 
 

@@ -54,9 +54,24 @@ def compute_masked_logits(
         background: of the replacements that an `ablation` made.
         inputs: the clean prompts.
     """
+    matrix = grid.mask_matrix(mask.astype(model.embedding.dtype))
+    moved = compute_differences(model, matrix, grid, background, inputs)
+    final = take_scored(jnp.broadcast_to(background.final, moved.shape[1:]), inputs.score_at)
+    return model.unembed(
+        final + sum_kept_edges(matrix[-1:], take_scored(moved, inputs.score_at))[0]
+    )
+
+
+def compute_differences(
+    model: Transformer,
+    matrix: Float[Array, "readers writers"],
+    grid: Grid,
+    background: Background,
+    inputs: Inputs,
+) -> Float[Array, "writers batch pos d"]:
+    """``moved``, of all writers, under a mask as a matrix."""
     n_heads = model.spec.n_heads
     embed = model.embed(inputs.tokens, inputs.positions)
-    matrix = grid.mask_matrix(mask.astype(embed.dtype))
     replaced_embed, replaced = split_by_layer(background.writers, model.spec.n_layers)
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
 
@@ -80,10 +95,7 @@ def compute_masked_logits(
     streams = (background.into_heads, background.into_mlp)
     layers = (model.stacked_layers(), rows, slots, replaced, *streams)
     moved, _ = jax.lax.scan(run_layer, moved, layers)
-    final = take_scored(jnp.broadcast_to(background.final, embed.shape), inputs.score_at)
-    return model.unembed(
-        final + sum_kept_edges(matrix[-1:], take_scored(moved, inputs.score_at))[0]
-    )
+    return moved
 
 
 def sum_kept_edges(

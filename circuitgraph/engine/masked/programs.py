@@ -20,6 +20,7 @@ from circuitgraph.engine.masked.forward import (
     compute_masked_logits,
     compute_writer_values,
 )
+from circuitgraph.engine.masked.gradient import compute_losses_and_gradient
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.engine.tuning import PATCHED_AT_ONCE
 from circuitgraph.models.transformer import Transformer
@@ -108,13 +109,16 @@ def run_losses_and_gradient(
 ) -> tuple[Float[Array, " batch"], Float[Array, " edges"]]:
     """The loss of each example, and the gradient of their sum."""
 
-    def sum_losses(mask: Float[Array, " edges"]) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        losses = metric.loss(_compute_batch_logits(model, mask, grid, batch), batch.targets)
-        return losses.sum(), losses
-
+    assert batch.background is not None  # noqa: S101 - an experiment makes it before
     with jax.default_matmul_precision("highest"):
-        gradient, losses = jax.grad(sum_losses, has_aux=True)(mask)
-        return losses, gradient
+        return compute_losses_and_gradient(
+            model,
+            mask,
+            grid,
+            batch.background,
+            batch.inputs,
+            lambda logits: metric.loss(logits, batch.targets),
+        )
 
 
 @eqx.filter_jit

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.ablation import Ablation, Background
@@ -80,12 +81,12 @@ class MaskedRuns:
         flat = jnp.asarray(np.asarray(mask, np.float32))
         losses, total = [], np.zeros(len(mask))
         for batch in self.batches:
-            complete = self.complete_batch(batch)
-            part, gradient = run_losses_and_gradient(
-                self.model, flat, self.grid, complete, self.metric
-            )
-            losses.append(np.asarray(part, np.float64))
-            total += np.asarray(gradient)
+            for part in _cut_batch(self.complete_batch(batch), self.sizes.gradient_prompts):
+                some, gradient = run_losses_and_gradient(
+                    self.model, flat, self.grid, part, self.metric
+                )
+                losses.append(np.asarray(some, np.float64))
+                total += np.asarray(gradient)
         return np.concatenate(losses), total
 
     def _run_launch(self, masks: np.ndarray, batch: Batch) -> Float[np.ndarray, "n batch"]:
@@ -134,6 +135,21 @@ def prepare_batches(
             batch = _add_background(model, batch, ablation)
         batches.append(_add_full_logits(model, batch))
     return batches
+
+
+def _cut_batch(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of that many prompts; the last one may be smaller."""
+    if batch.n_prompts <= size:
+        yield batch
+        return
+    for start in range(0, batch.n_prompts, size):
+        end = min(start + size, batch.n_prompts)
+
+        def cut(axis: int, x: Array, start: int = start, end: int = end) -> Array:
+            # an axis of one is a value that all prompts share, as a mean ablation's
+            return x if x.shape[axis] == 1 else jax.lax.slice_in_dim(x, start, end, axis=axis)
+
+        yield Devices.of(end - start).share_prompts(batch.map_prompts(cut))
 
 
 def _add_background(model: Transformer, batch: Batch, ablation: Ablation) -> Batch:

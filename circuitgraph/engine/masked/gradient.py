@@ -1,0 +1,103 @@
+"""The gradient of a loss by a mask, in a small multiple of the memory of a masked run.
+
+What automatic differentiation of `compute_masked_logits` computes, which would keep ``moved`` anew
+for each layer. It is enough to have ``moved`` once, as it is at the end: a layer's readers have no
+edges from the writers that were still missing, so that their inputs can be made again. One layer at
+a time is run again and pulled back, from the last to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.batch import Inputs, take_scored
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.forward import compute_differences, sum_kept_edges
+from circuitgraph.models.transformer import Transformer
+
+
+def compute_losses_and_gradient(
+    model: Transformer,
+    mask: Float[Array, " edges"],
+    grid: Grid,
+    background: Background,
+    inputs: Inputs,
+    loss: Callable[[Array], Array],
+) -> tuple[Float[Array, " batch"], Float[Array, " edges"]]:
+    """The loss of each example, and the gradient of their sum by the mask.
+
+    Args:
+        mask, background, inputs: as of `compute_masked_logits`.
+        loss: from logits [batch, scored, vocab] to losses [batch].
+    """
+    matrix, pull_mask = jax.vjp(
+        lambda mask: grid.mask_matrix(mask.astype(model.embedding.dtype)), mask
+    )
+    moved = compute_differences(model, matrix, grid, background, inputs)
+
+    def sum_losses(final: Array) -> tuple[Array, Array]:
+        losses = loss(model.unembed(take_scored(final, inputs.score_at)))
+        return losses.sum(), losses
+
+    final = background.final + sum_kept_edges(matrix[-1:], moved)[0]
+    # d_ means: the derivative of the sum of losses by
+    d_final, losses = jax.grad(sum_losses, has_aux=True)(final)
+    # each layer's readers side by side, then the logits
+    layers = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
+    order = jnp.append(layers, len(matrix) - 1)
+    d_read = _pull_layers(model, matrix[order], grid, background, inputs, moved, d_final)
+    d_rows = d_read.reshape(len(d_read), -1) @ moved.reshape(len(moved), -1).T
+    (gradient,) = pull_mask(jnp.zeros_like(matrix).at[order].set(d_rows))
+    return losses, gradient
+
+
+def _pull_layers(
+    model: Transformer,
+    matrix: Float[Array, "readers writers"],
+    grid: Grid,
+    background: Background,
+    inputs: Inputs,
+    moved: Float[Array, "writers batch pos d"],
+    d_final: Float[Array, "batch pos d"],
+) -> Float[Array, "readers batch pos d"]:
+    """The derivative by what each reader reads.
+
+    Args:
+        matrix: with the readers in the order of the layers.
+        d_final: the derivative by what the logits read, the last of the readers.
+    """
+    n_heads = model.spec.n_heads
+    positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+    sizes = [rows.shape[1] for rows in (grid.q, grid.k, grid.v, grid.mlp)]
+
+    def pull_layer(d_read: Array, layer: Any) -> tuple[Array, None]:
+        (block, settings), start, writers, into_heads, into_mlp = layer
+        kept = jax.lax.dynamic_slice_in_dim(matrix, start, sum(sizes))
+        *x_qkv, x_mlp = jnp.split(sum_kept_edges(kept, moved), np.cumsum(sizes)[:3])
+        # readers of later layers only: zero edges lead to the others, whose d_read is still missing
+        d_written = sum_kept_edges(matrix[:, writers].T, d_read)
+        d_heads, d_mlp = d_written[:n_heads], x_mlp  # empty in a model without MLPs
+        if block.mlp is not None:
+            _, pull_mlp = jax.vjp(block.mlp, into_mlp + x_mlp[0])
+            d_mlp = jnp.stack(pull_mlp(d_written[n_heads]))
+            d_heads += sum_kept_edges(kept[-1:, writers[:n_heads]].T, d_mlp)
+        _, pull_heads = jax.vjp(
+            lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)
+        )
+        d_layer = jnp.concatenate([*pull_heads(d_heads), d_mlp])
+        return jax.lax.dynamic_update_slice_in_dim(d_read, d_layer, start, axis=0), None
+
+    d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype).at[-1].set(d_final)
+    starts = np.arange(model.spec.n_layers) * sum(sizes)
+    writers = jnp.concatenate([grid.heads, grid.mlps], axis=1)
+    streams = (background.into_heads, background.into_mlp)
+    layers = (model.stacked_layers(), starts, writers, *streams)
+    return jax.lax.scan(pull_layer, d_read, layers, reverse=True)[0]
