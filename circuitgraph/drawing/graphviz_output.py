@@ -8,7 +8,9 @@ from pathlib import Path
 
 import graphviz
 
-from circuitgraph.catalog.folders import write_file
+from circuitgraph.catalog.folders import PICTURES, holds_record
+from circuitgraph.catalog.single_files import write_file
+from circuitgraph.drawing.marks import is_marked, mark_picture
 from circuitgraph.errors import ArgumentError, OutputError, unknown_name
 
 FORMATS = ("dot", "svg", "pdf", "png")
@@ -33,16 +35,21 @@ def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
 
     Raises:
         ArgumentError: another ending than those of `FORMATS`.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or is there and not ours.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
     path = Path(path)
     kind = check_format(path)
     if kind == "dot" or not has_graphviz():
-        content, path = dot.source.encode(), path.with_suffix(".dot")
+        kind, content, path = "dot", dot.source.encode(), path.with_suffix(".dot")
     else:
         content = _run_graphviz(dot, kind)
-    write_file(path, content)
+
+    def is_own(old: bytes) -> bool:
+        # The pictures of a stored circuit belong to it, whatever version drew them.
+        return is_marked(old) or (path.name in PICTURES and holds_record(path.parent))
+
+    write_file(path, mark_picture(content, kind), is_own=is_own)
     return path
 
 
