@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import graphviz
 
 from circuitgraph.catalog.folders import PICTURES, holds_record
-from circuitgraph.catalog.single_files import write_file
+from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.drawing.marks import is_marked, mark_picture
 from circuitgraph.errors import ArgumentError, OutputError, unknown_name
 
@@ -44,13 +45,27 @@ def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
         kind, content, path = "dot", dot.source.encode(), path.with_suffix(".dot")
     else:
         content = _run_graphviz(dot, kind)
-
-    def is_own(old: bytes) -> bool:
-        # The pictures of a stored circuit belong to it, whatever version drew them.
-        return is_marked(old) or (path.name in PICTURES and holds_record(path.parent))
-
-    write_file(path, mark_picture(content, kind), is_own=is_own)
+    write_file(path, mark_picture(content, kind), is_own=_recognise_drawings(path))
     return path
+
+
+def check_drawing(path: Path) -> None:
+    """Refuse a file that `save_drawing` could not write, before there is a drawing.
+
+    Raises:
+        ArgumentError: another ending than those of `FORMATS`.
+        OutputError: the file cannot be written, or is there and not ours.
+    """
+    check_format(path)
+    path = path if has_graphviz() else path.with_suffix(".dot")
+    check_file(path, is_own=_recognise_drawings(path))
+
+
+def _recognise_drawings(path: Path) -> Callable[[bytes], bool]:
+    """What says of the content of that file whether it is a drawing of ours."""
+    # The pictures of a stored circuit belong to it, whatever version drew them.
+    belongs = path.name in PICTURES and holds_record(path.parent)
+    return lambda content: belongs or is_marked(content)
 
 
 def check_format(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Commands that are killed without warning, then run again: the same results, and nothing beside."""
+"""Commands that are killed without warning, then run again: the same results, nothing beside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from tests.cli.conftest import Ran, files_below
 # Takes its time with every file and every step, so that there are moments to be killed in.
 SLOW = """
 import os, time
-from circuitgraph.catalog import leftovers
 from circuitgraph.cli.main import main
 honest = os.write
 def write(descriptor, content):
@@ -31,8 +30,8 @@ main()
 COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "sweep": (
         (
-            *("discover", "induction", "--limit", "6", "--thresholds", "1,8", "--quiet"),
-            *("--out", "runs/it"),
+            *("discover", "constructed:histogram", "--limit", "6", "--thresholds", "0.1,1"),
+            *("--quiet", "--out", "runs/it"),
         ),
         "it.journal.jsonl",
     ),
