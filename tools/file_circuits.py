@@ -20,7 +20,7 @@ import numpy as np
 import circuitgraph as cg
 from circuitgraph.api import Curve, prepare_experiment
 from circuitgraph.catalog.files import write_circuit
-from circuitgraph.catalog.folders import TABLE_FILE, new_folder, write_file
+from circuitgraph.catalog.folders import TABLE_FILE, new_folder
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.evaluation.baselines import Baselines
@@ -54,7 +54,7 @@ def file_circuit(case: LeaderboardCase, target: Path, seed: int, measures: Seque
         write_circuit(circuit, inside, curve.record.points[i].evaluation)
         cg.render(circuit, inside / "circuit.dot")
         (inside / "judgement.json").write_text(judgement.model_dump_json(indent=2) + "\n")
-        write_file(inside / TABLE_FILE, format_csv(curve).encode())
+        (inside / TABLE_FILE).write_bytes(format_csv(curve).encode())
         (inside / "card.md").write_text(
             write_card(case, circuit, judgement, curve, faithfulness, i)
         )

@@ -16,6 +16,10 @@ from circuitgraph.graph.circuit import Circuit
 
 _INTERVALS = ("circuit", "faithfulness", "random_faithfulness")
 _SIZE_COLUMNS = ("edges", "faithfulness", "faithfulness_low", "faithfulness_high")
+_SIZE_HEADINGS = [
+    *("share", "edges"),
+    *(f"{way}_{column}" for way in ("signed", "absolute") for column in _SIZE_COLUMNS),
+]
 
 # Curves over thresholds
 
@@ -85,11 +89,15 @@ def format_size_table(record: SizeCurveRecord) -> str:
     that pruning left and the faithfulness with its interval.
     """
     text = io.StringIO()
-    selected = [f"{way}_{column}" for way in ("signed", "absolute") for column in _SIZE_COLUMNS]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["share", "edges", *selected])
+    writer.writerow(_SIZE_HEADINGS)
     writer.writerows(map(_make_size_row, record.points))
     return text.getvalue()
+
+
+def is_size_table(content: bytes) -> bool:
+    """Whether a file is a table that `format_size_table` made."""
+    return content.startswith(",".join(_SIZE_HEADINGS).encode())
 
 
 def _make_size_row(point: SizePoint) -> list[float | int]:

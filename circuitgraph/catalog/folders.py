@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from circuitgraph.catalog.leftovers import (
+    LOCK_FILE,
+    make_file,
+    name_old,
+    name_temporary,
+    remove_leftovers,
+)
 from circuitgraph.errors import OutputError
 
 CIRCUIT_FILE = "circuit.json"
@@ -19,8 +26,9 @@ CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
-_PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
-_RESULT_FILES = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *_PICTURES}
+PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
+_RESULT_FILES = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *PICTURES}
+_VERSION = re.compile(rb'"schema_version"\s*:\s*\d')
 
 
 @contextmanager
@@ -32,25 +40,32 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     """
     target, inside, made = _make_temporary(folder, overwrite)
     try:
-        yield inside
+        with make_file(inside / LOCK_FILE):
+            yield inside
+        (inside / LOCK_FILE).unlink()
         inside.chmod(0o755)
-        # The old folder keeps its content until the new one has its name.
-        old = inside.with_name(f"{inside.name}-old")
-        if target.exists():
-            target.rename(old)
-        try:
-            inside.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        _put_in_place(inside, target, folder, overwrite)
     except (OSError, SafetensorError) as error:
         raise _make_error(folder, error) from error
     finally:
         shutil.rmtree(inside, ignore_errors=True)
         if not target.exists():
             remove_empty(made)
+
+
+def _put_in_place(inside: Path, target: Path, folder: str | Path, overwrite: bool) -> None:
+    """Give a finished folder its name; an old one keeps its content until then."""
+    old = name_old(inside)
+    if target.exists():
+        _check_free(target, folder, overwrite)  # much may have happened since the first look
+        target.rename(old)
+    try:
+        inside.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_new_folder(folder: str | Path, *, overwrite: bool = False) -> None:
@@ -64,10 +79,18 @@ def _make_temporary(folder: str | Path, overwrite: bool) -> tuple[Path, Path, li
     """The folder's full path, a temporary folder beside it, and the parents that were made."""
     made: list[Path] = []
     try:
+        if Path(folder).is_symlink():
+            raise OutputError(
+                f"{str(folder)!r} is a symbolic link, which is not followed: name the folder "
+                "itself, or choose another."
+            )
         target = Path(folder).resolve()
+        remove_leftovers(target, _is_result)
         _check_free(target, folder, overwrite)
         made += make_parents(target)
-        return target, Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)), made
+        inside = name_temporary(target)
+        inside.mkdir(0o700)
+        return target, inside, made
     except OSError as error:
         remove_empty(made)
         raise _make_error(folder, error) from error
@@ -81,21 +104,41 @@ def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
         raise OutputError(
             f"{str(folder)!r} exists already. Choose another name, or say to overwrite it."
         )
-    others = [p.name for p in sorted(target.iterdir()) if not _is_result(p)]
+    content = sorted(target.iterdir())
+    others = [path.name for path in content if not _is_result(path)]
     if others:
         raise OutputError(
             f"{str(folder)!r} holds other things than a circuit ({', '.join(others[:3])}) and is "
             "not overwritten. Choose another folder."
         )
+    if content and not holds_record(target):
+        raise OutputError(
+            f"{str(folder)!r} holds no {CIRCUIT_FILE} or {CURVE_FILE} that circuitgraph wrote, and "
+            "is not overwritten. Choose another folder, or remove it."
+        )
+
+
+def holds_record(folder: Path) -> bool:
+    """Whether a folder has the record of a circuit or of a curve; only a glance at it is taken."""
+    for path in (folder / CIRCUIT_FILE, folder / CURVE_FILE):
+        if _is_plain_file(path):
+            content = path.read_bytes()
+            if content.startswith(b"{") and _VERSION.search(content):
+                return True
+    return False
 
 
 def _is_result(path: Path) -> bool:
     """Whether a path is a file of a result, or the folder of one circuit of a curve."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         return path.name.startswith(CIRCUIT_FOLDER) and all(
-            p.is_file() and p.name in _RESULT_FILES for p in path.iterdir()
+            _is_plain_file(p) and p.name in _RESULT_FILES for p in path.iterdir()
         )
-    return path.is_file() and path.name in _RESULT_FILES
+    return _is_plain_file(path) and path.name in _RESULT_FILES
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def make_parents(path: Path) -> list[Path]:
@@ -125,26 +168,6 @@ def _make_error(folder: str | Path, error: Exception) -> OutputError:
         return error
     reason = getattr(cause, "strerror", None) or str(cause)
     return OutputError(f"Nothing was written to {str(folder)!r}: {reason}. Choose another folder.")
-
-
-def write_file(path: str | Path, content: bytes) -> None:
-    """Write one file, which appears whole or not at all; folders are made, an old file is replaced.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise OutputError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another file."
-        ) from error
 
 
 def find_path(

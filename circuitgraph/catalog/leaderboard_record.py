@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from circuitgraph.catalog.folders import write_file
 from circuitgraph.catalog.records import Interval, Record
+from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.errors import DataError
 
 
@@ -83,9 +83,27 @@ def write_cell(folder: Path, cell: Cell) -> None:
     """Write a cell's file, which appears whole or not at all.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or something else than a cell is there.
     """
-    write_file(locate_cell(folder, cell.question), (cell.model_dump_json(indent=2) + "\n").encode())
+    file = locate_cell(folder, cell.question)
+    write_file(file, (cell.model_dump_json(indent=2) + "\n").encode(), is_own=_is_cell)
+
+
+def check_cell_folder(folder: Path) -> None:
+    """Refuse a folder into which no cell could be written.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    check_file(folder / "cell.json", is_own=_is_cell)
+
+
+def _is_cell(content: bytes) -> bool:
+    try:
+        Cell.model_validate_json(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def read_cells(folder: Path) -> list[Cell]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from circuitgraph.catalog.folders import write_file
+from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli.tables import format_interval, make_judgement_table, make_table
 from circuitgraph.errors import ArgumentError, unknown_name
 
@@ -24,7 +24,9 @@ TABLE = "csv"
 
 
 def check_curve_files(files: list[Path]) -> None:
-    """Refuse endings that say neither table nor picture, and pictures that cannot be drawn."""
+    """Refuse endings that say neither table nor picture, pictures that cannot be drawn, and files
+    that cannot be written.
+    """
     from circuitgraph.drawing.curve_plot import FORMATS, check_plots
 
     endings = [_read_ending(file) for file in files]
@@ -33,16 +35,20 @@ def check_curve_files(files: list[Path]) -> None:
             raise ArgumentError(str(unknown_name("format of a curve", ending, (TABLE, *FORMATS))))
     if set(endings) & set(FORMATS):
         check_plots()
+    for file in files:
+        check_file(file, is_own=_is_curve)
 
 
 def write_curve_files(files: list[Path], record: SizeCurveRecord, title: str) -> None:
     """A curve into each of the files, as its ending says."""
     from circuitgraph.catalog.curve_files import format_size_table
     from circuitgraph.drawing.curve_plot import Line, draw_curve
+    from circuitgraph.drawing.marks import mark_picture
 
     for file in files:
-        if _read_ending(file) == TABLE:
-            write_file(file, format_size_table(record).encode())
+        kind = _read_ending(file)
+        if kind == TABLE:
+            write_file(file, format_size_table(record).encode(), is_own=_is_curve)
             continue
         lines = {}
         for selection in ("signed", "absolute"):
@@ -51,7 +57,16 @@ def write_curve_files(files: list[Path], record: SizeCurveRecord, title: str) ->
                 [p.mean for p in points], [p.low for p in points], [p.high for p in points]
             )
         shares = [point.share for point in record.points]
-        write_file(file, draw_curve(shares, lines, title=title, kind=_read_ending(file)))
+        picture = draw_curve(shares, lines, title=title, kind=kind)
+        write_file(file, mark_picture(picture, kind), is_own=_is_curve)
+
+
+def _is_curve(content: bytes) -> bool:
+    """Whether a file is a curve that this command wrote: a table or a picture."""
+    from circuitgraph.catalog.curve_files import is_size_table
+    from circuitgraph.drawing.marks import is_marked
+
+    return is_size_table(content) or is_marked(content)
 
 
 def _read_ending(file: Path) -> str:

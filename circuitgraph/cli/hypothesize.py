@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +66,7 @@ def hypothesize(
     - `circuitgraph scrub hypotheses/mine.py --json > mine.json`, and elsewhere
       `circuitgraph hypothesize mine.json -o again.py`
     """
-    from circuitgraph.catalog.folders import write_file
+    from circuitgraph.catalog.single_files import check_file, write_file
     from circuitgraph.hypotheses.writing.file import write_source
     from circuitgraph.hypotheses.writing.roles import NoRoles
     from circuitgraph.hypotheses.writing.skeleton import write_skeleton
@@ -74,10 +75,11 @@ def hypothesize(
         raise ArgumentError(
             f"--out is {str(out)!r}: a hypothesis file is Python, with a name that ends in .py."
         )
-    if out.exists() and (out.is_dir() or not force):
+    if os.path.lexists(out) and (out.is_dir() or not force):
         raise OutputError(
             f"{str(out)!r} exists already. Choose another --out, or add --force to overwrite it."
         )
+    check_file(out, is_own=_is_hypothesis)
     output = Output(as_json, quiet)
     record = _read_stored_hypothesis(circuit)
     keywords = loading.keywords
@@ -96,13 +98,18 @@ def hypothesize(
         text = write_skeleton(loaded_circuit, roles, **origin)
     else:
         text = write_source(record if model is None else record.model_copy(update={"model": model}))
-    write_file(out, text.encode())
+    write_file(out, text.encode(), is_own=_is_hypothesis)
     unwritten = _list_unwritten(text)
     output.print_message(
         f"Functions to write: {', '.join(unwritten) or 'none'}. Then: circuitgraph scrub {out}"
         f"{options.format_loading(keywords)}"
     )
     output.print_result(json.dumps({"hypothesis": str(out), "unwritten": unwritten}), str(out))
+
+
+def _is_hypothesis(content: bytes) -> bool:
+    """Whether a file may be a hypothesis, which ``--force`` overwrites."""
+    return b"circuitgraph" in content
 
 
 def _list_unwritten(text: str) -> list[str]:

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from circuitgraph.catalog.folders import write_file
+from circuitgraph.catalog.leaderboard_record import check_cell_folder
+from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli import options
 from circuitgraph.cli.inputs import check_names, keep_compiled_programs
 from circuitgraph.cli.interrupts import repeat_command
-from circuitgraph.cli.leaderboard_report import format_markdown, make_tables
+from circuitgraph.cli.leaderboard_report import format_markdown, is_markdown, make_tables
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 
@@ -74,6 +75,10 @@ def leaderboard(
     check_counts(limit, 1, seed)
     settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
     cases = list_cases(task, model)
+    # A place that cannot be written is refused before hours of work.
+    check_cell_folder(out)
+    if markdown is not None:
+        check_file(markdown, is_own=is_markdown)
     keep_compiled_programs()
     try:
         cells = list(
@@ -92,6 +97,6 @@ def leaderboard(
         )
         raise
     if markdown is not None:
-        write_file(markdown, format_markdown(cells).encode())
+        write_file(markdown, format_markdown(cells).encode(), is_own=is_markdown)
     records = [cell.model_dump(mode="json") for cell in cells]
     output.print_result(json.dumps(records, indent=2), *make_tables(cells))

@@ -35,6 +35,8 @@ _INTERVALS: dict[str, Callable[[Score], Interval | None]] = {
     "CPR": lambda s: s.cpr,
     "faithfulness": lambda s: s.faithfulness,
 }
+_TITLE = "# Leaderboard"
+_WRITTEN_BY = "Written by `circuitgraph leaderboard --markdown FILE`"
 # In a summary these are parts of each graph, because numbers of edges cannot be compared.
 _SHARES = ("size at 95 %", "circuit")
 
@@ -62,12 +64,17 @@ def format_markdown(cells: Sequence[Cell]) -> str:
     return "\n".join([*_write_introduction(cells), *lines]).rstrip("\n") + "\n"
 
 
+def is_markdown(content: bytes) -> bool:
+    """Whether a file is a page that `format_markdown` made."""
+    return content.startswith(f"{_TITLE}\n\n{_WRITTEN_BY}".encode())
+
+
 def _write_introduction(cells: Sequence[Cell]) -> list[str]:
     question = cells[0].question
     return [
-        "# Leaderboard",
+        _TITLE,
         "",
-        "Written by `circuitgraph leaderboard --markdown FILE`: every algorithm with its default "
+        f"{_WRITTEN_BY}: every algorithm with its default "
         f"settings, {question.n_discovery} discovery prompts, judged on "
         f"{question.n_evaluation} others, {question.ablation} ablation, seed {question.seed}.",
         "",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,6 +26,9 @@ from circuitgraph.cli import (
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.interrupts import InterruptibleGroup
 from circuitgraph.errors import CircuitGraphError
+
+# A full disk, a quota that is used up, a limit on the size of files, a disk that fails.
+_FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO")} - {None}
 
 app = typer.Typer(
     cls=InterruptibleGroup,
@@ -70,13 +76,34 @@ def _accept_version(
 def main() -> None:
     """Run the command line; an error that the user can mend ends with its message and status 2."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what cannot be written is told while it can still be told
     except CircuitGraphError as error:
-        sys.stderr.write("\n".join([f"Error: {error}", *getattr(error, "__notes__", []), ""]))
-        sys.exit(2)
+        _end_with_error(str(error), error)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        place = f" {error.filename!r}" if error.filename else " the output"
+        _end_with_error(
+            f"Writing{place} failed: {error.strerror}. Make room, or write elsewhere.", error
+        )
+
+
+def _end_with_error(message: str, error: BaseException) -> NoReturn:
+    """End with a message on stderr and status 2, whatever became of stdout."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write("\n".join([f"Error: {message}", *getattr(error, "__notes__", []), ""]))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is left in its buffer would be tried again, and fail again, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from circuitgraph.catalog.folders import JOURNAL_FILE, check_new_folder, new_folder
 from circuitgraph.cli.interrupts import repeat_command
+from circuitgraph.discovery.journal_file import check_journal
 from circuitgraph.errors import DataError, OutputError, SearchError
 
 RUNS = Path("runs")
@@ -46,14 +47,16 @@ class RunFolder:
         """Refuse a folder that exists already, and a journal that is there or missing.
 
         Raises:
-            OutputError: the folder is taken; a search for it is unfinished; or there is no journal
-                to resume.
+            OutputError: the folder is taken; a search for it is unfinished; there is no journal to
+                resume; or what stands in the journal's place is none.
         """
-        if os.path.exists(self.target) and not self.overwrite:
+        if os.path.lexists(self.target) and not self.overwrite:
             raise OutputError(
                 f"{str(self.target)!r} exists already. Choose another --out, or add --overwrite."
             )
-        has_journal = os.path.exists(self.journal)
+        has_journal = os.path.lexists(self.journal)
+        if has_journal:
+            check_journal(self.journal)
         if self.resume and not has_journal:
             raise OutputError(
                 f"There is nothing to resume: no journal {str(self.journal)!r}. Leave --resume out."
@@ -116,7 +119,7 @@ def choose_run_folder(out: Path | None, name: str, *, resume: bool, overwrite: b
 
 def _find_free(stem: str, overwrite: bool) -> Path:
     folder, number = RUNS / stem, 2
-    while folder.exists() and not overwrite:
+    while os.path.lexists(folder) and not overwrite:
         folder, number = RUNS / f"{stem}-{number}", number + 1
     return folder
 

@@ -99,7 +99,7 @@ def scrub(
 
     - `circuitgraph scrub mine.py --model ./my-model --draw mine.svg`
     """
-    from circuitgraph.drawing.graphviz_output import check_format
+    from circuitgraph.drawing.graphviz_output import check_drawing
     from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
 
     output = Output(as_json, quiet)
@@ -110,7 +110,7 @@ def scrub(
     check_counts(limit, 2, seed)
     memory_limit = convert_to_bytes(memory)
     if picture is not None:
-        check_format(picture)
+        check_drawing(picture)
     hypotheses = cg.load_hypotheses(file)
     if picture is not None and len(hypotheses) > 1:
         raise ArgumentError(

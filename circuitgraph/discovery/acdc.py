@@ -19,13 +19,14 @@ from jaxtyping import Bool, Float, Int
 from circuitgraph.discovery.acdc_state import (
     AcdcState,
     Measurement,
+    find_disagreement,
     list_decisions,
     replay_decisions,
 )
-from circuitgraph.discovery.base import Algorithm, Entry, algorithm
+from circuitgraph.discovery.base import NOISES, Algorithm, Entry, algorithm
 from circuitgraph.discovery.sizing import choose_threshold
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, check_finite, unknown_name
+from circuitgraph.errors import ArgumentError, DataError, check_finite, unknown_name
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import ATTENTION_INPUTS
@@ -200,7 +201,23 @@ class Acdc(Algorithm[AcdcState]):
     def resume_state(
         self, experiment: Experiment, start: AcdcState, entries: Sequence[Entry]
     ) -> AcdcState:
-        return replay_decisions(experiment.graph, start, entries)
+        state = replay_decisions(experiment.graph, start, entries, experiment.space.protected)
+        new = state.tested & ~start.tested
+        wrong = new & (self._is_removed(state.effects) == state.mask)
+        if wrong.any():
+            edge = experiment.graph.edges[int(np.argmax(wrong))]
+            raise DataError(
+                f"The journal's entries are not those of an ACDC search at {self.limit}: its "
+                f"decision on {edge} does not follow from the effect."
+            )
+        # As many candidates as another machine could hold may be too many for this one.
+        most = max(_FIRST_CANDIDATES, experiment.candidate_counts[1])
+        return replace(state, n_candidates=min(state.n_candidates, most))
+
+    def check_step(self, experiment: Experiment, before: AcdcState, after: AcdcState) -> str | None:
+        measured = self.take_step(experiment, before)
+        noise = NOISES * experiment.noise
+        return find_disagreement(experiment.graph, before, after, measured, noise)
 
     def count_progress(self, state: AcdcState) -> tuple[int, int]:
         sizes = [len(group) for group in state.order]

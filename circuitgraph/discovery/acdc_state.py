@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.discovery.journal import Entry
+from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 
@@ -105,8 +105,13 @@ def list_decisions(graph: Graph, before: AcdcState, after: AcdcState) -> list[En
     return [*entries[:-1], {**entries[-1], "then": then}]
 
 
-def replay_decisions(graph: Graph, start: AcdcState, entries: Sequence[Entry]) -> AcdcState:
+def replay_decisions(
+    graph: Graph, start: AcdcState, entries: Sequence[Entry], protected: Bool[np.ndarray, " edges"]
+) -> AcdcState:
     """The state after the last whole step of some entries.
+
+    Args:
+        protected: edges on which nothing is decided.
 
     Raises:
         DataError: the entries are not those of an ACDC search in this graph.
@@ -117,30 +122,108 @@ def replay_decisions(graph: Graph, start: AcdcState, entries: Sequence[Entry]) -
     whole = entries[: ends[-1] + 1]
     mask, effects = start.mask.copy(), start.effects.copy()
     tested, scale = start.tested.copy(), start.scale.copy()
+    named = np.zeros(len(mask), bool)
     expected = np.full(len(mask), np.nan)
     try:
         for entry in whole:
             if "edge" not in entry:
                 continue
             edge, effect = graph.edge_index(entry["edge"]), entry["effect"]
-            mask[edge], tested[edge], scale[edge] = entry["kept"], effect is not None, entry["size"]
-            effects[edge] = 0.0 if effect is None else effect
+            if named[edge] or not isinstance(entry["kept"], bool):
+                raise ValueError(f"{entry['edge']} is decided twice, or neither kept nor removed")
+            mask[edge], tested[edge] = entry["kept"], effect is not None
+            scale[edge] = _read_number(entry["size"])
+            effects[edge] = 0.0 if effect is None else _read_number(effect)
+            named[edge] = True
         then = whole[-1]["then"]
         for name, effect in then["expected"].items():
-            expected[graph.edge_index(name)] = effect
-        return replace(
+            expected[graph.edge_index(name)] = _read_number(effect)
+        state = replace(
             start,
-            group=int(then["group"]),
-            n_decided=int(then["place"]),
+            group=_read_count(then["group"]),
+            n_decided=_read_count(then["place"]),
             mask=mask,
-            loss=float(then["loss"]),
+            loss=_read_number(then["loss"]),
             effects=effects,
             tested=tested,
             scale=scale,
-            n_candidates=int(then["width"]),
+            n_candidates=_read_count(then["width"]),
             expected=expected,
         )
+        _check_place(start, state, named, protected)
     except (AttributeError, KeyError, TypeError, ValueError, LookupError) as error:
         raise DataError(
             f"The journal's entries are not those of an ACDC search: {error!r}"
         ) from error
+    return state
+
+
+def _read_number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _read_count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _check_place(
+    start: AcdcState,
+    state: AcdcState,
+    named: Bool[np.ndarray, " edges"],
+    protected: Bool[np.ndarray, " edges"],
+) -> None:
+    """Refuse a place that does not follow from the edges that are decided.
+
+    Args:
+        named: edges decided since ``start``.
+    """
+    sizes = [len(group) for group in state.order]
+    place, group = state.n_decided, state.group
+    if group > len(sizes) or place >= (sizes[group] if group < len(sizes) else 1):
+        raise ValueError(f"there is no place {place} in group {group}")
+    if not state.n_candidates:
+        raise ValueError("a step has no candidates")
+    order = np.concatenate(state.order)
+    begin, end = (sum(sizes[: s.group]) + s.n_decided for s in (start, state))
+    # Dead edges go before their turn, but with the group that they are in.
+    last = sum(sizes[: group + 1]) if place else end
+    due, early = order[begin:end], order[end:last]
+    open_before = start.mask & ~protected
+    outside = np.ones(len(named), bool)
+    outside[order[begin:last]] = False
+    if end < begin or (named & (outside | ~open_before)).any():
+        raise ValueError("an edge is decided before its turn")
+    if not named[due][open_before[due]].all():
+        raise ValueError("an edge is left out")
+    if (state.tested[early] & named[early]).any() or (state.mask & ~state.tested & named).any():
+        raise ValueError("an edge that is dead was tested or kept")
+
+
+def find_disagreement(
+    graph: Graph, before: AcdcState, recorded: AcdcState, measured: AcdcState, noise: float
+) -> str | None:
+    """In what a step that a journal holds differs from the same step as it is measured now.
+
+    Args:
+        noise: the share of a loss's size by which two measurements may lie apart.
+    """
+    group = before.order[before.group]
+    for edge in group[recorded.tested[group] & ~before.tested[group]]:
+        if not measured.tested[edge]:
+            break  # fewer candidates at a time than then
+        then, now = recorded.effects[edge], measured.effects[edge]
+        if abs(then - now) > noise * max(1.0, measured.scale[edge]):
+            return f"the effect of {graph.edges[edge]} is {then}, and {now} now"
+        if recorded.mask[edge] != measured.mask[edge]:
+            return None  # a close call: what comes after it may differ
+    wrong = before.mask & ~measured.mask & ~measured.tested & recorded.mask
+    if wrong.any():
+        return f"{graph.edges[int(np.argmax(wrong))]} is kept, but leads nowhere"
+    is_same = recorded.group == measured.group and np.array_equal(recorded.mask, measured.mask)
+    if is_same and abs(recorded.loss - measured.loss) > noise * max(1.0, abs(measured.loss)):
+        return f"the loss is {recorded.loss}, and {measured.loss} now"
+    return None

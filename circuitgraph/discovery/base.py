@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
-from circuitgraph.discovery.journal import Entry
+from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, unknown_name
@@ -25,12 +25,15 @@ from circuitgraph.tasks.metrics import Metric
 
 State = TypeVar("State")
 
+NOISES = 10  # how many times the noise of a loss two measurements of one thing may lie apart
+
 
 class Search(ABC, Generic[State]):
     """What the loop needs: steps from one state to the next, and how a journal keeps the steps."""
 
     name: ClassVar[str]
     unit: ClassVar[str] = "edge"  # what `count_progress` counts
+    n_rechecks: ClassVar[int] = 3  # steps that are measured again on resuming, beside the last one
 
     @property
     @abstractmethod
@@ -72,6 +75,30 @@ class Search(ABC, Generic[State]):
         Raises:
             DataError: the entries are of another search.
         """
+
+    def check_step(self, experiment: Experiment, before: State, after: State) -> str | None:
+        """Take the step that a journal says led from ``before`` to ``after`` once more.
+
+        Returns:
+            What does not agree; None if nothing is further off than rounding.
+        """
+        entries = self.make_entries(experiment, before, after)
+        again = self.make_entries(experiment, before, self.take_step(experiment, before))
+        if _agree(entries, again, NOISES * experiment.noise):
+            return None
+        return f"it has {str(entries)[:200]}, and {str(again)[:200]} is measured now"
+
+
+def _agree(one: Any, two: Any, noise: float) -> bool:
+    """Whether two JSON values are the same, numbers up to a share of their size."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_agree(one[k], two[k], noise) for k in one)
+    if isinstance(one, list) and isinstance(two, list):
+        pairs = zip(one, two, strict=False)
+        return len(one) == len(two) and all(_agree(a, b, noise) for a, b in pairs)
+    if isinstance(one, float) and isinstance(two, float):
+        return abs(one - two) <= noise * max(1.0, abs(two))
+    return one == two
 
 
 class Algorithm(Search[State]):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from circuitgraph.discovery.base import algorithm
-from circuitgraph.discovery.journal import Entry
+from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.discovery.scoring import Scoring, ScoringState
 from circuitgraph.engine.experiment import Experiment, NotFiniteError
 from circuitgraph.errors import DataError, SearchError
@@ -65,7 +65,8 @@ class Exact(Scoring):
         numbers = {name: number for number, name in enumerate(graph.edges)}
         for entry in entries:
             name, effect = entry.get("edge"), entry.get("effect")
-            if name not in numbers or not isinstance(effect, int | float):
+            is_number = isinstance(effect, int | float) and not isinstance(effect, bool)
+            if not isinstance(name, str) or name not in numbers or not is_number:
                 raise DataError(
                     f"The journal's entry {entry} is no effect of an edge of this graph."
                 )

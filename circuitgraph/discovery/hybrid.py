@@ -185,6 +185,13 @@ class Hybrid(Algorithm[HybridState]):
             state, exact=self.exact_search.resume_state(experiment, state.exact, decided)
         )
 
+    def check_step(
+        self, experiment: Experiment, before: HybridState, after: HybridState
+    ) -> str | None:
+        if before.exact is None:
+            return self._scoring.check_step(experiment, before.scoring, after.scoring)
+        return self.exact_search.check_step(experiment, before.exact, _require_exact(after))
+
     def count_evaluations(self, graph: Graph) -> int:
         n_sizes = MAX_SIZES if self.keep is None else 0
         n_scoring = self._scoring.count_score_evaluations(graph)

@@ -31,6 +31,8 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric, metrics
 
+# By what share of its way a descent may end elsewhere: on some devices sums differ each time.
+_DRIFT = 0.05
 SNAPSHOT = 50  # steps between two snapshots of a journal: a resumed run repeats fewer than these
 GRADIENT_COST = 5  # of a step's pass forward and back, in evaluations of a mask
 
@@ -61,6 +63,7 @@ class LearnedMask(Algorithm[MaskState]):
     takes_space: ClassVar[bool] = True
     has_start: ClassVar[bool] = True
     unit: ClassVar[str] = "step"
+    n_rechecks: ClassVar[int] = 0  # the last snapshot alone takes many steps
     score: ClassVar[str] = (
         "the mask's log_alpha: above 0 where the mask ended above 1/2; without unit"
     )
@@ -175,11 +178,31 @@ class LearnedMask(Algorithm[MaskState]):
                 _unpack_array(values, like)
                 for values, like in zip(last["moments"], start.moments, strict=True)
             ]
-            return MaskState(int(last["taken"]), variables, tuple(moments))
+            n_steps = last["taken"]
+            if not isinstance(n_steps, int) or not 0 < n_steps <= self.steps:
+                raise ValueError(f"{n_steps!r} steps of {self.steps}")
+            if not all(np.isfinite(values).all() for values in (*variables.values(), *moments)):
+                raise ValueError("values that are not finite")
+            return MaskState(n_steps, variables, tuple(moments))
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise DataError(
                 f"The journal's last entry holds no state of {self.name!r}: {error!r}."
             ) from error
+
+    def check_step(self, experiment: Experiment, before: MaskState, after: MaskState) -> str | None:
+        measured = before
+        while measured.n_steps < after.n_steps:
+            measured = self.take_step(experiment, measured)
+        then, now = after.variables["log_alpha"], measured.variables["log_alpha"]
+        ways = [(then, now, now - before.variables["log_alpha"])]
+        # The optimiser's means of gradients tell models apart whose masks have not moved far yet.
+        ways += [(*both, both[1]) for both in zip(after.moments, measured.moments, strict=True)]
+        if all(
+            np.abs(one - two).max(initial=0.0) <= _DRIFT * np.abs(way).max(initial=0.0)
+            for one, two, way in ways
+        ):
+            return None
+        return f"the masks after step {after.n_steps} are others than those that are learned now"
 
     def count_evaluations(self, graph: Graph) -> int:
         """The cost of all steps in evaluations of a mask; it does not depend on the number of

@@ -11,6 +11,7 @@ from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.catalog.records import AlgorithmRecord
 from circuitgraph.discovery.base import Algorithm, Search, State
 from circuitgraph.discovery.journal import Journal
+from circuitgraph.discovery.resuming import resume_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.progress import show_progress
@@ -59,8 +60,8 @@ def run_steps(
     header = _make_journal_header(search, experiment)
     with journal.open_writer(header) if journal else nullcontext() as writer:
         state = search.init_state(experiment)
-        if writer is not None and writer.entries:
-            state = search.resume_state(experiment, state, writer.entries)
+        if writer is not None and writer.steps:
+            state = resume_search(search, experiment, state, writer.steps, writer.path)
         done, total = search.count_progress(state)
         with show_progress(total, search.name, search.unit, bar=bar, done=done) as progress:
             while done < total:

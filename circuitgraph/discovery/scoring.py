@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from circuitgraph.discovery.base import Algorithm
-from circuitgraph.discovery.journal import Entry
+from circuitgraph.discovery.base import NOISES, Algorithm
+from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.discovery.sizing import MAX_SIZES, find_faithful_size
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import (
@@ -300,13 +300,26 @@ class Scoring(Algorithm[ScoringState]):
                 f"The journal's last entry holds no scores of {self.name!r}: {error}."
             ) from error
         n_edges = experiment.graph.n_edges
+        scores = np.frombuffer(packed[: len(packed) // 8 * 8], "<f8").astype(np.float64)
+        if not np.isfinite(scores).all():
+            raise DataError("The journal holds scores that are not finite: it is another search's.")
         if not 0 < done <= start.total or len(packed) != 8 * n_edges:
             raise DataError(
                 f"The journal says that {done} parts of {start.total} are done and holds "
                 f"{len(packed) // 8} scores, but the graph has {n_edges} edges: it is another "
                 "search's."
             )
-        return replace(start, done=done, scores=np.frombuffer(packed, "<f8").astype(np.float64))
+        return replace(start, done=done, scores=scores)
+
+    def check_step(
+        self, experiment: Experiment, before: ScoringState, after: ScoringState
+    ) -> str | None:
+        then, now = after.scores, self.take_step(experiment, before).scores
+        apart = np.abs(then - now)
+        if apart.max(initial=0.0) <= NOISES * self.estimate_noise(experiment, now):
+            return None
+        edge = int(np.argmax(apart))
+        return f"the score of {experiment.graph.edges[edge]} is {then[edge]}, and {now[edge]} now"
 
 
 def check_gradient(name: str, metric: Metric, instead: str) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.discovery.base import Search
-from circuitgraph.discovery.journal import Entry, Journal
+from circuitgraph.discovery.journal import Journal
+from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.discovery.loop import finish_search, run_steps
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, check_finite
@@ -179,11 +180,26 @@ class Sweep(Search[SweepState]):
                 before = state.open[-1].state
                 after: list[tuple[float, AcdcState]] = []
                 for thresholds, of_branch in of_step.items():
-                    new = self.search.resume_state(experiment, before, of_branch)
-                    after += [(threshold, new) for threshold in thresholds]
+                    for threshold in thresholds:
+                        search = self.make_search(threshold)
+                        new = search.resume_state(experiment, before, of_branch)
+                        after.append((threshold, new))
                 state = self._split_branch(state, sorted(after, key=lambda pair: pair[0]))
                 of_step, complete = {}, []
         return state
+
+    def check_step(
+        self, experiment: Experiment, before: SweepState, after: SweepState
+    ) -> str | None:
+        branch = before.open[-1]
+        recorded = {t: part.state for part in after.open for t in part.thresholds}
+        recorded |= dict(after.ended)
+        for threshold in branch.thresholds:
+            search = self.make_search(threshold)
+            problem = search.check_step(experiment, branch.state, recorded[threshold])
+            if problem is not None:
+                return problem
+        return None
 
 
 def _decided_alike(one: AcdcState, two: AcdcState) -> bool:

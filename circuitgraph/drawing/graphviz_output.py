@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import graphviz
 
-from circuitgraph.catalog.folders import write_file
+from circuitgraph.catalog.folders import PICTURES, holds_record
+from circuitgraph.catalog.single_files import check_file, write_file
+from circuitgraph.drawing.marks import is_marked, mark_picture
 from circuitgraph.errors import ArgumentError, OutputError, unknown_name
 
 FORMATS = ("dot", "svg", "pdf", "png")
@@ -33,17 +36,36 @@ def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
 
     Raises:
         ArgumentError: another ending than those of `FORMATS`.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or is there and not ours.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
     path = Path(path)
     kind = check_format(path)
     if kind == "dot" or not has_graphviz():
-        content, path = dot.source.encode(), path.with_suffix(".dot")
+        kind, content, path = "dot", dot.source.encode(), path.with_suffix(".dot")
     else:
         content = _run_graphviz(dot, kind)
-    write_file(path, content)
+    write_file(path, mark_picture(content, kind), is_own=_recognise_drawings(path))
     return path
+
+
+def check_drawing(path: Path) -> None:
+    """Refuse a file that `save_drawing` could not write, before there is a drawing.
+
+    Raises:
+        ArgumentError: another ending than those of `FORMATS`.
+        OutputError: the file cannot be written, or is there and not ours.
+    """
+    check_format(path)
+    path = path if has_graphviz() else path.with_suffix(".dot")
+    check_file(path, is_own=_recognise_drawings(path))
+
+
+def _recognise_drawings(path: Path) -> Callable[[bytes], bool]:
+    """What says of the content of that file whether it is a drawing of ours."""
+    # The pictures of a stored circuit belong to it, whatever version drew them.
+    belongs = path.name in PICTURES and holds_record(path.parent)
+    return lambda content: belongs or is_marked(content)
 
 
 def check_format(path: Path) -> str:

@@ -51,11 +51,11 @@ def test_nothing_is_overwritten_unless_asked_for(
     run: Callable[..., Ran], tmp_path: Path, no_model: None
 ) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text("precious")
+    mine.write_text("# a hypothesis of circuitgraph, precious")
     ran = run("hypothesize", CIRCUIT, "-o", "mine.py", "--no-roles")
     assert (ran.code, ran.out) == (2, "")
     assert "'mine.py' exists already. Choose another --out, or add --force" in ran.err
-    assert mine.read_text() == "precious"
+    assert mine.read_text() == "# a hypothesis of circuitgraph, precious"
     assert run("hypothesize", CIRCUIT, "-o", "mine.py", "--no-roles", "--force", "-q") == Ran(
         0, "", ""
     )

@@ -4,10 +4,11 @@ in any of them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_overwrite_replaces_a_circuit(
     run: Callable[..., Ran], tmp_path: Path, finished: tuple[Path, Ran]
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "mine")
-    (tmp_path / "mine" / "circuit.json").write_text("an older one")
+    (tmp_path / "mine" / "circuit.json").write_text('{"schema_version": 1, "an": "older one"}')
     ran = run(*QUICK, "--out", "mine", "--overwrite", "--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
     assert (tmp_path / "mine" / "circuit.json").read_bytes() == (
@@ -97,10 +98,10 @@ def test_read_only_folder(run: Callable[..., Ran], tmp_path: Path) -> None:
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Writing a file whose name contains ``name`` fails after its first bytes: a full disk."""
-    from circuitgraph.catalog import files
+    from circuitgraph.catalog import files, single_files
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    real_text, real_bytes, real_save = Path.write_text, Path.write_bytes, files.save_file
+    real_text, real_save, real_make = Path.write_text, files.save_file, single_files.make_file
 
     def text(path: Path, data: str, *args: str, **options: str) -> int:
         if name in path.name:
@@ -108,20 +109,22 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
             raise full
         return real_text(path, data, *args, **options)
 
-    def raw(path: Path, data: bytes) -> int:
-        if name in path.name:
-            real_bytes(path, data[:10])
-            raise full
-        return real_bytes(path, data)
+    @contextlib.contextmanager
+    def make(path: Path) -> Iterator[int]:
+        with real_make(path) as descriptor:
+            if name in path.name:
+                os.write(descriptor, b"half")
+                raise full
+            yield descriptor
 
     def save(arrays: object, path: Path, **options: object) -> None:
         if name in path.name:
-            real_bytes(path, b"half")
+            path.write_bytes(b"half")
             raise files.SafetensorError("I/O error: No space left on device (os error 28)")
         real_save(arrays, path, **options)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(Path, "write_text", text)
-    monkeypatch.setattr(Path, "write_bytes", raw)
+    monkeypatch.setattr(single_files, "make_file", make)
     monkeypatch.setattr(files, "save_file", save)
 
 

@@ -69,7 +69,7 @@ def test_an_unfinished_search_is_not_overlooked(run: Callable[..., Ran], stopped
 def test_overwrite_begins_again(
     run: Callable[..., Ran], stopped: Path, finished: tuple[Path, Ran]
 ) -> None:
-    stopped.write_bytes(b"what is no journal")
+    stopped.write_bytes(stopped.read_bytes() + b"and more that is damaged\n" * 2)
     assert run(*QUICK, "--overwrite", "--quiet") == Ran(0, "", "")
     equal(Path("runs/induction"), finished[0])
     assert not stopped.exists()

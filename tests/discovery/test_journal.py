@@ -4,6 +4,7 @@ damaged is refused.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -15,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.discovery import journal as journals
+from circuitgraph.discovery import resuming
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.discovery.journal import Journal
+from circuitgraph.discovery.journal_lines import encode_line
 from circuitgraph.discovery.loop import run_search, run_steps
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, OutputError, SearchError
@@ -102,16 +105,23 @@ def test_cut_anywhere_it_is_taken_up_to_the_same_circuit(
     )
 
 
-def test_a_finished_journal_asks_for_nothing_but_the_start(
+def test_a_finished_journal_asks_for_four_steps_to_be_taken_again(
     experiment: Experiment,
     whole: tuple[Circuit, bytes],
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path.write_bytes(whole[1])
-    monkeypatch.setattr(experiment, "removal_losses", None)
+    honest, steps = Acdc.take_step, []
+
+    def count(self: Acdc, experiment: Experiment, state: AcdcState) -> AcdcState:
+        steps.append(state)
+        return honest(self, experiment, state)
+
+    monkeypatch.setattr(Acdc, "take_step", count)
     same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
     assert path.read_bytes() == whole[1]
+    assert len(steps) == ALGORITHM.n_rechecks + 1
 
 
 def test_every_state_comes_back_bit_for_bit(
@@ -191,7 +201,7 @@ def rewrite(path: Path, entries: list[dict]) -> None:
     """A journal as it would be written, of any entries."""
     check, text = 0, b""
     for entry in entries:
-        line, check = journals._encode_line(entry, check)
+        line, check = encode_line(entry, check)
         text += line
     path.write_bytes(text)
 
@@ -211,7 +221,7 @@ def test_nothing_decided_leaves_nothing(experiment: Experiment, tmp_path: Path) 
 def test_anew_forgets_what_was_there(
     experiment: Experiment, whole: tuple[Circuit, bytes], path: Path
 ) -> None:
-    path.write_bytes(b"anything")
+    path.write_bytes(b"".join(whole[1].splitlines(keepends=True)[:7]) + b"damaged")
     same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS, anew=True)), whole[0])
     assert content(path.read_bytes()) == content(whole[1])
 
@@ -357,7 +367,6 @@ def test_entries_that_are_not_the_algorithms_are_refused(
         )
 
 
-@pytest.mark.skipif(journals.fcntl is None, reason="no locks on this system")
 def test_two_searches_do_not_share_a_journal(experiment: Experiment, path: Path) -> None:
     class Meeting(Acdc):
         def take_step(self, experiment: Experiment, state: AcdcState) -> AcdcState:
@@ -398,4 +407,139 @@ def test_a_full_disk_stops_the_search_and_loses_nothing(
         patch.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="No space left on device"):
             run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+
+
+# What is no journal, and journals that are not true
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "file", "nothing of ours"])
+@pytest.mark.parametrize("anew", [True, False])
+def test_what_is_no_journal_is_never_written(
+    experiment: Experiment, tmp_path: Path, path: Path, kind: str, anew: bool
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("years of work")
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "hard link":
+        path.hardlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_text("years of work" if kind == "file" else '{"journal": 1, "check": "0"}\n')
+    before = path.lstat().st_ino, path.lstat().st_size, sorted(os.listdir(tmp_path))
+    with pytest.raises((OutputError, DataError), match=r"[Cc]hoose another"):
+        run_search(ALGORITHM, experiment, journal=Journal(path, FACTS, anew=anew))
+    assert (path.lstat().st_ino, path.lstat().st_size, sorted(os.listdir(tmp_path))) == before
+    assert victim.read_text() == "years of work"
+
+
+def change_entry(whole: bytes, number: int, change: Callable[[dict], object]) -> list[dict]:
+    """The entries of a journal, one of them changed; negative numbers count from the end."""
+    entries = [json.loads(line) for line in whole.splitlines()]
+    for entry in entries:
+        del entry["check"]
+    change(entries[number])
+    return entries
+
+
+def double_effect(entry: dict) -> None:
+    entry["effect"] = 2 * entry["effect"] + 1.0
+
+
+def find_tested(whole: bytes, last: bool) -> int:
+    """The line, from 0, of the entry of a tested edge that is kept: in the last step, or not."""
+    lines = [json.loads(line) for line in whole.splitlines()]
+    tested = [i for i, e in enumerate(lines) if e.get("effect") is not None and e["kept"]]
+    return tested[-1] if last else tested[0]
+
+
+def test_a_last_step_with_another_effect_is_refused_although_its_checks_are_right(
+    experiment: Experiment, whole: tuple[Circuit, bytes], path: Path
+) -> None:
+    number = find_tested(whole[1], last=True)
+    entries = change_entry(whole[1], number, double_effect)
+    end = next(i for i in range(number, len(entries)) if "seconds" in entries[i])
+    rewrite(path, entries[: end + 1])
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"does not agree with the model.*the effect of .* now"):
+        run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    assert path.read_bytes() == before
+
+
+def test_a_last_step_that_leads_nowhere_is_refused(
+    experiment: Experiment, whole: tuple[Circuit, bytes], path: Path
+) -> None:
+    rewrite(path, change_entry(whole[1], -1, lambda entry: entry.pop("then")))
+    with pytest.raises(DataError, match="it leads nowhere"):
+        run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+
+
+def test_any_step_can_be_the_one_that_is_taken_again(
+    experiment: Experiment,
+    whole: tuple[Circuit, bytes],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With all of them drawn, a change in the first is seen; drawn are as many as are said."""
+    rewrite(path, change_entry(whole[1], find_tested(whole[1], last=False), double_effect))
+    monkeypatch.setattr(Acdc, "n_rechecks", 10**6)
+    with pytest.raises(DataError, match="does not agree with the model"):
+        run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    drawn = [resuming._choose_steps(50, 3) for _ in range(40)]
+    assert all(len(set(steps)) == 4 and steps[-1] == 49 for steps in drawn)
+    assert len({step for steps in drawn for step in steps}) > 30
+
+
+JUNK = [None, True, -1, 5, 10**30, 1e300, "x", [], [1], {}, {"a": 1}]
+# What only another measurement can show to be wrong, and the time.
+MEASURED = {"effect", "loss", "size", "width"}
+
+
+@pytest.fixture(scope="module")
+def start(experiment: Experiment) -> AcdcState:
+    return ALGORITHM.init_state(experiment)
+
+
+@pytest.mark.parametrize(
+    "key", ["edge", "kept", "then", "effect", "size", "group", "place", "loss", "width", "expected"]
+)
+def test_entries_without_meaning_are_refused_although_their_checks_are_right(
+    experiment: Experiment, whole: tuple[Circuit, bytes], start: AcdcState, key: str
+) -> None:
+    """Refused with a clear error; or what was changed can be, as far as anything but a measurement
+    shows.
+    """
+    for junk in JUNK:
+        entries = change_entry(whole[1], 1, lambda _: None)[1:]
+        while "edge" not in entries[-1]:
+            entries.pop()
+        entry = entries[-1]
+        place = entry if key in entry else entry["then"]
+        old, place[key] = place[key], junk
+        with contextlib.suppress(DataError):
+            resuming._replay_steps(ALGORITHM, experiment, start, [entries], Path("some.jsonl"))
+            assert key in MEASURED or junk == old, junk
+        del place[key]
+        with contextlib.suppress(DataError):
+            resuming._replay_steps(ALGORITHM, experiment, start, [entries], Path("some.jsonl"))
+            assert key in {*MEASURED, "then"}, "left out"
+
+
+def test_a_full_disk_within_a_line_leaves_whole_lines(
+    experiment: Experiment, whole: tuple[Circuit, bytes], path: Path
+) -> None:
+    """A limit on the size of files stands for the disk; the line that is too long is taken back."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole[1]) // 2, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written: File too large"):
+            run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    kept = path.read_bytes()
+    assert kept.endswith(b"}\n")
+    assert content(kept) == content(whole[1])[: kept.count(b"\n")]
     same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])

@@ -208,7 +208,7 @@ def test_dot_text_is_written_without_graphviz(
     monkeypatch.setattr(graphviz_output, "has_graphviz", lambda: False)
     circuit = circuit_of(EFFECTS)
     assert render(circuit, tmp_path / "a.svg") == tmp_path / "a.dot"
-    assert (tmp_path / "a.dot").read_text() == to_dot(circuit).source
+    assert (tmp_path / "a.dot").read_text() == f"{to_dot(circuit).source}// Drawn by circuitgraph\n"
 
 
 @needs_dot
