@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,8 +18,10 @@ from circuitgraph.catalog.records import (
     EdgeRecord,
     EvaluationRecord,
     GraphRecord,
+    describe_fields,
 )
 from circuitgraph.errors import CircuitGraphError, DataError, GraphError, list_problems
+from circuitgraph.foreign import read_json
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
@@ -52,7 +53,9 @@ def make_circuit_record(
         )
     except ValidationError as error:
         raise DataError(
-            list_problems("The provenance of this circuit cannot be stored:", _list_problems(error))
+            list_problems(
+                "The provenance of this circuit cannot be stored:", describe_fields(error)
+            )
         ) from error
 
 
@@ -80,10 +83,6 @@ def make_graph_record(graph: Graph) -> GraphRecord:
         n_readers=len(graph.readers),
         n_edges=graph.n_edges,
     )
-
-
-def _list_problems(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
 
 
 def save_circuit(
@@ -132,7 +131,7 @@ def load_record(path: str | Path) -> CircuitRecord:
     """
     file = _locate_record(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{str(file)!r} cannot be read as JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -145,7 +144,7 @@ def load_record(path: str | Path) -> CircuitRecord:
         return CircuitRecord.model_validate(content)
     except ValidationError as error:
         title = f"{str(file)!r} is not the record of a circuit:"
-        raise DataError(list_problems(title, _list_problems(error))) from error
+        raise DataError(list_problems(title, describe_fields(error))) from error
 
 
 def load_circuit(path: str | Path) -> Circuit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION = 1
 
@@ -18,6 +18,11 @@ class Record(BaseModel):
     """Base of all records: nothing unknown is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def describe_fields(error: ValidationError) -> list[str]:
+    """One line for each field that is not as a record wants it."""
+    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
 
 
 class ModelRecord(Record):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from circuitgraph.cli.settings import format_assignments
 from circuitgraph.errors import ArgumentError, list_problems, unknown_name
+from circuitgraph.foreign import LARGEST_TOML, parse_toml, read_text
 
 _NOT_IN_FILES = ("config", "help")
 # By the type of an option: what to call a value of that type, and the types that TOML may give.
@@ -26,8 +26,8 @@ def read_config(context: Any, path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = parse_toml(read_text(path, LARGEST_TOML))
+    except (OSError, ValueError) as error:
         raise ArgumentError(f"The config file {str(path)!r} cannot be read: {error}") from error
     options = {_option_name(p): p for p in context.command.params if p.name not in _NOT_IN_FILES}
     values = {key.replace("_", "-"): value for key, value in content.items()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from circuitgraph.errors import ArgumentError
+from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.foreign import parse_toml
 
 
 def gather_settings(
@@ -51,8 +51,8 @@ def _parse_assignment(text: str, flag: str) -> tuple[str, Any]:
 def _parse_value(assignment: str, text: str) -> Any:
     """The value that TOML reads, or the text itself if it is one word."""
     try:
-        content = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        content = parse_toml(f"value = {text}")
+    except DataError:
         content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
     if content.keys() != {"value"}:  # a text of several lines can hold other keys
         raise ArgumentError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitgraph.errors import ModelError, first_line, list_problems
+from circuitgraph.foreign import read_json
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -137,7 +137,7 @@ def list_shards(name: str, index: Path) -> list[Path]:
         ModelError: the index is not readable, or names a file outside its folder.
     """
     try:
-        file_names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        file_names = list(read_json(index)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}."

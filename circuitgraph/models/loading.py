@@ -7,7 +7,6 @@ the tensors go to jax one by one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import jax
 
 from circuitgraph.catalog.folders import find_path
 from circuitgraph.errors import ModelError, first_line, unknown_name
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
@@ -285,7 +285,7 @@ def _check_model_type(name: str, path: Path) -> None:
     transformers' own message would be longer, or would ask to run the checkpoint's code.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path, LARGEST_CONFIG)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from circuitgraph.errors import ModelError, first_line
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 
 Bos = Literal["auto", "yes", "no"]
 _CONFIG_FILE = "tokenizer_config.json"
@@ -202,7 +203,7 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
             inner = PreTrainedTokenizerFast.from_pretrained(location, **options)
             if has_file(_CONFIG_FILE):
                 path = cached_file(location, _CONFIG_FILE, **options)
-                settings = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+                settings = read_json(Path(str(path)), LARGEST_CONFIG)
                 _set_prefix_space(inner.backend_tokenizer, settings.get("add_prefix_space"))
             return Tokenizer(inner)
         if any(has_file(file) for file in _OLDER_FILES):

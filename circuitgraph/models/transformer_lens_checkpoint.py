@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from circuitgraph.errors import ModelError, first_line, list_problems
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN
 from circuitgraph.models.families import Family, families
@@ -56,7 +56,7 @@ def find_state_dict(folder: Path) -> Path | None:
 
 def _json_has_field(path: Path, name: str) -> bool:
     with suppress(OSError, ValueError, TypeError):
-        return name in json.loads(path.read_text(encoding="utf-8"))
+        return name in read_json(path, LARGEST_CONFIG)
     return False
 
 
@@ -169,7 +169,7 @@ def _read_config(weights: Path, config: str | Path | Mapping[str, Any] | None) -
             f"HookedTransformerConfig of {weights.name} as a JSON file or as a mapping."
         )
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path, LARGEST_CONFIG)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{str(path)!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"
