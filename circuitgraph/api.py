@@ -195,7 +195,12 @@ def sweep(
     result = run_sweep(steps, experiment, bar=bar, journal=_open_journal(journal, origin, anew))
     circuits = [replace(c, provenance={**c.provenance, **origin}) for c in result.circuits]
     judging, unseen = prepare_experiment(
-        model, task, split="evaluation", n_prompts=n_evaluation, **setup
+        model,
+        task,
+        split="evaluation",
+        n_prompts=n_evaluation,
+        at_once=len(prompts),
+        **setup,
     )
     points = [
         CurvePoint(
@@ -258,6 +263,7 @@ def prepare_experiment(
     n_prompts: int | None = None,
     memory: int | None = None,
     space: SearchSpace | None = None,
+    at_once: int | None = None,
 ) -> tuple[Experiment, Prompts]:
     """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts."""
     prompts = draw_prompts(task, split, n_prompts)
@@ -270,6 +276,7 @@ def prepare_experiment(
         graph=graph,
         memory=memory,
         space=space,
+        at_once=at_once,
     )
     return experiment, prompts
 
@@ -306,6 +313,8 @@ def evaluate(
         ablation=ablation or circuit.provenance.get("ablation") or "resample",
         n_prompts=n_prompts,
         memory=memory,
+        # as the search had them, whose compiled programs then serve
+        at_once=circuit.provenance.get("task", {}).get("n_prompts"),
     )
     return measure_faithfulness(
         experiment, circuit, prompts, split="evaluation", seed=task.seed, bar=bar

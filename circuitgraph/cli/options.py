@@ -64,6 +64,16 @@ class LoadingOptions:
         ),
     ] = False
 
+    ignore_config_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore-config-field",
+            metavar="NAME",
+            help="A field of config.json that is refused, and that you know to change nothing; "
+            "may be given several times.",
+        ),
+    ] = None
+
     @property
     def keywords(self) -> dict[str, Any]:
         """What was given, as keywords of `circuitgraph.load_model`."""
@@ -73,6 +83,7 @@ class LoadingOptions:
             "config": self.model_config,
             "local_only": self.local_only or None,
             "trust_remote_code": self.trust_remote_code or None,
+            "ignore_config_fields": self.ignore_config_field or None,
         }
         return {name: value for name, value in options.items() if value is not None}
 
@@ -115,11 +126,13 @@ def prepare_precision(dtype: str | None) -> None:
 
 def format_loading(keywords: Mapping[str, Any]) -> str:
     """Keywords of `circuitgraph.load_model` as options, where they are not the defaults."""
-    names = {"config": "model-config"}
+    names = {"config": "model-config", "ignore_config_fields": "ignore-config-field"}
     words = []
     for name, value in keywords.items():
         option = f"--{names.get(name, name).replace('_', '-')}"
-        if (name, value) != ("dtype", "float32"):
+        if isinstance(value, list):
+            words += [word for each in value for word in (option, each)]
+        elif (name, value) != ("dtype", "float32"):
             words += [option] if value is True else [option, str(value)]
     return f" {shlex.join(words)}" if words else ""
 

@@ -69,7 +69,7 @@ def make_batch(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None)
     at = prompts.score_at[rows]
     clean, corrupted = make_inputs(pad_positions(prompts.clean[rows], length), mask, at), None
     if prompts.corrupted is not None:
-        tokens = jnp.asarray(pad_positions(prompts.corrupted[rows], length))
+        tokens = jax.device_put(pad_positions(prompts.corrupted[rows], length))
         corrupted = clean._replace(tokens=tokens)
     return Batch(clean, make_targets(prompts, rows), corrupted)
 
@@ -87,7 +87,8 @@ def make_inputs(
     positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
     at = score_at.reshape(len(tokens), -1)
     parts = (tokens.astype(np.int32), mask, positions, at.astype(np.int32))
-    return Inputs(*map(jnp.asarray, parts))
+    # jnp.asarray would compile a program for each shape
+    return Inputs(*map(jax.device_put, parts))
 
 
 def unpadded_inputs(tokens: Int[np.ndarray, "batch pos"]) -> Inputs:
@@ -102,11 +103,11 @@ def make_targets(prompts: Prompts, rows: Rows = ALL) -> Targets:
     n = len(prompts.score_at[rows])
     # [batch] -> [batch, 1]: in the engine there is always an axis of scored positions
     answer, distractor, weights = (
-        None if array is None else jnp.asarray(array[rows].reshape(n, -1))
+        None if array is None else jax.device_put(array[rows].reshape(n, -1))
         for array in (prompts.answer, prompts.distractor, prompts.weights)
     )
     right, wrong = (
-        None if array is None else jnp.asarray(array[rows][:, None])
+        None if array is None else jax.device_put(array[rows][:, None])
         for array in (prompts.right, prompts.wrong)
     )
     return Targets(

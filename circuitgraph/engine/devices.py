@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -90,8 +89,5 @@ class Devices:
         return self._place_array(rows, PartitionSpec(None, "candidates"))
 
     def _place_array(self, x: Array | np.ndarray, spec: PartitionSpec) -> Array:
-        return (
-            jnp.asarray(x)
-            if self.mesh is None
-            else jax.device_put(x, NamedSharding(self.mesh, spec))
-        )
+        # jnp.asarray would compile a program for each shape
+        return jax.device_put(x, None if self.mesh is None else NamedSharding(self.mesh, spec))

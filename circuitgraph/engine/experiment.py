@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -74,6 +73,7 @@ class Experiment:
         memory: int | None = None,
         frontier: bool | None = None,
         space: SearchSpace | None = None,
+        at_once: int | None = None,
     ) -> None:
         """Run the model once on both sides of the prompts and keep what masks will need.
 
@@ -90,6 +90,7 @@ class Experiment:
                 default the former, where it fits into memory and takes less than compiling it does.
                 Both give the same up to rounding.
             space: which edges a search decides on; all of them by default.
+            at_once: prompts in a launch, where that suits; see `choose_batch_sizes`.
 
         Raises:
             UnknownNameError: no metric or ablation of that name.
@@ -126,6 +127,7 @@ class Experiment:
             n_pos,
             memory,
             n_scored=prompts.n_scored,
+            at_once=at_once,
             itemsize=count_bytes(model.dtype),
         )
         if frontier is None:
@@ -142,7 +144,7 @@ class Experiment:
             )
         # one copy of the weights on each device, which all batches use
         network = Devices.of(self.sizes.prompts).copy_everywhere(model.transformer)
-        grid = jax.tree.map(jnp.asarray, Grid.of(self.graph))
+        grid = jax.tree.map(jax.device_put, Grid.of(self.graph))
         batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
         self._masked = MaskedRuns(network, grid, self.metric, self.ablation, self.sizes, batches)
 

@@ -110,6 +110,7 @@ def choose_batch_sizes(
     limit: int | None = None,
     devices: int | None = None,
     n_scored: int = 1,
+    at_once: int | None = None,
     itemsize: int = _FLOAT,
 ) -> BatchSizes:
     """Chunk sizes for that many prompts of that many positions.
@@ -118,6 +119,8 @@ def choose_batch_sizes(
         limit: in bytes, for each device; by default `memory_limit`.
         devices: how many share the work; by default all that there are.
         n_scored: scored positions of each prompt.
+        at_once: prompts of a chunk, if that fits and makes all chunks equal: as many as another
+            experiment has, whose compiled programs then serve.
         itemsize: bytes of a number of the model's precision.
 
     Raises:
@@ -141,6 +144,8 @@ def choose_batch_sizes(
     prompts = choose_chunk_size(
         n_prompts, max(1, target // (row if keeps else row + held)), devices
     )
+    if at_once is not None and at_once < prompts and n_prompts % at_once == 0:
+        prompts = at_once
     own = prompts // count_prompt_parts(prompts, devices)
     all_held = held * (n_prompts if keeps else own)
     lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * own)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from circuitgraph.catalog.judgement_record import SizeCurveRecord, SizePoint
 from circuitgraph.catalog.records import Interval
@@ -153,7 +152,7 @@ def rank_edges(circuit: Circuit) -> Float[np.ndarray, " edges"]:
     tested = np.full(n_edges, has_effects) if circuit.tested is None else circuit.tested
     scores = np.zeros(n_edges)
     for group, base in ((circuit.mask, 2.0), (tested & ~circuit.mask, 1.0)):
-        ranks = stats.rankdata(effects[group], "dense") - 1
+        _, ranks = np.unique(effects[group], return_inverse=True)
         scores[group] = base + ranks / max(1, group.sum())
     return scores
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from circuitgraph.catalog.judgement_record import TruthLevel, TruthRecord
 from circuitgraph.evaluation.baselines import check_graph
@@ -84,6 +83,8 @@ def compute_roc_auc(scores: Float[np.ndarray, " n"], true: Bool[np.ndarray, " n"
     if not len(positive) or not len(negative):
         return None
     pairs = len(positive) * len(negative)
+    from scipy import stats  # takes a second to import
+
     return float(stats.mannwhitneyu(positive, negative, method="asymptotic").statistic / pairs)
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
+
 from circuitgraph.errors import ModelError, first_line, list_problems
 from circuitgraph.foreign import read_json
 
@@ -17,6 +20,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 SAVE_AGAIN = "Download or save the checkpoint again."
 
 
@@ -38,17 +42,27 @@ class Checkpoint:
     described_by: str = "config.json"
 
     def read_tensor(self, tensor: str) -> Any:
-        """One tensor, as torch has it.
-
-        A safetensors file is opened anew each time. Closing the file unmaps the tensor's pages, so
-        that they do not pile up in memory beside the arrays made of them.
-        """
+        """One tensor, as torch has it."""
         path = self._files[tensor]
         if path.suffix != ".safetensors":
             return self._torch_files[path][tensor]
+        return self._open_safetensors(tensor, "pt")
+
+    def read_array(self, tensor: str) -> np.ndarray:
+        """One tensor, as numpy has it; a safetensors file is read without torch."""
+        if self._files[tensor].suffix != ".safetensors":
+            return torch_to_numpy(self.read_tensor(tensor))
+        return self._open_safetensors(tensor, "np")
+
+    def _open_safetensors(self, tensor: str, framework: str) -> Any:
+        """One tensor of a safetensors file, which is opened anew each time.
+
+        Closing the file unmaps the tensor's pages, so that they do not pile up in memory beside the
+        arrays made of them.
+        """
         from safetensors import safe_open
 
-        with safe_open(path, framework="pt") as file:
+        with safe_open(self._files[tensor], framework=framework) as file:
             return file.get_tensor(tensor)
 
 
@@ -85,7 +99,7 @@ def _read_safetensors_headers(name: str, path: Path) -> Mapping[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return {tensor: file.get_slice(tensor) for tensor in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(
@@ -119,7 +133,29 @@ def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
         raise ModelError(
             f"The file {path.name} of {name!r} holds a {type(content).__name__}, not a state dict."
         )
-    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    inner = unwrap_state_dict(content)
+    tensors = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ModelError(
+            f"The file {path.name} of {name!r} holds no tensors. It holds: "
+            f"{', '.join(map(str, inner)) or 'nothing'}."
+        )
+    return tensors
+
+
+def unwrap_state_dict(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict that training code saved beside an optimizer's state and the like."""
+    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    return unwrap_state_dict(wrapped[0]) if wrapped else content
+
+
+def torch_to_numpy(tensor: Any) -> np.ndarray:
+    """A torch tensor as numpy has it, bfloat16 included; the same memory where possible."""
+    import torch
+
+    if tensor.dtype == torch.bfloat16:  # which numpy itself does not know
+        return tensor.view(torch.int16).numpy(force=True).view(ml_dtypes.bfloat16)
+    return tensor.numpy(force=True)
 
 
 _SAFE_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -21,22 +21,22 @@ from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
+from circuitgraph.models.folder_content import ADAPTER_FILE, MERGE, suggest_content
 from circuitgraph.models.gguf.loading import is_gguf, load_gguf
 from circuitgraph.models.gguf.packages import is_packaged
-from circuitgraph.models.hub import fetch_weight_files, quiet_transformers, read_commit
+from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.settings import read_settings
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
     FAMILY,
     SUFFIXES,
-    find_state_dict,
     is_state_dict,
     load_transformer_lens,
 )
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_ADAPTER_FILE = "adapter_config.json"
 _EXPECTED = (
     "Give a folder in Hugging Face layout, a GGUF file, a shipped model (circuitgraph list models) "
     "or a hub name."
@@ -82,6 +82,7 @@ def load_model(
     output_vocab: Sequence[str] | None = None,
     local_only: bool = False,
     trust_remote_code: bool = False,
+    ignore_config_fields: Sequence[str] = (),
 ) -> LanguageModel:
     """Load a model.
 
@@ -99,6 +100,8 @@ def load_model(
         local_only: use what the hub's cache holds, without asking the network.
         trust_remote_code: let the checkpoint's own Python code read its configuration and
             tokenizer. What runs the model is always ours.
+        ignore_config_fields: fields of config.json that would be refused, and that you know to
+            change nothing. Circuits say that they were ignored.
 
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
@@ -114,6 +117,7 @@ def load_model(
         config=config,
         local_only=local_only,
         trust_remote_code=trust_remote_code,
+        ignored=tuple(ignore_config_fields),
     )
     spec = model.spec
     names = check_names("vocab", vocab, spec.d_vocab, "tokens")
@@ -123,6 +127,8 @@ def load_model(
         options["config"] = dict(config) if isinstance(config, Mapping) else str(config)
     if trust_remote_code:
         options["trust_remote_code"] = True
+    if ignore_config_fields:
+        options["ignore_config_fields"] = list(ignore_config_fields)
     return replace(
         model,
         vocab=names or model.vocab,
@@ -139,12 +145,20 @@ def _load_unnamed(
     config: str | Path | Mapping[str, Any] | None,
     local_only: bool,
     trust_remote_code: bool,
+    ignored: tuple[str, ...],
 ) -> LanguageModel:
     """The model, with the names of tokens that its own files have."""
     check_dtype(dtype)
+    is_folder = not is_gguf(Path(name)) or Path(name).is_dir()
+    is_alone = name.startswith(PREFIX) or config is not None or is_state_dict(Path(name))
+    if ignored and (is_alone or not is_folder):
+        raise ModelError(
+            f"ignore_config_fields ({', '.join(ignored)}) is about a config.json, which {name!r} "
+            "does not have: leave it out."
+        )
     if name.startswith(PREFIX):
         return _cast_model(load_constructed(name).model, dtype)
-    if is_gguf(Path(name)) and config is None and not Path(name).is_dir():
+    if not is_folder and config is None:
         return load_gguf(name, dtype=dtype)
     if config is not None or is_state_dict(Path(name)):
         return load_transformer_lens(name, config, dtype=dtype)
@@ -153,21 +167,21 @@ def _load_unnamed(
         "local_files_only": local_only or location != name,
         "revision": revision or "main",
     }
-    with quiet_transformers():
-        config_file = _fetch_config_file(name, location, options)
-        _check_model_type(name, config_file)
-        _refuse_adapter(name, location, options)
-        commit = read_commit(location, config_file)
-        if commit is not None:  # all files are of one commit, even if the hub's branch moves on
-            options["revision"] = commit
-        with_code = options | {"trust_remote_code": trust_remote_code}
-        settings = _read_config(name, location, with_code).to_dict()
-        family = _find_family(name, settings["model_type"])
-        family.check(settings)
-        family = family.configured(settings)
-        spec = family.spec(settings)
-        checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
-        tokenizer = read_tokenizer(location, with_code)
+    config_file = _fetch_config_file(name, location, options)
+    content = _read_config_file(name, config_file)
+    family = _find_family(name, content["model_type"])
+    content = family.drop(content, ignored)
+    _refuse_adapter(name, location, options)
+    commit = read_commit(location, config_file)
+    if commit is not None:  # all files are of one commit, even if the hub's branch moves on
+        options["revision"] = commit
+    with_code = options | {"trust_remote_code": trust_remote_code}
+    settings = read_settings(name, location, content, with_code, ignored)
+    family.check(settings)
+    family = family.configured(settings)
+    spec = family.spec(settings)
+    checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
+    tokenizer = read_tokenizer(location, with_code)
     return LanguageModel(
         name=name,
         family=settings["model_type"],
@@ -204,12 +218,12 @@ def _locate_checkpoint(name: str) -> str:
         if not has_config:
             raise ModelError(
                 f"The folder {name!r} has no config.json: it is not a Hugging Face "
-                f"checkpoint.{_suggest_file(path)} {_EXPECTED}"
+                f"checkpoint.{suggest_content(path)} {_EXPECTED}"
             )
         if not any((path / file).is_file() for file in WEIGHT_FILES):
             raise ModelError(
                 f"The folder {name!r} has no weights. Expected one of "
-                f"{', '.join(WEIGHT_FILES)}.{_suggest_file(path)}"
+                f"{', '.join(WEIGHT_FILES)}.{suggest_content(path)}"
             )
         return str(path)
     if exists:
@@ -224,52 +238,24 @@ def _locate_checkpoint(name: str) -> str:
     return name
 
 
-def _suggest_file(folder: Path) -> str:
-    """A sentence for folders that hold a model in one file; empty for others."""
-    if gguf_file := min(filter(is_gguf, folder.iterdir()), default=None):
-        return f" To load the GGUF model in it, give its file: {str(gguf_file)!r}."
-    path = find_state_dict(folder)
-    if path is None:
-        return ""
-    return f" To load the TransformerLens model in it, give its state dict: {str(path)!r}."
-
-
 def _refuse_adapter(name: str, location: str, options: dict[str, Any]) -> None:
     """Raise `ModelError` where an adapter lies beside the weights.
 
     transformers, with peft installed, would run the weights with the adapter.
     """
-    from transformers.utils.hub import cached_file
-
-    file = cached_file(
-        location, _ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **options
-    )
-    if file is not None:
+    if find_file(location, ADAPTER_FILE, options) is not None:
         raise ModelError(
-            f"{name!r} has an adapter beside its weights ({_ADAPTER_FILE}): the model is both "
-            "together, and the weights alone are another model. Merge them (in peft: "
-            "model.merge_and_unload()) and save the result, or remove the adapter's files to run "
+            f"{name!r} has an adapter beside its weights ({ADAPTER_FILE}): the model is both "
+            "together, and the weights alone are another model. Merge them "
+            f"{MERGE}, or remove the adapter's files to run "
             "the weights alone."
         )
 
 
-def _read_config(name: str, location: str, options: dict[str, Any]) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(location, **options)
-    except Exception as error:
-        raise ModelError(
-            f"The config.json of {name!r} cannot be used: {first_line(error)}"
-        ) from error
-
-
 def _fetch_config_file(name: str, location: str, options: dict[str, Any]) -> Path:
     """config.json in the folder or in the hub's cache; fetched from the hub if need be."""
-    from transformers.utils.hub import cached_file
-
     try:
-        return Path(str(cached_file(location, "config.json", **options)))
+        return fetch_file(location, "config.json", options)
     except Exception as error:
         revision = "" if options["revision"] == "main" else f" at revision {options['revision']!r}"
         hint = (
@@ -279,8 +265,8 @@ def _fetch_config_file(name: str, location: str, options: dict[str, Any]) -> Pat
         raise ModelError(str(unknown_name("model", name, shipped_models(), hint))) from error
 
 
-def _check_model_type(name: str, path: Path) -> None:
-    """Raise `ModelError` where a config.json is broken or of no family.
+def _read_config_file(name: str, path: Path) -> dict[str, Any]:
+    """The content of a config.json, which must be of a known family.
 
     transformers' own message would be longer, or would ask to run the checkpoint's code.
     """
@@ -291,9 +277,10 @@ def _check_model_type(name: str, path: Path) -> None:
             f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"
         ) from error
     if not isinstance(settings, dict) or "model_type" not in settings:
-        hint = _suggest_file(path.parent)
+        hint = suggest_content(path.parent)
         raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
     _find_family(name, settings["model_type"])
+    return settings
 
 
 def _find_family(name: str, model_type: Any) -> Family:

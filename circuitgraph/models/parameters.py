@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -177,15 +177,15 @@ def stored_shape(parameter: Parameter, layout: StorageLayout) -> Shape:
     return shape
 
 
-def convert_tensor(tensor: Any, parameter: Parameter, layout: StorageLayout) -> Any:
-    """A stored tensor of torch as a view of our shape."""
+def convert_tensor(tensor: np.ndarray, parameter: Parameter, layout: StorageLayout) -> np.ndarray:
+    """A stored tensor as a view of our shape."""
     if layout == "transformer_lens":
-        return tensor.transpose(-1, -2) if _is_matrix(parameter) else tensor
+        return np.swapaxes(tensor, -1, -2) if _is_matrix(parameter) else tensor
     if layout == "conv1d" and _is_matrix(parameter) and parameter.leading:
         tensor = tensor.T
     if parameter.key == "attention.o.weight":
         heads, d, d_head = parameter.shape
-        return tensor.reshape(d, heads, d_head).transpose(0, 1)  # [head, d, d_head]
+        return tensor.reshape(d, heads, d_head).swapaxes(0, 1)  # [head, d, d_head]
     return tensor.reshape(parameter.shape)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from circuitgraph.errors import ModelError
-from circuitgraph.models.checkpoint import Checkpoint, dtype_name, open_checkpoint
+import numpy as np
 
-_WRAPPERS = ("state_dict", "model")
+from circuitgraph.errors import ModelError
+from circuitgraph.models.checkpoint import (
+    Checkpoint,
+    dtype_name,
+    open_checkpoint,
+    torch_to_numpy,
+    unwrap_state_dict,
+)
 
 
 @dataclass
@@ -22,6 +27,12 @@ class StateDict(Checkpoint):
     def read_tensor(self, tensor: str) -> Any:
         """One tensor, as torch has it."""
         return self.in_memory[tensor] if tensor in self.in_memory else super().read_tensor(tensor)
+
+    def read_array(self, tensor: str) -> np.ndarray:
+        """One tensor, as numpy has it."""
+        if tensor in self.in_memory:
+            return torch_to_numpy(self.in_memory[tensor])
+        return super().read_array(tensor)
 
     def set_tensor(self, tensor: str, value: Any) -> None:
         """Add or replace a tensor."""
@@ -57,8 +68,7 @@ def open_state_dict(name: str, path: Path) -> StateDict:
     if path.suffix == ".safetensors":
         return StateDict(**vars(checkpoint))
     content = torch.load(path, map_location="cpu", weights_only=True)
-    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-    content = wrapped[0] if wrapped else content
+    content = unwrap_state_dict(content)
     tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
     # A training loop may have saved a module that holds the model.
     if tensors and all(key.startswith("model.") for key in tensors):

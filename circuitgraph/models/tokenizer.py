@@ -7,11 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from copy import copy
-from pathlib import Path
+from importlib import metadata
 from typing import Any, Literal
 
 from circuitgraph.errors import ModelError, first_line
 from circuitgraph.foreign import LARGEST_CONFIG, read_json
+from circuitgraph.models.fast_tokenizer import read_fast_tokenizer
+from circuitgraph.models.hub import find_file, quiet_transformers
 
 Bos = Literal["auto", "yes", "no"]
 _CONFIG_FILE = "tokenizer_config.json"
@@ -19,7 +21,7 @@ _OLDER_FILES = ("vocab.json", "tokenizer.model", "vocab.txt")
 
 
 class Tokenizer:
-    """A transformers tokenizer with the special-token magic switched off.
+    """A tokenizer with the special-token magic switched off.
 
     Token ids are the interface: `encode` returns exactly the tokens of the text, no BOS, no EOS.
 
@@ -191,26 +193,53 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
     Raises:
         ModelError: there are files, but they cannot be read.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    from transformers.utils.hub import cached_file
-
-    def has_file(file: str) -> bool:
-        path = cached_file(location, file, _raise_exceptions_for_missing_entries=False, **options)
-        return path is not None
-
     try:
-        if has_file("tokenizer.json"):
-            inner = PreTrainedTokenizerFast.from_pretrained(location, **options)
-            if has_file(_CONFIG_FILE):
-                path = cached_file(location, _CONFIG_FILE, **options)
-                settings = read_json(Path(str(path)), LARGEST_CONFIG)
+        if find_file(location, "tokenizer.json", options) is not None:
+            inner = _read_rules(location, options)
+            config = find_file(location, _CONFIG_FILE, options)
+            if config is not None:
+                settings = read_json(config, LARGEST_CONFIG)
                 _set_prefix_space(inner.backend_tokenizer, settings.get("add_prefix_space"))
             return Tokenizer(inner)
-        if any(has_file(file) for file in _OLDER_FILES):
-            return Tokenizer(AutoTokenizer.from_pretrained(location, **options))
+        older = [f for f in _OLDER_FILES if find_file(location, f, options) is not None]
+        if older == ["tokenizer.model"]:
+            _check_sentencepiece()
+        if older:
+            with quiet_transformers():
+                from transformers import AutoTokenizer
+
+                return Tokenizer(AutoTokenizer.from_pretrained(location, **options))
     except Exception as error:
         raise ModelError(
             f"The tokenizer of {location!r} cannot be read: {first_line(error)}. Save it again, or "
             "remove its files: a model runs without one."
         ) from error
     return None
+
+
+def _check_sentencepiece() -> None:
+    """Raise `ImportError` where a package is missing without which transformers guesses wrong."""
+    for package in ("sentencepiece", "protobuf"):
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError as error:
+            raise ImportError(
+                "it is a SentencePiece model (tokenizer.model) without a tokenizer.json, which "
+                f"needs the package {package} (pip install sentencepiece protobuf)"
+            ) from error
+
+
+def _read_rules(location: str, options: dict[str, Any]) -> Any:
+    """The tokenizer of a tokenizer.json, by transformers only where anything is unusual."""
+
+    def load_whole() -> Any:
+        with quiet_transformers():
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(location, **options)
+
+    try:
+        fast = read_fast_tokenizer(lambda file: find_file(location, file, options), load_whole)
+    except Exception:  # of the tokenizers library's own kinds; transformers has the message
+        fast = None
+    return load_whole() if fast is None else fast

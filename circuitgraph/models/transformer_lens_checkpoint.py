@@ -12,7 +12,6 @@ from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN
 from circuitgraph.models.families import Family, families
-from circuitgraph.models.hub import quiet_transformers
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Rope, Spec
 from circuitgraph.models.state_dict import StateDict, open_state_dict
@@ -147,8 +146,7 @@ def _read_tokenizer_beside(weights: Path, spec: Spec) -> Tokenizer | None:
     folder = weights.parent
     if not (folder / "tokenizer.json").is_file():
         return None
-    with quiet_transformers():
-        tokenizer = read_tokenizer(str(folder), {"local_files_only": True})
+    tokenizer = read_tokenizer(str(folder), {"local_files_only": True})
     if tokenizer is not None and len(tokenizer) > spec.d_vocab:
         raise ModelError(
             f"The tokenizer.json beside {weights.name} has {len(tokenizer)} tokens, but the model "

@@ -184,7 +184,7 @@ def test_local_only(
         asked.append((local_files_only, revision))
         raise OSError("not in the cache")
 
-    monkeypatch.setattr("transformers.utils.hub.cached_file", missing)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", missing)
     ran = run("compile", "nobody/no-such-model", "--revision", "v2", *flag)
     assert (ran.code, ran.out, asked) == (2, "", [(bool(flag), "v2")])
     assert "the hub did not provide it at revision 'v2': not in the cache. Give a folder" in ran.err

@@ -129,6 +129,7 @@ def test_it_answers_for_families_that_differ_in_structure(
 def share_beginnings(prompts: Prompts, n_shared: Sequence[int]) -> Prompts:
     """The prompts, with the first tokens of both sides alike; how many, for each prompt."""
     alike = np.arange(prompts.clean.shape[1]) < np.array(n_shared)[:, None]
+    assert prompts.corrupted is not None
     return replace(prompts, corrupted=np.where(alike, prompts.clean, prompts.corrupted))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from circuitgraph import api
 from circuitgraph.engine.experiment import Experiment
@@ -55,6 +56,13 @@ def test_values_are_those_of_the_experiment(experiment: Experiment) -> None:
     assert found.faithfulness.mean == pytest.approx((part - empty) / (full - empty))
     assert found.faithfulness.low <= found.faithfulness.mean <= found.faithfulness.high
     assert (found.n_prompts, found.n_random, found.prompts_sha256) == (5, 20, PROMPTS.fingerprint)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (0, 20), (7, 20), (20, 20), (199, 200)])
+def test_wilsons_interval_is_that_of_scipy(successes: int, n: int) -> None:
+    theirs = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    ours = estimate_proportion(successes, n)
+    assert (ours.low, ours.high) == (theirs.low, theirs.high)
 
 
 def test_accuracy_has_wilsons_interval(shipped: LanguageModel) -> None:

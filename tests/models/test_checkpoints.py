@@ -78,6 +78,62 @@ def test_bookkeeping_of_public_configurations(tiny: Tiny, tmp_path: Path) -> Non
         load_model(folder)
 
 
+def test_a_field_may_be_ignored_by_name(tiny: Tiny, tmp_path: Path) -> None:
+    """One that is unknown, or of a value that is not implemented; never one that is read."""
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    edit_config(folder, flavour="mild", rope_interleaved=True)
+    names = ["flavour", "rope_interleaved"]
+    with pytest.raises(ModelError, match="overruled: --ignore-config-field NAME"):
+        load_model(folder, ignore_config_fields=names[1:])
+    model = load_model(folder, ignore_config_fields=names)
+    assert model.fingerprint == tiny.ours.fingerprint
+    assert model.options == {"ignore_config_fields": names}
+    with pytest.raises(ModelError) as e:
+        load_model(folder, ignore_config_fields=["n_head", "taste"])
+    assert "n_head: a setting of the computation" in str(e.value)
+    assert "taste: there is no such field" in str(e.value)
+    with pytest.raises(ModelError, match=r"ignore_config_fields \(x\) is about a config.json"):
+        load_model("constructed:count-a", ignore_config_fields=["x"])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: {"model": tensors, "optimizer": {}, "step": 3},
+        lambda tensors: {"state_dict": {"module": tensors}},
+        lambda tensors: {"model_state_dict": {f"_orig_mod.{n}": t for n, t in tensors.items()}},
+    ],
+)
+def test_state_dicts_inside_a_training_checkpoint(
+    tiny: Tiny, tmp_path: Path, wrap: Callable[[Tensors], object]
+) -> None:
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(wrap(tensors), folder / "pytorch_model.bin")
+    assert load_model(folder).fingerprint == tiny.ours.fingerprint
+    torch.save({"optimizer": {}, "step": 3}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"holds no tensors\. It holds: optimizer, step"):
+        load_model(folder)
+
+
+def test_what_a_folder_without_a_checkpoint_does_hold(tiny: Tiny, tmp_path: Path) -> None:
+    """Trainers' folders, adapters, and anything else."""
+    for step in (500, 1000):
+        copy_of(tiny.folder, tmp_path / "trainer" / f"checkpoint-{step}")
+    (tmp_path / "trainer" / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"no config.json.* 2 checkpoints .* give '.*-1000'"):
+        load_model(tmp_path / "trainer")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}')
+    with pytest.raises(ModelError, match=r"holds an adapter .* of 'a/b', .*merge_and_unload"):
+        load_model(tmp_path / "lora")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("")
+    with pytest.raises(ModelError, match=r"It holds notes\.txt"):
+        load_model(tmp_path / "other")
+
+
 def test_an_adapter_beside_the_weights_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     folder = copy_of(tiny.folder, tmp_path / "m")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
@@ -244,13 +300,14 @@ def test_loading_leaves_the_settings_of_other_libraries_as_they_were(
 
 
 def test_loading_prints_nothing(tiny: Tiny) -> None:
-    """In a new process, without our test settings.
+    """In a new process, without our test settings; and it takes neither torch nor transformers.
 
     The hub warns when bars that the environment asks for are switched off.
     """
     code = (
         "import sys; from circuitgraph import load_model; "
-        "load_model(sys.argv[1]); load_model('induction-2l')"
+        "load_model(sys.argv[1]); load_model('induction-2l'); "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     env = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "0"}
     done = subprocess.run(

@@ -229,7 +229,8 @@ def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert refusal(folder) == (
         f"The folder {str(folder)!r} has no weights. Expected one of model.safetensors, "
-        "model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json."
+        "model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json. It holds "
+        "config.json, generation_config.json."
     )
 
 

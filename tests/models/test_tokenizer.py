@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,19 @@ def test_gpt2_files_before_tokenizer_json(tiny: Tiny, tmp_path: Path) -> None:
     assert tokenizer is not None
     assert tokenizer.encode("ab cab") == rules.encode("ab cab").ids
     assert tokenizer.unknown_id is None
+
+
+def test_a_sentencepiece_model_says_what_it_needs(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_none(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    folder = copy_of(tiny.folder, tmp_path / "m")
+    (folder / "tokenizer.model").write_bytes(b"")
+    monkeypatch.setattr(metadata, "version", find_none)
+    with pytest.raises(ModelError, match=r"SentencePiece model .*pip install sentencepiece"):
+        load_model(folder)
 
 
 def test_long_texts_are_not_reported_by_others(

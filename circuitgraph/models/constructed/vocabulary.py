@@ -9,6 +9,7 @@ from circuitgraph.errors import ProgramError
 from circuitgraph.models.constructed.rasp import BOS, NONE, NOTHING, UNKNOWN
 from circuitgraph.models.constructed.rasp_program import RaspProgram
 from circuitgraph.models.constructed.values import Domain
+from circuitgraph.models.fast_tokenizer import FastTokenizer
 from circuitgraph.models.tokenizer import Tokenizer
 
 
@@ -30,13 +31,10 @@ class Vocabulary:
         from tokenizers import Tokenizer as Backend
         from tokenizers.models import WordLevel
         from tokenizers.pre_tokenizers import WhitespaceSplit
-        from transformers import PreTrainedTokenizerFast
 
         rules = Backend(WordLevel({w: i for i, w in enumerate(self.words)}, unk_token=UNKNOWN))
         rules.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-        return Tokenizer(
-            PreTrainedTokenizerFast(tokenizer_object=rules, bos_token=BOS, unk_token=UNKNOWN)
-        )
+        return Tokenizer(FastTokenizer(rules, {"bos_token": BOS, "unk_token": UNKNOWN}))
 
 
 def make_vocabulary(program: RaspProgram, outputs: Domain, size: int = 0) -> Vocabulary:

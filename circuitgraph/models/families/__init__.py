@@ -9,7 +9,7 @@ no list has to be edited.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +53,13 @@ class Family(ABC):
         Raises `ModelError` on values that a spec cannot express.
         """
 
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The configuration with the fields that transformers computes from others.
+
+        Every field with a plain default is there already.
+        """
+        return config
+
     def configured(self, config: Config) -> Family:
         """This family, adapted where names or settings depend on the configuration."""
         del config
@@ -67,6 +74,18 @@ class Family(ABC):
         if isinstance(source, Rows):
             return replace(source, name=f"{source.name}.{part}")
         return f"{source}.{part}"
+
+    def drop(self, config: Config, fields: Collection[str]) -> dict[str, Any]:
+        """The configuration without fields that somebody says change nothing.
+
+        Raises:
+            ModelError: the family reads such a field, or the configuration has none of that name.
+        """
+        read = [f"{name}: a setting of the computation" for name in fields if name in self.handled]
+        missing = [f"{name}: there is no such field" for name in fields if name not in config]
+        if problems := sorted({*read, *missing}):
+            raise ModelError(list_problems("These fields cannot be ignored:", problems))
+        return {name: value for name, value in config.items() if name not in fields}
 
     def check(self, config: Config) -> None:
         """Raise `ModelError` unless each config field is handled, irrelevant or as required.
@@ -90,7 +109,8 @@ class Family(ABC):
                 list_problems(
                     f"This {kind} configuration has settings that would or might change the "
                     "computation in ways that circuitgraph cannot reproduce, so it is refused. A "
-                    "field that changes nothing can be deleted from config.json.",
+                    "field that changes nothing can be overruled: --ignore-config-field NAME, or "
+                    "load_model(ignore_config_fields=[NAME]).",
                     problems,
                 )
             )
@@ -155,9 +175,11 @@ COMMON_REQUIRED: Mapping[str, Any] = MappingProxyType(
         "is_causal": True,
         "is_encoder_decoder": False,
         "pruned_heads": {},
+        "qk_layer_norms": False,
         "quantization_config": None,
         "rope_interleaved": False,
         "tie_encoder_decoder": False,
+        "use_resampler": False,
     }
 )
 
@@ -165,29 +187,41 @@ COMMON_REQUIRED: Mapping[str, Any] = MappingProxyType(
 # format; and what trainers and converters of public checkpoints write beside them.
 COMMON_IRRELEVANT = frozenset(
     {
+        "_attn_implementation",
         "_attn_implementation_autoset",
         "_attn_implementation_internal",
         "_commit_hash",
         "_experts_implementation_internal",
+        "_flash_attn_2_enabled",
         "_name_or_path",
         "_num_labels",
         "_output_attentions",
+        "activation",
         "architectures",
+        "attn_implementation",
         "auto_map",
         "bos_token_id",
         "chunk_size_feed_forward",
         "custom_pipelines",
+        "decoder_start_token_id",
         "dtype",
         "eos_token_id",
         "finetuning_task",
         "gradient_checkpointing",
         "id2label",
         "initializer_range",
+        "is_decoder",
         "is_llama_config",
+        "is_qwen2_config",
+        "is_starcoder2_config",
         "label2id",
+        "max_seq_len",
+        "max_seq_length",
         "max_sequence_length",
+        "model_max_length",
         "model_type",
         "neftune_noise_alpha",
+        "num_labels",
         "output_attentions",
         "output_hidden_states",
         "pad_token_id",
@@ -198,6 +232,8 @@ COMMON_IRRELEVANT = frozenset(
         "task_specific_params",
         "tf_legacy_loss",
         "tokenizer_class",
+        "tokenizer_model_max_length",
+        "tokenizer_padding_side",
         "torch_dtype",
         "torchscript",
         "transformers.js_config",
@@ -206,5 +242,9 @@ COMMON_IRRELEVANT = frozenset(
         "unsloth_version",
         "use_bfloat16",
         "use_cache",
+        "use_flash_attention_2",
+        "use_flash_attn",
+        "use_reentrant_checkpointing",
+        "use_return_dict",
     }
 )

@@ -5,10 +5,13 @@ Most layers have rotary positions and a window, the others have neither.
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import (
     NAMES,
     SIZES,
+    fill_layer_types,
     scales,
     sizes,
     whole_rotary,
@@ -54,6 +57,10 @@ class Cohere2(Family):
         "use_qk_norm": False,
     }
     names = {**NAMES, "mlp.norm": "layers.{i}.input_layernorm"}  # the attention's, too
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        every = config.pop("sliding_window_pattern", 4)
+        return fill_layer_types(config, lambda layer: (layer + 1) % every != 0)
 
     def spec(self, config: Config) -> Spec:
         size, windows = sizes(config), windows_by_type(config)

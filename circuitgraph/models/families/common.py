@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from circuitgraph.errors import ModelError
@@ -122,6 +122,23 @@ def whole_rotary(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
             f"be rotated, but {config['model_type']} models rotate all of them."
         )
     return rotary
+
+
+def fill_layer_types(config: dict[str, Any], is_sliding: Callable[[int], bool]) -> dict[str, Any]:
+    """The configuration with a type for each layer, where ``layer_types`` is not given."""
+    if config["layer_types"] is None:
+        kinds = ("full_attention", "sliding_attention")
+        layers = range(config["num_hidden_layers"])
+        config["layer_types"] = [kinds[is_sliding(layer)] for layer in layers]
+    return config
+
+
+def fill_upper_windows(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with windows in the upper layers, if they are to be used at all."""
+    if not config["use_sliding_window"]:
+        config["sliding_window"] = None
+    window, first = config["sliding_window"], config["max_window_layers"]
+    return fill_layer_types(config, lambda layer: window is not None and layer >= first)
 
 
 # From these fields transformers makes ``sliding_window`` and ``layer_types``, and its models read

@@ -73,6 +73,13 @@ class Falcon(Family):
         adapted.names = {**self.names, **_norm_names(config)}
         return adapted
 
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        if config["num_kv_heads"] is None:
+            config["num_kv_heads"] = config["num_attention_heads"]
+        if config["ffn_hidden_size"] is None:
+            config["ffn_hidden_size"] = 4 * config["hidden_size"]
+        return config
+
     def spec(self, config: Config) -> Spec:
         check_sizes(config, "ffn_hidden_size", "num_kv_heads")
         size = sizes(

@@ -5,6 +5,8 @@ The embedding's factor is the square root of its width.
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import NAMES, SIZES, scales, sizes, whole_rotary
@@ -45,6 +47,11 @@ class Gemma(Family):
     )
     irrelevant = frozenset({"attention_dropout"})
     names = NAMES
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        if config["hidden_act"] == "gelu":  # meant the tanh form, in the first files
+            config["hidden_act"] = "gelu_pytorch_tanh"
+        return config
 
     def spec(self, config: Config) -> Spec:
         check_causal(config)

@@ -9,6 +9,7 @@ from circuitgraph.models.families import Config, Family, activation_named, check
 from circuitgraph.models.families.common import (
     NAMES,
     SIZES,
+    fill_layer_types,
     scales,
     sizes,
     whole_rotary,
@@ -55,6 +56,9 @@ class Gemma2(Family):
         "mlp.norm": "layers.{i}.pre_feedforward_layernorm",
         "mlp.post_norm": "layers.{i}.post_feedforward_layernorm",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        return fill_layer_types(config, lambda layer: layer % 2 == 0)
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

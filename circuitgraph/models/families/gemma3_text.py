@@ -7,7 +7,7 @@ from typing import Any
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, family
-from circuitgraph.models.families.common import sizes
+from circuitgraph.models.families.common import fill_layer_types, sizes
 from circuitgraph.models.families.gemma import norm_of
 from circuitgraph.models.families.gemma2 import Gemma2, gemma_fields
 from circuitgraph.models.families.rope import read_rope
@@ -41,6 +41,20 @@ def rotary_by_type(config: Config, size: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def fill_rope_by_type(
+    config: dict[str, Any], full_theta: float, sliding_theta: float
+) -> dict[str, Any]:
+    """The configuration with a rotary embedding for each type of layer.
+
+    A scaling that is said once is that of the layers without a window.
+    """
+    ropes = {**(config["rope_parameters"] or {})}
+    for kind, theta in (("full_attention", full_theta), ("sliding_attention", sliding_theta)):
+        ropes[kind] = {"rope_theta": theta, **(ropes.get(kind) or {"rope_type": "default"})}
+    ropes["full_attention"] |= config.pop("rope_scaling", None) or {}
+    return {**config, "rope_parameters": ropes}
+
+
 @family("gemma3_text")
 class Gemma3Text(Family):
     """Gemma3ForCausalLM."""
@@ -60,6 +74,13 @@ class Gemma3Text(Family):
         "attention.q_norm": "layers.{i}.self_attn.q_norm",
         "attention.k_norm": "layers.{i}.self_attn.k_norm",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        every = config.get("sliding_window_pattern", 6)
+        full = config.pop("rope_theta", 1_000_000.0)
+        sliding = config.pop("rope_local_base_freq", 10_000.0)
+        fill_layer_types(config, lambda layer: (layer + 1) % every != 0)
+        return fill_rope_by_type(config, full, sliding)
 
     def spec(self, config: Config) -> Spec:
         size, norm = sizes(config), norm_of(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
 from circuitgraph.models.families.common import SUMMARY, scales, sizes
@@ -51,6 +53,11 @@ class GPTNeo(Family):
         "final_norm": "ln_f",
         "unembedding": "lm_head",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        types = config["attention_types"] or [[["global", "local"], 12]]
+        layers = [kind for kinds, n in types for kind in kinds * n]
+        return {"attention_layers": layers, **config}
 
     def spec(self, config: Config) -> Spec:
         size = sizes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import same_rotary, scales, sizes
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
@@ -52,6 +54,12 @@ class GPTNeoX(Family):
         "final_norm": "final_layer_norm",
         "unembedding": "embed_out",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        rope = config.pop("rope_scaling", None) or config["rope_parameters"] or {}
+        base, part = config.pop("rotary_emb_base", 10000.0), config.pop("rotary_pct", 0.25)
+        config["rope_parameters"] = {"rope_theta": base, "partial_rotary_factor": part, **rope}
+        return config
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
 from circuitgraph.models.families.common import (
@@ -31,6 +33,13 @@ def read_experts(config: Config, *, renormalise: bool) -> Experts:
     return Experts(n_experts, n_active, renormalise)
 
 
+def fill_experts(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the number of experts under the name that counts."""
+    if "num_experts" in config:
+        config["num_local_experts"] = config.pop("num_experts")
+    return config
+
+
 @family("mixtral")
 class Mixtral(Family):
     """MixtralForCausalLM. Files hold one tensor per expert, under the names of Mistral's code."""
@@ -44,6 +53,9 @@ class Mixtral(Family):
         "mlp.in": "layers.{i}.block_sparse_moe.experts.{e}.w3",
         "mlp.out": "layers.{i}.block_sparse_moe.experts.{e}.w2",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        return fill_experts(config)
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

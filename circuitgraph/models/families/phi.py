@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import SIZES, same_rotary, scales, sizes
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
@@ -29,6 +31,9 @@ class Phi(Family):
         "final_norm": "final_layernorm",
         "unembedding": "lm_head",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        return {"partial_rotary_factor": 0.5, **config}
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

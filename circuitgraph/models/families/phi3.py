@@ -5,6 +5,9 @@ Some of these models have one window in all layers, or rotate only some dimensio
 
 from __future__ import annotations
 
+from typing import Any
+
+from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import (
     NAMES,
@@ -43,6 +46,13 @@ class Phi3(Family):
         "mlp.gate": _gate_up(0),
         "mlp.in": _gate_up(1),
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        rope = config.get("rope_scaling") or config["rope_parameters"] or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind not in ("default", "longrope", "su"):
+            raise ModelError(f"rope_type = {kind!r}: Phi 3 has LongRoPE or no scaling.")
+        return config
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import (
     NAMES,
     SIZES,
     WINDOW_SOURCES,
+    fill_upper_windows,
     scales,
     sizes,
     whole_rotary,
@@ -33,6 +36,9 @@ class Qwen3(Family):
     )
     irrelevant = WINDOW_SOURCES | {"attention_dropout"}
     names = NAMES | QK_NORM_NAMES
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        return fill_upper_windows(config)
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

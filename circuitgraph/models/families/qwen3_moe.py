@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
 from circuitgraph.models.families.common import (
     NAMES,
@@ -12,7 +14,12 @@ from circuitgraph.models.families.common import (
     sizes,
     whole_rotary,
 )
-from circuitgraph.models.families.mixtral import EXPERTS, TRAINING, read_experts
+from circuitgraph.models.families.mixtral import (
+    EXPERTS,
+    TRAINING,
+    fill_experts,
+    read_experts,
+)
 from circuitgraph.models.families.qwen3 import QK_NORM_NAMES
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
@@ -47,6 +54,12 @@ class Qwen3Moe(Family):
         "mlp.in": "layers.{i}.mlp.experts.{e}.up_proj",
         "mlp.out": "layers.{i}.mlp.experts.{e}.down_proj",
     }
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        if not config["use_sliding_window"]:
+            config["sliding_window"] = None
+        config["mlp_only_layers"] = config["mlp_only_layers"] or []
+        return fill_experts(config)
 
     def spec(self, config: Config) -> Spec:
         check_sizes(config, "moe_intermediate_size")

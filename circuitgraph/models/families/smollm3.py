@@ -5,11 +5,14 @@ Only layers without rotary positions may have a window.
 
 from __future__ import annotations
 
+from typing import Any
+
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import (
     NAMES,
     SIZES,
+    fill_layer_types,
     scales,
     sizes,
     whole_rotary,
@@ -46,6 +49,16 @@ class SmolLM3(Family):
         }
     )
     names = NAMES
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        every, has_window = config["no_rope_layer_interval"], config["use_sliding_window"]
+        if config["no_rope_layers"] is None:
+            layers = range(config["num_hidden_layers"])
+            config["no_rope_layers"] = [int((layer + 1) % every != 0) for layer in layers]
+        rotates, window = config["no_rope_layers"], config["sliding_window"]
+        return fill_layer_types(
+            config, lambda layer: has_window and window is not None and not rotates[layer]
+        )
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import Any
 
 from circuitgraph.models.families import Config, Family, activation_named, family
 from circuitgraph.models.families.common import NAMES, SIZES, same_rotary, scales, sizes
@@ -33,6 +34,9 @@ class StableLM(Family):
         if config["use_parallel_residual"]:
             adapted.names = {**self.names, "mlp.norm": self.names["attention.norm"]}
         return adapted
+
+    def fill(self, config: dict[str, Any]) -> dict[str, Any]:
+        return {"partial_rotary_factor": 0.25, **config}
 
     def spec(self, config: Config) -> Spec:
         size = sizes(config)

@@ -25,21 +25,17 @@ class GgufCheckpoint(Checkpoint):
     places: dict[str, StoredTensor] = field(default_factory=dict)
     undo: dict[str, Undo] = field(default_factory=dict)
 
-    def read_tensor(self, tensor: str) -> Any:
-        """One tensor in float32, as torch has it.
+    def read_array(self, tensor: str) -> np.ndarray:
+        """One tensor in float32.
 
         The file is mapped anew each time, as safetensors files are.
         """
-        import torch
-
         assert self.header is not None  # noqa: S101
-        array = read_array(self.header, self.places[tensor])
-        if tensor in self.undo:
-            array = self.undo[tensor](array)
-        return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        array = read_numbers(self.header, self.places[tensor])
+        return self.undo[tensor](array) if tensor in self.undo else array
 
 
-def read_array(header: GgufHeader, place: StoredTensor) -> np.ndarray:
+def read_numbers(header: GgufHeader, place: StoredTensor) -> np.ndarray:
     """The numbers of one tensor, in float32."""
     stored = np.memmap(header.path, np.uint8, "r", offset=place.start, shape=(place.n_bytes,))
     rows = stored.reshape(*place.shape[:-1], -1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.errors import ModelError
-from circuitgraph.models.gguf.checkpoint import read_array
+from circuitgraph.models.gguf.checkpoint import read_numbers
 from circuitgraph.models.gguf.header import GgufHeader
 
 _REQUIRED = object()
@@ -78,7 +78,7 @@ class Fields:
         if place is None:
             return None
         self.tensors.add(name)
-        return read_array(self.header, place)
+        return read_numbers(self.header, place)
 
     def list_unread(self) -> list[str]:
         """The keys of the architecture that nothing has read, with their values."""

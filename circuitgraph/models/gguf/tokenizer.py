@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circuitgraph.errors import ModelError, first_line
+from circuitgraph.models.fast_tokenizer import FastTokenizer
 from circuitgraph.models.gguf.header import GgufHeader
 from circuitgraph.models.gguf.splitting import find_splitting
 from circuitgraph.models.tokenizer import Tokenizer
@@ -54,7 +55,6 @@ def _make_tokenizer(header: GgufHeader, rules: Mapping[str, Any], backend: Any) 
     """The tokenizer with its special tokens, and BOS or EOS around a text if the file says so."""
     from tokenizers import AddedToken
     from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
 
     tokens = rules["tokens"]
     for kind, is_special in ((_CONTROL, True), (_USER_DEFINED, False)):
@@ -68,11 +68,14 @@ def _make_tokenizer(header: GgufHeader, rules: Mapping[str, Any], backend: Any) 
             single=f"{before} $A {after}".split(),
             special_tokens=[(t, tokens.index(t)) for t in {before, after} - {""}],
         )
-    inner = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        chat_template=header.metadata.get("tokenizer.chat_template"),
-        **special,
-    )
+    template = header.metadata.get("tokenizer.chat_template")
+
+    def load_whole() -> Any:
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=template, **special)
+
+    inner = FastTokenizer(backend, special, load_whole=load_whole if template else None)
     if len(inner) > len(tokens):
         raise ModelError(f"The tokenizer in {header.name!r} has special tokens without an id.")
     return Tokenizer(inner)
