@@ -103,9 +103,9 @@ def check_at_least(name: str, value: int, minimum: int) -> int:
     return value
 
 
-def check_at_most(name: str, value: int, maximum: int) -> int:
-    """``value`` itself, if it is not above ``maximum``."""
-    if value > maximum:
+def check_between(name: str, value: int, minimum: int, maximum: int) -> int:
+    """``value`` itself, if it is neither below ``minimum`` nor above ``maximum``."""
+    if check_at_least(name, value, minimum) > maximum:
         raise ArgumentError(f"{name} is {value}, but must be at most {maximum:,}.")
     return value
 

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 from circuitgraph.cli.settings import format_assignments
 from circuitgraph.errors import ArgumentError, list_problems, unknown_name
 from circuitgraph.foreign import LARGEST_TOML, parse_toml, read_text
+from circuitgraph.printable import NAME, shorten_text
 
 _NOT_IN_FILES = ("config", "help")
 # By the type of an option: what to call a value of that type, and the types that TOML may give.
@@ -61,9 +62,9 @@ def _convert_value(key: str, value: Any, hint: Any) -> Any:
     expected, allowed = _EXPECTED[(get_args(hint) or (hint,))[0]]
     if key == "thresholds" and type(value) is list:
         value = ",".join(map(str, value))
-    if type(value) not in allowed:
-        raise TypeError(f"{key} = {value!r}: expected {expected}")
-    return format_assignments(value) if allowed == (dict,) else value
+    if type(value) not in allowed or (isinstance(value, str) and not value.strip()):
+        raise TypeError(f"{key} = {shorten_text(repr(value), NAME)}: expected {expected}")
+    return format_assignments(value) if isinstance(value, dict) else value
 
 
 def prefer_typed_prompts(context: Any, parameter: Any, value: Any) -> Any:

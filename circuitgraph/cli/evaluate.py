@@ -106,15 +106,15 @@ def evaluate(
     from circuitgraph.models.loading import find_model
 
     output, files = Output(as_json, quiet), curve_out or []
-    record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
-    keywords = options.gather_loading(
-        loading, stored_circuit.provenance, is_own=model is None, path=circuit
-    )
     names = _choose_measures(measures, everything, truth, files)
     memory_limit, prompt_split = convert_to_bytes(memory), _check_split(split)
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
     report.check_curve_files(files)
+    record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
+    keywords = options.gather_loading(
+        loading, stored_circuit.provenance, is_own=model is None, path=circuit
+    )
     true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
     task, data, arguments = _choose_prompts(record, task, data, circuit)
     if seed is None:

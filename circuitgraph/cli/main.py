@@ -21,11 +21,12 @@ from circuitgraph.cli import (
     scrub,
 )
 from circuitgraph.cli import test as testing
-from circuitgraph.cli.interrupts import InterruptibleGroup
+from circuitgraph.cli.command_group import CommandGroup
 from circuitgraph.errors import CircuitGraphError
+from circuitgraph.printable import make_lines_printable
 
 app = typer.Typer(
-    cls=InterruptibleGroup,
+    cls=CommandGroup,
     name="circuitgraph",
     no_args_is_help=True,
     add_completion=True,
@@ -72,7 +73,8 @@ def main() -> None:
     try:
         app()
     except CircuitGraphError as error:
-        sys.stderr.write("\n".join([f"Error: {error}", *getattr(error, "__notes__", []), ""]))
+        message = "\n".join([f"Error: {error}", *getattr(error, "__notes__", []), ""])
+        sys.stderr.write(make_lines_printable(message))
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()

@@ -141,6 +141,8 @@ class Algorithm(Search[State]):
         """How many edges a search over this graph has to decide; each takes one mask or a few."""
 
 
+MOST_STEPS = 2**31 - 1  # that any search takes: compiled programs count in 32 bits
+
 algorithms: Registry[type[Algorithm[Any]]] = Registry("algorithm", "circuitgraph.discovery")
 
 AlgorithmClass = TypeVar("AlgorithmClass", bound=type[Algorithm[Any]])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from html import escape
 from pathlib import Path
 
 import graphviz
 
 from circuitgraph.catalog.folders import write_file
 from circuitgraph.errors import ArgumentError, OutputError, unknown_name
+from circuitgraph.printable import NAME, make_printable
 
 FORMATS = ("dot", "svg", "pdf", "png")
 INSTALL_HINT = (
@@ -46,6 +48,12 @@ def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
     return path
 
 
+def to_label(text: str) -> str:
+    """A text as Graphviz takes it in a label like HTML: no markup, nothing that XML cannot hold."""
+    lines = [escape(make_printable(line, NAME)) for line in text.split("\n")]
+    return "<BR/>".join(lines)
+
+
 def check_format(path: Path) -> str:
     """The format that a file's ending says.
 
@@ -79,6 +87,6 @@ def _run_graphviz(dot: graphviz.Digraph, kind: str) -> bytes:
         ) from error
     except subprocess.CalledProcessError as error:
         raise LayoutError(
-            f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}"
+            f"Graphviz failed: {make_printable(error.stderr.decode(errors='replace').strip())}. {remedy}"
         ) from error
     return done.stdout
