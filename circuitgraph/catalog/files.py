@@ -25,6 +25,8 @@ from circuitgraph.foreign import read_json
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
+_LARGEST_UNSCORED = 2**22  # edges of a graph whose scores are not stored
+
 
 def make_circuit_record(
     circuit: Circuit, evaluation: EvaluationRecord | None = None
@@ -155,20 +157,56 @@ def load_circuit(path: str | Path) -> Circuit:
     """
     record, file = load_record(path), _locate_record(path)
     try:
+        _check_graph(record, file.parent / SCORES_FILE)
         names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
         graph = Graph(**{name: getattr(record.graph, name) for name in names})
         if make_graph_record(graph) != record.graph:
-            counts = (
-                f"{len(graph.writers)} writers, {len(graph.readers)} readers and "
-                f"{graph.n_edges} edges"
+            raise DataError(
+                f"its graph is called {record.graph.convention!r}, but is "
+                f"{make_graph_record(graph).convention!r}"
             )
-            raise DataError(f"a graph such as it describes has {counts}, which is not what it says")
         mask = Circuit.of(graph, [edge.edge for edge in record.edges]).mask
         scores, tested = _load_scores(file.parent / SCORES_FILE, graph, mask, record.edges)
     except CircuitGraphError as error:
         raise DataError(f"{str(file)!r} is damaged: {error}") from error
     provenance = record.model_dump(mode="json", exclude={"graph", "edges", "evaluation"})
     return Circuit(graph, mask, scores, tested, provenance)
+
+
+def _check_graph(record: CircuitRecord, scores: Path) -> None:
+    """Refuse a graph that is not of its own counts, or too large for what is stored of it, before
+    it is built.
+    """
+    graph = record.graph
+    counts = _count_graph(graph)
+    said = (graph.n_writers, graph.n_readers, graph.n_edges)
+    if counts != said:
+        raise DataError(
+            f"a graph such as it describes has {counts[0]} writers, {counts[1]} readers and "
+            f"{counts[2]} edges, which is not what it says"
+        )
+    if len(record.edges) > graph.n_edges:
+        raise DataError(f"it keeps {len(record.edges)} edges, but its graph has {graph.n_edges}")
+    if graph.n_edges > _LARGEST_UNSCORED and not scores.is_file():
+        raise DataError(
+            f"its graph has {graph.n_edges:,} edges; of so many there must be a {SCORES_FILE} "
+            "beside it"
+        )
+    if scores.is_file() and graph.n_edges > scores.stat().st_size:
+        raise DataError(f"its graph has more edges than {SCORES_FILE} has bytes")
+
+
+def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
+    """Writers, readers and edges of the graph that a record describes."""
+    layers, heads, mlp = graph.n_layers, graph.n_heads, int(graph.mlp)
+    into_heads = 3 * heads if graph.n_kv_heads is None else heads + 2 * graph.n_kv_heads
+    n_writers = 1 + layers * (heads + mlp)
+    n_readers = 1 + layers * (into_heads + mlp)
+    # Every reader of a layer sees the embedding and all layers below; an MLP its layer's heads too.
+    below = layers + (heads + mlp) * (layers * (layers - 1) // 2)
+    n_edges = (into_heads + mlp) * below + n_writers
+    n_edges += 0 if graph.parallel else layers * mlp * heads
+    return n_writers, n_readers, n_edges + graph.direct * layers * into_heads
 
 
 def _locate_record(path: str | Path) -> Path:

@@ -86,7 +86,6 @@ def _run_graphviz(dot: graphviz.Digraph, kind: str) -> bytes:
             f"Graphviz found no layout within {_LAYOUT_SECONDS} s. {remedy}"
         ) from error
     except subprocess.CalledProcessError as error:
-        raise LayoutError(
-            f"Graphviz failed: {make_printable(error.stderr.decode(errors='replace').strip())}. {remedy}"
-        ) from error
+        reason = error.stderr.decode(errors="replace").strip()
+        raise LayoutError(f"Graphviz failed: {make_printable(reason)}. {remedy}") from error
     return done.stdout

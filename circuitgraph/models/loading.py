@@ -27,6 +27,7 @@ from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
+from circuitgraph.models.sizes import check_counts, explain_values
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
@@ -177,9 +178,10 @@ def _load_unnamed(
         options["revision"] = commit
     with_code = options | {"trust_remote_code": trust_remote_code}
     settings = read_settings(name, location, content, with_code, ignored)
-    family.check(settings)
-    family = family.configured(settings)
-    spec = family.spec(settings)
+    with explain_values(name):
+        family.check(settings)
+        family = family.configured(settings)
+        spec = family.spec(settings)
     checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
     tokenizer = read_tokenizer(location, with_code)
     return LanguageModel(
@@ -280,6 +282,7 @@ def _read_config_file(name: str, path: Path) -> dict[str, Any]:
         hint = suggest_content(path.parent)
         raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
     _find_family(name, settings["model_type"])
+    check_counts(settings)
     return settings
 
 
