@@ -14,7 +14,8 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from circuitgraph.errors import ArgumentError, DataError, check_finite
 from circuitgraph.printable import NAME, make_printable, shorten_text
@@ -136,8 +137,9 @@ def convert_setting(setting: str, value: Any, hint: Any) -> Any:
     Raises:
         ArgumentError: another type, a number that is not finite, or one beyond 64 bits.
     """
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    if not set(kinds) <= _KIND_NAMES.keys() or (value is None and type(None) in get_args(hint)):
+    union = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = [kind for kind in union if kind is not type(None)]
+    if not all(kind in _KIND_NAMES for kind in kinds) or (value is None and type(None) in union):
         return value
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ArgumentError(f"{setting} is {_quote(value)}, but must be a number of 64 bits.")

@@ -20,7 +20,7 @@ from circuitgraph.catalog.records import (
     GraphRecord,
     describe_fields,
 )
-from circuitgraph.errors import CircuitGraphError, DataError, GraphError, list_problems
+from circuitgraph.errors import CircuitGraphError, DataError, GraphError, first_line, list_problems
 from circuitgraph.foreign import read_json
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -237,8 +237,8 @@ def _load_scores(
         return (scores, tested) if effects else (None, None)
     try:
         arrays = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{SCORES_FILE} cannot be read: {error}") from error
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{SCORES_FILE} cannot be read: {first_line(error)}") from error
     for name, array in arrays.items():
         if array.shape != mask.shape:
             raise DataError(
@@ -246,6 +246,8 @@ def _load_scores(
                 "edges"
             )
     scores, tested = arrays.get("effect"), arrays.get("tested")
+    if scores is not None and (scores.dtype.kind != "f" or not np.isfinite(scores).all()):
+        raise DataError(f"{SCORES_FILE} has scores that are no finite numbers ({scores.dtype})")
     if not np.array_equal(arrays.get("mask", mask).astype(bool), mask):
         raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} keep different edges")
     if effects and (scores is None or any(scores[i] != x for i, x in effects.items())):

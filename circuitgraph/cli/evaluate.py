@@ -20,7 +20,7 @@ from circuitgraph.cli.inputs import (
     load_inputs,
 )
 from circuitgraph.cli.options import check_counts, convert_to_bytes
-from circuitgraph.cli.output import Output
+from circuitgraph.cli.output import Output, check_target
 from circuitgraph.errors import ArgumentError, ModelError, unknown_name
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def evaluate(
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
     report.check_curve_files(files)
+    for file in files:
+        check_target(file)
     record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
     keywords = options.gather_loading(
         loading, stored_circuit.provenance, is_own=model is None, path=circuit

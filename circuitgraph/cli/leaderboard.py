@@ -14,7 +14,7 @@ from circuitgraph.cli.inputs import check_names, keep_compiled_programs
 from circuitgraph.cli.interrupts import repeat_command
 from circuitgraph.cli.leaderboard_report import format_markdown, make_tables
 from circuitgraph.cli.options import check_counts
-from circuitgraph.cli.output import Output
+from circuitgraph.cli.output import Output, check_target
 
 
 @options.expand_loading
@@ -74,6 +74,9 @@ def leaderboard(
     check_counts(limit, 1, seed)
     settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
     cases = list_cases(task, model)
+    if markdown is not None:
+        check_target(markdown)
+    check_target(out / "cells")
     keep_compiled_programs()
     try:
         cells = list(

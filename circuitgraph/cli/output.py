@@ -6,12 +6,36 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from circuitgraph.errors import OutputError, first_line
 from circuitgraph.printable import make_lines_printable
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file that could not be written, before hours of work; nothing is written to see
+    that.
+
+    Raises:
+        OutputError: a folder has that name, what is above it is no folder, or may not be written.
+    """
+    try:
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        problem = None
+        if path.is_dir():
+            problem = "it is a folder"
+        elif not above.is_dir():
+            problem = f"{str(above)!r} is no folder"
+        elif not os.access(above, os.W_OK | os.X_OK):
+            problem = f"the folder {str(above)!r} may not be written"
+    except (OSError, ValueError) as error:
+        problem = first_line(error)
+    if problem:
+        raise OutputError(f"{str(path)!r} cannot be written: {problem}. Choose another file.")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import circuitgraph as cg
 from circuitgraph.cli import options
 from circuitgraph.cli.inputs import check_names, keep_compiled_programs
 from circuitgraph.cli.options import check_counts, convert_to_bytes
-from circuitgraph.cli.output import Output
+from circuitgraph.cli.output import Output, check_target
 from circuitgraph.cli.scrub_report import draw_claims, make_report
 from circuitgraph.errors import ArgumentError, check_choice
 
@@ -111,6 +111,7 @@ def scrub(
     memory_limit = convert_to_bytes(memory)
     if picture is not None:
         check_format(picture)
+        check_target(picture)
     hypotheses = cg.load_hypotheses(file)
     if picture is not None and len(hypotheses) > 1:
         raise ArgumentError(

@@ -155,7 +155,7 @@ def _refuse_packed(name: str, path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return  # which torch says better
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise ModelError(

@@ -172,4 +172,6 @@ def _is_usual(config: Mapping[str, Any], added: Set[str]) -> bool:
     ):
         return False  # a name of the model's own
     listed = config.get("added_tokens_decoder", {}).values()
+    if not all(key.isidentifier() for token in listed for key in token):
+        raise ModelError("tokenizer_config.json has added tokens with names that are no fields")
     return all(repr(AddedToken(**token)) in added for token in listed)
