@@ -178,6 +178,8 @@ def _check_graph(record: CircuitRecord, scores: Path) -> None:
     it is built.
     """
     graph = record.graph
+    if min(graph.n_layers, graph.n_heads, 1 if graph.n_kv_heads is None else graph.n_kv_heads) < 1:
+        return  # which the graph itself refuses
     counts = _count_graph(graph)
     said = (graph.n_writers, graph.n_readers, graph.n_edges)
     if counts != said:
@@ -193,7 +195,10 @@ def _check_graph(record: CircuitRecord, scores: Path) -> None:
             "beside it"
         )
     if scores.is_file() and graph.n_edges > scores.stat().st_size:
-        raise DataError(f"its graph has more edges than {SCORES_FILE} has bytes")
+        raise DataError(
+            f"{SCORES_FILE} cannot be read: it has {scores.stat().st_size} bytes, but the graph "
+            f"{graph.n_edges} edges"
+        )
 
 
 def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
