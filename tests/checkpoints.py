@@ -67,6 +67,13 @@ def load_tiny(folder: Path) -> Tiny:
     return Tiny(folder, hf, load_model(str(folder)))
 
 
+def load_double(folder: Path) -> Any:
+    """transformers' model in float64, in which its grouped products of experts do not run."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", experts_implementation="eager"
+    ).double()
+
+
 def random_prompts(vocab: int = 50, batch: int = 5, longest: int = 9, seed: int = 0) -> Prompts:
     """Random tokens of several lengths, padded on the right; answers and distractors differ."""
     rng = np.random.default_rng(seed)
@@ -89,7 +96,7 @@ def oracle_run(
     """The oracle on the same checkpoint and prompts."""
     hf: Any = tiny.hf
     if double:
-        hf = AutoModelForCausalLM.from_pretrained(tiny.folder, attn_implementation="eager").double()
+        hf = load_double(tiny.folder)
     return oracle.OracleRun(
         hf.eval(),
         torch.tensor(prompts.clean).long(),

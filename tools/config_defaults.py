@@ -26,16 +26,38 @@ from transformers import CONFIG_MAPPING, GenerationConfig
 from circuitgraph.models.families import COMMON_IRRELEVANT, COMMON_REQUIRED, families
 from circuitgraph.models.families.transformer_lens import TransformerLens
 
+# Their classes make fields of others in ways of their own, or refuse what others take: transformers
+# itself reads their configurations (`tests/models/test_settings.py` shows which need that).
+LEFT_TO_TRANSFORMERS = {
+    *("codegen", "cwm", "gemma3", "glm", "glm4", "glm4_moe"),
+    *("gpt_oss", "internlm3", "nemotron", "persimmon", "qwen2_moe"),
+}
 _KINDS = {int: "int", float: "float", bool: "bool", str: "str", type(None): "null"}
 
 
 def collect_defaults() -> dict[str, Any]:
     """The content of the file."""
-    known = [name for name in families.names() if not isinstance(families[name], TransformerLens)]
+    known = [
+        name
+        for name in families.names()
+        if not isinstance(families[name], TransformerLens) and name not in LEFT_TO_TRANSFORMERS
+    ]
     return {
         "generation": sorted(GenerationConfig._get_default_generation_params()),
         "families": {name: _list_fields(name) for name in known},
     }
+
+
+def format_defaults(content: dict[str, Any]) -> str:
+    """The content as JSON, a line for each field."""
+    lines = []
+    for name, fields in content["families"].items():
+        listed = ",\n".join(
+            f"  {json.dumps(f)}: {json.dumps(entry)}" for f, entry in fields.items()
+        )
+        lines.append(f" {json.dumps(name)}: {{\n{listed}\n }}")
+    generation = json.dumps(content["generation"])
+    return f'{{"generation": {generation},\n"families": {{\n' + ",\n".join(lines) + "\n}}\n"
 
 
 def _list_fields(model_type: str) -> dict[str, Any]:
@@ -80,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="FILE")
     path = parser.parse_args().write
-    text = json.dumps(collect_defaults(), indent=1) + "\n"
+    text = format_defaults(collect_defaults())
     if path is None:
         print(text, end="")
     else:

@@ -117,6 +117,7 @@ def describe_settings(spec: Spec) -> list[str]:
         f"{n_windowed} of {spec.n_layers} layers": bool(windows),
         f"q/k norm over {spec.qk_norm_over.replace('_', ' ')}": spec.qk_norm is not None,
         f"scores capped at {spec.attn_softcap}": spec.attn_softcap is not None,
+        "attention sinks": spec.attn_sinks,
         f"attention rate {spec.attn_rate}": spec.attn_rate != 1.0,
         f"token {spec.unseen_token} never looked at": spec.unseen_token is not None,
         f"logits capped at {spec.logit_softcap}": spec.logit_softcap is not None,
@@ -124,6 +125,8 @@ def describe_settings(spec: Spec) -> list[str]:
         f"{spec.activation} MLP": spec.d_mlp is not None,
         "gated MLP": spec.gated and spec.d_mlp is not None,
         f"{experts.n_active} of {experts.n_experts} experts" if experts else "": bool(experts),
+        "an MLP that all tokens share": experts is not None and experts.d_shared is not None,
+        f"gates clipped at {spec.gate_clip}": spec.gate_clip is not None,
         "tied unembedding": spec.tied,
     }
     return [fact for fact, true in facts.items() if true]

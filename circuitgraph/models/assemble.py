@@ -121,13 +121,18 @@ class _Source:
         """The tensors that one parameter is made of."""
         name = self.family.stored_as(parameter.key)
         rows, shape = None, stored_shape(parameter, self.family.layout)
-        if isinstance(name, Rows):
+        leading = parameter.leading
+        if isinstance(name, Rows) and name.of_experts:
+            rows, n_rows = name.index(spec)
+            leading, shape = leading[:1], (leading[1], *shape[:0:-1], n_rows)
+            name = name.name
+        elif isinstance(name, Rows):
             rows, n_rows = name.index(spec)
             is_conv1d = self.family.layout == "conv1d"
             shape = (*shape[:-1], n_rows) if is_conv1d else (n_rows, *shape[1:])
             name = name.name
         by_head = "{h}" in name  # one tensor per head: the first axis of its shape is the head
-        leading = (*parameter.leading, parameter.shape[0]) if by_head else parameter.leading
+        leading = (*leading, parameter.shape[0]) if by_head else leading
         for index in product(*(range(n) for n in leading)):
             layer, last = (index[0], index[-1]) if index else (0, 0)
             tensor = name.format(i=layer, h=last, e=last)
@@ -137,6 +142,9 @@ class _Source:
         """One tensor in our shape; a view of the file's tensor where possible."""
         stored = self.checkpoint.read_array(self.stored[slot.tensor])
         layout = self.family.layout
+        if len(slot.index) < len(parameter.leading):  # all experts of a layer: [experts, in, out]
+            stored = stored.index_select(-1, torch.from_numpy(slot.rows))
+            return stored.transpose(1, -1)
         if slot.rows is not None:
             axis = -1 if layout == "conv1d" else 0  # conv1d stores [in, out], linear [out, in]
             stored = stored.take(slot.rows, axis)
@@ -219,7 +227,8 @@ def assemble_transformer(
         if sources not in shared:
             buffer, not_finite = _fill_parameter(parameter, slots, source, dtype)
             problems += [f"not finite: {source.stored[name]}" for name in not_finite]
-            if parameter.key.startswith("mlp.out"):  # tested layer by layer: the first one decides
+            # tested layer by layer: the first one decides
+            if parameter.key.startswith(("mlp.out", "mlp.shared.out")):
                 mlps_are_zero = mlps_are_zero and not any(layer.any() for layer in buffer)
             shared[sources] = jax.device_put(buffer, jax.devices()[0])  # on a CPU the same memory
         arrays[parameter.key] = shared[sources]

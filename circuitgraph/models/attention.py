@@ -34,6 +34,7 @@ class Attention(eqx.Module):
     b_v: Float[Array, "*layers kv_heads d_head"] | None
     q_norm: Norm | None
     k_norm: Norm | None
+    sink: Float[Array, "*layers heads"] | None
     w_o: Float[Array, "*layers heads d d_head"]
     b_o: Float[Array, "*layers d"] | None
     post_norm: Norm | None
@@ -223,8 +224,21 @@ class Attention(eqx.Module):
                 scores.dtype
             )
         visible = positions.visible & (positions.back < settings.window)
-        pattern = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min), axis=-1)
+        scores = jnp.where(visible, scores, jnp.finfo(scores.dtype).min)
+        pattern = self._share_out(scores, head)
         if self.spec.attn_rate != 1.0:
             pattern = pattern * self.spec.attn_rate + (1.0 - self.spec.attn_rate)
         # a query that sees nothing gets nothing
         return jnp.where(visible, pattern, 0.0).astype(q.dtype)
+
+    def _share_out(
+        self, scores: Float[Array, "heads batch queries keys"], head: Head
+    ) -> Float[Array, "heads batch queries keys"]:
+        """The softmax of the scores; a sink takes its share, and fetches nothing."""
+        if self.sink is None:
+            return jax.nn.softmax(scores, axis=-1)
+        sink = self.sink if head is None else self.sink[head][None]
+        sink = jnp.broadcast_to(
+            sink[:, None, None, None].astype(scores.dtype), (*scores.shape[:-1], 1)
+        )
+        return jax.nn.softmax(jnp.concatenate([scores, sink], axis=-1), axis=-1)[..., :-1]

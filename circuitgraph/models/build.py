@@ -31,6 +31,7 @@ def build_transformer(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transforme
         b_v=arrays.get("attention.v.bias"),
         q_norm=make_norm("attention.q_norm", spec.qk_norm),
         k_norm=make_norm("attention.k_norm", spec.qk_norm),
+        sink=arrays.get("attention.sink.weight"),
         w_o=arrays["attention.o.weight"],
         b_o=arrays.get("attention.o.bias"),
         post_norm=make_norm("attention.post_norm", spec.post_norm),
@@ -49,6 +50,10 @@ def build_transformer(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transforme
             b_out=arrays.get("mlp.out.bias"),
             post_norm=make_norm("mlp.post_norm", spec.post_norm),
             router=arrays.get("mlp.router.weight"),
+            b_router=arrays.get("mlp.router.bias"),
+            choice_bias=arrays.get("mlp.choice.weight"),
+            shared=_build_shared(spec, arrays),
+            shared_share=arrays.get("mlp.shared_share.weight"),
             spec=spec,
         )
     return Transformer(
@@ -59,5 +64,23 @@ def build_transformer(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transforme
         final_norm=make_norm("final_norm", spec.final_norm),
         unembedding=arrays.get("unembedding.weight"),
         b_unembed=arrays.get("unembedding.bias"),
+        spec=spec,
+    )
+
+
+def _build_shared(spec: Spec, arrays: Mapping[str, jax.Array]) -> MLP | None:
+    """The MLP that all tokens use beside their experts, if the model has one."""
+    if spec.experts is None or spec.experts.d_shared is None:
+        return None
+    return MLP(
+        norm=None,
+        w_in=arrays["mlp.shared.in.weight"],
+        b_in=None,
+        w_gate=arrays["mlp.shared.gate.weight"],
+        b_gate=None,
+        hidden_norm=None,
+        w_out=arrays["mlp.shared.out.weight"],
+        b_out=None,
+        post_norm=None,
         spec=spec,
     )

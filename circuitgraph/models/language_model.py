@@ -141,8 +141,7 @@ class LanguageModel:
     def fingerprint(self) -> str:
         """SHA-256 of spec and weights; equal for equal models, however they are stored."""
         digest = hashlib.sha256(repr(self.spec).encode())
-        if self.spec.attn_rate != 1.0:
-            digest.update(f"attn_rate={self.spec.attn_rate!r}".encode())
+        digest.update(self.spec.late_settings.encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.transformer):
             digest.update(jax.tree_util.keystr(path).encode())
             digest.update(np.ascontiguousarray(leaf).view(np.uint8).data)

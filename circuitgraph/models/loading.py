@@ -21,6 +21,7 @@ from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
+from circuitgraph.models.families.unsupported import explain_unsupported
 from circuitgraph.models.folder_content import ADAPTER_FILE, MERGE, suggest_content
 from circuitgraph.models.gguf.loading import is_gguf, load_gguf
 from circuitgraph.models.gguf.packages import is_packaged
@@ -291,7 +292,7 @@ def _find_family(name: str, model_type: Any) -> Family:
     supported = [known for known in families.names() if known != FAMILY]
     if not isinstance(model_type, str) or model_type not in supported:
         raise ModelError(
-            f"{name!r} is of the architecture {model_type!r}, which is not supported. Supported: "
-            f"{', '.join(supported)}."
+            f"{name!r} is of the architecture {model_type!r}, which is not supported"
+            f"{explain_unsupported(model_type)}. Supported: {', '.join(supported)}."
         )
     return families[model_type]

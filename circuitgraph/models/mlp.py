@@ -11,7 +11,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.models.norms import Norm, apply_norm, to_float32
-from circuitgraph.models.spec import Activation, Experts, Spec
+from circuitgraph.models.routing import Blocks, cut_blocks
+from circuitgraph.models.spec import Activation, Spec
 
 ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -30,7 +31,8 @@ class MLP(eqx.Module):
     """Norm, up-projection, activation, down-projection.
 
     Biases and multipliers are part of what the MLP writes. With experts every weight but the norms'
-    has an axis of experts before the last two, and ``router`` chooses among them.
+    has an axis of experts before the last two, and ``router`` chooses among them; ``shared`` is an
+    MLP that all tokens use beside their experts.
     """
 
     norm: Norm | None
@@ -42,16 +44,21 @@ class MLP(eqx.Module):
     w_out: Float[Array, "*layers_experts d d_mlp"]
     b_out: Float[Array, "*layers_experts d"] | None
     post_norm: Norm | None
-    router: Float[Array, "*layers experts d"] | None
     spec: Spec = eqx.field(static=True)
+    router: Float[Array, "*layers experts d"] | None = None
+    b_router: Float[Array, "*layers experts"] | None = None
+    choice_bias: Float[Array, "*layers experts"] | None = None
+    shared: MLP | None = None
+    shared_share: Float[Array, "*layers 1 d"] | None = None
 
     def __call__(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
         x = apply_norm(self.norm, x)
-        experts = self.spec.experts
-        if self.router is None or experts is None:
+        if self.router is None:
             written = self._apply_dense(x)
         else:
-            written = self._apply_experts(x, route_tokens(x, self.router, experts))
+            written = self._apply_experts(x, *self._route_tokens(x))
+        if self.shared is not None:
+            written = written + self._apply_shared(x)
         return apply_norm(self.post_norm, written) * self.spec.residual_scale
 
     def neuron_output(
@@ -76,43 +83,83 @@ class MLP(eqx.Module):
         """What the output weights read, of a normed input."""
         hidden = apply_linear(x, self.w_in, self.b_in)
         activation = ACTIVATIONS[self.spec.activation]
-        hidden = (
-            activation(hidden)
-            if self.w_gate is None
-            else activation(apply_linear(x, self.w_gate, self.b_gate)) * hidden
-        )
-        return apply_norm(self.hidden_norm, hidden)
+        if self.w_gate is None:
+            return apply_norm(self.hidden_norm, activation(hidden))
+        gate, hidden = self._clip_gated(apply_linear(x, self.w_gate, self.b_gate), hidden)
+        return apply_norm(self.hidden_norm, activation(gate) * hidden)
+
+    def _clip_gated(
+        self, gate: Float[Array, "*axes d_mlp"], hidden: Float[Array, "*axes d_mlp"]
+    ) -> tuple[Float[Array, "*axes d_mlp"], Float[Array, "*axes d_mlp"]]:
+        """Both factors of a gated MLP, before the activation; see `Spec.gate_clip`."""
+        largest = self.spec.gate_clip
+        if largest is None:
+            return gate, hidden
+        return jnp.minimum(gate, largest), 1 + jnp.clip(hidden, -largest, largest)
 
     def _apply_experts(
-        self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
+        self,
+        x: Float[Array, "*axes d"],
+        shares: Float[Array, "*axes active"],
+        chosen: Int[Array, "*axes active"],
     ) -> Float[Array, "*axes d"]:
-        """The experts' outputs, summed by the router's weights.
+        """The outputs of the experts that each token chose, summed by their shares, in float32.
 
-        Every expert sees every token, though most weights are zero: plain, exact, not cheap.
+        Experts compute the tokens that chose them, and no others.
         """
-
-        def add_expert(total: Array, expert: tuple[MLP, Array]) -> tuple[Array, None]:
-            mlp, weight = expert
-            return total + to_float32(mlp._apply_dense(x)) * weight[..., None], None
-
         experts = eqx.tree_at(
-            lambda m: (m.norm, m.post_norm, m.router), self, (None, None, None), is_leaf=_is_none
+            lambda m: (
+                *(m.norm, m.post_norm, m.shared, m.shared_share),
+                *(m.router, m.b_router, m.choice_bias),
+            ),
+            self,
+            (None,) * 7,
+            is_leaf=_is_none,
         )
-        total, _ = jax.lax.scan(
-            add_expert, jnp.zeros_like(to_float32(x)), (experts, jnp.moveaxis(weights, -1, 0))
+        tokens, n_active = x.reshape(-1, x.shape[-1]), chosen.shape[-1]
+        blocks = cut_blocks(
+            shares.reshape(-1, n_active), chosen.reshape(-1, n_active), self.w_in.shape[0]
         )
-        return total.astype(x.dtype)
 
+        def add_block(total: Array, block: Blocks) -> tuple[Array, None]:
+            expert = jax.tree.map(lambda weights: weights[block.expert], experts)
+            written = expert._apply_dense(tokens.at[block.token].get(mode="clip"))
+            weighed = to_float32(written) * block.share[:, None]
+            return total.at[block.token].add(weighed, mode="drop"), None
 
-def route_tokens(
-    x: Float[Array, "*axes d"], router: Float[Array, "experts d"], experts: Experts
-) -> Float[Array, "*axes experts"]:
-    """The weight of each expert: the router's softmax in float32, small ones set to zero."""
-    shares = jax.nn.softmax(to_float32(apply_linear(x, router, None)), axis=-1)
-    best, which = jax.lax.top_k(shares, experts.n_active)
-    if experts.renormalise:
-        best = best / best.sum(-1, keepdims=True)
-    return (jax.nn.one_hot(which, experts.n_experts, dtype=best.dtype) * best[..., None]).sum(-2)
+        total, _ = jax.lax.scan(add_block, jnp.zeros_like(to_float32(tokens)), blocks)
+        return total.astype(x.dtype).reshape(x.shape)
+
+    def _apply_shared(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        """What the MLP that all tokens use writes."""
+        assert self.shared is not None  # noqa: S101 - asked only where there is one
+        written = self.shared._apply_dense(x)
+        if self.shared_share is None:
+            return written
+        return written * self._hold_share(jax.nn.sigmoid(apply_linear(x, self.shared_share, None)))
+
+    def _hold_share(self, share: Float[Array, "*axes 1"]) -> Float[Array, "*axes 1"]:
+        """The share as it is; rules of relevance hold it constant."""
+        return share
+
+    def _route_tokens(
+        self, x: Float[Array, "*axes d"]
+    ) -> tuple[Float[Array, "*axes active"], Int[Array, "*axes active"]]:
+        """The shares of the experts that each token chose, in float32, and which these are."""
+        experts = self.spec.experts
+        assert experts is not None  # noqa: S101 - there is no router without
+        assert self.router is not None  # noqa: S101 - asked only where there is one
+        scores = to_float32(apply_linear(x, self.router, self.b_router))
+        softmax = experts.scores == "softmax"
+        shares = jax.nn.softmax(scores, axis=-1) if softmax else jax.nn.sigmoid(scores)
+        if self.choice_bias is None:
+            best, which = jax.lax.top_k(shares, experts.n_active)
+        else:
+            _, which = jax.lax.top_k(shares + self.choice_bias, experts.n_active)
+            best = jnp.take_along_axis(shares, which, axis=-1)
+        if experts.renormalise:
+            best = best / best.sum(-1, keepdims=True)
+        return best if experts.scale == 1.0 else best * experts.scale, which
 
 
 def apply_linear(

@@ -26,10 +26,13 @@ class Rows:
     Attributes:
         name: of the tensor, as in `Names`.
         index: of the rows, and how many the tensor has.
+        of_experts: the tensor holds all experts of a layer, [experts, in, out], biases
+            [experts, out]; what is called rows here is its last axis.
     """
 
     name: str
     index: Callable[[Spec], tuple[np.ndarray, int]]
+    of_experts: bool = False
 
 
 def block(name: str, part: int, sizes: Callable[[Spec], tuple[int, ...]]) -> Rows:
@@ -135,6 +138,8 @@ def list_parameters(spec: Spec) -> list[Parameter]:
                 layers,
                 flat=spec.qk_norm_over == "width",
             )
+    if spec.attn_sinks:
+        add_part("attention.sink", (h,), leading=layers)
     add_part("attention.o", (h, d, e), bias=(d,) if spec.o_bias else None, leading=layers)
     add_norm("attention.post_norm", spec.post_norm, (d,), layers)
     if m is not None:
@@ -151,7 +156,17 @@ def list_parameters(spec: Spec) -> list[Parameter]:
         add_part("mlp.out", (d, m), bias=(d,) if spec.mlp_bias else None, leading=layers + experts)
         add_norm("mlp.post_norm", spec.post_norm, (d,), layers)
         if spec.experts:
-            add_part("mlp.router", (spec.experts.n_experts, d), leading=layers)
+            n, shared = spec.experts.n_experts, spec.experts.d_shared
+            bias = (n,) if spec.experts.router_bias else None
+            add_part("mlp.router", (n, d), bias=bias, leading=layers)
+            if spec.experts.choice_bias:
+                add_part("mlp.choice", (n,), leading=layers)
+            if shared is not None:
+                add_part("mlp.shared.in", (shared, d), leading=layers)
+                add_part("mlp.shared.gate", (shared, d), leading=layers)
+                add_part("mlp.shared.out", (d, shared), leading=layers)
+            if spec.experts.shared_gate:
+                add_part("mlp.shared_share", (1, d), leading=layers)
     add_norm("final_norm", spec.final_norm, (d,))
     if not spec.tied:
         add_part("unembedding", (spec.d_vocab_out, d))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from circuitgraph.graph.graph import Graph
@@ -72,13 +72,28 @@ class Alibi:
 class Experts:
     """A mixture of experts: ``n_active`` of ``n_experts`` MLPs of width d_mlp are used.
 
-    The router's softmax weighs them. ``renormalise``: the weights of the active ones are made to
-    sum to one.
+    Attributes:
+        renormalise: the weights of the active ones are made to sum to one.
+        scores: what the weights are made of: the router's softmax, or sigmoids of its outputs.
+        router_bias: the router has a bias.
+        choice_bias: a bias is added to the scores by which experts are chosen, not to the weights.
+        scale: of the weights, after everything else.
+        d_shared: hidden width of a gated MLP that all tokens use beside their experts; None
+            without it.
+        shared_gate: what that MLP writes is multiplied with the sigmoid of a number read from its
+            input.
     """
 
     n_experts: int
     n_active: int
     renormalise: bool
+    # Not in the repr, as `Spec.attn_rate`.
+    scores: Literal["softmax", "sigmoid"] = field(default="softmax", repr=False)
+    router_bias: bool = field(default=False, repr=False)
+    choice_bias: bool = field(default=False, repr=False)
+    scale: float = field(default=1.0, repr=False)
+    d_shared: int | None = field(default=None, repr=False)
+    shared_gate: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +133,8 @@ class Spec:
         attn_rate: a query looks at each key that it sees with the weight ``attn_rate * softmax +
             1 - attn_rate``. The constant is no share of one: the weights of n keys sum to
             ``attn_rate + n * (1 - attn_rate)`` (Zhong et al. 2023, "The Clock and the Pizza").
+        attn_sinks: each head has a score of its own beside those of the keys, whose share of the
+            softmax fetches nothing.
         windows: how many positions, its own included, a query sees in each layer; None for all;
             empty for all layers.
         causal: queries do not see later positions.
@@ -127,6 +144,7 @@ class Spec:
 
         activation: of the MLPs. ``gelu`` is the erf form, ``gelu_tanh`` the tanh approximation.
         gated: hidden = activation(gate) * in.
+        gate_clip: c in hidden = activation(min(gate, c)) * (1 + clip(in, -c, c)) (gpt-oss).
         hidden_norm: of the MLP's hidden layer (SoLU).
         experts: the MLPs are mixtures of experts.
 
@@ -164,6 +182,7 @@ class Spec:
     attn_softcap: float | None = None
     # Not in the repr, of which fingerprints are made: models of before this field keep theirs.
     attn_rate: float = field(default=1.0, repr=False)
+    attn_sinks: bool = field(default=False, repr=False)
     windows: tuple[int | None, ...] = ()
     causal: bool = True
     unseen_token: int | None = None
@@ -175,6 +194,7 @@ class Spec:
 
     activation: Activation = "identity"
     gated: bool = False
+    gate_clip: float | None = field(default=None, repr=False)
     hidden_norm: NormSpec | None = None
     experts: Experts | None = None
 
@@ -183,6 +203,17 @@ class Spec:
     logit_scale: float = 1.0
     logit_softcap: float | None = None
     tied: bool = False
+
+    @property
+    def late_settings(self) -> str:
+        """The settings that are not in the repr, as far as they are away from their defaults."""
+        return "".join(
+            f"{setting.name}={getattr(part, setting.name)!r}"
+            for part in (self, self.experts)
+            if part is not None
+            for setting in fields(part)
+            if not setting.repr and getattr(part, setting.name) != setting.default
+        )
 
     def graph(self, *, direct: bool = False, grouped: bool = False) -> Graph:
         """The graph of this model; ``direct`` as in `Graph`.

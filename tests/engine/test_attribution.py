@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
+from circuitgraph.engine.attribution.relevance import apply_rules
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.grid import group_writers
 from circuitgraph.engine.memory import choose_batch_sizes
+from circuitgraph.models.transformer import Transformer
 from tests import oracle
 from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
 from tests.laws.agreement import ABLATIONS, loss_of
@@ -31,6 +35,7 @@ FAMILIES = [
     "gemma2",
     "bloom: a power of two of heads",
     "olmo2",
+    "gpt_oss",
 ]
 PROMPTS = random_prompts(batch=4, longest=7)
 
@@ -244,3 +249,24 @@ def test_chunks_of_prompts_add_up(tiny: Tiny) -> None:
         ),
     ]:
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_relevance_of_experts_and_a_shared_mlp_adds_up(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Without biases an MLP under the rules is its own slope: all of its output is passed on."""
+    network = load(tmp_path_factory.mktemp("m"), "qwen2_moe").ours.transformer
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, network.spec.d_model)), jnp.float32)
+
+    def differ(model: Transformer) -> float:
+        mlp = model.select_layer(1)[0].mlp
+        assert mlp is not None
+        written, passed_on = jax.jvp(mlp, (x,), (x,))
+        np.testing.assert_allclose(written, plain, atol=1e-5)
+        return float(np.abs(written - passed_on).max())
+
+    block, _ = network.select_layer(1)
+    assert block.mlp is not None
+    plain = block.mlp(x)
+    assert differ(apply_rules(network, fixed_patterns=True)) < 1e-4
+    assert differ(network) > 0.1

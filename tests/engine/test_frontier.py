@@ -31,6 +31,7 @@ FAMILIES = [
     "gpt_neox: parallel",
     "gemma2",
     "bloom: a power of two of heads",
+    "gpt_oss",
 ]  # that differ in structure
 
 

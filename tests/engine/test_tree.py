@@ -28,7 +28,7 @@ from tests.engine.trees import (
 from tests.parity.cases import CASES
 from tests.parity.harness import run_ours, save_random
 
-FAMILIES = {"llama": 8, "gpt_neox: parallel": 8, "gemma2": 0}  # and neurons to claim
+FAMILIES = {"llama": 8, "gpt_neox: parallel": 8, "gemma2": 0, "gpt_oss": 0}  # and neurons to claim
 METRICS = ["log_probability", "kl", "logit_difference"]
 ROOT = TreeNode(("logits",), "", logits)
 

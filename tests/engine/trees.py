@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.graph.graph import Graph
@@ -18,7 +17,7 @@ from circuitgraph.graph.node import Node
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.tasks.prompts import Prompts
-from tests.checkpoints import Tiny, random_prompts
+from tests.checkpoints import Tiny, load_double, random_prompts
 from tests.oracle.tree import Claim, Prompt, TreeOracle
 
 ROLES = ("A", "B", "C")
@@ -60,9 +59,7 @@ class Case:
         )
 
     def oracle(self) -> TreeOracle:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            self.tiny.folder, attn_implementation="eager"
-        ).double()
+        model = load_double(self.tiny.folder)
         rows = zip(self.prompts.clean, self.prompts.mask, self.role_positions, strict=True)
         prompts = [
             Prompt(tokens[real].tolist(), dict(zip(ROLES, map(int, at), strict=True)))

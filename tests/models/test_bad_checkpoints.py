@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from circuitgraph.errors import ArgumentError, CircuitGraphError, ModelError
 from circuitgraph.models.families import families
+from circuitgraph.models.families.unsupported import explain_unsupported
 from circuitgraph.models.loading import load_model
 from tests.models.checkpoint_files import Tensors, copy_of, edit_config, edit_weights
 from tests.parity.cases import CASES
@@ -216,8 +217,8 @@ def test_other_architectures_are_named(llama: Path, model_type: str) -> None:
     edit_config(llama, model_type=model_type)
     supported = ", ".join(name for name in families.names() if name != "transformer_lens")
     assert refusal(llama) == (
-        f"{str(llama)!r} is of the architecture {model_type!r}, which is not supported. Supported: "
-        f"{supported}."
+        f"{str(llama)!r} is of the architecture {model_type!r}, which is not supported"
+        f"{explain_unsupported(model_type)}. Supported: {supported}."
     )
 
 

@@ -202,7 +202,7 @@ def test_unknown_fields_are_refused_with_name_and_value(
     with pytest.raises(ModelError) as e:
         load_model(folder)
     lines = str(e.value).splitlines()
-    assert "can be deleted from config.json" in lines[0]
+    assert "--ignore-config-field NAME" in lines[0]
     assert any(line.startswith(f"  - {field} = {str(value)[:15]}") for line in lines)
     assert any(line.startswith("  - another_field = 17; a field that") for line in lines), (
         "all problems at once"

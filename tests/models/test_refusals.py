@@ -187,17 +187,20 @@ def test_no_pickled_code_is_run(folder: Path, tmp_path: Path, zipped: bool) -> N
         (b"{}", "has no 'model_type'"),
         (
             b'{"model_type": "bert"}',
-            "architecture 'bert', which is not supported. Supported: bloom,",
+            "architecture 'bert', which is not supported: only an encoder,",
         ),
         (
             b'{"model_type": "clip"}',
-            "architecture 'clip', which is not supported. Supported: bloom,",
+            "architecture 'clip', which is not supported: images, sound or video;",
         ),
         (
             b'{"model_type": ["gpt2"]}',
-            "architecture ['gpt2'], which is not supported. Supported: bloom,",
+            "architecture ['gpt2'], which is not supported, see docs/",
         ),
-        (b'{"model_type": null}', "architecture None, which is not supported. Supported: bloom,"),
+        (
+            b'{"model_type": null}',
+            "architecture None, which is not supported, see docs/",
+        ),
     ],
     ids=repr,
 )

@@ -15,7 +15,7 @@ from circuitgraph.models.families import COMMON_IRRELEVANT, families
 from circuitgraph.models.settings import complete_settings
 from circuitgraph.models.spec import Spec
 from tests.parity.cases import CASES
-from tools.config_defaults import collect_defaults
+from tools.config_defaults import LEFT_TO_TRANSFORMERS, collect_defaults
 
 FAMILIES = sorted({label.partition(":")[0] for label in CASES})
 OLD_SPELLINGS: list[dict[str, Any]] = [
@@ -75,7 +75,8 @@ def test_settings_are_those_of_transformers_or_left_to_it(model_type: str) -> No
                 if quick is not None:
                     assert understand(quick) == read_by_transformers(plain), changed
                     n_quick += 1
-    assert n_quick > 20 or model_type == "gemma3", "hardly anything was read without transformers"
+    is_left = model_type in LEFT_TO_TRANSFORMERS
+    assert n_quick == 0 if is_left else n_quick > 20
 
 
 def test_the_table_of_defaults_is_that_of_the_installed_transformers() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 FAMILIES = ("gpt2", "llama", "gpt_neox", "gemma2", "bloom", "olmo2", "granite")
+EXPERTS = ("gpt_oss", "qwen2_moe")  # as Llama but for MLPs and sinks: no tests of their own here
 
 
 POST_NORM = ("gemma2", "olmo2")
@@ -26,7 +27,7 @@ class Sizes:
 
 
 def sizes(config: PreTrainedConfig) -> Sizes:
-    if config.model_type not in FAMILIES:
+    if config.model_type not in FAMILIES + EXPERTS:
         raise ValueError(f"the oracle knows the families {FAMILIES}, not {config.model_type!r}")
     fields: Any = config  # the attributes differ from family to family
     heads = fields.num_attention_heads

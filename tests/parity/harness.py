@@ -33,9 +33,8 @@ def save_random(
     folder: Path, model_type: str, seed: int = 0, scale: float = 0.3, **fields: Any
 ) -> Path:
     """Write a random model whose weights are so large that every setting shows in the logits."""
-    config = AutoConfig.for_model(
-        model_type, bos_token_id=None, eos_token_id=None, pad_token_id=None, **fields
-    )
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    config = AutoConfig.for_model(model_type, **{**special, **fields})
     torch.manual_seed(seed)
     logging.disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -45,6 +44,10 @@ def save_random(
                 parameter.normal_(0, scale)
             else:
                 parameter.add_(0.2 * torch.randn_like(parameter))
+        stored = model.state_dict()
+        for name, buffer in model.named_buffers():
+            if name in stored:  # a bias of routers
+                buffer.add_(0.2 * torch.randn_like(buffer))
     model.save_pretrained(folder)
     return folder
 

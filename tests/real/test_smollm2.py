@@ -100,9 +100,9 @@ def test_a_search_finds_what_other_prompts_confirm(real_model: LanguageModel, io
     assert report.random_faithfulness.high < 0.05
 
 
-def test_a_hypothesis(real_file: Path, tmp_path: Path) -> None:
+def test_a_hypothesis(real_model: LanguageModel, tmp_path: Path) -> None:
     layer, head = _NAME_MOVER
     path = tmp_path / "name_mover.py"
-    path.write_text(_HYPOTHESIS.format(model=str(real_file), layer=layer, head=head))
+    path.write_text(_HYPOTHESIS.format(model=real_model.name, layer=layer, head=head))
     ran = call("test", path, "--prompts", 40, "-k", "expect")
     assert (ran.code, ran.err) == (0, ""), ran.out

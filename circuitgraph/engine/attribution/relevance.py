@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuitgraph.models.attention import Attention, Head
 from circuitgraph.models.mlp import ACTIVATIONS, MLP, apply_linear
@@ -48,7 +48,7 @@ class FixedAttention(Attention):
 
 
 class ProportionalMLP(MLP):
-    """Identity rule and half rule; which experts are chosen, and their weights, are constants.
+    """Identity rule and half rule; which experts are chosen, and all their weights, are constants.
 
     Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of the
     gradient of a product (of gate and input) half is kept.
@@ -59,7 +59,8 @@ class ProportionalMLP(MLP):
         if self.w_gate is None:
             hidden = self._activate(hidden)
         else:
-            product = self._activate(apply_linear(x, self.w_gate, self.b_gate)) * hidden
+            gate, hidden = self._clip_gated(apply_linear(x, self.w_gate, self.b_gate), hidden)
+            product = self._activate(gate) * hidden
             hidden = 0.5 * product + constant(0.5 * product)
         return apply_linear(apply_norm(self.hidden_norm, hidden), self.w_out, self.b_out)
 
@@ -68,9 +69,15 @@ class ProportionalMLP(MLP):
         return h * constant(activation(h) / jnp.where(h == 0, 1, h))
 
     def _apply_experts(
-        self, x: Float[Array, "*axes d"], weights: Float[Array, "*axes experts"]
+        self,
+        x: Float[Array, "*axes d"],
+        shares: Float[Array, "*axes active"],
+        chosen: Int[Array, "*axes active"],
     ) -> Float[Array, "*axes d"]:
-        return super()._apply_experts(x, constant(weights))
+        return super()._apply_experts(x, constant(shares), chosen)
+
+    def _hold_share(self, share: Float[Array, "*axes 1"]) -> Float[Array, "*axes 1"]:
+        return constant(share)
 
 
 def apply_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
@@ -91,9 +98,11 @@ def apply_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
             _convert_module(FixedAttention, ruled.blocks.attention),
         )
     if ruled.blocks.mlp is not None:
-        ruled = eqx.tree_at(
-            lambda m: m.blocks.mlp, ruled, _convert_module(ProportionalMLP, ruled.blocks.mlp)
-        )
+        mlp = _convert_module(ProportionalMLP, ruled.blocks.mlp)
+        if mlp.shared is not None:
+            shared = _convert_module(ProportionalMLP, mlp.shared)
+            mlp = eqx.tree_at(lambda m: m.shared, mlp, shared)
+        ruled = eqx.tree_at(lambda m: m.blocks.mlp, ruled, mlp)
     return ruled
 
 

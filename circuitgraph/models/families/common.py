@@ -8,7 +8,7 @@ from typing import Any
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, check_sizes
 from circuitgraph.models.families.rope import read_rope
-from circuitgraph.models.parameters import Rows
+from circuitgraph.models.parameters import Rows, block
 
 # Config fields of a classifier that old checkpoints of the GPT families carry.
 SUMMARY = frozenset(
@@ -50,6 +50,14 @@ NAMES: dict[str, str | Rows] = {
     "final_norm": "norm",
     "unembedding": "lm_head",
 }
+
+
+def gate_up_blocks(name: str) -> dict[str, str | Rows]:
+    """A gated MLP in one tensor: all rows of the gate, then all of the input."""
+    return {
+        f"mlp.{part}": block(name, number, lambda spec: (spec.d_mlp or 0, spec.d_mlp or 0))
+        for number, part in enumerate(("gate", "in"))
+    }
 
 
 def sizes(config: Config) -> dict[str, Any]:

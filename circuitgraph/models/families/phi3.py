@@ -12,18 +12,15 @@ from circuitgraph.models.families import Config, Family, activation_named, famil
 from circuitgraph.models.families.common import (
     NAMES,
     SIZES,
+    gate_up_blocks,
     same_rotary,
     same_window,
     scales,
     sizes,
 )
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
-from circuitgraph.models.parameters import Rows, block, qkv_blocks
+from circuitgraph.models.parameters import qkv_blocks
 from circuitgraph.models.spec import NormSpec, Spec
-
-
-def _gate_up(part: int) -> Rows:
-    return block("layers.{i}.mlp.gate_up_proj", part, lambda s: (s.d_mlp or 0, s.d_mlp or 0))
 
 
 @family("phi3")
@@ -43,8 +40,7 @@ class Phi3(Family):
     names = {
         **NAMES,
         **qkv_blocks("layers.{i}.self_attn.qkv_proj"),
-        "mlp.gate": _gate_up(0),
-        "mlp.in": _gate_up(1),
+        **gate_up_blocks("layers.{i}.mlp.gate_up_proj"),
     }
 
     def fill(self, config: dict[str, Any]) -> dict[str, Any]:

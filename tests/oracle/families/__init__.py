@@ -5,6 +5,7 @@ from transformers import PreTrainedModel
 from ..names import sizes
 from .base import Family
 from .bloom import Bloom
+from .experts import GptOss
 from .gpt2 import GPT2
 from .gpt_neox import GPTNeoX
 from .llama import Granite, Llama
@@ -20,6 +21,8 @@ _CLASSES: dict[str, type[Family]] = {
     "bloom": Bloom,
     "olmo2": Olmo2,
     "granite": Granite,
+    "gpt_oss": GptOss,
+    "qwen2_moe": Llama,
 }
 
 

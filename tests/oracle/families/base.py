@@ -61,10 +61,13 @@ class Family(ABC):
         # Not -inf: a padded query may see no key at all, and NaN would reach real positions as 0 *
         # NaN.
         scores = scores.masked_fill(~self.visible(layer, mask), torch.finfo(scores.dtype).min)
-        return scores.softmax(-1) @ v @ self.output(layer, head)
+        return self.pattern(layer, head, scores) @ v @ self.output(layer, head)
 
     def scores(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
         return q @ k.transpose(1, 2) * self.scale(layer, q.shape[-1])
+
+    def pattern(self, layer: int, head: int, scores: Tensor) -> Tensor:
+        return scores.softmax(-1)
 
     def scale(self, layer: int, head_dim: int) -> float:
         return head_dim**-0.5
@@ -100,8 +103,12 @@ class Rotary(Family):
 
     def rotate(self, x: Tensor) -> Tensor:
         """Turn the first dimensions, as many as there are angles; j is paired with j + half."""
-        cos, sin = self.base.rotary_emb(x, torch.arange(x.shape[1])[None])
+        cos, sin = self.angles(x)
         turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
         left, right = turned.chunk(2, dim=-1)
         turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
         return torch.cat([turned, rest], dim=-1).to(x.dtype)
+
+    def angles(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine by position, each for both halves."""
+        return self.base.rotary_emb(x, torch.arange(x.shape[1])[None])

@@ -24,6 +24,15 @@ class Llama(Rotary):
             getattr(block.self_attn, f"{letter}_proj"), chosen, self.norm(block.input_layernorm, x)
         )
 
+    def visible(self, layer: int, mask: Tensor) -> Tensor:
+        """A window of w shows the w latest positions, the query's own included."""
+        visible = super().visible(layer, mask)
+        return visible.triu(1 - self.config.sliding_window) if self.slides(layer) else visible
+
+    def slides(self, layer: int) -> bool:
+        kinds = getattr(self.config, "layer_types", None)
+        return kinds is not None and kinds[layer] == "sliding_attention"
+
     def output(self, layer: int, head: int) -> Tensor:
         attention = self.base.layers[layer].self_attn
         return attention.o_proj.weight[:, own(head, attention.head_dim)].T

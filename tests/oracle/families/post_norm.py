@@ -41,14 +41,6 @@ class Gemma2(PostNorm):
     def scores(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
         return capped(super().scores(layer, head, q, k), self.config.attn_logit_softcapping)
 
-    def visible(self, layer: int, mask: Tensor) -> Tensor:
-        """A window of w shows the w latest positions, the query's own included."""
-        visible = super().visible(layer, mask)
-        return visible.triu(1 - self.config.sliding_window) if self.slides(layer) else visible
-
-    def slides(self, layer: int) -> bool:
-        return self.config.layer_types[layer] == "sliding_attention"
-
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         block = self.base.layers[layer]
         out = block.mlp(self.norm(block.pre_feedforward_layernorm, x))

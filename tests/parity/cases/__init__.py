@@ -13,7 +13,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.parity.cases import classic, gemma_olmo, llama_like
+from tests.parity.cases import classic, experts, gemma_olmo, llama_like, variants
 
-CASES: dict[str, dict[str, Any]] = {**classic.CASES, **llama_like.CASES, **gemma_olmo.CASES}
+CASES: dict[str, dict[str, Any]] = {
+    **classic.CASES,
+    **llama_like.CASES,
+    **gemma_olmo.CASES,
+    **experts.CASES,
+    **variants.CASES,
+}
 """Name -> config fields."""
+
+KNOWN_PARTS = frozenset({**variants.CASES, **experts.CASES}) - {"gpt_oss", "qwen2_moe"}
+"""Cases of families whose every part another family has: their logits are compared, and what their
+files say of fields is tested; the laws of the parts are those of the other families.
+"""

@@ -1,0 +1,77 @@
+"""Qwen 1.5 and 2 MoE: Qwen 2 with experts in every layer, beside an MLP that all tokens share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
+from circuitgraph.models.families.common import (
+    NAMES,
+    SIZES,
+    WINDOW_SOURCES,
+    scales,
+    sizes,
+    whole_rotary,
+    windows_by_type,
+)
+from circuitgraph.models.families.mixtral import EXPERTS, TRAINING, read_experts
+from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
+from circuitgraph.models.spec import NormSpec, Spec
+
+
+@family("qwen2_moe")
+class Qwen2Moe(Family):
+    """Qwen2MoeForCausalLM."""
+
+    handled = (
+        (SIZES - {"intermediate_size"})
+        | ROPE_FIELDS
+        | EXPERTS
+        | {
+            "hidden_act",
+            "layer_types",
+            "moe_intermediate_size",
+            "norm_topk_prob",
+            "qkv_bias",
+            "rms_norm_eps",
+            "shared_expert_intermediate_size",
+            "sliding_window",
+        }
+    )
+    # intermediate_size is the size of layers without experts.
+    irrelevant = TRAINING | WINDOW_SOURCES | {"intermediate_size"}
+    # Layers without experts among those with them: all layers of a `Spec` have the same parts.
+    required = {"decoder_sparse_step": 1, "mlp_only_layers": []}
+    names = {
+        **NAMES,
+        "mlp.router": "layers.{i}.mlp.gate",
+        "mlp.gate": "layers.{i}.mlp.experts.{e}.gate_proj",
+        "mlp.in": "layers.{i}.mlp.experts.{e}.up_proj",
+        "mlp.out": "layers.{i}.mlp.experts.{e}.down_proj",
+        "mlp.shared.gate": "layers.{i}.mlp.shared_expert.gate_proj",
+        "mlp.shared.in": "layers.{i}.mlp.shared_expert.up_proj",
+        "mlp.shared.out": "layers.{i}.mlp.shared_expert.down_proj",
+        "mlp.shared_share": "layers.{i}.mlp.shared_expert_gate",
+    }
+
+    def spec(self, config: Config) -> Spec:
+        check_sizes(config, "moe_intermediate_size", "shared_expert_intermediate_size")
+        size = sizes({**config, "intermediate_size": config["moe_intermediate_size"]})
+        norm = NormSpec("rms", config["rms_norm_eps"], cast_first=True)
+        return Spec(
+            **size,
+            **whole_rotary(config, size),
+            norm=norm,
+            final_norm=norm,
+            attn_scales=scales(size),
+            windows=windows_by_type(config),
+            qkv_bias=config["qkv_bias"],
+            activation=activation_named(config["hidden_act"]),
+            gated=True,
+            experts=replace(
+                read_experts(config, renormalise=config["norm_topk_prob"]),
+                d_shared=config["shared_expert_intermediate_size"],
+                shared_gate=True,
+            ),
+            tied=config["tie_word_embeddings"],
+        )
