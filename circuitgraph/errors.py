@@ -11,6 +11,8 @@ import difflib
 import math
 from collections.abc import Iterable, Sequence
 
+from circuitgraph.printable import NAME, make_lines_printable, make_printable, shorten_text
+
 
 class CircuitGraphError(Exception):
     """Base of every error that has a message for the user."""
@@ -58,7 +60,7 @@ class MissingExtraError(CircuitGraphError, ImportError):
 
 def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """Make the error for a name that is not among ``known``, with near names (or all, if few)."""
-    known = sorted(known)
+    known, given = sorted(known), shorten_text(given, NAME)
     nearest = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
     if nearest:
         advice = "Did you mean " + " or ".join(repr(name) for name in nearest) + "?"
@@ -71,9 +73,17 @@ def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") ->
     return UnknownNameError(" ".join(filter(None, [f"Unknown {kind} {given!r}. {advice}", hint])))
 
 
-def list_problems(title: str, problems: Sequence[str], limit: int = 20) -> str:
-    """One message out of many problems, so that a user can mend all of them at once."""
-    lines = [f"  - {problem}" for problem in problems[:limit]]
+def list_problems(
+    title: str, problems: Sequence[str], limit: int = 20, *, several_lines: bool = False
+) -> str:
+    """One message out of many problems, so that a user can mend all of them at once.
+
+    Args:
+        several_lines: problems may have several lines; else a newline in a problem is part of
+            somebody's name, and is shown as an escape.
+    """
+    show_problem = make_lines_printable if several_lines else make_printable
+    lines = [f"  - {show_problem(problem)}" for problem in problems[:limit]]
     if len(problems) > limit:
         lines.append(f"  ... and {len(problems) - limit} more")
     return "\n".join([title, *lines])
@@ -93,6 +103,13 @@ def check_at_least(name: str, value: int, minimum: int) -> int:
     return value
 
 
+def check_between(name: str, value: int, minimum: int, maximum: int) -> int:
+    """``value`` itself, if it is neither below ``minimum`` nor above ``maximum``."""
+    if check_at_least(name, value, minimum) > maximum:
+        raise ArgumentError(f"{name} is {value}, but must be at most {maximum:,}.")
+    return value
+
+
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     """``value`` itself, if it is one of the choices."""
     choices = list(choices)
@@ -108,4 +125,4 @@ def first_line(error: Exception) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     message = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
-    return message.removesuffix(".")
+    return make_printable(message).removesuffix(".")

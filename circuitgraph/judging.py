@@ -198,6 +198,8 @@ def make_search(
     origin = circuit.provenance
     if not origin.get("algorithm") or origin.get("reference_sha256") is not None:
         return None
+    if origin.get("metric") is None or origin.get("ablation") is None:
+        return None
 
     def repeat_search(prompts: Prompts) -> Circuit:
         name, arguments = origin["algorithm"]["name"], origin["algorithm"]["arguments"]

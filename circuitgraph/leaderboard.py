@@ -9,10 +9,11 @@ from typing import Any
 
 from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
+from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.ablation import ablations
-from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least
+from circuitgraph.errors import ArgumentError, CircuitGraphError, check_between
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.evaluation.size_curve import measure_size_curve
 from circuitgraph.evaluation.stability import measure_stability
@@ -22,9 +23,11 @@ from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.progress import show_progress
-from circuitgraph.tasks.base import Task, tasks
+from circuitgraph.tasks.base import MOST_PROMPTS, Task, tasks
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.metrics import metrics
+
+_MOST_BOOTSTRAPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,13 @@ class LeaderboardSettings:
     n_bootstraps: int = 5
 
     def __post_init__(self) -> None:
-        check_at_least("the number of discovery prompts", self.n_discovery, 1)
-        check_at_least("the number of evaluation prompts", self.n_evaluation, 2)
-        check_at_least("seed", self.seed, 0)
-        if self.n_bootstraps == 1 or self.n_bootstraps < 0:
+        check_between("the number of discovery prompts", self.n_discovery, 1, MOST_PROMPTS)
+        check_between("the number of evaluation prompts", self.n_evaluation, 2, MOST_PROMPTS)
+        check_between("seed", self.seed, 0, LARGEST_SEED)
+        if self.n_bootstraps == 1 or not 0 <= self.n_bootstraps <= _MOST_BOOTSTRAPS:
             raise ArgumentError(
-                f"the number of bootstraps is {self.n_bootstraps}, but must be 0 or at least 2."
+                f"the number of bootstraps is {self.n_bootstraps}, but must be 0 or at least 2, "
+                f"and at most {_MOST_BOOTSTRAPS:,}."
             )
 
 

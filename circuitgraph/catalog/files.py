@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,10 +18,14 @@ from circuitgraph.catalog.records import (
     EdgeRecord,
     EvaluationRecord,
     GraphRecord,
+    describe_fields,
 )
-from circuitgraph.errors import CircuitGraphError, DataError, GraphError, list_problems
+from circuitgraph.errors import CircuitGraphError, DataError, GraphError, first_line, list_problems
+from circuitgraph.foreign import read_json
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+
+_LARGEST_UNSCORED = 2**22  # edges of a graph whose scores are not stored
 
 
 def make_circuit_record(
@@ -52,7 +55,9 @@ def make_circuit_record(
         )
     except ValidationError as error:
         raise DataError(
-            list_problems("The provenance of this circuit cannot be stored:", _list_problems(error))
+            list_problems(
+                "The provenance of this circuit cannot be stored:", describe_fields(error)
+            )
         ) from error
 
 
@@ -80,10 +85,6 @@ def make_graph_record(graph: Graph) -> GraphRecord:
         n_readers=len(graph.readers),
         n_edges=graph.n_edges,
     )
-
-
-def _list_problems(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
 
 
 def save_circuit(
@@ -132,7 +133,7 @@ def load_record(path: str | Path) -> CircuitRecord:
     """
     file = _locate_record(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{str(file)!r} cannot be read as JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -145,7 +146,7 @@ def load_record(path: str | Path) -> CircuitRecord:
         return CircuitRecord.model_validate(content)
     except ValidationError as error:
         title = f"{str(file)!r} is not the record of a circuit:"
-        raise DataError(list_problems(title, _list_problems(error))) from error
+        raise DataError(list_problems(title, describe_fields(error))) from error
 
 
 def load_circuit(path: str | Path) -> Circuit:
@@ -156,20 +157,61 @@ def load_circuit(path: str | Path) -> Circuit:
     """
     record, file = load_record(path), _locate_record(path)
     try:
+        _check_graph(record, file.parent / SCORES_FILE)
         names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
         graph = Graph(**{name: getattr(record.graph, name) for name in names})
         if make_graph_record(graph) != record.graph:
-            counts = (
-                f"{len(graph.writers)} writers, {len(graph.readers)} readers and "
-                f"{graph.n_edges} edges"
+            raise DataError(
+                f"its graph is called {record.graph.convention!r}, but is "
+                f"{make_graph_record(graph).convention!r}"
             )
-            raise DataError(f"a graph such as it describes has {counts}, which is not what it says")
         mask = Circuit.of(graph, [edge.edge for edge in record.edges]).mask
         scores, tested = _load_scores(file.parent / SCORES_FILE, graph, mask, record.edges)
     except CircuitGraphError as error:
         raise DataError(f"{str(file)!r} is damaged: {error}") from error
     provenance = record.model_dump(mode="json", exclude={"graph", "edges", "evaluation"})
     return Circuit(graph, mask, scores, tested, provenance)
+
+
+def _check_graph(record: CircuitRecord, scores: Path) -> None:
+    """Refuse a graph that is not of its own counts, or too large for what is stored of it, before
+    it is built.
+    """
+    graph = record.graph
+    if min(graph.n_layers, graph.n_heads, 1 if graph.n_kv_heads is None else graph.n_kv_heads) < 1:
+        return  # which the graph itself refuses
+    counts = _count_graph(graph)
+    said = (graph.n_writers, graph.n_readers, graph.n_edges)
+    if counts != said:
+        raise DataError(
+            f"a graph such as it describes has {counts[0]} writers, {counts[1]} readers and "
+            f"{counts[2]} edges, which is not what it says"
+        )
+    if len(record.edges) > graph.n_edges:
+        raise DataError(f"it keeps {len(record.edges)} edges, but its graph has {graph.n_edges}")
+    if graph.n_edges > _LARGEST_UNSCORED and not scores.is_file():
+        raise DataError(
+            f"its graph has {graph.n_edges:,} edges; of so many there must be a {SCORES_FILE} "
+            "beside it"
+        )
+    if scores.is_file() and graph.n_edges > scores.stat().st_size:
+        raise DataError(
+            f"{SCORES_FILE} cannot be read: it has {scores.stat().st_size} bytes, but the graph "
+            f"{graph.n_edges} edges"
+        )
+
+
+def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
+    """Writers, readers and edges of the graph that a record describes."""
+    layers, heads, mlp = graph.n_layers, graph.n_heads, int(graph.mlp)
+    into_heads = 3 * heads if graph.n_kv_heads is None else heads + 2 * graph.n_kv_heads
+    n_writers = 1 + layers * (heads + mlp)
+    n_readers = 1 + layers * (into_heads + mlp)
+    # Every reader of a layer sees the embedding and all layers below; an MLP its layer's heads too.
+    below = layers + (heads + mlp) * (layers * (layers - 1) // 2)
+    n_edges = (into_heads + mlp) * below + n_writers
+    n_edges += 0 if graph.parallel else layers * mlp * heads
+    return n_writers, n_readers, n_edges + graph.direct * layers * into_heads
 
 
 def _locate_record(path: str | Path) -> Path:
@@ -200,8 +242,8 @@ def _load_scores(
         return (scores, tested) if effects else (None, None)
     try:
         arrays = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{SCORES_FILE} cannot be read: {error}") from error
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{SCORES_FILE} cannot be read: {first_line(error)}") from error
     for name, array in arrays.items():
         if array.shape != mask.shape:
             raise DataError(
@@ -209,6 +251,8 @@ def _load_scores(
                 "edges"
             )
     scores, tested = arrays.get("effect"), arrays.get("tested")
+    if scores is not None and (scores.dtype.kind != "f" or not np.isfinite(scores).all()):
+        raise DataError(f"{SCORES_FILE} has scores that are no finite numbers ({scores.dtype})")
     if not np.array_equal(arrays.get("mask", mask).astype(bool), mask):
         raise DataError(f"{CIRCUIT_FILE} and {SCORES_FILE} keep different edges")
     if effects and (scores is None or any(scores[i] != x for i, x in effects.items())):

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 
-from circuitgraph.catalog.records import Record
+from circuitgraph.catalog.records import Record, describe_fields
 from circuitgraph.errors import CircuitGraphError, DataError, list_problems
+from circuitgraph.foreign import parse_json
 from circuitgraph.graph.site import Site
 
 HYPOTHESIS_SCHEMA = 1
@@ -178,7 +179,7 @@ class HypothesisRecord(Record):
             DataError: not JSON, of a newer schema, or not as the schema says.
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError as error:
             raise DataError(f"A stored hypothesis cannot be read as JSON: {error}") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
@@ -190,10 +191,5 @@ class HypothesisRecord(Record):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            problems = [
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
-                for e in error.errors(include_url=False)
-            ]
-            raise DataError(
-                list_problems("This is not the record of a hypothesis:", problems)
-            ) from error
+            title = "This is not the record of a hypothesis:"
+            raise DataError(list_problems(title, describe_fields(error))) from error

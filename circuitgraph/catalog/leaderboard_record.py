@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from circuitgraph.catalog.records import Interval, Record
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.errors import DataError
+from circuitgraph.foreign import read_json
 
 
 class Question(Record):
@@ -113,8 +114,8 @@ def read_cells(folder: Path) -> list[Cell]:
 
 def _parse_cell(file: Path) -> Cell:
     try:
-        return Cell.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        return Cell.model_validate(read_json(file))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{str(file)!r} is no cell of a leaderboard: remove it, and it will be measured again."
         ) from error

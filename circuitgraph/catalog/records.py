@@ -7,9 +7,10 @@ To a record of any file here, fields are only ever added; a change of meaning ra
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION = 1
 
@@ -18,6 +19,54 @@ class Record(BaseModel):
     """Base of all records: nothing unknown is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def describe_fields(error: ValidationError) -> list[str]:
+    """One line for each field that is not as a record wants it."""
+    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+
+
+# What a few free settings must be, because more than one reader takes them as that.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "data": (str,),
+    "sha256": (str,),
+    "bos": (str,),
+    "threshold": (int, float, type(None)),
+    "config": (str, dict),
+    "trust_remote_code": (bool,),
+    "ignore_config_fields": (list,),
+}
+_OPTIONS = ("config", "trust_remote_code", "ignore_config_fields")
+_FIELDS = ("name", "model", "seed")
+
+
+def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    for name, value in settings.items():
+        if not isinstance(value, _KINDS.get(name, object)):
+            kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
+            raise ValueError(f"{name} is a {type(value).__name__}, but must be {kinds}")
+    return settings
+
+
+def _check_task_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    if own := sorted(set(settings) & set(_FIELDS)):
+        raise ValueError(f"{own[0]!r} has a field of its own, and is no setting of a task")
+    return _check_settings(settings)
+
+
+def _check_options(options: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(set(options) - set(_OPTIONS)):
+        raise ValueError(f"{unknown[0]!r} is no option of load_model that a record keeps")
+    if not all(isinstance(name, str) for name in options.get("ignore_config_fields", ())):
+        raise ValueError("ignore_config_fields must be names")
+    return _check_settings(options)
+
+
+Settings = Annotated[dict[str, Any], AfterValidator(_check_settings)]
+TaskSettings = Annotated[dict[str, Any], AfterValidator(_check_task_settings)]
+Options = Annotated[dict[str, Any], AfterValidator(_check_options)]
+LARGEST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
 class ModelRecord(Record):
@@ -29,7 +78,7 @@ class ModelRecord(Record):
     weights_sha256: str
     tokenizer_sha256: str | None
     n_parameters: int
-    options: dict[str, Any] = Field(
+    options: Options = Field(
         {}, description="of `load_model`, beside name, revision and precision, where given"
     )
 
@@ -38,10 +87,10 @@ class TaskRecord(Record):
     """Which prompts a search saw: these values, ``n_prompts`` and all, give the same prompts."""
 
     name: str
-    arguments: dict[str, Any]
-    seed: int
+    arguments: TaskSettings
+    seed: Seed
     split: str
-    n_prompts: int
+    n_prompts: int = Field(ge=1)
     prompts_sha256: str
 
 
@@ -49,7 +98,7 @@ class AlgorithmRecord(Record):
     """Which search, with all its settings, and what the search did."""
 
     name: str
-    arguments: dict[str, Any]
+    arguments: Settings
     score: str | None = Field(None, description="what the effects of edges mean")
     n_tested: int
     n_selected: int | None = Field(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from circuitgraph.cli.settings import format_assignments
 from circuitgraph.errors import ArgumentError, list_problems, unknown_name
+from circuitgraph.foreign import LARGEST_TOML, parse_toml, read_text
+from circuitgraph.printable import NAME, shorten_text
 
 _NOT_IN_FILES = ("config", "help")
 # By the type of an option: what to call a value of that type, and the types that TOML may give.
@@ -26,8 +27,8 @@ def read_config(context: Any, path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = parse_toml(read_text(path, LARGEST_TOML))
+    except (OSError, ValueError) as error:
         raise ArgumentError(f"The config file {str(path)!r} cannot be read: {error}") from error
     options = {_option_name(p): p for p in context.command.params if p.name not in _NOT_IN_FILES}
     values = {key.replace("_", "-"): value for key, value in content.items()}
@@ -61,9 +62,9 @@ def _convert_value(key: str, value: Any, hint: Any) -> Any:
     expected, allowed = _EXPECTED[(get_args(hint) or (hint,))[0]]
     if key == "thresholds" and type(value) is list:
         value = ",".join(map(str, value))
-    if type(value) not in allowed:
-        raise TypeError(f"{key} = {value!r}: expected {expected}")
-    return format_assignments(value) if allowed == (dict,) else value
+    if type(value) not in allowed or (isinstance(value, str) and not value.strip()):
+        raise TypeError(f"{key} = {shorten_text(repr(value), NAME)}: expected {expected}")
+    return format_assignments(value) if isinstance(value, dict) else value
 
 
 def prefer_typed_prompts(context: Any, parameter: Any, value: Any) -> Any:

@@ -61,8 +61,10 @@ def forecast_search(
     from circuitgraph.graph.space import make_space
 
     graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
+    search_space = make_space(graph, **space)
+    algorithm.check_space(search_space)
     experiment, prompts = prepare_experiment(
-        model, task, direct=algorithm.direct, space=make_space(graph, **space), **setup
+        model, task, direct=algorithm.direct, space=search_space, **setup
     )
     with output.show_spinner("timing some steps of the search"):
         forecast = forecast_seconds(algorithm, experiment)

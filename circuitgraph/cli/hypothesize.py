@@ -15,6 +15,7 @@ from circuitgraph.catalog.folders import find_path
 from circuitgraph.cli import options
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, GraphError, OutputError
+from circuitgraph.foreign import read_json
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.hypothesis_record import HypothesisRecord
@@ -128,8 +129,8 @@ def _read_stored_hypothesis(path: Path) -> HypothesisRecord | None:
     if path.suffix != ".json" or not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        content = read_json(path)
+    except (OSError, ValueError):
         return None  # `load_circuit` says what is wrong with the file
     stored = content.get("stored", content) if isinstance(content, dict) else None
     if not isinstance(stored, dict) or "variables" not in stored:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 STATUS = 128 + 2  # as shells say it of a program that SIGINT ended
 
 
-class InterruptibleGroup(TyperGroup):
-    """Commands that end with one line on stderr when Ctrl-C stops them.
+@contextmanager
+def explain_interrupt() -> Iterator[None]:
+    """End with one line on stderr when Ctrl-C stops the body.
 
     A command that has saved something adds a note to the `KeyboardInterrupt`.
     """
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            notes = getattr(error, "__notes__", [])
-            nothing = f"Nothing is saved. To begin again: {repeat_command()}"
-            typer.echo(f"Stopped. {' '.join(notes) or nothing}", err=True)
-            raise typer.Exit(STATUS) from error
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        notes = getattr(error, "__notes__", [])
+        nothing = f"Nothing is saved. To begin again: {repeat_command()}"
+        typer.echo(f"Stopped. {' '.join(notes) or nothing}", err=True)
+        raise typer.Exit(STATUS) from error
 
 
 def repeat_command(more: Mapping[str, Sequence[str]] | None = None) -> str:

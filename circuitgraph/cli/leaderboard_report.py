@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from circuitgraph.cli.tables import make_table
+from circuitgraph.printable import make_printable, to_markdown_cell
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.leaderboard_record import Cell, Question, Score
@@ -41,24 +42,30 @@ _WRITTEN_BY = "Written by `circuitgraph leaderboard --markdown FILE`"
 _SHARES = ("size at 95 %", "circuit")
 
 
-def make_tables(cells: Sequence[Cell], *, intervals: bool = False) -> list[Table]:
+def make_tables(
+    cells: Sequence[Cell],
+    *,
+    intervals: bool = False,
+    show: Callable[[str], str] = make_printable,
+) -> list[Table]:
     """The summary, if there are several cases, and a table for each case.
 
     Args:
         intervals: print confidence intervals too, for wide pages.
+        show: makes a name, or a refusal, fit for a cell.
     """
     by_case = groupby(cells, lambda cell: _name_case(cell.question))
-    tables = [_make_case_table(name, group, intervals) for name, group in by_case]
-    return [_make_summary_table(cells, len(tables)), *tables] if len(tables) > 1 else tables
+    tables = [_make_case_table(name, group, intervals, show) for name, group in by_case]
+    return [_make_summary_table(cells, len(tables), show), *tables] if len(tables) > 1 else tables
 
 
 def format_markdown(cells: Sequence[Cell]) -> str:
     """The tables as Markdown, with what their columns mean."""
     text = io.StringIO()
     console = Console(file=text, width=10_000, markup=False, emoji=False)
-    for table in make_tables(cells, intervals=True):
+    for table in make_tables(cells, intervals=True, show=to_markdown_cell):
         title, table.title, table.box = str(table.title), None, MARKDOWN
-        console.print(f"\n## {title}\n")
+        console.print(f"\n## {to_markdown_cell(title)}\n")
         console.print(table)
     lines = [line.strip() for line in text.getvalue().splitlines()]
     return "\n".join([*_write_introduction(cells), *lines]).rstrip("\n") + "\n"
@@ -90,20 +97,23 @@ def _write_introduction(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _make_case_table(title: str, cells: Iterable[Cell], intervals: bool) -> Table:
-    table = _start_table(title)
+def _make_case_table(
+    title: str, cells: Iterable[Cell], intervals: bool, show: Callable[[str], str]
+) -> Table:
+    table = _start_table(make_printable(title))
     for cell in cells:
         if cell.score is None:
-            table.add_row(cell.question.algorithm, f"not measured: {cell.refused}")
+            refusal = show(f"not measured: {cell.refused}")
+            table.add_row(show(cell.question.algorithm), refusal)
             continue
         table.add_row(
-            cell.question.algorithm,
+            show(cell.question.algorithm),
             *(_format_score(name, cell.score, intervals) for name in _COLUMNS),
         )
     return table
 
 
-def _make_summary_table(cells: Sequence[Cell], n_cases: int) -> Table:
+def _make_summary_table(cells: Sequence[Cell], n_cases: int, show: Callable[[str], str]) -> Table:
     table = _start_table(
         f"Medians over {n_cases} cases (sizes in percent of the graph's edges)", "cases"
     )
@@ -113,7 +123,7 @@ def _make_summary_table(cells: Sequence[Cell], n_cases: int) -> Table:
             c.score for c in cells if c.question.algorithm == algorithm and c.score is not None
         ]
         table.add_row(
-            algorithm, *(_format_median(name, scores) for name in _COLUMNS), str(len(scores))
+            show(algorithm), *(_format_median(name, scores) for name in _COLUMNS), str(len(scores))
         )
     return table
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import unknown_name
+from circuitgraph.foreign import read_json
 from circuitgraph.registry import read_summary
 
 KINDS = ("models", "tasks", "metrics", "algorithms", "ablations", "properties")
@@ -103,7 +104,7 @@ def _list_models() -> list[dict[str, Any]]:
 
     rows = []
     for name, folder in shipped_models().items():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         rows.append({"name": name, "description": f"{config['model_type']}, {folder}"})
     return rows + [
         {"name": PREFIX + name, "description": named_programs[name].description}

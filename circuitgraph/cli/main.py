@@ -24,14 +24,14 @@ from circuitgraph.cli import (
     scrub,
 )
 from circuitgraph.cli import test as testing
-from circuitgraph.cli.interrupts import InterruptibleGroup
+from circuitgraph.cli.command_group import CommandGroup
 from circuitgraph.errors import CircuitGraphError
 
 # A full disk, a quota that is used up, a limit on the size of files, a disk that fails.
 _FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO")} - {None}
 
 app = typer.Typer(
-    cls=InterruptibleGroup,
+    cls=CommandGroup,
     name="circuitgraph",
     no_args_is_help=True,
     add_completion=True,
@@ -97,7 +97,8 @@ def main() -> None:
 def _end_with_error(message: str, error: BaseException) -> NoReturn:
     """End with a message on stderr and status 2, whatever became of stdout."""
     with contextlib.suppress(OSError):
-        sys.stderr.write("\n".join([f"Error: {message}", *getattr(error, "__notes__", []), ""]))
+        lines = [f"Error: {message}", *getattr(error, "__notes__", []), ""]
+        sys.stderr.write(make_lines_printable("\n".join(lines)))
     try:
         sys.stdout.flush()
     except OSError:

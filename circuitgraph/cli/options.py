@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -15,8 +14,11 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from circuitgraph.catalog.folders import find_beside
+from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
-from circuitgraph.errors import ArgumentError, check_at_least
+from circuitgraph.errors import ArgumentError, check_between
+
+_LARGEST_MEMORY = 2**20  # GiB
 
 ModelOption = Annotated[
     str | None,
@@ -289,17 +291,22 @@ ConfigOption = Annotated[
 
 
 def check_counts(limit: int | None, minimum: int, seed: int | None) -> None:
-    """Refuse fewer prompts than ``minimum``, and a negative seed."""
+    """Refuse fewer prompts than ``minimum`` or too many, and a seed that no record holds."""
+    from circuitgraph.tasks.base import MOST_PROMPTS
+
     if limit is not None:
-        check_at_least("--limit", limit, minimum)
+        check_between("--limit", limit, minimum, MOST_PROMPTS)
     if seed is not None:
-        check_at_least("--seed", seed, 0)
+        check_between("--seed", seed, 0, LARGEST_SEED)
 
 
 def convert_to_bytes(gibibytes: float | None) -> int | None:
     """The memory option in bytes."""
     if gibibytes is None:
         return None
-    if not 0 < gibibytes < math.inf:
-        raise ArgumentError(f"--memory is {gibibytes}, but must be a positive number of GiB.")
+    if not 0 < gibibytes <= _LARGEST_MEMORY:
+        raise ArgumentError(
+            f"--memory is {gibibytes}, but must be a positive number of GiB, at most "
+            f"{_LARGEST_MEMORY:,}."
+        )
     return int(gibibytes * 2**30)

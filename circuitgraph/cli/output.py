@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from circuitgraph.printable import make_lines_printable
+
 
 @dataclass(frozen=True)
 class Output:
@@ -37,12 +39,13 @@ class Output:
             typer.echo(json_text.rstrip("\n"))
         elif not self.quiet:
             for part in parts:
-                self.out.print(part, soft_wrap=isinstance(part, str))
+                shown = make_lines_printable(part) if isinstance(part, str) else part
+                self.out.print(shown, soft_wrap=isinstance(part, str))
 
     def print_message(self, message: str) -> None:
         """Print a message to the person at the terminal."""
         if not self.quiet:
-            self.err.print(message, highlight=False, soft_wrap=True)
+            self.err.print(make_lines_printable(message), highlight=False, soft_wrap=True)
 
     @contextmanager
     def show_spinner(self, activity: str) -> Iterator[None]:

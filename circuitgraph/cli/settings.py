@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from circuitgraph.errors import ArgumentError
+from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.foreign import parse_toml
+from circuitgraph.printable import NAME, shorten_text
 
 
 def gather_settings(
@@ -45,18 +46,19 @@ def _parse_assignment(text: str, flag: str) -> tuple[str, Any]:
         raise ArgumentError(
             f"{flag} {text!r} cannot be read: {name!r} is not the name of a setting."
         )
-    return name.replace("-", "_"), _parse_value(f"{flag} {text!r}", value)
+    return name.replace("-", "_"), _parse_value(f"{flag} {shorten_text(text, NAME)!r}", value)
 
 
 def _parse_value(assignment: str, text: str) -> Any:
     """The value that TOML reads, or the text itself if it is one word."""
     try:
-        content = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        content = parse_toml(f"value = {text}")
+    except DataError:
         content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
+    shown = repr(shorten_text(text, NAME))
     if content.keys() != {"value"}:  # a text of several lines can hold other keys
         raise ArgumentError(
-            f"{assignment} cannot be read: {text!r} is no number, truth value (true, false), word "
+            f"{assignment} cannot be read: {shown} is no number, truth value (true, false), word "
             "or list."
         )
     return content["value"]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from circuitgraph.printable import make_printable
+
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import EvaluationRecord, Interval
+
+
+class _PrintableTable(Table):
+    """A table of names from files, each of which stays in its cell."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row; texts are made printable."""
+        shown = [make_printable(c, keep="\n") if isinstance(c, str) else c for c in cells]
+        super().add_row(*shown, **options)
 
 
 def make_table(title: str, *headings: str, n_left: int = 1, no_wrap: bool = False) -> Table:
@@ -17,7 +28,13 @@ def make_table(title: str, *headings: str, n_left: int = 1, no_wrap: bool = Fals
         n_left: number of first columns that are aligned to the left; the others to the right.
         no_wrap: only the first column may wrap.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = _PrintableTable(
+        title=title and make_printable(title, keep="\n"),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     for i, heading in enumerate(headings):
         justify = "left" if i < n_left else "right"
         table.add_column(heading, justify=justify, no_wrap=no_wrap and i > 0)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, unknown_name
+from circuitgraph.foreign import convert_setting
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import SearchSpace
@@ -167,6 +168,8 @@ class Algorithm(Search[State]):
         """How many edges a search over this graph has to decide; each takes one mask or a few."""
 
 
+MOST_STEPS = 2**31 - 1  # that any search takes: compiled programs count in 32 bits
+
 algorithms: Registry[type[Algorithm[Any]]] = Registry("algorithm", "circuitgraph.discovery")
 
 AlgorithmClass = TypeVar("AlgorithmClass", bound=type[Algorithm[Any]])
@@ -183,7 +186,7 @@ def algorithm(name: str) -> Callable[[AlgorithmClass], AlgorithmClass]:
     return decorate
 
 
-def make_algorithm(name: str, **settings: Any) -> Algorithm[Any]:
+def make_algorithm(name: str, /, **settings: Any) -> Algorithm[Any]:
     """The algorithm of that name with these settings.
 
     Raises:
@@ -197,32 +200,10 @@ def make_algorithm(name: str, **settings: Any) -> Algorithm[Any]:
         if setting not in known:
             raise unknown_name(f"setting of algorithm {name!r}", setting, known)
     return cls(
-        **{name: _convert_setting(name, value, hints[name]) for name, value in settings.items()}
+        **{name: convert_setting(name, value, hints[name]) for name, value in settings.items()}
     )
 
 
 def list_defaults(name: str) -> dict[str, Any]:
     """The settings of an algorithm with their default values."""
     return make_algorithm(name).arguments
-
-
-_KIND_NAMES: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-}
-
-
-def _convert_setting(setting: str, value: Any, hint: Any) -> Any:
-    """A setting's value in its field's type: a whole number where a float is wanted is one."""
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    if not set(kinds) <= _KIND_NAMES.keys() or (value is None and type(None) in get_args(hint)):
-        return value
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    fits = isinstance(value, tuple(kinds)) and (not isinstance(value, bool) or bool in kinds)
-    if not fits:
-        wanted = " or ".join(_KIND_NAMES[kind] for kind in kinds)
-        raise ArgumentError(f"{setting} is {value!r}, but must be {wanted}.")
-    return value

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.discovery.base import algorithm
+from circuitgraph.discovery.base import MOST_STEPS, algorithm
 from circuitgraph.discovery.points import EVALUATIONS_PER_GRADIENT, WITHOUT_GRADIENT
 from circuitgraph.discovery.scoring import Scoring, check_gradient
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.grid import group_writers
-from circuitgraph.errors import check_at_least
+from circuitgraph.errors import check_between
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric
 
@@ -38,7 +38,7 @@ class EapIgActivations(Scoring):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least("steps", self.steps, 1)
+        check_between("steps", self.steps, 1, MOST_STEPS)
 
     def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation

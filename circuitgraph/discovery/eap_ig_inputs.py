@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from circuitgraph.discovery.base import algorithm
+from circuitgraph.discovery.base import MOST_STEPS, algorithm
 from circuitgraph.discovery.points import AtPoints
-from circuitgraph.errors import check_at_least
+from circuitgraph.errors import check_between
 
 
 @algorithm("eap-ig-inputs")
@@ -25,7 +25,7 @@ class EapIgInputs(AtPoints):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least("steps", self.steps, 1)
+        check_between("steps", self.steps, 1, MOST_STEPS)
 
     def list_points(self) -> tuple[float, ...]:
         return tuple(k / self.steps for k in range(self.steps))

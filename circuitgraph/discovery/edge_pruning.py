@@ -23,14 +23,13 @@ from circuitgraph.discovery import hard_concrete
 from circuitgraph.discovery.base import algorithm
 from circuitgraph.discovery.learned_masks import (
     LearnedMask,
-    MaskState,
     Variables,
     check_learning,
     check_positive,
     check_size,
 )
-from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, check_at_least, check_finite, unknown_name
+from circuitgraph.graph.space import SearchSpace
 
 ROUNDINGS = ("target", "mean")
 _START, _SPREAD = 10.0, 0.01  # of log_alpha; at 10 nearly every sampled mask is exactly 1
@@ -101,9 +100,9 @@ class EdgePruning(LearnedMask):
                 "'mean'."
             )
 
-    def init_state(self, experiment: Experiment) -> MaskState:
-        check_size(self.n_edges or 0, experiment)
-        return super().init_state(experiment)
+    def check_space(self, space: SearchSpace) -> None:
+        super().check_space(space)
+        check_size(self.n_edges or 0, space)
 
     def init_variables(self, n_edges: int) -> Variables:
         noise = jax.random.normal(

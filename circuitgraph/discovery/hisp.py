@@ -79,6 +79,17 @@ class Hisp(Scoring):
     def set_size(self, n: int, space: SearchSpace) -> Scoring:
         return replace(self, faithfulness=None, n_nodes=n)
 
+    def settle_settings(self, experiment: Experiment) -> Hisp:
+        self._check_nodes(experiment.graph)
+        return self
+
+    def _check_nodes(self, graph: Graph) -> None:
+        n_nodes = len(graph.writers) - 1
+        if self.n_nodes is not None and self.n_nodes > n_nodes:
+            raise ArgumentError(
+                f"n_nodes is {self.n_nodes}, but the graph has only {n_nodes} heads and MLPs."
+            )
+
     def select_circuit(
         self,
         graph: Graph,
@@ -89,13 +100,8 @@ class Hisp(Scoring):
             return super().select_circuit(graph, scores, space)
         space = SearchSpace.whole(graph) if space is None else space
         ranked = 1 + np.argsort(-self._read_importances(graph, scores)[1:], kind="stable")
-        n = self.n_nodes
-        if n is None:
-            n = self._count_nodes(graph, ranked)
-        elif n > len(ranked):
-            raise ArgumentError(
-                f"n_nodes is {n}, but the graph has only {len(ranked)} heads and MLPs."
-            )
+        self._check_nodes(graph)
+        n = self._count_nodes(graph, ranked) if self.n_nodes is None else self.n_nodes
         selected = _select_among_best(graph, ranked, n)
         return Circuit(graph, space.confine(selected.mask), scores)
 

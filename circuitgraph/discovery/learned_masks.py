@@ -21,14 +21,22 @@ import optax
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.discovery.base import Algorithm, Entry
+from circuitgraph.discovery.base import MOST_STEPS, Algorithm, Entry
 from circuitgraph.discovery.scoring import check_gradient
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.descent import Variables, run_descent_step, run_mask
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, DataError, SearchError, check_at_least, check_finite
+from circuitgraph.errors import (
+    ArgumentError,
+    DataError,
+    SearchError,
+    check_at_least,
+    check_between,
+    check_finite,
+)
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.space import SearchSpace
 from circuitgraph.tasks.metrics import Metric, metrics
 
 # By what share of its way a descent may end elsewhere: on some devices sums differ each time.
@@ -222,7 +230,7 @@ def _fill_mask(
 
 def check_learning(steps: int, learning_rate: float, seed: int) -> None:
     """Refuse settings of the descent that make no sense."""
-    check_at_least("steps", steps, 1)
+    check_between("steps", steps, 1, MOST_STEPS)
     check_positive("learning_rate", learning_rate)
     check_at_least("seed", seed, 0)
 
@@ -233,14 +241,15 @@ def check_positive(name: str, value: float) -> None:
         raise ArgumentError(f"{name} is {value}, but must be above 0.")
 
 
-def check_size(n_edges: int, experiment: Experiment) -> None:
+def check_size(n_edges: int, space: SearchSpace) -> None:
     """Raise `ArgumentError` if more edges shall be kept than the search has to decide on.
 
     A number of edges goes with no protected edges, which it would have to count.
     """
-    space, graph_size = experiment.space, experiment.graph.n_edges
-    if n_edges > graph_size:
-        raise ArgumentError(f"n_edges is {n_edges}, but the graph has only {graph_size} edges.")
+    if n_edges > len(space.free):
+        raise ArgumentError(
+            f"n_edges is {n_edges}, but the graph has only {len(space.free)} edges."
+        )
     if n_edges and (space.n_protected or n_edges > space.free.sum()):
         raise ArgumentError(
             f"n_edges is {n_edges}, but the search space has {int(space.free.sum())} edges to "

@@ -128,6 +128,16 @@ class Scoring(Algorithm[ScoringState]):
                 "one."
             )
 
+    def check_space(self, space: SearchSpace) -> None:
+        super().check_space(space)
+        n_allowed = int(space.allowed.sum())
+        if self.n_edges is not None and not space.n_protected <= self.n_edges <= n_allowed:
+            where = "graph" if space.is_whole else "search space"
+            raise ArgumentError(
+                f"n_edges is {self.n_edges}, but the {where} has {n_allowed} edges, of which "
+                f"{space.n_protected} are protected."
+            )
+
     @abstractmethod
     def count_parts(self, graph: Graph) -> int:
         """How many parts the scores are summed from."""
@@ -243,11 +253,7 @@ class Scoring(Algorithm[ScoringState]):
             share = DEFAULT_SHARE if self.share is None else self.share
             n_wished = max(1, round(share * graph.n_edges))
             return min(max(n_wished, space.n_protected), int(space.allowed.sum()))
-        if not space.is_whole and not space.n_protected <= self.n_edges <= space.allowed.sum():
-            raise ArgumentError(
-                f"n_edges is {self.n_edges}, but the search space has {int(space.allowed.sum())} "
-                f"edges, of which {space.n_protected} are protected."
-            )
+        self.check_space(space)
         return self.n_edges
 
     def find_close_calls(self, experiment: Experiment, state: ScoringState) -> list[str]:

@@ -36,6 +36,7 @@ from circuitgraph.errors import (
     unknown_name,
 )
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.space import SearchSpace
 
 MASKS = ("hard-concrete", "sigmoid")
 _START = 0.9  # value of every mask before the first step
@@ -79,9 +80,9 @@ class SubnetworkProbing(LearnedMask):
         if self.masks not in MASKS:
             raise unknown_name("kind of masks", self.masks, MASKS)
 
-    def init_state(self, experiment: Experiment) -> MaskState:
-        check_size(self.n_edges or 0, experiment)
-        return super().init_state(experiment)
+    def check_space(self, space: SearchSpace) -> None:
+        super().check_space(space)
+        check_size(self.n_edges or 0, space)
 
     def init_variables(self, n_edges: int) -> Variables:
         hard = hard_concrete.find_log_alpha(_START)

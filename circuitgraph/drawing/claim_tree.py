@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import graphviz
 
 from circuitgraph.drawing.dot import COLOURS
+from circuitgraph.drawing.graphviz_output import to_label
+from circuitgraph.printable import make_printable
 
 _PROMPT_LETTERS = 34  # of a long prompt, a box shows only the last ones
 
@@ -50,8 +51,8 @@ def claims_to_dot(claims: Sequence[ClaimBox], title: str, below: str) -> graphvi
         labelloc="t",
     )
     dot.attr(
-        label=f'<<B>{escape(title)}</B><BR/><FONT POINT-SIZE="11" '
-        f'COLOR="#666666">{escape(below)}</FONT><BR/> >'
+        label=f'<<B>{to_label(title)}</B><BR/><FONT POINT-SIZE="11" '
+        f'COLOR="#666666">{to_label(below)}</FONT><BR/> >'
     )
     dot.attr(
         "node",
@@ -72,7 +73,7 @@ def claims_to_dot(claims: Sequence[ClaimBox], title: str, below: str) -> graphvi
             names[claim.path],
             f"<{_format_label(claim)}>",
             fillcolor=_choose_fill(1 - claim.recovered),
-            tooltip=_escape_backslashes(tooltip),
+            tooltip=_escape_backslashes(make_printable(tooltip)),
         )
         if len(claim.path) > 1:
             colour = COLOURS.get(claim.feeds, COLOURS["mlp"])
@@ -86,9 +87,9 @@ def claims_to_dot(claims: Sequence[ClaimBox], title: str, below: str) -> graphvi
 def _format_label(claim: ClaimBox) -> str:
     small = '<FONT POINT-SIZE="10" COLOR="#444444">'
     lines = [
-        f"<B>{escape(claim.site)}</B>",
-        escape(f"{claim.variable} = {_shorten_text(claim.value)}"),
-        f"{small}{escape(_shorten_text(claim.donor))}</FONT>",
+        f"<B>{to_label(claim.site)}</B>",
+        to_label(f"{claim.variable} = {_shorten_text(claim.value)}"),
+        f"{small}{to_label(_shorten_text(claim.donor))}</FONT>",
         f"{small}alone {claim.recovered:.2f}</FONT>",
     ]
     return "<BR/>".join(lines)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from circuitgraph.errors import MissingExtraError
+from circuitgraph.printable import make_printable
 
 FORMATS = ("png", "svg", "pdf")
 # Colours that colour-blind readers can tell apart (Paul Tol, "bright"). Dashes keep curves apart
@@ -60,7 +61,7 @@ def draw_curve(
     axes.set_xscale("log")
     axes.set_xlabel("share of edges")
     axes.set_ylabel("faithfulness")
-    axes.set_title(title, fontsize="medium", loc="left")
+    axes.set_title(make_printable(title), fontsize="medium", loc="left", parse_math=False)
     axes.legend(frameon=False)
     content = io.BytesIO()
     # Without a date, the same curve gives the same file.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import graphviz
 import numpy as np
 
-from circuitgraph.drawing.graphviz_output import save_drawing
+from circuitgraph.drawing.graphviz_output import save_drawing, to_label
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.node import ATTENTION_INPUTS
@@ -120,7 +119,7 @@ def _style_node(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
     table = (
         '<TABLE BORDER="1" COLOR="#666666" CELLBORDER="0" CELLSPACING="0" CELLPADDING="4" '
         f'STYLE="ROUNDED" BGCOLOR="{_FILLS["head"]}"><TR><TD '
-        f'COLSPAN="3">{escape(name)}</TD></TR><TR>{cells}</TR></TABLE>'
+        f'COLSPAN="3">{to_label(name)}</TD></TR><TR>{cells}</TR></TABLE>'
     )
     return {"label": f"<{table}>", "shape": "plain", "style": ""}
 
@@ -184,7 +183,7 @@ def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
     )
     unit = circuit.provenance.get("metric")
     lines = [
-        f"width: effect on {escape(str(unit))}" if unit else "width: score",
+        f"width: effect on {to_label(str(unit))}" if unit else "width: score",
         "dashed: removal helps",
     ]
     rows = "".join(f'<TR><TD COLSPAN="2" ALIGN="LEFT">{line}</TD></TR>' for line in lines)
@@ -206,6 +205,5 @@ def _format_title(circuit: Circuit, title: str | None, small: int) -> str:
     how = [algorithm.get("name"), f"threshold {threshold:g}" if threshold is not None else None]
     how += [facts.get("metric"), f"{facts['ablation']} ablation" if facts.get("ablation") else None]
     below = ", ".join([size, *(str(part) for part in how if part)])
-    heading = escape(title).replace("\n", "<BR/>")
     font = f'<FONT POINT-SIZE="{small}" COLOR="#666666">'
-    return f"<B>{heading}</B><BR/>{font}{escape(below)}</FONT><BR/> "
+    return f"<B>{to_label(title)}</B><BR/>{font}{to_label(below)}</FONT><BR/> "

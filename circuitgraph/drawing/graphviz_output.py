@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import graphviz
@@ -13,6 +14,7 @@ from circuitgraph.catalog.folders import PICTURES, holds_record
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.drawing.marks import is_marked, mark_picture
 from circuitgraph.errors import ArgumentError, OutputError, unknown_name
+from circuitgraph.printable import NAME, make_printable
 
 FORMATS = ("dot", "svg", "pdf", "png")
 INSTALL_HINT = (
@@ -68,6 +70,12 @@ def _recognise_drawings(path: Path) -> Callable[[bytes], bool]:
     return lambda content: belongs or is_marked(content)
 
 
+def to_label(text: str) -> str:
+    """A text as Graphviz takes it in a label like HTML: no markup, nothing that XML cannot hold."""
+    lines = [escape(make_printable(line, NAME)) for line in text.split("\n")]
+    return "<BR/>".join(lines)
+
+
 def check_format(path: Path) -> str:
     """The format that a file's ending says.
 
@@ -100,7 +108,6 @@ def _run_graphviz(dot: graphviz.Digraph, kind: str) -> bytes:
             f"Graphviz found no layout within {_LAYOUT_SECONDS} s. {remedy}"
         ) from error
     except subprocess.CalledProcessError as error:
-        raise LayoutError(
-            f"Graphviz failed: {error.stderr.decode(errors='replace').strip()}. {remedy}"
-        ) from error
+        reason = error.stderr.decode(errors="replace").strip()
+        raise LayoutError(f"Graphviz failed: {make_printable(reason)}. {remedy}") from error
     return done.stdout

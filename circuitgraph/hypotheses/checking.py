@@ -41,7 +41,7 @@ class CheckReport:
             )
             title = f"The hypothesis {self.hypothesis.name!r} cannot be tested as it is written:"
             raise HypothesisError(
-                list_problems(title, [str(problem) for problem in ordered], limit=50)
+                list_problems(title, list(map(str, ordered)), limit=50, several_lines=True)
             )
 
 

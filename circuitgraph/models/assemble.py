@@ -30,6 +30,7 @@ from circuitgraph.models.parameters import (
     list_parameters,
     stored_shape,
 )
+from circuitgraph.models.sizes import check_slots
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
 
@@ -212,9 +213,10 @@ def assemble_transformer(
     """
     source = _Source.from_checkpoint(family, checkpoint).share_unembedding(spec)
     spec = source.untie_if_stored(spec)
-    slots_of = {
-        parameter: list(source.list_slots(parameter, spec)) for parameter in list_parameters(spec)
-    }
+    parameters = list_parameters(spec)
+    by_head = {p for p in parameters if "{h}" in str(family.stored_as(p.key))}
+    check_slots(checkpoint.name, parameters, by_head, len(checkpoint.shapes))
+    slots_of = {parameter: list(source.list_slots(parameter, spec)) for parameter in parameters}
     all_slots = [slot for slots in slots_of.values() for slot in slots]
     _refuse_problems(checkpoint, source.find_problems(all_slots, spec))
     arrays: dict[str, jax.Array] = {}

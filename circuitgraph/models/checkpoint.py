@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ import ml_dtypes
 import numpy as np
 
 from circuitgraph.errors import ModelError, first_line, list_problems
+from circuitgraph.foreign import read_json
+from circuitgraph.printable import NAME, make_printable, shorten_text
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -21,6 +23,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_LONGEST_NAME = 255  # bytes of a file's name
 SAVE_AGAIN = "Download or save the checkpoint again."
 
 
@@ -115,6 +118,7 @@ def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
     """
     import torch
 
+    _refuse_packed(name, path)
     try:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -138,15 +142,52 @@ def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
     if not tensors:
         raise ModelError(
             f"The file {path.name} of {name!r} holds no tensors. It holds: "
-            f"{', '.join(map(str, inner)) or 'nothing'}."
+            f"{make_printable(', '.join(map(str, inner)), NAME) or 'nothing'}."
         )
+    _refuse_unstored(name, path, tensors)
     return tensors
+
+
+def _refuse_packed(name: str, path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is; torch packs nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return  # which torch says better
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise ModelError(
+            f"The file {path.name} of {name!r} is a packed archive, as torch writes none, and "
+            f"would unpack to more than its {path.stat().st_size:,} bytes. {SAVE_AGAIN}"
+        )
+
+
+def _refuse_unstored(name: str, path: Path, tensors: Mapping[str, Any]) -> None:
+    """Refuse tensors that are larger than what is stored of them, or not stored plainly."""
+    import torch
+
+    problems = []
+    for tensor, value in tensors.items():
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            problems.append(f"{tensor} is {value.layout} on {value.device.type}, not plain numbers")
+        elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            stored = value.untyped_storage().nbytes()
+            problems.append(f"{tensor} has the shape {list(value.shape)}, but {stored:,} bytes")
+    if problems:
+        title = f"The file {path.name} of {name!r} holds tensors that are not all there:"
+        raise ModelError(list_problems(title, problems))
 
 
 def unwrap_state_dict(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """The state dict that training code saved beside an optimizer's state and the like."""
-    wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-    return unwrap_state_dict(wrapped[0]) if wrapped else content
+    for _ in _WRAPPERS:  # one within the other at most: a pickle may hold itself
+        wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not wrapped:
+            break
+        content = wrapped[0]
+    return content
 
 
 def torch_to_numpy(tensor: Any) -> np.ndarray:
@@ -173,7 +214,7 @@ def list_shards(name: str, index: Path) -> list[Path]:
         ModelError: the index is not readable, or names a file outside its folder.
     """
     try:
-        file_names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        file_names = list(read_json(index)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"The file {index.name} of {name!r} is no index of shards: {first_line(error)}."
@@ -188,5 +229,10 @@ def list_shards(name: str, index: Path) -> list[Path]:
             list_problems(
                 f"The file {index.name} of {name!r} names files that are no shards:", problems
             )
+        )
+    if long := [file for file in file_names if len(file.encode()) > _LONGEST_NAME]:
+        raise ModelError(
+            f"The file {index.name} of {name!r} names a shard of {len(long[0]):,} letters, "
+            f"{shorten_text(long[0], NAME)!r}: no file has such a name. {SAVE_AGAIN}"
         )
     return [index.parent / file for file in sorted(set(file_names))]

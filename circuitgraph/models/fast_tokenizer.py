@@ -7,11 +7,13 @@ transformers: `read_fast_tokenizer` then returns None.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from circuitgraph.errors import ModelError
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 
 # in the order in which transformers gives ids to those that have none
 _NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
@@ -139,7 +141,11 @@ def read_fast_tokenizer(
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:
-    return {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    """What one of the tokenizer's files says; nothing where there is none."""
+    content = {} if path is None else read_json(path, LARGEST_CONFIG)
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.name if path else ''} holds no object")
+    return content
 
 
 def _read_names(
@@ -166,4 +172,6 @@ def _is_usual(config: Mapping[str, Any], added: Set[str]) -> bool:
     ):
         return False  # a name of the model's own
     listed = config.get("added_tokens_decoder", {}).values()
+    if not all(key.isidentifier() for token in listed for key in token):
+        raise ModelError("tokenizer_config.json has added tokens with names that are no fields")
     return all(repr(AddedToken(**token)) in added for token in listed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.checkpoint import WEIGHT_FILES
 from circuitgraph.models.gguf.loading import is_gguf
 from circuitgraph.models.transformer_lens_checkpoint import find_state_dict
@@ -45,7 +45,7 @@ def _is_checkpoint(path: Path) -> bool:
 def _read_base(folder: Path) -> str:
     """The model that an adapter changes, as the adapter's configuration names it."""
     with suppress(OSError, ValueError, AttributeError):
-        settings = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
+        settings = read_json(folder / ADAPTER_FILE, LARGEST_CONFIG)
         if name := settings.get("base_model_name_or_path"):
             return repr(name)
     return "another model"

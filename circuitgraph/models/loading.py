@@ -7,7 +7,6 @@ the tensors go to jax one by one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import jax
 
 from circuitgraph.catalog.folders import find_path
 from circuitgraph.errors import ModelError, first_line, unknown_name
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
@@ -28,6 +28,7 @@ from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
+from circuitgraph.models.sizes import check_counts, explain_values
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
@@ -178,9 +179,10 @@ def _load_unnamed(
         options["revision"] = commit
     with_code = options | {"trust_remote_code": trust_remote_code}
     settings = read_settings(name, location, content, with_code, ignored)
-    family.check(settings)
-    family = family.configured(settings)
-    spec = family.spec(settings)
+    with explain_values(name):
+        family.check(settings)
+        family = family.configured(settings)
+        spec = family.spec(settings)
     checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
     tokenizer = read_tokenizer(location, with_code)
     return LanguageModel(
@@ -272,7 +274,7 @@ def _read_config_file(name: str, path: Path) -> dict[str, Any]:
     transformers' own message would be longer, or would ask to run the checkpoint's code.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path, LARGEST_CONFIG)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"The config.json of {name!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"
@@ -281,6 +283,7 @@ def _read_config_file(name: str, path: Path) -> dict[str, Any]:
         hint = suggest_content(path.parent)
         raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
     _find_family(name, settings["model_type"])
+    check_counts(settings)
     return settings
 
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from circuitgraph.errors import ModelError, first_line
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.fast_tokenizer import read_fast_tokenizer
 from circuitgraph.models.hub import find_file, quiet_transformers
 
@@ -197,7 +198,7 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
             inner = _read_rules(location, options)
             config = find_file(location, _CONFIG_FILE, options)
             if config is not None:
-                settings = json.loads(config.read_text(encoding="utf-8"))
+                settings = read_json(config, LARGEST_CONFIG)
                 _set_prefix_space(inner.backend_tokenizer, settings.get("add_prefix_space"))
             return Tokenizer(inner)
         older = [f for f in _OLDER_FILES if find_file(location, f, options) is not None]

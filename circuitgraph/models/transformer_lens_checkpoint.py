@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from circuitgraph.errors import ModelError, first_line, list_problems
+from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.checkpoint import SAVE_AGAIN
 from circuitgraph.models.families import Family, families
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.sizes import check_counts, check_held, explain_values
 from circuitgraph.models.spec import Rope, Spec
 from circuitgraph.models.state_dict import StateDict, open_state_dict
 from circuitgraph.models.state_dict_layout import (
@@ -55,7 +56,7 @@ def find_state_dict(folder: Path) -> Path | None:
 
 def _json_has_field(path: Path, name: str) -> bool:
     with suppress(OSError, ValueError, TypeError):
-        return name in json.loads(path.read_text(encoding="utf-8"))
+        return name in read_json(path, LARGEST_CONFIG)
     return False
 
 
@@ -94,7 +95,9 @@ def load_transformer_lens(
         raise ModelError(f"There is no file {str(weights)!r}.")
     settings = {"model_type": FAMILY, **_read_config(path, config)}
     names = {field: settings.pop(field, None) for field in ("vocab", "output_vocab")}
-    checkpoint, spec = read_state_dict(str(weights), path, settings)
+    with explain_values(str(weights)):
+        check_counts(settings, file="the HookedTransformerConfig")
+        checkpoint, spec = read_state_dict(str(weights), path, settings)
     vocab = check_names("vocab", names["vocab"], spec.d_vocab, "tokens")
     outputs = check_names("output_vocab", names["output_vocab"], spec.d_vocab_out, OUTPUTS)
     family = _family_of(settings)
@@ -125,6 +128,7 @@ def read_state_dict(name: str, path: Path, settings: Mapping[str, Any]) -> tuple
     if layout not in (None, *LAYOUTS):
         raise ModelError(f"layout = {layout!r}; known are {' and '.join(LAYOUTS)}.")
     checkpoint = open_state_dict(name, path)
+    check_held(spec, checkpoint)
     rename_tensors(checkpoint)
     was_transposed = turn_matrices(checkpoint, spec, layout)
     return checkpoint, drop_biases(checkpoint, spec, any_kind=was_transposed)
@@ -167,7 +171,7 @@ def _read_config(weights: Path, config: str | Path | Mapping[str, Any] | None) -
             f"HookedTransformerConfig of {weights.name} as a JSON file or as a mapping."
         )
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path, LARGEST_CONFIG)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{str(path)!r} is not readable JSON: {first_line(error)}. {SAVE_AGAIN}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from circuitgraph.choices import Choices
-from circuitgraph.errors import ArgumentError, DataError, check_at_least, check_choice
+from circuitgraph.errors import ArgumentError, DataError, check_between, check_choice
 from circuitgraph.tasks.base import Source, task
 from circuitgraph.tasks.prompts import Pair, TokenizerLike
 from circuitgraph.tasks.words import Piece, join_pieces, pick_item, select_one_token
@@ -14,6 +14,7 @@ OPERATORS = "+-*/"
 CORRUPTIONS = ("operands", "operator", "one-operand")
 PLACES = ("any", "first", "last")
 DECADES = ("ones", "tens", "hundreds", "thousands")
+_MOST_DIGITS = 18  # of numbers of 64 bits
 _TRIES = 200  # draws of a sum before giving up; most succeed at the first
 
 
@@ -102,7 +103,7 @@ def addition(
         ArgumentError: an unknown choice.
         DataError: digits or signs are not single tokens.
     """
-    check_at_least("max_digits", max_digits, 1)
+    check_between("max_digits", max_digits, 1, _MOST_DIGITS)
     check_choice("place", place, PLACES)
     check_choice("corruption", corruption, CORRUPTIONS)
     different = set(operators)

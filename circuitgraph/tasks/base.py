@@ -6,16 +6,19 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from circuitgraph.choices import Choices
-from circuitgraph.errors import DataError, check_at_least, unknown_name
+from circuitgraph.errors import DataError, check_at_least, check_between, unknown_name
+from circuitgraph.foreign import convert_setting
 from circuitgraph.registry import Registry, read_summary
 from circuitgraph.tasks.prompts import SPLITS, Pair, Prompts, Split, TokenizerLike, assign_split
 from circuitgraph.tasks.tokenise import tokenise_pairs
 
+MOST_PROMPTS = 1_000_000  # at once
+_LEAST_RUN, _RUN_FOR_EACH = 1_000, 20  # draws without a new prompt after which there is none
 Draw = Callable[[Choices], Pair]
 Words = Mapping[str, Sequence[str | tuple[str, ...]]]
 
@@ -54,7 +57,7 @@ class Task(ABC):
 
     def prompts(self, n: int, split: Split = "discovery") -> Prompts:
         """``n`` pairs of that split, tokenised."""
-        check_at_least("the number of prompts", n, 1)
+        check_between("the number of prompts", n, 1, MOST_PROMPTS)
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
         return tokenise_pairs(self.pairs(n, split), self.tokenizer)
@@ -83,16 +86,23 @@ class GrammarTask(Task):
     def pairs(self, n: int, split: Split) -> list[Pair]:
         rng = np.random.default_rng([check_at_least("seed", self.seed, 0), SPLITS.index(split)])
         pairs: dict[tuple[int, ...], Pair] = {}  # by the clean prompt's tokens
+        n_old = 0  # draws since the last new prompt
         for _ in range(100 + 20 * n):
             pair = self.source.draw(rng)
             tokens = tuple(self.tokenizer.encode(pair.clean))
-            if assign_split(tokens) == split:
-                pairs.setdefault(tokens, pair)
+            is_new = assign_split(tokens) == split and tokens not in pairs
+            if is_new:
+                pairs[tokens] = pair
             if len(pairs) == n:
                 return list(pairs.values())
+            n_old = 0 if is_new else n_old + 1
+            # Were there one more, as likely as the others, it would have come by now.
+            if n_old > _LEAST_RUN + _RUN_FOR_EACH * len(pairs):
+                break
         raise DataError(
-            f"Task {self.name!r} yielded only {len(pairs)} different {split} prompts where {n} "
-            "were asked for. Ask for fewer, or widen the grammar's arguments."
+            f"Task {self.name!r} has {len(pairs)} different {split} prompts, as far as drawing "
+            f"shows ({n_old:,} draws gave no new one), where {n} were asked for. Ask for fewer, or "
+            "widen the grammar's arguments."
         )
 
 
@@ -130,13 +140,29 @@ class TaskKind:
         return read_summary(self.grammar)
 
     def fill_arguments(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The grammar's arguments and its defaults; an unknown one raises `UnknownNameError`."""
+        """The grammar's arguments and its defaults.
+
+        Raises:
+            UnknownNameError: an argument that the grammar does not have.
+            ArgumentError: one of another type than the grammar's hint.
+        """
         parameters = list(inspect.signature(self.grammar).parameters.values())[1:]
         known = {p.name: p.default for p in parameters}
         for name in arguments:
             if name not in known:
                 raise unknown_name(f"argument of task {self.name!r}", name, known)
-        return {**known, **arguments}
+        hints = self._read_hints()
+        return known | {
+            name: convert_setting(name, value, hints.get(name, Any))
+            for name, value in arguments.items()
+        }
+
+    def _read_hints(self) -> dict[str, Any]:
+        """The types of the grammar's arguments, as far as they can be told."""
+        try:
+            return get_type_hints(self.grammar)
+        except NameError:  # a hint that only type checkers import
+            return {}
 
 
 def _shift_roles(draw: Draw, by: int) -> Draw:

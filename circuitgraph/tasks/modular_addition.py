@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from circuitgraph.choices import Choices
-from circuitgraph.errors import check_at_least, check_choice
+from circuitgraph.errors import check_between, check_choice
 from circuitgraph.tasks.base import Source, task
 from circuitgraph.tasks.prompts import Pair, TokenizerLike
 from circuitgraph.tasks.words import join_pieces, select_one_token
 
+_LARGEST_MODULUS = 100_000
 CORRUPTIONS = ("operands", "one-operand")
 
 
@@ -27,7 +28,7 @@ def modular_addition(
         ArgumentError: a modulus below 2, or an unknown corruption.
         DataError: a number below the modulus is not one token.
     """
-    check_at_least("modulus", modulus, 2)
+    check_between("modulus", modulus, 2, _LARGEST_MODULUS)
     check_choice("corruption", corruption, CORRUPTIONS)
     # The first number begins the prompt: byte pairs may know a number after a space only.
     for space in ("", " "):

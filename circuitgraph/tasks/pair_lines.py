@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from circuitgraph.errors import DataError, list_problems
+from circuitgraph.foreign import parse_json, read_text
 
 SUFFIXES = (".jsonl", ".csv")
 Text = str | list[int]  # text, or token ids
@@ -90,8 +91,8 @@ def read_pair_file(path: Path) -> PairFile:
         DataError: there is no such file, or it is no text.
     """
     try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_text(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         raise DataError(f"The data file {str(path)!r} cannot be read: {error}") from error
     file = PairFile(content)
     if path.suffix == ".csv":
@@ -106,22 +107,22 @@ def read_pair_file(path: Path) -> PairFile:
 def _read_json_lines(file: PairFile, content: str) -> None:
     lines = [(i, line) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
     for place, (number, line) in enumerate(lines):
-        is_header = place == 0 and _is_header(line)
         try:
-            if is_header:
-                file.header = Header.model_validate_json(line)
+            fields = parse_json(line)
+            if not isinstance(fields, dict):
+                file.problems.append(f"line {number}: Input should be an object")
+            elif place == 0 and _is_header(fields):
+                file.header = Header.model_validate(fields)
             else:
-                file.lines.append((number, PairLine.model_validate_json(line)))
+                file.lines.append((number, PairLine.model_validate(fields)))
         except ValidationError as error:
             file.problems += _format_errors(number, error)
+        except DataError as error:
+            file.problems.append(f"line {number}: Invalid JSON: {error}")
 
 
-def _is_header(line: str) -> bool:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(fields, dict) and bool(fields) and set(fields) <= set(Header.model_fields)
+def _is_header(fields: Mapping[str, Any]) -> bool:
+    return bool(fields) and set(fields) <= set(Header.model_fields)
 
 
 def _read_table(file: PairFile, content: str) -> None:
@@ -130,13 +131,21 @@ def _read_table(file: PairFile, content: str) -> None:
     known = {*PairLine.model_fields, *_IDS} - {"roles"}
     if unused := [column for column in columns if column not in known]:
         file.notes.append(f"Columns that are not used: {', '.join(unused)}.")
-    for row in rows:
+    for row in _iterate_rows(file, rows):
         try:
             fields = {name: _read_cell(name, row[name]) for name in columns if name in known}
             line = PairLine.model_validate({_IDS.get(name, name): v for name, v in fields.items()})
             file.lines.append((rows.line_num, line))
         except ValidationError as error:
             file.problems += _format_errors(rows.line_num, error)
+
+
+def _iterate_rows(file: PairFile, rows: csv.DictReader) -> Iterator[dict[Any, Any]]:
+    """The rows of a table, up to what is no table."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        file.problems.append(f"line {rows.line_num + 1}: {error}")
 
 
 def _read_cell(column: str, cell: str | None) -> Any:
@@ -146,7 +155,7 @@ def _read_cell(column: str, cell: str | None) -> Any:
     if column not in (*_IDS, "score_at"):
         return cell
     try:
-        return json.loads(cell)
+        return parse_json(cell)
     except ValueError:
         return cell
 

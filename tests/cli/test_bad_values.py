@@ -39,10 +39,16 @@ EARLY = {
     "threshold nan": ("discover induction --threshold nan", ["threshold is nan", "finite"]),
     "threshold inf": ("discover induction --threshold inf", ["threshold is inf", "finite"]),
     "threshold -inf": ("discover induction --threshold=-inf", ["threshold is -inf", "finite"]),
-    "threshold a word": ("discover induction --threshold low", ["Invalid value for '--threshold'"]),
+    "threshold a word": (
+        "discover induction --threshold low",
+        ["Invalid value for '--threshold'", "'low'"],
+    ),
     "limit zero": ("discover induction --limit 0", ["--limit is 0", "at least 1"]),
     "limit negative": ("discover induction --limit=-3", ["--limit is -3", "at least 1"]),
-    "limit a fraction": ("discover induction --limit 2.5", ["Invalid value for '--limit'"]),
+    "limit a fraction": (
+        "discover induction --limit 2.5",
+        ["Invalid value for '--limit'", "'2.5'"],
+    ),
     "seed negative": ("discover induction --seed=-1", ["--seed is -1", "at least 0"]),
     "memory zero": ("discover induction --memory 0", ["--memory is 0", "positive number of GiB"]),
     "memory infinite": (
@@ -53,6 +59,46 @@ EARLY = {
         "discover induction --memory nan",
         ["--memory is nan", "positive number of GiB"],
     ),
+    "memory beyond all machines": (
+        "discover induction --memory 1e300",
+        ["--memory is 1e+300", "at most 1,048,576"],
+    ),
+    "steps beyond 64 bits": (
+        "discover induction --algorithm eap-ig-inputs --steps 99999999999999999999",
+        ["steps is 99999999999999999999", "64 bits"],
+    ),
+    "steps beyond 32 bits": (
+        "discover induction --algorithm edge-pruning --steps 99999999999",
+        ["steps is 99999999999", "at most 2,147,483,647"],
+    ),
+    "setting not finite": (
+        "discover induction --algorithm edge-pruning --set learning_rate=inf",
+        ["learning_rate is inf", "finite"],
+    ),
+    "setting nested too deeply": (
+        f"discover induction --set steps={'[' * 2000}",
+        ["--set 'steps=[[[", "cannot be read"],
+    ),
+    "limit beyond memory": (
+        "discover induction --limit 99999999999",
+        ["--limit is 99999999999", "at most 1,000,000"],
+    ),
+    "seed beyond 64 bits": (
+        "discover induction --seed 99999999999999999999",
+        ["--seed is 99999999999999999999", "at most"],
+    ),
+    "task setting of another type": (
+        "discover addition --task-set operators=5",
+        ["operators is 5", "a word"],
+    ),
+    "empty model": ("discover induction --model=", ["An empty value was given at '--model='"]),
+    "empty measures": ("evaluate nowhere --measures=", ["at '--measures='"]),
+    "escape sequence": (
+        "discover ind\x1b[31muction",
+        [r"Unknown task 'ind\x1b[31muction'", "'induction'"],
+    ),
+    "a megabyte": (f"discover {'x' * 2**20}", ["Unknown task 'xxx", "1,048,576 characters"]),
+    "extra words": ("discover induction more", ["unexpected extra argument", "more"]),
     "neither task nor data": (
         "discover",
         ["Give either a task (circuitgraph list tasks) or --data", "not both"],
@@ -103,6 +149,26 @@ def test_bad_value_is_refused_before_a_model_is_loaded(
 
 
 LATE = {
+    "more edges than there are": (
+        "discover induction --algorithm eap --n-edges 99999",
+        ["n_edges is 99999", "the graph has 257 edges"],
+    ),
+    "more nodes than there are": (
+        "discover induction --algorithm hisp --set n_nodes=99999",
+        ["n_nodes is 99999", "heads and MLPs"],
+    ),
+    "more edges than there are to learn": (
+        "discover induction --algorithm subnetwork-probing --n-edges 99999",
+        ["n_edges is 99999", "only 257 edges"],
+    ),
+    "more prompts than there are": (
+        "discover constructed:count-a --limit 5000",
+        ["different discovery prompts", "draws gave no new one", "5000 were asked for"],
+    ),
+    "digits beyond 64 bits": (
+        "discover addition --task-set max_digits=99999999999",
+        ["max_digits is 99999999999", "at most 18"],
+    ),
     "memory too small": (
         "discover induction --memory 1e-6",
         ["One evaluation of one prompt", "limit"],
