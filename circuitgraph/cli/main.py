@@ -26,6 +26,7 @@ from circuitgraph.cli import (
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.command_group import CommandGroup
 from circuitgraph.errors import CircuitGraphError
+from circuitgraph.printable import make_lines_printable
 
 # A full disk, a quota that is used up, a limit on the size of files, a disk that fails.
 _FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO")} - {None}

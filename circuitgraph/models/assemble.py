@@ -143,8 +143,7 @@ class _Source:
         stored = self.checkpoint.read_array(self.stored[slot.tensor])
         layout = self.family.layout
         if len(slot.index) < len(parameter.leading):  # all experts of a layer: [experts, in, out]
-            stored = stored.index_select(-1, torch.from_numpy(slot.rows))
-            return stored.transpose(1, -1)
+            return stored.take(slot.rows, -1).swapaxes(1, -1)
         if slot.rows is not None:
             axis = -1 if layout == "conv1d" else 0  # conv1d stores [in, out], linear [out, in]
             stored = stored.take(slot.rows, axis)

@@ -64,7 +64,9 @@ def test_a_graph_of_other_counts_is_not_built(folder: Path) -> None:
 
 def test_a_graph_beyond_what_is_stored_is_not_built(folder: Path) -> None:
     record = load_record(folder).graph.model_copy(update={"n_layers": 10**6})
-    counts = dict(zip(("n_writers", "n_readers", "n_edges"), _count_graph(record), strict=True))
+    counts: dict[str, Any] = dict(
+        zip(("n_writers", "n_readers", "n_edges"), _count_graph(record), strict=True)
+    )
     change_record(folder, "graph", value=record.model_copy(update=counts).model_dump())
     with pytest.raises(DataError, match=r"scores\.safetensors cannot be read: it has"):
         load_circuit(folder)

@@ -97,7 +97,7 @@ def test_a_circuit_of_any_size_can_be_asked_for(experiment: Experiment) -> None:
     n = experiment.graph.n_edges
     assert len(run_search(RandomEdges(n_edges=0), experiment)) == 0
     assert len(run_search(RandomEdges(n_edges=n), experiment)) == n
-    with pytest.raises(ArgumentError, match=f"is {n + 1}, but the graph has only {n}"):
+    with pytest.raises(ArgumentError, match=f"is {n + 1}, but the graph has {n} edges"):
         run_search(RandomEdges(n_edges=n + 1), experiment)
 
 

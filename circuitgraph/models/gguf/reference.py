@@ -43,7 +43,7 @@ def _read_weights(header: GgufHeader, settings: Mapping[str, Any], model: Any) -
     if not _is_read_by_transformers(header):
         family = families[settings["model_type"]]
         ours = open_gguf_checkpoint(header, family, settings, read_settings(header)[1])
-        return {name: ours.read_tensor(name) for name in ours.shapes}
+        return {name: torch.from_numpy(ours.read_array(name)) for name in ours.shapes}
     with redirect_stderr(io.StringIO()):  # its progress bar
         return load_gguf_checkpoint(str(header.path), return_tensors=True, model_to_load=model)[
             "tensors"
