@@ -38,6 +38,7 @@ def load_gguf_reference(path: Path, dtype: str, attention: str) -> Any:
 
 
 def _read_weights(header: GgufHeader, settings: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    import torch
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
     if not _is_read_by_transformers(header):
