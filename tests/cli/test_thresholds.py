@@ -131,7 +131,7 @@ def test_a_curve_is_no_circuit_but_says_where_they_are(
         (("--thresholds", "0.1,0.1"), "0.1 was given twice"),
         (("--thresholds", "0.1,nan"), "threshold number 2 is nan"),
         (("--thresholds", "0.1,,1"), "numbers between commas"),
-        (("--thresholds", ""), "numbers between commas"),
+        (("--thresholds", ""), "An empty value"),
         (("--thresholds", "0.1;0.2"), "numbers between commas"),
         (("--thresholds=-0.1,0.2", "--absolute"), "threshold is -0.1"),
         (("--thresholds", "0.1,0.2", "--threshold", "0.1"), "Both --threshold and --thresholds"),

@@ -174,7 +174,7 @@ def test_settings_that_make_no_sense_are_refused(
 @pytest.mark.parametrize("name", ["edge-pruning", "subnetwork-probing"])
 def test_more_edges_than_the_graph_has_are_refused_before_any_step(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"n_edges is 10000, but the graph has only \d+ edges"):
-        make_algorithm(name, n_edges=10_000).init_state(with_worthy_edges(4, 0.5))
+        make_algorithm(name, n_edges=10_000).check_space(with_worthy_edges(4, 0.5).space)
 
 
 @pytest.mark.slow
