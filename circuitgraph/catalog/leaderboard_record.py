@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from circuitgraph.catalog.records import Interval, Record
 from circuitgraph.catalog.single_files import check_file, write_file
