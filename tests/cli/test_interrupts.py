@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_a_search_that_is_interrupted_says_the_command_that_ends_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "circuitgraph", "discover", "induction", "--limit", "100"]
+    command = [sys.executable, "-m", "circuitgraph", "discover", "induction", "--limit", "400"]
     journal = tmp_path / "runs" / "induction.journal.jsonl"
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (
@@ -32,7 +32,7 @@ def test_a_search_that_is_interrupted_says_the_command_that_ends_it(tmp_path: Pa
     assert said[-1].startswith(start)
     again = said[-1].removeprefix(start)
     assert again == (
-        "python -m circuitgraph discover induction --limit 100 --resume --out runs/induction"
+        "python -m circuitgraph discover induction --limit 400 --resume --out runs/induction"
     )
     words = [sys.executable, *again.split()[1:], "--quiet"]
     assert subprocess.run(words, cwd=tmp_path, check=False, timeout=300).returncode == 0
