@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from circuitgraph.errors import ModelError
 from circuitgraph.models.families import Config, Family, activation_named, check_sizes, family
-from circuitgraph.models.families.common import SIZES, same_rotary, scales, sizes
+from circuitgraph.models.families.common import NAMES, SIZES, same_rotary, scales, sizes
 from circuitgraph.models.families.mixtral import TRAINING
-from circuitgraph.models.families.qwen2_moe import Qwen2Moe
 from circuitgraph.models.families.qwen3 import QK_NORM_NAMES
+from circuitgraph.models.families.qwen3_moe import EXPERT_NAMES
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import Experts, NormSpec, Spec
 
@@ -44,8 +44,9 @@ class Glm4Moe(Family):
         "topk_group": 1,
     }
     names = {
-        **{ours: name for ours, name in Qwen2Moe.names.items() if "shared" not in ours},
+        **NAMES,
         **QK_NORM_NAMES,
+        **EXPERT_NAMES,
         "mlp.choice.weight": "layers.{i}.mlp.gate.e_score_correction_bias",
         "mlp.shared.gate": "layers.{i}.mlp.shared_experts.gate_proj",
         "mlp.shared.in": "layers.{i}.mlp.shared_experts.up_proj",

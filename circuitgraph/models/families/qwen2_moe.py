@@ -8,13 +8,13 @@ from circuitgraph.models.families import Config, Family, activation_named, check
 from circuitgraph.models.families.common import (
     NAMES,
     SIZES,
-    WINDOW_SOURCES,
     scales,
     sizes,
     whole_rotary,
     windows_by_type,
 )
-from circuitgraph.models.families.mixtral import EXPERTS, TRAINING, read_experts
+from circuitgraph.models.families.mixtral import EXPERTS, read_experts
+from circuitgraph.models.families.qwen3_moe import EXPERT_NAMES, Qwen3Moe
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
@@ -38,16 +38,10 @@ class Qwen2Moe(Family):
             "sliding_window",
         }
     )
-    # intermediate_size is the size of layers without experts.
-    irrelevant = TRAINING | WINDOW_SOURCES | {"intermediate_size"}
-    # Layers without experts among those with them: all layers of a `Spec` have the same parts.
-    required = {"decoder_sparse_step": 1, "mlp_only_layers": []}
+    irrelevant, required = Qwen3Moe.irrelevant, Qwen3Moe.required
     names = {
         **NAMES,
-        "mlp.router": "layers.{i}.mlp.gate",
-        "mlp.gate": "layers.{i}.mlp.experts.{e}.gate_proj",
-        "mlp.in": "layers.{i}.mlp.experts.{e}.up_proj",
-        "mlp.out": "layers.{i}.mlp.experts.{e}.down_proj",
+        **EXPERT_NAMES,
         "mlp.shared.gate": "layers.{i}.mlp.shared_expert.gate_proj",
         "mlp.shared.in": "layers.{i}.mlp.shared_expert.up_proj",
         "mlp.shared.out": "layers.{i}.mlp.shared_expert.down_proj",

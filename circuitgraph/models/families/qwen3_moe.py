@@ -24,6 +24,13 @@ from circuitgraph.models.families.qwen3 import QK_NORM_NAMES
 from circuitgraph.models.families.rope import FIELDS as ROPE_FIELDS
 from circuitgraph.models.spec import NormSpec, Spec
 
+EXPERT_NAMES = {
+    "mlp.router": "layers.{i}.mlp.gate",
+    "mlp.gate": "layers.{i}.mlp.experts.{e}.gate_proj",
+    "mlp.in": "layers.{i}.mlp.experts.{e}.up_proj",
+    "mlp.out": "layers.{i}.mlp.experts.{e}.down_proj",
+}
+
 
 @family("qwen3_moe")
 class Qwen3Moe(Family):
@@ -49,10 +56,7 @@ class Qwen3Moe(Family):
     names = {
         **NAMES,
         **QK_NORM_NAMES,
-        "mlp.router": "layers.{i}.mlp.gate",
-        "mlp.gate": "layers.{i}.mlp.experts.{e}.gate_proj",
-        "mlp.in": "layers.{i}.mlp.experts.{e}.up_proj",
-        "mlp.out": "layers.{i}.mlp.experts.{e}.down_proj",
+        **EXPERT_NAMES,
     }
 
     def fill(self, config: dict[str, Any]) -> dict[str, Any]:
