@@ -1,8 +1,9 @@
 """From a name to a running model: a local folder, a shipped model, or a Hugging Face hub name.
 
-All three are ordinary Hugging Face checkpoints and take the same way: transformers reads the
-configuration, the family's file refuses it or understands it and says where the tensors are, and
-the tensors go to jax one by one.
+All three are ordinary Hugging Face checkpoints and take the same way: the configuration is read,
+the family's file refuses it or understands it and says where the tensors are, and the tensors go to
+jax one by one. Models in one file (GGUF, TransformerLens) and constructed ones have loaders of
+their own.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ def load_model(
     Args:
         name: a folder in Hugging Face layout, a shipped model (``circuitgraph list models``), a hub
             name, a GGUF file (``.gguf``, or ``package:NAME`` for that of an installed Python
-            package), the state dict of a TransformerLens model (``.pt``,
-            ``.pth``, ``.safetensors``), or ``constructed:PROGRAM``.
+            package), the state dict of a TransformerLens model (``.pt``, ``.pth``,
+            ``.safetensors``), or ``constructed:PROGRAM``.
         revision: branch, tag or commit on the hub.
         dtype: precision to run in, whatever the files have: float32, bfloat16, float16 or float64.
         config: of a TransformerLens model: its fields, or a JSON file of them; by default the JSON
@@ -151,18 +152,19 @@ def _load_unnamed(
 ) -> LanguageModel:
     """The model, with the names of tokens that its own files have."""
     check_dtype(dtype)
-    is_folder = not is_gguf(Path(name)) or Path(name).is_dir()
-    is_alone = name.startswith(PREFIX) or config is not None or is_state_dict(Path(name))
-    if ignored and (is_alone or not is_folder):
+    path = Path(name)
+    is_gguf_file = is_gguf(path) and not path.is_dir()
+    is_lens = config is not None or is_state_dict(path)
+    if ignored and (name.startswith(PREFIX) or is_gguf_file or is_lens):
         raise ModelError(
             f"ignore_config_fields ({', '.join(ignored)}) is about a config.json, which {name!r} "
             "does not have: leave it out."
         )
     if name.startswith(PREFIX):
         return _cast_model(load_constructed(name).model, dtype)
-    if not is_folder and config is None:
+    if is_gguf_file and config is None:
         return load_gguf(name, dtype=dtype)
-    if config is not None or is_state_dict(Path(name)):
+    if is_lens:
         return load_transformer_lens(name, config, dtype=dtype)
     location = _locate_checkpoint(name)
     options: dict[str, Any] = {
@@ -170,8 +172,7 @@ def _load_unnamed(
         "revision": revision or "main",
     }
     config_file = _fetch_config_file(name, location, options)
-    content = _read_config_file(name, config_file)
-    family = _find_family(name, content["model_type"])
+    family, content = _read_config_file(name, config_file)
     content = family.drop(content, ignored)
     _refuse_adapter(name, location, options)
     commit = read_commit(location, config_file)
@@ -180,9 +181,7 @@ def _load_unnamed(
     with_code = options | {"trust_remote_code": trust_remote_code}
     settings = read_settings(name, location, content, with_code, ignored)
     with explain_values(name):
-        family.check(settings)
-        family = family.configured(settings)
-        spec = family.spec(settings)
+        family, spec = family.read_config(settings)
     checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
     tokenizer = read_tokenizer(location, with_code)
     return LanguageModel(
@@ -268,8 +267,8 @@ def _fetch_config_file(name: str, location: str, options: dict[str, Any]) -> Pat
         raise ModelError(str(unknown_name("model", name, shipped_models(), hint))) from error
 
 
-def _read_config_file(name: str, path: Path) -> dict[str, Any]:
-    """The content of a config.json, which must be of a known family.
+def _read_config_file(name: str, path: Path) -> tuple[Family, dict[str, Any]]:
+    """The content of a config.json, and the known family that it must be of.
 
     transformers' own message would be longer, or would ask to run the checkpoint's code.
     """
@@ -282,9 +281,9 @@ def _read_config_file(name: str, path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or "model_type" not in settings:
         hint = suggest_content(path.parent)
         raise ModelError(f"The config.json of {name!r} has no 'model_type'.{hint} {SAVE_AGAIN}")
-    _find_family(name, settings["model_type"])
+    family = _find_family(name, settings["model_type"])
     check_counts(settings)
-    return settings
+    return family, settings
 
 
 def _find_family(name: str, model_type: Any) -> Family:

@@ -69,8 +69,7 @@ def complete_settings(content: Mapping[str, Any]) -> dict[str, Any] | None:
         settings = family.fill({**defaults, **own})
         if settings.get("hidden_size", 0) % settings.get("num_attention_heads", 1):
             return None  # which transformers refuses even where heads have a width of their own
-        family.check(settings)
-        family.configured(settings).spec(settings)
+        family.read_config(settings)
     except Exception:  # transformers may know better, or has the better message
         return None
     return settings

@@ -40,10 +40,8 @@ def read_by_transformers(content: dict[str, Any]) -> Any:
 
 
 def understand(content: dict[str, Any]) -> tuple[Spec, Any]:
-    family = families[content["model_type"]]
-    family.check(content)
-    configured = family.configured(content)
-    return configured.spec(content), sorted(configured.names)
+    configured, spec = families[content["model_type"]].read_config(content)
+    return spec, sorted(configured.names)
 
 
 def change(content: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -65,6 +65,15 @@ class Family(ABC):
         del config
         return self
 
+    def read_config(self, config: Config) -> tuple[Family, Spec]:
+        """The family adapted to a configuration that it understands, and the model's spec.
+
+        Raises `ModelError` where `check` or `spec` do.
+        """
+        self.check(config)
+        configured = self.configured(config)
+        return configured, configured.spec(config)
+
     def stored_as(self, key: str) -> str | Rows:
         """Where checkpoints keep a parameter, ``.weight`` or ``.bias`` included."""
         if key in self.names:

@@ -34,10 +34,7 @@ def load_gguf(name: str, *, dtype: str = "float32") -> LanguageModel:
     path = _find_file(name)
     header = read_header(name, path)
     settings, read = read_settings(header)
-    family = families[settings["model_type"]]
-    family.check(settings)
-    family = family.configured(settings)
-    spec = family.spec(settings)
+    family, spec = families[settings["model_type"]].read_config(settings)
     checkpoint = open_gguf_checkpoint(header, family, settings, read)
     tokenizer = read_gguf_tokenizer(header)
     if tokenizer is not None and len(tokenizer) > spec.d_vocab:

@@ -28,22 +28,24 @@ def load_gguf_reference(path: Path, dtype: str, attention: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     header = read_header(str(path), path)
-    settings, _ = read_settings(header)
+    settings, read = read_settings(header)
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model(**settings), attn_implementation=attention
     )
-    model.load_state_dict(_read_weights(header, settings, model), strict=False)
+    model.load_state_dict(_read_weights(header, settings, read, model), strict=False)
     model.tie_weights()
     return model.to(getattr(torch, dtype)).eval()
 
 
-def _read_weights(header: GgufHeader, settings: Mapping[str, Any], model: Any) -> dict[str, Any]:
+def _read_weights(
+    header: GgufHeader, settings: Mapping[str, Any], read: frozenset[str], model: Any
+) -> dict[str, Any]:
     import torch
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
     if not _is_read_by_transformers(header):
         family = families[settings["model_type"]]
-        ours = open_gguf_checkpoint(header, family, settings, read_settings(header)[1])
+        ours = open_gguf_checkpoint(header, family, settings, read)
         return {name: torch.from_numpy(ours.read_array(name)) for name in ours.shapes}
     with redirect_stderr(io.StringIO()):  # its progress bar
         return load_gguf_checkpoint(str(header.path), return_tensors=True, model_to_load=model)[
