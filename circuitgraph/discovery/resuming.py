@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -40,10 +41,10 @@ def resume_search(
         DataError: the entries have no meaning for this search, or a step that was taken again ends
             otherwise.
     """
-    state = _replay_steps(search, experiment, start, steps, path)
+    replay = partial(_replay_steps, search, experiment, start, path)
+    state = replay(steps)
     for number in _choose_steps(len(steps), search.n_rechecks):
-        before = _replay_steps(search, experiment, start, steps[:number], path)
-        after = _replay_steps(search, experiment, start, steps[: number + 1], path)
+        before, after = replay(steps[:number]), replay(steps[: number + 1])
         done = [search.count_progress(at)[0] for at in (before, after)]
         problem = "it leads nowhere"
         if done[0] < done[1]:
@@ -66,8 +67,8 @@ def _replay_steps(
     search: Search[State],
     experiment: Experiment,
     start: State,
-    steps: Sequence[Sequence[Entry]],
     path: Path,
+    steps: Sequence[Sequence[Entry]],
 ) -> State:
     if not steps:
         return start

@@ -20,6 +20,7 @@ from circuitgraph.models.reference import (
     Rounding,
     find_reference,
     list_not_proved,
+    measure_relative_error,
     run_reference,
     run_reference_twice,
 )
@@ -209,9 +210,7 @@ def measure_residual_errors(
     for layer, stream in enumerate(streams):
         total = total + values[layers == layer - 1].sum(0)
         ours = total + (constants[layer - 1] if layer else 0.0)
-        errors.append(
-            float(np.abs(ours - stream).max() / max(np.abs(stream).max(), SMALLEST_DIVISOR))
-        )
+        errors.append(measure_relative_error(ours, stream))
     return errors
 
 

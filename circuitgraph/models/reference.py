@@ -50,6 +50,11 @@ class Rounding(NamedTuple):
     streams: tuple[float, ...]
 
 
+def measure_relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference, relative to the largest number of the second."""
+    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), SMALLEST_DIVISOR))
+
+
 def find_reference(model: LanguageModel) -> str | None:
     """Whose code can run the checkpoint too, with its version; None if nobody's can.
 
@@ -107,10 +112,7 @@ def run_reference_twice(
     streams = zip(single.streams, double.streams, strict=True)
     rounding = Rounding(
         float(np.abs(single.logits - double.logits).max()),
-        tuple(
-            float(np.abs(one - other).max() / max(np.abs(other).max(), SMALLEST_DIVISOR))
-            for one, other in streams
-        ),
+        tuple(measure_relative_error(one, other) for one, other in streams),
     )
     return (double if model.dtype == "float64" else single), rounding
 
