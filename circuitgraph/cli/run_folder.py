@@ -83,7 +83,13 @@ class RunFolder:
                     f"What was decided so far is kept in {str(self.journal)!r}. To go on: "
                     f"{repeat_command(options)}"
                 )
+            elif isinstance(error, KeyboardInterrupt) and self._is_done():
+                error.add_note(f"All results are in {str(self.target)!r}.")
             raise
+
+    def _is_done(self) -> bool:
+        """Whether the results are there, and no older ones that look like them."""
+        return not self.overwrite and os.path.exists(self.target)
 
     @contextmanager
     def write_results(self) -> Iterator[Path]:

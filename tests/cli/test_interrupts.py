@@ -72,6 +72,20 @@ def test_other_commands_say_what_there_is(
     assert ran.err.endswith(f"{words} {command}\n")
 
 
+def test_after_the_results_are_written_it_says_where_they_are(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("circuitgraph.cli.discover_report.make_circuit_record", stop)
+    ran = run("discover", "induction", "--limit", 6)
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        130,
+        "Stopped. All results are in 'runs/induction'.",
+    )
+
+
 def test_options_that_were_given_are_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["bin/circuitgraph", "discover", "a b", "--out=c", "--resume"])
     options = {"--resume": ["--resume"], "-o/--out": ["--out", "runs/x"]}
