@@ -519,11 +519,11 @@ def test_entries_without_meaning_are_refused_although_their_checks_are_right(
         place = entry if key in entry else entry["then"]
         old, place[key] = place[key], junk
         with contextlib.suppress(DataError):
-            resuming._replay_steps(ALGORITHM, experiment, start, [entries], Path("some.jsonl"))
+            resuming._replay_steps(ALGORITHM, experiment, start, Path("some.jsonl"), [entries])
             assert key in MEASURED or junk == old, junk
         del place[key]
         with contextlib.suppress(DataError):
-            resuming._replay_steps(ALGORITHM, experiment, start, [entries], Path("some.jsonl"))
+            resuming._replay_steps(ALGORITHM, experiment, start, Path("some.jsonl"), [entries])
             assert key in {*MEASURED, "then"}, "left out"
 
 
