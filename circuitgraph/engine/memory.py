@@ -13,6 +13,7 @@ from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.tuning import (
     CPU_LANE_NUMBERS,
     CPU_LAUNCH_BYTES,
+    FEWEST_LANES,
     GPU_LANE_NUMBERS,
     MOST_LANES,
 )
@@ -206,4 +207,4 @@ def choose_frontier_lanes(
     on_cpu = jax.devices()[0].platform == "cpu"
     numbers = CPU_LANE_NUMBERS if on_cpu else GPU_LANE_NUMBERS
     useful = numbers // (in_chunk * n_pos * spec.d_model)
-    return 1 << int(np.log2(min(fits, max(2, useful), MOST_LANES)))
+    return 1 << int(np.log2(min(fits, max(FEWEST_LANES, useful), MOST_LANES)))

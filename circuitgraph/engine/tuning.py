@@ -30,11 +30,16 @@ COMPILE_OPERATIONS = 2**39
 FRONTIER_GROUPS = 16
 
 # Numbers that one node's value has over all lanes of the frontier, on a CPU and on an accelerator:
-# fewer leave the device idle, more make nothing faster and take memory. On two cores 2**20 makes
-# GPT-2's shape a fifth faster than 2**18, and SmolLM2-135M a seventh.
-# python tools/bench/search.py --only A --cases gpt2; python tools/bench/real_model.py
-CPU_LANE_NUMBERS = 2**20
+# fewer leave the device idle, more waste rows where a guess of the search is wrong. On two cores
+# 2**20 makes a small model (4 layers of 8 heads) twice as slow as 2**18.
+# python tools/bench/search.py --only A --cases gpt2,4x8
+CPU_LANE_NUMBERS = 2**18
 GPU_LANE_NUMBERS = 2**25
+
+# Lanes of the frontier on a device, at least, where memory allows: on two cores four lanes make
+# GPT-2's shape a fifth faster than two, and SmolLM2-135M a seventh.
+# python tools/bench/search.py --only A --cases gpt2; python tools/bench/real_model.py
+FEWEST_LANES = 4
 
 # Lanes of the frontier on a device, at most: a wrong guess of the search wastes the others.
 # python tools/bench/search.py --only A --cases induction-2l (columns of rows)
