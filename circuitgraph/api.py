@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -18,18 +18,29 @@ from circuitgraph.catalog.records import (
     Environment,
     EvaluationRecord,
     ModelRecord,
+    RefinementRecord,
     TaskRecord,
 )
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import make_algorithm
+from circuitgraph.discovery.base import Algorithm, make_algorithm
 from circuitgraph.discovery.journal import Journal
 from circuitgraph.discovery.loop import run_search
+from circuitgraph.discovery.refinement import (
+    AUTO,
+    Neurons,
+    choose_neurons,
+    measure_rests,
+    read_refinement,
+    refine_edges,
+    refine_graph,
+)
 from circuitgraph.discovery.sweep import Sweep, check_thresholds, run_sweep
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.errors import ArgumentError, DataError, check_at_least
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import SearchSpace, make_space
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
@@ -38,6 +49,8 @@ from circuitgraph.tasks.prompts import Prompts, Split
 
 N_DISCOVERY = 50
 N_EVALUATION = 200
+N_UNITS = 64
+Granularity = Literal["head", "neuron"]
 
 
 def draw_prompts(task: Task, split: Split, n: int | None = None) -> Prompts:
@@ -71,6 +84,9 @@ def discover(
     protect: Circuit | Sequence[str] = (),
     inside: Circuit | Sequence[str] | None = None,
     start_from: Circuit | Sequence[str] | None = None,
+    granularity: Granularity = "head",
+    refine: Sequence[str] = (AUTO,),
+    n_units: int = N_UNITS,
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -92,6 +108,11 @@ def discover(
             `circuitgraph.graph.space.make_space`: nodes, groups such as ``mlps`` and edges that
             are never (``without``) or always (``protect``) in the circuit; the circuit to stay
             inside; the circuit to begin with.
+        granularity: ``head``: nodes are heads and MLPs. ``neuron``: some MLPs are cut into neurons
+            and the rest of them, as ``refine`` says.
+        refine: ``m3:all`` or ``m3:117,204`` for each MLP to be cut; or ``auto``: search among heads
+            and MLPs first, cut the MLPs of that circuit, and go on inside it.
+        n_units: how many neurons ``auto`` makes nodes: those that matter most to first order.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -103,29 +124,105 @@ def discover(
     """
     search_algorithm = make_algorithm(algorithm, **settings)
     search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
-    space = make_space(
-        model.graph(direct=search_algorithm.direct, grouped=grouped),
-        without=without,
-        protect=protect,
-        inside=inside,
-        start_from=start_from,
+    whole = model.graph(direct=search_algorithm.direct, grouped=grouped)
+    neurons = _read_granularity(model, granularity, refine, n_units)
+    setup = SearchSetup(
+        model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew
     )
-    search_algorithm.check_space(space)
-    experiment, prompts = prepare_experiment(
-        model,
-        task,
-        space=space,
-        direct=search_algorithm.direct,
-        grouped=grouped,
-        metric=metric,
-        ablation=ablation,
-        n_prompts=n_prompts,
-        memory=memory,
+    space = {"without": without, "protect": protect, "inside": inside, "start_from": start_from}
+    if granularity == "head":
+        return setup.search(whole, space)[0]
+    if neurons is not None:
+        circuit, experiment = setup.search(refine_graph(whole, neurons), space)
+        return _add_refinement(experiment, circuit, refine, sum(map(len, neurons.values())))
+    of_heads, experiment = setup.search(whole, space)
+    refined = refine_graph(whole, choose_neurons(experiment, of_heads, n_units))
+    protected = refine_edges(whole, experiment.space.protected, refined)
+    inner = {
+        "protect": Circuit(refined, protected).edges,
+        "inside": Circuit(refined, refine_edges(whole, of_heads.mask, refined)),
+    }
+    circuit, experiment = replace(setup, journal=name_unit_journal(journal)).search(refined, inner)
+    return _add_refinement(experiment, circuit, refine, n_units, len(of_heads))
+
+
+@dataclass(frozen=True)
+class SearchSetup:
+    """What a search is told, but for the graph and its space; see `discover`."""
+
+    model: LanguageModel
+    task: Task
+    algorithm: Algorithm[Any]
+    metric: str | None
+    ablation: str
+    n_prompts: int | None
+    memory: int | None
+    bar: bool
+    journal: str | Path | None
+    anew: bool
+
+    def search(self, graph: Graph, space: Mapping[str, Any]) -> tuple[Circuit, Experiment]:
+        """The circuit in a graph, with all that is needed to run it again, and its experiment."""
+        search_space = make_space(graph, **space)
+        self.algorithm.check_space(search_space)
+        experiment, prompts = prepare_experiment(
+            self.model,
+            self.task,
+            space=search_space,
+            graph=graph,
+            metric=self.metric,
+            ablation=self.ablation,
+            n_prompts=self.n_prompts,
+            memory=self.memory,
+        )
+        origin = _describe_search(self.model, self.task, prompts)
+        journal = _open_journal(self.journal, origin, self.anew)
+        circuit = run_search(self.algorithm, experiment, bar=self.bar, journal=journal)
+        return replace(circuit, provenance={**circuit.provenance, **origin}), experiment
+
+
+def name_unit_journal(journal: str | Path | None) -> Path | None:
+    """Where the search among neurons writes its decisions, beside the journal of that before it."""
+    return None if journal is None else Path(journal).with_suffix(f".units{Path(journal).suffix}")
+
+
+def _read_granularity(
+    model: LanguageModel, granularity: str, refine: Sequence[str], n_units: int
+) -> Neurons | None:
+    """The neurons that are asked for by number, if some are."""
+    check_at_least("n_units", n_units, 1)
+    if granularity == "head":
+        if list(refine) != [AUTO]:
+            raise ArgumentError(
+                f"refine is {list(refine)}, but the granularity 'head': use granularity 'neuron'."
+            )
+        return None
+    if granularity != "neuron":
+        raise ArgumentError(
+            f"granularity is {granularity!r}; expected 'head' or 'neuron'. Features of "
+            "dictionaries are no nodes yet."
+        )
+    if model.spec.d_mlp is None or model.spec.experts is not None:
+        why = "has no MLPs" if model.spec.d_mlp is None else "has a neuron once for each expert"
+        raise ArgumentError(f"granularity is 'neuron', but the model {why}: use 'head'.")
+    return read_refinement(refine, model.spec.d_mlp)
+
+
+def _add_refinement(
+    experiment: Experiment,
+    circuit: Circuit,
+    refine: Sequence[str],
+    n_units: int,
+    n_head_edges: int | None = None,
+) -> Circuit:
+    record = RefinementRecord(
+        refine=list(refine),
+        n_units=n_units,
+        n_head_edges=n_head_edges,
+        rests=measure_rests(experiment, circuit),
     )
-    origin = _describe_search(model, task, prompts)
-    search_journal = _open_journal(journal, origin, anew)
-    circuit = run_search(search_algorithm, experiment, bar=bar, journal=search_journal)
-    return replace(circuit, provenance={**circuit.provenance, **origin})
+    facts = {**circuit.provenance, "refinement": record.model_dump(mode="json")}
+    return replace(circuit, provenance=facts)
 
 
 @dataclass(frozen=True)
@@ -264,10 +361,15 @@ def prepare_experiment(
     memory: int | None = None,
     space: SearchSpace | None = None,
     at_once: int | None = None,
+    graph: Graph | None = None,
 ) -> tuple[Experiment, Prompts]:
-    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts."""
+    """The experiment that `discover` searches in (or `evaluate` judges by), and its prompts.
+
+    Args:
+        graph: by default the model's own, as ``direct`` and ``grouped`` say.
+    """
     prompts = draw_prompts(task, split, n_prompts)
-    graph = model.graph(direct=direct, grouped=grouped)
+    graph = model.graph(direct=direct, grouped=grouped) if graph is None else graph
     experiment = Experiment(
         model,
         prompts,
@@ -307,8 +409,7 @@ def evaluate(
         model,
         task,
         split="evaluation",
-        direct=circuit.graph.direct,
-        grouped=circuit.graph.n_kv_heads is not None,
+        graph=model.graph_like(circuit.graph),
         metric=metric or circuit.provenance.get("metric"),
         ablation=ablation or circuit.provenance.get("ablation") or "resample",
         n_prompts=n_prompts,

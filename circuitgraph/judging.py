@@ -73,7 +73,7 @@ def judge(
         ArgumentError: the search saw some of the prompts, or something is missing that a measure
             needs.
     """
-    graph = model.graph(direct=circuit.graph.direct, grouped=circuit.graph.n_kv_heads is not None)
+    graph = model.graph_like(circuit.graph)
     check_graph(graph, circuit)
     if truth is not None:
         check_graph(graph, truth, "The true circuit")

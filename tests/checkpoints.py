@@ -91,9 +91,14 @@ def random_prompts(vocab: int = 50, batch: int = 5, longest: int = 9, seed: int 
 
 
 def oracle_run(
-    tiny: Tiny, prompts: Prompts, ablation: str, *, double: bool = False
+    tiny: Tiny,
+    prompts: Prompts,
+    ablation: str,
+    *,
+    double: bool = False,
+    neurons: dict[int, list[int]] | None = None,
 ) -> oracle.OracleRun:
-    """The oracle on the same checkpoint and prompts."""
+    """The oracle on the same checkpoint and prompts; ``neurons`` are nodes, by layer."""
     hf: Any = tiny.hf
     if double:
         hf = load_double(tiny.folder)
@@ -104,4 +109,5 @@ def oracle_run(
         torch.tensor(prompts.mask).long(),
         torch.tensor(prompts.score_at).long(),
         ablation,  # pyright: ignore[reportArgumentType]
+        neurons,
     )

@@ -14,16 +14,18 @@ from safetensors.numpy import load_file, save_file
 from circuitgraph.catalog.folders import CIRCUIT_FILE, CURVE_FILE, SCORES_FILE, new_folder
 from circuitgraph.catalog.records import (
     SCHEMA_VERSION,
+    SPLIT_SCHEMA_VERSION,
     CircuitRecord,
     EdgeRecord,
     EvaluationRecord,
     GraphRecord,
+    SplitRecord,
     describe_fields,
 )
-from circuitgraph.errors import CircuitGraphError, DataError, GraphError, first_line, list_problems
+from circuitgraph.errors import CircuitGraphError, DataError, first_line, list_problems
 from circuitgraph.foreign import read_json
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.graph import Graph, Split
 
 _LARGEST_UNSCORED = 2**22  # edges of a graph whose scores are not stored
 
@@ -46,9 +48,10 @@ def make_circuit_record(
                 "stored."
             )
         edges.append(EdgeRecord(edge=graph.edges[i], effect=effect))
+    version = SPLIT_SCHEMA_VERSION if graph.splits else SCHEMA_VERSION
     try:
         return CircuitRecord(
-            **dict(circuit.provenance),
+            **{**circuit.provenance, "schema_version": version},
             graph=make_graph_record(graph),
             edges=edges,
             evaluation=evaluation,
@@ -62,16 +65,11 @@ def make_circuit_record(
 
 
 def make_graph_record(graph: Graph) -> GraphRecord:
-    """The record of a graph: its shape, its convention, its counts.
-
-    Raises:
-        GraphError: a graph with split MLPs, which this schema has no words for.
-    """
-    if graph.splits:
-        raise GraphError(f"Schema {SCHEMA_VERSION} cannot hold a graph with split MLPs: {graph}.")
+    """The record of a graph: its shape, its convention, its counts."""
     parts = ["one embedding writer"]
     parts += ["direct q/k/v edges (ACDC reference)"] * graph.direct
     parts += ["k and v of each key-value head"] * (graph.n_kv_heads is not None)
+    parts += ["some MLPs in parts"] * bool(graph.splits)
     return GraphRecord(
         convention=", ".join(parts),
         n_layers=graph.n_layers,
@@ -84,7 +82,23 @@ def make_graph_record(graph: Graph) -> GraphRecord:
         n_writers=len(graph.writers),
         n_readers=len(graph.readers),
         n_edges=graph.n_edges,
+        splits=[
+            SplitRecord(layer=split.layer, kind=split.kind, indices=list(split.indices))
+            for split in graph.splits
+        ],
     )
+
+
+def make_graph(record: GraphRecord) -> Graph:
+    """The graph that a record describes.
+
+    Raises:
+        ArgumentError, GraphError: there is no such graph.
+    """
+    names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
+    shape = {name: getattr(record, name) for name in names - {"splits"}}
+    splits = tuple(Split(s.layer, s.kind, tuple(s.indices)) for s in record.splits)
+    return Graph(**shape, splits=splits)
 
 
 def save_circuit(
@@ -137,10 +151,10 @@ def load_record(path: str | Path) -> CircuitRecord:
     except (OSError, ValueError) as error:
         raise DataError(f"{str(file)!r} cannot be read as JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if isinstance(version, int) and version > SPLIT_SCHEMA_VERSION:
         raise DataError(
             f"{str(file)!r} has schema version {version}; this circuitgraph reads up to "
-            f"{SCHEMA_VERSION}: update it."
+            f"{SPLIT_SCHEMA_VERSION}: update it."
         )
     try:
         return CircuitRecord.model_validate(content)
@@ -158,8 +172,7 @@ def load_circuit(path: str | Path) -> Circuit:
     record, file = load_record(path), _locate_record(path)
     try:
         _check_graph(record, file.parent / SCORES_FILE)
-        names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
-        graph = Graph(**{name: getattr(record.graph, name) for name in names})
+        graph = make_graph(record.graph)
         if make_graph_record(graph) != record.graph:
             raise DataError(
                 f"its graph is called {record.graph.convention!r}, but is "
@@ -211,6 +224,10 @@ def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
     below = layers + (heads + mlp) * (layers * (layers - 1) // 2)
     n_edges = (into_heads + mlp) * below + n_writers
     n_edges += 0 if graph.parallel else layers * mlp * heads
+    for split in graph.splits:
+        more = len(split.indices) + (split.kind == "feature")  # beside the rest, which was counted
+        n_writers += more
+        n_edges += more * ((layers - 1 - split.layer) * (into_heads + mlp) + 1)
     return n_writers, n_readers, n_edges + graph.direct * layers * into_heads
 
 

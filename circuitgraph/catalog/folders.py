@@ -22,12 +22,16 @@ from circuitgraph.errors import OutputError
 CIRCUIT_FILE = "circuit.json"
 SCORES_FILE = "scores.safetensors"
 JOURNAL_FILE = "journal.jsonl"
+UNIT_JOURNAL_FILE = "journal.units.jsonl"
 CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
-_RESULT_FILES = {CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, CURVE_FILE, TABLE_FILE, *PICTURES}
+_RESULT_FILES = {
+    *(CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, UNIT_JOURNAL_FILE, CURVE_FILE, TABLE_FILE),
+    *PICTURES,
+}
 _VERSION = re.compile(rb'"schema_version"\s*:\s*\d')
 
 

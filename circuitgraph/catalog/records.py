@@ -7,12 +7,21 @@ To a record of any file here, fields are only ever added; a change of meaning ra
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+)
 
 SCHEMA_VERSION = 1
+# of circuits in graphs with split MLPs; all others are written as before, and both are read
+SPLIT_SCHEMA_VERSION = 2
 
 
 class Record(BaseModel):
@@ -123,6 +132,14 @@ class SpaceRecord(Record):
     start_from: list[str] | None = None
 
 
+class SplitRecord(Record):
+    """Which neurons (or features) of an MLP are nodes of their own."""
+
+    layer: int
+    kind: Literal["neuron", "feature"]
+    indices: list[int]
+
+
 class GraphRecord(Record):
     """Which graph: enough to build the graph again, with its counts to check against."""
 
@@ -139,6 +156,14 @@ class GraphRecord(Record):
     n_writers: int
     n_readers: int
     n_edges: int
+    splits: list[SplitRecord] = Field([], description="MLPs in parts; left out where all are whole")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_splits(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        content = write(self)
+        if not self.splits:
+            del content["splits"]
+        return content
 
 
 class EdgeRecord(Record):
@@ -224,6 +249,21 @@ class CurveRecord(Record):
     points: list[CurvePoint]
 
 
+class RefinementRecord(Record):
+    """How MLPs came to be cut into neurons.
+
+    ``refine``: as it was asked for; ``auto`` means that a search among heads and MLPs went before,
+    whose circuit had ``n_head_edges`` edges, and that the ``n_units`` most important neurons of its
+    MLPs were made nodes. ``rests``: what the loss rises by, on the search's prompts, when all edges
+    from one MLP's rest are removed from the circuit.
+    """
+
+    refine: list[str]
+    n_units: int
+    n_head_edges: int | None = None
+    rests: dict[str, float]
+
+
 class CircuitRecord(Record):
     """The whole of ``circuit.json``. A circuit made by hand has no model, task or algorithm."""
 
@@ -239,8 +279,16 @@ class CircuitRecord(Record):
     space: SpaceRecord | None = Field(None, description="of the search, where it was not the whole")
     environment: Environment | None = None
     graph: GraphRecord
+    refinement: RefinementRecord | None = None
     edges: list[EdgeRecord]
     evaluation: EvaluationRecord | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_refinement(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        content = write(self)
+        if self.refinement is None:
+            content.pop("refinement", None)
+        return content
 
     def to_json(self) -> str:
         """JSON made to be read and compared in git: sorted keys, one edge a line."""

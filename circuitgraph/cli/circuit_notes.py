@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from circuitgraph.cli.tables import format_mean
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.records import AlgorithmRecord, CurvePoint, EvaluationRecord
+    from circuitgraph.catalog.records import (
+        AlgorithmRecord,
+        CurvePoint,
+        EvaluationRecord,
+        RefinementRecord,
+    )
 
 # As far above the whole model as a circuit that is called 95 % faithful lies below it.
 OVERSHOOT = 1.05
@@ -55,4 +60,15 @@ def describe_dropped(algorithm: AlgorithmRecord | None, n_edges: int) -> str | N
         f"{n_selected} edges were selected; {n_selected - n_edges} of them lie on no path from "
         "embed to logits and were dropped (--selection greedy selects connected edges, --set "
         "prune=false keeps all)"
+    )
+
+
+def describe_rests(refinement: RefinementRecord) -> str:
+    """What neurons that are no nodes do in a circuit of neurons."""
+    if not refinement.rests:
+        return "No rest of an MLP is in the circuit: all that it needs of MLPs are these neurons."
+    effects = ", ".join(f"{name} {effect:.3g}" for name, effect in refinement.rests.items())
+    return (
+        f"What the loss rises by without the neurons that are no nodes: {effects}. More of them "
+        "become nodes with --units, or --refine m3:all."
     )

@@ -29,10 +29,13 @@ from circuitgraph.cli.space_options import (
     WithoutOption,
     read_space,
 )
-from circuitgraph.errors import ArgumentError
+from circuitgraph.errors import ArgumentError, check_between
 
 if TYPE_CHECKING:
     from circuitgraph.discovery.base import Algorithm
+
+
+_MOST_UNITS = 10**6
 
 
 class Setup(TypedDict):
@@ -78,6 +81,9 @@ def discover(
     protect: ProtectOption = None,
     inside: InsideOption = None,
     start_from: StartFromOption = None,
+    granularity: options.GranularityOption = None,
+    refine: options.RefineOption = None,
+    units: options.UnitsOption = None,
     grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
     bos: options.BosOption = None,
@@ -139,6 +145,8 @@ def discover(
 
     - `circuitgraph discover induction --inside runs/induction --protect a1.h6 --out runs/part`
 
+    - `circuitgraph discover addition --granularity neuron --units 32 --metric kl`
+
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
     from circuitgraph.cli.discover_report import (
@@ -173,6 +181,7 @@ def discover(
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
     space = read_space(without, protect, inside, start_from)
+    refinement = _read_refinement(granularity, refine, units, sweep_thresholds is not None)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
     lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
@@ -182,7 +191,9 @@ def discover(
     if dry_run:
         loaded_model, loaded_task = load_inputs(*inputs)
         n_searches = len(sweep_thresholds or (0,))
-        forecast_search(output, loaded_model, loaded_task, search, setup, space, n_searches)
+        forecast_search(
+            output, loaded_model, loaded_task, search, setup, space, n_searches, refinement
+        )
         return
     name = task or (data.stem if data else "circuit")
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
@@ -201,7 +212,9 @@ def discover(
             curve = cg.sweep(loaded_model, loaded_task, sweep_thresholds, **search_options)
             store_curve(output, folder, curve)
             return
-        circuit = cg.discover(loaded_model, loaded_task, algorithm=algorithm, **search_options)
+        circuit = cg.discover(
+            loaded_model, loaded_task, algorithm=algorithm, **search_options, **refinement
+        )
         evaluation = None
         if judging:
             evaluation = cg.evaluate(
@@ -212,6 +225,38 @@ def discover(
                 bar=output.shows_bars,
             )
         store_run(output, folder, circuit, evaluation)
+
+
+def _read_refinement(
+    granularity: str | None, refine: list[str] | None, units: int | None, is_sweep: bool
+) -> dict[str, Any]:
+    """Keywords of `circuitgraph.discover`; none for a search among heads and MLPs."""
+    if granularity is None and refine is None and units is None:
+        return {}
+    chosen = granularity or "neuron"
+    if chosen not in ("head", "neuron"):
+        raise ArgumentError(
+            f"--granularity is {chosen!r}: expected head or neuron. Features of dictionaries "
+            "are no nodes yet."
+        )
+    if chosen == "head":
+        if refine is not None or units is not None:
+            raise ArgumentError(
+                "--refine and --units cut MLPs into neurons, but --granularity is head: leave "
+                "them out, or use --granularity neuron."
+            )
+        return {}
+    if is_sweep:
+        raise ArgumentError("--thresholds searches among heads and MLPs: give one --threshold.")
+    if units is not None:
+        check_between("--units", units, 1, _MOST_UNITS)
+    if units is not None and refine not in (None, ["auto"]):
+        raise ArgumentError(
+            f"--units is {units}, but --refine names the neurons: give one of them."
+        )
+    settings: dict[str, Any] = {"granularity": chosen}
+    settings |= {} if refine is None else {"refine": refine}
+    return settings | ({} if units is None else {"n_units": units})
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:

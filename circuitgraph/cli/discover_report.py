@@ -16,6 +16,7 @@ from circuitgraph.cli.circuit_notes import (
     describe_curve_overshoot,
     describe_dropped,
     describe_overshoot,
+    describe_rests,
 )
 from circuitgraph.cli.pairs import format_behaviour, show_tokens
 from circuitgraph.cli.tables import format_interval, make_judgement_table, make_table
@@ -45,6 +46,7 @@ def forecast_search(
     setup: Setup,
     space: Mapping[str, Any],
     n_searches: int = 1,
+    refinement: Mapping[str, Any] | None = None,
 ) -> None:
     """Print what a search would take.
 
@@ -57,15 +59,18 @@ def forecast_search(
     """
     from circuitgraph.api import prepare_experiment
     from circuitgraph.discovery.forecast import forecast_seconds
+    from circuitgraph.discovery.refinement import AUTO, read_refinement, refine_graph
     from circuitgraph.engine.precision import count_bytes
     from circuitgraph.graph.space import make_space
 
     graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
+    # which neurons "auto" cuts out is not known yet: that search is inside the first one's circuit
+    neurons = read_refinement((refinement or {}).get("refine", [AUTO]), model.spec.d_mlp)
+    if neurons is not None:
+        graph = refine_graph(graph, neurons)
     search_space = make_space(graph, **space)
     algorithm.check_space(search_space)
-    experiment, prompts = prepare_experiment(
-        model, task, direct=algorithm.direct, space=search_space, **setup
-    )
+    experiment, prompts = prepare_experiment(model, task, graph=graph, space=search_space, **setup)
     with output.show_spinner("timing some steps of the search"):
         forecast = forecast_seconds(algorithm, experiment)
     likely, high = (forecast.likely * n_searches**0.5, forecast.high * n_searches)
@@ -139,6 +144,8 @@ def store_run(
         "",
         f"Written to {folder.target}/",
     )
+    if record.refinement:
+        output.print_message(describe_rests(record.refinement))
     if evaluation is not None and (note := describe_overshoot(evaluation)):
         output.print_message(note)
     close = record.algorithm.close_calls if record.algorithm else []

@@ -260,6 +260,28 @@ AblationOption = Annotated[
         "--ablation", help="What an absent edge carries: resample, mean, mean-positional or zero."
     ),
 ]
+GranularityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--granularity",
+        help="head: nodes are heads and MLPs. neuron: some MLPs are cut into neurons and the rest "
+        "of them, as --refine says. [default: head, or neuron with --refine]",
+    ),
+]
+RefineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--refine",
+        help="MLPs to cut: m3:all or m3:117,204, repeatable; or auto, which searches among heads "
+        "and MLPs first, cuts the MLPs of that circuit and goes on inside it. [default: auto]",
+    ),
+]
+UnitsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--units", help="How many neurons --refine auto makes nodes, the strongest. [default: 64]"
+    ),
+]
 GroupedOption = Annotated[
     bool,
     typer.Option(

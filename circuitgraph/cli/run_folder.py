@@ -10,13 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from circuitgraph.catalog.folders import JOURNAL_FILE, check_new_folder, new_folder
+from circuitgraph.catalog.folders import (
+    JOURNAL_FILE,
+    UNIT_JOURNAL_FILE,
+    check_new_folder,
+    new_folder,
+)
 from circuitgraph.cli.interrupts import repeat_command
 from circuitgraph.discovery.journal_file import check_journal
 from circuitgraph.errors import DataError, OutputError, SearchError
 
 RUNS = Path("runs")
 _ENDING = ".journal.jsonl"
+_UNIT_ENDING = ".units.jsonl"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class RunFolder:
         return self.target.parent / f"{self.target.name}{_ENDING}"
 
     @property
+    def unit_journal(self) -> Path:
+        """``runs/ioi.journal.units.jsonl``, of a search that goes on among neurons."""
+        return self.journal.with_suffix(_UNIT_ENDING)
+
+    @property
     def anew(self) -> bool:
         """Whether to forget a journal that is there."""
         return self.overwrite and not self.resume
@@ -57,6 +68,8 @@ class RunFolder:
         has_journal = os.path.lexists(self.journal)
         if has_journal:
             check_journal(self.journal)
+        if os.path.lexists(self.unit_journal):
+            check_journal(self.unit_journal)
         if self.resume and not has_journal:
             raise OutputError(
                 f"There is nothing to resume: no journal {str(self.journal)!r}. Leave --resume out."
@@ -94,12 +107,15 @@ class RunFolder:
     @contextmanager
     def write_results(self) -> Iterator[Path]:
         """A new folder for the results, to which the journal is moved when the body has ended."""
+        journals = {self.journal: JOURNAL_FILE, self.unit_journal: UNIT_JOURNAL_FILE}
         with new_folder(self.target, overwrite=self.overwrite) as folder:
             yield folder
-            if os.path.exists(self.journal):
-                shutil.copyfile(self.journal, folder / JOURNAL_FILE)
-        # Only now, when the folder has its name, is the journal's copy safe.
-        self.journal.unlink(missing_ok=True)
+            for journal, name in journals.items():
+                if os.path.exists(journal):
+                    shutil.copyfile(journal, folder / name)
+        # Only now, when the folder has its name, are the journals' copies safe.
+        for journal in journals:
+            journal.unlink(missing_ok=True)
 
 
 def choose_run_folder(out: Path | None, name: str, *, resume: bool, overwrite: bool) -> RunFolder:

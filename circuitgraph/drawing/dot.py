@@ -18,6 +18,10 @@ from circuitgraph.graph.node import ATTENTION_INPUTS
 # Colours that colour-blind readers can tell apart (Paul Tol, "bright").
 COLOURS = {"q": "#4477AA", "k": "#EE6677", "v": "#228833", "mlp": "#444444", "logits": "#444444"}
 _FILLS = {"embed": "#EEEEEE", "head": "#FFFFFF", "mlp": "#FFF3D6", "logits": "#EEEEEE"}
+_FILLS |= {"neuron": "#FFE0A3", "feature": "#FFE0A3", "rest": "#FFF3D6", "error": "#F5F5F5"}
+# from below: the heads of a layer, the input of a split MLP, the MLP or its parts
+_HEAD_RANK, _INPUT_RANK, _MLP_RANK = range(3)
+_RANK_NAMES = ("0", "input", "1")
 _MOST_LABELS = 40  # in a drawing of more edges, numbers hide more than they show
 
 
@@ -76,30 +80,43 @@ def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path
 
 def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
     """One rank per sublayer that the circuit touches, held in order by a column of layer labels."""
-    kinds = {w.name: (w.kind, w.node.layer) for w in circuit.graph.writers}
+    nodes = {w.name: w.node for w in circuit.graph.writers}
     ranks: dict[tuple[int, int], list[str]] = {}
     for name in circuit.nodes:
-        kind, layer = kinds.get(name, ("logits", circuit.graph.n_layers))
-        ranks.setdefault((layer, int(kind == "mlp")), []).append(name)
+        layer = nodes[name].layer if name in nodes else circuit.graph.n_layers
+        is_in_mlp = name in nodes and nodes[name].is_in_mlp
+        ranks.setdefault((layer, _MLP_RANK if is_in_mlp else _HEAD_RANK), []).append(name)
+    for reader in _list_shared_inputs(circuit):
+        ranks[reader.node.layer, _INPUT_RANK] = [reader.name]
     inputs = _find_used_inputs(circuit)
     labels = []
-    for (layer, is_mlp), names in sorted(ranks.items()):
-        label = f"rank-{layer}-{is_mlp}"
+    for (layer, level), names in sorted(ranks.items()):
+        label = f"rank-{layer}-{_RANK_NAMES[level]}"
         labels.append(label)
         rank = graphviz.Digraph(graph_attr={"rank": "same"})
         rank.node(
             label,
-            _label_rank(names[0], layer, bool(is_mlp)),
+            _label_rank(names[0], layer, level == _MLP_RANK),
             shape="plaintext",
             style="",
             fontcolor="#888888",
         )
         for name in names:
-            kind = kinds[name][0] if name in kinds else "logits"
+            if level == _INPUT_RANK:
+                rank.node(name, name, shape="ellipse", fillcolor=_FILLS["mlp"], style="filled")
+                continue
+            kind = nodes[name].kind if name in nodes else "logits"
             rank.node(name, **_style_node(name, kind, inputs.get(name, set())))
         dot.subgraph(rank)
     for below, above in itertools.pairwise(labels):
         dot.edge(below, above, style="invis")
+
+
+def _list_shared_inputs(circuit: Circuit) -> list[Reader]:
+    """The inputs of split MLPs that a kept edge enters: each is drawn as a node below its parts."""
+    entered = np.unique(circuit.graph.ends[0][circuit.mask])
+    readers = [circuit.graph.readers[index] for index in entered]
+    return [reader for reader in readers if reader.feeds_parts]
 
 
 def _label_rank(name: str, layer: int, is_mlp: bool) -> str:
@@ -151,12 +168,18 @@ def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
     side = "" if labelled else ":s"
     for reader, writer, effect in edges:
         style = _style_edge(reader, writer, effect, largest, labelled)
-        for node in circuit.graph.reader_nodes(reader):
+        nodes = (reader.name,) if reader.feeds_parts else circuit.graph.reader_nodes(reader)
+        for node in nodes:
             dot.edge(
                 writer,
                 f"{node}:{reader.kind}{side}" if reader.kind in ATTENTION_INPUTS else node,
                 **style,
             )
+
+    drawn = set(circuit.nodes)
+    for reader in _list_shared_inputs(circuit):
+        for part in sorted(drawn.intersection(circuit.graph.reader_nodes(reader))):
+            dot.edge(reader.name, part, color="#BBBBBB", arrowhead="none", tooltip="computed from")
 
 
 def _style_edge(

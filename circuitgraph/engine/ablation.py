@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.grid import split_by_layer
+from circuitgraph.engine.values import Values, sum_all_layers
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.registry import Registry, read_summary
 
@@ -37,6 +38,11 @@ class Ablation:
     name: str
     function: AblationFunction
     per_prompt: bool
+
+    def replace_values(self, written: Values, mask: Mask) -> Values:
+        """The replacement of every writer: of a unit's number as of a vector of one dimension."""
+        units = self.function(written.units[..., None], mask)[..., 0]
+        return Values(self.function(written.nodes, mask), units)
 
     @property
     def description(self) -> str:
@@ -96,22 +102,23 @@ class Background(NamedTuple):
         final: what the logits get.
     """
 
-    writers: Float[Array, "writers one_or_batch one_or_pos d"]
+    writers: Values
     into_heads: Float[Array, "layers one_or_batch one_or_pos d"]
     into_mlp: Float[Array, "layers one_or_batch one_or_pos d"]
     final: Float[Array, "one_or_batch one_or_pos d"]
 
     @classmethod
-    def of(
-        cls, model: Transformer, replacement: Float[Array, "writers one_or_batch one_or_pos d"]
-    ) -> Background:
+    def of(cls, model: Transformer, replacement: Values) -> Background:
         """The background that these replacements of all writers make."""
         n_heads = model.spec.n_heads
-        embed, by_layer = split_by_layer(replacement, model.spec.n_layers)
+        embed, by_layer = split_by_layer(replacement.nodes, model.spec.n_layers)
         constant = model.blocks.attention.constant[:, None, None, :]  # [layers, 1, 1, d]
         from_heads = by_layer[:, :n_heads].sum(1) + constant
+        from_mlps = by_layer[:, n_heads:].sum(1)
+        if model.units is not None:
+            from_mlps += sum_all_layers(replacement.units, model.units)
         # the stream after each layer; a layer's heads read the one after the layer before
-        after = embed + jnp.cumsum(from_heads + by_layer[:, n_heads:].sum(1), axis=0)
+        after = embed + jnp.cumsum(from_heads + from_mlps, axis=0)
         into_heads = jnp.concatenate([embed[None], after[:-1]])
         into_mlp = model.blocks.mlp_input(into_heads, into_heads + from_heads)
         return cls(replacement, into_heads, into_mlp, after[-1])
@@ -123,5 +130,6 @@ class Background(NamedTuple):
 
     def map_prompts(self, function: Callable[[int, Array], Array]) -> Background:
         """Call a function with each array and the number of its axis of prompts."""
-        writers, into_heads, into_mlp = (function(1, part) for part in self[:3])
+        into_heads, into_mlp = (function(1, part) for part in (self.into_heads, self.into_mlp))
+        writers = self.writers.map_arrays(lambda part: function(1, part))
         return Background(writers, into_heads, into_mlp, function(0, self.final))

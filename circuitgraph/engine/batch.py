@@ -13,6 +13,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.values import Values
 from circuitgraph.errors import DataError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
@@ -134,6 +135,12 @@ def take_scored(
     # [1, ..., batch, scored, 1], so that each example takes positions of its own
     index = at.reshape((1,) * (x.ndim - 3) + (*at.shape, 1))
     return jnp.take_along_axis(x, index, axis=-2)
+
+
+def take_scored_values(values: Values, at: Int[Array, "batch scored"]) -> Values:
+    """The values at each example's scored positions."""
+    units = take_scored(values.units[..., None], at)[..., 0]
+    return Values(take_scored(values.nodes, at), units)
 
 
 def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:

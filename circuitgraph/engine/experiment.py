@@ -109,12 +109,11 @@ class Experiment:
                 f"Ablation {ablation!r} needs a corrupted prompt for every pair. Without one, "
                 f"use: {others}."
             )
-        if self.graph != model.graph(
-            direct=self.graph.direct, grouped=self.graph.n_kv_heads is not None
-        ):
+        if self.graph != model.graph_like(self.graph):
             raise ArgumentError(
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
+        network = model.transformer.with_units(self.graph)
         self.precision = model.dtype
         self.space = SearchSpace.whole(self.graph) if space is None else space
         self.graph.check_per_edge("the search space", self.space.allowed)
@@ -139,11 +138,9 @@ class Experiment:
             reference = prompts if reference is None else reference
             check_tokens(model.spec, reference)
             n_prompts = self.sizes.prompts_per_device
-            shared = make_shared_background(
-                model.transformer, reference, self.ablation, n_prompts, n_pos
-            )
+            shared = make_shared_background(network, reference, self.ablation, n_prompts, n_pos)
         # one copy of the weights on each device, which all batches use
-        network = Devices.of(self.sizes.prompts).copy_everywhere(model.transformer)
+        network = Devices.of(self.sizes.prompts).copy_everywhere(network)
         grid = jax.tree.map(jax.device_put, Grid.of(self.graph))
         batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
         self._masked = MaskedRuns(network, grid, self.metric, self.ablation, self.sizes, batches)

@@ -1,9 +1,12 @@
 """The grid: which writers and readers stand in which layer, and edge vectors as matrices.
 
 The graph numbers its writers and readers; a model runs layer by layer. This is the only place that
-knows both. Axes: ``layers`` are those of the model, ``heads`` all query heads of a layer,
-``kv_heads`` the readers of keys (and values) in a layer: one for each query head, or for each
-key-value head of a grouped graph. ``none_or_one`` is empty where the layers have no MLPs.
+knows both. Writers have columns: first the nodes (vectors), in the graph's order, then the units of
+split MLPs (numbers times rows); in a graph of whole MLPs a writer's column is its number.
+
+Axes: ``layers`` are those of the model, ``heads`` all query heads of a layer, ``kv_heads`` the
+readers of keys (and values) in a layer: one for each query head, or for each key-value head of a
+grouped graph. ``none_or_one`` is empty where the layers have no MLPs.
 """
 
 from __future__ import annotations
@@ -15,9 +18,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from circuitgraph.errors import GraphError
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.node import ATTENTION_INPUTS
+from circuitgraph.graph.node import ATTENTION_INPUTS, UNITS
 
 EdgeMatrix = Bool[np.ndarray, "readers writers"]
 Numbers = Array | np.ndarray
@@ -27,11 +29,13 @@ class Grid(NamedTuple):
     """Where the edges, writers and readers of a graph stand. A pytree: programs take it as it is.
 
     Attributes:
-        edge: number of the edge from a writer (second axis) to a reader (first axis); n_edges where
-            there is none.
+        edge: number of the edge from a writer's column (second axis) to a reader (first axis);
+            n_edges where there is none.
         direct: number of a reader's direct edge, n_edges + 1 where it has none.
         q, k, v, mlp: the readers, [layers, heads], [layers, kv_heads] twice, [layers, none_or_one].
-        heads, mlps: the writers, [layers, heads] and [layers, none_or_one].
+        heads, mlps: the writers' columns, [layers, heads] and [layers, none_or_one]; of a split MLP
+            that of its rest.
+        column: of each writer.
         stream: which residual stream each reader reads, in the order of `Background.streams`: those
             before each layer, those that the MLPs read, the final one.
     """
@@ -44,27 +48,24 @@ class Grid(NamedTuple):
     mlp: Numbers
     heads: Numbers
     mlps: Numbers
+    column: Numbers
     stream: Numbers
 
     @classmethod
     def of(cls, graph: Graph) -> Grid:
-        """The grid of a graph, in numpy.
-
-        Raises:
-            GraphError: a graph with split MLPs, which no route of the engine runs.
-        """
-        if graph.splits:
-            raise GraphError(f"The engine cannot run parts of MLPs: {graph}.")
+        """The grid of a graph, in numpy."""
         readers, writers = graph.ends
+        column = number_columns(graph)
         edge = np.full(graph.legal.shape, graph.n_edges, np.int32)
         direct = np.full(len(graph.readers), graph.n_edges + 1, np.int32)
         ordinary = writers >= 0
-        edge[readers[ordinary], writers[ordinary]] = np.flatnonzero(ordinary)
+        edge[readers[ordinary], column[writers[ordinary]]] = np.flatnonzero(ordinary)
         direct[readers[~ordinary]] = np.flatnonzero(~ordinary)
         reading, writing = [r.kind for r in graph.readers], [w.kind for w in graph.writers]
         q, k, v, mlp = (_number_nodes(graph, reading, kind) for kind in (*ATTENTION_INPUTS, "mlp"))
-        heads, mlps = (_number_nodes(graph, writing, kind) for kind in ("head", "mlp"))
-        return cls(edge, direct, q, k, v, mlp, heads, mlps, _streams_read(graph))
+        whole = ["mlp" if kind == "rest" else kind for kind in writing]
+        heads, mlps = (column[_number_nodes(graph, whole, kind)] for kind in ("head", "mlp"))
+        return cls(edge, direct, q, k, v, mlp, heads, mlps, column, _streams_read(graph))
 
     @property
     def qkv(self) -> Int[np.ndarray, "layers heads three"]:
@@ -143,6 +144,14 @@ def join_layers(
 ) -> Float[Array, "writers *axes"]:
     """The inverse of `split_by_layer`."""
     return jnp.concatenate([embed[None], layers.reshape(-1, *embed.shape)])
+
+
+def number_columns(graph: Graph) -> Int[np.ndarray, " writers"]:
+    """The column of each writer, as `Grid` has them."""
+    is_unit = np.array([writer.kind in UNITS for writer in graph.writers])
+    column = np.empty(len(is_unit), np.int32)
+    column[np.argsort(is_unit, kind="stable")] = np.arange(len(is_unit))
+    return column
 
 
 def _number_nodes(graph: Graph, kinds: list[str], kind: str) -> Int[np.ndarray, "layers _"]:

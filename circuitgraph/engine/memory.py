@@ -73,7 +73,8 @@ def estimate_row_bytes(
     Args:
         itemsize: bytes of a number of the model's precision.
     """
-    values = 2 * len(graph.writers) * n_pos * spec.d_model
+    values = 2 * n_pos * count_numbers(spec, graph)
+    values += n_pos * graph.n_units  # weighed for one reader at a time
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
     attention = spec.n_heads * n_pos * 3 * spec.d_head
     # an input's queries of all heads, one input at a time
@@ -90,9 +91,13 @@ def estimate_replacement_bytes(
     spec: Spec, graph: Graph, n_prompts: int, n_pos: int, itemsize: int = _FLOAT
 ) -> int:
     """Bytes of every writer's replacement on every prompt, and of their sums at each layer."""
-    return (
-        itemsize * (len(graph.writers) + 2 * spec.n_layers + 1) * n_prompts * n_pos * spec.d_model
-    )
+    streams = (2 * spec.n_layers + 1) * spec.d_model
+    return itemsize * (count_numbers(spec, graph) + streams) * n_prompts * n_pos
+
+
+def count_numbers(spec: Spec, graph: Graph) -> int:
+    """Numbers of all writers' values at one position: a vector of each node, one of each unit."""
+    return (len(graph.writers) - graph.n_units) * spec.d_model + graph.n_units
 
 
 def memory_limit() -> int:
@@ -196,12 +201,14 @@ def choose_frontier_lanes(
         itemsize: bytes of a number of the model's precision.
     """
     n_prompts, in_chunk, n_pos = shape
-    nodes = len(graph.writers) + spec.n_layers * spec.n_heads * graph.coupled
-    value = itemsize * n_pos * spec.d_model
-    state = (3 * nodes + 4 * spec.n_layers + 3) * value * n_prompts
+    raws = spec.n_layers * spec.n_heads * graph.coupled * spec.d_model
+    values = itemsize * n_pos * (count_numbers(spec, graph) + raws)
+    streams = itemsize * n_pos * (4 * spec.n_layers + 3) * spec.d_model
+    state = (3 * values + streams) * n_prompts
     if state > limit // 2:
         return 0
-    fits = (limit - state) // (2 * (nodes + 1) * value * in_chunk)
+    own = values + itemsize * n_pos * (spec.d_model + graph.n_units)
+    fits = (limit - state) // (2 * own * in_chunk)
     if fits == 0:
         return 0
     on_cpu = jax.devices()[0].platform == "cpu"

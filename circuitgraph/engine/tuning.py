@@ -36,6 +36,11 @@ FRONTIER_GROUPS = 16
 CPU_LANE_NUMBERS = 2**18
 GPU_LANE_NUMBERS = 2**25
 
+# Units that the frontier adds to an input in one product: fewer read and write the input more
+# often, more compute more of what fills the last portion up.
+# python tools/bench/units.py
+UNITS_AT_ONCE = 16
+
 # Lanes of the frontier on a device, at least, where memory allows: on two cores four lanes make
 # GPT-2's shape a fifth faster than two, and SmolLM2-135M a seventh.
 # python tools/bench/search.py --only A --cases gpt2; python tools/bench/real_model.py

@@ -203,7 +203,7 @@ def measure_residual_errors(
     model: LanguageModel, inputs: Inputs, streams: Float[np.ndarray, "layers_and_one batch pos d"]
 ) -> list[float]:
     """Law 1 per layer: embedding + writers + constants so far, against another residual stream."""
-    values = _widen(run_writers(model.transformer, inputs))  # [writers, batch, pos, d]
+    values = _widen(run_writers(model.transformer, inputs).nodes)  # [writers, batch, pos, d]
     constants = np.cumsum(_widen(model.transformer.blocks.attention.constant), axis=0)
     layers = np.array([writer.node.layer for writer in model.graph().writers])
     errors, total = [], np.zeros_like(streams[0])

@@ -75,6 +75,11 @@ class Reader:
         return self.input in ATTENTION_INPUTS
 
     @property
+    def feeds_parts(self) -> bool:
+        """Whether it is the input of a split MLP, which all of its parts read."""
+        return self.node.kind == "mlp" and len(self.feeds) > 1
+
+    @property
     def kind(self) -> str:
         """The input of a head (``q``, ``k``, ``v``); of everything else the node's kind."""
         return self.input if self.is_attention else self.node.kind
@@ -119,6 +124,7 @@ class Graph:
         n_kv_heads: if given, k and v are one reader for each key-value head (``a5.kv1<k>``, after
             all q of its layer), which feeds a group of query heads; if None they are one for each
             query head, as EAP-IG and MIB count.
+        splits: MLPs that are cut into parts; see `refine`.
 
     Raises:
         ArgumentError: a count below one, heads that cannot be grouped so, or ``direct`` with
@@ -137,6 +143,7 @@ class Graph:
     def __post_init__(self) -> None:
         check_at_least("n_layers", self.n_layers, 1)
         check_at_least("n_heads", self.n_heads, 1)
+        self._check_splits()
         if self.n_kv_heads is None:
             return
         check_at_least("n_kv_heads", self.n_kv_heads, 1)
@@ -150,6 +157,22 @@ class Graph:
                 "key-value head is one reader for several heads there are none: use one or the "
                 "other."
             )
+
+    def _check_splits(self) -> None:
+        layers = [split.layer for split in self.splits]
+        n_mlps = self.n_layers if self.mlp else 0
+        if layers != sorted(set(layers)) or not set(layers) <= set(range(n_mlps)):
+            raise ArgumentError(
+                f"MLPs of the layers {layers} are split: expected layers with an MLP, each once, "
+                f"in their order; there are {n_mlps}."
+            )
+        for split in self.splits:
+            indices = list(split.indices)
+            if not indices or indices != sorted(set(indices)) or indices[0] < 0:
+                raise ArgumentError(
+                    f"The parts of m{split.layer} are {indices}: expected numbers from 0, each "
+                    "once, in their order."
+                )
 
     def __repr__(self) -> str:
         shape = [f for f in fields(self) if f.name != "splits" or self.splits]
@@ -250,6 +273,11 @@ class Graph:
         """The writers that no reader feeds, where paths begin: the embedding."""
         fed = {writer for reader in self.readers for writer in reader.feeds}
         return tuple(index for index in range(len(self.writers)) if index not in fed)
+
+    @cached_property
+    def n_units(self) -> int:
+        """How many writers are units: neurons or features."""
+        return sum(len(split.indices) for split in self.splits)
 
     @property
     def n_sublayers(self) -> int:
@@ -358,14 +386,22 @@ class Graph:
 
 
 def make_networkx(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
-    """The kept edges between whole nodes: parallel q, k and v edges become one, with ``inputs``."""
+    """The kept edges between whole nodes: parallel q, k and v edges become one, with ``inputs``.
+
+    An edge into a split MLP leads to those of its parts that feed something.
+    """
     network = nx.DiGraph()
     network.add_nodes_from((w.name, {"kind": w.kind, "layer": w.node.layer}) for w in graph.writers)
     network.add_node("logits", kind="logits", layer=graph.n_layers)
-    for edge in np.flatnonzero(mask & (graph.ends[1] >= 0)):
+    kept = np.flatnonzero(mask & (graph.ends[1] >= 0))
+    feeding = {graph.writers[writer].name for writer in np.unique(graph.ends[1][kept])}
+    for edge in kept:
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
         letter = reader.input if reader.is_attention else ""
-        for target in graph.reader_nodes(reader):
+        targets = graph.reader_nodes(reader)
+        if reader.feeds_parts:
+            targets = tuple(target for target in targets if target in feeding)
+        for target in targets:
             if network.has_edge(writer.name, target):
                 network.edges[writer.name, target]["inputs"] += letter
             else:

@@ -26,7 +26,8 @@ Input = Literal["q", "k", "v", "x"]
 ARROW = "->"
 ATTENTION_INPUTS: tuple[Input, ...] = ("q", "k", "v")
 STREAM: Input = "x"  # the one input of what is no head: the residual stream
-PARTS = ("neuron", "feature", "rest", "error")  # of a split MLP
+UNITS = ("neuron", "feature")  # parts of a split MLP that write a number times a row
+PARTS = (*UNITS, "rest", "error")  # of a split MLP
 
 _ORDER: tuple[Kind, ...] = ("embed", "head", "kv", "mlp", *PARTS, "logits")  # within one layer
 _FORMATS: dict[Kind, str] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,11 @@ class LanguageModel:
     def graph(self, *, direct: bool = False, grouped: bool = False) -> Graph:
         """The model's graph; arguments as of `Spec.graph`."""
         return self.spec.graph(direct=direct, grouped=grouped)
+
+    def graph_like(self, other: Graph) -> Graph:
+        """The model's graph by the conventions of another, its MLPs in the same parts."""
+        graph = self.graph(direct=other.direct, grouped=other.n_kv_heads is not None)
+        return replace(graph, splits=other.splits) if other.splits else graph
 
     def logits(
         self, prompts: Sequence[str] | Sequence[Sequence[int]] | Int[np.ndarray, "batch pos"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -75,6 +76,55 @@ class MLP(eqx.Module):
     def read_hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
         """What the output weights read, of a stream. Not defined with experts."""
         return self._compute_hidden(apply_norm(self.norm, x))
+
+    def write_rest(
+        self, x: Float[Array, "*axes d"], others: Float[Array, " d_mlp"]
+    ) -> Float[Array, "*axes d"]:
+        """What the MLP adds to the stream without some neurons. Not defined with experts.
+
+        The divisor of a post-norm is that of the whole MLP.
+
+        Args:
+            others: 0 for the neurons that are left out, 1 for all others.
+        """
+        hidden = self.read_hidden(x)
+        rest = apply_linear(hidden * others, self.w_out, self.b_out)
+        if self.post_norm is not None:
+            whole = apply_linear(hidden, self.w_out, self.b_out)
+            rest = self.post_norm.apply_to_part(rest, whole)
+        return rest * self.spec.residual_scale
+
+    def read_units(
+        self, x: Float[Array, "*axes d"], neurons: Int[Array, " units"]
+    ) -> Float[Array, "units *axes"]:
+        """Some hidden values, each over the divisor of the post-norm if there is one.
+
+        Times its row of `unit_rows` each is what the neuron adds to the stream. Not defined with
+        experts.
+        """
+        if self.post_norm is not None:
+            hidden = self.read_hidden(x)
+            whole = apply_linear(hidden, self.w_out, self.b_out)
+            values = hidden[..., neurons] * self.post_norm.compute_factor(whole)
+        elif self.hidden_norm is not None or self.spec.activation == "solu":
+            values = self.read_hidden(x)[..., neurons]  # each depends on all
+        else:
+            values = self._select_neurons(neurons).read_hidden(x)
+        return jnp.moveaxis(values, -1, 0)
+
+    def unit_rows(self, neurons: Int[Array, " units"]) -> Float[Array, "units d"]:
+        """What each of these neurons adds to the stream for each unit of `read_units`."""
+        rows = self.w_out[:, neurons].T
+        if self.post_norm is not None:
+            rows = self.post_norm.weigh(rows)
+        return rows * self.spec.residual_scale
+
+    def _select_neurons(self, neurons: Int[Array, " units"]) -> MLP:
+        """The MLP of these neurons alone."""
+        rows = ("w_in", "b_in", "w_gate", "b_gate")
+        weights = {name: getattr(self, name) for name in rows}
+        some = {n: None if w is None else w[neurons] for n, w in weights.items()}
+        return dataclasses.replace(self, **some, w_out=self.w_out[:, neurons])
 
     def _apply_dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
         return apply_linear(self._compute_hidden(x), self.w_out, self.b_out)

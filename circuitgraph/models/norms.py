@@ -38,6 +38,15 @@ class Norm(eqx.Module):
         """
         return self._scale(self._normalise(part, whole, -1), None, part.dtype)
 
+    def compute_factor(self, whole: Float[Array, "*axes d"]) -> Float[Array, "*axes 1"]:
+        """What `apply_to_part` multiplies a part with before the weight. Root mean square only."""
+        size = jnp.square(to_float32(whole)).mean(-1, keepdims=True)
+        return jax.lax.rsqrt(size + self.spec.eps).astype(whole.dtype)
+
+    def weigh(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        """``x`` times the weight."""
+        return self._scale(x, None, x.dtype)
+
     def _normalise(self, part: Array, whole: Array, over: Axes) -> Array:
         part, whole = to_float32(part), to_float32(whole)
         if self.spec.kind == "layer":

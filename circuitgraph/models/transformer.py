@@ -8,7 +8,7 @@ compiled layer serves all, and no axis inside that layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from circuitgraph.graph.graph import Graph
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import Norm, apply_norm
@@ -27,6 +28,7 @@ from circuitgraph.models.positions import (
     make_positions,
 )
 from circuitgraph.models.spec import Spec
+from circuitgraph.models.units import LayerUnits, Units, make_units
 
 Stream = Float[Array, "batch pos d"]
 Edit = Callable[[str, Array], Array]
@@ -165,6 +167,7 @@ class Transformer(eqx.Module):
     unembedding: Float[Array, "vocab_out d"] | None  # None: tied to the embedding
     b_unembed: Float[Array, " vocab_out"] | None
     spec: Spec = eqx.field(static=True)
+    units: Units | None = None  # neurons that are nodes of a refined graph; the run is the same
 
     def __call__(
         self,
@@ -204,6 +207,19 @@ class Transformer(eqx.Module):
     def stacked_layers(self) -> tuple[Block, LayerSettings]:
         """All layers' weights and settings, stacked: what a scan over layers runs through."""
         return self.blocks, make_layer_settings(self.spec)
+
+    def with_units(self, graph: Graph) -> Transformer:
+        """The same network, with the units of a refined graph beside it.
+
+        Raises:
+            ArgumentError: neurons that the MLPs do not have, or cannot be told apart.
+        """
+        return replace(self, units=make_units(self.blocks.mlp, graph))
+
+    @property
+    def layers_of_units(self) -> LayerUnits | None:
+        """Which units are whose, for scans over layers; None without any."""
+        return None if self.units is None else self.units.layers
 
     def select_layer(self, number: Int[Array, ""] | Any) -> tuple[Block, LayerSettings]:
         """One layer's weights and settings; which one may be known at run time only."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.catalog.files import make_graph_record
-from circuitgraph.errors import ArgumentError, GraphError, UnknownNameError
+from circuitgraph.catalog.files import load_circuit, save_circuit
+from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import Node, parse_input
@@ -113,6 +115,43 @@ def test_what_cannot_be_split_is_refused(
         Graph(2, 2).refine(mlp, **parts)
 
 
-def test_records_of_today_cannot_hold_split_mlps() -> None:
-    with pytest.raises(GraphError, match="split MLPs"):
-        make_graph_record(Graph(2, 2).refine("m0", neurons=[1]))
+def test_a_circuit_of_parts_is_stored_and_read_back(tmp_path: Path) -> None:
+    graph = Graph(3, 2).refine("m0", neurons=[5, 1]).refine("m2", features=[4])
+    edges = ["embed->m0", "m0.n5->a1.h0<q>", "m0.rest->logits", "m2.error->logits"]
+    circuit = Circuit.of(graph, edges)
+    save_circuit(circuit, tmp_path / "c")
+    content = json.loads((tmp_path / "c" / "circuit.json").read_text())
+    assert content["schema_version"] == 2
+    assert content["graph"]["splits"][0] == {"layer": 0, "kind": "neuron", "indices": [1, 5]}
+    assert load_circuit(tmp_path / "c") == circuit
+
+
+def test_graphs_of_whole_mlps_are_stored_as_before(tmp_path: Path) -> None:
+    save_circuit(Circuit.of(Graph(2, 2), ["embed->logits"]), tmp_path / "c")
+    content = json.loads((tmp_path / "c" / "circuit.json").read_text())
+    assert content["schema_version"] == 1
+    assert "splits" not in content["graph"]
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"layer": 2}, "not what it says"),
+        ({"layer": -1}, "not what it says"),
+        ({"indices": [5, 1]}, "in their order"),
+        ({"indices": []}, "not what it says"),
+        ({"indices": [1, 5, 7]}, "writers"),
+        ({"kind": "head"}, "kind"),
+    ],
+)
+def test_stored_parts_that_are_none_are_refused(
+    tmp_path: Path, split: dict[str, object], message: str
+) -> None:
+    graph = Graph(2, 2).refine("m0", neurons=[1, 5])
+    save_circuit(Circuit.of(graph, ["embed->m0"]), tmp_path / "c")
+    file = tmp_path / "c" / "circuit.json"
+    content = json.loads(file.read_text())
+    content["graph"]["splits"][0].update(split)
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        load_circuit(tmp_path / "c")

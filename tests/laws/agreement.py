@@ -17,6 +17,7 @@ from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.prompts import Prompts
 from tests import oracle
 from tests.checkpoints import Tiny, oracle_run
@@ -72,15 +73,16 @@ def compare(
     *,
     grouped: bool = False,
     frontier: bool = False,
+    neurons: dict[int, list[int]] | None = None,
     **settings: Any,
 ) -> Circuit:
     """Search with both, by default at a threshold in a gap of the effects; returns our circuit.
 
     With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as
-    the oracle does.
+    the oracle does. ``neurons`` are nodes of their own, by layer.
     """
     mlp = tiny.ours.spec.d_mlp is not None
-    run = oracle_run(tiny, prompts, ablation)
+    run = oracle_run(tiny, prompts, ablation, neurons=neurons)
     loss = loss_of(metric, prompts, run)
     if threshold is None:
         threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share=0.75)
@@ -88,6 +90,7 @@ def compare(
     threshold = abs(threshold) if settings["absolute"] else threshold
     decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
+    graph = split_graph(graph, neurons)
     circuits = []
     for route in (False, True)[: 1 + frontier]:
         experiment = Experiment(
@@ -102,7 +105,7 @@ def _effects_of_single_removals(
     run: oracle.OracleRun, loss: losses.Loss, mlp: bool, kv: bool
 ) -> list[float]:
     """What each edge costs when it alone is removed: where effects lie, to place thresholds by."""
-    edges = oracle.edge_names(run.config, mlp=mlp, kv=kv)
+    edges = run.edge_names(mlp=mlp, kv=kv)
     everything = set(edges)
     full = float(loss(run.run(everything, kv=kv)).double().mean())
     some = edges[:: max(1, len(edges) // 60)]
@@ -111,12 +114,25 @@ def _effects_of_single_removals(
     ]
 
 
+def split_graph(graph: Graph, neurons: dict[int, list[int]] | None) -> Graph:
+    """The graph with these neurons as nodes of their own, by layer."""
+    for layer, indices in (neurons or {}).items():
+        graph = graph.refine(f"m{layer}", neurons=indices)
+    return graph
+
+
 def assert_same_logits(
-    tiny: Tiny, prompts: Prompts, ablation: str, *, direct: bool = False, kv: bool = False
+    tiny: Tiny,
+    prompts: Prompts,
+    ablation: str,
+    *,
+    direct: bool = False,
+    kv: bool = False,
+    neurons: dict[int, list[int]] | None = None,
 ) -> None:
     """Values of random masks agree to 1e-5 of the largest logit."""
-    graph = tiny.ours.graph(direct=direct, grouped=kv)
-    run = oracle_run(tiny, prompts, ablation)
+    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), neurons)
+    run = oracle_run(tiny, prompts, ablation, neurons=neurons)
     experiment = Experiment(tiny.ours, prompts, metric="logit", ablation=ablation, graph=graph)
     rng = np.random.default_rng(5)
     masks = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.3, 0.6, 0.9, 0.99)])

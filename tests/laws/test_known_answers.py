@@ -14,7 +14,11 @@ from circuitgraph.models.constructed.compile import compile_program
 from circuitgraph.models.constructed.named_programs import named_programs
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts
-from tests.models.constructed.agreement import random_prompts, search_and_compare
+from tests.models.constructed.agreement import (
+    random_prompts,
+    search_and_compare,
+    search_neurons_and_compare,
+)
 from tests.models.constructed.common import SIZES, model_of_common_size
 from tests.models.constructed.generator import SIZES as RANDOM_SIZES
 from tests.models.constructed.generator import random_program
@@ -36,6 +40,17 @@ def test_named_programs(name: str, corruption: str) -> None:
     assert result.truth.edges
     assert result.truth.unique
     assert result.exact, result.difference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", named_programs)
+def test_neurons_of_named_programs(name: str) -> None:
+    """With every hidden unit a node, the circuit is the true one, and has no unit beside it."""
+    constructed = model_of_common_size(name)
+    prompts = load_task(f"constructed:{name}", constructed.model).prompts(20)
+    result = search_neurons_and_compare(constructed, _pad_prompts(prompts, SIZES.n_ctx), 42)
+    assert result.exact, (result.edges ^ set(result.truth.edges), result.strangers)
+    assert result.loss < 1e-5
 
 
 @pytest.mark.slow

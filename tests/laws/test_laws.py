@@ -79,7 +79,7 @@ def test_law_1_contributions_add_up_to_the_residual_stream(model: Tiny) -> None:
     """In each layer, embedding + constants + writers so far is transformers' residual stream."""
     prompts = random_prompts()
     network, graph = model.ours.transformer, model.ours.graph()
-    written = np.asarray(run_writers(network, inputs_of(prompts.clean, prompts.mask)))
+    written = np.asarray(run_writers(network, inputs_of(prompts.clean, prompts.mask)).nodes)
     constants = np.cumsum(np.asarray(network.blocks.attention.constant), axis=0)
     with torch.no_grad():
         tokens = torch.tensor(prompts.clean).long()

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from .names import edge_names, head_names, kv_head_names, nodes_moved, refuse_direct_with_kv, sizes
+from .names import head_names, kv_head_names, nodes_moved, refuse_direct_with_kv, sizes
 from .run import OracleRun
 
 Loss = Callable[[Tensor], Tensor]
@@ -46,12 +46,12 @@ def oracle_acdc(
         raise ValueError(f"heads must be 'descending' or 'ascending', not {heads!r}")
     if not mlp:
         _check_mlps_are_silent(run)
-    kept = set(edge_names(run.config, direct, mlp, kv))
+    kept = set(run.edge_names(direct, mlp, kv))
     current = _mean_loss(run, loss, kept, direct, kv)
     decisions = []
     for reader, senders in visits(run.config, direct=direct, heads=heads, mlp=mlp, kv=kv):
-        dead = _is_dead(run.config, reader, kept, direct)
-        for sender in senders:
+        dead = _is_dead(run, reader, kept, direct)
+        for sender in _in_parts(run, senders, heads):
             edge = f"{sender}->{reader}"
             if dead:
                 kept.remove(edge)
@@ -110,14 +110,21 @@ def _in_order(names: list[str], heads: HeadOrder) -> list[str]:
     return names[::-1] if heads == "descending" else names
 
 
-def _is_dead(config: PreTrainedConfig, reader: str, kept: set[str], direct: bool) -> bool:
+def _in_parts(run: OracleRun, senders: list[str], heads: HeadOrder) -> list[str]:
+    """The senders with split MLPs in their parts, in the order of heads."""
+    parts = [_in_order(run.parts.get(sender, [sender]), heads) for sender in senders]
+    return [name for names in parts for name in names]
+
+
+def _is_dead(run: OracleRun, reader: str, kept: set[str], direct: bool) -> bool:
     """Whether nothing that is kept carries this receiver's value any further."""
     if reader == "logits":
         return False
     node, bracket, _ = reader.partition("<")
     if direct and bracket and f"{reader}->{node}" not in kept:
         return True
-    starts = tuple(f"{node}->" for node in nodes_moved(config, reader))
+    moved = nodes_moved(run.config, reader)
+    starts = tuple(f"{part}->" for name in moved for part in run.parts.get(name, [name]))
     return not any(edge.startswith(starts) for edge in kept)
 
 

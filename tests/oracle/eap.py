@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .acdc import Loss
-from .names import edge_names, head_names
+from .names import head_names
 from .run import OracleRun, Values, read_everything
 
 
@@ -52,7 +52,8 @@ def explicit_eap_ig_activations(
     """
     groups = [["embed"]]
     for layer in range(run.family.sizes.layers):
-        groups += [head_names(run.config, layer), [f"m{layer}"]]
+        mlp = f"m{layer}"
+        groups += [head_names(run.config, layer), run.parts.get(mlp, [mlp])]
     gradients = []
     for group in groups:
         for k in range(1, steps + 1):
@@ -115,7 +116,7 @@ def explicit_importances(run: OracleRun, loss: Loss) -> dict[str, float]:
 def scores_of(run: OracleRun, gradients: list[dict[str, Tensor]], kv: bool) -> dict[str, float]:
     """(replacement - clean) of the writer, times the mean gradient at the reader's input."""
     scores = {}
-    for edge in edge_names(run.config, kv=kv):
+    for edge in run.edge_names(kv=kv):
         writer, _, reader = edge.partition("->")
         difference = (run.replacement[writer] - run.clean[writer]).double()
         scores[edge] = sum(

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from .families import take_apart
 from .names import attention_readers, edge_names, head_names, input_names, refuse_direct_with_kv
+from .units import Parts, part_names, split_mlp
 
 Ablation = Literal["resample", "mean", "mean-positional", "zero"]
 Values = dict[str, Tensor]
@@ -39,16 +40,18 @@ class OracleRun:
         attention_mask: Tensor,
         score_at: Tensor,
         ablation: Ablation = "resample",
+        neurons: Parts | None = None,
     ) -> None:
+        """``neurons``: those that are nodes of their own, by layer."""
         _check_batch(model, clean, corrupted, attention_mask, score_at)
         self.model: Any = model  # torch types no sub-modules
         self.config = self.model.config
         self.family = take_apart(model)
         self.clean_tokens, self.corrupted_tokens = clean, corrupted
         self.mask, self.score_at = attention_mask.bool(), score_at
-        self._edges = {
-            kv: set(edge_names(self.config, direct=not kv, kv=kv)) for kv in (False, True)
-        }
+        self.neurons = neurons or {}
+        self.parts = part_names(self.neurons)
+        self._edges = {kv: set(self.edge_names(direct=not kv, kv=kv)) for kv in (False, True)}
         with torch.no_grad():
             self.clean, self.clean_logits = self.forward(clean, read_everything)
             self.corrupted, self.corrupted_logits = self.forward(corrupted, read_everything)
@@ -56,6 +59,16 @@ class OracleRun:
                 w: self._replace(value, ablation) for w, value in self.corrupted.items()
             }
             self.base = self._base_inputs()
+
+    def edge_names(self, direct: bool = False, mlp: bool = True, kv: bool = False) -> list[str]:
+        """Every edge of the graph: an MLP in parts has one edge from each."""
+        return [
+            f"{part}->{reader}"
+            for writer, _, reader in (
+                edge.partition("->") for edge in edge_names(self.config, direct, mlp, kv)
+            )
+            for part in self.parts.get(writer, [writer])
+        ]
 
     def run(self, kept: set[str], direct: bool = False, kv: bool = False) -> Tensor:
         """Logits [batch, vocab] at the scored positions when only the edges in `kept` are present.
@@ -99,7 +112,7 @@ class OracleRun:
             values |= self._attention(layer, *before, read, kv)
             constant = constant + family.constant(layer)
             seen = before if family.sizes.parallel else (values, constant)
-            values[f"m{layer}"] = family.mlp(layer, read(f"m{layer}", *seen))
+            values |= self._mlp(layer, read(f"m{layer}", *seen))
         return values, family.logits(read("logits", values, constant))
 
     def _attention(
@@ -115,6 +128,12 @@ class OracleRun:
             x_q, x_k, x_v = (inputs[reader] for reader in input_names(self.config, layer, head, kv))
             shares[name] = self.family.head(layer, head, x_q, x_k, x_v, self.mask)
         return self.family.finish(layer, shares)
+
+    def _mlp(self, layer: int, x: Tensor) -> Values:
+        """The value of one layer's MLP, or of each of its parts."""
+        if layer not in self.neurons:
+            return {f"m{layer}": self.family.mlp(layer, x)}
+        return split_mlp(self.model, layer, self.neurons[layer], lambda: self.family.mlp(layer, x))
 
     def _replace(self, corrupted: Tensor, ablation: Ablation) -> Tensor:
         """The value [batch, position, d] that a writer's removed edges carry."""

@@ -18,6 +18,7 @@ from circuitgraph.engine.batch import Inputs, unpadded_inputs
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.forward import compute_masked_logits
 from circuitgraph.engine.masked.programs import run_writers
+from circuitgraph.engine.values import Values
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
@@ -74,20 +75,19 @@ def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
 
 @unpolished
 def run_masks(
-    network: Transformer, masks: jax.Array, grid: Grid, replacements: jax.Array, clean: Inputs
+    network: Transformer, masks: jax.Array, grid: Grid, replacements: Values, clean: Inputs
 ) -> jax.Array:
-    """Logits under each mask; absent edges carry the ``replacements`` [writers, batch, pos, d]."""
+    """Logits under each mask; absent edges carry the ``replacements``."""
     background = Background.of(network, replacements)
     return jax.lax.map(
         lambda mask: compute_masked_logits(network, mask, grid, background, clean), masks
     )
 
 
-def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
+def reversed_batch(network: Transformer, tokens: np.ndarray) -> Values:
     """Writer values beside `everywhere`, in which each prompt's counterpart is another prompt."""
-    return jnp.repeat(
-        run_writers(network, unpadded_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1
-    )
+    written = run_writers(network, unpadded_inputs(tokens))
+    return written.map_arrays(lambda each: jnp.repeat(each[:, ::-1], tokens.shape[1], axis=1))
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:

@@ -9,8 +9,10 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.batch import Inputs
-from circuitgraph.engine.grid import Grid, join_layers
+from circuitgraph.engine.grid import Grid
+from circuitgraph.engine.masked.forward import collect_writers
 from circuitgraph.engine.trace import trace_model
+from circuitgraph.engine.values import Values
 from circuitgraph.models.transformer import Transformer
 
 
@@ -30,9 +32,20 @@ def run_flow(
     # readers of one stream see the same writers: the shares are taken once for each stream
     seen = jnp.zeros((len(streams), legal.shape[1]), bool).at[grid.stream].set(legal)
 
+    def find_nearness(x: Array) -> Float[Array, "writers batch pos"]:
+        near = jnp.abs(x).sum(-1) - jnp.abs(x - written.nodes).sum(-1)
+        if model.units is None:
+            return near
+        # one unit after the other: together they would take the memory of as many nodes
+        of_units = jax.lax.map(
+            lambda unit: jnp.abs(x).sum(-1) - jnp.abs(x - unit[0][..., None] * unit[1]).sum(-1),
+            (written.units, model.units.rows),
+        )
+        return jnp.concatenate([near, of_units])
+
     def take_shares(stream: tuple[Array, Array]) -> Float[Array, " writers"]:
         x, visible = stream
-        nearer = jnp.abs(x).sum(-1) - jnp.abs(x - written).sum(-1)  # [writers, batch, pos]
+        nearer = find_nearness(x)
         proximity = jnp.where(visible[:, None, None], jnp.maximum(nearer, 0), 0)
         total = proximity.sum(0)
         # not `total > 0`, by which NaN would become a share of zero
@@ -45,10 +58,10 @@ def run_flow(
 
 def _read_streams(
     model: Transformer, inputs: Inputs
-) -> tuple[Float[Array, "writers batch pos d"], Float[Array, "streams batch pos d"]]:
+) -> tuple[Values, Float[Array, "streams batch pos d"]]:
     """What each writer writes in the clean run, and the streams in the order of `Grid.stream`."""
     trace = trace_model(model, inputs, ["writers", "stream", "mlp_input"])
-    assert trace.writers is not None and trace.stream is not None  # noqa: S101, PT018 - kept
+    assert trace.stream is not None  # noqa: S101 - it was to be kept
     into_mlps = trace.stream if trace.mlp_input is None else trace.mlp_input
     streams = jnp.concatenate([trace.stream, into_mlps, trace.final[None]])
-    return join_layers(trace.embed, trace.writers), streams
+    return collect_writers(model, trace), streams

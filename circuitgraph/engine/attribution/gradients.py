@@ -20,10 +20,11 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.ablation import Background
-from circuitgraph.engine.batch import Batch, Inputs, take_scored
-from circuitgraph.engine.grid import Grid, split_by_layer
+from circuitgraph.engine.batch import Batch, Inputs, take_scored, take_scored_values
+from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.forward import compute_writer_values
 from circuitgraph.engine.trace import trace_model
+from circuitgraph.engine.values import Values, subtract_values, sum_writers, weigh_units
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.transformer import Block, Stream, Transformer
@@ -159,12 +160,10 @@ def _sum_losses(
 
 
 @eqx.filter_jit
-def run_differences(
-    model: Transformer, inputs: Inputs, background: Background
-) -> Float[Array, "writers batch pos d"]:
+def run_differences(model: Transformer, inputs: Inputs, background: Background) -> Values:
     """Replacement minus clean value of every writer."""
     with jax.default_matmul_precision("highest"):
-        return background.writers - compute_writer_values(model, inputs)
+        return subtract_values(background.writers, compute_writer_values(model, inputs))
 
 
 @eqx.filter_jit
@@ -177,16 +176,23 @@ def run_start(model: Transformer, clean: Inputs, corrupted: Inputs, share: Share
 
 @eqx.filter_jit
 def run_group(
+    model: Transformer,
     group: Float[np.ndarray, " writers"] | Float[Array, " writers"],
     background: Background,
-    differences: Float[Array, "writers batch pos d"],
+    differences: Values,
     share: Share,
 ) -> Stream:
-    """The sum of a group of writers, ``share`` of the way from replacement to clean value."""
+    """The sum of a group of writers, ``share`` of the way from replacement to clean value.
+
+    Args:
+        group: 1 for the columns of its members.
+    """
     with jax.default_matmul_precision("highest"):
-        weights = jnp.asarray(group, differences.dtype)
-        replaced = jnp.einsum("w,wbpd->bpd", weights, background.writers)
-        moved = jnp.einsum("w,wbpd->bpd", weights, differences)
+        weights = jnp.asarray(group, differences.nodes.dtype)[None]
+        replaced, moved = (
+            sum_writers(weights, values, model.units)[0]
+            for values in (background.writers, differences)
+        )
         return replaced - jnp.asarray(share, moved.dtype) * moved
 
 
@@ -195,53 +201,34 @@ def run_scores(
     model: Transformer,
     start: Stream,
     held: Held,
-    differences: Float[Array, "writers batch pos d"],
+    differences: Values,
     grid: Grid,
     batch: Batch,
     metric: Metric,
 ) -> Float[Array, "readers writers"]:
     """Scores summed over the prompts; cells that are no edges hold numbers without meaning."""
-    flat = differences.reshape(len(differences), -1)  # [writers, batch pos d]
+    nodes, units = differences.nodes, model.units
+    flat = nodes.reshape(len(nodes), -1)  # [nodes, batch pos d]
 
     def contract(gradients: Gradients, _: None) -> Float[Array, "readers writers"]:
         each = gradients.readers.reshape(len(gradients.readers), -1)
         # in this order, which a CPU runs twice as fast as the other
-        return jnp.einsum("wk,rk->wr", flat, each, preferred_element_type=jnp.float32).T
+        scores = jnp.einsum("wk,rk->wr", flat, each, preferred_element_type=jnp.float32).T
+        if units is None:
+            return scores
+        of_units = weigh_units(gradients.readers, differences.units, units.rows)
+        return jnp.concatenate([scores, of_units.astype(jnp.float32)], axis=1)
 
     with jax.default_matmul_precision("highest"):
         top, by_layer = visit_gradients(
             model, start, held, batch, metric, grid.k.shape[1], contract, None
         )
-        scored = take_scored(differences, batch.inputs.score_at)
-        into_logits = jnp.einsum("bsd,wbsd->w", top, scored)
+        scored = take_scored_values(differences, batch.inputs.score_at)
+        into_logits = jnp.einsum("bsd,wbsd->w", top, scored.nodes)
+        if units is not None:
+            of_units = weigh_units(top[None], scored.units, units.rows)[0]
+            into_logits = jnp.concatenate([into_logits, of_units])
         rows = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
         # [layers, readers of a layer, writers] into [readers, writers]; the logits come last
         matrix = jnp.zeros(grid.edge.shape, by_layer.dtype).at[rows].set(by_layer)
         return matrix.at[-1].set(into_logits.astype(by_layer.dtype))
-
-
-@eqx.filter_jit
-def run_importances(
-    model: Transformer,
-    start: Stream,
-    held: Held,
-    differences: Float[Array, "writers batch pos d"],
-    batch: Batch,
-    metric: Metric,
-) -> Float[Array, "layers nodes"]:
-    """The importance of each head and MLP, from the gradient at what it writes.
-
-    It is ``sum over prompts of |sum over pos, d of (replacement - value) * gradient|``.
-    """
-    n_heads = model.spec.n_heads
-    _, by_layer = split_by_layer(differences, model.spec.n_layers)
-
-    def weigh(
-        gradients: Gradients, moved: Float[Array, "nodes batch pos d"]
-    ) -> Float[Array, " nodes"]:
-        heads = jnp.einsum("wbpd,bpd->wb", moved[:n_heads], gradients.heads)
-        mlp = jnp.einsum("wbpd,bpd->wb", moved[n_heads:], gradients.mlp)
-        return jnp.abs(jnp.concatenate([heads, mlp])).sum(-1)
-
-    with jax.default_matmul_precision("highest"):
-        return visit_gradients(model, start, held, batch, metric, n_heads, weigh, by_layer)[1]

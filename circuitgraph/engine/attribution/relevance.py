@@ -54,7 +54,7 @@ class ProportionalMLP(MLP):
     gradient of a product (of gate and input) half is kept.
     """
 
-    def _apply_dense(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+    def _compute_hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
         hidden = apply_linear(x, self.w_in, self.b_in)
         if self.w_gate is None:
             hidden = self._activate(hidden)
@@ -62,7 +62,7 @@ class ProportionalMLP(MLP):
             gate, hidden = self._clip_gated(apply_linear(x, self.w_gate, self.b_gate), hidden)
             product = self._activate(gate) * hidden
             hidden = 0.5 * product + constant(0.5 * product)
-        return apply_linear(apply_norm(self.hidden_norm, hidden), self.w_out, self.b_out)
+        return apply_norm(self.hidden_norm, hidden)
 
     def _activate(self, h: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d_mlp"]:
         activation = ACTIVATIONS[self.spec.activation]

@@ -15,14 +15,16 @@ from circuitgraph.engine.attribution.gradients import (
     Held,
     run_differences,
     run_group,
-    run_importances,
     run_scores,
     run_start,
 )
+from circuitgraph.engine.attribution.importances import run_importances, run_unit_importances
 from circuitgraph.engine.attribution.relevance import apply_rules
 from circuitgraph.engine.batch import Batch
 from circuitgraph.engine.grid import WriterGroup
 from circuitgraph.engine.masked.runs import MaskedRuns
+from circuitgraph.engine.values import Values
+from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.transformer import Stream, Transformer
 
@@ -38,7 +40,8 @@ class Attribution:
 
     def __init__(self, graph: Graph, masked: MaskedRuns) -> None:
         self._graph, self._masked, self._model = graph, masked, masked.model
-        self._last: tuple[int, Array] | None = None
+        self._column = np.asarray(masked.grid.column)
+        self._last: tuple[int, Values] | None = None
 
     def at_interpolated_embedding(self, share: float) -> Float[np.ndarray, " edges"]:
         """Scores with gradients taken where the embedding lies between corrupted and clean.
@@ -68,12 +71,12 @@ class Attribution:
             share: of the way from the group's replacements (0) to its clean values (1).
         """
         members = np.zeros(len(self._graph.writers), np.float32)
-        members[list(group.writers)] = 1
+        members[self._column[list(group.writers)]] = 1
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
             assert batch.background is not None  # noqa: S101 - batches here are complete
             moved = self._get_differences(number, batch)
-            value = run_group(members, batch.background, moved, np.float32(share))
+            value = run_group(self._model, members, batch.background, moved, np.float32(share))
             if group.kind == "embed":  # the run starts from it: nothing else has to be held
                 return self._compute_scores(number, batch, value, self._hold_group(value))
             return self._compute_scores(
@@ -92,19 +95,46 @@ class Attribution:
 
         return self._average_prompts(score_batch)
 
-    def importances(self) -> Float[np.ndarray, " heads_and_mlps"]:
+    def importances(self) -> Float[np.ndarray, " writers_but_embed"]:
         """``|(replacement - value) . gradient|`` of every writer but the embedding.
 
         The mean over the clean prompts. The product is summed over positions and dimensions, and
         the gradient is that at the writer's own output.
         """
 
-        def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, " heads_and_mlps"]:
+        def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, " writers"]:
             start, moved = self._run_start(batch, 1.0), self._get_differences(number, batch)
-            by_layer = run_importances(
-                self._model, start, self._hold_group(start), moved, batch, self._masked.metric
+            held, grid = self._hold_group(start), self._masked.grid
+            return np.asarray(
+                run_importances(self._model, start, held, moved, grid, batch, self._masked.metric),
+                np.float64,
             )
-            return np.asarray(by_layer, np.float64).ravel()
+
+        return self._average_prompts(weigh_batch)[self._column[1:]]
+
+    def unit_importances(self) -> Float[np.ndarray, "layers d_mlp"]:
+        """`importances` of every neuron of every MLP, whether it is a node of the graph or not.
+
+        Raises:
+            ArgumentError: there are no MLPs, or they are mixtures of experts.
+        """
+        mlps = self._model.blocks.mlp
+        if mlps is None or mlps.router is not None:
+            raise ArgumentError(
+                "There are no neurons to rank: the model has "
+                + ("no MLPs." if mlps is None else "experts, and a neuron once for each.")
+            )
+
+        def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, "layers d_mlp"]:
+            del number
+            start = self._run_start(batch, 1.0)
+            held, metric, ablation = (
+                self._hold_group(start),
+                self._masked.metric,
+                self._masked.ablation,
+            )
+            weighed = run_unit_importances(self._model, start, held, batch, metric, ablation)
+            return np.asarray(weighed, np.float64)
 
         return self._average_prompts(weigh_batch)
 
@@ -113,7 +143,7 @@ class Attribution:
 
         def share_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
             del number
-            legal = jnp.asarray(self._graph.legal)
+            legal = jnp.asarray(self._masked.grid.edge < self._graph.n_edges)
             return self._edges_of(run_flow(self._model, batch.inputs, self._masked.grid, legal))
 
         return self._average_prompts(share_batch)
@@ -142,9 +172,10 @@ class Attribution:
         return self._edges_of(matrix)
 
     def _edges_of(self, matrix: Float[Array, "readers writers"]) -> Float[np.ndarray, " edges"]:
-        return np.asarray(matrix, np.float64)[self._graph.ends]
+        readers, writers = self._graph.ends
+        return np.asarray(matrix, np.float64)[readers, self._column[writers]]
 
-    def _get_differences(self, number: int, batch: Batch) -> Float[Array, "writers batch pos d"]:
+    def _get_differences(self, number: int, batch: Batch) -> Values:
         if self._last is None or self._last[0] != number:
             assert batch.background is not None  # noqa: S101 - batches here are complete
             self._last = None  # frees the memory of the last ones first

@@ -19,25 +19,38 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Background
-from circuitgraph.engine.batch import Inputs, take_scored
+from circuitgraph.engine.batch import Inputs, take_scored, take_scored_values
 from circuitgraph.engine.masked.forward import compute_writer_values
 from circuitgraph.engine.trace import trace_model
+from circuitgraph.engine.values import Values, subtract_values
 from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.transformer import Block, Transformer
 
 
 class NodeValues(NamedTuple):
-    """The value of every node at the moved positions, and at the scored ones.
+    """The value of every node and unit at the moved positions, and at the scored ones.
 
-    ``everywhere`` is out of date for nodes that are needed at the scored positions only.
+    ``everywhere`` is out of date for those that are needed at the scored positions only.
     """
 
-    everywhere: Float[Array, "nodes batch moved d"]
-    scored: Float[Array, "nodes batch scored d"]
+    everywhere: Values
+    scored: Values
 
     def map_prompts(self, function: Callable[[int, Array], Array]) -> NodeValues:
         """Call a function with each array and the number of its axis of prompts."""
-        return NodeValues(function(1, self.everywhere), function(1, self.scored))
+        everywhere, scored = (part.map_arrays(lambda x: function(1, x)) for part in self)
+        return NodeValues(everywhere, scored)
+
+
+class Bases(NamedTuple):
+    """Streams at the moved positions, and at the scored ones."""
+
+    everywhere: Float[Array, "streams batch moved d"]
+    scored: Float[Array, "streams batch scored d"]
+
+    def map_prompts(self, function: Callable[[int, Array], Array]) -> Bases:
+        """Call a function with each array and the number of its axis of prompts."""
+        return Bases(function(1, self.everywhere), function(1, self.scored))
 
 
 class PositionPlan(NamedTuple):
@@ -63,15 +76,16 @@ class CleanRun(NamedTuple):
     Attributes:
         bases: what the readers get without any edge, then what they get in the clean run, both in
             the order of `Background.streams`; the last is zero.
-        replaced: each node's replacement; zero for those before a post-norm.
+        replaced: each node's and unit's replacement, [.., one_or_batch, one_or_moved, ..]; zero for
+            nodes before a post-norm.
         queries, scored_queries: where the moved positions stand, and the scored ones.
         plan: which positions those are.
         keys, values: of every key-value head, for the positions that are not moved; None if all
             are.
     """
 
-    bases: NodeValues
-    replaced: Float[Array, "nodes one_or_batch one_or_moved d"]
+    bases: Bases
+    replaced: Values
     queries: Positions
     scored_queries: Positions
     plan: PositionPlan
@@ -85,7 +99,7 @@ class CleanRun(NamedTuple):
         )
         return CleanRun(
             self.bases.map_prompts(function),
-            function(1, self.replaced),
+            self.replaced.map_arrays(lambda x: function(1, x)),
             self.queries.map_prompts(function),
             self.scored_queries.map_prompts(function),
             PositionPlan(*(function(0, part) for part in self.plan)),
@@ -103,8 +117,8 @@ class CleanStreams(NamedTuple):
     """
 
     bases: Float[Array, "streams batch pos d"]
-    values: Float[Array, "nodes batch pos d"]
-    replaced: Float[Array, "nodes one_or_batch one_or_pos d"]
+    values: Values
+    replaced: Values
     moved: Bool[Array, "batch pos"]
 
 
@@ -150,14 +164,16 @@ def _run_streams(model: Transformer, inputs: Inputs, background: Background) -> 
     with jax.default_matmul_precision("highest"):
         written, raw = compute_writer_values(model, inputs), compute_raw_values(model, inputs)
         clean = Background.of(model, written)
-        zero = jnp.zeros_like(written[:1])
+        zero = jnp.zeros_like(written.nodes[:1])
         # [streams without edges, clean streams, one that is zero; batch, pos, d]
         without_edges = jnp.broadcast_to(background.streams, clean.streams.shape)
         bases = jnp.concatenate([without_edges, clean.streams, zero])
-        differences = written - background.writers
-        values = jnp.concatenate([differences, raw])
-        replaced = jnp.pad(background.writers, [(0, len(raw)), (0, 0), (0, 0), (0, 0)])
-    return CleanStreams(bases, values, replaced, (differences != 0).any((0, 3)))
+        differences = subtract_values(written, background.writers)
+        values = differences._replace(nodes=jnp.concatenate([differences.nodes, raw]))
+        old = background.writers
+        replaced = old._replace(nodes=jnp.pad(old.nodes, [(0, len(raw)), (0, 0), (0, 0), (0, 0)]))
+        moved = (differences.nodes != 0).any((0, 3)) | (differences.units != 0).any(0)
+    return CleanStreams(bases, values, replaced, moved)
 
 
 @eqx.filter_jit
@@ -171,15 +187,15 @@ def _take_positions(
         into_heads = streams.bases[len(streams.bases) // 2 :][: model.spec.n_layers]
         keys, values = _project_clean_keys(model, into_heads, positions)
 
-    def take_both(x: Float[Array, "any batch pos d"]) -> NodeValues:
-        return NodeValues(take_scored(x, plan.moved_at), take_scored(x, plan.score_at))
+    def broadcast_prompts(x: Float[Array, "any one_or_batch pos *d"]) -> Array:
+        return jnp.broadcast_to(x, (len(x), len(plan.moved_at), *x.shape[2:]))
 
+    places = (plan.moved_at, plan.score_at)
     replaced = streams.replaced
-    if replaced.shape[2] > 1:
-        batch = (len(replaced), len(plan.moved_at), *replaced.shape[2:])
-        replaced = take_scored(jnp.broadcast_to(replaced, batch), plan.moved_at)
+    if replaced.nodes.shape[2] > 1:
+        replaced = take_scored_values(replaced.map_arrays(broadcast_prompts), plan.moved_at)
     clean_run = CleanRun(
-        bases=take_both(streams.bases),
+        bases=Bases(*(take_scored(streams.bases, at) for at in places)),
         replaced=replaced,
         queries=positions.queries_at(plan.moved_at),
         scored_queries=positions.queries_at(plan.score_at),
@@ -187,7 +203,7 @@ def _take_positions(
         keys=keys,
         values=values,
     )
-    return clean_run, take_both(streams.values)
+    return clean_run, NodeValues(*(take_scored_values(streams.values, at) for at in places))
 
 
 def _project_clean_keys(

@@ -1,7 +1,8 @@
 """A graph as arrays: what each node is computed from, what changes with it, and what matters.
 
-Nodes are the graph's writers, in its order. Under a post-norm each head has a second node after
-those: what it writes into the post-norm, before the divisor that all heads of its layer share.
+Writers are numbered by their columns in the `Grid`: first those that write vectors, the nodes, then
+the units of split MLPs. Under a post-norm each head has a second node after the nodes: what it
+writes into the post-norm, before the divisor that all heads of its layer share.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Int
 
 from circuitgraph.engine.grid import EdgeMatrix, Grid
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.node import UNITS
 
 Writers = Bool[np.ndarray, " writers"]
 
@@ -30,9 +32,28 @@ class Dependencies:
         return Grid.of(self.graph)
 
     @cached_property
+    def legal(self) -> EdgeMatrix:
+        """Which reader sees which writer."""
+        return self.grid.kept_matrix(np.ones(self.graph.n_edges, bool))
+
+    @cached_property
+    def n_vectors(self) -> int:
+        """Number of writers that are nodes: all but the units."""
+        return len(self.graph.writers) - self.graph.n_units
+
+    @cached_property
     def n_nodes(self) -> int:
-        """Number of writers, and under a post-norm of the heads' values before it."""
-        return len(self.graph.writers) + self.heads.size * self.graph.coupled
+        """Number of nodes: under a post-norm with the heads' values before it."""
+        return self.n_vectors + self.heads.size * self.graph.coupled
+
+    @cached_property
+    def units(self) -> list[list[int]]:
+        """The units of each layer's MLP, as columns."""
+        of_layer: list[list[int]] = [[] for _ in range(self.graph.n_layers)]
+        for column, writer in zip(self.grid.column, self.graph.writers, strict=True):
+            if writer.kind in UNITS:
+                of_layer[writer.node.layer].append(int(column))
+        return of_layer
 
     @cached_property
     def heads(self) -> Int[np.ndarray, "layers heads"]:
@@ -67,7 +88,7 @@ class Dependencies:
         """The node of a head's value before the post-norm; the head itself where there is none."""
         if not self.graph.coupled:
             return int(self.heads[layer, head])
-        return len(self.graph.writers) + layer * self.graph.n_heads + head
+        return self.n_vectors + layer * self.graph.n_heads + head
 
     def find_changed_writers(self, kept: EdgeMatrix, roots: Writers) -> Writers:
         """The writers that change when ``roots`` do: all that a kept path leads to."""
@@ -78,7 +99,7 @@ class Dependencies:
             if self.graph.coupled and changed[heads].any():
                 changed[heads] = True
             for mlp, reader in self.list_mlps(layer):
-                changed[mlp] |= (kept[reader] & changed).any()
+                changed[[mlp, *self.units[layer]]] |= (kept[reader] & changed).any()
         return changed
 
     def find_heads_reading(
@@ -90,13 +111,13 @@ class Dependencies:
 
     def find_incomplete_writers(self, kept: EdgeMatrix) -> Writers:
         """The writers that are computed from a reader which lacks an edge."""
-        return self.find_writers_fed_by((kept != self.graph.legal).any(1))
+        return self.find_writers_fed_by((kept != self.legal).any(1))
 
     def find_writers_fed_by(self, readers: Bool[np.ndarray, " readers"]) -> Writers:
         """The writers whose value can change with these readers' inputs."""
         fed = np.zeros(len(self.graph.writers), bool)
         for index in np.flatnonzero(readers):
-            fed[list(self.graph.moved_by(self.graph.readers[index]))] = True
+            fed[self.grid.column[list(self.graph.moved_by(self.graph.readers[index]))]] = True
         return fed
 
     def find_needed_writers(self, kept: EdgeMatrix) -> tuple[Writers, Writers]:
@@ -108,9 +129,10 @@ class Dependencies:
         needed, everywhere = kept[-1].copy(), np.zeros(kept.shape[1], bool)
         for layer in reversed(range(self.graph.n_layers)):
             for mlp, reader in self.list_mlps(layer):
-                if needed[mlp]:
+                parts = [mlp, *self.units[layer]]  # computed together
+                if needed[parts].any():
                     needed |= kept[reader]
-                    everywhere |= kept[reader] & everywhere[mlp]
+                    everywhere |= kept[reader] & everywhere[parts].any()
             heads = self.heads[layer]
             live, live_everywhere = needed[heads], everywhere[heads]
             if self.graph.coupled:

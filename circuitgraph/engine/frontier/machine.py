@@ -13,12 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from circuitgraph.engine.batch import take_scored
+from circuitgraph.engine.batch import take_scored, take_scored_values
 from circuitgraph.engine.frontier.clean_run import CleanRun, NodeValues
 from circuitgraph.engine.frontier.schedule import StepTable
-from circuitgraph.engine.frontier.steps import StepRunner, ValueSources, sum_input
+from circuitgraph.engine.frontier.steps import (
+    NewUnits,
+    StepRunner,
+    UnitSources,
+    ValueSources,
+    sum_input,
+)
+from circuitgraph.engine.values import Values, put_layer, sum_writers
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
@@ -33,20 +40,24 @@ def run_update(
     scored_runner = StepRunner(model, clean_run, at_scored, False)
 
     def update_everywhere(step: Array, values: NodeValues) -> NodeValues:
-        sources = ValueSources(clean_run.bases.everywhere, values.everywhere, None)
+        everywhere_now, scored_now = values
+        sources = list_sources(model, clean_run.bases.everywhere, everywhere_now)
         value = everywhere_runner.compute_value(step, sources, sources)[0]
-        node = everywhere.node[step]
+        units = everywhere_runner.compute_units(step, sources)
+        node, score_in = everywhere.node[step], clean_run.plan.score_in
         return NodeValues(
-            values.everywhere.at[node].set(value),
-            values.scored.at[node].set(take_scored(value, clean_run.plan.score_in)),
+            put_values(everywhere_now, node, value, units),
+            put_values(
+                scored_now, node, take_scored(value, score_in), take_scored_units(units, score_in)
+            ),
         )
 
     def update_scored(step: Array, values: NodeValues) -> NodeValues:
-        at = ValueSources(clean_run.bases.scored, values.scored, None)
-        value = scored_runner.compute_value(
-            step, at, ValueSources(clean_run.bases.everywhere, values.everywhere, None)
-        )[0]
-        return values._replace(scored=values.scored.at[at_scored.node[step]].set(value))
+        at = list_sources(model, clean_run.bases.scored, values.scored)
+        keys = list_sources(model, clean_run.bases.everywhere, values.everywhere)
+        value = scored_runner.compute_value(step, at, keys)[0]
+        units = scored_runner.compute_units(step, at)
+        return values._replace(scored=put_values(values.scored, at_scored.node[step], value, units))
 
     with jax.default_matmul_precision("highest"):
         values = jax.lax.fori_loop(0, everywhere.n, update_everywhere, values)
@@ -64,16 +75,16 @@ def run_current_metric(
 ) -> Float[Array, " batch"]:
     """The metric of the nodes' values of the moment."""
     with jax.default_matmul_precision("highest"):
-        final = sum_input(
-            logits, ValueSources(clean_run.bases.scored, values.scored, None), jnp.int32(0), 0
-        )
+        sources = list_sources(model, clean_run.bases.scored, values.scored)
+        final = sum_input(logits, sources, jnp.int32(0), 0)
         return compute_metric(model, final[0], targets, metric)
 
 
 class Candidates(NamedTuple):
-    """Inputs to try for one reader: which nodes each candidate's input adds to ``base``."""
+    """Inputs to try for one reader: which writers each candidate's input adds to ``base``."""
 
-    rows: Float[Array, "groups lanes nodes"]
+    nodes: Float[Array, "groups lanes nodes"]
+    units: Float[Array, "groups lanes units"]
     n_groups: np.int32
     base: np.int32
 
@@ -98,48 +109,56 @@ def run_candidates(
     everywhere, at_scored, logits = tables
     everywhere_runner = StepRunner(model, clean_run, everywhere, True)
     scored_runner = StepRunner(model, clean_run, at_scored, False)
+    n_groups, lanes, n_units = candidates.units.shape
 
-    def make_inputs(rows: Array, bases: Array, shared: Array) -> Array:
-        # [lanes, nodes] @ [nodes, all other axes], then [lanes, batch, pos, d] (or without pos)
-        added = rows.astype(shared.dtype) @ shared.reshape(len(shared), -1)
-        return bases[candidates.base] + added.reshape(-1, *shared.shape[1:])
+    def make_inputs(i: Array, bases: Array, shared: Values) -> Array:
+        # [lanes, writers] @ [writers, all other axes], then [lanes, batch, pos, d]
+        weights = jnp.concatenate([candidates.nodes[i], candidates.units[i]], axis=1)
+        added = sum_writers(weights.astype(shared.nodes.dtype), shared, model.units)
+        return bases[candidates.base] + added
 
-    def update_everywhere(step: Array, slots: Array) -> Array:
-        sources = ValueSources(clean_run.bases.everywhere, values.everywhere, slots)
+    def make_slots(values_of_nodes: Array, n: int, first: Array) -> Values:
+        """Slots that hold ``first`` in front, and room for every unit."""
+        nodes = jnp.zeros((n, *values_of_nodes.shape[1:]), values_of_nodes.dtype)
+        units = jnp.zeros((n_units, *values_of_nodes.shape[1:-1]), values_of_nodes.dtype)
+        return Values(nodes.at[: len(first)].set(first), units)
+
+    def update_everywhere(step: Array, slots: Values) -> Values:
+        sources = list_sources(model, clean_run.bases.everywhere, values.everywhere, slots)
         value = everywhere_runner.compute_value(step, sources, sources)
-        return slots.at[everywhere.slot[step]].set(value)
+        units = everywhere_runner.compute_units(step, sources)
+        return put_slots(slots, everywhere.slot[step], value, units)
 
-    def update_scored(step: Array, slots: Array, all_slots: Array | None) -> Array:
-        at = ValueSources(clean_run.bases.scored, values.scored, slots)
-        keys = ValueSources(clean_run.bases.everywhere, values.everywhere, all_slots)
+    def update_scored(step: Array, slots: Values, all_slots: Values | None) -> Values:
+        at = list_sources(model, clean_run.bases.scored, values.scored, slots)
+        keys = list_sources(model, clean_run.bases.everywhere, values.everywhere, all_slots)
         value = scored_runner.compute_value(step, at, keys)
-        return slots.at[at_scored.slot[step]].set(value)
+        units = scored_runner.compute_units(step, at)
+        return put_slots(slots, at_scored.slot[step], value, units)
 
     def run_group(i: Array, metrics_of_groups: Array) -> Array:
-        rows, all_slots = candidates.rows[i], None
-        lanes = len(rows)
+        all_slots = None
         if candidate_everywhere:
-            x = make_inputs(rows, clean_run.bases.everywhere, values.everywhere)
-            all_slots = jnp.zeros((n_slots[0], *x.shape), x.dtype).at[0].set(x)
+            x = make_inputs(i, clean_run.bases.everywhere, values.everywhere)[None]
+            all_slots = make_slots(x, n_slots[0], x)
             all_slots = jax.lax.fori_loop(0, everywhere.n, update_everywhere, all_slots)
-            first = take_scored(all_slots, clean_run.plan.score_in)
+            # first the slots of the steps at every position, which steps at the scored one read
+            first = take_scored_values(all_slots, clean_run.plan.score_in)
+            slots = make_slots(first.nodes, sum(n_slots), first.nodes)._replace(units=first.units)
         else:
-            first = make_inputs(rows, clean_run.bases.scored, values.scored)[None]
-        # first the slots of the steps at every position, which steps at the scored one read
-        slots = jnp.zeros((sum(n_slots), lanes, *first.shape[2:]), first.dtype)
-        slots = slots.at[: len(first)].set(first)
+            x = make_inputs(i, clean_run.bases.scored, values.scored)[None]
+            slots = make_slots(x, sum(n_slots), x)
         slots = jax.lax.fori_loop(
             0, at_scored.n, lambda step, s: update_scored(step, s, all_slots), slots
         )
-        final = sum_input(
-            logits, ValueSources(clean_run.bases.scored, values.scored, slots), jnp.int32(0), 0
-        )
+        sources = list_sources(model, clean_run.bases.scored, values.scored, slots)
+        final = sum_input(logits, sources, jnp.int32(0), 0)
         return metrics_of_groups.at[i].set(
             jax.vmap(lambda x: compute_metric(model, x, targets, metric))(final)
         )
 
     with jax.default_matmul_precision("highest"):
-        start = jnp.zeros((*candidates.rows.shape[:2], len(clean_run.plan.score_at)), jnp.float32)
+        start = jnp.zeros((n_groups, lanes, len(clean_run.plan.score_at)), jnp.float32)
         return jax.lax.fori_loop(0, candidates.n_groups, run_group, start)
 
 
@@ -159,3 +178,43 @@ def compute_metric(
         logits.reshape(*first.shape, -1),
         targets._replace(answer=first, distractor=None if distractor is None else first + 1),
     )
+
+
+def list_sources(
+    model: Transformer, bases: Array, shared: Values, slots: Values | None = None
+) -> ValueSources:
+    """Where inputs come from: streams, values that all candidates share, and their own."""
+    units = None
+    if model.units is not None:
+        own = None if slots is None else slots.units
+        units = UnitSources(model.units.rows, shared.units, own)
+    return ValueSources(bases, shared.nodes, None if slots is None else slots.nodes, units)
+
+
+def put_values(
+    values: Values, node: Array, value: Float[Array, "batch pos d"], units: NewUnits | None
+) -> Values:
+    """``values`` with a step's value, and its units, in their places."""
+    nodes = values.nodes.at[node].set(value)
+    if units is None:
+        return Values(nodes, values.units)
+    return Values(nodes, put_layer(values.units, units.slots, units.numbers[:, 0]))
+
+
+def put_slots(
+    slots: Values, slot: Array, value: Float[Array, "lanes batch pos d"], units: NewUnits | None
+) -> Values:
+    """``slots`` with a step's value for each candidate, and its units, in their places."""
+    nodes = slots.nodes.at[slot].set(value)
+    if units is None:
+        return Values(nodes, slots.units)
+    return Values(nodes, put_layer(slots.units, units.slots, units.numbers))
+
+
+def take_scored_units(
+    units: NewUnits | None, score_in: Int[Array, "batch scored"]
+) -> NewUnits | None:
+    """A step's units at the scored positions."""
+    if units is None:
+        return None
+    return units._replace(numbers=take_scored(units.numbers[..., None], score_in)[..., 0])

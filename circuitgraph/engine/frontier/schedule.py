@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 
 from circuitgraph.engine.frontier.dependencies import Dependencies, Writers
 from circuitgraph.engine.grid import EdgeMatrix
+from circuitgraph.engine.tuning import UNITS_AT_ONCE
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]
@@ -22,7 +23,8 @@ HEAD, MLP, POST_NORM = range(3)
 class StepTable(NamedTuple):
     """Steps in an order in which they can be computed, as arrays.
 
-    Each step has up to three inputs to sum: q, k and v; an MLP has one.
+    Each step has up to three inputs to sum: q, k and v; an MLP has one. The step of a split MLP
+    computes its units too.
 
     Attributes:
         n: how many steps; the arrays are padded, so that one program serves many tables.
@@ -31,6 +33,9 @@ class StepTable(NamedTuple):
         base: which base an input starts from.
         shared, slots: start and length in ``reads`` of the nodes that an input adds: those that are
             the same for all candidates, and those that lie in slots.
+        shared_units, slot_units: likewise of units, in portions of `UNITS_AT_ONCE`, the last of
+            which is filled up with a number that no unit has.
+        writes_rest: whether an MLP's step is to compute more than units.
     """
 
     n: np.int32
@@ -42,6 +47,9 @@ class StepTable(NamedTuple):
     base: Int[np.ndarray, "steps three"]
     shared: Int[np.ndarray, "steps three two"]
     slots: Int[np.ndarray, "steps three two"]
+    shared_units: Int[np.ndarray, "steps three two"]
+    slot_units: Int[np.ndarray, "steps three two"]
+    writes_rest: Bool[np.ndarray, " steps"]
     reads: Int[np.ndarray, " reads"]
 
 
@@ -74,15 +82,27 @@ class Schedule:
     @property
     def n_reads(self) -> int:
         """How many sums over all positions each candidate takes."""
-        return int(self.everywhere.slots[..., 1].sum())
+        everywhere = self.everywhere
+        n_units = UNITS_AT_ONCE * everywhere.slot_units[..., 1].sum()
+        return int(everywhere.slots[..., 1].sum() + n_units)
 
 
 class InputSources(NamedTuple):
-    """One input of a step: a base, plus nodes that all candidates share, plus slots."""
+    """One input of a step: a base, plus nodes that all candidates share, plus slots.
+
+    Units likewise: numbers of those that all candidates share, and of those that steps compute.
+    """
 
     base: int
     shared: Sequence[int] = ()
     slots: Sequence[int] = ()
+    shared_units: Sequence[int] = ()
+    slot_units: Sequence[int] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether candidates have different inputs."""
+        return bool(self.slots or self.slot_units)
 
 
 class NodeStep(NamedTuple):
@@ -94,28 +114,44 @@ class NodeStep(NamedTuple):
     node: int
     slot: int
     inputs: tuple[InputSources, ...]
+    writes_rest: bool = True
 
 
-def make_table(steps: Sequence[NodeStep], n_nodes: int) -> StepTable:
-    """Steps as padded arrays; the number of reads is rounded up, for the same reason."""
+def make_table(steps: Sequence[NodeStep], n_nodes: int, no_unit: int) -> StepTable:
+    """Steps as padded arrays; the number of reads is rounded up, for the same reason.
+
+    Args:
+        no_unit: a number that no unit has.
+    """
     reads: list[int] = []
-    shared, slots = (np.zeros((n_nodes, 3, 2), np.int32) for _ in range(2))
+    parts = {name: np.zeros((n_nodes, 3, 2), np.int32) for name in InputSources._fields[1:]}
     base = np.zeros((n_nodes, 3), np.int32)
     # rows: kind, layer, head, node, slot, as `NodeStep` has them first
-    facts = np.zeros((5, n_nodes), np.int32)
+    facts, writes_rest = np.zeros((5, n_nodes), np.int32), np.ones(n_nodes, bool)
     for i, step in enumerate(steps):
-        facts[:, i] = step[:5]
+        facts[:, i], writes_rest[i] = step[:5], step.writes_rest
         for j, sources in enumerate(step.inputs):
             base[i, j] = sources.base
-            for where, listed in ((shared, sources.shared), (slots, sources.slots)):
-                where[i, j] = len(reads), len(listed)
+            for name, where in parts.items():
+                listed, size = list(getattr(sources, name)), 1
+                if name.endswith("units"):
+                    listed, size = _fill_portions(listed, no_unit), UNITS_AT_ONCE
+                where[i, j] = len(reads), len(listed) // size
                 reads += listed
     padded = np.zeros(max(64, round_up(len(reads))), np.int32)
     padded[: len(reads)] = reads
     kind, layer, head, node, slot = facts
     return StepTable(
-        np.int32(len(steps)), kind, layer, head, node, slot, base, shared, slots, padded
+        *(np.int32(len(steps)), kind, layer, head, node, slot, base),
+        **parts,
+        writes_rest=writes_rest,
+        reads=padded,
     )
+
+
+def _fill_portions(numbers: list[int], filling: int) -> list[int]:
+    """The numbers, filled up to whole portions."""
+    return numbers + [filling] * (-len(numbers) % UNITS_AT_ONCE)
 
 
 def round_up(n: int) -> int:
@@ -190,7 +226,8 @@ class Scheduler:
         if r.kind == "q":
             return bool(self.find_live_heads(r.node.layer)[1][r.node.index])
         return r.kind in ATTENTION_INPUTS or (
-            r.node.is_in_mlp and bool(self.everywhere[list(r.feeds)].any())
+            r.node.is_in_mlp
+            and bool(self.everywhere[self.dependencies.grid.column[list(r.feeds)]].any())
         )
 
 
@@ -198,7 +235,10 @@ CANDIDATE = -1  # stands in the list of slots for the input that differs from ca
 
 
 class _ScheduleBuilder:
-    """The steps of one schedule under way. ``slots`` lists which node each slot holds."""
+    """The steps of one schedule under way.
+
+    ``slots`` lists which node each slot holds, ``slot_units`` the units that steps compute.
+    """
 
     def __init__(self, scheduler: Scheduler, changed: Writers, candidate: int | None) -> None:
         self.scheduler = scheduler
@@ -207,6 +247,7 @@ class _ScheduleBuilder:
         self.candidate = candidate
         self.candidate_everywhere = candidate is not None and scheduler.counts_everywhere(candidate)
         self.slots: list[int | None] = []
+        self.slot_units: set[int] = set()
 
     def build_schedule(
         self, everywhere: list[NodeStep], scored: list[NodeStep], n_slots: tuple[int, int]
@@ -215,7 +256,8 @@ class _ScheduleBuilder:
         logits = len(self.scheduler.kept) - 1
         final = [NodeStep(MLP, 0, 0, 0, 0, (self.find_sources(logits),))]
         first, second, last = (
-            make_table(steps, dependencies.n_nodes) for steps in (everywhere, scored, final)
+            make_table(steps, dependencies.n_nodes, len(self.changed))
+            for steps in (everywhere, scored, final)
         )
         touched = np.zeros(dependencies.n_nodes, bool)
         touched[[step.node for step in (*everywhere, *scored)]] = True
@@ -248,7 +290,7 @@ class _ScheduleBuilder:
         for head in np.flatnonzero(due).tolist():
             readers = dependencies.head_inputs[layer, head].tolist()  # q, k, v
             inputs = tuple(self.find_sources(reader) for reader in readers)
-            if self.candidate is None or any(sources.slots for sources in inputs):
+            if self.candidate is None or any(sources.differs for sources in inputs):
                 yield NodeStep(HEAD, layer, head, dependencies.raw_node(layer, head), 0, inputs)
 
     def _make_post_norm_steps(self, layer: int, everywhere: bool) -> Iterator[NodeStep]:
@@ -267,9 +309,17 @@ class _ScheduleBuilder:
 
     def _make_mlp_steps(self, layer: int, everywhere: bool) -> Iterator[NodeStep]:
         needed, needed_everywhere = self.scheduler.needed, self.scheduler.everywhere
+        units = self.dependencies.units[layer]
         for node, reader in self.dependencies.list_mlps(layer):
-            if self.changed[node] and needed[node] and needed_everywhere[node] == everywhere:
-                yield NodeStep(MLP, layer, 0, node, 0, (self.find_sources(reader),))
+            parts = [node, *units]  # the parts of an MLP are computed together
+            if not (self.changed[node] and needed[parts].any()):
+                continue
+            if needed_everywhere[parts].any() == everywhere:
+                sources = self.find_sources(reader)
+                if self.candidate is not None:
+                    first = self.dependencies.n_vectors
+                    self.slot_units.update(column - first for column in units)
+                yield NodeStep(MLP, layer, 0, node, 0, (sources,), bool(needed[node]))
 
     def find_sources(self, reader: int) -> InputSources:
         """Where a reader's input comes from.
@@ -277,12 +327,21 @@ class _ScheduleBuilder:
         It is the clean stream if nothing in the input has changed or is missing.
         """
         dependencies = self.dependencies
-        row, legal = self.scheduler.kept[reader], dependencies.graph.legal[reader]
+        row, legal = self.scheduler.kept[reader], dependencies.legal[reader]
         if reader == self.candidate:
             return InputSources(dependencies.zero_base, (), (self.slots.index(CANDIDATE),))
         if (row == legal).all() and not (legal & (self.scheduler.unclean | self.changed)).any():
             return InputSources(int(dependencies.base[reader]) + dependencies.clean_base)
-        return self._sum_nodes(np.flatnonzero(row).tolist(), int(dependencies.base[reader]))
+        return self._sum_writers(np.flatnonzero(row), int(dependencies.base[reader]))
+
+    def _sum_writers(self, columns: Int[np.ndarray, " kept"], base: int) -> InputSources:
+        """The sum of writers: nodes come first, then units."""
+        first = self.dependencies.n_vectors
+        units = (columns[columns >= first] - first).tolist()
+        return self._sum_nodes(columns[columns < first].tolist(), base)._replace(
+            shared_units=[unit for unit in units if unit not in self.slot_units],
+            slot_units=[unit for unit in units if unit in self.slot_units],
+        )
 
     def _sum_nodes(self, nodes: Sequence[int], base: int | None = None) -> InputSources:
         held = {node: slot for slot, node in enumerate(self.slots)}

@@ -88,14 +88,14 @@ class Frontier:
         self._states = [
             _BatchState(masked.model, masked.complete_batch(batch)) for batch in masked.batches
         ]
-        self._kept: EdgeMatrix = graph.legal  # the mask that the states' values are of
+        self._kept: EdgeMatrix = self._dependencies.legal  # the mask that the states' values are of
         n_pos, n_moved = (
             max(state.count_positions()[part] for state in self._states) for part in (0, 1)
         )
         self.lanes = max(lanes, min(MOST_LANES, lanes << int(np.log2(n_pos // n_moved))))
-        lane = 4 * max(state.values.everywhere[0].size for state in self._states)
+        lane = 4 * max(state.values.everywhere.nodes[0].size for state in self._states)
         self._fixed_slots = (self._dependencies.n_nodes + 1) * self.lanes * lane <= CHEAP_SLOT_BYTES
-        self._scheduler = self._new_scheduler(graph.legal)
+        self._scheduler = self._new_scheduler(self._kept)
         self._schedules: dict[int, Schedule] = {}  # of candidates, by their reader
 
     def values(self, mask: Bool[np.ndarray, " edges"]) -> Float[np.ndarray, " batch"]:
@@ -124,22 +124,26 @@ class Frontier:
         kept = self._with_reader(reader, masks[0])
         self._update_values(kept)
         schedule = self._schedule_of(reader, kept)
-        rows = np.zeros((len(masks), self._dependencies.n_nodes), np.float32)
-        rows[:, : kept.shape[1]] = self._dependencies.grid.kept_row(masks, reader)
+        rows = self._dependencies.grid.kept_row(masks, reader).astype(np.float32)
         size = FRONTIER_GROUPS * self.lanes
         parts = [self._run_launch(schedule, rows[i : i + size]) for i in range(0, len(rows), size)]
         return np.concatenate(parts)
 
     def _run_launch(
-        self, schedule: Schedule, rows: Float[np.ndarray, "n nodes"]
+        self, schedule: Schedule, rows: Float[np.ndarray, "n writers"]
     ) -> Float[np.ndarray, "n batch"]:
-        padded = np.zeros((FRONTIER_GROUPS * self.lanes, rows.shape[1]), np.float32)
-        padded[: len(rows)] = rows
+        first, n_nodes = self._dependencies.n_vectors, self._dependencies.n_nodes
+        padded = np.zeros((FRONTIER_GROUPS * self.lanes, n_nodes), np.float32)
+        padded[: len(rows), :first] = rows[:, :first]
+        of_units = np.zeros((len(padded), rows.shape[1] - first), np.float32)
+        of_units[: len(rows)] = rows[:, first:]
         n_groups, base = np.int32(-(-len(rows) // self.lanes)), np.int32(schedule.candidate)
-        # [groups, lanes, nodes]: lanes are computed side by side, groups one after the other
-        grouped = padded.reshape(FRONTIER_GROUPS, self.lanes, -1)
-        placed = {
-            devices: devices.share_candidates(grouped)
+        # [groups, lanes, writers]: lanes are computed side by side, groups one after the other
+        grouped = [
+            rows.reshape(FRONTIER_GROUPS, self.lanes, rows.shape[1]) for rows in (padded, of_units)
+        ]
+        placed: dict[Devices, tuple[jax.Array, ...]] = {
+            devices: tuple(devices.share_candidates(rows) for rows in grouped)
             for devices in {state.devices for state in self._states}
         }
         tables = (schedule.everywhere, schedule.scored, schedule.logits)
@@ -149,7 +153,7 @@ class Frontier:
                 state.clean_run,
                 state.values,
                 tables,
-                Candidates(placed[state.devices], n_groups, base),
+                Candidates(*placed[state.devices], n_groups=n_groups, base=base),
                 state.targets,
                 self._metric,
                 schedule.candidate_everywhere,
@@ -170,7 +174,7 @@ class Frontier:
         if (kept & ~self._kept).any():
             for state in self._states:
                 state.reset_values()
-            self._kept = self._dependencies.graph.legal
+            self._kept = self._dependencies.legal
         changed_readers = (kept != self._kept).any(1)
         if not changed_readers.any():
             return
@@ -198,5 +202,5 @@ class Frontier:
     def _with_reader(self, reader: int, mask: Bool[np.ndarray, " edges"]) -> EdgeMatrix:
         """What is kept, with all edges into the reader: the same for all candidates of it."""
         kept = self._dependencies.grid.kept_matrix(mask)
-        kept[reader] = self._dependencies.graph.legal[reader]
+        kept[reader] = self._dependencies.legal[reader]
         return kept

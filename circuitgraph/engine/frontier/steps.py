@@ -16,27 +16,58 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import take_scored
 from circuitgraph.engine.frontier.clean_run import CleanRun
+from circuitgraph.engine.frontier.schedule import MLP as MLP_STEP
 from circuitgraph.engine.frontier.schedule import StepTable
+from circuitgraph.engine.tuning import UNITS_AT_ONCE
+from circuitgraph.engine.values import take_layer
 from circuitgraph.models.attention import Attention
+from circuitgraph.models.mlp import MLP
 from circuitgraph.models.positions import LayerSettings
 from circuitgraph.models.transformer import Block, Transformer
 
 
+class UnitSources(NamedTuple):
+    """Where the units come from that an input adds: values that all candidates share, and slots.
+
+    Attributes:
+        rows: what each unit writes for each 1 of its value.
+        shared: [units, batch, pos]. slots: [units, lanes, batch, pos]; None without candidates.
+    """
+
+    rows: Float[Array, "units d"]
+    shared: Array
+    slots: Array | None
+
+
+class NewUnits(NamedTuple):
+    """Values of a layer's units, and where they go among all; as many as the largest layer has."""
+
+    slots: Int[Array, " most"]
+    numbers: Float[Array, "most lanes batch pos"]
+
+
 class ValueSources(NamedTuple):
-    """Where the inputs of one kind of step come from: at moved positions, or at the scored ones."""
+    """Where the inputs of one kind of step come from: at moved positions, or at the scored ones.
+
+    ``units`` is None in a graph of whole MLPs.
+    """
 
     bases: Array
     shared: Array
     slots: Array | None
+    units: UnitSources | None
 
 
 def _sum_shared_input(
     table: StepTable, sources: ValueSources, step: Int[Array, ""], j: int
 ) -> Array:
     """The part of an input that all candidates share."""
-    return _add_rows(
-        sources.bases[table.base[step, j]], sources.shared, table.reads, table.shared[step, j]
-    )
+    total = sources.bases[table.base[step, j]]
+    total = _add_rows(total, sources.shared, table.reads, table.shared[step, j])
+    if sources.units is None:
+        return total
+    units, part = sources.units, table.shared_units[step, j]
+    return _add_units(total, units.shared, units.rows, table.reads, part)
 
 
 def _add_rows(
@@ -51,13 +82,41 @@ def _add_rows(
     return jax.lax.fori_loop(0, n, lambda i, total: total + rows[reads[start + i]], total)
 
 
+def _add_units(
+    total: Float[Array, "*axes d"],
+    values: Float[Array, "units *axes"],
+    rows: Float[Array, "units d"],
+    reads: Array | np.ndarray,
+    part: Array | np.ndarray,
+) -> Float[Array, "*axes d"]:
+    """Add to ``total`` what the units write that a part of ``reads`` names, portion by portion.
+
+    Args:
+        part: start in ``reads``, and the number of portions.
+    """
+    start, n = part
+
+    def add_portion(i: Array, total: Array) -> Array:
+        first = start + i * UNITS_AT_ONCE
+        units = jax.lax.dynamic_slice_in_dim(jnp.asarray(reads), first, UNITS_AT_ONCE)
+        # numbers that no unit has fill the last portion up
+        some, own_rows = (x.at[units].get(mode="fill", fill_value=0) for x in (values, rows))
+        return total + jnp.einsum("u...,ud->...d", some, own_rows)
+
+    return jax.lax.fori_loop(0, n, add_portion, total)
+
+
 def sum_input(table: StepTable, sources: ValueSources, step: Int[Array, ""], j: int) -> Array:
     """An input of every candidate, with an axis of lanes; of one lane where there are no slots."""
     common = _sum_shared_input(table, sources, step, j)[None]
     if sources.slots is None:
         return common
     every = jnp.broadcast_to(common, sources.slots.shape[1:])
-    return _add_rows(every, sources.slots, table.reads, table.slots[step, j])
+    every = _add_rows(every, sources.slots, table.reads, table.slots[step, j])
+    units, part = sources.units, table.slot_units[step, j]
+    if units is None or units.slots is None:
+        return every
+    return _add_units(every, units.slots, units.rows, table.reads, part)
 
 
 def _project_input(
@@ -77,7 +136,7 @@ def _project_input(
         return jnp.broadcast_to(y, (slots.shape[1], *y.shape[1:]))
 
     return jax.lax.cond(
-        table.slots[step, j, 1] == 0,
+        table.slots[step, j, 1] + table.slot_units[step, j, 1] == 0,
         project_once,
         lambda: lanes(sum_input(table, sources, step, j)),
     )
@@ -169,10 +228,48 @@ class StepRunner(NamedTuple):
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
     ) -> Array:
         del keys_from
-        block, _ = self.select_layer(step)
-        assert block.mlp is not None  # noqa: S101 - there is no such step without one
-        written = block.mlp(sum_input(self.table, inputs_from, step, 0))
+        mlp, x = self._select_mlp(step), sum_input(self.table, inputs_from, step, 0)
+        if self.model.units is None:
+            written = mlp(x)
+        else:
+            others = self.model.units.layers.others[self.table.layer[step]]
+            written = jax.lax.cond(
+                self.table.writes_rest[step],
+                lambda: mlp.write_rest(x, others),
+                lambda: jnp.zeros_like(x),
+            )
         return written - self._take_replacement(step)
+
+    def compute_units(self, step: Int[Array, ""], inputs_from: ValueSources) -> NewUnits | None:
+        """The units of a split MLP's step; of any other step numbers that go nowhere.
+
+        The step's input is summed a second time, so that no step has to pass it on. None in a graph
+        of whole MLPs.
+        """
+        units = self.model.units
+        if units is None:
+            return None
+        own = jax.tree.map(lambda stacked: stacked[self.table.layer[step]], units.layers)
+
+        def read_units() -> Array:
+            x = sum_input(self.table, inputs_from, step, 0)
+            old = take_layer(self.clean_run.replaced.units, own)
+            if not self.everywhere and old.shape[2] > 1:
+                old = take_scored(old[..., None], self.clean_run.plan.score_in)[..., 0]
+            return self._select_mlp(step).read_units(x, own.neurons) - old[:, None]
+
+        lanes = 1 if inputs_from.slots is None else inputs_from.slots.shape[1]
+        shape = (len(own.slots), lanes, *inputs_from.shared.shape[1:-1])
+        is_due = (self.table.kind[step] == MLP_STEP) & (own.slots[0] < len(units.rows))
+        numbers = jax.lax.cond(
+            is_due, read_units, lambda: jnp.zeros(shape, inputs_from.shared.dtype)
+        )
+        return NewUnits(jnp.where(is_due, own.slots, len(units.rows)), numbers)
+
+    def _select_mlp(self, step: Int[Array, ""]) -> MLP:
+        mlp = self.select_layer(step)[0].mlp
+        assert mlp is not None  # noqa: S101 - there is no such step without one
+        return mlp
 
     def _run_post_norm(
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
@@ -183,7 +280,7 @@ class StepRunner(NamedTuple):
         return block.attention.apply_post_norm(own, whole) - self._take_replacement(step)
 
     def _take_replacement(self, step: Int[Array, ""]) -> Array:
-        replaced = self.clean_run.replaced[self.table.node[step]]
+        replaced = self.clean_run.replaced.nodes[self.table.node[step]]
         if self.everywhere:
             return replaced
         return (

@@ -15,10 +15,19 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.ablation import Background
-from circuitgraph.engine.batch import Inputs, take_scored
+from circuitgraph.engine.batch import Inputs, take_scored, take_scored_values
 from circuitgraph.engine.grid import Grid, join_layers, split_by_layer
-from circuitgraph.engine.trace import trace_model
+from circuitgraph.engine.trace import Trace, trace_model
+from circuitgraph.engine.values import (
+    Values,
+    make_empty_units,
+    put_layer,
+    sum_writers,
+    take_layer,
+)
+from circuitgraph.models.mlp import MLP
 from circuitgraph.models.transformer import Transformer
+from circuitgraph.models.units import LayerUnits
 
 
 def compute_full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "batch scored vocab"]:
@@ -27,13 +36,26 @@ def compute_full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "bat
     return model.unembed(take_scored(x, inputs.score_at))
 
 
-def compute_writer_values(
-    model: Transformer, inputs: Inputs
-) -> Float[Array, "writers batch pos d"]:
-    """What every writer adds to the residual stream in an untouched run, in the graph's order."""
-    trace = trace_model(model, inputs, ["writers"])
+def compute_writer_values(model: Transformer, inputs: Inputs) -> Values:
+    """What every writer adds to the residual stream in an untouched run."""
+    keep = ["writers"] if model.units is None else ["writers", "mlp_input"]
+    return collect_writers(model, trace_model(model, inputs, keep))
+
+
+def collect_writers(model: Transformer, trace: Trace) -> Values:
+    """What every writer adds in a run that kept writers, and the MLPs' inputs if some are split."""
     assert trace.writers is not None  # noqa: S101 - it was to be kept
-    return join_layers(trace.embed, trace.writers)
+    layers = model.layers_of_units
+    if layers is None:
+        return Values.of_nodes(join_layers(trace.embed, trace.writers))
+
+    def split_mlp(layer: tuple[MLP, LayerUnits, Array]) -> tuple[Array, Array]:
+        mlp, own, x = layer
+        return mlp.write_rest(x, own.others), mlp.read_units(x, own.neurons)
+
+    rest, units = jax.lax.map(split_mlp, (model.blocks.mlp, layers, trace.mlp_input))
+    nodes = join_layers(trace.embed, trace.writers.at[:, -1].set(rest))
+    return Values(nodes, put_layer(make_empty_units(model.units, trace.embed), layers.slots, units))
 
 
 def compute_masked_logits(
@@ -56,10 +78,10 @@ def compute_masked_logits(
     """
     matrix = grid.mask_matrix(mask.astype(model.embedding.dtype))
     moved = compute_differences(model, matrix, grid, background, inputs)
-    final = take_scored(jnp.broadcast_to(background.final, moved.shape[1:]), inputs.score_at)
-    return model.unembed(
-        final + sum_kept_edges(matrix[-1:], take_scored(moved, inputs.score_at))[0]
-    )
+    final = jnp.broadcast_to(background.final, moved.nodes.shape[1:])
+    scored = take_scored_values(moved, inputs.score_at)
+    added = sum_writers(matrix[-1:], scored, model.units)[0]
+    return model.unembed(take_scored(final, inputs.score_at) + added)
 
 
 def compute_differences(
@@ -68,41 +90,39 @@ def compute_differences(
     grid: Grid,
     background: Background,
     inputs: Inputs,
-) -> Float[Array, "writers batch pos d"]:
+) -> Values:
     """``moved``, of all writers, under a mask as a matrix."""
-    n_heads = model.spec.n_heads
+    n_heads, units = model.spec.n_heads, model.units
     embed = model.embed(inputs.tokens, inputs.positions)
-    replaced_embed, replaced = split_by_layer(background.writers, model.spec.n_layers)
+    replaced_embed, replaced = split_by_layer(background.writers.nodes, model.spec.n_layers)
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
 
-    def run_layer(moved: Array, layer: Any) -> tuple[Array, None]:
-        (block, settings), rows, slots, old, into_heads, into_mlp = layer
+    def run_layer(moved: Values, layer: Any) -> tuple[Values, None]:
+        (block, settings), own, rows, slots, old, into_heads, into_mlp = layer
+        nodes, of_units = moved
         # rows of the layer's readers: [heads, batch, pos, d] for each of q, k and v
         x_q, x_k, x_v = (
-            into_heads + sum_kept_edges(matrix[readers], moved) for readers in rows[:3]
+            into_heads + sum_writers(matrix[readers], moved, units) for readers in rows[:3]
         )
         heads = block.run_heads(x_q, x_k, x_v, positions, settings) - old[:n_heads]
-        moved = jax.lax.dynamic_update_slice_in_dim(moved, heads, slots[0][0], axis=0)
+        nodes = jax.lax.dynamic_update_slice_in_dim(nodes, heads, slots[0][0], axis=0)
         if block.mlp is not None:
-            mlp = block.mlp(into_mlp + sum_kept_edges(matrix[rows[3]], moved)[0]) - old[n_heads]
-            moved = jax.lax.dynamic_update_slice_in_dim(moved, mlp[None], slots[1][0], axis=0)
-        return moved, None
+            x = into_mlp + sum_writers(matrix[rows[3]], Values(nodes, of_units), units)[0]
+            if own is None:
+                mlp = block.mlp(x) - old[n_heads]
+            else:
+                mlp = block.mlp.write_rest(x, own.others) - old[n_heads]
+                numbers = block.mlp.read_units(x, own.neurons)
+                numbers -= take_layer(background.writers.units, own)
+                of_units = put_layer(of_units, own.slots, numbers)
+            nodes = jax.lax.dynamic_update_slice_in_dim(nodes, mlp[None], slots[1][0], axis=0)
+        return Values(nodes, of_units), None
 
-    # [writers, batch, pos, d]: filled layer by layer; writers of later layers are zero meanwhile
-    moved = jnp.zeros((matrix.shape[-1], *embed.shape), embed.dtype)
-    moved = moved.at[0].set(embed - replaced_embed)
+    # filled layer by layer; writers of later layers are zero meanwhile
+    nodes = jnp.zeros((len(background.writers.nodes), *embed.shape), embed.dtype)
+    moved = Values(nodes.at[0].set(embed - replaced_embed), make_empty_units(units, embed))
     rows, slots = (grid.q, grid.k, grid.v, grid.mlp), (grid.heads, grid.mlps)
     streams = (background.into_heads, background.into_mlp)
-    layers = (model.stacked_layers(), rows, slots, replaced, *streams)
+    layers = (model.stacked_layers(), model.layers_of_units, rows, slots, replaced, *streams)
     moved, _ = jax.lax.scan(run_layer, moved, layers)
     return moved
-
-
-def sum_kept_edges(
-    mask: Float[Array, "readers writers"], moved: Float[Array, "writers *axes"]
-) -> Float[Array, "readers *axes"]:
-    """What each reader gets of the writers' differences.
-
-    As one plain matrix product, [readers, writers] @ [writers, all other axes], the fastest form.
-    """
-    return (mask @ moved.reshape(moved.shape[0], -1)).reshape(-1, *moved.shape[1:])

@@ -20,8 +20,11 @@ from jaxtyping import Float
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs, take_scored
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.forward import compute_differences, sum_kept_edges
+from circuitgraph.engine.masked.forward import compute_differences
+from circuitgraph.engine.values import Values, sum_writers, weigh_writers
+from circuitgraph.models.mlp import MLP
 from circuitgraph.models.transformer import Transformer
+from circuitgraph.models.units import LayerUnits
 
 
 def compute_losses_and_gradient(
@@ -47,14 +50,14 @@ def compute_losses_and_gradient(
         losses = loss(model.unembed(take_scored(final, inputs.score_at)))
         return losses.sum(), losses
 
-    final = background.final + sum_kept_edges(matrix[-1:], moved)[0]
+    final = background.final + sum_writers(matrix[-1:], moved, model.units)[0]
     # d_ means: the derivative of the sum of losses by
     d_final, losses = jax.grad(sum_losses, has_aux=True)(final)
     # each layer's readers side by side, then the logits
     layers = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
     order = jnp.append(layers, len(matrix) - 1)
     d_read = _pull_layers(model, matrix[order], grid, background, inputs, moved, d_final)
-    d_rows = d_read.reshape(len(d_read), -1) @ moved.reshape(len(moved), -1).T
+    d_rows = weigh_writers(d_read, moved, model.units)
     (gradient,) = pull_mask(jnp.zeros_like(matrix).at[order].set(d_rows))
     return losses, gradient
 
@@ -65,7 +68,7 @@ def _pull_layers(
     grid: Grid,
     background: Background,
     inputs: Inputs,
-    moved: Float[Array, "writers batch pos d"],
+    moved: Values,
     d_final: Float[Array, "batch pos d"],
 ) -> Float[Array, "readers batch pos d"]:
     """The derivative by what each reader reads.
@@ -74,30 +77,59 @@ def _pull_layers(
         matrix: with the readers in the order of the layers.
         d_final: the derivative by what the logits read, the last of the readers.
     """
-    n_heads = model.spec.n_heads
+    n_heads, units = model.spec.n_heads, model.units
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     sizes = [rows.shape[1] for rows in (grid.q, grid.k, grid.v, grid.mlp)]
 
     def pull_layer(d_read: Array, layer: Any) -> tuple[Array, None]:
-        (block, settings), start, writers, into_heads, into_mlp = layer
+        (block, settings), own, start, writers, into_heads, into_mlp = layer
         kept = jax.lax.dynamic_slice_in_dim(matrix, start, sum(sizes))
-        *x_qkv, x_mlp = jnp.split(sum_kept_edges(kept, moved), np.cumsum(sizes)[:3])
+        *x_qkv, x_mlp = jnp.split(sum_writers(kept, moved, units), np.cumsum(sizes)[:3])
         # readers of later layers only: zero edges lead to the others, whose d_read is still missing
-        d_written = sum_kept_edges(matrix[:, writers].T, d_read)
+        d_written = _sum_read(matrix[:, writers], d_read)
         d_heads, d_mlp = d_written[:n_heads], x_mlp  # empty in a model without MLPs
         if block.mlp is not None:
-            _, pull_mlp = jax.vjp(block.mlp, into_mlp + x_mlp[0])
-            d_mlp = jnp.stack(pull_mlp(d_written[n_heads]))
-            d_heads += sum_kept_edges(kept[-1:, writers[:n_heads]].T, d_mlp)
+            d_mlp = _pull_mlp(block.mlp, own, into_mlp + x_mlp[0], d_written[n_heads])[None]
+            if own is not None:
+                d_mlp += pull_units(block.mlp, own, into_mlp + x_mlp[0], d_read)[None]
+            d_heads += _sum_read(kept[-1:, writers[:n_heads]], d_mlp)
         _, pull_heads = jax.vjp(
             lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)
         )
         d_layer = jnp.concatenate([*pull_heads(d_heads), d_mlp])
         return jax.lax.dynamic_update_slice_in_dim(d_read, d_layer, start, axis=0), None
 
+    def pull_units(mlp: MLP, own: LayerUnits, x: Array, d_read: Array) -> Array:
+        """The derivative by what an MLP reads, through its units."""
+        assert units is not None  # noqa: S101 - layers have units where the model has
+        of_layer = units.rows.at[own.slots].get(mode="fill", fill_value=0)
+        columns = len(moved.nodes) + own.slots  # beyond the last where a layer has no more
+        kept = matrix.at[:, columns].get(mode="fill", fill_value=0)
+        values, pull = jax.vjp(lambda x: mlp.read_units(x, own.neurons), x)
+
+        def add_reader(total: Array, reader: tuple[Array, Array]) -> tuple[Array, None]:
+            weights, gradient = reader
+            # [batch, pos, d] @ [d, most], then [most, batch, pos]
+            return total + jnp.moveaxis(gradient @ (of_layer * weights[:, None]).T, -1, 0), None
+
+        return pull(jax.lax.scan(add_reader, jnp.zeros_like(values), (kept, d_read))[0])[0]
+
     d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype).at[-1].set(d_final)
     starts = np.arange(model.spec.n_layers) * sum(sizes)
     writers = jnp.concatenate([grid.heads, grid.mlps], axis=1)
     streams = (background.into_heads, background.into_mlp)
-    layers = (model.stacked_layers(), starts, writers, *streams)
+    layers = (model.stacked_layers(), model.layers_of_units, starts, writers, *streams)
     return jax.lax.scan(pull_layer, d_read, layers, reverse=True)[0]
+
+
+def _pull_mlp(mlp: MLP, own: LayerUnits | None, x: Array, d_written: Array) -> Array:
+    """The derivative by what an MLP reads, through what it writes, its units left out."""
+    _, pull = jax.vjp(mlp if own is None else lambda x: mlp.write_rest(x, own.others), x)
+    return pull(d_written)[0]
+
+
+def _sum_read(
+    weights: Float[Array, "readers writers"], d_read: Float[Array, "readers batch pos d"]
+) -> Float[Array, "writers batch pos d"]:
+    """The derivative by each writer's value, from those by what the readers read."""
+    return (weights.T @ d_read.reshape(len(d_read), -1)).reshape(-1, *d_read.shape[1:])

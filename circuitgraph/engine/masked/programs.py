@@ -23,6 +23,7 @@ from circuitgraph.engine.masked.forward import (
 from circuitgraph.engine.masked.gradient import compute_losses_and_gradient
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.engine.tuning import PATCHED_AT_ONCE
+from circuitgraph.engine.values import Values
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
@@ -49,7 +50,7 @@ def run_streams(model: Transformer, inputs: Inputs) -> Float[Array, "layers_and_
 
 
 @eqx.filter_jit
-def run_writers(model: Transformer, inputs: Inputs) -> Float[Array, "writers batch pos d"]:
+def run_writers(model: Transformer, inputs: Inputs) -> Values:
     with jax.default_matmul_precision("highest"):
         return compute_writer_values(model, inputs)
 
@@ -57,9 +58,8 @@ def run_writers(model: Transformer, inputs: Inputs) -> Float[Array, "writers bat
 @eqx.filter_jit
 def run_background(model: Transformer, inputs: Inputs, ablation: Ablation) -> Background:
     with jax.default_matmul_precision("highest"):
-        return Background.of(
-            model, ablation.function(compute_writer_values(model, inputs), inputs.mask)
-        )
+        written = compute_writer_values(model, inputs)
+        return Background.of(model, ablation.replace_values(written, inputs.mask))
 
 
 @eqx.filter_jit

@@ -183,15 +183,18 @@ def make_shared_background(
     # where there are no corrupted prompts, means are taken over the clean ones
     parts = [batch.corrupted or batch.inputs for batch in batches]
     with jax.default_matmul_precision("highest"):
-        written = jnp.concatenate([run_writers(model, part) for part in parts], axis=1)
-        replacement = ablation.function(written, jnp.asarray(reference.mask))
-    if 1 < replacement.shape[2] < n_pos:
+        every = [run_writers(model, part) for part in parts]
+        # [writers, batch, ...]: the parts' prompts side by side
+        written = jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1), *every)
+        replacement = ablation.replace_values(written, jnp.asarray(reference.mask))
+    longest = replacement.nodes.shape[2]
+    if 1 < longest < n_pos:
         raise DataError(
-            f"The reference prompts have at most {replacement.shape[2]} tokens, the prompts up "
+            f"The reference prompts have at most {longest} tokens, the prompts up "
             f"to {n_pos}: there is no mean for the positions beyond. Use longer reference "
             "prompts, or ablation 'mean'."
         )
-    return Background.of(model, replacement[:, :, :n_pos])
+    return Background.of(model, replacement.map_arrays(lambda array: array[:, :, :n_pos]))
 
 
 def run_whole_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,14 @@ import numpy as np
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.graph.node import Node
 from circuitgraph.models.constructed.compile import ConstructedModel
 from circuitgraph.models.constructed.interpreter import compute_answer
+from circuitgraph.models.constructed.rasp import Expression
 from circuitgraph.models.constructed.rasp_program import RaspProgram
 from circuitgraph.models.constructed.truth import Truth, find_truth
 from circuitgraph.models.constructed.vocabulary import to_prompt, to_word
-from circuitgraph.models.constructed.weights import MARGIN
+from circuitgraph.models.constructed.weights import MARGIN, make_units
 from circuitgraph.tasks.prompts import Pair, Prompts
 from circuitgraph.tasks.tokenise import tokenise_pairs
 
@@ -78,6 +81,78 @@ def search_and_compare(constructed: ConstructedModel, prompts: Prompts) -> Agree
         n * float(kept.min(initial=np.inf)),
         n * float(removed.max(initial=0.0)),
     )
+
+
+@dataclass(frozen=True)
+class NeuronAgreement:
+    """The circuit that exact ACDC finds when every hidden unit of a model is a node.
+
+    Attributes:
+        edges: of the circuit, neurons taken as the MLP that they are of.
+        strangers: edges from neurons whose expression the reader does not use, and from what is
+            left of MLPs, which writes nothing.
+        loss: the KL of the circuit.
+    """
+
+    truth: Truth
+    edges: frozenset[str]
+    strangers: tuple[str, ...]
+    loss: float
+
+    @property
+    def exact(self) -> bool:
+        return self.edges == set(self.truth.edges) and not self.strangers
+
+
+def search_neurons_and_compare(
+    constructed: ConstructedModel, prompts: Prompts, n_units: int
+) -> NeuronAgreement:
+    """Search with the first hidden units of every layer as nodes; the others are all zero.
+
+    Args:
+        n_units: in each layer, so that models of one size have one shape of graph.
+    """
+    graph = constructed.model.graph()
+    for layer in range(graph.n_layers):
+        graph = graph.refine(f"m{layer}", neurons=range(n_units))
+    experiment = Experiment(constructed.model, prompts, metric="kl", graph=graph, frontier=True)
+    threshold = 1e-3 * MARGIN / len(prompts)
+    circuit = run_search(Acdc(threshold=threshold, absolute=False), experiment)
+    owners = _list_owners(constructed)
+    edges, strangers = set(), []
+    for edge in circuit.edges:
+        writer, reader = edge.split("->")
+        node = Node.parse(writer)
+        whole = f"{node.whole}->{reader}"
+        edges.add(whole)
+        uses = constructed.uses_by_edge.get(whole, ())
+        if node.kind == "rest" or (
+            node.kind == "neuron"
+            and owners[node.layer, node.index]
+            not in [constructed.program.source_of(use) for use in uses]
+        ):
+            strangers.append(edge)
+    return NeuronAgreement(
+        find_truth(constructed, prompts.pairs),
+        frozenset(edges),
+        tuple(strangers),
+        float(experiment.losses(circuit.mask[None])[0]),
+    )
+
+
+def _list_owners(constructed: ConstructedModel) -> dict[tuple[int, int], Expression]:
+    """Which expression each hidden unit computes, by layer and number."""
+    owners: dict[tuple[int, int], Expression] = {}
+    counts: Counter[int] = Counter()
+    for expression in constructed.program.expressions:
+        writer = constructed.layout.writers[expression]
+        if not writer.startswith("m"):
+            continue
+        layer = int(writer[1:])
+        for _ in make_units(expression, constructed.layout):
+            owners[layer, counts[layer]] = expression
+            counts[layer] += 1
+    return owners
 
 
 def random_prompts(constructed: ConstructedModel, n: int, seed: int) -> Prompts:
