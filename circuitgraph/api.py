@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
@@ -50,7 +50,6 @@ from circuitgraph.tasks.prompts import Prompts, Split
 N_DISCOVERY = 50
 N_EVALUATION = 200
 N_UNITS = 64
-Granularity = Literal["head", "neuron"]
 
 
 def draw_prompts(task: Task, split: Split, n: int | None = None) -> Prompts:
@@ -84,7 +83,7 @@ def discover(
     protect: Circuit | Sequence[str] = (),
     inside: Circuit | Sequence[str] | None = None,
     start_from: Circuit | Sequence[str] | None = None,
-    granularity: Granularity = "head",
+    granularity: str = "head",
     refine: Sequence[str] = (AUTO,),
     n_units: int = N_UNITS,
     **settings: Any,

@@ -22,6 +22,7 @@ _FILLS |= {"neuron": "#FFE0A3", "feature": "#FFE0A3", "rest": "#FFF3D6", "error"
 # from below: the heads of a layer, the input of a split MLP, the MLP or its parts
 _HEAD_RANK, _INPUT_RANK, _MLP_RANK = range(3)
 _RANK_NAMES = ("0", "input", "1")
+_RANK_LABELS = ("", " MLP input", " MLP")
 _MOST_LABELS = 40  # in a drawing of more edges, numbers hide more than they show
 
 
@@ -96,7 +97,7 @@ def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
         rank = graphviz.Digraph(graph_attr={"rank": "same"})
         rank.node(
             label,
-            _label_rank(names[0], layer, level == _MLP_RANK),
+            _label_rank(names[0], layer, level),
             shape="plaintext",
             style="",
             fontcolor="#888888",
@@ -119,10 +120,10 @@ def _list_shared_inputs(circuit: Circuit) -> list[Reader]:
     return [reader for reader in readers if reader.feeds_parts]
 
 
-def _label_rank(name: str, layer: int, is_mlp: bool) -> str:
+def _label_rank(name: str, layer: int, level: int) -> str:
     if name in ("embed", "logits"):
         return ""
-    return f"layer {layer}" + (" MLP" if is_mlp else "")
+    return f"layer {layer}{_RANK_LABELS[level]}"
 
 
 def _style_node(name: str, kind: str, inputs: set[str]) -> dict[str, str]:

@@ -226,3 +226,16 @@ def test_folder_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         render(circuit_of(EFFECTS), tmp_path / "a.dot")
     assert [path.name for path in tmp_path.iterdir()] == ["a.dot"]
+
+
+def test_parts_of_an_mlp_stand_above_its_input() -> None:
+    graph = Graph(2, 2).refine("m0", neurons=[1, 5])
+    effects = {"embed->m0": 1.0, "m0.n5->logits": 2.0, "m0.rest->a1.h0<v>": 0.5}
+    source = to_dot(circuit_of({**effects, "a1.h0->logits": 1.0}, graph)).source
+    assert "m0.n1" not in source, "it feeds nothing"
+    assert edge_lines(source).keys() >= effects.keys()
+    assert re.search(r"^\s*embed -> m0 \[", source, re.MULTILINE), "one edge into the shared input"
+    for part in ("m0.n5", "m0.rest"):
+        assert re.search(rf'^\s*m0 -> "?{re.escape(part)}"? \[', source, re.MULTILINE)
+    ranks = re.findall(r'"rank-([^"]+)"', source)
+    assert list(dict.fromkeys(ranks))[1:3] == ["0-input", "0-1"], "the input is below the parts"
