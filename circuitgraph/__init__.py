@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from circuitgraph.analysis.attention_scores import explain_scores as explain_scores
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
     from circuitgraph.api import sweep as sweep
@@ -43,6 +44,7 @@ _HOMES = {
     "judge": "judging",
     "load_task": "tasks.loading",
     "sweep": "api",
+    "explain_scores": "analysis.attention_scores",
     "load_model": "models.loading",
     "verify": "evaluation.parity",
     "render": "drawing.dot",

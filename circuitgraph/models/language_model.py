@@ -90,7 +90,7 @@ class LanguageModel:
             DataError: no prompt, an empty one, one longer than the model's context, or an id or a
                 name that the model does not read.
         """
-        ids = self._read_prompts(prompts)
+        ids = self.read_prompts(prompts)
         lengths = np.array([len(prompt) for prompt in ids])
         tokens = np.zeros((len(ids), lengths.max()), np.int32)
         for row, prompt in zip(tokens, ids, strict=True):
@@ -100,7 +100,7 @@ class LanguageModel:
         logits = np.asarray(_run(self.transformer, tokens, mask, positions))
         return np.where(mask[..., None], logits, np.nan).astype(logits.dtype)
 
-    def _read_prompts(self, prompts: Any) -> list[list[int]]:
+    def read_prompts(self, prompts: Any) -> list[list[int]]:
         """The token ids of prompts, checked."""
         if isinstance(prompts, str):
             raise DataError("The prompts are one text. Give a list of texts: [text].")

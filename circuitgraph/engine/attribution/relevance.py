@@ -80,17 +80,22 @@ class ProportionalMLP(MLP):
         return constant(share)
 
 
+def freeze_norms(model: Transformer) -> Transformer:
+    """The same network, in which the divisor of each norm is a constant to derivatives."""
+    return jax.tree.map(
+        lambda part: _convert_module(ScaledNorm, part) if isinstance(part, Norm) else part,
+        model,
+        is_leaf=lambda part: isinstance(part, Norm),
+    )
+
+
 def apply_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
     """The same network with the rules of relevance propagation in it.
 
     Args:
         fixed_patterns: no gradient passes through attention patterns.
     """
-    ruled = jax.tree.map(
-        lambda part: _convert_module(ScaledNorm, part) if isinstance(part, Norm) else part,
-        model,
-        is_leaf=lambda part: isinstance(part, Norm),
-    )
+    ruled = freeze_norms(model)
     if fixed_patterns:
         ruled = eqx.tree_at(
             lambda m: m.blocks.attention,

@@ -1,0 +1,160 @@
+"""Attention explained: which writers, at the query and at the key, an attention score is made of.
+
+A score is a product of a query and a key. With the divisors of all norms on the way as they are in
+this run, both are sums over the writers that the head reads, so that the score is, exactly, a sum
+over pairs of a query writer and a key writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from circuitgraph.engine.attribution.relevance import freeze_norms
+from circuitgraph.engine.batch import Inputs, unpadded_inputs
+from circuitgraph.engine.masked.forward import collect_writers
+from circuitgraph.engine.trace import trace_model
+from circuitgraph.errors import ArgumentError
+from circuitgraph.graph.node import Node
+from circuitgraph.models.attention import Attention
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.transformer import Transformer
+
+BIASES = "biases"
+Number = np.int32 | Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class ScoreParts:
+    """What each pair of writers adds to the scores of one query.
+
+    Attributes:
+        head: its name. query: the position that looks.
+        writers: names of the axes of ``parts``; the last one, ``biases``, stands for all that is
+            the same on every prompt: biases of projections, norms and earlier attention outputs.
+        parts: what a query writer (first axis) and a key writer (second axis) add to the score of
+            each key, [writers, writers, keys]. They sum to ``scores``.
+        scores: before a soft cap, and without biases by position such as ALiBi's.
+        pattern: how much of each key's value the query takes.
+    """
+
+    head: str
+    query: int
+    writers: tuple[str, ...]
+    parts: Float[np.ndarray, "writers writers keys"]
+    scores: Float[np.ndarray, " keys"]
+    pattern: Float[np.ndarray, " keys"]
+
+    def list_strongest(self, key: int, n: int = 10) -> list[tuple[str, str, float]]:
+        """The ``n`` pairs that add most to one key's score, up or down: query writer, key writer,
+        what they add.
+        """
+        of_key = self.parts[:, :, key]
+        order = np.argsort(-np.abs(of_key), axis=None, kind="stable")[:n]
+        pairs = zip(*np.unravel_index(order, of_key.shape), strict=True)
+        return [(self.writers[q], self.writers[k], float(of_key[q, k])) for q, k in pairs]
+
+
+def explain_scores(
+    model: LanguageModel, prompt: str | Sequence[int], head: str, query: int = -1
+) -> ScoreParts:
+    """Take the attention scores of one head and one query apart into pairs of writers.
+
+    Args:
+        prompt: a text, or token ids.
+        head: its name, as in ``a5.h1``.
+        query: a position in the prompt; from the end if negative.
+
+    Raises:
+        UnknownNameError: the model has no such head.
+        ArgumentError: no head, a position outside the prompt, or queries and keys that are clipped
+            after their projection, of which no sum can be said.
+        DataError: a prompt that the model does not read.
+    """
+    graph, node = model.graph(), Node.parse(head)
+    if node.kind != "head":
+        raise ArgumentError(f"{head!r} is no head: only heads have attention scores.")
+    reader = graph.readers[graph.reader_index(f"{node}<q>")]
+    if model.spec.clip_qkv is not None:
+        raise ArgumentError(
+            f"{model.name!r} clips queries and keys to +- {model.spec.clip_qkv}: what is clipped "
+            "is no sum over writers."
+        )
+    (tokens,) = model.read_prompts([prompt])
+    if not -len(tokens) <= query < len(tokens):
+        raise ArgumentError(
+            f"query is {query}, but the prompt has {len(tokens)} tokens: expected 0 to "
+            f"{len(tokens) - 1}, or from the end with a minus."
+        )
+    seen = [writer.name for writer in graph.writers if writer.stage <= reader.stage]
+    run = run_score_parts(
+        model.transformer,
+        unpadded_inputs(np.array([tokens])),
+        np.int32(node.layer),
+        np.int32(node.index),
+        np.int32(query % len(tokens)),
+        len(seen),
+    )
+    parts, scores, pattern = (np.asarray(each, np.float32) for each in run)
+    return ScoreParts(str(node), query % len(tokens), (*seen, BIASES), parts, scores, pattern)
+
+
+class ScoreRun(NamedTuple):
+    """What `ScoreParts` has, on the device."""
+
+    parts: Float[Array, "writers writers keys"]
+    scores: Float[Array, " keys"]
+    pattern: Float[Array, " keys"]
+
+
+@eqx.filter_jit
+def run_score_parts(
+    model: Transformer, inputs: Inputs, layer: Number, head: Number, query: Number, n_seen: int
+) -> ScoreRun:
+    """The scores of one query of one prompt; the first ``n_seen`` writers are those read."""
+    with jax.default_matmul_precision("highest"):
+        trace = trace_model(model, inputs, ["writers", "stream"])
+        assert trace.stream is not None  # noqa: S101 - it was to be kept
+        written, x = collect_writers(model, trace).nodes[:n_seen], trace.stream[layer]
+        positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+        block, settings = freeze_norms(model).select_layer(layer)
+        attention: Attention = block.attention
+
+        def project_query(x: Array) -> Array:
+            return attention.project_queries(x[None], positions, settings, head)[0, 0, query]
+
+        def project_keys(x: Array) -> Array:
+            return attention.project_keys(x[None], positions, settings, head)[0, 0]
+
+        queries, keys = (
+            _take_apart(project, x, written) for project in (project_query, project_keys)
+        )
+        scale = settings.scale.astype(queries.dtype)
+        parts = jnp.einsum("ue,wke->uwk", queries, keys) * scale
+        scores = jnp.einsum("e,ke->k", project_query(x), project_keys(x)) * scale
+        q, k = (
+            project(x[None], positions, settings, head)
+            for project in (attention.project_queries, attention.project_keys)
+        )
+        pattern = attention.attention_pattern(q, k, positions, settings, head)
+        return ScoreRun(parts, scores, pattern[0, 0, query])
+
+
+def _take_apart(
+    project: Callable[[Array], Array], x: Float[Array, "one pos d"], written: Array
+) -> Float[Array, "writers_and_biases *axes"]:
+    """What each writer adds to a projection, then what the projection has besides.
+
+    Norms are frozen, so that the projection is affine: its derivative along a writer's value is
+    that writer's part, to the last bit but rounding.
+    """
+    parts = jax.vmap(lambda value: jax.jvp(project, (x,), (value,))[1])(written)
+    return jnp.concatenate([parts, (project(x) - parts.sum(0))[None]])
