@@ -1,5 +1,5 @@
-"""A checkpoint's tensors, read one at a time: safetensors, torch's .bin or numpy's .npz; one file or
-shards.
+"""A checkpoint's tensors, read one at a time: safetensors, torch's .bin, numpy's .npz; one file or
+several.
 """
 
 from __future__ import annotations

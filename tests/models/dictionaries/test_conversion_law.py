@@ -44,9 +44,8 @@ def test_features_and_reconstruction_are_those_of_the_layouts_own_code(
 def test_rows_of_some_features_are_those_of_the_whole_decoder(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     path = case.write(tmp_path / "d", draw_weights(n_writes=case.n_writes))
-    stored, dictionary = (
-        load(path, **case.arguments) for load in (open_dictionary, load_dictionary)
-    )
+    stored = open_dictionary(path, **case.arguments)
+    dictionary = load_dictionary(path, **case.arguments)
     chosen = [7, 2, 3, 3, 11]
     rows = stored.read_decoder_rows(chosen)
     assert rows.shape == (case.n_writes, 5, WIDTH)
