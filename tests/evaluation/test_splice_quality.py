@@ -44,8 +44,8 @@ def draw_dictionary(spec: DictionarySpec, width: int, seed: int = 0, n: int = 30
     rng = np.random.default_rng(seed)
     shapes = ((n, width), (n,), (len(spec.writes), n, width), (width,))
     w_enc, b_enc, w_dec, b_dec = (rng.normal(size=shape).astype(np.float32) / 3 for shape in shapes)
-    arrays = map(jnp.asarray, (w_enc, b_enc - 0.3, w_dec, b_dec))
-    return Dictionary(*arrays, spec)
+    w_enc, b_enc, w_dec, b_dec = map(jnp.asarray, (w_enc, b_enc - 0.3, w_dec, b_dec))
+    return Dictionary(w_enc, b_enc, w_dec, b_dec, spec)
 
 
 def run_plainly(dictionary: Dictionary) -> tuple[Run, Run]:

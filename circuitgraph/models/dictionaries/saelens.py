@@ -129,8 +129,8 @@ def _read_activation(config: ConfigReader) -> tuple[FeatureActivation, int | Non
     activation, is_transcoder = _ARCHITECTURES[architecture]
     config.require("activation_fn", "relu", "topk", None)
     if activation == "top_k":
-        arguments = config.section("activation_fn_kwargs")
-        return activation, config.read("k", int, None) or arguments.read("k", int), is_transcoder
+        holder = config if "k" in config.content else config.section("activation_fn_kwargs")
+        return activation, holder.read("k", int), is_transcoder
     if config.content.get("activation_fn") == "topk":  # how it was said before version 6
         arguments = config.section("activation_fn_kwargs")
         arguments.require("signed", False)

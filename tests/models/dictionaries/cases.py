@@ -13,7 +13,6 @@ SAE = Formula(subtract=True)
 JUMP = Formula("jump")
 SKIP = Formula(skip=True)
 PRE, POST = (f"model.layers.1.{end}_feedforward_layernorm.output" for end in ("pre", "post"))
-PAIR = {"reads": MLP_IN, "writes": MLP_OUT}
 
 CASES = {
     "saelens": Case("saelens", w.saelens("standard"), SAE),
@@ -41,13 +40,18 @@ CASES = {
         arguments={"input_scale": IN},
     ),
     "saelens-transcoder": Case(
-        "saelens", w.saelens("transcoder", hook_out=MLP_OUT), Formula(), **PAIR
+        "saelens",
+        w.saelens("transcoder", hook_out=MLP_OUT),
+        Formula(),
+        reads=MLP_IN,
+        writes=MLP_OUT,
     ),
     "saelens-skip": Case(
         "saelens",
         w.saelens("jumprelu_skip_transcoder", hook_out=MLP_OUT),
         Formula("jump", skip=True),
-        **PAIR,
+        reads=MLP_IN,
+        writes=MLP_OUT,
     ),
     "saelens-old": Case("saelens", w.old_saelens, Formula("top", subtract=True)),
     "saelens-log-threshold": Case("saelens", w.log_threshold, JUMP),
@@ -106,7 +110,8 @@ CASES = {
         "llamascopium",
         w.llamascopium("relu", MLP_OUT, hook_in=MLP_IN),
         Formula(scale_in=IN, scale_out=OUT, by_decoder="choice"),
-        **PAIR,
+        reads=MLP_IN,
+        writes=MLP_OUT,
     ),
     "llamascopium-clt": Case(
         "llamascopium",
@@ -114,7 +119,8 @@ CASES = {
         Formula("jump", by_decoder="choice"),
         3,
         {"layer": 1},
-        **PAIR,
+        reads=MLP_IN,
+        writes=MLP_OUT,
     ),
     **{
         f"dictionary-learning-{kind}": Case(
