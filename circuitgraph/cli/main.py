@@ -13,6 +13,7 @@ import typer
 from circuitgraph import __version__
 from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import (
+    dictionary,
     discover,
     evaluate,
     hypothesize,
@@ -43,6 +44,7 @@ app = typer.Typer(
     epilog="Start with: `circuitgraph discover induction`",
 )
 app.command("compile")(compiling.compile_model)
+app.command("dictionary")(dictionary.show_dictionary)
 app.command("discover")(discover.discover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)

@@ -116,7 +116,7 @@ def _describe_losses(losses: Float[np.ndarray, "three prompts"], seed: int) -> L
         return None
     model, spliced, zeros = (estimate_mean(sample, seed) for sample in losses)
     recovered = None
-    if zeros.mean != model.mean:
+    if zeros.mean > model.mean:
         recovered = estimate_from_means(lambda m: (m[2] - m[1]) / (m[2] - m[0]), losses, seed)
     return LossRecord(model=model, spliced=spliced, zeros=zeros, recovered=recovered)
 
