@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -54,5 +55,7 @@ def test_rows_of_some_features_are_those_of_the_whole_decoder(name: str, tmp_pat
     assert stored.read_decoder_rows([]).shape == (case.n_writes, 0, WIDTH)
 
 
-def test_every_layout_has_a_case() -> None:
+def test_every_layout_has_a_case_and_a_row_of_the_page() -> None:
     assert {case.layout for case in CASES.values()} == set(layouts.names())
+    page = (Path(__file__).parents[3] / "docs" / "dictionaries.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(layouts.names())
