@@ -73,3 +73,22 @@ class DictionariesRecord(Record):
     model: ModelRecord | None
     task: TaskRecord | None
     splice: SpliceRecord | None
+
+
+class TrainingRecord(Record):
+    """How a dictionary was trained: ``training.json`` beside it.
+
+    ``unexplained``: share of the variance that the last steps left; ``splice``: its quality on
+    prompts that the training did not see.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelRecord
+    task: TaskRecord
+    n_tokens: int
+    reads: str
+    writes: str
+    settings: dict[str, int | float]
+    unexplained: float
+    seconds: float
+    splice: SpliceRecord

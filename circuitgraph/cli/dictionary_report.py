@@ -24,7 +24,9 @@ def make_report(record: DictionariesRecord) -> list[Table | str]:
     else:
         parts = [_make_layers_table(record)]
     if record.splice is not None:
-        parts += ["", _make_splice_table(record, record.splice)]
+        task = record.task.name if record.task else ""
+        model = record.model.name if record.model else ""
+        parts += ["", make_splice_table(task, model, record.splice)]
     return parts
 
 
@@ -85,9 +87,8 @@ def _describe_input(dictionary: DictionaryRecord) -> str:
     return ", ".join(fact for fact, true in facts.items() if true) or "as it is"
 
 
-def _make_splice_table(record: DictionariesRecord, splice: SpliceRecord) -> Table:
-    task = record.task.name if record.task else ""
-    model = record.model.name if record.model else ""
+def make_splice_table(task: str, model: str, splice: SpliceRecord) -> Table:
+    """What is lost with the reconstruction in the model, on prompts of a task."""
     title = (
         f"{task} in {model}, {splice.n_prompts:,} unseen prompts of {splice.n_tokens:,} tokens in "
         "all, with the reconstruction in place"

@@ -23,6 +23,7 @@ from circuitgraph.cli import (
     pairs,
     render,
     scrub,
+    train_dictionary,
 )
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.command_group import CommandGroup
@@ -53,6 +54,8 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
+app.command("train-sae")(train_dictionary.train_sae)
+app.command("train-transcoder")(train_dictionary.train_transcoder)
 app.add_typer(pairs.app, name="pairs")
 app.command("list")(listing.list_names)
 

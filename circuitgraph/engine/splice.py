@@ -23,6 +23,7 @@ from circuitgraph.tasks.metrics import Targets, metrics
 from circuitgraph.tasks.prompts import Prompts
 
 _LOGIT_BYTES = 2**28  # of one run's logits at all positions of one launch
+_PROMPTS_AT_ONCE = 16  # whose values at all layers are kept for a moment
 _KEPT = ("stream", "z", "mlp_input")
 
 
@@ -65,6 +66,26 @@ class _Splice(NamedTuple):
     features: Float[Array, "batch pos all_features"]
     values: Float[Array, "batch pos places_d"]
     written: Float[Array, "batch pos places_d"]
+
+
+def collect_values(
+    model: Transformer, prompts: Prompts, hooks: Sequence[Hook]
+) -> list[Float[np.ndarray, "tokens width"]]:
+    """The values at some places, of all tokens of clean prompts, one prompt after the other."""
+    parts: list[list[np.ndarray]] = [[] for _ in hooks]
+    for rows in cut_prompts(prompts, _PROMPTS_AT_ONCE):
+        inputs = make_batch(prompts, rows).inputs
+        for part, values in zip(parts, _run_hooks(model, inputs, tuple(hooks)), strict=True):
+            part.append(np.asarray(values, np.float32)[prompts.mask[rows]])
+    return [np.concatenate(part) for part in parts]
+
+
+@eqx.filter_jit
+def _run_hooks(model: Transformer, inputs: Inputs, hooks: tuple[Hook, ...]) -> list[Array]:
+    keep = _KEPT if model.spec.d_mlp is not None else _KEPT[:2]
+    with jax.default_matmul_precision("highest"):
+        trace = trace_model(model, inputs, keep)
+        return [read_hook(model, trace, hook) for hook in hooks]
 
 
 def measure_splice(

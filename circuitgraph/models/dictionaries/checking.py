@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from circuitgraph.errors import ModelError, list_problems
 from circuitgraph.models.dictionaries.dictionary import Dictionary
@@ -23,9 +23,7 @@ def check_dictionary(dictionary: Dictionary | StoredDictionary, model: Spec) -> 
             "The files of this dictionary do not say where it reads and writes. Say it when it is "
             "loaded: hook, and hook_out for a transcoder, such as blocks.3.hook_mlp_out."
         )
-    problems = list(_list_place_problems(spec.reads, model))
-    for hook in spec.writes:
-        problems += [p for p in _list_place_problems(hook, model) if p not in problems]
+    problems = _list_hook_problems((spec.reads, *spec.writes), model)
     for what, width, hook in (
         ("reads", dictionary.d_in, spec.reads),
         ("writes", dictionary.d_out, spec.writes[0]),
@@ -39,9 +37,26 @@ def check_dictionary(dictionary: Dictionary | StoredDictionary, model: Spec) -> 
         raise ModelError(list_problems("The dictionary does not fit the model:", problems))
 
 
+def check_hooks(hooks: Sequence[Hook], model: Spec) -> None:
+    """Refuse places that the model does not have.
+
+    Raises:
+        ModelError: names each problem.
+    """
+    if problems := _list_hook_problems(hooks, model):
+        raise ModelError(list_problems("The model does not have these places:", problems))
+
+
 def count_width(hook: Hook, model: Spec) -> int:
     """How many numbers a token has at a place."""
     return model.n_heads * model.d_head if hook.place == "z" else model.d_model
+
+
+def _list_hook_problems(hooks: Sequence[Hook], model: Spec) -> list[str]:
+    problems: list[str] = []
+    for hook in hooks:
+        problems += [p for p in _list_place_problems(hook, model) if p not in problems]
+    return problems
 
 
 def _list_place_problems(hook: Hook, model: Spec) -> Iterator[str]:
