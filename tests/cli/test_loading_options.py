@@ -38,6 +38,15 @@ COMMANDS = {
     "leaderboard": ("leaderboard", "--task", "induction"),
     "pairs": ("pairs", "check", "pairs.jsonl", "--model", "induction-2l"),
     "scrub": ("scrub", str(HYPOTHESIS)),
+    "train-sae": (
+        "train-sae",
+        "--task",
+        "induction",
+        "--hook",
+        "blocks.1.hook_attn_out",
+        "-o",
+        "x",
+    ),
     "test": ("test", str(HYPOTHESIS), "-k", "program"),
 }
 
