@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from circuitgraph.hypotheses.scrubbing.scrub import scrub as scrub
     from circuitgraph.hypotheses.study import Study as Study
     from circuitgraph.judging import judge as judge
+    from circuitgraph.models.dictionaries.loading import load_dictionary as load_dictionary
+    from circuitgraph.models.dictionaries.saving import save_dictionary as save_dictionary
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
     from circuitgraph.tasks.base import task as task
@@ -46,6 +48,8 @@ _HOMES = {
     "sweep": "api",
     "explain_scores": "analysis.attention_scores",
     "load_model": "models.loading",
+    "load_dictionary": "models.dictionaries.loading",
+    "save_dictionary": "models.dictionaries.saving",
     "verify": "evaluation.parity",
     "render": "drawing.dot",
     "load_circuit": "catalog.files",

@@ -1,4 +1,4 @@
-"""The one reader of JSON and TOML that others wrote, and of the settings in them.
+"""The one reader of JSON, TOML and YAML that others wrote, and of the settings in them.
 
 A file may be cut, damaged or made to do harm. So what is read is bounded in size and depth, says
 each key once, and holds no number that is not finite or does not fit into 128 bits, and no text
@@ -62,6 +62,23 @@ def parse_toml(text: str) -> dict[str, Any]:
     if len(text) > LARGEST_TOML:
         raise DataError(f"it has {len(text):,} characters, more than the {LARGEST_TOML:,} allowed")
     return _parse_text(text, tomllib.loads, finite=False)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says, in plain types only; raises as `parse_json`, and of aliases, by which
+    a short text can hold a very long list.
+    """
+    import yaml
+
+    def load_plain(text: str) -> Any:
+        try:
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+                raise DataError("it holds an alias (*name)")
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise DataError(str(error)) from error
+
+    return _parse_text(text, load_plain)
 
 
 def _parse_text(text: str, parse: Callable[[str], Any], *, finite: bool = True) -> Any:

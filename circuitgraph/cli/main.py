@@ -13,6 +13,7 @@ import typer
 from circuitgraph import __version__
 from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import (
+    dictionary,
     discover,
     evaluate,
     hypothesize,
@@ -22,6 +23,7 @@ from circuitgraph.cli import (
     pairs,
     render,
     scrub,
+    train_dictionary,
 )
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.command_group import CommandGroup
@@ -43,6 +45,7 @@ app = typer.Typer(
     epilog="Start with: `circuitgraph discover induction`",
 )
 app.command("compile")(compiling.compile_model)
+app.command("dictionary")(dictionary.show_dictionary)
 app.command("discover")(discover.discover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
@@ -51,6 +54,8 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
+app.command("train-sae")(train_dictionary.train_sae)
+app.command("train-transcoder")(train_dictionary.train_transcoder)
 app.add_typer(pairs.app, name="pairs")
 app.command("list")(listing.list_names)
 

@@ -1,4 +1,6 @@
-"""A checkpoint's tensors, read one at a time: safetensors or torch's .bin, one file or shards."""
+"""A checkpoint's tensors, read one at a time: safetensors, torch's .bin, numpy's .npz; one file or
+several.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from circuitgraph.errors import ModelError, first_line, list_problems
 from circuitgraph.foreign import read_json
+from circuitgraph.models.npz import read_npz_array, read_npz_headers
 from circuitgraph.printable import NAME, make_printable, shorten_text
 
 WEIGHT_FILES = (
@@ -45,20 +48,29 @@ class Checkpoint:
     described_by: str = "config.json"
 
     def read_tensor(self, tensor: str) -> Any:
-        """One tensor, as torch has it."""
+        """One tensor, as torch has it; not of an .npz file."""
         path = self._files[tensor]
         if path.suffix != ".safetensors":
             return self._torch_files[path][tensor]
         return self._open_safetensors(tensor, "pt")
 
     def read_array(self, tensor: str) -> np.ndarray:
-        """One tensor, as numpy has it; a safetensors file is read without torch."""
-        if self._files[tensor].suffix != ".safetensors":
-            return torch_to_numpy(self.read_tensor(tensor))
-        return self._open_safetensors(tensor, "np")
+        """One tensor, as numpy has it; safetensors and .npz files are read without torch."""
+        return self.read_part(tensor, ())
 
-    def _open_safetensors(self, tensor: str, framework: str) -> Any:
-        """One tensor of a safetensors file, which is opened anew each time.
+    def read_part(self, tensor: str, index: tuple[int | slice, ...]) -> np.ndarray:
+        """A part of one tensor, as numpy has it; of a safetensors file only that part is read."""
+        path = self._files[tensor]
+        if path.suffix == ".npz":
+            return read_npz_array(path, tensor)[index]
+        if path.suffix != ".safetensors":
+            return torch_to_numpy(self.read_tensor(tensor)[index])
+        return self._open_safetensors(tensor, "np", index)
+
+    def _open_safetensors(
+        self, tensor: str, framework: str, index: tuple[int | slice, ...] = ()
+    ) -> Any:
+        """One tensor of a safetensors file, or a part of it; the file is opened anew each time.
 
         Closing the file unmaps the tensor's pages, so that they do not pile up in memory beside the
         arrays made of them.
@@ -66,7 +78,7 @@ class Checkpoint:
         from safetensors import safe_open
 
         with safe_open(self._files[tensor], framework=framework) as file:
-            return file.get_tensor(tensor)
+            return file.get_slice(tensor)[index] if index else file.get_tensor(tensor)
 
 
 def open_checkpoint(name: str, files: Iterable[Path]) -> Checkpoint:
@@ -87,6 +99,9 @@ def open_checkpoint(name: str, files: Iterable[Path]) -> Checkpoint:
             headers = _read_safetensors_headers(name, path)
             shapes = {tensor: header.get_shape() for tensor, header in headers.items()}
             dtypes = {tensor: header.get_dtype() for tensor, header in headers.items()}
+        elif path.suffix == ".npz":
+            _refuse_packed(name, path)
+            shapes, dtypes = read_npz_headers(name, path)
         else:
             tensors = checkpoint._torch_files[path] = _read_torch_file(name, path)
             shapes = {tensor: value.shape for tensor, value in tensors.items()}
@@ -149,7 +164,7 @@ def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
 
 
 def _refuse_packed(name: str, path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is; torch packs nothing."""
+    """Refuse an archive that unpacks to more than it is; neither torch nor numpy packs anything."""
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -159,8 +174,9 @@ def _refuse_packed(name: str, path: Path) -> None:
         return  # which torch says better
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise ModelError(
-            f"The file {path.name} of {name!r} is a packed archive, as torch writes none, and "
-            f"would unpack to more than its {path.stat().st_size:,} bytes. {SAVE_AGAIN}"
+            f"The file {path.name} of {name!r} is a packed archive, as torch and numpy's savez "
+            f"write none, and would unpack to more than its {path.stat().st_size:,} bytes. "
+            f"{SAVE_AGAIN}"
         )
 
 

@@ -15,6 +15,8 @@ from circuitgraph.catalog.files import load_record
 from circuitgraph.cli.options import LoadingOptions, gather_loading
 from circuitgraph.errors import ArgumentError
 from tests.cli.conftest import Ran
+from tests.models.dictionaries import writers
+from tests.models.dictionaries.oracle import draw_weights
 
 HYPOTHESIS = Path(__file__).resolve().parents[2] / "hypotheses" / "induction.py"
 GIVEN = ("--dtype", "bfloat16", "--revision", "v1", "--model-config", "c.json", "--local-only")
@@ -27,6 +29,7 @@ KEYWORDS = {
 }
 COMMANDS = {
     "compile": ("compile", "induction-2l"),
+    "dictionary": ("dictionary", "DICTIONARY", "--task", "induction"),
     "discover": ("discover", "induction"),
     "dry run": ("discover", "induction", "--dry-run"),
     "evaluate": ("evaluate", "CIRCUIT"),
@@ -35,6 +38,15 @@ COMMANDS = {
     "leaderboard": ("leaderboard", "--task", "induction"),
     "pairs": ("pairs", "check", "pairs.jsonl", "--model", "induction-2l"),
     "scrub": ("scrub", str(HYPOTHESIS)),
+    "train-sae": (
+        "train-sae",
+        "--task",
+        "induction",
+        "--hook",
+        "blocks.1.hook_attn_out",
+        "-o",
+        "x",
+    ),
     "test": ("test", str(HYPOTHESIS), "-k", "program"),
 }
 
@@ -62,7 +74,9 @@ def test_every_command_hands_them_to_load_model(
     run: Callable[..., Ran], finished: tuple[Path, Ran], loads: list[dict[str, Any]], name: str
 ) -> None:
     Path("pairs.jsonl").write_text('{"clean": "a b", "corrupted": "a c", "answer": "a"}\n')
-    command = [str(finished[0]) if word == "CIRCUIT" else word for word in COMMANDS[name]]
+    dictionary = writers.saelens("standard")(Path("sae"), draw_weights())
+    places = {"CIRCUIT": str(finished[0]), "DICTIONARY": str(dictionary)}
+    command = [places.get(word, word) for word in COMMANDS[name]]
     with suppress(Loaded):
         run(*command, *GIVEN, "--trust-remote-code")
     assert loads == [KEYWORDS]
