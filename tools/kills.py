@@ -82,8 +82,13 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of the kills of one command."""
+    """What became of the kills of one command.
 
+    Attributes:
+        seconds: that it takes undisturbed; the shortest time seen.
+    """
+
+    seconds: float
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
@@ -138,6 +143,8 @@ def start_command(words: tuple[str, ...], place: Path, *, slow: bool = False) ->
 
 def _run_command(words: tuple[str, ...], place: str, slow: bool) -> None:
     os.chdir(place)
+    # What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     descriptor = os.open(PRINTED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(os.open("errors.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -224,44 +231,44 @@ def end_command(words: tuple[str, ...], place: Path) -> None:
         raise RuntimeError(f"{' '.join(words)} ended with {process.exitcode}: {errors}")
 
 
-def disturb_run(case: Case, place: Path, seconds: float, rng: random.Random) -> Counter[str]:
-    """Start a command and kill it, once or several times, then let it end.
-
-    Args:
-        seconds: that it takes undisturbed.
-
-    Returns:
-        How many kills there were, of each signal.
-    """
+def disturb_run(case: Case, place: Path, outcome: Outcome, rng: random.Random) -> None:
+    """Start a command and kill it, once or several times, then let it end."""
     place.mkdir()
-    kills: Counter[str] = Counter()
     words: tuple[str, ...] | None = case.words
-    while words is not None and (not kills or rng.random() < 0.33):
-        slow, chosen = rng.random() < 0.5, rng.choice(SIGNALS)
+    while words is not None:
+        slow, chosen, start = rng.random() < 0.5, rng.choice(SIGNALS), time.monotonic()
         process = start_command(words, place, slow=slow)
-        process.join(rng.uniform(0.05, seconds * (1.2 if slow else 0.9)))
+        process.join(rng.uniform(0.05, outcome.seconds * (1.2 if slow else 0.9)))
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, chosen)
         process.join(LIMIT)
-        kills["ended before" if process.exitcode in GOOD else chosen.name] += 1
+        if process.exitcode in GOOD:
+            outcome.counts["ended before"] += 1
+            outcome.seconds = min(outcome.seconds, time.monotonic() - start)
+            break
+        outcome.counts[chosen.name] += 1
         words = case.choose_words(place)
+        if rng.random() < 0.67:
+            break
+    words = case.choose_words(place)
     if words is not None:
         end_command(words, place)
-    return kills
 
 
 def run_case(name: str, n: int, seed: int, work: Path) -> Outcome:
     """Kill a command ``n`` times."""
-    case, rng, outcome = CASES[name], random.Random(f"{seed} {name}"), Outcome()  # noqa: S311
+    case, rng = CASES[name], random.Random(f"{seed} {name}")  # noqa: S311
     run_whole(case, work / f"first {name}")  # fills the cache of compiled programs
     seconds, whole = run_whole(case, work / f"whole {name}")
-    while outcome.counts.total() < n:
-        place = work / f"{name} {outcome.counts.total()}"
+    outcome = Outcome(seconds)
+    for run in range(3 * n):
+        if sum(outcome.counts[sign.name] for sign in SIGNALS) >= n:
+            break
+        place = work / f"{name} {run}"
         try:
-            outcome.counts += disturb_run(case, place, seconds, rng)
+            disturb_run(case, place, outcome, rng)
             results = read_results(place)
         except (RuntimeError, OSError) as error:
-            outcome.counts["failed"] += 1
             outcome.problems.append(f"{place.name}, seed {seed}: {error}")
             continue
         names = [k for k in results.keys() | whole if results.get(k, 0) != whole.get(k, 0)]
