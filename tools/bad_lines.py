@@ -42,17 +42,17 @@ _BY_TYPE = {
     "Path": _READ,
 }
 _WRITTEN = {
-    **dict.fromkeys(("--out", "--junitxml"), ""),
+    **dict.fromkeys(("--out", "--junitxml"), ".dot"),
     **{"--markdown": ".md", "--curve-out": ".csv", "--draw": ".dot"},
 }
 # What a command needs, so that it would run if nothing were wrong.
 BASES: dict[str, tuple[str, ...]] = {
     "compile": ("induction-2l",),
-    "discover": ("induction", "--limit", "2", "--dry-run"),
+    "discover": ("induction", "--limit", "2", "--overwrite", "--algorithm", "random"),
     "evaluate": ("given/circuit", "--limit", "2"),
     "render": ("given/circuit",),
-    "hypothesize": ("given/circuit", "--out", "mine.py", "--no-roles"),
-    "leaderboard": ("--task", "induction", "--model", "induction-2l", "--limit", "2"),
+    "hypothesize": ("given/circuit", "--out", "mine.py", "--force"),
+    "leaderboard": ("--task", "induction", "--model", "induction-2l", "--algorithm", "random"),
     "scrub": ("given/by_hand.py", "--limit", "2"),
     "interchange": ("given/by_hand.py", "--limit", "2"),
     "test": ("given/by_hand.py",),
@@ -69,7 +69,6 @@ CONTRADICTIONS = (
     "discover induction --n-edges 3",
     "discover induction --algorithm eap --threshold 1 --n-edges 3",
     "discover induction --algorithm eap --steps 3",
-    "discover induction --algorithm eap --absolute",
     "discover induction --data given/pairs.jsonl",
     "discover induction --task induction --task ioi",
     "discover induction --set steps",
@@ -87,15 +86,15 @@ CONTRADICTIONS = (
     "evaluate given/circuit --curve-out curve.txt",
     "render given/circuit --out picture.jpg",
     "hypothesize given/circuit --out mine.txt",
-    "list zzz",
     "zzz",
     "scrub given/by_hand.py --draw tree.jpg",
     "leaderboard --task zzz",
 )
 _REMEDIES = re.compile(
-    r"must|[Cc]hoose|[Gg]ive|[Kk]nown|[Tt]ry |[Dd]id you mean|at least|at most|not a valid|leave|"
-    r"add|[Uu]se |expected|needs|[Nn]ame |\b--\w|[Ll]eft|[Ss]ave|positive|[Ff]rom \S+ to"
+    r"must|[Cc]hoose|[Gg]ive|[Kk]nown|[Tt]ry\b|[Dd]id you mean|at least|at most|not a valid|"
+    r"[Ll]eave|add|[Uu]se |expected|needs|[Nn]ame |\b--\w|[Ss]ave|positive|[Ff]rom \S+ to"
 )
+SETTINGS = {"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
 _HYPOTHESIS = """
 from circuitgraph.hypotheses import Hypothesis
 H = Hypothesis("by hand", task="induction", model="induction-2l")
@@ -106,10 +105,10 @@ _PAIR = '{"clean": "dog chair moon dog", "corrupted": "dog chair moon moon", "an
 
 @dataclass(frozen=True)
 class Line:
-    """A command line, and what its refusal must name."""
+    """A command line, and what its refusal must name one of."""
 
     words: tuple[str, ...]
-    shown: str
+    shown: tuple[str, ...]
 
     def __str__(self) -> str:
         return " ".join(repr(word) if len(word) < 60 else f"{word[:20]}..." for word in self.words)
@@ -117,13 +116,13 @@ class Line:
 
 def list_lines(command: str | None = None) -> list[Line]:
     """All lines, or those of one command, in a fixed order."""
-    lines = [Line(tuple(text.split()), "") for text in CONTRADICTIONS]
+    lines = [Line(tuple(text.split()), ("",)) for text in CONTRADICTIONS]
     for name, parameters in _iterate_commands():
         for parameter in parameters:
             lines += _list_bad_values(name, parameter)
         base = (*name.split(), *BASES[name])
-        lines.append(Line((*base, "--zzz"), "--zzz"))
-        lines.append(Line((*base, "more", "words"), "more" if name != "test" else ""))
+        lines.append(Line((*base, "--zzz"), ("--zzz",)))
+        lines.append(Line((*base, "more", "words"), ("more",)))
     return [line for line in lines if command is None or line.words[0] == command.split()[0]]
 
 
@@ -143,19 +142,27 @@ def _list_bad_values(name: str, parameter: Any) -> Iterator[Line]:
     command, base = tuple(name.split()), BASES[name]
     values = _choose_values(parameter)
     if parameter.param_type_name == "argument":
-        yield from (Line((*command, value, *base[1:]), value) for value in values)
+        yield from (Line((*command, value, *base[1:]), (value,)) for value in values)
         return
     option = parameter.opts[0]
     if (name, option) in _FREE:
         return
     if getattr(parameter, "is_flag", False):
-        yield Line((*command, *base, f"{option}=x"), option)
+        yield Line((*command, *base, f"{option}=x"), (option,))
         return
-    yield Line((*command, *base, option), option)
+    yield Line((*command, *base, option), (option,))
     rest = base if option not in base else _drop_option(base, option)
+    if option == "--data":
+        rest = ("--model", "induction-2l") if name == "discover" else rest
     for value in values:
         words = (f"{option}={value}",) if option.startswith("--") else (option, value)
-        yield Line((*command, *rest, *words), value or option)
+        yield Line((*command, *rest, *words), (*filter(None, _list_names(option, value)),))
+
+
+def _list_names(option: str, value: str) -> tuple[str, ...]:
+    """What a refusal may name: the value, as a number too, or the option or setting."""
+    number = "inf" if value == "1e400" else ""
+    return value, number, option, option.lstrip("-").replace("-", "_")
 
 
 def _choose_values(parameter: Any) -> tuple[str, ...]:
@@ -199,12 +206,14 @@ def find_problem(line: Line, run: Run) -> str | None:
     if time.monotonic() - start > SECONDS:
         return f"{time.monotonic() - start:.0f} s"
     plain = ran.err.replace("\n", "").replace("\t", "")
-    shown = line.shown[:50].encode("unicode_escape").decode()
+    shown = [word[:50].encode("unicode_escape").decode() for word in line.shown]
+    if line.words[0] == "test":  # pytest writes what becomes of each claim on stdout
+        ran = Ran(ran.code, "", ran.err + ran.out)
     problems = {
         "a traceback": "Traceback" in ran.err,
         "letters that cannot be printed": not plain.isprintable(),
         "too long": len(ran.err) > 8_000,
-        "it does not name what was given": shown not in ran.err,
+        "it does not name what was given": not any(word in ran.err for word in shown),
         "it does not say what to do": _REMEDIES.search(ran.err) is None,
         "something on stdout": bool(ran.out),
     }
@@ -242,8 +251,7 @@ def main() -> int:
     options = parser.parse_args()
     lines = list_lines(options.command)
     problems: list[str] = []
-    settings = {"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, settings):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, SETTINGS):
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         os.chdir(folder)
         write_given(Path("given"))
