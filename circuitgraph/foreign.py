@@ -54,7 +54,7 @@ def parse_json(text: str) -> Any:
         DataError: it is no JSON, nested too deeply, says a key twice, or holds a number or text
             that nothing here can take.
     """
-    return _parse_text(text, lambda text: json.loads(text, object_pairs_hook=_make_object))
+    return _parse_text(text, lambda text: json.loads(text, object_pairs_hook=refuse_repeated_keys))
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -92,7 +92,8 @@ def _parse_text(text: str, parse: Callable[[str], Any], *, finite: bool = True) 
     return content
 
 
-def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, for ``json.loads``; DataError if a key is there twice."""
     content = dict(pairs)
     if len(content) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]

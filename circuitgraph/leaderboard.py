@@ -82,7 +82,10 @@ def list_cases(
     cases = [case for case in known if models is None or case.model in models]
     if not cases:
         known_by = ", ".join(sorted({case.model for case in known})) or "none"
-        raise ArgumentError(f"No such model knows any of these tasks. Those that do: {known_by}.")
+        raise ArgumentError(
+            f"No model {' or '.join(map(repr, models or ()))} knows any of these tasks. Choose of "
+            f"those that do: {known_by}."
+        )
     return cases
 
 

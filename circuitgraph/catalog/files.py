@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -149,7 +150,10 @@ def load_record(path: str | Path) -> CircuitRecord:
     try:
         content = read_json(file)
     except (OSError, ValueError) as error:
-        raise DataError(f"{str(file)!r} cannot be read as JSON: {error}") from error
+        raise DataError(
+            f"{str(file)!r} cannot be read as JSON: {error}. Name the folder of a circuit, or its "
+            f"{CIRCUIT_FILE}."
+        ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SPLIT_SCHEMA_VERSION:
         raise DataError(
@@ -233,9 +237,9 @@ def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
 
 def _locate_record(path: str | Path) -> Path:
     path = Path(path)
-    file = path / CIRCUIT_FILE if path.is_dir() else path
-    if not file.is_file():
-        if (path / CURVE_FILE).is_file():
+    file = path / CIRCUIT_FILE if os.path.isdir(path) else path
+    if not os.path.isfile(file):  # False for a name that no file can have
+        if os.path.isfile(path / CURVE_FILE):
             raise DataError(
                 f"{str(path)!r} holds a curve: name the folder of one of its circuits in it."
             )

@@ -196,4 +196,5 @@ def find_beside(name: str, file: str | Path) -> str:
     What is nowhere stays as it is: it may be a shipped model or a name on a hub.
     """
     here = find_path(name, Path.cwd())
-    return name if here == Path(name).resolve() else str(find_path(name, file) or name)
+    is_here = here is not None and here == Path(name).resolve()
+    return name if is_here else str(find_path(name, file) or name)

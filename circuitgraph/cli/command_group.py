@@ -13,7 +13,6 @@ from circuitgraph.errors import ArgumentError
 from circuitgraph.printable import NAME, make_lines_printable, make_printable
 
 _UsageError: Any = typer.BadParameter.__base__
-_FORWARDS = "test"  # gives words to pytest, where an empty one may mean something
 
 
 class CommandGroup(TyperGroup):
@@ -22,13 +21,15 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         words = [*getattr(ctx, "_protected_args", ()), *ctx.args]
-        if words[:1] != [_FORWARDS]:
-            _refuse_empty(words)
+        _refuse_empty(words[: words.index("--")] if "--" in words else words)
         try:
             with explain_interrupt():
                 return super().invoke(ctx)
         except _UsageError as error:
-            error.message = make_lines_printable(_describe_value(error, words[1:]) + error.message)
+            message = _describe_value(error, words[1:]) + error.message
+            if error.ctx is None:  # else the help is named beside it
+                message += " Try: circuitgraph --help, or a command's --help."
+            error.message = make_lines_printable(message)
             raise
 
 

@@ -10,9 +10,10 @@ from rich.table import Table
 import circuitgraph as cg
 from circuitgraph.cli import options
 from circuitgraph.cli.inputs import keep_compiled_programs
+from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.tables import make_table
-from circuitgraph.errors import check_at_least
+from circuitgraph.errors import check_at_least, check_between
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.compile_record import CompileRecord, ParityRecord
@@ -65,8 +66,10 @@ def compile_model(
     - `circuitgraph compile toy.pt --model-config toy.json --json`
     """
     output = Output(as_json, quiet)
-    check_at_least("--prompts", prompts, 1)
-    check_at_least("--seed", seed, 0)
+    from circuitgraph.tasks.base import MOST_PROMPTS
+
+    check_between("--prompts", prompts, 1, MOST_PROMPTS)
+    check_counts(None, 1, seed)
     if length is not None:
         check_at_least("--length", length, 1)
 

@@ -29,7 +29,9 @@ def read_config(context: Any, path: Path | None) -> Path | None:
     try:
         content = parse_toml(read_text(path, LARGEST_TOML))
     except (OSError, ValueError) as error:
-        raise ArgumentError(f"The config file {str(path)!r} cannot be read: {error}") from error
+        raise ArgumentError(
+            f"The config file {str(path)!r} cannot be read: {error}. Name a TOML file of options."
+        ) from error
     options = {_option_name(p): p for p in context.command.params if p.name not in _NOT_IN_FILES}
     values = {key.replace("_", "-"): value for key, value in content.items()}
     problems = [str(unknown_name("option", key, options)) for key in values if key not in options]

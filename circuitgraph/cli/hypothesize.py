@@ -175,7 +175,7 @@ def _name_whole_path(model: str) -> str:
     """A model's name; of a folder or state dict the whole path, which works from anywhere."""
     from circuitgraph.models.loading import shipped_models
 
-    is_path = model not in shipped_models() and Path(model).exists()
+    is_path = model not in shipped_models() and os.path.exists(model)
     return str(Path(model).resolve()) if is_path else model
 
 

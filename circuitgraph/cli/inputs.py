@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,10 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
             "Give either a task (circuitgraph list tasks) or --data FILE (.jsonl or .csv), and not "
             "both."
         )
-    if data is not None and not data.exists():
-        raise DataError(f"There is no data file {str(data)!r}.")
+    if data is not None and not os.path.exists(data):
+        raise DataError(
+            f"There is no data file {str(data)!r}: name a file of pairs, {' or '.join(SUFFIXES)}."
+        )
     if data is not None and model is None:
         raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
     if data is not None and data.is_file() and data.suffix not in SUFFIXES:
@@ -72,7 +75,10 @@ def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
         )
     if task is not None:
         if "chat" in arguments or "judging" in arguments:
-            raise ArgumentError("--chat and --no-judging are for files of pairs, not for tasks.")
+            raise ArgumentError(
+                "--chat and --no-judging are for files of pairs (--data), not for tasks: leave "
+                "them out."
+            )
         tasks[task].fill_arguments({name: arguments[name] for name in own})
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from circuitgraph.cli import options
+from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.tables import make_table
 
@@ -48,6 +49,7 @@ def check_pairs(
     from circuitgraph.tasks.pairs_file import PairsTask
     from circuitgraph.tasks.tokenise import tokenise_pairs
 
+    check_counts(limit, 1, None)
     output = Output(as_json, quiet)
     settings = {**gather_task_settings([], bos, chat), "judging": False}
     name = choose_model(model, None, file)

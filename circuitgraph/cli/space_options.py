@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,4 +73,4 @@ def _load_circuit(path: Path | None) -> Circuit | None:
 
 def _read_protected(name: str) -> list[str]:
     """A name as it is, or the edges of the circuit that is stored at this path."""
-    return cg.load_circuit(name).edges if Path(name).exists() else [name]
+    return cg.load_circuit(name).edges if os.path.exists(name) else [name]

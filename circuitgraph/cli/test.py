@@ -14,11 +14,13 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from circuitgraph.catalog.single_files import check_file
 from circuitgraph.cli import options
+from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.verdicts import Results
 from circuitgraph.engine.compile_cache import cache_folder
-from circuitgraph.errors import ArgumentError, MissingExtraError, check_at_least, list_problems
+from circuitgraph.errors import ArgumentError, MissingExtraError, check_between, list_problems
 from circuitgraph.progress import send_progress
 
 Profile = Literal["dev", "ci", "hunt"]
@@ -100,10 +102,14 @@ def run_claims(
     - `circuitgraph test hypotheses/ -n auto --junitxml claims.xml -- -x --durations=5`
     """
     output = Output(as_json, quiet)
-    check_at_least("--seed", seed, 0)
+    from circuitgraph.tasks.base import MOST_PROMPTS
+
+    check_counts(None, 1, seed)
     if prompts is not None:
-        check_at_least("--prompts", prompts, 2)
+        check_between("--prompts", prompts, 2, MOST_PROMPTS)
     _check_paths(paths)
+    if junit is not None:
+        check_file(junit, is_own=_is_report)
     arguments = [*_list_isolating_options(paths), f"--circuitgraph-seed={seed}"]
     options_for_pytest = {
         "--circuitgraph-profile": profile,
@@ -127,6 +133,11 @@ def run_claims(
     raise typer.Exit(results.choose_status(code))
 
 
+def _is_report(content: bytes) -> bool:
+    """Whether a file is what pytest writes there."""
+    return content.lstrip().startswith(b"<?xml") and b"<testsuites" in content[:1000]
+
+
 def _check_paths(paths: Sequence[str]) -> None:
     """Refuse what pytest would pass over in silence."""
     from circuitgraph.pytest_plugin import is_hypothesis_file
@@ -134,8 +145,10 @@ def _check_paths(paths: Sequence[str]) -> None:
     problems = []
     for argument in paths:
         path = Path(argument.partition("::")[0])
-        if not path.exists():
-            problems.append(f"there is no file or folder {str(path)!r}")
+        if not os.path.exists(path):
+            problems.append(
+                f"there is no file or folder {str(path)!r}: name a hypothesis file, or its folder"
+            )
         elif path.is_file() and path.suffix != ".py":
             problems.append(f"{str(path)!r} is no Python file: its name must end in .py")
         elif path.is_file() and not is_hypothesis_file(path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitgraph.errors import ArgumentError, DataError, list_problems
+from circuitgraph.foreign import parse_json
 
 FORMAT = 1
 Entry = dict[str, Any]  # of JSON values
@@ -62,10 +63,10 @@ def parse_lines(lines: Sequence[bytes], path: Path) -> list[Entry]:
 def _parse_line(line: bytes, before: int) -> tuple[Entry | None, int]:
     """A line as an entry, with the running check after it; None if it is damaged."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line.decode())
         written_check = entry.pop("check")
         check = zlib.crc32(encode_entry(entry), before)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return None, before
     return (entry, check) if written_check == f"{check:08x}" else (None, before)
 

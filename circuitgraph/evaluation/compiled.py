@@ -48,7 +48,7 @@ def make_compile_record(
     if n_tokens > model.spec.n_ctx:
         raise DataError(
             f"Prompts of {n_tokens} tokens do not fit into the model's context of "
-            f"{model.spec.n_ctx}."
+            f"{model.spec.n_ctx}: choose fewer."
         )
     graph = model.graph(grouped=grouped)
     return CompileRecord(

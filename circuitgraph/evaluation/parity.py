@@ -114,7 +114,7 @@ def _draw_tokens(
     if n_tokens > model.spec.n_ctx:
         raise ArgumentError(
             f"Prompts of {n_tokens} tokens do not fit into the model's context of "
-            f"{model.spec.n_ctx}."
+            f"{model.spec.n_ctx}: choose fewer."
         )
     return np.random.default_rng(seed).integers(0, model.spec.d_vocab, (n_prompts, n_tokens))
 

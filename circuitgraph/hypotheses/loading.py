@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -56,10 +57,12 @@ def load_hypotheses(path: str | Path) -> list[Hypothesis]:
 
 
 def _read_file(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise HypothesisError(f"{str(path)!r} is a folder: name one hypothesis file (.py) in it.")
-    if not path.exists():
-        raise HypothesisError(f"There is no hypothesis file {str(path)!r}.")
+    if not os.path.exists(path):
+        raise HypothesisError(
+            f"There is no hypothesis file {str(path)!r}: name one, a Python file (.py)."
+        )
     if path.suffix != ".py":
         raise HypothesisError(
             f"{str(path)!r} is no hypothesis file: expected Python, with a name that ends in .py."

@@ -8,6 +8,7 @@ their own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,11 @@ def _load_unnamed(
             f"ignore_config_fields ({', '.join(ignored)}) is about a config.json, which {name!r} "
             "does not have: leave it out."
         )
+    if revision is not None and (is_gguf_file or is_lens or is_local(name)):
+        raise ModelError(
+            f"revision is {revision!r}, but only models on a hub have revisions, and {name!r} is "
+            "here: leave it out."
+        )
     if name.startswith(PREFIX):
         return _cast_model(load_constructed(name).model, dtype)
     if is_gguf_file and config is None:
@@ -199,6 +205,11 @@ def _cast_model(model: LanguageModel, dtype: str) -> LanguageModel:
     return replace(
         model, transformer=jax.tree.map(lambda weights: weights.astype(dtype), model.transformer)
     )
+
+
+def is_local(name: str) -> bool:
+    """Whether a name is that of a shipped or constructed model or a folder, not one on the hub."""
+    return name.startswith(PREFIX) or name in shipped_models() or os.path.isdir(name)
 
 
 def _locate_checkpoint(name: str) -> str:

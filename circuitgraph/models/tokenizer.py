@@ -14,6 +14,8 @@ from circuitgraph.errors import ModelError, first_line
 from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.fast_tokenizer import read_fast_tokenizer
 from circuitgraph.models.hub import find_file, quiet_transformers
+from circuitgraph.models.tokenizer_rules import check_rules
+from circuitgraph.printable import NAME, make_printable
 
 Bos = Literal["auto", "yes", "no"]
 _CONFIG_FILE = "tokenizer_config.json"
@@ -49,10 +51,22 @@ class Tokenizer:
         return len(self._inner)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``."""
+        """Token ids of ``text``.
+
+        Raises:
+            ModelError: the tokenizer's patterns need too long for it.
+        """
         # The same tokens without transformers' own work, which takes three times as long.
         if self._backend:
-            return self._backend.encode(text, add_special_tokens=False).ids
+            try:
+                return self._backend.encode(text, add_special_tokens=False).ids
+            except BaseException as error:
+                if type(error).__name__ != "PanicException":  # which is no `Exception`
+                    raise
+                raise ModelError(
+                    f"The tokenizer gave up on {make_printable(text, NAME)!r}: {error}. Use other "
+                    "texts, or another tokenizer."
+                ) from error
         return self._inner.encode(text, add_special_tokens=False)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -194,7 +208,10 @@ def read_tokenizer(location: str, options: dict[str, Any]) -> Tokenizer | None:
         ModelError: there are files, but they cannot be read.
     """
     try:
-        if find_file(location, "tokenizer.json", options) is not None:
+        rules = find_file(location, "tokenizer.json", options)
+        if rules is not None:
+            if not options.get("trust_remote_code"):
+                check_rules(rules)
             inner = _read_rules(location, options)
             config = find_file(location, _CONFIG_FILE, options)
             if config is not None:

@@ -88,7 +88,8 @@ def load_transformer_lens(
     check_dtype(dtype)
     if Path(weights).suffix not in SUFFIXES:
         raise ModelError(
-            f"{str(weights)!r} is no state dict: its name must end in one of {', '.join(SUFFIXES)}."
+            f"{str(weights)!r} is no state dict: its name must end in one of "
+            f"{', '.join(SUFFIXES)}. Only one of these takes a configuration (--model-config)."
         )
     path = _find_file(weights)
     if path is None:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from circuitgraph.catalog.files import load_circuit, load_record, save_circuit
-from circuitgraph.catalog.folders import new_folder
+from circuitgraph.catalog.folders import find_beside, new_folder
 from circuitgraph.errors import DataError, OutputError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -190,3 +190,8 @@ def test_scores_of_another_size(saved: Path, name: str) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no circuit at .*expected a folder with circuit\.json"):
         load_circuit(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "~nobody-of-that-name/x"])
+def test_a_name_that_no_file_can_have_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    assert find_beside(name, tmp_path / "circuit") == name

@@ -123,9 +123,8 @@ def test_grouped_readers(run: Callable[..., Ran], llama: Path) -> None:
 @pytest.mark.parametrize("verify", [(), ("--verify",)])
 def test_prompts_beyond_the_context(run: Callable[..., Ran], verify: tuple[str, ...]) -> None:
     ran = run("compile", "induction-2l", "--length", 65, *verify)
-    assert ran == Ran(
-        2, "", "Error: Prompts of 65 tokens do not fit into the model's context of 64.\n"
-    )
+    message = "Prompts of 65 tokens do not fit into the model's context of 64: choose fewer."
+    assert ran == Ran(2, "", f"Error: {message}\n")
 
 
 @pytest.mark.parametrize(

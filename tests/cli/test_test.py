@@ -178,7 +178,7 @@ def test_what_is_no_hypothesis_is_refused_all_at_once(run: Run, file: Path) -> N
         "  - 'plain.py' holds no hypothesis: expected an import from circuitgraph.hypotheses and "
         "a Hypothesis(...), as UTF-8 text",
         "  - 'notes.txt' is no Python file: its name must end in .py",
-        "  - there is no file or folder 'missing.py'",
+        "  - there is no file or folder 'missing.py': name a hypothesis file, or its folder",
     ]
 
 

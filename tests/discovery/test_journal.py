@@ -307,6 +307,10 @@ def _flipped(line: bytes) -> bytes:
 DAMAGE: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "not JSON": (_line(7, lambda line: b"{" + line), "damaged at line 7"),
     "not an object": (_line(7, lambda _: b"[1]"), "damaged at line 7"),
+    "a key twice": (
+        _line(7, lambda line: b"{" + line[1 : line.index(b",") + 1] + b" " + line[1:]),
+        "damaged at line 7",
+    ),
     "bytes that are no text": (_line(7, lambda _: b"\xff\xfe\x00"), "damaged at line 7"),
     "another number": (
         _line(7, lambda line: line.replace(b'"kept": ', b'"kept":  ').replace(b"0", b"1", 1)),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import json
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
-PATH = Path(__file__).resolve().parent.parent.parent / "tools" / "fuzz.py"
-spec = importlib.util.spec_from_file_location("fuzz", PATH)
-assert spec is not None
-assert spec.loader is not None
-fuzz: ModuleType = importlib.util.module_from_spec(spec)
-sys.modules["fuzz"] = fuzz
-spec.loader.exec_module(fuzz)
+TOOLS = str(Path(__file__).resolve().parents[2] / "tools")
+sys.path.insert(0, TOOLS)
+try:
+    fuzz: Any = importlib.import_module("fuzz")
+    mutations: Any = importlib.import_module("mutations")
+finally:
+    sys.path.remove(TOOLS)
 READERS = {reader.name: reader for reader in fuzz.list_readers()}
 
 
@@ -41,7 +42,31 @@ def test_a_hole_is_seen(tmp_path: Path) -> None:
 
 def test_mutations_repeat_with_their_seed_and_change_something() -> None:
     content = b'{"a": [1, 2, {"b": "c"}], "d": 0.5}'
-    first = [fuzz.mutate(content, random.Random(seed)) for seed in range(20)]  # noqa: S311
-    again = [fuzz.mutate(content, random.Random(seed)) for seed in range(20)]  # noqa: S311
+    first = [mutations.mutate(content, random.Random(seed)) for seed in range(20)]  # noqa: S311
+    again = [mutations.mutate(content, random.Random(seed)) for seed in range(20)]  # noqa: S311
     assert first == again
     assert sum(mutated != content for mutated in first) > 15
+
+
+def test_a_header_keeps_its_length_right() -> None:
+    content = (10).to_bytes(8, "little") + b'{"a": "b"}' + b"numbers"
+    for seed in range(10):
+        changed = mutations.change_header(content, random.Random(seed))  # noqa: S311
+        length = int.from_bytes(changed[:8], "little")
+        json.loads(changed[8 : 8 + length])
+        assert changed[8 + length :] == b"numbers"
+
+
+def test_numbers_of_gguf_are_changed_one_at_a_time(tmp_path: Path) -> None:
+    READERS["GGUF, gpt2"].make(tmp_path)
+    content = (tmp_path / "x.gguf").read_bytes()
+    places = set()
+    for seed in range(60):
+        changed = mutations.change_gguf(content, random.Random(seed))  # noqa: S311
+        assert len(changed) == len(content)
+        different = [
+            i for i, pair in enumerate(zip(content, changed, strict=True)) if len({*pair}) > 1
+        ]
+        assert not different or max(different) - min(different) < 8
+        places |= {*different[:1]}
+    assert len(places) > 20

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from induction_card import write_card
 from induction_report import FIRST_WORD, PAD, UNK, measure_model, measure_ov_norms
+from supervised import replace_folder
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -218,10 +218,7 @@ def build_folder(out: Path, s: Settings) -> None:
     torch.set_num_threads(s.threads)
     torch.manual_seed(s.seed)
     torch.use_deterministic_algorithms(True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / out.name
-        folder.mkdir()
+    with replace_folder(out) as folder:
         model = build_model(s)
         start = time.perf_counter()
         losses = train_model(model, s)
@@ -231,9 +228,6 @@ def build_folder(out: Path, s: Settings) -> None:
         report = measure_model(loaded, s.seed)
         run = (seconds, float(np.mean(losses[-50:])))
         write_card(folder / "README.md", out.name, report, loaded.config, asdict(s), run)
-        if out.exists():
-            out.rename(Path(temporary) / "previous")
-        folder.rename(out)
 
 
 def main() -> None:

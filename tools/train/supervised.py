@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +26,13 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from circuitgraph.catalog.leftovers import (
+    LOCK_FILE,
+    make_file,
+    name_old,
+    name_temporary,
+    remove_leftovers,
+)
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.tasks.base import GrammarTask, tasks
 from circuitgraph.tasks.prompts import Pair
@@ -225,15 +232,24 @@ def check_reload(folder: Path) -> None:
 
 @contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place if the body ends well."""
+    """A folder beside ``out`` that takes its place if the body ends well.
+
+    What a killed run left is removed, and an older model that was making place comes back.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / out.name
-        folder.mkdir()
-        yield folder
+    remove_leftovers(out, lambda _: True)
+    folder = name_temporary(out)
+    folder.mkdir()
+    try:
+        with make_file(folder / LOCK_FILE):
+            yield folder
+        (folder / LOCK_FILE).unlink()
         if out.exists():
-            out.rename(Path(temporary) / "previous")
+            out.rename(name_old(folder))
         folder.rename(out)
+        shutil.rmtree(name_old(folder), ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def build_folder(

@@ -91,7 +91,9 @@ class Family(ABC):
             ModelError: the family reads such a field, or the configuration has none of that name.
         """
         read = [f"{name}: a setting of the computation" for name in fields if name in self.handled]
-        missing = [f"{name}: there is no such field" for name in fields if name not in config]
+        missing = [
+            f"{name}: there is no such field, leave it out" for name in fields if name not in config
+        ]
         if problems := sorted({*read, *missing}):
             raise ModelError(list_problems("These fields cannot be ignored:", problems))
         return {name: value for name, value in config.items() if name not in fields}
