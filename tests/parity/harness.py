@@ -84,20 +84,14 @@ def run_masks(
 
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> jax.Array:
-    """Writer values beside `everywhere`, in which each prompt's counterpart is another prompt."""
-    return jnp.repeat(
-        run_writers(network, unpadded_inputs(tokens))[:, ::-1], tokens.shape[1], axis=1
-    )
+    """Writer values [writers, batch, pos, d] in which a prompt's counterpart is another prompt."""
+    return run_writers(network, unpadded_inputs(tokens))[:, ::-1]
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:
-    """Each prompt once for each position, scored there."""
-    inputs: Any = jax.tree.map(
-        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), unpadded_inputs(tokens)
-    )
-    return inputs._replace(
-        score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))[:, None]
-    )
+    """The prompts, each scored at every position."""
+    at = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+    return unpadded_inputs(tokens)._replace(score_at=jnp.asarray(at))
 
 
 def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:
