@@ -162,7 +162,7 @@ LATE = {
         ["n_edges is 99999", "only 257 edges"],
     ),
     "more prompts than there are": (
-        "discover constructed:count-a --limit 5000",
+        "discover addition --task-set max_digits=1 --limit 5000",
         ["different discovery prompts", "draws gave no new one", "5000 were asked for"],
     ),
     "digits beyond 64 bits": (
