@@ -193,7 +193,7 @@ def test_bad_value_is_refused_and_nothing_is_left(
 
 
 def test_negative_threshold_makes_sense_where_the_sign_counts(run: Callable[..., Ran]) -> None:
-    negative = ("discover", "induction", "--threshold=-0.1", "--dry-run", "--limit=6", "--quiet")
+    negative = ("discover", "induction", "--threshold=-0.1", "--dry-run", "--limit=2", "--quiet")
     assert run(*negative, "--signed").code == 0
     ran = run(*negative)
     assert ran.code == 2

@@ -39,7 +39,7 @@ from tests.hypotheses.properties.inducing import Claim, declared, study_of, task
 def quick_rates() -> Iterator[None]:
     """What is found is asked here, not how often."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("circuitgraph.hypotheses.properties.rates.N_MEASURED", 100)
+        patched.setattr("circuitgraph.hypotheses.properties.rates.N_MEASURED", 25)
         yield
 
 
