@@ -98,7 +98,7 @@ def limited(model: LanguageModel) -> Answers:
 
 def recorded(folder: Path, devices: int) -> subprocess.Popen[str]:
     """That many virtual devices, recording. Programs that are compiled with little care are ready
-    sooner, and those that are compiled once more, to be looked at, are kept.
+    sooner.
     """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
@@ -108,8 +108,6 @@ def recorded(folder: Path, devices: int) -> subprocess.Popen[str]:
             **os.environ,
             "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
         },
         stderr=subprocess.PIPE,
         text=True,
