@@ -6,7 +6,11 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import jaxtyping
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,30 +23,25 @@ if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
     _FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
-import jaxtyping
-
 # Before the first import of circuitgraph, so that every annotated shape is checked on every call.
 jaxtyping.install_import_hook("circuitgraph", "beartype.beartype")
 
-import hypothesis
-import jax
-import pytest
-import torch
-
-torch.set_num_threads(1)  # the tests themselves run side by side
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ours")
 
-from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.loading import load_model
-from tests.checkpoints import Tiny, save_tiny
+# Imported where they are used: the process that hands out tests to others needs none of them, and
+# the others start when it is ready.
+if TYPE_CHECKING:
+    from circuitgraph.models.language_model import LanguageModel
+    from tests.checkpoints import Tiny
 
 # memory maps: a process that has compiled thousands of programs ends at Linux's limit of 65,530
 _PROGRAMS = 20_000
 
 
-# What takes more than a few seconds, by file or folder (`pytest --durations=0` measured it): these
-# tests carry the marker ``slow``, so that ``pytest -m "not slow"`` is quick and touches every room.
+# What takes more than about a second of a processor, by folder, file or test (`pytest
+# --durations=0` measured it): these tests carry the marker ``slow``, so that ``pytest -m "not
+# slow"`` is quick and touches every room.
 SLOW = (
     "laws",
     "oracle",
@@ -58,22 +57,44 @@ SLOW = (
     "engine/test_devices.py",
     "engine/test_experiment.py",
     "engine/test_frontier.py",
+    "engine/test_mask_gradient.py",
     "engine/test_sharing.py",
     "engine/test_swap.py",
     "engine/test_tree.py",
     "real",
+    "discovery/test_acdc.py::test_guesses",
+    "discovery/test_acdc.py::test_speculation",
     "discovery/test_every_algorithm.py",
+    "discovery/test_forecast.py",
     "discovery/test_hybrid.py",
+    "discovery/test_journal.py::test_cut_anywhere",
+    "discovery/test_journal.py::test_entries_without_meaning",
     "discovery/test_learned_masks.py",
+    "discovery/test_refinement.py",
     "evaluation/test_faithfulness.py",
     "evaluation/test_splice_quality.py",
     "models/test_checkpoints.py",
     "models/dictionaries/test_training.py",
+    "models/test_parity.py",
+    "cli/test_bad_values.py::test_bad_value_is_refused_and_nothing_is_left[more prompts",
+    "cli/test_bad_values.py::test_negative_threshold",
     "cli/test_config_file.py",
     "cli/test_dictionary.py",
     "cli/test_evaluate.py",
+    "cli/test_full_disk.py::test_a_full_disk",
+    "cli/test_grouped.py",
+    "cli/test_interchange.py",
+    "cli/test_interrupts.py::test_a_search",
+    "cli/test_kills.py",
+    "cli/test_loading_options.py::test_a_circuit_is_judged",
+    "cli/test_own_data_page.py",
+    "cli/test_refinement_options.py::test_named",
     "cli/test_resume.py",
     "cli/test_scrub.py",
+    "cli/test_settings.py::test_a_table",
+    "cli/test_settings.py::test_settings_of_the_task",
+    "cli/test_space_options.py::test_edges_on_no_path",
+    "cli/test_start.py::test_without_a_home",
     "cli/test_thresholds.py",
     "cli/test_planted_errors.py",
     "cli/test_verify.py",
@@ -89,7 +110,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     real = f"{Path(__file__).parent.as_posix()}/real/"
     slow = tuple(f"{Path(__file__).parent.as_posix()}/{name}" for name in SLOW)
     for item in items:
-        if item.path.as_posix().startswith(slow):
+        if f"{item.path.as_posix()}::{item.name}".startswith(slow):
             item.add_marker(pytest.mark.slow)
         if item.path.as_posix().startswith(real):
             item.add_marker(pytest.mark.real)
@@ -98,15 +119,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What one worker has compiled the others need not."""
+    import jax
+
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The tests themselves run side by side."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_programs() -> Iterator[None]:
     """Compiled programs are forgotten before there are too many for one process."""
+    import jax
+
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > _PROGRAMS:
@@ -128,10 +161,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A random GPT-2 with every field away from its default, loaded by us and by transformers."""
+    from tests.checkpoints import save_tiny
+
     return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def shipped() -> LanguageModel:
     """The trained model that comes with circuitgraph, with its tokenizer."""
+    from circuitgraph.models.loading import load_model
+
     return load_model("induction-2l")

@@ -120,6 +120,7 @@ def run_score_parts(
     model: Transformer, inputs: Inputs, layer: Number, head: Number, query: Number, n_seen: int
 ) -> ScoreRun:
     """The scores of one query of one prompt; the first ``n_seen`` writers are those read."""
+    layer, head, query = (jnp.asarray(number) for number in (layer, head, query))
     with jax.default_matmul_precision("highest"):
         trace = trace_model(model, inputs, ["writers", "stream"])
         assert trace.stream is not None  # noqa: S101 - it was to be kept

@@ -55,6 +55,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_prompts() -> Iterator[None]:
+    """Circuits are judged on fewer prompts than by default, if a test gives no number.
+
+    Commands are tested here, not bounds; each of them would run for seconds. Not a multiple of the
+    6 prompts of most searches here: judged later, a circuit is judged in launches of another size.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("circuitgraph.api.N_EVALUATION", 32)
+        yield
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Run a command in an empty folder."""

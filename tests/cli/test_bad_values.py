@@ -162,7 +162,7 @@ LATE = {
         ["n_edges is 99999", "only 257 edges"],
     ),
     "more prompts than there are": (
-        "discover constructed:count-a --limit 5000",
+        "discover addition --task-set max_digits=1 --limit 5000",
         ["different discovery prompts", "draws gave no new one", "5000 were asked for"],
     ),
     "digits beyond 64 bits": (
@@ -193,7 +193,7 @@ def test_bad_value_is_refused_and_nothing_is_left(
 
 
 def test_negative_threshold_makes_sense_where_the_sign_counts(run: Callable[..., Ran]) -> None:
-    negative = ("discover", "induction", "--threshold=-0.1", "--dry-run", "--limit=6", "--quiet")
+    negative = ("discover", "induction", "--threshold=-0.1", "--dry-run", "--limit=2", "--quiet")
     assert run(*negative, "--signed").code == 0
     ran = run(*negative)
     assert ran.code == 2

@@ -134,10 +134,10 @@ def test_a_circuit_is_judged_in_the_precision_of_its_search(run: Callable[..., R
     record = load_record("runs/induction")
     assert record.environment is not None
     assert record.environment.precision == "bfloat16"
-    judged = run("evaluate", "runs/induction", "--json", "--limit", 50, "--measures", "curve")
+    judged = run("evaluate", "runs/induction", "--json", "--limit", 12, "--measures", "curve")
     assert judged.code == 0, judged.err
     other = run(
-        *("evaluate", "runs/induction", "--json", "--limit", 50, "--measures", "curve"),
+        *("evaluate", "runs/induction", "--json", "--limit", 12, "--measures", "curve"),
         *("--dtype", "float32"),
     )
     assert other.code == 0, other.err  # the weights are others, but were asked for

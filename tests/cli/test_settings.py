@@ -121,12 +121,12 @@ def test_a_table_of_the_config_file_is_a_list_of_settings(
 
     monkeypatch.setattr("circuitgraph.discovery.base.make_algorithm", note)
     (tmp_path / "run.toml").write_text(
-        'dry-run = true\n[set]\nthreshold = 0.5\nheads = "ascending"\nabsolute = true\n'
+        'dry-run = true\nlimit = 6\n[set]\nthreshold = 0.5\nheads = "ascending"\nabsolute = true\n'
     )
     ran = run("discover", "induction", "--config", "run.toml", "--quiet")
     assert ran == Ran(0, "", "")
     assert seen[0] == {"threshold": 0.5, "heads": "ascending", "absolute": True}
-    (tmp_path / "run.toml").write_text("dry-run = true\nthresholds = [0.1, 0.5]\n")
+    (tmp_path / "run.toml").write_text("dry-run = true\nlimit = 6\nthresholds = [0.1, 0.5]\n")
     ran = run("discover", "induction", "--config", "run.toml", "--json")
     assert json.loads(ran.out)["evaluations_at_most"] == 2 * 257
 

@@ -190,7 +190,7 @@ def test_the_circuit_of_the_shipped_model_is_found(
     card = (shipped_models()["induction-2l"] / "README.md").read_text(encoding="utf-8")
     previous, induction = sorted(heads_without_which_it_fails(card))
     task = load_task("induction", shipped)
-    circuit = run_search(algorithm, Experiment(shipped, task.prompts(8), metric="kl"))
+    circuit = run_search(algorithm, Experiment(shipped, task.prompts(4), metric="kl"))
     path = [f"embed->{previous}<v>", f"{previous}->{induction}<k>", f"{induction}->logits"]
     for edge in (*path, f"embed->{induction}<q>", f"embed->{induction}<v>"):
         assert edge in circuit

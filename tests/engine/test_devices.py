@@ -1,99 +1,29 @@
 """Several devices give what one gives, each doing its share; plans hold the limit on each of them.
 
 The number of devices is fixed when jax starts, so virtual ones are tried in processes of their own,
-which run this
-file.
+which run `virtual_devices`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.discovery.base import make_algorithm
-from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.devices import count_prompt_parts
-from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.frontier import search as frontiers
-from circuitgraph.engine.frontier.machine import run_candidates
-from circuitgraph.engine.masked import runs
-from circuitgraph.engine.masked.programs import run_masks
-from circuitgraph.engine.memory import choose_batch_sizes, choose_chunk_size, estimate_row_bytes
-from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.loading import load_model
-from circuitgraph.tasks.loading import load_task
+from circuitgraph.engine.memory import choose_batch_sizes, choose_chunk_size
 from tests.engine.test_experiment import GPT2_SMALL
+from tests.engine.virtual_devices import Answers
 
 ROOT = Path(__file__).parents[2]
-N_POS = 15  # of the task's prompts
-COLLECTIVE = re.compile(r" (all-\w+|collective-permute|reduce-scatter)(?:-start)?\(")
-Answers = dict[str, np.ndarray]
-
-
-def experiment_of(model: LanguageModel, n_prompts: int, **settings: Any) -> Experiment:
-    prompts = load_task("induction", model).prompts(n_prompts, "discovery")
-    return Experiment(model, prompts, **{"frontier": True, **settings})
-
-
-def acdc(experiment: Experiment, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    circuit = run_search(make_algorithm("acdc", threshold=threshold), experiment)
-    assert circuit.scores is not None
-    return circuit.mask, circuit.scores
-
-
-def in_chunks(model: LanguageModel, room: int, **settings: Any) -> Experiment:
-    """Seven prompts in chunks, ``room`` on a device at most: as if more were too much for a
-    computer's caches.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        row = estimate_row_bytes(model.spec, model.graph(), N_POS)
-        patch.setattr("circuitgraph.engine.memory.CPU_LAUNCH_BYTES", room * row)
-        return experiment_of(model, 7, **settings)
-
-
-def answers(model: LanguageModel) -> Answers:
-    """What is compared: searches with six prompts, which devices can share, and values with six and
-    one.
-    """
-    whole = experiment_of(model, 6)
-    masks = np.random.default_rng(0).random((5, whole.graph.n_edges)) < 0.6
-    results: Answers = {
-        "gradient": whole.gradient(masks[0]),
-        "eap": whole.attribution.at_interpolated_embedding(1.0),
-    }
-    results["mask"], results["scores"] = acdc(whole, 0.05)
-    chunked = in_chunks(model, 6, ablation="zero")
-    assert chunked.sizes.prompts == 6
-    values = chunked.values(masks)
-    results["six"], results["one"] = values[:, :6], values[:, 6:]
-    return results
-
-
-def limited(model: LanguageModel) -> Answers:
-    """Searches in one piece, in chunks, and with so little memory that the frontier's state does
-    not fit.
-    """
-    chunked, tight = in_chunks(model, 4), experiment_of(model, 7, memory=3 * 2**20)
-    assert chunked.sizes.prompts == 4
-    assert chunked.frontier is not None
-    assert tight.sizes.prompts < 7
-    assert tight.sizes.bytes_needed <= 3 * 2**20
-    assert tight.frontier is None
-    piece = experiment_of(model, 7, frontier=False)
-    assert piece.sizes.prompts == 7
-    cases = {"piece": piece, "chunked": chunked, "tight": tight}
-    return {name: np.stack(acdc(case, 0.05)) for name, case in cases.items()}
 
 
 def recorded(folder: Path, devices: int) -> subprocess.Popen[str]:
@@ -102,7 +32,7 @@ def recorded(folder: Path, devices: int) -> subprocess.Popen[str]:
     """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.engine.test_devices", str(folder)],
+        [sys.executable, "-W", "error", "-m", "tests.engine.virtual_devices", str(folder)],
         cwd=ROOT,
         env={
             **os.environ,
@@ -165,29 +95,6 @@ def assert_near(results: np.ndarray, expected: np.ndarray, name: str) -> None:
     np.testing.assert_allclose(results, expected, rtol=0, atol=close, err_msg=name)
 
 
-def record(out: Path) -> None:
-    """Run by itself: the answers, and what is seen of the compiled programs that gave them."""
-    seen: dict[str, Any] = {"devices": jax.device_count(), "collectives": {}, "shares": []}
-
-    def watched(program: Any, name: str) -> Any:
-        def run(*args: Any) -> jax.Array:
-            values = program(*args)
-            if name not in seen["collectives"]:
-                compiled = program.lower(*args).compile().compiled
-                seen["collectives"][name] = COLLECTIVE.findall(compiled.as_text())
-            seen["shares"].append((name, values.shape, values.sharding.shard_shape(values.shape)))
-            return values
-
-        return run
-
-    runs.run_masks = watched(run_masks, "run_masks")
-    frontiers.run_candidates = watched(run_candidates, "run_candidates")
-    model = load_model("induction-2l")
-    results = answers(model) | (limited(model) if seen["devices"] == 1 else {})
-    np.savez(out / "answers.npz", **results)  # pyright: ignore[reportArgumentType]
-    (out / "seen.json").write_text(json.dumps(seen))
-
-
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 12))
 def test_chunks_fill_the_devices_and_no_more(n_prompts: int, most: int, devices: int) -> None:
     size = choose_chunk_size(n_prompts, most, devices)
@@ -211,7 +118,3 @@ def test_each_of_several_devices_is_held_to_the_limit(limit: int, n_prompts: int
         for chunk in (cut.prompts, n_prompts % cut.prompts or cut.prompts):
             ways = cut.devices // count_prompt_parts(chunk, cut.devices)
             assert cut.lanes % ways == cut.masks % cut.lanes == cut.frontier_lanes % ways == 0
-
-
-if __name__ == "__main__":
-    record(Path(sys.argv[1]))

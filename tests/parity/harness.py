@@ -85,19 +85,15 @@ def run_masks(
 
 
 def reversed_batch(network: Transformer, tokens: np.ndarray) -> Values:
-    """Writer values beside `everywhere`, in which each prompt's counterpart is another prompt."""
+    """Writer values in which a prompt's counterpart is another prompt."""
     written = run_writers(network, unpadded_inputs(tokens))
-    return written.map_arrays(lambda each: jnp.repeat(each[:, ::-1], tokens.shape[1], axis=1))
+    return written.map_arrays(lambda each: each[:, ::-1])
 
 
 def everywhere(tokens: np.ndarray) -> Inputs:
-    """Each prompt once for each position, scored there."""
-    inputs: Any = jax.tree.map(
-        lambda x: jnp.repeat(x, tokens.shape[1], axis=0), unpadded_inputs(tokens)
-    )
-    return inputs._replace(
-        score_at=jnp.tile(jnp.arange(tokens.shape[1], dtype=jnp.int32), len(tokens))[:, None]
-    )
+    """The prompts, each scored at every position."""
+    at = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+    return unpadded_inputs(tokens)._replace(score_at=jnp.asarray(at))
 
 
 def masks_without_one_node(graph: Graph) -> dict[str, np.ndarray]:
