@@ -17,10 +17,17 @@ from tests.cli.conftest import Ran
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
+def _heed_interrupts() -> None:
+    """A shell that starts tests in the background makes them, and what they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_search_that_is_interrupted_says_the_command_that_ends_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "circuitgraph", "discover", "induction", "--limit", "400"]
     journal = tmp_path / "runs" / "induction.journal.jsonl"
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    ) as process:
         while process.poll() is None and not (
             journal.exists() and journal.read_bytes().count(b"\n") > 1
         ):

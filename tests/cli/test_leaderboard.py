@@ -40,7 +40,7 @@ def test_table_markdown_and_cells(run: Callable[..., Ran]) -> None:
 BAD = {
     "algorithm": (("--algorithm", "acdcc"), "Unknown algorithm 'acdcc'"),
     "task": (("--task", "inductoin"), "'induction'"),
-    "model": (("--model", "gpt2"), "No such model knows any of these tasks"),
+    "model": (("--model", "gpt2"), "No model 'gpt2' knows any of these tasks"),
     "ablation": (("--ablation", "resampl"), "'resample'"),
     "bootstraps": (("--bootstraps", "1"), "must be 0 or at least 2"),
     "limit": (("--limit", "0"), "at least 1"),
