@@ -20,7 +20,7 @@ from circuitgraph.catalog.records import (
     EdgeRecord,
     EvaluationRecord,
     GraphRecord,
-    SplitRecord,
+    MlpSplitRecord,
     describe_fields,
 )
 from circuitgraph.errors import CircuitGraphError, DataError, first_line, list_problems
@@ -84,7 +84,7 @@ def make_graph_record(graph: Graph) -> GraphRecord:
         n_readers=len(graph.readers),
         n_edges=graph.n_edges,
         splits=[
-            SplitRecord(layer=split.layer, kind=split.kind, indices=list(split.indices))
+            MlpSplitRecord(layer=split.layer, kind=split.kind, indices=list(split.indices))
             for split in graph.splits
         ],
     )

@@ -132,7 +132,7 @@ class SpaceRecord(Record):
     start_from: list[str] | None = None
 
 
-class SplitRecord(Record):
+class MlpSplitRecord(Record):
     """Which neurons (or features) of an MLP are nodes of their own."""
 
     layer: int
@@ -156,7 +156,9 @@ class GraphRecord(Record):
     n_writers: int
     n_readers: int
     n_edges: int
-    splits: list[SplitRecord] = Field([], description="MLPs in parts; left out where all are whole")
+    splits: list[MlpSplitRecord] = Field(
+        [], description="MLPs in parts; left out where all are whole"
+    )
 
     @model_serializer(mode="wrap")
     def _leave_out_no_splits(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
