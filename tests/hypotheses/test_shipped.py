@@ -24,7 +24,7 @@ def claims_of(*arguments: str | Path) -> tuple[int, dict[tuple[str, str], dict[s
 @pytest.mark.slow
 def test_each_wrong_hypothesis_is_refuted_by_what_its_docstring_says() -> None:
     files = sorted(FOLDER.glob("*.py"))
-    status, claims = claims_of(FOLDER, "--prompts", "250")
+    status, claims = claims_of(FOLDER, "--prompts", "500")
     assert len(files) >= 9
     assert status == 2  # some cannot even be tested
     for file in files:
@@ -35,7 +35,7 @@ def test_each_wrong_hypothesis_is_refuted_by_what_its_docstring_says() -> None:
 
 @pytest.mark.slow
 def test_each_shipped_hypothesis_holds() -> None:
-    status, claims = claims_of(SHIPPED, "--prompts", "400")
+    status, claims = claims_of(SHIPPED, "--prompts", "1000")
     assert [claim for claim in claims.values() if claim["verdict"] != "held"] == []
     assert status == 0
     files = sorted(file.name for file in SHIPPED.glob("*.py"))
