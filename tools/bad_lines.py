@@ -28,6 +28,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+from safetensors.numpy import save_file
+
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., Any]
 SECONDS = 20.0  # that a refusal may take
@@ -57,6 +60,9 @@ BASES: dict[str, tuple[str, ...]] = {
     "interchange": ("given/by_hand.py", "--limit", "2"),
     "test": ("given/by_hand.py",),
     "list": ("tasks",),
+    "dictionary": ("given/sae",),
+    "train-sae": ("--task", "addition", "--hook", "blocks.0.hook_mlp_out", "--out", "sae"),
+    "train-transcoder": ("--task", "addition", "--layer", "0", "--out", "transcoder"),
     "pairs check": ("given/pairs.jsonl", "--model", "induction-2l"),
 }
 # Where any word is one: an expression of pytest's, which says itself what it makes of it.
@@ -100,6 +106,9 @@ from circuitgraph.hypotheses import Hypothesis
 H = Hypothesis("by hand", task="induction", model="induction-2l")
 H.expect("accuracy", at_least=0.95)
 """
+_DICTIONARY = """{"architecture": "standard", "d_in": 8, "d_sae": 16, "dtype": "float32",
+"apply_b_dec_to_input": true, "normalize_activations": "none",
+"metadata": {"hook_name": "blocks.0.hook_mlp_out"}}"""
 _PAIR = '{"clean": "dog chair moon dog", "corrupted": "dog chair moon moon", "answer": " chair"}\n'
 
 
@@ -187,6 +196,13 @@ def write_given(folder: Path) -> None:
     shutil.copytree(source, folder / "circuit")
     (folder / "by_hand.py").write_text(_HYPOTHESIS)
     (folder / "pairs.jsonl").write_text(_PAIR)
+    sizes = {"W_enc": (8, 16), "W_dec": (16, 8), "b_enc": (16,), "b_dec": (8,)}
+    (folder / "sae").mkdir()
+    save_file(
+        {name: np.ones(size, np.float32) for name, size in sizes.items()},
+        folder / "sae" / "sae_weights.safetensors",
+    )
+    (folder / "sae" / "cfg.json").write_text(_DICTIONARY)
 
 
 def find_problem(line: Line, run: Run) -> str | None:

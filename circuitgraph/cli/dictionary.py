@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,6 +101,18 @@ def show_dictionary(
         check_task(task, arguments)
     elif limit is not None or arguments:
         raise ArgumentError("--limit and --bos are about prompts: give --task or --data.")
+    unused = set(loading.keywords) - {"local_only"}
+    if model is None and unused:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused))
+        raise ArgumentError(
+            f"{loading.keywords} ({named}) are about loading a model: give --model, or leave them "
+            "out."
+        )
+    if dictionary_revision is not None and Path(dictionary).exists():
+        raise ArgumentError(
+            f"--dictionary-revision is {dictionary_revision!r}, but {dictionary!r} is on this "
+            "machine and has no revisions: leave it out."
+        )
     given = {"k": k, "input_scale": input_scale, "hook": hook, "hook_out": hook_out}
     with output.show_spinner("reading the dictionary"):
         stored = _open_dictionaries(

@@ -231,6 +231,8 @@ def _read_refinement(
     granularity: str | None, refine: list[str] | None, units: int | None, is_sweep: bool
 ) -> dict[str, Any]:
     """Keywords of `circuitgraph.discover`; none for a search among heads and MLPs."""
+    from circuitgraph.discovery.refinement import AUTO, parse_refinement
+
     if granularity is None and refine is None and units is None:
         return {}
     chosen = granularity or "neuron"
@@ -254,6 +256,7 @@ def _read_refinement(
         raise ArgumentError(
             f"--units is {units}, but --refine names the neurons: give one of them."
         )
+    parse_refinement(refine or [AUTO])
     settings: dict[str, Any] = {"granularity": chosen}
     settings |= {} if refine is None else {"refine": refine}
     return settings | ({} if units is None else {"n_units": units})

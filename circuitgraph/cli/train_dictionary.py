@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuitgraph.catalog.folders import check_new_folder
 from circuitgraph.cli import options
 from circuitgraph.cli.dictionary_report import make_splice_table
 from circuitgraph.cli.inputs import (
@@ -18,6 +19,7 @@ from circuitgraph.cli.inputs import (
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
+from circuitgraph.errors import OutputError, check_between
 
 if TYPE_CHECKING:
     from circuitgraph.models.dictionaries.hooks import Hook
@@ -45,6 +47,9 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", help="How many prompts to train on. [default: 2000, or all of a file]"),
 ]
+
+
+_MOST_LAYERS = 10_000
 
 
 @options.expand_loading
@@ -115,10 +120,22 @@ def train_transcoder(
     from circuitgraph.models.dictionaries.hooks import Hook
     from circuitgraph.models.dictionaries.training import TrainingSettings
 
+    check_between("--layer", layer, 0, _MOST_LAYERS)
     places = Hook("mlp_normed", layer), Hook("mlp_output", layer)
     settings = TrainingSettings(features, k, steps, batch, learning_rate, dead_after, seed)
     source = (model, task, data, bos, limit)
     _train(places, settings, source, loading, out, resume, Output(as_json, quiet))
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that holds something, or cannot be made."""
+    if not out.exists():
+        check_new_folder(out)
+    elif not out.is_dir() or any(out.iterdir()):
+        raise OutputError(
+            f"{str(out)!r} exists already. Choose another --out, or add --resume to go on with the "
+            "training that was begun there."
+        )
 
 
 def _train(
@@ -134,6 +151,8 @@ def _train(
     from circuitgraph.dictionary_training import train_dictionary
 
     settings.check()
+    if not resume:
+        _check_folder(out)
     model, task, data, bos, limit = source
     check_counts(limit, 1, settings.seed)
     name, arguments = choose_model(model, task, data), gather_task_settings([], bos, None)

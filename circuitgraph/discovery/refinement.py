@@ -29,27 +29,45 @@ def read_refinement(texts: Sequence[str], d_mlp: int | None) -> Neurons | None:
     Raises:
         ArgumentError: a text of another form, an MLP twice, a neuron twice or one that no MLP has.
     """
+    asked = parse_refinement(texts)
+    if asked is None:
+        return None
+    width, every = d_mlp or 0, tuple(range(d_mlp or 0))
+    chosen = {layer: every if some is None else some for layer, some in asked.items()}
+    problems = [
+        f"m{layer}: an MLP of this model has {width:,} neurons, from 0; asked for is {max(some)}"
+        for layer, some in chosen.items()
+        if not some or max(some) >= width
+    ]
+    if problems:
+        raise ArgumentError(list_problems("These MLPs cannot be refined:", problems))
+    return chosen
+
+
+def parse_refinement(texts: Sequence[str]) -> dict[int, tuple[int, ...] | None] | None:
+    """What `read_refinement` reads, of any model: numbers by layer, or None for all of them.
+
+    Raises:
+        ArgumentError: a text of another form, an MLP twice or a neuron twice.
+    """
     if list(texts) == [AUTO]:
         return None
-    chosen: dict[int, tuple[int, ...]] = {}
+    chosen: dict[int, tuple[int, ...] | None] = {}
     problems = []
     for text in texts:
-        match = re.fullmatch(r"m(\d+):(all|\d+(?:,\d+)*)", text.strip().lower())
+        match = re.fullmatch(r"m(\d{1,9}):(all|\d{1,9}(?:,\d{1,9})*)", text.strip().lower())
         if match is None:
             problems.append(
                 f"{text!r}: expected 'auto' alone, or for example 'm3:all', 'm3:117,204'"
             )
             continue
         layer, listed = int(match[1]), match[2]
-        width = d_mlp or 0
-        numbers = tuple(range(width)) if listed == "all" else tuple(map(int, listed.split(",")))
+        numbers = () if listed == "all" else tuple(map(int, listed.split(",")))
         if layer in chosen:
             problems.append(f"{text!r}: m{layer} is named twice; put its neurons into one list")
         if len(set(numbers)) < len(numbers):
             problems.append(f"{text!r}: a neuron is named twice")
-        if not numbers or max(numbers) >= width:
-            problems.append(f"{text!r}: an MLP of this model has {width:,} neurons, from 0")
-        chosen[layer] = tuple(sorted(numbers))
+        chosen[layer] = tuple(sorted(numbers)) or None
     if problems or not chosen:
         problems = problems or ["nothing is named: expected 'auto' or for example 'm3:117,204'"]
         raise ArgumentError(list_problems("These MLPs cannot be refined:", problems))

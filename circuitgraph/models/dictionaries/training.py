@@ -18,7 +18,7 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.errors import ArgumentError, check_at_least, check_between
+from circuitgraph.errors import ArgumentError, check_between
 from circuitgraph.models.dictionaries.activations import apply_jump_relu, apply_top_k
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
@@ -28,6 +28,10 @@ _AUXILIARY = 1 / 32  # weight of the loss of dead features, as in the paper
 _WARM_UP = 0.05  # share of the steps in which the learning rate rises
 _COOL_DOWN = 0.2  # share of the steps in which it falls to zero
 _FOLLOW = 0.05  # how far the logarithm of the threshold goes in a step, at twice k or none active
+
+
+_MOST_FEATURES = 2**24
+_MOST_COUNTED = 2**31 - 1  # what a 32-bit counter holds
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,10 @@ class TrainingSettings:
 
     def check(self) -> None:
         """Raise `ArgumentError` on settings with which nothing can be trained."""
-        check_at_least("features", self.n_features, 1)
+        check_between("features", self.n_features, 1, _MOST_FEATURES)
         check_between("k", self.k, 1, self.n_features)
         for name in ("steps", "batch", "dead_after"):
-            check_at_least(name, getattr(self, name), 1)
+            check_between(name, getattr(self, name), 1, _MOST_COUNTED)
         if not 0 < self.learning_rate < float("inf"):
             raise ArgumentError(f"learning_rate is {self.learning_rate}, but must be above 0.")
 
