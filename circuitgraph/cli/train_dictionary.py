@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,7 +130,7 @@ def train_transcoder(
 
 def _check_folder(out: Path) -> None:
     """Refuse a folder that holds something, or cannot be made."""
-    if not out.exists():
+    if not os.path.lexists(out):
         check_new_folder(out)
     elif not out.is_dir() or any(out.iterdir()):
         raise OutputError(
