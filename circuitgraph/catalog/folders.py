@@ -11,10 +11,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from circuitgraph.catalog.leftovers import (
-    LOCK_FILE,
-    make_file,
+    make_temporary_folder,
     name_old,
-    name_temporary,
     remove_leftovers,
 )
 from circuitgraph.errors import OutputError
@@ -42,17 +40,15 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     Raises:
         OutputError: the name is taken (and not to be overwritten), or the disk read-only or full.
     """
-    target, inside, made = _make_temporary(folder, overwrite)
+    target, made = _prepare_place(folder, overwrite)
     try:
-        with make_file(inside / LOCK_FILE):
+        with make_temporary_folder(target) as inside:
             yield inside
-        (inside / LOCK_FILE).unlink()
-        inside.chmod(0o755)
-        _put_in_place(inside, target, folder, overwrite)
+            inside.chmod(0o755)
+            _put_in_place(inside, target, folder, overwrite)
     except (OSError, SafetensorError) as error:
         raise _make_error(folder, error) from error
     finally:
-        shutil.rmtree(inside, ignore_errors=True)
         if not target.exists():
             remove_empty(made)
 
@@ -74,13 +70,18 @@ def _put_in_place(inside: Path, target: Path, folder: str | Path, overwrite: boo
 
 def check_new_folder(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse a folder that `new_folder` could not make; nothing is left of the trial."""
-    _, inside, made = _make_temporary(folder, overwrite)
-    inside.rmdir()
-    remove_empty(made)
+    target, made = _prepare_place(folder, overwrite)
+    try:
+        with make_temporary_folder(target):
+            pass
+    except OSError as error:
+        raise _make_error(folder, error) from error
+    finally:
+        remove_empty(made)
 
 
-def _make_temporary(folder: str | Path, overwrite: bool) -> tuple[Path, Path, list[Path]]:
-    """The folder's full path, a temporary folder beside it, and the parents that were made."""
+def _prepare_place(folder: str | Path, overwrite: bool) -> tuple[Path, list[Path]]:
+    """The folder's full path, and the parents that were made; leftovers beside it are removed."""
     made: list[Path] = []
     try:
         if Path(folder).is_symlink():
@@ -92,9 +93,7 @@ def _make_temporary(folder: str | Path, overwrite: bool) -> tuple[Path, Path, li
         remove_leftovers(target, _is_result)
         _check_free(target, folder, overwrite)
         made += make_parents(target)
-        inside = name_temporary(target)
-        inside.mkdir(0o700)
-        return target, inside, made
+        return target, made
     except OSError as error:
         remove_empty(made)
         raise _make_error(folder, error) from error

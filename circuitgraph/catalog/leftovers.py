@@ -1,8 +1,9 @@
 """Temporary files and folders beside a result, and how those of a killed run are recognised.
 
 Beside ``runs/ioi`` they are ``.ioi.circuitgraph-1f0c93aa`` and, while an older result makes place,
-``.ioi.circuitgraph-1f0c93aa-old``. Whoever writes one holds a lock on it, so that what can be
-locked is of a process that has ended.
+``.ioi.circuitgraph-1f0c93aa-old``. Whoever writes a file holds a lock on it; whoever writes a
+folder on a file beside it, ``.ioi.circuitgraph-1f0c93aa-lock``, which is there before the folder
+and after it. So what nobody has locked is of a process that has ended.
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ import re
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from circuitgraph.catalog.locks import lock_file
 
-LOCK_FILE = ".lock"
-_OLD = "-old"
+_OLD, _LOCK = "-old", "-lock"
 _TOKEN = re.compile(r"[0-9a-f]{8}")
-_YOUNG = 60.0  # seconds in which a folder without a lock may still be on its way to one
 # Neither of the last two is there on every system.
 PLAIN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -57,6 +55,24 @@ def make_file(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def make_temporary_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target``, locked while the body runs; what is left of it vanishes then.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = name_temporary(target)
+    with make_file(_name_lock(folder)):
+        try:
+            folder.mkdir(0o700)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # Windows removes no open file: the next run does
+                _name_lock(folder).unlink()
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write to an open file; a system may take less at a time than it is given."""
     view = memoryview(content)
@@ -74,7 +90,8 @@ def remove_leftovers(target: Path, is_result: Callable[[Path], bool]) -> None:
     with suppress(OSError):
         for path in sorted(target.parent.iterdir()):
             token = path.name.removeprefix(_begin_name(target))
-            if token == path.name or not _TOKEN.fullmatch(token.removesuffix(_OLD)):
+            bare = token.removesuffix(_OLD).removesuffix(_LOCK)
+            if token == path.name or not _TOKEN.fullmatch(bare):
                 continue
             if token.endswith(_OLD) and not os.path.lexists(target) and not path.is_symlink():
                 path.rename(target)
@@ -98,18 +115,16 @@ def _remove_leftover(path: Path, is_result: Callable[[Path], bool]) -> None:
 
 
 def _is_ours(folder: Path, is_result: Callable[[Path], bool]) -> bool:
-    return all(
-        path.name == LOCK_FILE or is_temporary(path.name) or is_result(path)
-        for path in folder.iterdir()
-    )
+    return all(is_temporary(path.name) or is_result(path) for path in folder.iterdir())
+
+
+def _name_lock(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name.removesuffix(_OLD)}{_LOCK}")
 
 
 def _is_in_use(folder: Path) -> bool:
-    lock = folder / LOCK_FILE
-    if os.path.lexists(lock):
-        return _is_locked(lock)
-    is_old = folder.name.endswith(_OLD)
-    return not is_old and time.time() - folder.lstat().st_mtime < _YOUNG
+    lock = _name_lock(folder)
+    return os.path.lexists(lock) and _is_locked(lock)
 
 
 def _is_locked(path: Path) -> bool:

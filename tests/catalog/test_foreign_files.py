@@ -179,14 +179,25 @@ def test_the_next_run_removes_what_a_killed_one_left_and_not_what_a_living_one_w
 ) -> None:
     with run_half(tmp_path / "run", "killed") as killed:
         killed.communicate()
-    assert len(os.listdir(tmp_path)) == 1
+    left = os.listdir(tmp_path)
+    assert len(left) == 2, "a folder and its lock"
     with run_half(tmp_path / "run", "lives") as living:
         leftovers = os.listdir(tmp_path)
-        assert len(leftovers) == 1, "the second run has removed what the first one left"
+        assert len(leftovers) == 2, "the second run has removed what the first one left"
+        assert not {*left} & {*leftovers}
         check_new_folder(tmp_path / "run")
         check_new_folder(tmp_path / "other")
         assert os.listdir(tmp_path) == leftovers
         living.communicate()
+    save_circuit(CIRCUIT, tmp_path / "run")
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("left", ["", "-lock"])
+def test_what_was_left_a_moment_ago_is_removed_at_once(tmp_path: Path, left: str) -> None:
+    """A run may be killed before its folder has anything in it, or after the folder's end."""
+    name = f"{name_temporary(tmp_path / 'run').name}{left}"
+    (tmp_path / name).touch() if left else (tmp_path / name).mkdir()
     save_circuit(CIRCUIT, tmp_path / "run")
     assert os.listdir(tmp_path) == ["run"]
 

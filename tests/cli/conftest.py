@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -96,6 +97,9 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **options: object) -> None:
         raise AssertionError("a model was loaded before the command line was checked")
 
+    # a module that is imported only now would keep the failing function for ever
+    for keeper in ("leaderboard", "hypotheses.study"):
+        importlib.import_module(f"circuitgraph.{keeper}")
     monkeypatch.setattr("circuitgraph.models.loading.load_model", fail)
 
 

@@ -27,10 +27,8 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from circuitgraph.catalog.leftovers import (
-    LOCK_FILE,
-    make_file,
+    make_temporary_folder,
     name_old,
-    name_temporary,
     remove_leftovers,
 )
 from circuitgraph.models.tokenizer import Tokenizer
@@ -238,18 +236,13 @@ def replace_folder(out: Path) -> Iterator[Path]:
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out, lambda _: True)
-    folder = name_temporary(out)
-    folder.mkdir()
-    try:
-        with make_file(folder / LOCK_FILE):
-            yield folder
-        (folder / LOCK_FILE).unlink()
+    with make_temporary_folder(out) as folder:
+        yield folder
+        folder.chmod(0o755)
         if out.exists():
             out.rename(name_old(folder))
         folder.rename(out)
         shutil.rmtree(name_old(folder), ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def build_folder(
