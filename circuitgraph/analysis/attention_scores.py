@@ -28,8 +28,8 @@ class ScoreParts:
 
     Attributes:
         head: its name. query: the position that looks.
-        writers: names of the axes of ``parts``; the last one, ``biases``, stands for all that is
-            the same on every prompt: biases of projections, norms and earlier attention outputs.
+        writers: names of the axes of ``parts``; the last one, ``biases``, stands for what no writer
+            writes: biases of projections, norms and earlier attention outputs.
         parts: what a query writer (first axis) and a key writer (second axis) add to the score of
             each key, [writers, writers, keys]. They sum to ``scores``.
         scores: before a soft cap, and without biases by position such as ALiBi's.

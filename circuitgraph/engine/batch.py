@@ -139,8 +139,14 @@ def take_scored(
 
 def take_scored_values(values: Values, at: Int[Array, "batch scored"]) -> Values:
     """The values at each example's scored positions."""
-    units = take_scored(values.units[..., None], at)[..., 0]
-    return Values(take_scored(values.nodes, at), units)
+    return Values(take_scored(values.nodes, at), take_scored_numbers(values.units, at))
+
+
+def take_scored_numbers(
+    x: Float[Array, "*lead batch pos"], at: Int[Array, "batch scored"]
+) -> Float[Array, "*lead batch scored"]:
+    """`take_scored` of numbers, as of vectors of one dimension."""
+    return take_scored(x[..., None], at)[..., 0]
 
 
 def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> None:

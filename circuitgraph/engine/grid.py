@@ -55,7 +55,7 @@ class Grid(NamedTuple):
     def of(cls, graph: Graph) -> Grid:
         """The grid of a graph, in numpy."""
         readers, writers = graph.ends
-        column = number_columns(graph)
+        column = _number_columns(graph)
         edge = np.full(graph.legal.shape, graph.n_edges, np.int32)
         direct = np.full(len(graph.readers), graph.n_edges + 1, np.int32)
         ordinary = writers >= 0
@@ -146,7 +146,7 @@ def join_layers(
     return jnp.concatenate([embed[None], layers.reshape(-1, *embed.shape)])
 
 
-def number_columns(graph: Graph) -> Int[np.ndarray, " writers"]:
+def _number_columns(graph: Graph) -> Int[np.ndarray, " writers"]:
     """The column of each writer, as `Grid` has them."""
     is_unit = np.array([writer.kind in UNITS for writer in graph.writers])
     column = np.empty(len(is_unit), np.int32)

@@ -17,7 +17,7 @@ from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.trace import Trace, trace_model
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.hooks import Hook
-from circuitgraph.models.norms import Norm, apply_norm
+from circuitgraph.models.norms import Norm, apply_norm, to_float32
 from circuitgraph.models.transformer import Stream, Transformer
 from circuitgraph.tasks.metrics import Targets, metrics
 from circuitgraph.tasks.prompts import Prompts
@@ -127,7 +127,7 @@ def _measure_batch(
         runs = jax.lax.map(run_once, jnp.array([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0]]))
         spliced = jax.tree.map(lambda run: run[1], runs)
         is_on = (spliced.features != 0) & inputs.mask[..., None]
-        full, circuit = (jax.nn.log_softmax(_widen(runs.logits[i])) for i in (0, 1))
+        full, circuit = (jax.nn.log_softmax(to_float32(runs.logits[i])) for i in (0, 1))
         return (
             jnp.stack([_measure_next(logits, inputs) for logits in runs.logits]),
             jnp.stack([_measure_answers(logits, inputs, targets) for logits in runs.logits]),
@@ -248,7 +248,7 @@ def _measure_next(
     logits: Float[Array, "batch pos vocab"], inputs: Inputs
 ) -> Float[Array, " batch"]:
     """Cross-entropy of each prompt's own next tokens."""
-    log_p = jax.nn.log_softmax(_widen(logits))[:, :-1]
+    log_p = jax.nn.log_softmax(to_float32(logits))[:, :-1]
     own = jnp.take_along_axis(log_p, inputs.tokens[:, 1:, None], axis=-1)[..., 0]
     return _average(-own, inputs.mask[:, 1:])
 
@@ -264,7 +264,3 @@ def _measure_answers(
 def _average(values: Array, mask: Array) -> Float[Array, " batch"]:
     """The mean over a prompt's tokens; NaN where there are none."""
     return jnp.where(mask, values, 0).sum(1) / mask.sum(1)
-
-
-def _widen(logits: Float[Array, "*axes vocab"]) -> Float[Array, "*axes vocab"]:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -50,16 +50,22 @@ def subtract_values(first: Values, second: Values) -> Values:
 def sum_writers(
     weights: Float[Array, "sums writers"], values: Values, units: Units | None
 ) -> Float[Array, "sums *axes d"]:
-    """Sums of all writers' values, each with weights of its own.
-
-    As one plain matrix product, [sums, nodes] @ [nodes, all other axes], the fastest form.
-    """
-    nodes = values.nodes
-    of_nodes = weights[:, : len(nodes)] @ nodes.reshape(len(nodes), -1)
-    total = of_nodes.reshape(-1, *nodes.shape[1:])
+    """Sums of all writers' values, each with weights of its own."""
+    n_nodes = len(values.nodes)
+    total = sum_vectors(weights[:, :n_nodes], values.nodes)
     if units is None:
         return total
-    return total + sum_units(weights[:, len(nodes) :], values.units, units.rows)
+    return total + sum_units(weights[:, n_nodes:], values.units, units.rows)
+
+
+def sum_vectors(
+    weights: Float[Array, "sums vectors"], vectors: Float[Array, "vectors *axes"]
+) -> Float[Array, "sums *axes"]:
+    """Sums of vectors, each with weights of its own.
+
+    As one plain matrix product, [sums, vectors] @ [vectors, all other axes], the fastest form.
+    """
+    return (weights @ vectors.reshape(len(vectors), -1)).reshape(-1, *vectors.shape[1:])
 
 
 def sum_units(
@@ -100,7 +106,9 @@ def weigh_units(
 
 
 def take_layer(values: Float[Array, "units *axes"], layer: LayerUnits) -> Array:
-    """The values of a layer's units, [most, ...]; zero where it has no more."""
+    """What a layer's units have of values, or of rows, of all units: [most, ...]; zero where it has
+    no more.
+    """
     return values.at[layer.slots].get(mode="fill", fill_value=0)
 
 
@@ -120,7 +128,6 @@ def sum_all_layers(
     """What the units of each layer write together."""
 
     def sum_layer(layer: LayerUnits) -> Array:
-        rows = units.rows.at[layer.slots].get(mode="fill", fill_value=0)
-        return jnp.einsum("u...,ud->...d", take_layer(values, layer), rows)
+        return jnp.einsum("u...,ud->...d", take_layer(values, layer), take_layer(units.rows, layer))
 
     return jax.lax.map(sum_layer, units.layers)

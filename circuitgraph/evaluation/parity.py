@@ -13,6 +13,7 @@ from circuitgraph.engine.batch import Inputs, unpadded_inputs
 from circuitgraph.engine.masked.programs import run_everywhere, run_streams, run_writers
 from circuitgraph.errors import ArgumentError, ModelError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.norms import to_float32
 from circuitgraph.models.reference import (
     INSTALL,
     SMALLEST_DIVISOR,
@@ -215,5 +216,4 @@ def measure_residual_errors(
 
 
 def _widen(array: object) -> np.ndarray:
-    x = jnp.asarray(array)
-    return np.asarray(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    return np.asarray(to_float32(jnp.asarray(array)))

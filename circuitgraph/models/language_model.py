@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.name_tokenizer import TokenNames
+from circuitgraph.models.norms import to_float32
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.models.transformer import Transformer
@@ -162,4 +163,4 @@ def _run(
 ) -> Float[Array, "batch pos vocab_out"]:
     with jax.default_matmul_precision("highest"):
         logits = network(*map(jnp.asarray, (tokens, mask, positions)))
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return to_float32(logits)

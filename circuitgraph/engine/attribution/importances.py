@@ -39,9 +39,9 @@ def run_importances(
 
     def weigh_units(own: LayerUnits, written: Stream) -> Float[Array, " most"]:
         assert units is not None  # noqa: S101 - layers have units where the model has
-        rows = units.rows.at[own.slots].get(mode="fill", fill_value=0)
-        values = take_layer(differences.units, own)  # [most, batch, pos]
-        return jnp.abs(jnp.einsum("ubp,bpu->ub", values, written @ rows.T)).sum(-1)
+        along = written @ take_layer(units.rows, own).T  # [batch, pos, most]
+        values = take_layer(differences.units, own)
+        return jnp.abs(jnp.einsum("ubp,bpu->ub", values, along)).sum(-1)
 
     def weigh(
         gradients: Gradients, extra: tuple[Float[Array, "nodes batch pos d"], LayerUnits | None]
@@ -71,9 +71,7 @@ def run_unit_importances(
     Means of an ablation are taken over the batch's own prompts. Not defined with experts.
     """
     corrupted = batch.inputs if batch.corrupted is None else batch.corrupted
-    streams = (
-        trace_model(model, inputs, ["mlp_input"]).mlp_input for inputs in (batch.inputs, corrupted)
-    )
+    n_heads = model.spec.n_heads
 
     def weigh(gradients: Gradients, extra: tuple[MLP, Stream, Stream]) -> Float[Array, " d_mlp"]:
         mlp, near, far = extra
@@ -85,7 +83,9 @@ def run_unit_importances(
         return jnp.abs(((replaced - value) * along).sum(1)).sum(0)
 
     with jax.default_matmul_precision("highest"):
-        extra = (model.blocks.mlp, *streams)
-        return visit_gradients(model, start, held, batch, metric, model.spec.n_heads, weigh, extra)[
-            1
-        ]
+        near, far = (
+            trace_model(model, inputs, ["mlp_input"]).mlp_input
+            for inputs in (batch.inputs, corrupted)
+        )
+        extra = (model.blocks.mlp, near, far)
+        return visit_gradients(model, start, held, batch, metric, n_heads, weigh, extra)[1]

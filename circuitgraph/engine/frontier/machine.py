@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from circuitgraph.engine.batch import take_scored, take_scored_values
 from circuitgraph.engine.frontier.clean_run import CleanRun, NodeValues
@@ -43,20 +43,19 @@ def run_update(
         everywhere_now, scored_now = values
         sources = list_sources(model, clean_run.bases.everywhere, everywhere_now)
         value = everywhere_runner.compute_value(step, sources, sources)[0]
-        units = everywhere_runner.compute_units(step, sources)
+        units = everywhere_runner.compute_lane_units(step, sources)
         node, score_in = everywhere.node[step], clean_run.plan.score_in
+        of_scored = None if units is None else units.take_positions(score_in)
         return NodeValues(
             put_values(everywhere_now, node, value, units),
-            put_values(
-                scored_now, node, take_scored(value, score_in), take_scored_units(units, score_in)
-            ),
+            put_values(scored_now, node, take_scored(value, score_in), of_scored),
         )
 
     def update_scored(step: Array, values: NodeValues) -> NodeValues:
         at = list_sources(model, clean_run.bases.scored, values.scored)
         keys = list_sources(model, clean_run.bases.everywhere, values.everywhere)
         value = scored_runner.compute_value(step, at, keys)[0]
-        units = scored_runner.compute_units(step, at)
+        units = scored_runner.compute_lane_units(step, at)
         return values._replace(scored=put_values(values.scored, at_scored.node[step], value, units))
 
     with jax.default_matmul_precision("highest"):
@@ -127,14 +126,14 @@ def run_candidates(
         sources = list_sources(model, clean_run.bases.everywhere, values.everywhere, slots)
         value = everywhere_runner.compute_value(step, sources, sources)
         units = everywhere_runner.compute_units(step, sources)
-        return put_slots(slots, everywhere.slot[step], value, units)
+        return put_values(slots, everywhere.slot[step], value, units)
 
     def update_scored(step: Array, slots: Values, all_slots: Values | None) -> Values:
         at = list_sources(model, clean_run.bases.scored, values.scored, slots)
         keys = list_sources(model, clean_run.bases.everywhere, values.everywhere, all_slots)
         value = scored_runner.compute_value(step, at, keys)
         units = scored_runner.compute_units(step, at)
-        return put_slots(slots, at_scored.slot[step], value, units)
+        return put_values(slots, at_scored.slot[step], value, units)
 
     def run_group(i: Array, metrics_of_groups: Array) -> Array:
         all_slots = None
@@ -192,29 +191,10 @@ def list_sources(
 
 
 def put_values(
-    values: Values, node: Array, value: Float[Array, "batch pos d"], units: NewUnits | None
+    values: Values, place: Array, value: Float[Array, "*lanes batch pos d"], units: NewUnits | None
 ) -> Values:
     """``values`` with a step's value, and its units, in their places."""
-    nodes = values.nodes.at[node].set(value)
+    nodes = values.nodes.at[place].set(value)
     if units is None:
         return Values(nodes, values.units)
-    return Values(nodes, put_layer(values.units, units.slots, units.numbers[:, 0]))
-
-
-def put_slots(
-    slots: Values, slot: Array, value: Float[Array, "lanes batch pos d"], units: NewUnits | None
-) -> Values:
-    """``slots`` with a step's value for each candidate, and its units, in their places."""
-    nodes = slots.nodes.at[slot].set(value)
-    if units is None:
-        return Values(nodes, slots.units)
-    return Values(nodes, put_layer(slots.units, units.slots, units.numbers))
-
-
-def take_scored_units(
-    units: NewUnits | None, score_in: Int[Array, "batch scored"]
-) -> NewUnits | None:
-    """A step's units at the scored positions."""
-    if units is None:
-        return None
-    return units._replace(numbers=take_scored(units.numbers[..., None], score_in)[..., 0])
+    return Values(nodes, put_layer(values.units, units.slots, units.numbers))

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.batch import take_scored
+from circuitgraph.engine.batch import take_scored, take_scored_numbers
 from circuitgraph.engine.frontier.clean_run import CleanRun
 from circuitgraph.engine.frontier.schedule import MLP as MLP_STEP
 from circuitgraph.engine.frontier.schedule import StepTable
@@ -43,7 +43,11 @@ class NewUnits(NamedTuple):
     """Values of a layer's units, and where they go among all; as many as the largest layer has."""
 
     slots: Int[Array, " most"]
-    numbers: Float[Array, "most lanes batch pos"]
+    numbers: Float[Array, "most *lanes batch pos"]
+
+    def take_positions(self, at: Int[Array, "batch positions"]) -> NewUnits:
+        """The same units at some of the positions."""
+        return self._replace(numbers=take_scored_numbers(self.numbers, at))
 
 
 class ValueSources(NamedTuple):
@@ -255,7 +259,7 @@ class StepRunner(NamedTuple):
             x = sum_input(self.table, inputs_from, step, 0)
             old = take_layer(self.clean_run.replaced.units, own)
             if not self.everywhere and old.shape[2] > 1:
-                old = take_scored(old[..., None], self.clean_run.plan.score_in)[..., 0]
+                old = take_scored_numbers(old, self.clean_run.plan.score_in)
             return self._select_mlp(step).read_units(x, own.neurons) - old[:, None]
 
         lanes = 1 if inputs_from.slots is None else inputs_from.slots.shape[1]
@@ -265,6 +269,13 @@ class StepRunner(NamedTuple):
             is_due, read_units, lambda: jnp.zeros(shape, inputs_from.shared.dtype)
         )
         return NewUnits(jnp.where(is_due, own.slots, len(units.rows)), numbers)
+
+    def compute_lane_units(
+        self, step: Int[Array, ""], inputs_from: ValueSources
+    ) -> NewUnits | None:
+        """`compute_units` without candidates, of the one lane that there is then."""
+        units = self.compute_units(step, inputs_from)
+        return None if units is None else units._replace(numbers=units.numbers[:, 0])
 
     def _select_mlp(self, step: Int[Array, ""]) -> MLP:
         mlp = self.select_layer(step)[0].mlp

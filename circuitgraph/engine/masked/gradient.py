@@ -21,7 +21,13 @@ from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs, take_scored
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.forward import compute_differences
-from circuitgraph.engine.values import Values, sum_writers, weigh_writers
+from circuitgraph.engine.values import (
+    Values,
+    sum_vectors,
+    sum_writers,
+    take_layer,
+    weigh_writers,
+)
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.models.units import LayerUnits
@@ -86,13 +92,13 @@ def _pull_layers(
         kept = jax.lax.dynamic_slice_in_dim(matrix, start, sum(sizes))
         *x_qkv, x_mlp = jnp.split(sum_writers(kept, moved, units), np.cumsum(sizes)[:3])
         # readers of later layers only: zero edges lead to the others, whose d_read is still missing
-        d_written = _sum_read(matrix[:, writers], d_read)
+        d_written = sum_vectors(matrix[:, writers].T, d_read)
         d_heads, d_mlp = d_written[:n_heads], x_mlp  # empty in a model without MLPs
         if block.mlp is not None:
             d_mlp = _pull_mlp(block.mlp, own, into_mlp + x_mlp[0], d_written[n_heads])[None]
             if own is not None:
                 d_mlp += pull_units(block.mlp, own, into_mlp + x_mlp[0], d_read)[None]
-            d_heads += _sum_read(kept[-1:, writers[:n_heads]], d_mlp)
+            d_heads += sum_vectors(kept[-1:, writers[:n_heads]].T, d_mlp)
         _, pull_heads = jax.vjp(
             lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)
         )
@@ -102,7 +108,7 @@ def _pull_layers(
     def pull_units(mlp: MLP, own: LayerUnits, x: Array, d_read: Array) -> Array:
         """The derivative by what an MLP reads, through its units."""
         assert units is not None  # noqa: S101 - layers have units where the model has
-        of_layer = units.rows.at[own.slots].get(mode="fill", fill_value=0)
+        of_layer = take_layer(units.rows, own)
         columns = len(moved.nodes) + own.slots  # beyond the last where a layer has no more
         kept = matrix.at[:, columns].get(mode="fill", fill_value=0)
         values, pull = jax.vjp(lambda x: mlp.read_units(x, own.neurons), x)
@@ -126,10 +132,3 @@ def _pull_mlp(mlp: MLP, own: LayerUnits | None, x: Array, d_written: Array) -> A
     """The derivative by what an MLP reads, through what it writes, its units left out."""
     _, pull = jax.vjp(mlp if own is None else lambda x: mlp.write_rest(x, own.others), x)
     return pull(d_written)[0]
-
-
-def _sum_read(
-    weights: Float[Array, "readers writers"], d_read: Float[Array, "readers batch pos d"]
-) -> Float[Array, "writers batch pos d"]:
-    """The derivative by each writer's value, from those by what the readers read."""
-    return (weights.T @ d_read.reshape(len(d_read), -1)).reshape(-1, *d_read.shape[1:])
