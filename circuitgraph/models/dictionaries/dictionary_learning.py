@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from circuitgraph.errors import ModelError
-from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
+from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.config_reader import ConfigReader
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec, FeatureActivation
@@ -61,8 +61,7 @@ class DictionaryLearning(DictionaryLayout):
         if not isinstance(kind, str) or kind not in _CLASSES:
             trainer.refuse("dict_class", ", ".join(_CLASSES))
         activation, subtracts = _CLASSES[kind]
-        checkpoint = open_checkpoint(files.name, [files.fetch(_WEIGHTS)])
-        checkpoint.described_by = _CONFIG
+        checkpoint = files.open_weights(_WEIGHTS, _CONFIG)
         hook = _read_hook(trainer)
         spec = DictionarySpec(
             layout="dictionary_learning",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitgraph.errors import ModelError, first_line
+from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
 from circuitgraph.models.dictionaries.config_reader import ConfigReader, read_config_file
 from circuitgraph.models.hub import fetch_file
 
@@ -82,6 +83,17 @@ class DictionaryFiles:
     def read_config(self, file: str) -> ConfigReader:
         """The settings in a JSON or YAML file."""
         return read_config_file(self.name, file, self.fetch(file))
+
+    def open_weights(self, file: str, described_by: str | None = None) -> Checkpoint:
+        """The tensors of one file, by its header.
+
+        Args:
+            described_by: what says their sizes, for messages.
+        """
+        checkpoint = open_checkpoint(self.name, [self.fetch(file)])
+        if described_by is not None:
+            checkpoint.described_by = described_by
+        return checkpoint
 
     def _list_hub(self) -> list[str]:
         """The files of a repository, or those in the hub's cache where the hub is not asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
+from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
 from circuitgraph.models.dictionaries.files import DictionaryFiles
@@ -33,7 +33,7 @@ class GemmaScope(DictionaryLayout):
 
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del given, layer
-        checkpoint = open_checkpoint(files.name, [files.fetch("params.npz")])
+        checkpoint = files.open_weights("params.npz")
         return open_params(files.name, files.full_name, checkpoint)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from circuitgraph.errors import ModelError
-from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
+from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
 from circuitgraph.models.dictionaries.files import DictionaryFiles
@@ -41,7 +41,7 @@ class GemmaScope2(DictionaryLayout):
         del given
         is_single = files.has(_PARAMS)
         file = _PARAMS if is_single else files.match(_MEMBER)[layer]
-        checkpoint = open_checkpoint(files.name, [files.fetch(file)])
+        checkpoint = files.open_weights(file)
         if not is_single:
             return _open_member(files, checkpoint, layer)
         reads, writes, model = _read_hooks(files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from circuitgraph.models.checkpoint import open_checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
 from circuitgraph.models.dictionaries.files import DictionaryFiles
@@ -27,13 +26,13 @@ class Goodfire(DictionaryLayout):
         file = _find_file(files)
         if file is None:
             return False
-        shapes = open_checkpoint(files.name, [files.fetch(file)]).shapes
+        shapes = files.open_weights(file).shapes
         return {"encoder_linear.weight", "decoder_linear.weight"} <= shapes.keys()
 
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del given, layer
         file = _find_file(files) or ""
-        checkpoint = open_checkpoint(files.name, [files.fetch(file)])
+        checkpoint = files.open_weights(file)
         name = re.search(r"(?:^|/)([^/]+)-SAE-l(\d{1,4})\.", file)
         hook = Hook("resid_post", int(name[2])) if name else None
         spec = DictionarySpec(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from circuitgraph.models.checkpoint import open_checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.average_norms import read_scale
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
@@ -33,8 +32,7 @@ class LlamaScope(DictionaryLayout):
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del given, layer
         config = files.read_config(_CONFIG)
-        checkpoint = open_checkpoint(files.name, [files.fetch(_WEIGHTS)])
-        checkpoint.described_by = _CONFIG
+        checkpoint = files.open_weights(_WEIGHTS, _CONFIG)
         config.require("act_fn", "jumprelu")
         config.require("norm_activation", "dataset-wise")
         config.require("use_glu_encoder", False)

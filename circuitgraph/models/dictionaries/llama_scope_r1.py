@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from circuitgraph.models.checkpoint import open_checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.average_norms import AVERAGE_NORM, read_scale
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
@@ -29,13 +28,12 @@ class LlamaScopeR1(DictionaryLayout):
     def recognise(self, files: DictionaryFiles) -> bool:
         if not (files.only is None and files.has(CONFIG) and files.has(WEIGHTS)):
             return False
-        return "encoder.weight" in open_checkpoint(files.name, [files.fetch(WEIGHTS)]).shapes
+        return "encoder.weight" in files.open_weights(WEIGHTS).shapes
 
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del layer
         config = files.read_config(CONFIG)
-        checkpoint = open_checkpoint(files.name, [files.fetch(WEIGHTS)])
-        checkpoint.described_by = CONFIG
+        checkpoint = files.open_weights(WEIGHTS, CONFIG)
         config.require("act_fn", "jumprelu")
         config.require("norm_activation", "dataset-wise", "inference")
         config.require("use_glu_encoder", False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
+from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.average_norms import AVERAGE_NORM, read_scale
 from circuitgraph.models.dictionaries.config_reader import ConfigReader
@@ -43,7 +43,7 @@ class Llamascopium(DictionaryLayout):
     def recognise(self, files: DictionaryFiles) -> bool:
         if not (files.only is None and files.has(CONFIG) and files.has(WEIGHTS)):
             return False
-        return "W_E" in open_checkpoint(files.name, [files.fetch(WEIGHTS)]).shapes
+        return "W_E" in files.open_weights(WEIGHTS).shapes
 
     def list_members(self, files: DictionaryFiles) -> list[int] | None:
         config = files.read_config(CONFIG)
@@ -54,8 +54,7 @@ class Llamascopium(DictionaryLayout):
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del given
         config = files.read_config(CONFIG)
-        checkpoint = open_checkpoint(files.name, [files.fetch(WEIGHTS)])
-        checkpoint.described_by = CONFIG
+        checkpoint = files.open_weights(WEIGHTS, CONFIG)
         config.require("sae_type", "sae", "clt")
         config.require("use_glu_encoder", False)
         if config.content.get("act_fn") not in _ACTIVATIONS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from circuitgraph.errors import ModelError
-from circuitgraph.models.checkpoint import open_checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
 from circuitgraph.models.dictionaries.files import DictionaryFiles
@@ -38,9 +37,8 @@ class QwenScope(DictionaryLayout):
         return sorted(n for n, file in layers.items() if files.only in (None, file))
 
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
-        checkpoint = open_checkpoint(files.name, [files.fetch(files.match(_MEMBER)[layer])])
+        checkpoint = files.open_weights(files.match(_MEMBER)[layer], "the name")
         name = re.search(_NAME, files.full_name)
-        checkpoint.described_by = "the name"
         k = given.k or (int(name[3]) if name else None)
         if k is None:
             raise ModelError(

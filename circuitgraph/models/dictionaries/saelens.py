@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.errors import ArgumentError, ModelError
-from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
+from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.config_reader import ConfigReader
 from circuitgraph.models.dictionaries.dictionary_spec import (
@@ -71,8 +71,7 @@ class SaeLens(DictionaryLayout):
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del layer
         config = _flatten(files.read_config(CONFIG))
-        checkpoint = open_checkpoint(files.name, [files.fetch(WEIGHTS)])
-        checkpoint.described_by = CONFIG
+        checkpoint = files.open_weights(WEIGHTS, CONFIG)
         _refuse_scaling(files.name, checkpoint)
         spec = _read_spec(config, given)
         sizes = {"f": config.read("d_sae", int), "i": config.read("d_in", int)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circuitgraph.errors import ModelError
-from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
+from circuitgraph.models.checkpoint import Checkpoint
 from circuitgraph.models.dictionaries import DictionaryLayout, GivenSettings, layout
 from circuitgraph.models.dictionaries.config_reader import ConfigReader
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec, FeatureActivation
@@ -36,8 +36,7 @@ class Sparsify(DictionaryLayout):
     def open(self, files: DictionaryFiles, given: GivenSettings, layer: int) -> StoredDictionary:
         del given, layer
         config = files.read_config(_CONFIG)
-        checkpoint = open_checkpoint(files.name, [files.fetch(_WEIGHTS)])
-        checkpoint.described_by = _CONFIG
+        checkpoint = files.open_weights(_WEIGHTS, _CONFIG)
         config.require("signed", False)
         activation = config.content.get("activation", "topk")
         if activation not in _ACTIVATIONS:
