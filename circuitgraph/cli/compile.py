@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.compile_record import CompileRecord, ParityRecord
 
 
-@options.expand_loading
+@options.expand_options
 def compile_model(
     model: Annotated[
         str,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from circuitgraph.tasks.base import Task
 
 
-@options.expand_loading
+@options.expand_options
 def show_dictionary(
     dictionary: Annotated[
         str,
@@ -101,12 +101,10 @@ def show_dictionary(
         check_task(task, arguments)
     elif limit is not None or arguments:
         raise ArgumentError("--limit and --bos are about prompts: give --task or --data.")
-    unused = set(loading.keywords) - {"local_only"}
-    if model is None and unused:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused))
+    of_model = {name: x for name, x in loading.keywords.items() if name != "local_only"}
+    if model is None and (unused := options.format_loading(of_model)):
         raise ArgumentError(
-            f"{loading.keywords} ({named}) are about loading a model: give --model, or leave them "
-            "out."
+            f"There is no model to be loaded with{unused}: give --model, or leave that out."
         )
     if dictionary_revision is not None and Path(dictionary).exists():
         raise ArgumentError(

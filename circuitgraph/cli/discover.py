@@ -48,7 +48,7 @@ class Setup(TypedDict):
     memory: int | None
 
 
-@options.expand_loading
+@options.expand_options
 def discover(
     task: Annotated[
         str | None,

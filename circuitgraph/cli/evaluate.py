@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
 
 
-@options.expand_loading
+@options.expand_options
 def evaluate(
     circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
     model: options.ModelOption = None,

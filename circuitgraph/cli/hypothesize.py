@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from circuitgraph.models.language_model import LanguageModel
 
 
-@options.expand_loading
+@options.expand_options
 def hypothesize(
     circuit: Annotated[
         Path,

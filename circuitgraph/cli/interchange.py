@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.interchange_record import InterchangeRecord
 
 
-@options.expand_loading
+@options.expand_options
 def interchange(
     file: Annotated[
         Path,

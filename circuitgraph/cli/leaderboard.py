@@ -18,7 +18,7 @@ from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 
 
-@options.expand_loading
+@options.expand_options
 def leaderboard(
     task: Annotated[
         list[str] | None, typer.Option("--task", help="Only this task. Repeatable. [default: all]")

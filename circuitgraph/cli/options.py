@@ -7,7 +7,7 @@ import inspect
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -93,27 +93,30 @@ class LoadingOptions:
 AS_RECORDED = LoadingOptions()  # nothing is given
 
 
-def expand_loading(command: Callable[..., None]) -> Callable[..., None]:
-    """A command in which the parameter ``loading`` is one option for each of `LoadingOptions`."""
-    options = get_type_hints(LoadingOptions, include_extras=True)
+def expand_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command in which a parameter that is a dataclass, such as `LoadingOptions`, is one option
+    for each of its fields.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    options = {name: get_type_hints(group, include_extras=True) for name, group in groups.items()}
 
     @functools.wraps(command)
     def run_command(**given: Any) -> None:
-        loading = LoadingOptions(**{name: given.pop(name) for name in options})
-        prepare_precision(loading.dtype)
-        command(**given, loading=loading)
+        made: dict[str, Any] = {
+            name: group(**{option: given.pop(option) for option in options[name]})
+            for name, group in groups.items()
+        }
+        prepare_precision(made["loading"].dtype)
+        command(**given, **made)
 
-    hints = get_type_hints(command, include_extras=True)
     kind = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        parameter.replace(kind=kind, annotation=hints[name])
-        for name, parameter in inspect.signature(command).parameters.items()
-    ]
-    place = next(i for i, parameter in enumerate(parameters) if parameter.name == "loading")
-    parameters[place : place + 1] = [
-        inspect.Parameter(name, kind, default=getattr(LoadingOptions, name), annotation=hint)
-        for name, hint in options.items()
-    ]
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        parameters += [
+            inspect.Parameter(option, kind, default=getattr(groups[name], option), annotation=hint)
+            for option, hint in options.get(name, {}).items()
+        ] or [parameter.replace(kind=kind, annotation=hints[name])]
     # what typer reads, and what config files are checked by
     run_command.__signature__ = inspect.Signature(parameters)  # pyright: ignore
     run_command.__annotations__ = {p.name: p.annotation for p in parameters}

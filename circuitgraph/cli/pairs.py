@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Files of pairs.")
 
 
 @app.command("check")
-@options.expand_loading
+@options.expand_options
 def check_pairs(
     file: Annotated[Path, typer.Argument(help="File of pairs: .jsonl or .csv.")],
     model: Annotated[str, typer.Option("--model", help="Folder, shipped model or hub name.")],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from circuitgraph.hypotheses.study import Study
 
 
-@options.expand_loading
+@options.expand_options
 def scrub(
     file: Annotated[
         Path,

@@ -37,7 +37,7 @@ class WithArgumentsForPytest(TyperCommand):
         return super().parse_args(ctx, [*args[:n_own], *for_pytest])
 
 
-@options.expand_loading
+@options.expand_options
 def run_claims(
     paths: Annotated[
         list[str],

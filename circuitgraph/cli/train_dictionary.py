@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,55 +25,65 @@ from circuitgraph.errors import OutputError, check_between
 
 if TYPE_CHECKING:
     from circuitgraph.models.dictionaries.hooks import Hook
-    from circuitgraph.models.dictionaries.training import TrainingSettings
 
-FeaturesOption = Annotated[int, typer.Option("--features", help="Number of features.")]
-ActiveOption = Annotated[int, typer.Option("--k", help="Active features of a token, on average.")]
-StepsOption = Annotated[int, typer.Option("--steps", help="Steps of the training.")]
-BatchOption = Annotated[int, typer.Option("--batch", help="Tokens of one step.")]
-RateOption = Annotated[float, typer.Option("--learning-rate", help="Adam's, at its highest.")]
-DeadOption = Annotated[
-    int,
-    typer.Option(
-        "--dead-after", help="Tokens without being on after which a feature is trained as dead."
-    ),
-]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the dictionary.")]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the training that the folder holds.")
-]
-TaskOption = Annotated[
-    str | None, typer.Option("--task", help="Its prompts are trained on, half of them kept apart.")
-]
-LimitOption = Annotated[
-    int | None,
-    typer.Option("--limit", help="How many prompts to train on. [default: 2000, or all of a file]"),
-]
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How both commands train: one option for each field."""
+
+    features: Annotated[int, typer.Option("--features", help="Number of features.")] = 1024
+    k: Annotated[int, typer.Option("--k", help="Active features of a token, on average.")] = 16
+    steps: Annotated[int, typer.Option("--steps", help="Steps of the training.")] = 2000
+    batch: Annotated[int, typer.Option("--batch", help="Tokens of one step.")] = 1024
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Adam's, at its highest.")
+    ] = 3e-3
+    dead_after: Annotated[
+        int,
+        typer.Option(
+            "--dead-after", help="Tokens without being on after which a feature is trained as dead."
+        ),
+    ] = 50_000
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training that the folder holds.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What both commands train on: one option for each field."""
+
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Its prompts are trained on, half of them kept apart."),
+    ] = None
+    data: options.DataOption = None
+    bos: options.BosOption = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", help="How many prompts to train on. [default: 2000, or all of a file]"
+        ),
+    ] = None
+    seed: options.SeedOption = 0
+
+
+_AS_USUAL, _NOTHING_GIVEN = TrainingOptions(), SourceOptions()
 _MOST_LAYERS = 10_000
 
 
-@options.expand_loading
+@options.expand_options
 def train_sae(
     hook: Annotated[
         str, typer.Option("--hook", help="What to take apart, such as blocks.3.hook_mlp_out.")
     ],
     out: OutOption,
-    features: FeaturesOption = 1024,
-    k: ActiveOption = 16,
-    steps: StepsOption = 2000,
-    batch: BatchOption = 1024,
-    learning_rate: RateOption = 3e-3,
-    dead_after: DeadOption = 50_000,
-    resume: ResumeOption = False,
+    training: TrainingOptions = _AS_USUAL,
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
-    task: TaskOption = None,
-    data: options.DataOption = None,
-    bos: options.BosOption = None,
-    limit: LimitOption = None,
-    seed: options.SeedOption = 0,
+    source: SourceOptions = _NOTHING_GIVEN,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -85,32 +96,19 @@ def train_sae(
     Example: `circuitgraph train-sae --task addition --hook blocks.0.hook_mlp_out -o sae`
     """
     from circuitgraph.models.dictionaries.hooks import parse_hook
-    from circuitgraph.models.dictionaries.training import TrainingSettings
 
     place = parse_hook(hook)
-    settings = TrainingSettings(features, k, steps, batch, learning_rate, dead_after, seed)
-    source = (model, task, data, bos, limit)
-    _train((place, place), settings, source, loading, out, resume, Output(as_json, quiet))
+    _train((place, place), out, training, model, loading, source, Output(as_json, quiet))
 
 
-@options.expand_loading
+@options.expand_options
 def train_transcoder(
     layer: Annotated[int, typer.Option("--layer", help="The layer of the MLP.")],
     out: OutOption,
-    features: FeaturesOption = 1024,
-    k: ActiveOption = 16,
-    steps: StepsOption = 2000,
-    batch: BatchOption = 1024,
-    learning_rate: RateOption = 3e-3,
-    dead_after: DeadOption = 50_000,
-    resume: ResumeOption = False,
+    training: TrainingOptions = _AS_USUAL,
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
-    task: TaskOption = None,
-    data: options.DataOption = None,
-    bos: options.BosOption = None,
-    limit: LimitOption = None,
-    seed: options.SeedOption = 0,
+    source: SourceOptions = _NOTHING_GIVEN,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -119,13 +117,10 @@ def train_transcoder(
     Example: `circuitgraph train-transcoder --task addition --layer 0 -o transcoder`
     """
     from circuitgraph.models.dictionaries.hooks import Hook
-    from circuitgraph.models.dictionaries.training import TrainingSettings
 
     check_between("--layer", layer, 0, _MOST_LAYERS)
     places = Hook("mlp_normed", layer), Hook("mlp_output", layer)
-    settings = TrainingSettings(features, k, steps, batch, learning_rate, dead_after, seed)
-    source = (model, task, data, bos, limit)
-    _train(places, settings, source, loading, out, resume, Output(as_json, quiet))
+    _train(places, out, training, model, loading, source, Output(as_json, quiet))
 
 
 def _check_folder(out: Path) -> None:
@@ -141,32 +136,42 @@ def _check_folder(out: Path) -> None:
 
 def _train(
     places: tuple[Hook, Hook],
-    settings: TrainingSettings,
-    source: tuple[str | None, str | None, Path | None, str | None, int | None],
-    loading: options.LoadingOptions,
     out: Path,
-    resume: bool,
+    training: TrainingOptions,
+    model: str | None,
+    loading: options.LoadingOptions,
+    source: SourceOptions,
     output: Output,
 ) -> None:
     """Check everything, load the model and the task, train and report."""
     from circuitgraph.dictionary_training import train_dictionary
+    from circuitgraph.models.dictionaries.training import TrainingSettings
 
+    settings = TrainingSettings(
+        training.features,
+        training.k,
+        training.steps,
+        training.batch,
+        training.learning_rate,
+        training.dead_after,
+        source.seed,
+    )
     settings.check()
-    if not resume:
+    if not training.resume:
         _check_folder(out)
-    model, task, data, bos, limit = source
-    check_counts(limit, 1, settings.seed)
-    name, arguments = choose_model(model, task, data), gather_task_settings([], bos, None)
+    task, data = source.task, source.data
+    check_counts(source.limit, 1, source.seed)
+    name, arguments = choose_model(model, task, data), gather_task_settings([], source.bos, None)
     check_task(task, arguments)
     keep_compiled_programs()
-    loaded = load_inputs(output, name, task, data, settings.seed, arguments, loading.keywords)
+    loaded = load_inputs(output, name, task, data, source.seed, arguments, loading.keywords)
     record = train_dictionary(
         *loaded,
         *places,
         settings,
         out,
-        n_prompts=limit,
-        resume=resume,
+        n_prompts=source.limit,
+        resume=training.resume,
         bar=output.shows_bars,
     )
     summary = (
