@@ -24,20 +24,20 @@ from circuitgraph.catalog.records import (
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.base import Algorithm, make_algorithm
 from circuitgraph.discovery.journal import Journal
+from circuitgraph.discovery.journal_file import name_unit_journal
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.refinement import (
     AUTO,
-    Neurons,
     choose_neurons,
     measure_rests,
-    read_refinement,
+    read_granularity,
     refine_edges,
     refine_graph,
 )
 from circuitgraph.discovery.sweep import Sweep, check_thresholds, run_sweep
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, DataError, check_at_least
+from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -124,7 +124,7 @@ def discover(
     search_algorithm = make_algorithm(algorithm, **settings)
     search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
     whole = model.graph(direct=search_algorithm.direct, grouped=grouped)
-    neurons = _read_granularity(model, granularity, refine, n_units)
+    neurons = read_granularity(model.spec, granularity, refine, n_units)
     setup = SearchSetup(
         model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew
     )
@@ -134,15 +134,10 @@ def discover(
     if neurons is not None:
         circuit, experiment = setup.search(refine_graph(whole, neurons), space)
         return _add_refinement(experiment, circuit, refine, sum(map(len, neurons.values())))
-    of_heads, experiment = setup.search(whole, space)
-    refined = refine_graph(whole, choose_neurons(experiment, of_heads, n_units))
-    protected = refine_edges(whole, experiment.space.protected, refined)
-    inner = {
-        "protect": Circuit(refined, protected).edges,
-        "inside": Circuit(refined, refine_edges(whole, of_heads.mask, refined)),
-    }
-    circuit, experiment = replace(setup, journal=name_unit_journal(journal)).search(refined, inner)
-    return _add_refinement(experiment, circuit, refine, n_units, len(of_heads))
+    refined, inner, n_head_edges = _search_heads(setup, whole, space, n_units)
+    own_journal = None if journal is None else name_unit_journal(Path(journal))
+    circuit, experiment = replace(setup, journal=own_journal).search(refined, inner)
+    return _add_refinement(experiment, circuit, refine, n_units, n_head_edges)
 
 
 @dataclass(frozen=True)
@@ -180,31 +175,23 @@ class SearchSetup:
         return replace(circuit, provenance={**circuit.provenance, **origin}), experiment
 
 
-def name_unit_journal(journal: str | Path | None) -> Path | None:
-    """Where the search among neurons writes its decisions, beside the journal of that before it."""
-    return None if journal is None else Path(journal).with_suffix(f".units{Path(journal).suffix}")
+def _search_heads(
+    setup: SearchSetup, whole: Graph, space: Mapping[str, Any], n_units: int
+) -> tuple[Graph, dict[str, Any], int]:
+    """Search among heads and MLPs, whose experiment is forgotten before the next one is made.
 
-
-def _read_granularity(
-    model: LanguageModel, granularity: str, refine: Sequence[str], n_units: int
-) -> Neurons | None:
-    """The neurons that are asked for by number, if some are."""
-    check_at_least("n_units", n_units, 1)
-    if granularity == "head":
-        if list(refine) != [AUTO]:
-            raise ArgumentError(
-                f"refine is {list(refine)}, but the granularity 'head': use granularity 'neuron'."
-            )
-        return None
-    if granularity != "neuron":
-        raise ArgumentError(
-            f"granularity is {granularity!r}; expected 'head' or 'neuron'. Features of "
-            "dictionaries are no nodes yet."
-        )
-    if model.spec.d_mlp is None or model.spec.experts is not None:
-        why = "has no MLPs" if model.spec.d_mlp is None else "has a neuron once for each expert"
-        raise ArgumentError(f"granularity is 'neuron', but the model {why}: use 'head'.")
-    return read_refinement(refine, model.spec.d_mlp)
+    Returns:
+        The graph with the strongest neurons of the circuit's MLPs as nodes; the space inside that
+        circuit; how many edges it has.
+    """
+    circuit, experiment = setup.search(whole, space)
+    refined = refine_graph(whole, choose_neurons(experiment, circuit, n_units))
+    protected = refine_edges(whole, experiment.space.protected, refined)
+    inner = {
+        "protect": Circuit(refined, protected).edges,
+        "inside": Circuit(refined, refine_edges(whole, circuit.mask, refined)),
+    }
+    return refined, inner, len(circuit)
 
 
 def _add_refinement(

@@ -57,15 +57,16 @@ def forecast_search(
         n_searches: number of thresholds, of which the algorithm has the lowest. What they share is
             not known: the range is from one search to all of them one after the other.
     """
-    from circuitgraph.api import prepare_experiment
+    from circuitgraph.api import N_UNITS, prepare_experiment
     from circuitgraph.discovery.forecast import forecast_seconds
-    from circuitgraph.discovery.refinement import AUTO, read_refinement, refine_graph
+    from circuitgraph.discovery.refinement import AUTO, read_granularity, refine_graph
     from circuitgraph.engine.precision import count_bytes
     from circuitgraph.graph.space import make_space
 
     graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
     # which neurons "auto" cuts out is not known yet: that search is inside the first one's circuit
-    neurons = read_refinement((refinement or {}).get("refine", [AUTO]), model.spec.d_mlp)
+    asked = {"granularity": "head", "refine": [AUTO], "n_units": N_UNITS, **(refinement or {})}
+    neurons = read_granularity(model.spec, **asked)
     if neurons is not None:
         graph = refine_graph(graph, neurons)
     search_space = make_space(graph, **space)

@@ -17,12 +17,11 @@ from circuitgraph.catalog.folders import (
     new_folder,
 )
 from circuitgraph.cli.interrupts import repeat_command
-from circuitgraph.discovery.journal_file import check_journal
+from circuitgraph.discovery.journal_file import check_journal, name_unit_journal
 from circuitgraph.errors import DataError, OutputError, SearchError
 
 RUNS = Path("runs")
 _ENDING = ".journal.jsonl"
-_UNIT_ENDING = ".units.jsonl"
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class RunFolder:
 
     @property
     def unit_journal(self) -> Path:
-        """``runs/ioi.journal.units.jsonl``, of a search that goes on among neurons."""
-        return self.journal.with_suffix(_UNIT_ENDING)
+        """The journal of a search that goes on among neurons."""
+        return name_unit_journal(self.journal)
 
     @property
     def anew(self) -> bool:

@@ -14,6 +14,13 @@ from circuitgraph.discovery.journal_lines import describe_foreign_file, is_journ
 from circuitgraph.errors import ArgumentError, OutputError
 
 
+def name_unit_journal(journal: Path) -> Path:
+    """``runs/ioi.journal.units.jsonl``: where a search that goes on among neurons writes, beside
+    the journal of the search before it.
+    """
+    return journal.with_suffix(f".units{journal.suffix}")
+
+
 class JournalFile:
     """An open, locked file that holds a journal, or nothing yet.
 

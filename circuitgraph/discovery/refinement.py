@@ -9,14 +9,44 @@ import numpy as np
 from jaxtyping import Bool
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, SearchError, list_problems
+from circuitgraph.errors import ArgumentError, SearchError, check_at_least, list_problems
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import edge_name
+from circuitgraph.models.spec import Spec
 
 AUTO = "auto"
 Neurons = Mapping[int, tuple[int, ...]]
 """Numbers of neurons by layer."""
+
+
+def read_granularity(
+    spec: Spec, granularity: str, refine: Sequence[str], n_units: int
+) -> Neurons | None:
+    """The neurons that a search asks for by number; None if it asks for ``auto``, or for none.
+
+    Args:
+        granularity, refine, n_units: as of `circuitgraph.discover`.
+
+    Raises:
+        ArgumentError: they make no sense together, or with a model of that shape.
+    """
+    check_at_least("n_units", n_units, 1)
+    if granularity == "head":
+        if list(refine) != [AUTO]:
+            raise ArgumentError(
+                f"refine is {list(refine)}, but the granularity 'head': use granularity 'neuron'."
+            )
+        return None
+    if granularity != "neuron":
+        raise ArgumentError(
+            f"granularity is {granularity!r}; expected 'head' or 'neuron'. Features of "
+            "dictionaries are no nodes yet."
+        )
+    if spec.d_mlp is None or spec.experts is not None:
+        why = "has no MLPs" if spec.d_mlp is None else "has a neuron once for each expert"
+        raise ArgumentError(f"granularity is 'neuron', but the model {why}: use 'head'.")
+    return read_refinement(refine, spec.d_mlp)
 
 
 def read_refinement(texts: Sequence[str], d_mlp: int | None) -> Neurons | None:
