@@ -174,12 +174,13 @@ def _describe_origin(circuit: Circuit, model: str | None, path: Path) -> dict[st
 def _name_whole_path(model: str) -> str:
     """A model's name; of a folder or state dict the whole path, which works from anywhere."""
     from circuitgraph.models.loading import shipped_models
-    from circuitgraph.models.transformer_lens_checkpoint import SUFFIXES
+    from circuitgraph.models.gguf.loading import is_gguf
+    from circuitgraph.models.transformer_lens_checkpoint import is_state_dict
 
-    is_weights = os.path.isfile(model) and Path(model).suffix in (*SUFFIXES, ".gguf")
-    is_model = os.path.isdir(model) or is_weights
-    is_path = is_model and model not in shipped_models()
-    return str(Path(model).resolve()) if is_path else model
+    path = Path(model)
+    is_file = is_state_dict(path) or (is_gguf(path) and os.path.isfile(path))
+    is_path = model not in shipped_models() and (is_file or os.path.isdir(path))
+    return str(path.resolve()) if is_path else model
 
 
 def _measure_roles(
