@@ -173,8 +173,8 @@ def _describe_origin(circuit: Circuit, model: str | None, path: Path) -> dict[st
 
 def _name_whole_path(model: str) -> str:
     """A model's name; of a folder or state dict the whole path, which works from anywhere."""
-    from circuitgraph.models.loading import shipped_models
     from circuitgraph.models.gguf.loading import is_gguf
+    from circuitgraph.models.loading import shipped_models
     from circuitgraph.models.transformer_lens_checkpoint import is_state_dict
 
     path = Path(model)
