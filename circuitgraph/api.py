@@ -13,6 +13,7 @@ import jax
 
 import circuitgraph
 from circuitgraph.catalog.records import (
+    AttachedDictionaryRecord,
     CurvePoint,
     CurveRecord,
     Environment,
@@ -418,6 +419,10 @@ def describe_model(model: LanguageModel) -> ModelRecord:
         tokenizer_sha256=model.tokenizer.fingerprint if model.tokenizer else None,
         n_parameters=model.n_parameters,
         options=dict(model.options),
+        dictionaries=[
+            AttachedDictionaryRecord(layer=layer, name=each.name, sha256=each.fingerprint)
+            for layer, each in model.dictionaries.items()
+        ],
     )
 
 

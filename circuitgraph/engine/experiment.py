@@ -113,7 +113,8 @@ class Experiment:
             raise ArgumentError(
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
-        network = model.transformer.with_units(self.graph)
+        dictionaries = {n: each.dictionary for n, each in model.dictionaries.items()}
+        network = model.transformer.with_units(self.graph, dictionaries)
         self.precision = model.dtype
         self.space = SearchSpace.whole(self.graph) if space is None else space
         self.graph.check_per_edge("the search space", self.space.allowed)

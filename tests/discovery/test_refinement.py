@@ -73,7 +73,7 @@ def test_what_makes_no_sense_is_refused(texts: list[str], message: str) -> None:
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_importances_of_neurons_are_those_of_explicit_caches(small: Tiny, ablation: str) -> None:
     every = {layer: list(range(20)) for layer in range(2)}
-    run = oracle_run(small, PROMPTS, ablation, double=True, neurons=every)
+    run = oracle_run(small, PROMPTS, ablation, double=True, parts=every)
     theirs = eap.explicit_importances(run, loss_of("logit_difference", PROMPTS, run))
     expected = [[theirs[f"m{layer}.n{i}"] for i in every[layer]] for layer in every]
     experiment = Experiment(small.ours, PROMPTS, ablation=ablation)
@@ -81,7 +81,7 @@ def test_importances_of_neurons_are_those_of_explicit_caches(small: Tiny, ablati
     np.testing.assert_allclose(ours, expected, atol=1e-5 * np.max(expected))
     # the same neurons as nodes of a graph, beside heads and rests
     graph = refine_graph(small.ours.graph(), {0: (3, 11), 1: (0, 19)})
-    run = oracle_run(small, PROMPTS, ablation, double=True, neurons={0: [3, 11], 1: [0, 19]})
+    run = oracle_run(small, PROMPTS, ablation, double=True, parts={0: [3, 11], 1: [0, 19]})
     theirs = eap.explicit_importances(run, loss_of("logit_difference", PROMPTS, run))
     ours = Experiment(small.ours, PROMPTS, ablation=ablation, graph=graph).attribution.importances()
     wanted = np.array([theirs[writer.name] for writer in graph.writers[1:]])

@@ -55,7 +55,7 @@ def run_importances(
     with jax.default_matmul_precision("highest"):
         extra = (by_layer, model.layers_of_units)
         weighed = visit_gradients(model, start, held, batch, metric, n_heads, weigh, extra)[1]
-    columns = jnp.concatenate([grid.heads, grid.mlps], axis=1)
+    columns = jnp.concatenate([grid.heads, grid.mlps, grid.errors], axis=1)
     if units is not None:
         columns = jnp.concatenate([columns, len(differences.nodes) + units.layers.slots], axis=1)
     n_writers = grid.edge.shape[1]

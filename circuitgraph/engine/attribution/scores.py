@@ -70,7 +70,7 @@ class Attribution:
         Args:
             share: of the way from the group's replacements (0) to its clean values (1).
         """
-        members = np.zeros(len(self._graph.writers), np.float32)
+        members = np.zeros(self._masked.grid.n_columns, np.float32)
         members[self._column[list(group.writers)]] = 1
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
