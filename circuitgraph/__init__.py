@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from circuitgraph.analysis.attention_scores import explain_scores as explain_scores
+    from circuitgraph.analyzing import analyze as analyze
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
     from circuitgraph.api import sweep as sweep
@@ -44,6 +45,7 @@ _HOMES = {
     "discover": "api",
     "evaluate": "api",
     "judge": "judging",
+    "analyze": "analyzing",
     "load_task": "tasks.loading",
     "sweep": "api",
     "explain_scores": "analysis.attention_scores",
