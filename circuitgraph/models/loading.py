@@ -20,6 +20,7 @@ from circuitgraph.catalog.folders import find_path
 from circuitgraph.errors import ModelError, first_line, unknown_name
 from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
+from circuitgraph.models.attaching import attach_dictionaries
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
@@ -87,6 +88,7 @@ def load_model(
     local_only: bool = False,
     trust_remote_code: bool = False,
     ignore_config_fields: Sequence[str] = (),
+    dictionaries: Sequence[str | Path] = (),
 ) -> LanguageModel:
     """Load a model.
 
@@ -106,6 +108,8 @@ def load_model(
             tokenizer. What runs the model is always ours.
         ignore_config_fields: fields of config.json that would be refused, and that you know to
             change nothing. Circuits say that they were ignored.
+        dictionaries: whose features can be nodes of the model's graph: names, as of
+            `attach_dictionaries`.
 
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
@@ -113,6 +117,7 @@ def load_model(
             refused. Names that are too many, too few, empty or there twice.
         UnknownNameError: no constructed model of that name.
         MissingExtraError: a GGUF file, but the gguf package is not installed.
+        ArgumentError: dictionaries whose features can be no nodes; see `attach_dictionaries`.
     """
     model = _load_unnamed(
         str(name),
@@ -133,12 +138,13 @@ def load_model(
         options["trust_remote_code"] = True
     if ignore_config_fields:
         options["ignore_config_fields"] = list(ignore_config_fields)
-    return replace(
+    model = replace(
         model,
         vocab=names or model.vocab,
         output_vocab=outputs or model.output_vocab,
         options=options,
     )
+    return attach_dictionaries(model, *dictionaries) if dictionaries else model
 
 
 def _load_unnamed(
