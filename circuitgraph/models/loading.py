@@ -31,6 +31,7 @@ from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
+from circuitgraph.models.shipped import list_shipped
 from circuitgraph.models.sizes import check_counts, explain_values
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
@@ -41,7 +42,6 @@ from circuitgraph.models.transformer_lens_checkpoint import (
     load_transformer_lens,
 )
 
-_PACKAGE = Path(__file__).resolve().parent.parent
 _EXPECTED = (
     "Give a folder in Hugging Face layout, a GGUF file, a shipped model (circuitgraph list models) "
     "or a hub name."
@@ -50,10 +50,7 @@ _EXPECTED = (
 
 def shipped_models() -> dict[str, Path]:
     """The trained models that come with circuitgraph, by name."""
-    roots = [_PACKAGE / "_shipped" / "models", _PACKAGE.parent / "catalog" / "models"]
-    root = next((root for root in roots if root.is_dir()), None)
-    configs = sorted(root.glob("*/config.json")) if root else []
-    return {path.parent.name: path.parent for path in configs}
+    return list_shipped("models", "config.json")
 
 
 def find_model(name: str, file: str | Path) -> str:

@@ -38,11 +38,12 @@ def test_from_a_search_to_a_judgement(tmp_path: Path) -> None:
     circuit = cg.load_circuit(tmp_path / "run")
     assert circuit.graph.n_units == 3
     assert circuit.graph.has_features
-    judged = call("evaluate", tmp_path / "run", "--limit", 8, "--measures", "faithfulness", "--json")
+    judge = ("evaluate", tmp_path / "run", "--limit", 8, "--measures", "faithfulness")
+    judged = call(*judge)
     assert judged.code == 0, judged.err
     save_dictionary(replace(dictionary, b_dec=zeros[1] + 1), tmp_path / "other")
     (tmp_path / "sae").rename(tmp_path / "old")
     (tmp_path / "other").rename(tmp_path / "sae")
-    judged = call("evaluate", tmp_path / "run", "--limit", 8, "--json")
+    judged = call(*judge)
     assert judged.code == 2
     assert "dictionary of m0" in judged.err
