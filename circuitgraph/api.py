@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from circuitgraph.discovery.journal_file import name_unit_journal
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.refinement import (
     AUTO,
+    Units,
     choose_units,
     measure_rests,
     read_granularity,
@@ -91,6 +93,7 @@ def discover(
     granularity: str = "head",
     refine: Sequence[str] = (AUTO,),
     n_units: int = N_UNITS,
+    frozen_errors: bool = False,
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -118,6 +121,8 @@ def discover(
         refine: ``m3:all`` or ``m3:117,204`` for each MLP to be cut; or ``auto``: search among heads
             and MLPs first, cut the MLPs of that circuit, and go on inside it.
         n_units: how many units ``auto`` makes nodes: those that matter most to first order.
+        frozen_errors: of features, keep the errors of dictionaries as they are in the clean run,
+            whatever their MLPs read; by default they are computed anew.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -131,6 +136,8 @@ def discover(
     search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
     whole = model.graph(direct=search_algorithm.direct, grouped=grouped)
     units = read_granularity(model, granularity, refine, n_units)
+    if frozen_errors:
+        search_algorithm.check_frozen_errors()
     setup = SearchSetup(
         model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew
     )
@@ -138,9 +145,12 @@ def discover(
     if granularity == "head":
         return setup.search(whole, space)[0]
     if units is not None:
-        circuit, experiment = setup.search(refine_graph(whole, granularity, units), space)
+        refined = refine_graph(whole, granularity, units, frozen_errors=frozen_errors)
+        circuit, experiment = setup.search(refined, space)
         return _add_refinement(experiment, circuit, refine, sum(map(len, units.values())))
-    refined, inner, n_head_edges = _search_heads(setup, whole, space, granularity, n_units)
+    refine_by = partial(refine_graph, whole, granularity, frozen_errors=frozen_errors)
+    choose = partial(choose_units, kind=granularity, n=n_units)
+    refined, inner, n_head_edges = _search_heads(setup, whole, space, choose, refine_by)
     own_journal = None if journal is None else name_unit_journal(Path(journal))
     circuit, experiment = replace(setup, journal=own_journal).search(refined, inner)
     return _add_refinement(experiment, circuit, refine, n_units, n_head_edges)
@@ -182,7 +192,11 @@ class SearchSetup:
 
 
 def _search_heads(
-    setup: SearchSetup, whole: Graph, space: Mapping[str, Any], kind: str, n_units: int
+    setup: SearchSetup,
+    whole: Graph,
+    space: Mapping[str, Any],
+    choose: Callable[[Experiment, Circuit], Units],
+    refine: Callable[[Units], Graph],
 ) -> tuple[Graph, dict[str, Any], int]:
     """Search among heads and MLPs, whose experiment is forgotten before the next one is made.
 
@@ -191,7 +205,7 @@ def _search_heads(
         circuit; how many edges it has.
     """
     circuit, experiment = setup.search(whole, space)
-    refined = refine_graph(whole, kind, choose_units(experiment, circuit, kind, n_units))
+    refined = refine(choose(experiment, circuit))
     protected = refine_edges(whole, experiment.space.protected, refined)
     inner = {
         "protect": Circuit(refined, protected).edges,

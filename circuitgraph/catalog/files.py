@@ -84,7 +84,12 @@ def make_graph_record(graph: Graph) -> GraphRecord:
         n_readers=len(graph.readers),
         n_edges=graph.n_edges,
         splits=[
-            MlpSplitRecord(layer=split.layer, kind=split.kind, indices=list(split.indices))
+            MlpSplitRecord(
+                layer=split.layer,
+                kind=split.kind,
+                indices=list(split.indices),
+                frozen=split.frozen,
+            )
             for split in graph.splits
         ],
     )
@@ -98,7 +103,7 @@ def make_graph(record: GraphRecord) -> Graph:
     """
     names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
     shape = {name: getattr(record, name) for name in names - {"splits"}}
-    splits = tuple(Split(s.layer, s.kind, tuple(s.indices)) for s in record.splits)
+    splits = tuple(Split(s.layer, s.kind, tuple(s.indices), s.frozen) for s in record.splits)
     return Graph(**shape, splits=splits)
 
 

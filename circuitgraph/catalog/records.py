@@ -156,6 +156,16 @@ class MlpSplitRecord(Record):
     layer: int
     kind: Literal["neuron", "feature"]
     indices: list[int]
+    frozen: bool = Field(
+        False, description="the dictionary's error is the clean run's; left out where it is not"
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_not_frozen(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        content = write(self)
+        if not self.frozen:
+            del content["frozen"]
+        return content
 
 
 class GraphRecord(Record):

@@ -83,6 +83,7 @@ def discover(
     start_from: StartFromOption = None,
     granularity: options.GranularityOption = None,
     dictionaries: options.DictionariesOption = None,
+    frozen_errors: options.FrozenErrorsOption = False,
     refine: options.RefineOption = None,
     units: options.UnitsOption = None,
     grouped: options.GroupedOption = False,
@@ -186,7 +187,8 @@ def discover(
     space = read_space(without, protect, inside, start_from)
     granularity = granularity or ("feature" if dictionaries else None)
     refinement = _read_refinement(granularity, refine, units, sweep_thresholds is not None)
-    _check_dictionaries(dictionaries, refinement)
+    _check_dictionaries(dictionaries, refinement, frozen_errors)
+    refinement |= {"frozen_errors": True} if frozen_errors else {}
     model = choose_model(model, task, data)
     check_task(task, task_settings)
     lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
@@ -262,7 +264,9 @@ def _read_refinement(
     return settings | ({} if units is None else {"n_units": units})
 
 
-def _check_dictionaries(dictionaries: list[str] | None, refinement: dict[str, Any]) -> None:
+def _check_dictionaries(
+    dictionaries: list[str] | None, refinement: dict[str, Any], frozen_errors: bool
+) -> None:
     """Refuse dictionaries without features in the graph, and features without dictionaries."""
     of_features = refinement.get("granularity") == "feature"
     if of_features and not dictionaries:
@@ -271,6 +275,8 @@ def _check_dictionaries(dictionaries: list[str] | None, refinement: dict[str, An
         raise ArgumentError(
             "--dictionary was given, but --granularity is not feature: leave one of them out."
         )
+    if frozen_errors and not of_features:
+        raise ArgumentError("--frozen-errors was given, but there is no --dictionary with errors.")
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:

@@ -288,6 +288,14 @@ GranularityOption = Annotated[
         "neuron with --refine, feature with --dictionary]",
     ),
 ]
+FrozenErrorsOption = Annotated[
+    bool,
+    typer.Option(
+        "--frozen-errors",
+        help="Keep what dictionaries do not reconstruct as it is in the clean run, whatever their "
+        "MLPs read.",
+    ),
+]
 DictionariesOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -127,6 +127,13 @@ class Algorithm(Search[State]):
         """
         del metric, ablation
 
+    def check_frozen_errors(self) -> None:
+        """Refuse graphs in which errors of dictionaries are frozen, before anything runs.
+
+        Raises:
+            ArgumentError: says why, and what to use.
+        """
+
     def check_space(self, space: SearchSpace) -> None:
         """Refuse a search space that this search would not honour, before anything runs.
 

@@ -8,7 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.discovery.base import MOST_STEPS, algorithm
-from circuitgraph.discovery.points import EVALUATIONS_PER_GRADIENT, WITHOUT_GRADIENT
+from circuitgraph.discovery.points import (
+    EVALUATIONS_PER_GRADIENT,
+    WITHOUT_GRADIENT,
+    refuse_frozen_errors,
+)
 from circuitgraph.discovery.scoring import Scoring, check_gradient
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
@@ -43,6 +47,9 @@ class EapIgActivations(Scoring):
     def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         del ablation
         check_gradient(self.name, metric, WITHOUT_GRADIENT)
+
+    def check_frozen_errors(self) -> None:
+        refuse_frozen_errors(self.name)
 
     def count_parts(self, graph: Graph) -> int:
         return len(group_writers(graph))

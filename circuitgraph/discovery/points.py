@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from circuitgraph.discovery.scoring import Scoring, check_gradient, check_not_flat
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.metrics import Metric
 
@@ -20,6 +22,15 @@ WITHOUT_GRADIENT = (
 # About what one forward and one backward pass cost, with the gradients of every reader, in
 # evaluations of a mask.
 EVALUATIONS_PER_GRADIENT = 4
+
+
+def refuse_frozen_errors(name: str) -> NoReturn:
+    """Refuse frozen errors for a search whose runs are not the clean one."""
+    raise ArgumentError(
+        f"Algorithm {name!r} takes gradients in runs between the corrupted and the clean one, "
+        "where errors of dictionaries are computed anew: leave frozen errors out, or use 'eap' or "
+        "'acdc'."
+    )
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,10 @@ class AtPoints(Scoring):
             check_not_flat(
                 self.name, metric, "Use 'eap-ig-inputs' or 'clean-corrupted', or another metric."
             )
+
+    def check_frozen_errors(self) -> None:
+        if set(self.list_points()) != {1.0}:
+            refuse_frozen_errors(self.name)
 
     def count_parts(self, graph: Graph) -> int:
         del graph

@@ -130,10 +130,13 @@ def parse_refinement(texts: Sequence[str]) -> dict[int, tuple[int, ...] | None] 
     return chosen
 
 
-def refine_graph(graph: Graph, kind: str, units: Units) -> Graph:
-    """The graph with these neurons or features as nodes of their own."""
+def refine_graph(graph: Graph, kind: str, units: Units, *, frozen_errors: bool = False) -> Graph:
+    """The graph with these neurons or features as nodes of their own; see `Graph.refine`."""
     for layer in sorted(units):
-        graph = graph.refine(f"m{layer}", **{f"{kind}s": units[layer]})
+        if kind == "neuron":
+            graph = graph.refine(f"m{layer}", neurons=units[layer])
+        else:
+            graph = graph.refine(f"m{layer}", features=units[layer], frozen_error=frozen_errors)
     return graph
 
 

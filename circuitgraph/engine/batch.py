@@ -40,12 +40,15 @@ class Batch(NamedTuple):
         inputs, corrupted: both sides; ``corrupted`` is None where the prompts have no counterparts.
         targets: answers, and where they are known the whole model's logits.
         background: what readers get whatever the mask; None until an ablation has made it.
+        errors: of a graph in which they are frozen, what dictionaries do not reconstruct in the
+            clean run, [layers, batch, pos, d].
     """
 
     inputs: Inputs
     targets: Targets
     corrupted: Inputs | None = None
     background: Background | None = None
+    errors: Float[Array, "layers batch pos d"] | None = None
 
     @property
     def n_prompts(self) -> int:
@@ -56,7 +59,8 @@ class Batch(NamedTuple):
         """Call a function with each array and the number of its axis of prompts."""
         first = partial(jax.tree.map, partial(function, 0))
         made = None if self.background is None else self.background.map_prompts(function)
-        return Batch(first(self.inputs), first(self.targets), first(self.corrupted), made)
+        errors = None if self.errors is None else function(1, self.errors)
+        return Batch(first(self.inputs), first(self.targets), first(self.corrupted), made, errors)
 
 
 def make_batch(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None) -> Batch:

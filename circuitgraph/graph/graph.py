@@ -89,12 +89,15 @@ class Reader:
 class Split:
     """An MLP cut into parts: some of its neurons or features, each a writer, and ``m3.rest``.
 
-    Features leave an ``m3.error`` too: what the dictionary does not reconstruct.
+    Features leave an ``m3.error`` too: what the dictionary does not reconstruct. It is recomputed
+    from what the MLP reads, unless it is ``frozen``: then it is that of the clean run whatever the
+    MLP reads, and no reader feeds it.
     """
 
     layer: int
     kind: Literal["neuron", "feature"]
     indices: tuple[int, ...]
+    frozen: bool = False
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -102,6 +105,11 @@ class Split:
         parts = tuple(Node(self.kind, self.layer, index) for index in self.indices)
         error = (Node("error", self.layer),) if self.kind == "feature" else ()
         return (*parts, Node("rest", self.layer), *error)
+
+    @property
+    def fed(self) -> tuple[Node, ...]:
+        """The parts that are computed from what the MLP reads."""
+        return self.nodes[:-1] if self.frozen else self.nodes
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,10 @@ class Graph:
                     f"The parts of m{split.layer} are {indices}: expected numbers from 0, each "
                     "once, in their order."
                 )
+            if split.frozen and split.kind != "feature":
+                raise ArgumentError(
+                    f"m{split.layer} is split into neurons, which leave no error to freeze."
+                )
 
     def __repr__(self) -> str:
         shape = [f for f in fields(self) if f.name != "splits" or self.splits]
@@ -184,18 +196,25 @@ class Graph:
         return replace(self, splits=())
 
     def refine(
-        self, mlp: str, *, neurons: Sequence[int] = (), features: Sequence[int] = ()
+        self,
+        mlp: str,
+        *,
+        neurons: Sequence[int] = (),
+        features: Sequence[int] = (),
+        frozen_error: bool = False,
     ) -> Graph:
         """The graph with one MLP cut into these parts and the rest of it.
 
         Args:
             mlp: the name of an MLP that is whole in this graph.
             neurons, features: numbers of hidden neurons, or of dictionary features; not both.
+            frozen_error: of features, keep the dictionary's error as it is in the clean run; by
+                default it is recomputed from what the MLP reads.
 
         Raises:
             UnknownNameError: no whole MLP of that name.
-            ArgumentError: neurons and features at once, neither of them, or a number twice or
-                below zero.
+            ArgumentError: neurons and features at once, neither of them, a number twice or below
+                zero, or neurons with a frozen error.
         """
         node = self.writers[self.writer_index(mlp)].node
         if node.kind != "mlp":
@@ -207,7 +226,8 @@ class Graph:
             raise ArgumentError(
                 f"The parts of {node} are {list(indices)}: each number once, from 0."
             )
-        split = Split(node.layer, "neuron" if neurons else "feature", indices)
+        kind = "neuron" if neurons else "feature"
+        split = Split(node.layer, kind, indices, frozen_error)
         return replace(self, splits=tuple(sorted((*self.splits, split), key=lambda s: s.layer)))
 
     @cached_property
@@ -230,9 +250,9 @@ class Graph:
             stage = layer * self.n_sublayers
             readers += self._make_attention_readers(layer, stage)
             if self.mlp:
-                parts = tuple(
-                    self._writer_indices[str(node)] for node in self._list_mlp_parts(layer)
-                )
+                split = self._split_of(layer)
+                fed = (Node("mlp", layer),) if split is None else split.fed
+                parts = tuple(self._writer_indices[str(node)] for node in fed)
                 seen = stage + self.n_sublayers - 1
                 readers.append(Reader(Node("mlp", layer), STREAM, seen, parts))
         return (*readers, Reader(Node("logits"), STREAM, self.n_layers * self.n_sublayers, ()))
@@ -242,8 +262,12 @@ class Graph:
 
     def _list_mlp_parts(self, layer: int) -> tuple[Node, ...]:
         """The writers that a layer's MLP consists of."""
-        parts = next((split.nodes for split in self.splits if split.layer == layer), None)
-        return parts or ((Node("mlp", layer),) if self.mlp else ())
+        if split := self._split_of(layer):
+            return split.nodes
+        return (Node("mlp", layer),) if self.mlp else ()
+
+    def _split_of(self, layer: int) -> Split | None:
+        return next((split for split in self.splits if split.layer == layer), None)
 
     def _make_attention_readers(self, layer: int, stage: int) -> list[Reader]:
         heads = [(node, self._writer_indices[str(node)]) for node in self._list_heads(layer)]

@@ -61,6 +61,10 @@ class SplitMlp(NamedTuple):
         """What the MLP writes and its dictionary does not; zero where it has none."""
         return self._choose(self._write_error_of_features, jnp.zeros_like, x)
 
+    def write_fed(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+        """What is computed from ``x``: all that the MLP writes but a frozen error."""
+        return self.mlp(x) - self.own.frozen * self.write_error(x)
+
     def read_units(self, x: Float[Array, "*axes d"]) -> Float[Array, "most *axes"]:
         """The units' values."""
         return self._choose(self._read_features, self._read_neurons, x)

@@ -29,12 +29,14 @@ class LayerUnits(NamedTuple):
         others: 0 for neurons that are units, 1 for those that the rest of the MLP writes.
         dictionary: which of the model's dictionaries takes the layer's MLP apart; -1 where none
             does.
+        frozen: 1 where the dictionary's error is that of the clean run, 0 elsewhere.
     """
 
     slots: Int[Array, "*layers most"]
     indices: Int[Array, "*layers most"]
     others: Float[Array, "*layers d_mlp"]
     dictionary: Int[Array, "*layers"]
+    frozen: Float[Array, "*layers"]
 
 
 class Features(NamedTuple):
@@ -66,11 +68,13 @@ class Units(eqx.Module):
         rows: what each unit adds to the stream for each 1 of its value.
         layers: which units are whose, layers stacked.
         features: None in a graph without features.
+        freezes: whether some layer's error is frozen.
     """
 
     rows: Float[Array, "units d"]
     layers: LayerUnits
     features: Features | None = None
+    freezes: bool = eqx.field(static=True, default=False)
 
 
 def make_units(
@@ -94,8 +98,10 @@ def make_units(
     slots = np.full((graph.n_layers, most), total, np.int32)
     indices = np.zeros((graph.n_layers, most), np.int32)
     others, rows, start = np.ones((graph.n_layers, mlps.w_in.shape[-2])), [], 0
+    frozen = np.zeros(graph.n_layers)
     for split in graph.splits:
         n, chosen = len(split.indices), np.array(split.indices)
+        frozen[split.layer] = split.frozen
         slots[split.layer, :n] = np.arange(start, start + n)
         indices[split.layer, :n] = chosen
         if split.kind == "neuron":
@@ -110,9 +116,10 @@ def make_units(
         jnp.asarray(indices),
         jnp.asarray(others, mlps.w_in.dtype),
         number_dictionaries(graph.n_layers, chosen),
+        jnp.asarray(frozen, mlps.w_in.dtype),
     )
     features = stack_features(chosen, dictionaries) if chosen else None
-    return Units(jnp.concatenate(rows), layers, features)
+    return Units(jnp.concatenate(rows), layers, features, bool(frozen.any()))
 
 
 def number_dictionaries(n_layers: int, layers: Collection[int]) -> Int[Array, " layers"]:

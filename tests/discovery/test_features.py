@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from circuitgraph.discovery.acdc import Acdc
+from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.refinement import choose_units, measure_rests, refine_graph
 from circuitgraph.engine.experiment import Experiment
@@ -117,3 +118,10 @@ def test_dictionaries_that_differ_are_refused(model: LanguageModel) -> None:
     spec = replace(first.spec, activation="top_k", k=3)
     with pytest.raises(ArgumentError, match="of one set"):
         attach_dictionaries(model, replace(first, spec=spec), second)
+
+
+@pytest.mark.parametrize("algorithm", ["eap-ig-inputs", "eap-ig-activations"])
+def test_runs_between_two_prompts_have_no_frozen_errors(algorithm: str) -> None:
+    with pytest.raises(ArgumentError, match="leave frozen errors out"):
+        make_algorithm(algorithm, n_edges=3).check_frozen_errors()
+    make_algorithm("eap", n_edges=3).check_frozen_errors()

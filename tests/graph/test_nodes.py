@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,9 +109,7 @@ def test_edges_of_parts_are_those_of_their_mlp(graph: Graph, data: st.DataObject
         ("m7", {"neurons": [1]}, "Unknown writer"),
     ],
 )
-def test_what_cannot_be_split_is_refused(
-    mlp: str, parts: dict[str, list[int]], message: str
-) -> None:
+def test_what_cannot_be_split_is_refused(mlp: str, parts: dict[str, Any], message: str) -> None:
     with pytest.raises((ArgumentError, UnknownNameError), match=message):
         Graph(2, 2).refine(mlp, **parts)
 

@@ -119,7 +119,7 @@ def split_graph(graph: Graph, parts: Parts | None) -> Graph:
     """The graph with these neurons or features as nodes of their own, by layer."""
     for layer, chosen in (parts or {}).items():
         if isinstance(chosen, FeatureParts):
-            graph = graph.refine(f"m{layer}", features=chosen.indices)
+            graph = graph.refine(f"m{layer}", features=chosen.indices, frozen_error=chosen.frozen)
         else:
             graph = graph.refine(f"m{layer}", neurons=chosen)
     return graph

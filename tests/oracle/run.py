@@ -52,6 +52,7 @@ class OracleRun:
         self.parts = parts or {}
         self.names_of_parts = part_names(self.parts)
         self._edges = {kv: set(self.edge_names(direct=not kv, kv=kv)) for kv in (False, True)}
+        self.freezes = False  # the two runs that circuits are made of are whole
         with torch.no_grad():
             self.clean, self.clean_logits = self.forward(clean, read_everything)
             self.corrupted, self.corrupted_logits = self.forward(corrupted, read_everything)
@@ -59,6 +60,7 @@ class OracleRun:
                 w: self._replace(value, ablation) for w, value in self.corrupted.items()
             }
             self.base = self._base_inputs()
+        self.freezes = True
 
     def edge_names(self, direct: bool = False, mlp: bool = True, kv: bool = False) -> list[str]:
         """Every edge of the graph: an MLP in parts has one edge from each."""
@@ -133,7 +135,11 @@ class OracleRun:
         """The value of one layer's MLP, or of each of its parts."""
         if layer not in self.parts:
             return {f"m{layer}": self.family.mlp(layer, x)}
-        return split_mlp(self.model, layer, self.parts[layer], lambda: self.family.mlp(layer, x))
+        chosen, error = self.parts[layer], f"m{layer}.error"
+        values = split_mlp(self.model, layer, chosen, lambda: self.family.mlp(layer, x))
+        if getattr(chosen, "frozen", False) and self.freezes:
+            values[error] = self.clean[error]
+        return values
 
     def _replace(self, corrupted: Tensor, ablation: Ablation) -> Tensor:
         """The value [batch, position, d] that a writer's removed edges carry."""

@@ -23,6 +23,7 @@ class FeatureParts:
     b_enc: Tensor
     w_dec: Tensor
     b_dec: Tensor
+    frozen: bool = False  # the error is that of the clean run
 
     def take_apart(self, layer: int, read: Tensor, whole: Tensor) -> dict[str, Tensor]:
         weights = (w.to(whole.dtype) for w in (self.w_enc, self.b_enc, self.w_dec, self.b_dec))

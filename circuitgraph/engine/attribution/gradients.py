@@ -28,6 +28,7 @@ from circuitgraph.engine.values import Values, subtract_values, sum_writers, wei
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.transformer import Block, Stream, Transformer
+from circuitgraph.models.units import LayerUnits
 from circuitgraph.tasks.metrics import Metric, Targets
 
 Share = np.float32 | Float[Array, ""]
@@ -106,12 +107,12 @@ def visit_gradients(
     top = jax.grad(sum_losses)(take_scored(final, inputs.score_at))
 
     def visit_layer(above: Stream, layer: Any) -> tuple[Stream, Any]:
-        (block, settings), hold_heads, hold_mlp, x, own_extra = layer
+        (block, settings), own, hold_heads, hold_mlp, x, own_extra = layer
         written, into_heads = _pull_back_heads(block.attention, x, positions, settings, kv_heads)
         mlp, heads, past_heads = jnp.zeros_like(x)[None], above, 0
         if block.mlp is not None:
             after = x + jnp.where(hold_heads, held.value + block.attention.constant, written)
-            _, into_mlp = jax.vjp(_run_mlp_on(block), x, after)
+            _, into_mlp = jax.vjp(_run_mlp_on(model, block, own), x, after)
             # the MLP reads the stream before the attention or after it: one of the two is zero
             past_heads, through_heads = into_mlp(jnp.where(hold_mlp, 0, above))
             mlp, heads = (past_heads + through_heads)[None], above + through_heads
@@ -123,16 +124,23 @@ def visit_gradients(
     # the logits read the scored positions alone: [batch, scored, d] into [batch, pos, d]
     rows = jnp.arange(len(final))[:, None]
     above = jnp.zeros_like(final).at[rows, inputs.score_at].add(top)
-    layers = (model.stacked_layers(), held.heads, held.mlp, before, extra)
+    own = (model.layers_of_units, held.heads, held.mlp, before, extra)
+    layers = (model.stacked_layers(), *own)
     _, results = jax.lax.scan(visit_layer, above, layers, reverse=True)
     return top, results
 
 
-def _run_mlp_on(block: Block) -> Callable[[Stream, Stream], Stream]:
-    """What the MLP adds, as a function of the stream before the attention and after it."""
+def _run_mlp_on(
+    model: Transformer, block: Block, own: LayerUnits | None
+) -> Callable[[Stream, Stream], Stream]:
+    """What the MLP adds, but a frozen error, as a function of the stream before the attention and
+    after it.
+    """
     assert block.mlp is not None  # noqa: S101 - called where there is one
-    mlp = block.mlp
-    return lambda x, after_attention: mlp(block.mlp_input(x, after_attention))
+    run = block.mlp
+    if own is not None and model.units is not None and model.units.freezes:
+        run = model.split_mlp(block.mlp, own).write_fed
+    return lambda x, after_attention: run(block.mlp_input(x, after_attention))
 
 
 def _pull_back_heads(

@@ -65,9 +65,9 @@ class Dependencies:
         return list(zip(self.grid.mlps[layer].tolist(), self.grid.mlp[layer].tolist(), strict=True))
 
     def list_parts(self, layer: int) -> list[int]:
-        """The columns of what a layer's MLP writes: itself or its rest, error and units."""
-        nodes = [*self.grid.mlps[layer].tolist(), *self.grid.errors[layer].tolist()]
-        return [*nodes, *self.units[layer]]
+        """The columns of what is computed from what a layer's MLP reads: itself, or its parts."""
+        readers = self.grid.mlp[layer].tolist()
+        return [int(self.grid.column[w]) for r in readers for w in self.graph.readers[r].feeds]
 
     @cached_property
     def base(self) -> Int[np.ndarray, " readers"]:

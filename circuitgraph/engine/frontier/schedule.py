@@ -322,7 +322,7 @@ class _ScheduleBuilder:
                     self.slot_units.update(column - first for column in units)
                 yield NodeStep(MLP, layer, 0, node, 0, (sources,), bool(needed[node]))
                 for error in self.dependencies.grid.errors[layer].tolist():
-                    if needed[error]:
+                    if error in parts and needed[error]:
                         yield NodeStep(ERROR, layer, 0, error, 0, (sources,))
 
     def find_sources(self, reader: int) -> InputSources:

@@ -58,12 +58,19 @@ def collect_writers(model: Transformer, trace: Trace) -> Values:
     return Values(nodes, put_layer(make_empty_units(model.units, trace.embed), layers.slots, units))
 
 
+def compute_errors(model: Transformer, inputs: Inputs) -> Float[Array, "layers batch pos d"]:
+    """What the dictionary of each layer does not reconstruct in an untouched run."""
+    _, by_layer = split_by_layer(compute_writer_values(model, inputs).nodes, model.spec.n_layers)
+    return by_layer[:, -1]
+
+
 def compute_masked_logits(
     model: Transformer,
     mask: Float[Array, " edges"],
     grid: Grid,
     background: Background,
     inputs: Inputs,
+    errors: Float[Array, "layers batch pos d"] | None = None,
 ) -> Float[Array, "batch scored vocab"]:
     """Logits at the scored positions when only the edges in ``mask`` carry their writers' values.
 
@@ -75,9 +82,10 @@ def compute_masked_logits(
             interpolate.
         background: of the replacements that an `ablation` made.
         inputs: the clean prompts.
+        errors: what dictionaries do not reconstruct in the clean run; needed where they are frozen.
     """
     matrix = grid.mask_matrix(mask.astype(model.embedding.dtype))
-    moved = compute_differences(model, matrix, grid, background, inputs)
+    moved = compute_differences(model, matrix, grid, background, inputs, errors)
     final = jnp.broadcast_to(background.final, moved.nodes.shape[1:])
     scored = take_scored_values(moved, inputs.score_at)
     added = sum_writers(matrix[-1:], scored, model.units)[0]
@@ -90,6 +98,7 @@ def compute_differences(
     grid: Grid,
     background: Background,
     inputs: Inputs,
+    errors: Float[Array, "layers batch pos d"] | None = None,
 ) -> Values:
     """``moved``, of all writers, under a mask as a matrix."""
     n_heads, units = model.spec.n_heads, model.units
@@ -98,7 +107,7 @@ def compute_differences(
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
 
     def run_layer(moved: Values, layer: Any) -> tuple[Values, None]:
-        (block, settings), own, rows, slots, old, into_heads, into_mlp = layer
+        (block, settings), own, rows, slots, old, error, into_heads, into_mlp = layer
         nodes, of_units = moved
         # rows of the layer's readers: [heads, batch, pos, d] for each of q, k and v
         x_q, x_k, x_v = (
@@ -112,6 +121,8 @@ def compute_differences(
                 vectors = block.mlp(x)[None]
             else:
                 vectors, numbers = model.split_mlp(block.mlp, own).write_parts(x)
+                if error is not None:
+                    vectors = vectors.at[1].set(jnp.where(own.frozen, error, vectors[1]))
                 numbers -= take_layer(background.writers.units, own)
                 of_units = put_layer(of_units, own.slots, numbers)
             # the MLP, or its rest and, right behind it, its error
@@ -124,6 +135,8 @@ def compute_differences(
     moved = Values(nodes.at[0].set(embed - replaced_embed), make_empty_units(units, embed))
     rows, slots = (grid.q, grid.k, grid.v, grid.mlp), (grid.heads, grid.mlps)
     streams = (background.into_heads, background.into_mlp)
-    layers = (model.stacked_layers(), model.layers_of_units, rows, slots, replaced, *streams)
+    assert errors is not None or model.units is None or not model.units.freezes  # noqa: S101
+    own = (model.layers_of_units, rows, slots, replaced, errors)
+    layers = (model.stacked_layers(), *own, *streams)
     moved, _ = jax.lax.scan(run_layer, moved, layers)
     return moved

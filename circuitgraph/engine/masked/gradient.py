@@ -39,17 +39,18 @@ def compute_losses_and_gradient(
     background: Background,
     inputs: Inputs,
     loss: Callable[[Array], Array],
+    errors: Float[Array, "layers batch pos d"] | None = None,
 ) -> tuple[Float[Array, " batch"], Float[Array, " edges"]]:
     """The loss of each example, and the gradient of their sum by the mask.
 
     Args:
-        mask, background, inputs: as of `compute_masked_logits`.
+        mask, background, inputs, errors: as of `compute_masked_logits`.
         loss: from logits [batch, scored, vocab] to losses [batch].
     """
     matrix, pull_mask = jax.vjp(
         lambda mask: grid.mask_matrix(mask.astype(model.embedding.dtype)), mask
     )
-    moved = compute_differences(model, matrix, grid, background, inputs)
+    moved = compute_differences(model, matrix, grid, background, inputs, errors)
 
     def sum_losses(final: Array) -> tuple[Array, Array]:
         losses = loss(model.unembed(take_scored(final, inputs.score_at)))
@@ -101,7 +102,10 @@ def _pull_layers(
                 parts = model.split_mlp(block.mlp, own).write_parts
                 (_, values), pull = jax.vjp(parts, into_mlp + x_mlp[0])
                 d_units = weigh_units(own, jnp.zeros_like(values), d_read)
-                d_mlp = pull((d_written[n_heads:], d_units))[0][None]
+                d_vectors = d_written[n_heads:]
+                if model.units is not None and model.units.freezes:
+                    d_vectors = d_vectors.at[1].multiply(1 - own.frozen)
+                d_mlp = pull((d_vectors, d_units))[0][None]
             d_heads += sum_vectors(kept[-1:, writers[:n_heads]].T, d_mlp)
         _, pull_heads = jax.vjp(
             lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)

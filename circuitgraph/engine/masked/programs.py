@@ -16,6 +16,7 @@ from circuitgraph.engine.ablation import Ablation, Background
 from circuitgraph.engine.batch import Batch, Inputs
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.forward import (
+    compute_errors,
     compute_full_logits,
     compute_masked_logits,
     compute_writer_values,
@@ -53,6 +54,12 @@ def run_streams(model: Transformer, inputs: Inputs) -> Float[Array, "layers_and_
 def run_writers(model: Transformer, inputs: Inputs) -> Values:
     with jax.default_matmul_precision("highest"):
         return compute_writer_values(model, inputs)
+
+
+@eqx.filter_jit
+def run_errors(model: Transformer, inputs: Inputs) -> Float[Array, "layers batch pos d"]:
+    with jax.default_matmul_precision("highest"):
+        return compute_errors(model, inputs)
 
 
 @eqx.filter_jit
@@ -118,6 +125,7 @@ def run_losses_and_gradient(
             batch.background,
             batch.inputs,
             lambda logits: metric.loss(logits, batch.targets),
+            batch.errors,
         )
 
 
@@ -164,4 +172,4 @@ def _compute_batch_logits(
     model: Transformer, mask: Float[Array, " edges"], grid: Grid, batch: Batch
 ) -> Float[Array, "batch scored vocab"]:
     assert batch.background is not None  # noqa: S101 - an experiment makes it before
-    return compute_masked_logits(model, mask, grid, batch.background, batch.inputs)
+    return compute_masked_logits(model, mask, grid, batch.background, batch.inputs, batch.errors)

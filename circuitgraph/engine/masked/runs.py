@@ -17,6 +17,7 @@ from circuitgraph.engine.devices import Devices
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.programs import (
     run_background,
+    run_errors,
     run_full,
     run_losses_and_gradient,
     run_masks,
@@ -133,6 +134,8 @@ def prepare_batches(
         batch = Devices.of(batch.n_prompts).share_prompts(batch)
         if shared is None and sizes.keeps:
             batch = _add_background(model, batch, ablation)
+        if model.units is not None and model.units.freezes:
+            batch = batch._replace(errors=run_errors(model, batch.inputs))
         batches.append(_add_full_logits(model, batch))
     return batches
 
