@@ -1,0 +1,149 @@
+"""Patched runs of prompts, launch by launch: what goes in is named, and metrics come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from circuitgraph.engine.batch import Batch, Inputs
+from circuitgraph.engine.readings.patched import (
+    KeptRun,
+    Kind,
+    keep_run,
+    measure_kept,
+    patch_layer,
+    run_patched,
+)
+from circuitgraph.engine.readings.rows import Patch, Places, is_moot, pack_rows
+from circuitgraph.errors import DataError
+from circuitgraph.models.transformer import Transformer
+from circuitgraph.tasks.metrics import Metric, Targets
+
+_COMPONENTS_AT_ONCE = 32  # whose patched streams are alive at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Patching:
+    """Prompts whose run, ``base``, gets values of another run of them, ``donor``.
+
+    Attributes:
+        places: what is known of positions; see `Places`.
+    """
+
+    model: Transformer
+    inputs: Inputs
+    targets: Targets
+    base: KeptRun
+    donor: KeptRun
+    places: Places
+    metrics: tuple[Metric, ...]
+
+    def measure_base(self) -> Float[np.ndarray, "metrics batch"]:
+        """The metrics of the run without a patch."""
+        return self._measure_run(self.base)
+
+    def measure_donor(self) -> Float[np.ndarray, "metrics batch"]:
+        """The metrics of the run that values come from."""
+        return self._measure_run(self.donor)
+
+    def measure_patches(
+        self,
+        kind: Kind,
+        layer: int,
+        numbers: Sequence[int],
+        at: Int[np.ndarray, "batch places"] | None,
+    ) -> Float[np.ndarray, "components places metrics batch"]:
+        """The metrics with one component of one layer patched, at one place or everywhere.
+
+        Args:
+            layer: of components; for the residual stream that before it, up to the number of
+                layers.
+            numbers: of heads or neurons; one number, which is not looked at, of other kinds.
+            at: each of these positions by itself; if None all of them together, as one place.
+        """
+        return np.concatenate(
+            [
+                self._measure_some(kind, layer, numbers[i : i + _COMPONENTS_AT_ONCE], at)
+                for i in range(0, len(numbers), _COMPONENTS_AT_ONCE)
+            ]
+        )
+
+    def _measure_some(
+        self, kind: Kind, layer: int, numbers: Sequence[int], at: np.ndarray | None
+    ) -> np.ndarray:
+        places = [None] if at is None else list(at.T)
+        patches = [Patch(i, place) for i in range(len(numbers)) for place in places]
+        live = [i for i, patch in enumerate(patches) if not is_moot(patch, self.places)]
+        values = np.repeat(self.measure_base()[None], len(patches), axis=0)
+        if live:
+            values[live] = self._run_patches(kind, layer, numbers, [patches[i] for i in live])
+        return values.reshape(len(numbers), len(places), *values.shape[1:])
+
+    def _run_patches(
+        self, kind: Kind, layer: int, numbers: Sequence[int], patches: Sequence[Patch]
+    ) -> np.ndarray:
+        patched, first = self.donor.streams[layer][None], layer
+        if kind != "residual":
+            first = layer + 1
+            patched = patch_layer(
+                self.model,
+                self.base,
+                self.donor,
+                self.inputs,
+                np.int32(layer),
+                kind,
+                np.array(numbers, np.int32),
+            )
+        parts = []
+        for which, rows in pack_rows(patches, self.places):
+            run = run_patched(
+                self.model,
+                self.inputs,
+                self.targets,
+                self.base,
+                patched,
+                rows,
+                np.int32(first),
+                self.metrics,
+            )
+            parts.append(np.asarray(run)[: which.stop - which.start])
+        return np.concatenate(parts)
+
+    def _measure_run(self, run: KeptRun) -> np.ndarray:
+        return np.asarray(measure_kept(self.model, self.inputs, self.targets, run, self.metrics))
+
+
+def pair_sides(
+    model: Transformer, batch: Batch, metrics: tuple[Metric, ...], *, noising: bool
+) -> Patching:
+    """Patches between both sides of a batch.
+
+    Args:
+        noising: put the corrupted run's values into the clean one; else the other way round.
+    """
+    assert batch.corrupted is not None  # noqa: S101 - who asks has checked it
+    sides = [batch.inputs, batch.corrupted]
+    differs = np.asarray(sides[0].tokens != sides[1].tokens) & np.asarray(sides[0].mask)
+    clean, corrupted = (keep_run(model, side) for side in sides)
+    base, donor = (clean, corrupted) if noising else (corrupted, clean)
+    inputs = sides[0] if noising else sides[1]
+    places = find_places(model, inputs, differs)
+    return Patching(model, inputs, batch.targets, base, donor, places, metrics)
+
+
+def find_places(model: Transformer, inputs: Inputs, differs: np.ndarray) -> Places:
+    """What is known of positions, where the embeddings of both runs differ at these, [batch, pos].
+
+    Raises:
+        DataError: a prompt in which they differ nowhere.
+    """
+    if (same := ~differs.any(axis=1)).any():
+        number = int(same.argmax()) + 1
+        raise DataError(f"The two sides of prompt {number} are the same: no patch does anything.")
+    mask = np.asarray(inputs.mask)
+    return Places(
+        differs.argmax(axis=1), np.asarray(inputs.score_at), mask.sum(axis=1), model.spec.causal
+    )
