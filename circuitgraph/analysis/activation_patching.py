@@ -75,7 +75,7 @@ def patch_activations(
     """
     check_corrupted(prompts, "Activation patching")
     check_at_least("top", top, 1)
-    metrics = _order_metrics(choose_metrics(model, prompts), metric)
+    metrics = order_metrics(choose_metrics(model, prompts), metric)
     parts = _list_parts(model, kind, layers, numbers)
     if positions is None:
         positions = "all" if kind in ("head", "neuron") else "each"
@@ -92,7 +92,7 @@ def patch_activations(
     return Reading(tables=tables, pictures=pictures)
 
 
-def _order_metrics(metrics: tuple[Metric, ...], first: str | None) -> tuple[Metric, ...]:
+def order_metrics(metrics: tuple[Metric, ...], first: str | None) -> tuple[Metric, ...]:
     """The metrics, with the one that patches are ranked by at the beginning."""
     if first is None:
         return metrics

@@ -10,6 +10,7 @@ import torch
 
 import circuitgraph as cg
 from circuitgraph.analysis.direct_logits import read_direct_logits
+from circuitgraph.catalog.analysis_record import HeatmapRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.models.language_model import LanguageModel
@@ -84,7 +85,8 @@ def test_parts_by_key_sum_to_the_head(tiny: Tiny) -> None:
     object.__setattr__(equal, "mask", np.ones_like(equal.mask))
     reading = read_direct_logits(tiny.ours, equal, top=5)
     heads, keys = reading.pictures
-    assert heads.kind == keys.kind == "heatmap"
+    assert isinstance(heads, HeatmapRecord)
+    assert isinstance(keys, HeatmapRecord)
     assert keys.column_labels == tuple(map(str, range(8)))
     for name, row in zip(keys.row_labels, keys.values, strict=True):
         layer, head = name[1:].split(".h")
@@ -105,7 +107,7 @@ def test_the_induction_head_adds_the_answer_from_where_it_stands(shipped: Langua
     assert str(name).startswith("a1.")
     assert cell.low > 0.2 * total
     keys = reading.pictures[1]
-    assert keys.kind == "heatmap"
+    assert isinstance(keys, HeatmapRecord)
     values = [x or 0.0 for x in keys.values[0]]
     assert keys.column_labels[int(np.argmax(values))].endswith("B1")
 

@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.batch import Inputs, take_scored
 from circuitgraph.engine.readings.rows import Rows
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.positions import Positions
-from circuitgraph.models.transformer import OtherTokens, Stream, Transformer
+from circuitgraph.models.transformer import Block, Edit, OtherTokens, Stream, Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
 Kind = Literal["residual", "attention", "mlp", "head", "neuron"]
+Part = Literal["attention", "mlp"]
 Layer = np.int32 | Int[Array, ""]
 
 
@@ -36,6 +37,18 @@ class KeptRun(NamedTuple):
     streams: Float[Array, "streams batch pos d"]
     z: Float[Array, "layers heads batch pos d_head"]
     mlp_input: Float[Array, "layers batch pos d"] | None
+
+
+class Held(NamedTuple):
+    """What one part of each layer writes at the patched rows, in some layers.
+
+    Attributes:
+        first, end: the layers from ``first`` on, before ``end``.
+    """
+
+    values: Float[Array, "layers batch pos d"]
+    first: Layer
+    end: Layer
 
 
 @eqx.filter_jit
@@ -110,6 +123,20 @@ def patch_layer(
 
 
 @eqx.filter_jit
+def write_parts(model: Transformer, run: KeptRun, name: Part) -> Float[Array, "layers batch pos d"]:
+    """What the attention or the MLP of each layer adds to the stream in a run."""
+
+    def write_layer(layer: tuple[Block, Array, Array | None]) -> Stream:
+        block, z, mlp_input = layer
+        if name == "attention" or block.mlp is None or mlp_input is None:
+            return block.attention.combine_heads(z)
+        return block.mlp(mlp_input)
+
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.map(write_layer, (model.blocks, run.z, run.mlp_input))
+
+
+@eqx.filter_jit
 def run_patched(
     model: Transformer,
     inputs: Inputs,
@@ -119,6 +146,8 @@ def run_patched(
     rows: Rows,
     layer: Layer,
     metrics: tuple[Metric, ...],
+    part: Part | None = None,
+    held: Held | None = None,
 ) -> Float[Array, "runs metrics batch"]:
     """The metrics of patched runs.
 
@@ -126,8 +155,9 @@ def run_patched(
         base: the run that is patched.
         patched: the stream before ``layer`` at every position, were it patched there.
         layer: the first one that is run; the number of layers if none is.
+        part, held: what that part of layers writes at the patched rows, whatever it reads.
     """
-    n_layers, rows = model.spec.n_layers, jax.tree.map(jnp.asarray, rows)
+    n_layers = model.spec.n_layers
     with jax.default_matmul_precision("highest"):
         queries, keys = _place_rows(model, inputs, rows)
         x = take_scored(base.streams[layer], rows.token)
@@ -138,14 +168,19 @@ def run_patched(
         def run_layer(number: Array, x: Stream) -> Stream:
             block, settings = model.select_layer(number)
             others = OtherTokens(base.streams[number], keys)
-            return block.run(x, queries, settings, others=others).after
+            edit = _hold_part(part, held, number, rows.token, rows.is_patched)
+            return block.run(x, queries, settings, others=others, edit=edit).after
 
         x = jax.lax.fori_loop(layer, n_layers - 1, run_layer, x)
         # of the last layer only scored rows are needed: [batch, runs * scored]
         at = jnp.maximum(rows.scored.reshape(len(x), -1), 0)
+        token, is_patched = (
+            jnp.take_along_axis(each, at, axis=1) for each in (rows.token, rows.is_patched)
+        )
+        edit = _hold_part(part, held, jnp.asarray(n_layers - 1), token, is_patched)
         final = jax.lax.cond(
             layer < n_layers,
-            lambda: _run_last_layer(model, base, x, at, (queries, keys)),
+            lambda: _run_last_layer(model, base, x, at, (queries, keys), edit),
             lambda: take_scored(x, at),
         )
         final = final.reshape(*rows.scored.shape, -1)  # [batch, runs, scored, d]
@@ -162,6 +197,7 @@ def _run_last_layer(
     x: Stream,
     at: Int[Array, "batch some"],
     positions: tuple[Positions, Positions],
+    edit: Edit,
 ) -> Float[Array, "batch some d"]:
     """Some rows after the last layer; they look at all rows, and not at themselves once more."""
     queries, keys = positions
@@ -181,7 +217,25 @@ def _run_last_layer(
         jnp.concatenate([base.streams[model.spec.n_layers - 1], x], axis=1),
         Positions(visible, back, cos, sin, bias),
     )
-    return block.run(take_scored(x, at), own, settings, others=others).after
+    return block.run(take_scored(x, at), own, settings, others=others, edit=edit).after
+
+
+def _hold_part(
+    part: Part | None,
+    held: Held | None,
+    number: Int[Array, ""],
+    token: Int[Array, "batch some"],
+    is_patched: Bool[Array, "batch some"],
+) -> Edit:
+    """The edit of one layer that puts in what is held."""
+
+    def edit(name: str, value: Array) -> Array:
+        if held is None or name != part:
+            return value
+        inside = is_patched & (held.first <= number) & (number < held.end)
+        return jnp.where(inside[..., None], take_scored(held.values[number], token), value)
+
+    return edit
 
 
 def _place_rows(model: Transformer, inputs: Inputs, rows: Rows) -> tuple[Positions, Positions]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import jax
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Batch, Inputs
 from circuitgraph.engine.readings.patched import (
+    Held,
     KeptRun,
     Kind,
+    Part,
     keep_run,
     measure_kept,
     patch_layer,
     run_patched,
+    write_parts,
 )
 from circuitgraph.engine.readings.rows import Patch, Places, is_moot, pack_rows
 from circuitgraph.errors import DataError
@@ -71,46 +78,52 @@ class Patching:
             ]
         )
 
+    def measure_windows(
+        self, part: Part, first: int, end: int, at: Int[np.ndarray, "batch places"]
+    ) -> Float[np.ndarray, "places metrics batch"]:
+        """The metrics with what a part of several layers writes put in, at each place by itself.
+
+        Args:
+            first, end: the layers from ``first`` on, before ``end``.
+        """
+        held = Held(self._written[part], np.int32(first), np.int32(end))
+        patches = [Patch(0, place) for place in at.T]
+        return self._run_live(patches, self.base.streams[first][None], first, part, held)
+
+    @cached_property
+    def _written(self) -> dict[Part, Any]:
+        parts: tuple[Part, ...] = ("attention", "mlp")
+        return {part: write_parts(self.model, self.donor, part) for part in parts}
+
     def _measure_some(
         self, kind: Kind, layer: int, numbers: Sequence[int], at: np.ndarray | None
     ) -> np.ndarray:
         places = [None] if at is None else list(at.T)
         patches = [Patch(i, place) for i in range(len(numbers)) for place in places]
-        live = [i for i, patch in enumerate(patches) if not is_moot(patch, self.places)]
-        values = np.repeat(self.measure_base()[None], len(patches), axis=0)
-        if live:
-            values[live] = self._run_patches(kind, layer, numbers, [patches[i] for i in live])
-        return values.reshape(len(numbers), len(places), *values.shape[1:])
-
-    def _run_patches(
-        self, kind: Kind, layer: int, numbers: Sequence[int], patches: Sequence[Patch]
-    ) -> np.ndarray:
         patched, first = self.donor.streams[layer][None], layer
         if kind != "residual":
-            first = layer + 1
-            patched = patch_layer(
-                self.model,
-                self.base,
-                self.donor,
-                self.inputs,
-                np.int32(layer),
-                kind,
-                np.array(numbers, np.int32),
-            )
-        parts = []
-        for which, rows in pack_rows(patches, self.places):
-            run = run_patched(
-                self.model,
-                self.inputs,
-                self.targets,
-                self.base,
-                patched,
-                rows,
-                np.int32(first),
-                self.metrics,
-            )
-            parts.append(np.asarray(run)[: which.stop - which.start])
-        return np.concatenate(parts)
+            chosen, first = jax.device_put(np.array(numbers, np.int32)), layer + 1
+            sides = (self.base, self.donor, self.inputs)
+            patched = patch_layer(self.model, *sides, np.int32(layer), kind, chosen)
+        values = self._run_live(patches, patched, first)
+        return values.reshape(len(numbers), len(places), *values.shape[1:])
+
+    def _run_live(
+        self,
+        patches: Sequence[Patch],
+        patched: Array,
+        first: int,
+        part: Part | None = None,
+        held: Held | None = None,
+    ) -> Float[np.ndarray, "patches metrics batch"]:
+        """Run the patches that can do something; the others leave the metrics as they are."""
+        values = np.repeat(self.measure_base()[None], len(patches), axis=0)
+        live = [i for i, patch in enumerate(patches) if not is_moot(patch, self.places)]
+        sides = (self.model, self.inputs, self.targets, self.base)
+        for which, rows in pack_rows([patches[i] for i in live], self.places):
+            run = run_patched(*sides, patched, rows, np.int32(first), self.metrics, part, held)
+            values[live[which]] = np.asarray(run)[: which.stop - which.start]
+        return values
 
     def _measure_run(self, run: KeptRun) -> np.ndarray:
         return np.asarray(measure_kept(self.model, self.inputs, self.targets, run, self.metrics))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from jax import Array
 from jaxtyping import Bool, Int
 
 MOST_ROWS = 192  # of a launch, where a run has not more by itself: rows look at each other's keys
@@ -54,16 +56,18 @@ class Rows(NamedTuple):
         scored: the row of each scored position of each run; -1 where the patch does not reach it.
     """
 
-    token: Int[np.ndarray, "batch rows"]
-    run: Int[np.ndarray, "batch rows"]
-    start: Int[np.ndarray, "batch rows"]
-    is_patched: Bool[np.ndarray, "batch rows"]
-    component: Int[np.ndarray, " rows"]
-    scored: Int[np.ndarray, "batch runs scored"]
+    token: Int[Array, "batch rows"]
+    run: Int[Array, "batch rows"]
+    start: Int[Array, "batch rows"]
+    is_patched: Bool[Array, "batch rows"]
+    component: Int[Array, " rows"]
+    scored: Int[Array, "batch runs scored"]
 
 
 def pack_rows(patches: Sequence[Patch], places: Places) -> Iterator[tuple[slice, Rows]]:
     """Launches of some patches each, all of one shape, with which patches they are."""
+    if not patches:
+        return
     sizes = [_count_rows(patch, places) for patch in patches]
     cuts, total = [0], 0
     for i, size in enumerate(sizes):
@@ -121,4 +125,4 @@ def _pack_launch(
         back = places.scored - first[:, None]
         scored[:, number] = np.where((back >= 0) & (back < size), offset + back, -1)
         offset += size
-    return Rows(token, run, start, is_patched, component, scored)
+    return Rows(*map(jax.device_put, (token, run, start, is_patched, component, scored)))
