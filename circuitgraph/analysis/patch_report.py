@@ -14,6 +14,7 @@ from circuitgraph.evaluation.intervals import estimate_from_means
 from circuitgraph.tasks.metrics import Metric
 
 _NO_DIFFERENCE = 1e-6  # of both sides' means, below which no share can be said
+_ROUNDING = 1e-6  # a share below which nothing was moved
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def make_side_table(patched: PatchValues, start: str, end: str) -> TableRecord:
 def make_share_table(patched: PatchValues, top: int) -> TableRecord:
     """The patches that move most by the first metric, and what they move by the others."""
     shares = np.nan_to_num(np.abs(patched.compute_shares()))
-    order = np.argsort(-shares, axis=None, kind="stable")[:top]
+    order = np.argsort(-shares, axis=None, kind="stable")
+    order = order[shares.ravel()[order] > _ROUNDING][:top]
     rows: list[list[Cell]] = []
     for row, column in zip(*np.unravel_index(order, shares.shape), strict=True):
         cells = [

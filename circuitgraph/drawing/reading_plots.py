@@ -56,7 +56,7 @@ def _choose_size(picture: HeatmapRecord | CurvesRecord) -> tuple[float, float]:
 def _draw_heatmap(axes: Axes, picture: HeatmapRecord) -> None:
     values = np.array(picture.values, np.float64)  # [rows, columns]; None becomes NaN
     finite = values[np.isfinite(values)]
-    low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     signed = low < 0 < high
     reach = max(abs(low), abs(high))
     image = axes.imshow(

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from circuitgraph.engine.batch import Batch, make_batch, take_scored
+from circuitgraph.engine.readings.patched import write_parts
 from circuitgraph.engine.readings.patching import pair_sides
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.tasks.metrics import metrics
@@ -47,10 +47,7 @@ def test_an_mlp_is_patched_as_an_edit_would(model: Tiny) -> None:
     network, spec = model.ours.transformer, model.ours.spec
     batch = make_batch(random_prompts(spec.d_vocab, batch=3, longest=9))
     patching = pair_sides(network, batch, (metrics["logit"],), noising=False)
-    assert patching.donor.mlp_input is not None
-    put_in = jax.lax.map(
-        lambda pair: pair[0](pair[1]), (network.blocks.mlp, patching.donor.mlp_input)
-    )
+    put_in = write_parts(network, patching.donor, "mlp")
     lengths = patching.places.length
     columns = np.stack([np.zeros_like(lengths), lengths - 3, lengths - 1], axis=1)
     moved = 0.0

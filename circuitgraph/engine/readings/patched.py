@@ -1,6 +1,6 @@
 """Many patched runs at once: each computes what its patch changes, and no more.
 
-Axes: ``rows`` are tokens of patched runs, packed as `Rows` says.
+Axes: ``rows`` are tokens of patched runs, packed as `PatchRows` says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.batch import Inputs, take_scored
-from circuitgraph.engine.readings.rows import Rows
+from circuitgraph.engine.readings.row_positions import place_rows, place_some
+from circuitgraph.engine.readings.rows import PatchRows
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.positions import Positions
 from circuitgraph.models.transformer import Block, Edit, OtherTokens, Stream, Transformer
@@ -39,7 +40,7 @@ class KeptRun(NamedTuple):
     mlp_input: Float[Array, "layers batch pos d"] | None
 
 
-class Held(NamedTuple):
+class HeldPart(NamedTuple):
     """What one part of each layer writes at the patched rows, in some layers.
 
     Attributes:
@@ -143,11 +144,11 @@ def run_patched(
     targets: Targets,
     base: KeptRun,
     patched: Float[Array, "components batch pos d"],
-    rows: Rows,
+    rows: PatchRows,
     layer: Layer,
     metrics: tuple[Metric, ...],
     part: Part | None = None,
-    held: Held | None = None,
+    held: HeldPart | None = None,
 ) -> Float[Array, "runs metrics batch"]:
     """The metrics of patched runs.
 
@@ -159,7 +160,7 @@ def run_patched(
     """
     n_layers = model.spec.n_layers
     with jax.default_matmul_precision("highest"):
-        queries, keys = _place_rows(model, inputs, rows)
+        queries, keys = place_rows(model, inputs, rows)
         x = take_scored(base.streams[layer], rows.token)
         index = jnp.arange(x.shape[0])[:, None]
         put_in = patched[rows.component[None], index, rows.token]  # [batch, rows, d]
@@ -200,29 +201,16 @@ def _run_last_layer(
     edit: Edit,
 ) -> Float[Array, "batch some d"]:
     """Some rows after the last layer; they look at all rows, and not at themselves once more."""
-    queries, keys = positions
-    block, settings = model.select_layer(model.spec.n_layers - 1)
-    own = queries.queries_at(at)
-    n_own = at.shape[1]
-    visible, back = (
-        jnp.pad(array, ((0, 0), (0, 0), (0, n_own))) for array in (own.visible, own.back)
-    )
-    bias = None if own.bias is None else jnp.pad(own.bias, ((0, 0), (0, 0), (0, 0), (0, n_own)))
-    cos, sin = (
-        None if old is None or new is None else jnp.concatenate([old, new], axis=2)
-        for old, new in ((keys.cos, own.cos), (keys.sin, own.sin))
-    )
-    own = Positions(visible, back, own.cos, own.sin, bias)
-    others = OtherTokens(
-        jnp.concatenate([base.streams[model.spec.n_layers - 1], x], axis=1),
-        Positions(visible, back, cos, sin, bias),
-    )
-    return block.run(take_scored(x, at), own, settings, others=others, edit=edit).after
+    last = model.spec.n_layers - 1
+    block, settings = model.select_layer(last)
+    queries, keys = place_some(*positions, at)
+    others = OtherTokens(jnp.concatenate([base.streams[last], x], axis=1), keys)
+    return block.run(take_scored(x, at), queries, settings, others=others, edit=edit).after
 
 
 def _hold_part(
     part: Part | None,
-    held: Held | None,
+    held: HeldPart | None,
     number: Int[Array, ""],
     token: Int[Array, "batch some"],
     is_patched: Bool[Array, "batch some"],
@@ -236,32 +224,6 @@ def _hold_part(
         return jnp.where(inside[..., None], take_scored(held.values[number], token), value)
 
     return edit
-
-
-def _place_rows(model: Transformer, inputs: Inputs, rows: Rows) -> tuple[Positions, Positions]:
-    """The positions of rows as queries, and of all keys: the base run's tokens, then the rows."""
-    base = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
-    own, token, run = base.queries_at(rows.token), rows.token, rows.run
-
-    def gather_keys(x: Array) -> Array:
-        return jnp.take_along_axis(x, token[:, None, :], axis=2)
-
-    # a row sees the base run's tokens before the first one of its own run, and its own run's rows
-    before = jnp.arange(inputs.tokens.shape[1]) < rows.start[..., None]
-    same = (run[:, :, None] == run[:, None, :]) & (run >= 0)[:, None, :]
-    visible = jnp.concatenate([own.visible & before, gather_keys(own.visible) & same], axis=2)
-    back = jnp.concatenate([own.back, gather_keys(own.back)], axis=2)
-    bias = base.bias
-    if bias is not None:
-        # [heads, batch, one, pos]: keys are the last axis
-        index = jnp.broadcast_to(token[None, :, None], (len(bias), len(token), 1, token.shape[1]))
-        bias = jnp.concatenate([bias, jnp.take_along_axis(bias, index, axis=3)], axis=3)
-    cos, sin = (
-        None if old is None or new is None else jnp.concatenate([old, new], axis=2)
-        for old, new in ((base.cos, own.cos), (base.sin, own.sin))
-    )
-    queries = Positions(visible, back, own.cos, own.sin, bias)
-    return queries, Positions(visible, back, cos, sin, bias)
 
 
 def _measure(

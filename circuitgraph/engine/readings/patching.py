@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Batch, Inputs
 from circuitgraph.engine.readings.patched import (
-    Held,
+    HeldPart,
     KeptRun,
     Kind,
     Part,
@@ -86,7 +86,7 @@ class Patching:
         Args:
             first, end: the layers from ``first`` on, before ``end``.
         """
-        held = Held(self._written[part], np.int32(first), np.int32(end))
+        held = HeldPart(self._written[part], np.int32(first), np.int32(end))
         patches = [Patch(0, place) for place in at.T]
         return self._run_live(patches, self.base.streams[first][None], first, part, held)
 
@@ -114,7 +114,7 @@ class Patching:
         patched: Array,
         first: int,
         part: Part | None = None,
-        held: Held | None = None,
+        held: HeldPart | None = None,
     ) -> Float[np.ndarray, "patches metrics batch"]:
         """Run the patches that can do something; the others leave the metrics as they are."""
         values = np.repeat(self.measure_base()[None], len(patches), axis=0)

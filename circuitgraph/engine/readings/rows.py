@@ -44,7 +44,7 @@ class Places(NamedTuple):
     causal: bool
 
 
-class Rows(NamedTuple):
+class PatchRows(NamedTuple):
     """Tokens of patched runs.
 
     Attributes:
@@ -64,7 +64,7 @@ class Rows(NamedTuple):
     scored: Int[Array, "batch runs scored"]
 
 
-def pack_rows(patches: Sequence[Patch], places: Places) -> Iterator[tuple[slice, Rows]]:
+def pack_rows(patches: Sequence[Patch], places: Places) -> Iterator[tuple[slice, PatchRows]]:
     """Launches of some patches each, all of one shape, with which patches they are."""
     if not patches:
         return
@@ -107,7 +107,7 @@ def _count_rows(patch: Patch, places: Places) -> int:
 
 def _pack_launch(
     patches: Sequence[Patch], sizes: Sequence[int], places: Places, n_rows: int, n_runs: int
-) -> Rows:
+) -> PatchRows:
     n_prompts, n_scored = places.scored.shape
     token, run, start = (np.full((n_prompts, n_rows), fill, np.int32) for fill in (0, -1, 0))
     is_patched, component = np.zeros((n_prompts, n_rows), bool), np.zeros(n_rows, np.int32)
@@ -125,4 +125,4 @@ def _pack_launch(
         back = places.scored - first[:, None]
         scored[:, number] = np.where((back >= 0) & (back < size), offset + back, -1)
         offset += size
-    return Rows(*map(jax.device_put, (token, run, start, is_patched, component, scored)))
+    return PatchRows(*map(jax.device_put, (token, run, start, is_patched, component, scored)))
