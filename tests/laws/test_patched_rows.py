@@ -37,6 +37,8 @@ def run_edited(network: Any, batch: Batch, put_in: Any, layer: Any, at: Any) -> 
         here = (number == layer) & (jnp.arange(value.shape[1]) == at[:, None])
         return jnp.where(here[..., None] & (name == "mlp"), clean, value)
 
+    assert batch.corrupted is not None
+    assert batch.targets.answer is not None
     data = (jnp.arange(network.spec.n_layers), put_in)
     final = trace_model(network, batch.corrupted, edit=edit, layer_data=data).final
     logits = network.unembed(take_scored(final, batch.inputs.score_at))
