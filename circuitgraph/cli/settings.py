@@ -54,7 +54,7 @@ def _parse_value(assignment: str, text: str) -> Any:
     try:
         content = parse_toml(f"value = {text}")
     except DataError:
-        content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
+        content = {"value": text} if re.fullmatch(r"[A-Za-z][\w.-]*", text) else {}
     shown = repr(shorten_text(text, NAME))
     if content.keys() != {"value"}:  # a text of several lines can hold other keys
         raise ArgumentError(

@@ -47,7 +47,10 @@ def make_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, kind: str) -> bytes:
     """A figure as a file of that kind, one of `FORMATS`; the same figure gives the same file."""
+    import matplotlib
+
     content = io.BytesIO()
     no_date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(content, format=kind, dpi=160, metadata=no_date[kind])
+    with matplotlib.rc_context({"svg.hashsalt": "circuitgraph"}):
+        figure.savefig(content, format=kind, dpi=160, metadata=no_date[kind])
     return content.getvalue()

@@ -56,7 +56,7 @@ def _choose_size(picture: HeatmapRecord | CurvesRecord) -> tuple[float, float]:
 def _draw_heatmap(axes: Axes, picture: HeatmapRecord) -> None:
     values = np.array(picture.values, np.float64)  # [rows, columns]; None becomes NaN
     finite = values[np.isfinite(values)]
-    low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     signed = low < 0 < high
     reach = max(abs(low), abs(high))
     image = axes.imshow(
@@ -83,6 +83,8 @@ def _draw_heatmap(axes: Axes, picture: HeatmapRecord) -> None:
 
 
 def _draw_curves(axes: Axes, picture: CurvesRecord) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     x = np.array(picture.x, np.float64)
     for i, one in enumerate(picture.series):
         colour, dashes = STYLES[i % len(STYLES)]
@@ -92,7 +94,7 @@ def _draw_curves(axes: Axes, picture: CurvesRecord) -> None:
             low, high = (np.array(bound, np.float64) for bound in (one.low, one.high))
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if (x == x.round()).all():
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_show(picture.x_axis))
     axes.set_ylabel(_show(picture.y_axis))
     for text in axes.legend(frameon=False, fontsize="small").get_texts():

@@ -43,19 +43,23 @@ class Attention(eqx.Module):
     def compute_z(
         self,
         x_q: Float[Array, "one_or_heads batch pos d"],
-        x_k: Float[Array, "one_or_any_heads batch pos d"],
-        x_v: Float[Array, "one_or_any_heads batch pos d"],
+        x_k: Float[Array, "one_or_any_heads batch keys d"],
+        x_v: Float[Array, "one_or_any_heads batch keys d"],
         positions: Positions,
         settings: LayerSettings,
+        key_positions: Positions | None = None,
     ) -> Float[Array, "heads batch pos d_head"]:
         """Each head's mixture of values, given its (un-normed) inputs.
 
         An input's first axis is 1 where all heads read the same stream; otherwise there is one for
         each query head, or, of keys and values, one for each key-value head.
+
+        Args:
+            key_positions: where keys and values are those of other tokens than the queries'.
         """
         q, k, v = (
             self.project_queries(x_q, positions, settings),
-            self.project_keys(x_k, positions, settings),
+            self.project_keys(x_k, key_positions or positions, settings),
             self.project_values(x_v),
         )
         # key-value heads for each query head: [heads, batch, pos, d_head]

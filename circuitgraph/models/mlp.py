@@ -77,6 +77,11 @@ class MLP(eqx.Module):
         """What the output weights read, of a stream. Not defined with experts."""
         return self._compute_hidden(apply_norm(self.norm, x))
 
+    def write_hidden(self, hidden: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d"]:
+        """What the MLP adds to the stream with these hidden values. Not defined with experts."""
+        written = apply_linear(hidden, self.w_out, self.b_out)
+        return apply_norm(self.post_norm, written) * self.spec.residual_scale
+
     def write_rest(
         self, x: Float[Array, "*axes d"], others: Float[Array, " d_mlp"]
     ) -> Float[Array, "*axes d"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -37,12 +37,25 @@ Edit = Callable[[str, Array], Array]
 """From the name of a value inside a layer and the value to the value that the run goes on with."""
 
 
+class OtherTokens(NamedTuple):
+    """Tokens that are not run, and whose keys and values a run's own tokens look at as well.
+
+    Attributes:
+        stream: before the layer.
+        positions: of all keys, the others' first; a run's own `Positions` see them in that order.
+    """
+
+    stream: Float[Array, "batch others d"]
+    positions: Positions
+
+
 @dataclass(frozen=True)
 class LayerRun:
     """One layer, run on a stream: everything that anybody asks of it.
 
     Attributes:
         x: the stream before the layer, which the heads read.
+        others: tokens beside those of ``x`` that the heads look at.
         z: what each head fetched, [heads, batch, pos, d_head].
         after_attention: the stream with what the attention adds to it.
         mlp_input: what the MLP reads; None without one, as ``mlp`` is.
@@ -59,6 +72,7 @@ class LayerRun:
     mlp_input: Stream | None
     mlp: Stream | None
     after: Stream
+    others: OtherTokens | None = None
 
     @property
     def heads(self) -> Float[Array, "heads batch pos d"]:
@@ -78,9 +92,10 @@ class LayerRun:
     @property
     def pattern(self) -> Float[Array, "heads batch queries keys"]:
         """Where each head attends."""
-        attention, x = self.block.attention, self.x[None]
-        q = attention.project_queries(x, self.positions, self.settings)
-        k = attention.project_keys(x, self.positions, self.settings)
+        attention = self.block.attention
+        x, key_positions = list_keys(self.x, self.positions, self.others)
+        q = attention.project_queries(self.x[None], self.positions, self.settings)
+        k = attention.project_keys(x[None], key_positions, self.settings)
         k = jnp.repeat(k, len(q) // len(k), axis=0)
         return attention.attention_pattern(q, k, self.positions, self.settings)
 
@@ -90,6 +105,15 @@ class LayerRun:
         if self.block.mlp is None or self.mlp_input is None:
             return None
         return self.block.mlp.read_hidden(self.mlp_input)
+
+
+def list_keys(
+    x: Stream, positions: Positions, others: OtherTokens | None
+) -> tuple[Float[Array, "batch keys d"], Positions]:
+    """The stream of all tokens that heads look at, and its positions."""
+    if others is None:
+        return x, positions
+    return jnp.concatenate([others.stream, x], axis=1), others.positions
 
 
 def keep_value(name: str, value: Array) -> Array:
@@ -115,6 +139,8 @@ class Block(eqx.Module):
         *,
         by_head: bool = False,
         edit: Edit = keep_value,
+        others: OtherTokens | None = None,
+        z: Float[Array, "heads batch pos d_head"] | None = None,
     ) -> LayerRun:
         """Run the layer on a stream.
 
@@ -123,21 +149,25 @@ class Block(eqx.Module):
                 writers to the last bit, not only up to rounding.
             edit: applied to what the attention (``"attention"``, constant included) and the MLP
                 (``"mlp"``) add to the stream.
+            others: tokens beside these that the heads look at.
+            z: what the heads fetched; by default what they do fetch.
         """
-        z = self.attention.compute_z(x[None], x[None], x[None], positions, settings)
+        if z is None:
+            keys, at = list_keys(x, positions, others)
+            z = self.attention.compute_z(x[None], keys[None], keys[None], positions, settings, at)
         if by_head:
             heads = self.attention.head_contributions(z)
             after_attention = x + heads.sum(0) + self.attention.constant
         else:
             after_attention = x + edit("attention", self.attention.combine_heads(z))
         if self.mlp is None:
-            return LayerRun(
-                self, positions, settings, x, z, after_attention, None, None, after_attention
-            )
+            parts = (after_attention, None, None, after_attention)
+            return LayerRun(self, positions, settings, x, z, *parts, others)
         read = self.mlp_input(x, after_attention)
         mlp = edit("mlp", self.mlp(read))
         after = after_attention + mlp
-        return LayerRun(self, positions, settings, x, z, after_attention, read, mlp, after)
+        parts = (after_attention, read, mlp, after)
+        return LayerRun(self, positions, settings, x, z, *parts, others)
 
     def run_heads(
         self,
@@ -260,6 +290,33 @@ class Transformer(eqx.Module):
         """Some columns of `unembed`: those of each example's own tokens."""
         y = jnp.einsum("bd,bnd->bn", apply_norm(self.final_norm, x), self._unembedding[tokens])
         return self._scale_logits(y if self.b_unembed is None else y + self.b_unembed[tokens])
+
+    def attribute_logits(
+        self,
+        part: Float[Array, "*axes batch d"],
+        whole: Float[Array, "batch d"],
+        tokens: Int[Array, "batch n"],
+    ) -> Float[Array, "*axes batch n"]:
+        """What a part of a final stream adds to some logits, before a soft cap.
+
+        Exact, given the divisor of the whole: over parts that sum to the whole, it and
+        `constant_logits` sum to the logits.
+        """
+        if self.final_norm is not None:
+            part = self.final_norm.apply_to_part(part, whole)
+        return jnp.einsum("...bd,bnd->...bn", part, self._unembedding[tokens]) * (
+            self.spec.logit_scale
+        )
+
+    def constant_logits(self, tokens: Int[Array, "batch n"]) -> Float[Array, "batch n"]:
+        """What biases add to some logits, whatever the stream is, before a soft cap."""
+        total = jnp.zeros(tokens.shape, self.embedding.dtype)
+        if self.final_norm is not None and self.final_norm.bias is not None:
+            bias = self.final_norm.bias.astype(total.dtype)
+            total = jnp.einsum("d,bnd->bn", bias, self._unembedding[tokens])
+        if self.b_unembed is not None:
+            total = total + self.b_unembed[tokens]
+        return total * self.spec.logit_scale
 
     @property
     def _unembedding(self) -> Float[Array, "vocab_out d"]:

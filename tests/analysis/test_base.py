@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,12 @@ from pydantic import ValidationError
 import circuitgraph as cg
 from circuitgraph.analysis.base import Analysis, analyses
 from circuitgraph.analysis.measuring import choose_metrics, estimate_cell
-from circuitgraph.analysis.places import check_corrupted, choose_layers, find_positions
+from circuitgraph.analysis.places import (
+    check_corrupted,
+    choose_layers,
+    find_positions,
+    list_columns,
+)
 from circuitgraph.catalog.analysis_record import (
     AnalysisRecord,
     CurvesRecord,
@@ -111,7 +117,7 @@ def test_numbers_become_plain_ones() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValidationError, match="a row has 1 cells for 2 columns"):
         TableRecord(title="t", columns=["a", "b"], rows=[[1]])
-    axes = {"title": "t", "unit": "u", "row_axis": "r", "column_axis": "c"}
+    axes: dict[str, Any] = {"title": "t", "unit": "u", "row_axis": "r", "column_axis": "c"}
     with pytest.raises(ValidationError, match="labels for 2 rows of 1 numbers"):
         HeatmapRecord(**axes, row_labels=["a", "b"], column_labels=["c"], values=[[1.0]])
     one = SeriesRecord(name="s", y=[1.0])
@@ -133,6 +139,27 @@ def test_positions_are_found_by_role_number_and_score() -> None:
         find_positions(with_roles, "IO")
     with pytest.raises(ArgumentError, match="The position is 30, but the shortest prompt has"):
         find_positions(prompts, 30)
+
+
+def test_columns_are_places_that_all_prompts_share() -> None:
+    prompts = random_prompts(batch=2, longest=4)
+    full, cut = np.ones((2, 4), bool), np.array([[True] * 4, [True] * 3 + [False]])
+
+    def columns(
+        mask: np.ndarray, *roles: dict[str, int]
+    ) -> tuple[tuple[str, ...], list[list[int]]]:
+        pairs = tuple(Pair("a", "b", "c", roles=each) for each in roles)
+        names, at = list_columns(replace(prompts, mask=mask, pairs=pairs))
+        return names, at.tolist()
+
+    everywhere = [[0, 1, 2, 3]] * 2
+    assert columns(full, {"S": 1}, {"S": 1}) == (("0", "1 S", "2", "3"), everywhere)
+    assert columns(full, {"S": 1}, {"S": 2}) == (("0", "1", "2", "3"), everywhere)
+    both = {"S": 2, "IO": 0, "x": 1}, {"S": 1, "IO": 0}
+    assert columns(cut, *both) == (("IO", "S", "last"), [[0, 2, 3], [0, 1, 2]])
+    ends = {"END": 3}, {"END": 2}
+    assert columns(cut, *ends) == (("END",), [[3], [2]])
+    assert columns(cut, {}, {}) == (("-3", "-2", "-1"), [[1, 2, 3], [0, 1, 2]])
 
 
 def test_layers_and_prompts_are_checked(tiny: Tiny) -> None:

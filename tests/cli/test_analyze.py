@@ -14,6 +14,11 @@ BAD = {
     "method": ("logit-lense --task induction", "Unknown analysis 'logit-lense'. Did you mean 'lo"),
     "setting": ("logit-lens --task induction --set tpo=1", "'tpo'. Did you mean 'top'?"),
     "type": ("logit-lens --task induction --set top=x", "top is 'x', but must be a whole number"),
+    "choice": (
+        "activation-patching --task induction --set kind=heads",
+        "kind is 'heads': expected one of residual, attention, mlp, head, neuron",
+    ),
+    "missing": ("causal-tracing --task induction", "'causal-tracing' needs the setting 'subject'"),
     "no prompts": ("logit-lens --model gpt2", "Give either a task"),
     "split": ("logit-lens --task induction --split eval", "Unknown split 'eval'"),
     "picture": ("logit-lens --task induction -o a.gif", "Unknown format of a picture 'gif'"),

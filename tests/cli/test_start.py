@@ -93,7 +93,7 @@ def test_every_public_name_exists() -> None:
         ),
         ("metrics", {"accuracy", "rank", "reciprocal_rank"}),
         ("algorithms", {"acdc"}),
-        ("analyses", {"logit-lens"}),
+        ("analyses", {"logit-lens", "direct-logits", "activation-patching", "causal-tracing"}),
         ("ablations", {"resample", "zero", "mean", "mean-positional"}),
     ],
 )
