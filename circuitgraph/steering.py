@@ -80,7 +80,8 @@ def steer(
         n_new: how many tokens of a greedy continuation are written, interventions in place.
 
     Raises:
-        ArgumentError: units that there are not, a unit set twice, values that do not go together.
+        ArgumentError: units that there are not, a unit set twice, values that do not go together,
+            or are so large that logits are not finite.
         UnknownNameError: a unit, role or metric of no such name.
         ModelError: a dictionary that does not fit the model.
         DataError: prompts that the model cannot read, or the metric not score.
@@ -92,6 +93,7 @@ def steer(
     _check_new_tokens(model, batch, n_new)
     plan = make_plan(model, batch, interventions, dictionaries, n_new)
     runs = _run_plan(model, batch, plan)
+    _check_finite_runs(runs, model.dtype)
     values = [_measure_run(metrics[name], run.logits, runs[0].logits, batch) for run in runs]
     before, after = values[0], values[1:]
     texts = _continue_texts(model, batch, plan, n_new)
@@ -148,6 +150,21 @@ def _run_plan(model: LanguageModel, prompts: Prompts, plan: SteeringPlan) -> lis
     )
     run = run_steered(model.transformer, tokens, mask, score_at, plan.make_steps())
     return run.split(plan.n_runs)
+
+
+def _check_finite_runs(runs: Sequence[SteeredRun], precision: str) -> None:
+    bad = [
+        str(i)
+        for i, run in enumerate(runs)
+        if not all(np.isfinite(values).all() for values in (run.logits, *run.values))
+    ]
+    if bad and bad[0] != "0":
+        raise ArgumentError(
+            f"The values of run {', '.join(bad)} of {len(runs) - 1} are too large: what the model "
+            f"makes of them is not finite in {precision}. Use smaller ones."
+        )
+    if bad:
+        raise DataError("The model's own logits on these prompts are not finite.")
 
 
 def _measure_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from circuitgraph.tasks.prompts import Prompts
 InterventionKind = Literal["set", "scale", "add", "ablate"]
 KINDS: tuple[InterventionKind, ...] = get_args(InterventionKind)
 MEAN = "mean"
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Intervention:
 
     unit: str
     kind: InterventionKind
-    value: float | Sequence[float] | Literal["mean"] = 0.0
+    value: int | float | Sequence[int | float] | Literal["mean"] = 0.0
 
     def __post_init__(self) -> None:
         check_choice("the kind of an intervention", self.kind, KINDS)
@@ -49,7 +49,7 @@ class Intervention:
             )
         if self.kind != "ablate" and isinstance(self.value, str):
             raise ArgumentError(f"{self.unit}: {self.kind} takes numbers, not {self.value!r}.")
-        if not self.numbers or not all(map(math.isfinite, self.numbers)):
+        if not self.numbers or not all(abs(number) <= _LARGEST for number in self.numbers):
             raise ArgumentError(
                 f"{self.unit}: {self.kind} takes finite numbers, one or several, not "
                 f"{self.value!r}."

@@ -74,8 +74,8 @@ class SteeringPlan:
                 unit=str(one.site),
                 kind=one.kind,
                 values=self.amounts[:, i].tolist(),
-                before=float(values[0][at[..., i], i].mean()),
-                after=[float(own[at[..., i], i].mean()) for own in values[1:]],
+                before=_average_tokens(values[0][..., i], at[..., i]),
+                after=[_average_tokens(own[..., i], at[..., i]) for own in values[1:]],
             )
             for i, one in enumerate(self.interventions)
         ]
@@ -100,7 +100,7 @@ def make_plan(
     if any(one.value == MEAN for one in interventions):
         places = [one.place for one in placed]
         read = collect_units(model.transformer, prompts.clean, prompts.mask, places)
-        means = _join_units(placed, read)[prompts.mask].mean(0)
+        means = _join_units(placed, read)[prompts.mask].mean(0, dtype=np.float64)
         amounts = np.where([one.value == MEAN for one in interventions], means, amounts)
     return SteeringPlan(tuple(interventions), amounts, tuple(placed), at, prompts.mask)
 
@@ -111,3 +111,9 @@ def _join_units(
     """The values of the units of several places, in the order in which they were asked for."""
     order = np.argsort([number for one in placed for number in one.numbers])
     return np.concatenate(values, axis=-1)[..., order]
+
+
+def _average_tokens(
+    values: Float[np.ndarray, "prompts pos"], at: Bool[np.ndarray, "prompts pos"]
+) -> float:
+    return float(values[at].mean(dtype=np.float64))

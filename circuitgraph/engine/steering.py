@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.batch import Inputs, make_inputs, take_scored
@@ -41,12 +42,12 @@ class UnitStep(NamedTuple):
     plus: Float[np.ndarray, "rows units"]
     at: Bool[np.ndarray, "rows pos units"]
 
-    def make_map(self, rows: Int[np.ndarray, " n"], length: int) -> UnitMap:
+    def make_map(self, rows: Int[np.ndarray, " n"], length: int, dtype: DTypeLike) -> UnitMap:
         """The map of some rows, for that many positions."""
         at = self.at[rows, :length]
         times = np.where(at, self.times[rows][:, None], 1.0)
         plus = np.where(at, self.plus[rows][:, None], 0.0)
-        return UnitMap(*(jnp.asarray(part, jnp.float32) for part in (times, plus)))
+        return UnitMap(*(jnp.asarray(part, dtype) for part in (times, plus)))
 
 
 class SteeredRun(NamedTuple):
@@ -76,14 +77,15 @@ def run_steered(
     """
     score_at = score_at.reshape(len(tokens), -1)
     logits, values = [], [[] for _ in steps]
+    dtype = jnp.promote_types(model.embedding.dtype, jnp.float32)
     row_bytes = 4 * score_at.shape[1] * model.spec.d_vocab_out
     for rows, n in cut_rows(len(tokens), min(ROWS, _LOGIT_BYTES // row_bytes)):
         inputs = make_inputs(tokens[rows], mask[rows], score_at[rows])
-        maps = [step.make_map(rows, tokens.shape[1]) for step in steps]
+        maps = [step.make_map(rows, tokens.shape[1], dtype) for step in steps]
         launch = _run_rows(model, inputs, [step.place for step in steps], maps)
         logits.append(np.asarray(launch[0])[:n])
         for kept, own in zip(values, launch[1], strict=True):
-            kept.append(np.asarray(own, np.float32)[:n])
+            kept.append(np.asarray(own)[:n])
     return SteeredRun(np.concatenate(logits), [np.concatenate(kept) for kept in values])
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
@@ -27,6 +26,7 @@ from circuitgraph.engine.trace import Trace
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.hooks import MLP_INPUTS, Hook
 from circuitgraph.models.mlp import MLP
+from circuitgraph.models.norms import to_float32
 from circuitgraph.models.transformer import Transformer
 
 ROWS = 32  # prompts of one launch
@@ -72,7 +72,7 @@ class UnitMap(eqx.Module):
 def read_units(model: Transformer, trace: Trace, edits: Edits, place: UnitPlace) -> UnitValues:
     """The values of a place's units in a run with these edits."""
     if place.dictionary is None:
-        return _read_hidden(model, trace, place)[1][..., place.units]
+        return to_float32(_read_hidden(model, trace, place)[1][..., place.units])
     return place.dictionary.encode(_read_input(model, trace, edits, place))[..., place.units]
 
 
@@ -111,7 +111,7 @@ def collect_units(
     for rows, n in cut_rows(len(tokens), ROWS):
         inputs = make_inputs(tokens[rows], mask[rows], np.zeros(len(rows), np.int32))
         for part, values in zip(parts, _read_places(model, inputs, places), strict=True):
-            part.append(np.asarray(values, np.float32)[:n])
+            part.append(np.asarray(to_float32(values))[:n])
     return [np.concatenate(part) for part in parts]
 
 
@@ -148,4 +148,4 @@ def _read_input(
 ) -> Float[Array, "batch pos width"]:
     assert place.dictionary is not None and place.dictionary.spec.reads is not None  # noqa: S101, PT018
     x = read_edited(model, trace, edits, place.dictionary.spec.reads)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return to_float32(x)
