@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from circuitgraph.analysis.attention_scores import explain_scores as explain_scores
     from circuitgraph.analysis.interventions import Intervention as Intervention
+    from circuitgraph.analyzing import analyze as analyze
+    from circuitgraph.analysis.unit_report import report_units as report_units
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
     from circuitgraph.api import sweep as sweep
@@ -46,10 +48,12 @@ _HOMES = {
     "discover": "api",
     "evaluate": "api",
     "judge": "judging",
+    "analyze": "analyzing",
     "load_task": "tasks.loading",
     "sweep": "api",
     "explain_scores": "analysis.attention_scores",
     "steer": "steering",
+    "report_units": "analysis.unit_report",
     "Intervention": "analysis.interventions",
     "load_model": "models.loading",
     "load_dictionary": "models.dictionaries.loading",

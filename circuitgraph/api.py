@@ -52,10 +52,14 @@ N_EVALUATION = 200
 N_UNITS = 64
 
 
-def draw_prompts(task: Task, split: Split, n: int | None = None) -> Prompts:
-    """Draw ``n`` prompts; if None, the split's default number, or all where a file has fewer."""
+def draw_prompts(
+    task: Task, split: Split, n: int | None = None, *, default: int | None = None
+) -> Prompts:
+    """Draw ``n`` prompts; if None, the default number (of the split, if None too), or all where a
+    file has fewer.
+    """
     if n is None:
-        default = N_DISCOVERY if split == "discovery" else N_EVALUATION
+        default = default or (N_DISCOVERY if split == "discovery" else N_EVALUATION)
         supply = task.count_pairs(split)
         if supply == 0:
             raise DataError(

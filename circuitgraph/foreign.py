@@ -12,12 +12,18 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
-from circuitgraph.errors import ArgumentError, DataError, check_finite
+from circuitgraph.errors import (
+    ArgumentError,
+    DataError,
+    check_choice,
+    check_finite,
+    unknown_name,
+)
 from circuitgraph.printable import NAME, make_printable, shorten_text
 
 LARGEST_FILE = 2**28  # bytes: the record of a circuit with all edges of a model of 20 layers
@@ -144,20 +150,49 @@ _KIND_NAMES: dict[Any, str] = {
 }
 
 
-def convert_setting(setting: str, value: Any, hint: Any) -> Any:
-    """A setting's value in the type of what it is for: a whole number where a float is wanted is
-    one.
+def convert_settings(
+    kind: str, known: Iterable[str], hints: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings in the types of their hints.
 
     Args:
-        hint: the type; a value of another than bool, int, float, str, and unions of them with None,
-            is taken as it is.
+        kind: what they are settings of, for messages.
 
     Raises:
-        ArgumentError: another type, a number that is not finite, or one beyond 64 bits.
+        UnknownNameError: one that is not known.
+        ArgumentError: as `convert_setting`.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise unknown_name(kind, name, known)
+    return {
+        name: convert_setting(name, value, hints.get(name, Any)) for name, value in given.items()
+    }
+
+
+def convert_setting(setting: str, value: Any, hint: Any) -> Any:
+    """A setting's value in the type of what it is for: a whole number where a float is wanted is
+    one, and so is one value where a tuple is wanted.
+
+    Args:
+        hint: the type; a value of another than bool, int, float, str, a choice (`Literal`), a tuple
+            of one of these, and unions with None, is taken as it is.
+
+    Raises:
+        ArgumentError: another type, no such choice, a number that is not finite, or one beyond 64
+            bits.
     """
     union = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and type(None) in union:
+        return value
     kinds = [kind for kind in union if kind is not type(None)]
-    if not all(kind in _KIND_NAMES for kind in kinds) or (value is None and type(None) in union):
+    if get_origin(kinds[0]) is tuple:
+        values = value if isinstance(value, list | tuple) else [value]
+        return tuple(convert_setting(setting, each, get_args(kinds[0])[0]) for each in values)
+    if get_origin(kinds[0]) is Literal:
+        return check_choice(setting, str(value), get_args(kinds[0]))
+    if not all(kind in _KIND_NAMES for kind in kinds):
         return value
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ArgumentError(f"{setting} is {_quote(value)}, but must be a number of 64 bits.")

@@ -13,6 +13,7 @@ from circuitgraph.cli import options
 from circuitgraph.cli.circuit_notes import describe_overshoot
 from circuitgraph.cli.inputs import (
     check_names,
+    check_split,
     check_task,
     choose_model,
     gather_task_settings,
@@ -21,13 +22,12 @@ from circuitgraph.cli.inputs import (
 )
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.errors import ArgumentError, ModelError, unknown_name
+from circuitgraph.errors import ArgumentError, ModelError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
     from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
-    from circuitgraph.tasks.prompts import Split
 
 KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
 
@@ -70,9 +70,7 @@ def evaluate(
             help="Write the size curve: .csv, or .png, .svg, .pdf (extra: plots). Repeatable.",
         ),
     ] = None,
-    split: Annotated[
-        str, typer.Option("--split", help="Which prompts: evaluation or discovery.")
-    ] = "evaluation",
+    split: options.SplitOption = "evaluation",
     force_seen: Annotated[
         bool,
         typer.Option(
@@ -107,7 +105,7 @@ def evaluate(
 
     output, files = Output(as_json, quiet), curve_out or []
     names = _choose_measures(measures, everything, truth, files)
-    memory_limit, prompt_split = convert_to_bytes(memory), _check_split(split)
+    memory_limit, prompt_split = convert_to_bytes(memory), check_split(split)
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
     report.check_curve_files(files)
@@ -177,15 +175,6 @@ def _choose_measures(
     names += ["truth"] * (truth is not None) + ["curve"] * bool(files)
     check_measures(names)
     return names
-
-
-def _check_split(name: str) -> Split:
-    from circuitgraph.tasks.prompts import SPLITS
-
-    for split in SPLITS:
-        if name == split:
-            return split
-    raise unknown_name("split", name, SPLITS)
 
 
 def _choose_prompts(

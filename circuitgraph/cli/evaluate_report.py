@@ -27,7 +27,7 @@ def check_curve_files(files: list[Path]) -> None:
     """Refuse endings that say neither table nor picture, pictures that cannot be drawn, and files
     that cannot be written.
     """
-    from circuitgraph.drawing.curve_plot import FORMATS, check_plots
+    from circuitgraph.drawing.plots import FORMATS, check_plots
 
     endings = [_read_ending(file) for file in files]
     for ending in endings:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import circuitgraph as cg
 from circuitgraph.cli.settings import gather_settings
 from circuitgraph.engine.compile_cache import keep_compiled_programs as keep_compiled_programs
-from circuitgraph.errors import ArgumentError, DataError, check_choice
+from circuitgraph.errors import ArgumentError, DataError, check_choice, unknown_name
 
 if TYPE_CHECKING:
     from circuitgraph.cli.output import Output
     from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
+    from circuitgraph.tasks.prompts import Split
 
 
 def check_names(metric: str | None, ablation: str | None) -> None:
@@ -59,6 +60,16 @@ def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
     if model is None:
         raise ArgumentError(f"No model is shipped for task {task!r}: name one with --model.")
     return model
+
+
+def check_split(name: str) -> Split:
+    """The split of that name."""
+    from circuitgraph.tasks.prompts import SPLITS
+
+    for split in SPLITS:
+        if name == split:
+            return split
+    raise unknown_name("split", name, SPLITS)
 
 
 def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
@@ -111,3 +122,9 @@ def load_inputs(
     for note in loaded_task.notes:
         output.print_message(f"Note: {note}")
     return loaded_model, loaded_task
+
+
+def load_alone(output: Output, model: str, loading: Mapping[str, Any]) -> LanguageModel:
+    """Load the model for a command that needs no task."""
+    with output.show_spinner("loading the model"):
+        return cg.load_model(model, **loading)

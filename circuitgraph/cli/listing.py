@@ -15,7 +15,7 @@ from circuitgraph.errors import unknown_name
 from circuitgraph.foreign import read_json
 from circuitgraph.registry import read_summary
 
-KINDS = ("models", "tasks", "metrics", "algorithms", "ablations", "properties")
+KINDS = ("models", "tasks", "metrics", "algorithms", "ablations", "analyses", "properties")
 
 
 def list_names(
@@ -23,8 +23,8 @@ def list_names(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List shipped models; tasks, algorithms and properties of hypotheses, with their settings;
-    metrics or ablations.
+    """List shipped models; tasks, algorithms, analyses and properties of hypotheses, with their
+    settings; metrics or ablations.
 
     Example: `circuitgraph list algorithms`
     """
@@ -33,6 +33,7 @@ def list_names(
     listings = {
         "models": _list_models,
         "algorithms": _list_algorithms,
+        "analyses": _list_analyses,
         "tasks": _list_tasks,
         "properties": _list_properties,
     }
@@ -58,6 +59,21 @@ def _list_algorithms() -> list[dict[str, Any]]:
             "settings": list_defaults(name),
         }
         for name in algorithms.names()
+    ]
+
+
+def _list_analyses() -> list[dict[str, Any]]:
+    """Each method with its source and its settings; null where one must be given."""
+    from circuitgraph.analysis.base import analyses
+
+    return [
+        {
+            "name": name,
+            "description": analyses[name].description,
+            "source": analyses[name].source,
+            "settings": analyses[name].defaults,
+        }
+        for name in analyses.names()
     ]
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from circuitgraph import __version__
-from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import (
+    analyze,
     dictionary,
     discover,
     evaluate,
@@ -26,6 +26,7 @@ from circuitgraph.cli import (
     steer,
     train_dictionary,
 )
+from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.command_group import CommandGroup
 from circuitgraph.errors import CircuitGraphError
@@ -45,6 +46,7 @@ app = typer.Typer(
     "it.",
     epilog="Start with: `circuitgraph discover induction`",
 )
+app.command("analyze")(analyze.analyze)
 app.command("compile")(compiling.compile_model)
 app.command("dictionary")(dictionary.show_dictionary)
 app.command("discover")(discover.discover)

@@ -291,6 +291,9 @@ GroupedOption = Annotated[
         "--grouped", help="One k and one v reader for each key-value head, not for each query head."
     ),
 ]
+SplitOption = Annotated[
+    str, typer.Option("--split", help="Which prompts: evaluation or discovery.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
 MemoryOption = Annotated[
     float | None,

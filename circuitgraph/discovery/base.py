@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 from circuitgraph.discovery.journal_lines import Entry
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, unknown_name
-from circuitgraph.foreign import convert_setting
+from circuitgraph.errors import ArgumentError
+from circuitgraph.foreign import convert_settings
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import SearchSpace
@@ -195,13 +195,9 @@ def make_algorithm(name: str, /, **settings: Any) -> Algorithm[Any]:
     """
     cls = algorithms[name]
     hints = get_type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
-    for setting in settings:
-        if setting not in known:
-            raise unknown_name(f"setting of algorithm {name!r}", setting, known)
-    return cls(
-        **{name: convert_setting(name, value, hints[name]) for name, value in settings.items()}
-    )
+    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+    known = [field.name for field in fields]
+    return cls(**convert_settings(f"setting of algorithm {name!r}", known, hints, settings))
 
 
 def list_defaults(name: str) -> dict[str, Any]:

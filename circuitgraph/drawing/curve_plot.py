@@ -1,19 +1,12 @@
-"""Curves as pictures. They need matplotlib, which is an extra."""
+"""Size curves as pictures."""
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from circuitgraph.errors import MissingExtraError
+from circuitgraph.drawing.plots import STYLES, make_figure, save_figure
 from circuitgraph.printable import make_printable
-
-FORMATS = ("png", "svg", "pdf")
-# Colours that colour-blind readers can tell apart (Paul Tol, "bright"). Dashes keep curves apart
-# that lie on each other.
-_STYLES = (("#4477AA", "-"), ("#EE6677", "--"), ("#228833", ":"), ("#AA3377", "-."))
 
 
 class Line(NamedTuple):
@@ -22,15 +15,6 @@ class Line(NamedTuple):
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
-
-
-def check_plots() -> None:
-    """Raise `MissingExtraError` unless pictures of curves can be drawn."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError(
-            "Pictures of curves need matplotlib, which is not installed. Install it with: "
-            "pip install 'circuitgraph-interp[plots]'. A .csv file needs nothing."
-        )
 
 
 def draw_curve(
@@ -46,14 +30,9 @@ def draw_curve(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    check_plots()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)  # needs no screen, and leaves matplotlib's global backend alone
+    figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
-    for (colour, dashes), (label, line) in zip(_STYLES, lines.items(), strict=False):
+    for (colour, dashes), (label, line) in zip(STYLES, lines.items(), strict=False):
         axes.plot(shares, line.mean, dashes, marker="o", markersize=4, color=colour, label=label)
         axes.fill_between(shares, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
     for height in (0.0, 1.0):
@@ -63,8 +42,4 @@ def draw_curve(
     axes.set_ylabel("faithfulness")
     axes.set_title(make_printable(title), fontsize="medium", loc="left", parse_math=False)
     axes.legend(frameon=False)
-    content = io.BytesIO()
-    # Without a date, the same curve gives the same file.
-    no_date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(content, format=kind, dpi=160, metadata=no_date[kind])
-    return content.getvalue()
+    return save_figure(figure, kind)

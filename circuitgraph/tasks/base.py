@@ -12,7 +12,7 @@ import numpy as np
 
 from circuitgraph.choices import Choices
 from circuitgraph.errors import DataError, check_at_least, check_between, unknown_name
-from circuitgraph.foreign import convert_setting
+from circuitgraph.foreign import convert_settings
 from circuitgraph.registry import Registry, read_summary
 from circuitgraph.tasks.prompts import SPLITS, Pair, Prompts, Split, TokenizerLike, assign_split
 from circuitgraph.tasks.tokenise import tokenise_pairs
@@ -147,15 +147,9 @@ class TaskKind:
             ArgumentError: one of another type than the grammar's hint.
         """
         parameters = list(inspect.signature(self.grammar).parameters.values())[1:]
-        known = {p.name: p.default for p in parameters}
-        for name in arguments:
-            if name not in known:
-                raise unknown_name(f"argument of task {self.name!r}", name, known)
-        hints = self._read_hints()
-        return known | {
-            name: convert_setting(name, value, hints.get(name, Any))
-            for name, value in arguments.items()
-        }
+        defaults = {p.name: p.default for p in parameters}
+        kind = f"argument of task {self.name!r}"
+        return defaults | convert_settings(kind, defaults, self._read_hints(), arguments)
 
     def _read_hints(self) -> dict[str, Any]:
         """The types of the grammar's arguments, as far as they can be told."""

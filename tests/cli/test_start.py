@@ -93,6 +93,7 @@ def test_every_public_name_exists() -> None:
         ),
         ("metrics", {"accuracy", "rank", "reciprocal_rank"}),
         ("algorithms", {"acdc"}),
+        ("analyses", {"logit-lens"}),
         ("ablations", {"resample", "zero", "mean", "mean-positional"}),
     ],
 )

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from circuitgraph.drawing.curve_plot import FORMATS, Line, draw_curve
+from circuitgraph.drawing.curve_plot import Line, draw_curve
+from circuitgraph.drawing.plots import FORMATS
 from circuitgraph.errors import CircuitGraphError
 
 LINES = {

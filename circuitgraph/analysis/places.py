@@ -1,0 +1,67 @@
+"""Where an analysis looks: positions of prompts and layers of a model, by what users call them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from circuitgraph.errors import ArgumentError, DataError, unknown_name
+from circuitgraph.models.spec import Spec
+from circuitgraph.tasks.prompts import Prompts
+
+SCORED = "scored"  # the positions whose logits the task scores
+
+
+def find_positions(prompts: Prompts, at: str | int) -> Int[np.ndarray, "batch places"]:
+    """Positions of each prompt: the scored ones, those of a role, or a number.
+
+    Args:
+        at: ``scored``, the name of a role, or a position; from each prompt's end if negative.
+
+    Raises:
+        UnknownNameError: a role that a prompt does not have.
+        ArgumentError: a position that lies outside the shortest prompt.
+    """
+    if at == SCORED:
+        return prompts.score_at.reshape(len(prompts), -1)
+    if isinstance(at, str):
+        return _find_role(prompts, at)[:, None]
+    lengths = prompts.mask.sum(axis=1)
+    shortest = int(lengths.min())
+    if not -shortest <= at < shortest:
+        raise ArgumentError(
+            f"The position is {at}, but the shortest prompt has {shortest} tokens: expected "
+            f"{-shortest} to {shortest - 1}."
+        )
+    return (np.full(len(prompts), at) if at >= 0 else lengths + at)[:, None]
+
+
+def _find_role(prompts: Prompts, role: str) -> Int[np.ndarray, " batch"]:
+    for pair in prompts.pairs:
+        if role not in pair.roles:
+            raise unknown_name("role of these prompts", role, [*pair.roles, SCORED])
+    return np.array([pair.roles[role] for pair in prompts.pairs])
+
+
+def choose_layers(spec: Spec, layers: Sequence[int] | None) -> tuple[int, ...]:
+    """These layers, or all of them if None.
+
+    Raises:
+        ArgumentError: a layer that the model does not have, or none at all.
+    """
+    if layers is None:
+        return tuple(range(spec.n_layers))
+    wrong = [layer for layer in layers if not 0 <= layer < spec.n_layers]
+    if wrong or not layers:
+        raise ArgumentError(
+            f"layers is {list(layers)}, but the model has the layers 0 to {spec.n_layers - 1}."
+        )
+    return tuple(layers)
+
+
+def check_corrupted(prompts: Prompts, method: str) -> None:
+    """Raise `DataError` unless every prompt has a corrupted counterpart."""
+    if prompts.corrupted is None:
+        raise DataError(f"{method} needs a corrupted prompt for every pair.")

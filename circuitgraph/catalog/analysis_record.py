@@ -1,0 +1,136 @@
+"""The record of an analysis: what every method of ``circuitgraph analyze`` gives, as data.
+
+A method gives tables to read and pictures to look at. How they are shown, as text, JSON or a drawn
+file, is the same for all methods and is not the method's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from circuitgraph.catalog.records import (
+    SCHEMA_VERSION,
+    Environment,
+    Interval,
+    ModelRecord,
+    Record,
+    TaskRecord,
+)
+
+Cell = Interval | bool | int | float | str | None
+"""A mean over prompts is an `Interval`; None is a number that does not exist."""
+
+
+def _to_plain(value: Any) -> Any:
+    """Arrays as lists, and None for numbers that are not finite."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_to_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Numbers = Annotated[Sequence[float | None], BeforeValidator(_to_plain)]
+
+
+class TableRecord(Record):
+    """A table; the title says what its numbers are, and of what."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Annotated[Sequence[Sequence[Cell]], BeforeValidator(_to_plain)]
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> TableRecord:
+        if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
+            raise ValueError(f"a row has {len(wrong[0])} cells for {len(self.columns)} columns")
+        return self
+
+
+class HeatmapRecord(Record):
+    """A matrix of numbers, [rows, columns]; what an axis is stands in its name.
+
+    ``unit``: what the numbers are. Colours are centred on zero where numbers have both signs.
+    """
+
+    kind: Literal["heatmap"] = "heatmap"
+    title: str
+    unit: str
+    row_axis: str
+    column_axis: str
+    row_labels: Sequence[str]
+    column_labels: Sequence[str]
+    values: Annotated[Sequence[Sequence[float | None]], BeforeValidator(_to_plain)]
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> HeatmapRecord:
+        shape = (len(self.row_labels), len(self.column_labels))
+        if len(self.values) != shape[0] or {len(row) for row in self.values} != {shape[1]}:
+            raise ValueError(f"there are labels for {shape[0]} rows of {shape[1]} numbers")
+        return self
+
+
+class SeriesRecord(Record):
+    """One curve of `CurvesRecord`; ``low`` and ``high`` bound its band, where it has one."""
+
+    name: str
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+
+
+class CurvesRecord(Record):
+    """Curves over one axis; each has a number for each place in ``x``."""
+
+    kind: Literal["curves"] = "curves"
+    title: str
+    x_axis: str
+    y_axis: str
+    x: Numbers
+    series: Sequence[SeriesRecord]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> CurvesRecord:
+        for one in self.series:
+            for numbers in (one.y, one.low, one.high):
+                if numbers is not None and len(numbers) != len(self.x):
+                    raise ValueError(f"{one.name}: {len(numbers)} numbers over {len(self.x)} of x")
+        return self
+
+
+Picture = Annotated[HeatmapRecord | CurvesRecord, Field(discriminator="kind")]
+
+
+class Reading(Record):
+    """What a method gives: tables, the most important first, and pictures.
+
+    ``notes``: what a reader should know before believing the numbers.
+    """
+
+    tables: Sequence[TableRecord]
+    pictures: Sequence[Picture] = ()
+    notes: Sequence[str] = ()
+
+
+class AnalysisRecord(Record):
+    """One analysis: its result, and all that is needed to run it again.
+
+    ``cannot_tell``: what nobody should conclude from it. ``task`` is None where a method looks at
+    weights alone.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    method: str
+    source: str
+    cannot_tell: str
+    model: ModelRecord
+    task: TaskRecord | None
+    environment: Environment
+    settings: dict[str, Any]
+    seconds: float
+    reading: Reading

@@ -1,0 +1,112 @@
+"""``circuitgraph analyze``: what single nodes do, by one of the methods of the literature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import circuitgraph as cg
+from circuitgraph.cli import options
+from circuitgraph.cli.config_file import prefer_typed_prompts
+from circuitgraph.cli.inputs import (
+    check_split,
+    check_task,
+    choose_model,
+    gather_task_settings,
+    keep_compiled_programs,
+    load_alone,
+    load_inputs,
+)
+from circuitgraph.cli.options import check_counts
+from circuitgraph.cli.output import Output
+from circuitgraph.cli.settings import gather_settings
+from circuitgraph.errors import ArgumentError
+
+
+@options.expand_options
+def analyze(
+    method: Annotated[str, typer.Argument(help="See `circuitgraph list analyses`.")],
+    model: options.ModelOption = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", callback=prefer_typed_prompts, help="See `circuitgraph list tasks`."
+        ),
+    ] = None,
+    data: options.DataOption = None,
+    task_assignments: options.TaskSetOption = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any setting of the method; see `circuitgraph list analyses`.",
+        ),
+    ] = None,
+    bos: options.BosOption = None,
+    chat: options.ChatOption = None,
+    split: options.SplitOption = "evaluation",
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Number of prompts. [default: 32]")
+    ] = None,
+    seed: options.SeedOption = 0,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Draw it: .svg, .pdf or .png (extra: plots)."),
+    ] = None,
+    config: options.ConfigOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Say what single heads, neurons and layers do, by a method of the literature.
+
+    Examples:
+
+    - `circuitgraph analyze logit-lens --task induction`
+
+    - `circuitgraph analyze logit-lens --model gpt2 --data pairs.jsonl --set top=5 -o lens.svg`
+    """
+    del config  # read by its callback
+    from circuitgraph.analysis.base import analyses
+    from circuitgraph.cli.analyze_report import check_picture, make_report, write_picture
+
+    chosen = analyses[method]
+    settings = gather_settings({}, assignments or [])
+    chosen.fill_settings(settings)
+    prompt_split = check_split(split)
+    check_counts(limit, 1, seed)
+    if picture is not None:
+        check_picture(picture)
+    task_settings = gather_task_settings(task_assignments or [], bos, chat)
+    name = model
+    if chosen.needs_prompts or task is not None or data is not None:
+        name = choose_model(model, task, data)
+        check_task(task, task_settings)
+    if name is None:
+        raise ArgumentError(f"The analysis {method!r} looks at weights: name a model with --model.")
+    keep_compiled_programs()
+    output = Output(as_json, quiet)
+    if task is None and data is None:
+        loaded_model, loaded_task = load_alone(output, name, loading.keywords), None
+    else:
+        loaded_model, loaded_task = load_inputs(
+            output, name, task, data, seed, task_settings, loading.keywords
+        )
+    record = cg.analyze(
+        loaded_model,
+        loaded_task,
+        method,
+        n_prompts=limit,
+        split=prompt_split,
+        bar=output.shows_bars,
+        **settings,
+    )
+    if picture is not None and record.reading.pictures:
+        write_picture(record, picture)
+    output.print_result(record.model_dump_json(indent=2), *make_report(record))
+    if picture is not None and not record.reading.pictures:
+        output.print_message(f"The analysis {method!r} has no picture: {picture} was not written.")
+        raise typer.Exit(1)

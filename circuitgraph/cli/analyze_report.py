@@ -1,0 +1,91 @@
+"""What ``analyze`` shows: the tables of a reading as text, its pictures as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from circuitgraph.catalog.records import Interval
+from circuitgraph.catalog.single_files import check_file, write_file
+from circuitgraph.cli.tables import format_mean, make_table
+from circuitgraph.drawing.marks import is_marked, mark_picture
+from circuitgraph.errors import ArgumentError, unknown_name
+from circuitgraph.printable import make_printable
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.analysis_record import AnalysisRecord, Cell, TableRecord
+
+
+_SIDE_BY_SIDE = 2  # columns whose means and intervals stand beside each other
+
+
+def make_report(record: AnalysisRecord) -> list[RenderableType]:
+    """An analysis, part by part."""
+    parts: list[RenderableType] = [Text(_describe_analysis(record), "bold")]
+    for table in record.reading.tables:
+        parts += ["", _make_table(table)]
+    lines = [*record.reading.notes, f"It cannot tell: {record.cannot_tell}"]
+    return [*parts, "", *(Text(make_printable(line)) for line in lines)]
+
+
+def _describe_analysis(record: AnalysisRecord) -> str:
+    """Method, model and prompts in a line."""
+    prompts, task = "its weights", record.task
+    if task is not None:
+        prompts = f"{task.n_prompts:,} prompts of {task.name}, seed {task.seed}"
+    return make_printable(f"{record.method} of {record.model.name}, {prompts} ({record.source})")
+
+
+def _make_table(table: TableRecord) -> Table:
+    """A table as text; where many columns have intervals, each stands below its mean."""
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    of_text = [all(isinstance(cell, str) for cell in column) for column in columns]
+    n_left = [*of_text, False].index(False)
+    n_wide = sum(any(isinstance(cell, Interval) for cell in column) for column in columns)
+    headings = (name.replace("_", " ") for name in table.columns)
+    shown = make_table(table.title, *headings, n_left=n_left)
+    for row in table.rows:
+        shown.add_row(*(_format_cell(cell, below=n_wide > _SIDE_BY_SIDE) for cell in row))
+    return shown
+
+
+def _format_cell(cell: Cell, below: bool) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, Interval):
+        numbers = (f"{number:.3g}" for number in (cell.mean, cell.low, cell.high))
+        return "{}\n{} ..\n{}".format(*numbers) if below else format_mean(cell)
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell + 0.0:.3f}" if cell == 0 or 1e-3 <= abs(cell) < 1e5 else f"{cell:.2e}"
+    return cell
+
+
+def check_picture(file: Path) -> None:
+    """Refuse a picture that cannot be drawn, or a file that cannot be written."""
+    from circuitgraph.drawing.plots import FORMATS, check_plots
+
+    if (ending := _read_ending(file)) not in FORMATS:
+        raise ArgumentError(str(unknown_name("format of a picture", ending, FORMATS)))
+    check_plots("Tables and --json need nothing.")
+    check_file(file, is_own=is_marked)
+
+
+def write_picture(record: AnalysisRecord, file: Path) -> None:
+    """All pictures of a reading in one file."""
+    from circuitgraph.drawing.reading_plots import draw_pictures
+
+    kind, title = _read_ending(file), _describe_analysis(record)
+    picture = draw_pictures(record.reading.pictures, title=title, kind=kind)
+    write_file(file, mark_picture(picture, kind), is_own=is_marked)
+
+
+def _read_ending(file: Path) -> str:
+    return file.suffix.removeprefix(".").lower()

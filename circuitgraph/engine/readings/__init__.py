@@ -1,0 +1,1 @@
+"""The compiled programs of analyses, one file for each kind of reading."""
