@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -43,6 +44,42 @@ def _find_role(prompts: Prompts, role: str) -> Int[np.ndarray, " batch"]:
         if role not in pair.roles:
             raise unknown_name("role of these prompts", role, [*pair.roles, SCORED])
     return np.array([pair.roles[role] for pair in prompts.pairs])
+
+
+class Columns(NamedTuple):
+    """Places that all prompts have, for pictures and tables over positions.
+
+    Attributes:
+        names: of each place, with the role that stands there.
+        at: the position of each place in each prompt.
+    """
+
+    names: tuple[str, ...]
+    at: Int[np.ndarray, "batch places"]
+
+
+def list_columns(prompts: Prompts) -> Columns:
+    """The places that prompts share: all positions where they have one length; else the roles that
+    all of them have, in their order, and the last position; else positions from the end.
+    """
+    lengths = prompts.mask.sum(axis=1)
+    pairs = prompts.pairs
+    roles = [role for role in pairs[0].roles if all(role in pair.roles for pair in pairs)]
+    at = {role: np.array([pair.roles[role] for pair in pairs]) for role in roles}
+    if (lengths == lengths[0]).all():
+        names = [str(i) for i in range(lengths[0])]
+        for role, places in at.items():
+            if (places == places[0]).all():
+                names[places[0]] += f" {role}"
+        return Columns(tuple(names), np.tile(np.arange(lengths[0]), (len(pairs), 1)))
+    if at:
+        order = sorted(at, key=lambda role: at[role].mean())
+        if not any((at[role] == lengths - 1).all() for role in order):
+            at["last"] = lengths - 1
+            order.append("last")
+        return Columns(tuple(order), np.stack([at[role] for role in order], axis=1))
+    back = np.arange(-lengths.min(), 0)
+    return Columns(tuple(map(str, back)), lengths[:, None] + back)
 
 
 def choose_layers(spec: Spec, layers: Sequence[int] | None) -> tuple[int, ...]:

@@ -83,6 +83,8 @@ def _draw_heatmap(axes: Axes, picture: HeatmapRecord) -> None:
 
 
 def _draw_curves(axes: Axes, picture: CurvesRecord) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     x = np.array(picture.x, np.float64)
     for i, one in enumerate(picture.series):
         colour, dashes = STYLES[i % len(STYLES)]
@@ -92,7 +94,7 @@ def _draw_curves(axes: Axes, picture: CurvesRecord) -> None:
             low, high = (np.array(bound, np.float64) for bound in (one.low, one.high))
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if (x == x.round()).all():
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_show(picture.x_axis))
     axes.set_ylabel(_show(picture.y_axis))
     for text in axes.legend(frameon=False, fontsize="small").get_texts():

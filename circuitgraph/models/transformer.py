@@ -248,6 +248,33 @@ class Transformer(eqx.Module):
         y = jnp.einsum("bd,bnd->bn", apply_norm(self.final_norm, x), self._unembedding[tokens])
         return self._scale_logits(y if self.b_unembed is None else y + self.b_unembed[tokens])
 
+    def attribute_logits(
+        self,
+        part: Float[Array, "*axes batch d"],
+        whole: Float[Array, "batch d"],
+        tokens: Int[Array, "batch n"],
+    ) -> Float[Array, "*axes batch n"]:
+        """What a part of a final stream adds to some logits, before a soft cap.
+
+        Exact, given the divisor of the whole: over parts that sum to the whole, it and
+        `constant_logits` sum to the logits.
+        """
+        if self.final_norm is not None:
+            part = self.final_norm.apply_to_part(part, whole)
+        return jnp.einsum("...bd,bnd->...bn", part, self._unembedding[tokens]) * (
+            self.spec.logit_scale
+        )
+
+    def constant_logits(self, tokens: Int[Array, "batch n"]) -> Float[Array, "batch n"]:
+        """What biases add to some logits, whatever the stream is, before a soft cap."""
+        total = jnp.zeros(tokens.shape, self.embedding.dtype)
+        if self.final_norm is not None and self.final_norm.bias is not None:
+            bias = self.final_norm.bias.astype(total.dtype)
+            total = jnp.einsum("d,bnd->bn", bias, self._unembedding[tokens])
+        if self.b_unembed is not None:
+            total = total + self.b_unembed[tokens]
+        return total * self.spec.logit_scale
+
     @property
     def _unembedding(self) -> Float[Array, "vocab_out d"]:
         return self.embedding if self.unembedding is None else self.unembedding

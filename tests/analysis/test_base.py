@@ -111,7 +111,7 @@ def test_numbers_become_plain_ones() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValidationError, match="a row has 1 cells for 2 columns"):
         TableRecord(title="t", columns=["a", "b"], rows=[[1]])
-    axes = {"title": "t", "unit": "u", "row_axis": "r", "column_axis": "c"}
+    axes: dict[str, Any] = {"title": "t", "unit": "u", "row_axis": "r", "column_axis": "c"}
     with pytest.raises(ValidationError, match="labels for 2 rows of 1 numbers"):
         HeatmapRecord(**axes, row_labels=["a", "b"], column_labels=["c"], values=[[1.0]])
     one = SeriesRecord(name="s", y=[1.0])
