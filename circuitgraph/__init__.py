@@ -14,8 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from circuitgraph.analysis.attention_scores import explain_scores as explain_scores
     from circuitgraph.analysis.interventions import Intervention as Intervention
-    from circuitgraph.analyzing import analyze as analyze
     from circuitgraph.analysis.unit_report import report_units as report_units
+    from circuitgraph.analyzing import analyze as analyze
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
     from circuitgraph.api import sweep as sweep
