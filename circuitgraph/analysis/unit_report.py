@@ -145,7 +145,7 @@ def _make_value_table(
     return TableRecord(
         title=f"Values on {len(values[0]):,} tokens; active: above a tenth of the largest size; "
         "dead: all are 0; dense: active on more than half of the tokens",
-        columns=["unit", *_QUANTILES, "not 0", "active", ""],
+        columns=["unit", *_QUANTILES, "not 0", "active", "status"],
         rows=rows,
     )
 

@@ -13,9 +13,12 @@ import numpy as np
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord, TextRecord, TextsRecord
 from circuitgraph.printable import make_printable
 
-_TABLE = "border-collapse:collapse;font-size:smaller"
-_CELL = "padding:1px 8px;vertical-align:top"
-_TEXT = "font-family:monospace;white-space:pre-wrap;line-height:1.6;margin:4px 0"
+_CLASS = "circuitgraph-reading"
+_STYLE = f"""<style>
+.{_CLASS} table {{ border-collapse: collapse; font-size: smaller }}
+.{_CLASS} th, .{_CLASS} td {{ padding: 1px 8px; text-align: left; vertical-align: top }}
+.{_CLASS} p.text {{ font-family: monospace; white-space: pre-wrap; margin: 4px 0 }}
+</style>"""
 _ABOVE, _BELOW = "238,102,119", "68,119,170"  # red and blue that colour-blind readers tell apart
 
 
@@ -25,12 +28,11 @@ def draw_html(reading: Reading, title: str, format_cell: Callable[[Cell], str]) 
     Args:
         format_cell: how a cell of a table is written as text.
     """
-    parts = [f"<h3>{_show(title)}</h3>"]
+    parts = [f'<section class="{_CLASS}">', _STYLE, f"<h3>{_show(title)}</h3>"]
     parts += [_draw_table(table, format_cell) for table in reading.tables]
     parts += [_draw_texts(one) for one in reading.pictures if isinstance(one, TextsRecord)]
     parts += [f"<p>{_show(note)}</p>" for note in reading.notes]
-    body = "\n".join(parts)
-    return f'<section class="circuitgraph-reading">\n{body}\n</section>\n'.encode()
+    return "\n".join([*parts, "</section>", ""]).encode()
 
 
 def _show(text: str) -> str:
@@ -40,11 +42,11 @@ def _show(text: str) -> str:
 def _draw_table(table: TableRecord, format_cell: Callable[[Cell], str]) -> str:
     head = _draw_row("th", table.columns)
     body = "\n".join(_draw_row("td", [format_cell(cell) for cell in row]) for row in table.rows)
-    return f'<h4>{_show(table.title)}</h4>\n<table style="{_TABLE}">\n{head}\n{body}\n</table>'
+    return f"<h4>{_show(table.title)}</h4>\n<table>\n{head}\n{body}\n</table>"
 
 
 def _draw_row(tag: str, cells: Sequence[str]) -> str:
-    shown = "".join(f'<{tag} style="{_CELL}">{_show(cell)}</{tag}>' for cell in cells)
+    shown = "".join(f"<{tag}>{_show(cell)}</{tag}>" for cell in cells)
     return f"<tr>{shown}</tr>"
 
 
@@ -60,7 +62,7 @@ def _draw_text(text: TextRecord, largest: float) -> str:
         _draw_token(token, value, largest)
         for token, value in zip(text.tokens, text.values, strict=True)
     ]
-    return f'<p style="{_TEXT}">{"".join(spans)}</p>'
+    return f'<p class="text">{"".join(spans)}</p>'
 
 
 def _draw_token(token: str, value: float | None, largest: float) -> str:

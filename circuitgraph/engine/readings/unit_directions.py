@@ -78,7 +78,8 @@ def compare_tokens(
     lengths = jnp.linalg.norm(embeddings, axis=-1) * jnp.linalg.norm(rows, axis=-1)[:, None]
     with jax.default_matmul_precision("highest"):
         products = jnp.einsum("ud,vd->uv", rows, embeddings)
-    return jax.lax.top_k(jnp.where(lengths > 0, products / lengths, 0.0), n)
+    cosines, tokens = jax.lax.top_k(jnp.where(lengths > 0, products / lengths, 0.0), n)
+    return cosines, tokens
 
 
 @eqx.filter_jit
