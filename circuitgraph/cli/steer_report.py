@@ -21,9 +21,9 @@ _N_PROMPTS = 5  # shown; the record has all
 
 def make_report(record: SteeringRecord) -> list[Table | str]:
     """Tables: the units, the metric, and the first prompts with their likeliest tokens."""
-    parts: list[Table | str] = [_make_unit_table(record), "", _make_metric_table(record)]
+    parts = [_describe_runs(record), _make_unit_table(record), "", _make_metric_table(record)]
     for prompt in record.prompts[:_N_PROMPTS]:
-        parts += ["", _make_prompt_table(record, prompt)]
+        parts += ["", repr(prompt.text), _make_prompt_table(record, prompt)]
     if (more := len(record.prompts) - _N_PROMPTS) > 0:
         parts += ["", f"and {more:,} more: --json has all prompts"]
     return parts
@@ -34,12 +34,16 @@ def _name_runs(record: SteeringRecord) -> list[str]:
     return ["steered"] if n == 1 else [f"run {i + 1}" for i in range(n)]
 
 
-def _make_unit_table(record: SteeringRecord) -> Table:
+def _describe_runs(record: SteeringRecord) -> str:
     of = f", features read at {', '.join(record.dictionaries)}" if record.dictionaries else ""
     prompts = "1 prompt" if record.n_prompts == 1 else f"{record.n_prompts:,} prompts"
-    title = f"{record.model.name}, {prompts}{of}"
+    prompts += f" of {record.task.name}" if record.task else ""
+    return f"{record.model.name}, {prompts}{of}"
+
+
+def _make_unit_table(record: SteeringRecord) -> Table:
     columns = [heading for run in _name_runs(record) for heading in ("", run)]
-    table = make_table(title, "unit", "mean value", *columns)
+    table = make_table("", "unit", "mean value", *columns)
     for one in record.interventions:
         verbs = {"set": "=", "ablate": "=", "scale": "x", "add": "+"}
         cells = [
@@ -52,8 +56,7 @@ def _make_unit_table(record: SteeringRecord) -> Table:
 
 
 def _make_metric_table(record: SteeringRecord) -> Table:
-    where = record.task.name if record.task else "texts"
-    table = make_table(f"{record.metric} on {where}", "", "mean [95 %]", "change [95 %]")
+    table = make_table("", record.metric, "mean [95 %]", "change [95 %]")
     values = [[prompt.before for prompt in record.prompts]]
     values += [[prompt.after[i] for prompt in record.prompts] for i in range(len(record.after))]
     names, means = ["model", *_name_runs(record)], [record.before, *record.after]
@@ -67,7 +70,7 @@ def _make_metric_table(record: SteeringRecord) -> Table:
 def _make_prompt_table(record: SteeringRecord, prompt: SteeredPromptRecord) -> Table:
     goes_on = prompt.continuation_before is not None
     headings = ("", record.metric, "likeliest next", *(["goes on"] if goes_on else []))
-    table = make_table(repr(prompt.text), *headings, n_left=4)
+    table = make_table("", *headings, n_left=4)
     names, values = ["model", *_name_runs(record)], [prompt.before, *prompt.after]
     tops = [prompt.top_before, *prompt.top_after]
     texts = [prompt.continuation_before, *prompt.continuation_after]

@@ -46,7 +46,7 @@ def test_a_task_with_several_strengths(run: Callable[..., Ran]) -> None:
     shown = rows(ran.out)
     assert (ran.code, ran.err) == (0, "")
     assert shown["m1.n38@end"].split()[1:3] == ["x", "0"]
-    assert "addition, 6 prompts" in ran.out
+    assert "addition, 6 prompts of addition" in ran.out
     assert "and 1 more: --json has all prompts" in ran.out
     assert "likeliest next" in ran.out
     assert run("steer", *TASK, *arguments, "--quiet") == Ran(0, "", "")
