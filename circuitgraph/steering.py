@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -87,31 +88,71 @@ def steer(
         DataError: prompts that the model cannot read, or the metric not score.
     """
     batch = _make_prompts(model, prompts, n_prompts)
-    name = metric or (prompts.metric if isinstance(prompts, Task) else _TEXT_METRIC)
-    check_prompts(model, batch, metrics[name])
+    chosen = metrics[metric or (prompts.metric if isinstance(prompts, Task) else _TEXT_METRIC)]
+    check_prompts(model, batch, chosen)
     check_between("n_top", n_top, 1, model.spec.d_vocab_out)
     _check_new_tokens(model, batch, n_new)
     plan = make_plan(model, batch, interventions, dictionaries, n_new)
     runs = _run_plan(model, batch, plan)
     _check_finite_runs(runs, model.dtype)
-    values = [_measure_run(metrics[name], run.logits, runs[0].logits, batch) for run in runs]
-    before, after = values[0], values[1:]
+    values = [_measure_run(chosen, run.logits, runs[0].logits, batch) for run in runs]
     texts = _continue_texts(model, batch, plan, n_new)
-    record = SteeringRecord(
+    outcome = _Outcome(batch, plan, chosen, runs, values, texts)
+    task = prompts if isinstance(prompts, Task) else None
+    record = _make_record(model, task, dictionaries, outcome, n_top)
+    logits = np.stack([run.logits for run in runs])
+    return Steering(logits[0], logits[1:], values[0], np.stack(values[1:]), record)
+
+
+class _Outcome(NamedTuple):
+    """What is known of all runs; the first item of each list is of the run as it is."""
+
+    prompts: Prompts
+    plan: SteeringPlan
+    metric: Metric
+    runs: list[SteeredRun]
+    values: list[Float[np.ndarray, " prompts"]]
+    texts: list[list[str]]
+
+
+def _make_record(
+    model: LanguageModel,
+    task: Task | None,
+    dictionaries: Sequence[AnyDictionary],
+    outcome: _Outcome,
+    n_top: int,
+) -> SteeringRecord:
+    metric, (before, *after) = outcome.metric, outcome.values
+    return SteeringRecord(
         model=describe_model(model),
-        task=describe_task(prompts, batch, "evaluation") if isinstance(prompts, Task) else None,
+        task=None if task is None else describe_task(task, outcome.prompts, "evaluation"),
         environment=describe_environment(model.dtype),
         dictionaries=[str(dictionary.spec.reads) for dictionary in dictionaries],
-        metric=name,
-        n_prompts=len(batch),
-        interventions=plan.describe(runs),
-        before=_estimate_mean(before, metrics[name].is_share),
-        after=[_estimate_mean(own, metrics[name].is_share) for own in after],
+        metric=metric.name,
+        n_prompts=len(outcome.prompts),
+        interventions=outcome.plan.describe(outcome.runs),
+        before=_estimate_mean(before, metric.is_share),
+        after=[_estimate_mean(own, metric.is_share) for own in after],
         change=[_estimate_mean(own - before, False) for own in after],
-        prompts=_describe_prompts(model, batch, runs, values, texts, n_top),
+        prompts=[_describe_prompt(model, outcome, i, n_top) for i in range(len(outcome.prompts))],
     )
-    logits = np.stack([run.logits for run in runs])
-    return Steering(logits[0], logits[1:], before, np.stack(after), record)
+
+
+def _describe_prompt(
+    model: LanguageModel, outcome: _Outcome, number: int, n_top: int
+) -> SteeredPromptRecord:
+    top = [_list_top(model, run.logits[number, 0], n_top) for run in outcome.runs]
+    values = [float(own[number]) for own in outcome.values]
+    texts = [run[number] for run in outcome.texts]
+    return SteeredPromptRecord(
+        text=outcome.prompts.pairs[number].clean,
+        before=values[0],
+        after=values[1:],
+        top_before=top[0],
+        top_after=top[1:],
+        continuation_before=texts[0] if texts else None,
+        continuation_after=texts[1:],
+    )
 
 
 def _make_prompts(
@@ -196,35 +237,7 @@ def _continue_texts(
     return [texts[i : i + len(prompts)] for i in range(0, len(texts), len(prompts))]
 
 
-def _describe_prompts(
-    model: LanguageModel,
-    prompts: Prompts,
-    runs: Sequence[SteeredRun],
-    values: Sequence[Float[np.ndarray, " prompts"]],
-    texts: Sequence[Sequence[str]],
-    n_top: int,
-) -> list[SteeredPromptRecord]:
-    """What is written down of each prompt; of all arguments the first item is of the plain run."""
-    records = []
-    for i, pair in enumerate(prompts.pairs):
-        top = [list_top(model, run.logits[i, 0], n_top) for run in runs]
-        own = [float(value[i]) for value in values]
-        text = [run[i] for run in texts]
-        records.append(
-            SteeredPromptRecord(
-                text=pair.clean,
-                before=own[0],
-                after=own[1:],
-                top_before=top[0],
-                top_after=top[1:],
-                continuation_before=text[0] if text else None,
-                continuation_after=text[1:],
-            )
-        )
-    return records
-
-
-def list_top(
+def _list_top(
     model: LanguageModel, logits: Float[np.ndarray, " vocab"], n: int
 ) -> list[TokenRecord]:
     """The likeliest tokens, with their probabilities."""

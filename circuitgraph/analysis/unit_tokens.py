@@ -18,7 +18,7 @@ from circuitgraph.engine.readings.unit_directions import (
     rank_logits,
     sum_final_parts,
 )
-from circuitgraph.engine.unit_places import ROWS
+from circuitgraph.engine.unit_places import choose_rows
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.prompts import Prompts
 
@@ -73,8 +73,9 @@ def _average_parts(
 ) -> Float[np.ndarray, "units d"]:
     """What rows are behind the final norm, with the divisors of all tokens, on average."""
     total = np.zeros_like(rows)
-    for start in range(0, len(prompts), ROWS):
-        part = slice(start, start + ROWS)
+    at_once = choose_rows(model.spec, prompts.mask.shape[1])
+    for start in range(0, len(prompts), at_once):
+        part = slice(start, start + at_once)
         inputs = make_inputs(prompts.clean[part], prompts.mask[part], prompts.score_at[part])
         total += np.asarray(sum_final_parts(model.transformer, inputs, jnp.asarray(rows)))
     return total / prompts.mask.sum()

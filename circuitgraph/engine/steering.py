@@ -17,11 +17,11 @@ from circuitgraph.engine.batch import Inputs, make_inputs, take_scored
 from circuitgraph.engine.edits import Edits, make_no_edits, trace_edited
 from circuitgraph.engine.trace import Trace
 from circuitgraph.engine.unit_places import (
-    ROWS,
     UnitMap,
     UnitPlace,
     UnitValues,
     change_units,
+    choose_rows,
     cut_rows,
 )
 from circuitgraph.models.norms import to_float32
@@ -79,7 +79,8 @@ def run_steered(
     logits, values = [], [[] for _ in steps]
     dtype = jnp.promote_types(model.embedding.dtype, jnp.float32)
     row_bytes = 4 * score_at.shape[1] * model.spec.d_vocab_out
-    for rows, n in cut_rows(len(tokens), min(ROWS, _LOGIT_BYTES // row_bytes)):
+    at_once = min(choose_rows(model.spec, tokens.shape[1]), _LOGIT_BYTES // row_bytes)
+    for rows, n in cut_rows(len(tokens), at_once):
         inputs = make_inputs(tokens[rows], mask[rows], score_at[rows])
         maps = [step.make_map(rows, tokens.shape[1], dtype) for step in steps]
         launch = _run_rows(model, inputs, [step.place for step in steps], maps)

@@ -22,14 +22,17 @@ from circuitgraph.engine.edits import (
     read_edited,
     trace_edited,
 )
+from circuitgraph.engine.memory import memory_limit
 from circuitgraph.engine.trace import Trace
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.hooks import MLP_INPUTS, Hook
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import to_float32
+from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
 
-ROWS = 32  # prompts of one launch
+_MOST_ROWS = 32  # prompts of one launch
+_SHARE = 4  # of the memory limit, for what a launch keeps of all layers and edits
 UnitValues = Float[Array, "batch pos units"]
 
 
@@ -108,11 +111,18 @@ def collect_units(
 ) -> list[Float[np.ndarray, "rows pos units"]]:
     """The values of units in runs as they are, for each place."""
     parts = [[] for _ in places]
-    for rows, n in cut_rows(len(tokens), ROWS):
+    for rows, n in cut_rows(len(tokens), choose_rows(model.spec, tokens.shape[1])):
         inputs = make_inputs(tokens[rows], mask[rows], np.zeros(len(rows), np.int32))
         for part, values in zip(parts, _read_places(model, inputs, places), strict=True):
             part.append(np.asarray(to_float32(values))[:n])
     return [np.concatenate(part) for part in parts]
+
+
+def choose_rows(spec: Spec, n_pos: int) -> int:
+    """How many prompts fit into one launch, whose runs keep streams and edits of all layers."""
+    kept = spec.n_layers * (5 * spec.d_model + spec.n_heads * spec.d_head)
+    inside = 8 * spec.d_model + spec.n_heads * 2 * n_pos + 3 * (spec.d_mlp or 0)
+    return max(1, min(_MOST_ROWS, memory_limit() // _SHARE // (4 * n_pos * (kept + inside))))
 
 
 def cut_rows(n: int, size: int) -> Iterator[tuple[Int[np.ndarray, " launch"], int]]:
