@@ -16,14 +16,18 @@ import torch
 from torch.nn import Module
 
 import circuitgraph as cg
-from circuitgraph.analysis.interventions import MEAN
+from circuitgraph.analysis.interventions import MEAN, locate_interventions
 from circuitgraph.errors import ArgumentError, CircuitGraphError, DataError, ModelError
 from circuitgraph.models.constructed.interpreter import UNDECIDED, run_program
 from circuitgraph.models.constructed.rasp import Map
 from circuitgraph.models.constructed.rasp_program import Use
 from circuitgraph.models.constructed.vocabulary import to_sequence, to_word
 from circuitgraph.models.dictionaries.dictionary import Dictionary
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.name_tokenizer import TokenNames
 from circuitgraph.tasks.loading import load_task
+from circuitgraph.tasks.prompts import Pair
+from circuitgraph.tasks.tokenise import tokenise_pairs
 from tests.checkpoints import Tiny, load_tiny
 from tests.evaluation.test_splice_quality import draw_dictionary, make_spec
 from tests.models.constructed.agreement import list_owners
@@ -289,6 +293,24 @@ def test_a_look_up_unit_makes_a_program_take_its_value(variable: str) -> None:
             assert result.record.prompts[i].top_after[j][0].text.strip() == to_word(answer).strip()
     assert n > 100
     assert changed > n / 4
+
+
+def test_interventions_stand_at_roles(shipped: LanguageModel) -> None:
+    """And the end is where the prompt ends, not the answer's tokens that the model reads too."""
+    prompts = cg.load_task("induction", shipped).prompts(6)
+    units = ("m0.f1@B1", "m0.f2@end", "m0.f3@B1+A2")
+    made = [cg.Intervention(unit, "set", 1.0) for unit in units]
+    at = locate_interventions(made, prompts, n_more=2)
+    assert at.shape == (6, prompts.mask.shape[1] + 2, 3)
+    for own, pair, mask in zip(at, prompts.pairs, prompts.mask, strict=True):
+        places = [np.flatnonzero(own[:, i]).tolist() for i in range(3)]
+        first, last = pair.roles["B1"], int(mask.sum()) - 1
+        assert places == [[first], [last], sorted([first, pair.roles["A2"]])]
+    given = cg.Intervention("m0.f1", "set", 1.0)
+    assert locate_interventions([given], prompts, n_more=2).all()
+    several = tokenise_pairs([Pair("3 4", None, "7 8 9")], TokenNames.of_sizes(20, 20))
+    assert several.mask.sum() == 4
+    assert np.flatnonzero(locate_interventions([made[1]], several)[0, :, 0]) == [1]
 
 
 @pytest.mark.parametrize(

@@ -161,10 +161,18 @@ def _show_texts(
     highest = np.where(prompts.mask, np.abs(values), -1.0).max(axis=1)
     texts = []
     for i in np.argsort(-highest, kind="stable")[:n_texts]:
-        n = int(prompts.mask[i].sum())
-        tokens = [model.text_tokenizer.decode([int(token)]) for token in prompts.clean[i, :n]]
-        texts.append(TextRecord(tokens=tokens, values=values[i, :n].tolist()))
+        ids = prompts.clean[i][prompts.mask[i]].tolist()
+        own = values[i, : len(ids)].tolist()
+        texts.append(TextRecord(tokens=_cut_text(model, ids, prompts.pairs[i].clean), values=own))
     return TextsRecord(title=f"Texts with the largest values of {unit}", unit=unit, texts=texts)
+
+
+def _cut_text(model: LanguageModel, ids: Sequence[int], text: str) -> list[str]:
+    """The text of each token; where spaces join the tokens of the text, they have one in front."""
+    tokens = [model.text_tokenizer.decode([token]) for token in ids]
+    if text in " ".join(tokens) and text not in "".join(tokens):
+        return [tokens[0], *(f" {token}" for token in tokens[1:])]
+    return tokens
 
 
 def _make_text_table(units: Sequence[str], pictures: Sequence[TextsRecord]) -> TableRecord:

@@ -58,14 +58,14 @@ def test_values_and_texts_are_those_of_transformers(tiny: Tiny) -> None:
         order = sorted(range(len(TEXTS)), key=lambda i: -np.abs(hidden[i]).max())
         picture = reading.pictures[number]
         assert isinstance(picture, TextsRecord)
-        assert [" ".join(text.tokens) for text in picture.texts] == [TEXTS[i] for i in order[:2]]
+        assert ["".join(text.tokens) for text in picture.texts] == [TEXTS[i] for i in order[:2]]
         np.testing.assert_allclose(
             np.array(picture.texts[0].values, np.float64), hidden[order[0]], atol=1e-5
         )
         peak = int(np.abs(hidden[order[0]]).argmax())
         best = next(row for row in rows_of(reading, 1) if row["unit"] == f"m{layer}.n{neuron}")
         assert best["largest"] == pytest.approx(hidden[order[0]][peak], abs=1e-5)
-        assert f"«{TEXTS[order[0]].split()[peak]}»" in best["text"]
+        assert f"«{picture.texts[0].tokens[peak]}»" in best["text"]
 
 
 def expect_logits(tiny: Tiny, row: np.ndarray) -> np.ndarray:
