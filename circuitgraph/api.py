@@ -13,6 +13,7 @@ import jax
 
 import circuitgraph
 from circuitgraph.catalog.records import (
+    AttachedDictionaryRecord,
     CurvePoint,
     CurveRecord,
     Environment,
@@ -28,7 +29,7 @@ from circuitgraph.discovery.journal_file import name_unit_journal
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.refinement import (
     AUTO,
-    choose_neurons,
+    choose_units,
     measure_rests,
     read_granularity,
     refine_edges,
@@ -112,10 +113,11 @@ def discover(
             are never (``without``) or always (``protect``) in the circuit; the circuit to stay
             inside; the circuit to begin with.
         granularity: ``head``: nodes are heads and MLPs. ``neuron``: some MLPs are cut into neurons
-            and the rest of them, as ``refine`` says.
+            and the rest of them, as ``refine`` says. ``feature``: likewise into features of the
+            dictionaries that `attach_dictionaries` put beside the model, with their errors.
         refine: ``m3:all`` or ``m3:117,204`` for each MLP to be cut; or ``auto``: search among heads
             and MLPs first, cut the MLPs of that circuit, and go on inside it.
-        n_units: how many neurons ``auto`` makes nodes: those that matter most to first order.
+        n_units: how many units ``auto`` makes nodes: those that matter most to first order.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -128,17 +130,17 @@ def discover(
     search_algorithm = make_algorithm(algorithm, **settings)
     search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
     whole = model.graph(direct=search_algorithm.direct, grouped=grouped)
-    neurons = read_granularity(model.spec, granularity, refine, n_units)
+    units = read_granularity(model, granularity, refine, n_units)
     setup = SearchSetup(
         model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew
     )
     space = {"without": without, "protect": protect, "inside": inside, "start_from": start_from}
     if granularity == "head":
         return setup.search(whole, space)[0]
-    if neurons is not None:
-        circuit, experiment = setup.search(refine_graph(whole, neurons), space)
-        return _add_refinement(experiment, circuit, refine, sum(map(len, neurons.values())))
-    refined, inner, n_head_edges = _search_heads(setup, whole, space, n_units)
+    if units is not None:
+        circuit, experiment = setup.search(refine_graph(whole, granularity, units), space)
+        return _add_refinement(experiment, circuit, refine, sum(map(len, units.values())))
+    refined, inner, n_head_edges = _search_heads(setup, whole, space, granularity, n_units)
     own_journal = None if journal is None else name_unit_journal(Path(journal))
     circuit, experiment = replace(setup, journal=own_journal).search(refined, inner)
     return _add_refinement(experiment, circuit, refine, n_units, n_head_edges)
@@ -180,16 +182,16 @@ class SearchSetup:
 
 
 def _search_heads(
-    setup: SearchSetup, whole: Graph, space: Mapping[str, Any], n_units: int
+    setup: SearchSetup, whole: Graph, space: Mapping[str, Any], kind: str, n_units: int
 ) -> tuple[Graph, dict[str, Any], int]:
     """Search among heads and MLPs, whose experiment is forgotten before the next one is made.
 
     Returns:
-        The graph with the strongest neurons of the circuit's MLPs as nodes; the space inside that
+        The graph with the strongest units of the circuit's MLPs as nodes; the space inside that
         circuit; how many edges it has.
     """
     circuit, experiment = setup.search(whole, space)
-    refined = refine_graph(whole, choose_neurons(experiment, circuit, n_units))
+    refined = refine_graph(whole, kind, choose_units(experiment, circuit, kind, n_units))
     protected = refine_edges(whole, experiment.space.protected, refined)
     inner = {
         "protect": Circuit(refined, protected).edges,
@@ -422,6 +424,10 @@ def describe_model(model: LanguageModel) -> ModelRecord:
         tokenizer_sha256=model.tokenizer.fingerprint if model.tokenizer else None,
         n_parameters=model.n_parameters,
         options=dict(model.options),
+        dictionaries=[
+            AttachedDictionaryRecord(layer=layer, name=each.name, sha256=each.fingerprint)
+            for layer, each in model.dictionaries.items()
+        ],
     )
 
 

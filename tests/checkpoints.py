@@ -17,6 +17,7 @@ from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.prompts import Pair, Prompts
 from tests import oracle
+from tests.oracle.units import Parts
 
 ODD = {  # every field that matters, away from its default
     "n_layer": 3,
@@ -96,9 +97,9 @@ def oracle_run(
     ablation: str,
     *,
     double: bool = False,
-    neurons: dict[int, list[int]] | None = None,
+    parts: Parts | None = None,
 ) -> oracle.OracleRun:
-    """The oracle on the same checkpoint and prompts; ``neurons`` are nodes, by layer."""
+    """The oracle on the same checkpoint and prompts; ``parts`` of MLPs are nodes of their own."""
     hf: Any = tiny.hf
     if double:
         hf = load_double(tiny.folder)
@@ -109,5 +110,5 @@ def oracle_run(
         torch.tensor(prompts.mask).long(),
         torch.tensor(prompts.score_at).long(),
         ablation,  # pyright: ignore[reportArgumentType]
-        neurons,
+        parts,
     )

@@ -32,13 +32,15 @@ def place_units(
 ) -> list[PlacedUnits]:
     """Where each unit is read, as the forward pass comes to these places.
 
-    A feature ``m3.f7`` is number 7 of the dictionary that reads in layer 3, at whatever place.
+    A feature ``m3.f7`` is number 7 of the dictionary that reads in layer 3, at whatever place. Those
+    beside the model serve layers for which none is given.
 
     Raises:
         ArgumentError: lists all units that the model and the dictionaries do not have.
         ModelError: a dictionary does not fit the model.
     """
-    by_layer = _sort_dictionaries(model.spec, dictionaries)
+    attached = {layer: each.dictionary for layer, each in model.dictionaries.items()}
+    by_layer = attached | _sort_dictionaries(model.spec, dictionaries)
     problems = [
         f"{node}: {problem}" for node in nodes if (problem := _find_problem(model, node, by_layer))
     ]

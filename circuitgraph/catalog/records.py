@@ -78,6 +78,14 @@ LARGEST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
+class AttachedDictionaryRecord(Record):
+    """Which dictionary takes the MLP of a layer apart, with the hash of its weights."""
+
+    layer: int
+    name: str
+    sha256: str
+
+
 class ModelRecord(Record):
     """Which model, with hashes of the loaded weights and of the tokenizer's rules."""
 
@@ -90,6 +98,16 @@ class ModelRecord(Record):
     options: Options = Field(
         {}, description="of `load_model`, beside name, revision and precision, where given"
     )
+    dictionaries: list[AttachedDictionaryRecord] = Field(
+        [], description="whose features can be nodes; left out where there are none"
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_dictionaries(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        content = write(self)
+        if not self.dictionaries:
+            del content["dictionaries"]
+        return content
 
 
 class TaskRecord(Record):

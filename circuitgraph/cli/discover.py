@@ -29,7 +29,7 @@ from circuitgraph.cli.space_options import (
     WithoutOption,
     read_space,
 )
-from circuitgraph.errors import ArgumentError, check_between
+from circuitgraph.errors import ArgumentError, check_between, check_choice
 
 if TYPE_CHECKING:
     from circuitgraph.discovery.base import Algorithm
@@ -82,6 +82,7 @@ def discover(
     inside: InsideOption = None,
     start_from: StartFromOption = None,
     granularity: options.GranularityOption = None,
+    dictionaries: options.DictionariesOption = None,
     refine: options.RefineOption = None,
     units: options.UnitsOption = None,
     grouped: options.GroupedOption = False,
@@ -147,6 +148,8 @@ def discover(
 
     - `circuitgraph discover addition --granularity neuron --units 32 --metric kl`
 
+    - `circuitgraph discover addition --dictionary ./transcoders --refine m0:all --metric kl`
+
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
     from circuitgraph.cli.discover_report import (
@@ -181,13 +184,16 @@ def discover(
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
     space = read_space(without, protect, inside, start_from)
+    granularity = granularity or ("feature" if dictionaries else None)
     refinement = _read_refinement(granularity, refine, units, sweep_thresholds is not None)
+    _check_dictionaries(dictionaries, refinement)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
     lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
     search = _make_algorithm(algorithm, {**settings, **lowest}, task, setup)
     keep_compiled_programs()
-    inputs = (output, model, task, data, seed, task_settings, loading.keywords)
+    keywords = loading.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
+    inputs = (output, model, task, data, seed, task_settings, keywords)
     if dry_run:
         loaded_model, loaded_task = load_inputs(*inputs)
         n_searches = len(sweep_thresholds or (0,))
@@ -231,20 +237,16 @@ def _read_refinement(
     granularity: str | None, refine: list[str] | None, units: int | None, is_sweep: bool
 ) -> dict[str, Any]:
     """Keywords of `circuitgraph.discover`; none for a search among heads and MLPs."""
-    from circuitgraph.discovery.refinement import AUTO, parse_refinement
+    from circuitgraph.discovery.refinement import AUTO, GRANULARITIES, parse_refinement
 
     if granularity is None and refine is None and units is None:
         return {}
     chosen = granularity or "neuron"
-    if chosen not in ("head", "neuron"):
-        raise ArgumentError(
-            f"--granularity is {chosen!r}: expected head or neuron. Features of dictionaries "
-            "are no nodes yet."
-        )
+    check_choice("--granularity", chosen, GRANULARITIES)
     if chosen == "head":
         if refine is not None or units is not None:
             raise ArgumentError(
-                "--refine and --units cut MLPs into neurons, but --granularity is head: leave "
+                "--refine and --units cut MLPs into parts, but --granularity is head: leave "
                 "them out, or use --granularity neuron."
             )
         return {}
@@ -253,13 +255,22 @@ def _read_refinement(
     if units is not None:
         check_between("--units", units, 1, _MOST_UNITS)
     if units is not None and refine not in (None, ["auto"]):
-        raise ArgumentError(
-            f"--units is {units}, but --refine names the neurons: give one of them."
-        )
+        raise ArgumentError(f"--units is {units}, but --refine names the units: give one of them.")
     parse_refinement(refine or [AUTO])
     settings: dict[str, Any] = {"granularity": chosen}
     settings |= {} if refine is None else {"refine": refine}
     return settings | ({} if units is None else {"n_units": units})
+
+
+def _check_dictionaries(dictionaries: list[str] | None, refinement: dict[str, Any]) -> None:
+    """Refuse dictionaries without features in the graph, and features without dictionaries."""
+    of_features = refinement.get("granularity") == "feature"
+    if of_features and not dictionaries:
+        raise ArgumentError("--granularity is feature: name a dictionary with --dictionary.")
+    if dictionaries and not of_features:
+        raise ArgumentError(
+            "--dictionary was given, but --granularity is not feature: leave one of them out."
+        )
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:

@@ -64,11 +64,11 @@ def forecast_search(
     from circuitgraph.graph.space import make_space
 
     graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
-    # which neurons "auto" cuts out is not known yet: that search is inside the first one's circuit
+    # which units "auto" cuts out is not known yet: that search is inside the first one's circuit
     asked = {"granularity": "head", "refine": [AUTO], "n_units": N_UNITS, **(refinement or {})}
-    neurons = read_granularity(model.spec, **asked)
-    if neurons is not None:
-        graph = refine_graph(graph, neurons)
+    units = read_granularity(model, **asked)
+    if units is not None:
+        graph = refine_graph(graph, asked["granularity"], units)
     search_space = make_space(graph, **space)
     algorithm.check_space(search_space)
     experiment, prompts = prepare_experiment(model, task, graph=graph, space=search_space, **setup)

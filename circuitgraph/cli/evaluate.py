@@ -223,6 +223,9 @@ def _check_model(record: CircuitRecord, model: LanguageModel) -> None:
         "weights": (model.fingerprint, recorded.weights_sha256),
         "tokenizer": (tokenizer, recorded.tokenizer_sha256),
     }
+    for each in recorded.dictionaries:
+        now = model.dictionaries.get(each.layer)
+        hashes[f"dictionary of m{each.layer}"] = (now and now.fingerprint, each.sha256)
     for part, (current, old) in hashes.items():
         if current != old:
             raise ModelError(

@@ -15,7 +15,16 @@ from circuitgraph.errors import unknown_name
 from circuitgraph.foreign import read_json
 from circuitgraph.registry import read_summary
 
-KINDS = ("models", "tasks", "metrics", "algorithms", "ablations", "analyses", "properties")
+KINDS = (
+    "models",
+    "dictionaries",
+    "tasks",
+    "metrics",
+    "algorithms",
+    "ablations",
+    "analyses",
+    "properties",
+)
 
 
 def list_names(
@@ -23,8 +32,8 @@ def list_names(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List shipped models; tasks, algorithms, analyses and properties of hypotheses, with their
-    settings; metrics or ablations.
+    """List what is shipped (models, dictionaries), and what there is to choose: tasks, algorithms,
+    analyses and properties of hypotheses, with their settings; metrics or ablations.
 
     Example: `circuitgraph list algorithms`
     """
@@ -32,6 +41,7 @@ def list_names(
         raise unknown_name("kind of list", kind, KINDS)
     listings = {
         "models": _list_models,
+        "dictionaries": _list_dictionaries,
         "algorithms": _list_algorithms,
         "analyses": _list_analyses,
         "tasks": _list_tasks,
@@ -112,6 +122,15 @@ def _list_registered(kind: str) -> list[dict[str, Any]]:
     else:
         from circuitgraph.engine.ablation import ablations as registry
     return [{"name": name, "description": registry[name].description} for name in registry.names()]
+
+
+def _list_dictionaries() -> list[dict[str, Any]]:
+    from circuitgraph.models.dictionaries.files import shipped_dictionaries
+
+    return [
+        {"name": name, "description": str(folder)}
+        for name, folder in shipped_dictionaries().items()
+    ]
 
 
 def _list_models() -> list[dict[str, Any]]:

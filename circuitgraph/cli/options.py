@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -163,6 +163,7 @@ def gather_loading(
     model = provenance.get("model")
     if is_own and model is not None:
         recorded |= {"revision": model.get("revision"), **(model.get("options") or {})}
+        recorded["dictionaries"] = _name_dictionaries(model.get("dictionaries") or [], path)
     if isinstance(config := recorded.get("config"), str):
         recorded["config"] = find_beside(config, path)
     needs_trust = recorded.pop("trust_remote_code", False)
@@ -174,6 +175,21 @@ def gather_loading(
     keywords = {**recorded, **loading.keywords}
     prepare_precision(keywords.get("dtype"))
     return {name: value for name, value in keywords.items() if value is not None}
+
+
+def _name_dictionaries(recorded: Sequence[Mapping[str, Any]], path: Path) -> list[str] | None:
+    """Where the dictionaries of a circuit's model are, each once; None without any.
+
+    Raises:
+        ArgumentError: one came from no file.
+    """
+    names = dict.fromkeys(each["name"] for each in recorded)
+    if "" in names:
+        raise ArgumentError(
+            "A dictionary of the circuit's model came from no file: judge the circuit in Python, "
+            "with the same dictionary beside the model (attach_dictionaries)."
+        )
+    return [find_beside(name, path) for name in names] or None
 
 
 DataOption = Annotated[
@@ -268,7 +284,16 @@ GranularityOption = Annotated[
     typer.Option(
         "--granularity",
         help="head: nodes are heads and MLPs. neuron: some MLPs are cut into neurons and the rest "
-        "of them, as --refine says. [default: head, or neuron with --refine]",
+        "of them, as --refine says. feature: into features of a --dictionary. [default: head; "
+        "neuron with --refine, feature with --dictionary]",
+    ),
+]
+DictionariesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dictionary",
+        help="Sparse autoencoder or transcoder of MLPs: folder, file or place on the hub; may be "
+        "given several times.",
     ),
 ]
 RefineOption = Annotated[
@@ -282,7 +307,7 @@ RefineOption = Annotated[
 UnitsOption = Annotated[
     int | None,
     typer.Option(
-        "--units", help="How many neurons --refine auto makes nodes, the strongest. [default: 64]"
+        "--units", help="How many units --refine auto makes nodes, the strongest. [default: 64]"
     ),
 ]
 GroupedOption = Annotated[

@@ -1,4 +1,4 @@
-"""Refinement: MLPs of a circuit are cut into neurons where these matter, and the search goes on."""
+"""Refinement: MLPs of a circuit are cut into neurons or features, and the search goes on."""
 
 from __future__ import annotations
 
@@ -9,66 +9,92 @@ import numpy as np
 from jaxtyping import Bool
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.errors import ArgumentError, SearchError, check_at_least, list_problems
+from circuitgraph.errors import (
+    ArgumentError,
+    SearchError,
+    check_at_least,
+    check_choice,
+    list_problems,
+)
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import edge_name
-from circuitgraph.models.spec import Spec
+from circuitgraph.models.language_model import LanguageModel
 
 AUTO = "auto"
-Neurons = Mapping[int, tuple[int, ...]]
-"""Numbers of neurons by layer."""
+GRANULARITIES = ("head", "neuron", "feature")
+Units = Mapping[int, tuple[int, ...]]
+"""Numbers of neurons, or of features, by layer."""
 
 
 def read_granularity(
-    spec: Spec, granularity: str, refine: Sequence[str], n_units: int
-) -> Neurons | None:
-    """The neurons that a search asks for by number; None if it asks for ``auto``, or for none.
+    model: LanguageModel, granularity: str, refine: Sequence[str], n_units: int
+) -> Units | None:
+    """The units that a search asks for by number; None if it asks for ``auto``, or for none.
 
     Args:
         granularity, refine, n_units: as of `circuitgraph.discover`.
 
     Raises:
-        ArgumentError: they make no sense together, or with a model of that shape.
+        ArgumentError: they make no sense together, or with this model.
     """
     check_at_least("n_units", n_units, 1)
+    check_choice("granularity", granularity, GRANULARITIES)
     if granularity == "head":
         if list(refine) != [AUTO]:
             raise ArgumentError(
-                f"refine is {list(refine)}, but the granularity 'head': use granularity 'neuron'."
+                f"refine is {list(refine)}, but the granularity 'head': use granularity 'neuron' "
+                "or 'feature'."
             )
         return None
-    if granularity != "neuron":
-        raise ArgumentError(
-            f"granularity is {granularity!r}; expected 'head' or 'neuron'. Features of "
-            "dictionaries are no nodes yet."
-        )
+    return read_refinement(refine, granularity, count_units(model, granularity))
+
+
+def count_units(model: LanguageModel, kind: str) -> dict[int, int]:
+    """How many neurons or features the MLP of each layer has that can be cut into them.
+
+    Raises:
+        ArgumentError: no layer's MLP can; says why, and what to use.
+    """
+    spec = model.spec
+    if kind == "feature":
+        if not model.dictionaries:
+            raise ArgumentError(
+                "granularity is 'feature', but no dictionary is loaded beside the model: give one "
+                "(--dictionary, or attach_dictionaries), or use 'neuron'."
+            )
+        return {n: each.dictionary.n_features for n, each in model.dictionaries.items()}
     if spec.d_mlp is None or spec.experts is not None:
         why = "has no MLPs" if spec.d_mlp is None else "has a neuron once for each expert"
         raise ArgumentError(f"granularity is 'neuron', but the model {why}: use 'head'.")
-    return read_refinement(refine, spec.d_mlp)
+    return dict.fromkeys(range(spec.n_layers), spec.d_mlp)
 
 
-def read_refinement(texts: Sequence[str], d_mlp: int | None) -> Neurons | None:
-    """Which neurons ``m3:all`` and ``m3:117,204`` name; None for ``auto``.
+def read_refinement(texts: Sequence[str], kind: str, n_units: Mapping[int, int]) -> Units | None:
+    """Which units ``m3:all`` and ``m3:117,204`` name; None for ``auto``.
 
     Args:
         texts: one for each MLP.
-        d_mlp: hidden width of the model's MLPs; None if it has none.
+        kind: ``neuron`` or ``feature``.
+        n_units: how many of them the MLP of each layer has; see `count_units`.
 
     Raises:
-        ArgumentError: a text of another form, an MLP twice, a neuron twice or one that no MLP has.
+        ArgumentError: a text of another form, an MLP twice, a unit twice or one that is not there.
     """
     asked = parse_refinement(texts)
     if asked is None:
         return None
-    width, every = d_mlp or 0, tuple(range(d_mlp or 0))
-    chosen = {layer: every if some is None else some for layer, some in asked.items()}
-    problems = [
-        f"m{layer}: an MLP of this model has {width:,} neurons, from 0; asked for is {max(some)}"
-        for layer, some in chosen.items()
-        if not some or max(some) >= width
-    ]
+    chosen, problems = dict[int, tuple[int, ...]](), list[str]()
+    for layer, some in asked.items():
+        n = n_units.get(layer, 0)
+        chosen[layer] = tuple(range(n)) if some is None else some
+        if not n:
+            listed = ", ".join(f"m{other}" for other in n_units)
+            problems.append(f"m{layer}: it has no {kind}s here; those that have: {listed}")
+        elif max(chosen[layer]) >= n:
+            problems.append(
+                f"m{layer} has {n:,} {kind}s, from 0; asked for is {max(chosen[layer])}"
+            )
     if problems:
         raise ArgumentError(list_problems("These MLPs cannot be refined:", problems))
     return chosen
@@ -78,7 +104,7 @@ def parse_refinement(texts: Sequence[str]) -> dict[int, tuple[int, ...] | None] 
     """What `read_refinement` reads, of any model: numbers by layer, or None for all of them.
 
     Raises:
-        ArgumentError: a text of another form, an MLP twice or a neuron twice.
+        ArgumentError: a text of another form, an MLP twice or a number twice.
     """
     if list(texts) == [AUTO]:
         return None
@@ -94,9 +120,9 @@ def parse_refinement(texts: Sequence[str]) -> dict[int, tuple[int, ...] | None] 
         layer, listed = int(match[1]), match[2]
         numbers = () if listed == "all" else tuple(map(int, listed.split(",")))
         if layer in chosen:
-            problems.append(f"{text!r}: m{layer} is named twice; put its neurons into one list")
+            problems.append(f"{text!r}: m{layer} is named twice; put its numbers into one list")
         if len(set(numbers)) < len(numbers):
-            problems.append(f"{text!r}: a neuron is named twice")
+            problems.append(f"{text!r}: a number stands twice")
         chosen[layer] = tuple(sorted(numbers)) or None
     if problems or not chosen:
         problems = problems or ["nothing is named: expected 'auto' or for example 'm3:117,204'"]
@@ -104,33 +130,38 @@ def parse_refinement(texts: Sequence[str]) -> dict[int, tuple[int, ...] | None] 
     return chosen
 
 
-def refine_graph(graph: Graph, neurons: Neurons) -> Graph:
-    """The graph with these neurons as nodes of their own."""
-    for layer in sorted(neurons):
-        graph = graph.refine(f"m{layer}", neurons=neurons[layer])
+def refine_graph(graph: Graph, kind: str, units: Units) -> Graph:
+    """The graph with these neurons or features as nodes of their own."""
+    for layer in sorted(units):
+        graph = graph.refine(f"m{layer}", **{f"{kind}s": units[layer]})
     return graph
 
 
-def choose_neurons(experiment: Experiment, circuit: Circuit, n: int) -> Neurons:
-    """The ``n`` neurons that matter most, among those of the MLPs in a circuit.
+def choose_units(experiment: Experiment, circuit: Circuit, kind: str, n: int) -> Units:
+    """The ``n`` neurons or features that matter most, among those of the MLPs in a circuit.
 
     Args:
-        experiment: with whole MLPs; importances are those of `Attribution.unit_importances`.
+        experiment: with whole MLPs; importances are those of `Attribution.neuron_importances` or
+            `feature_importances`.
 
     Raises:
-        SearchError: there is no MLP in the circuit.
+        SearchError: there is no MLP in the circuit that can be cut.
     """
+    attribution = experiment.attribution
+    of_all = (
+        attribution.neuron_importances() if kind == "neuron" else attribution.feature_importances()
+    )
     layers = sorted(
         writer.node.layer
         for writer in circuit.graph.writers
-        if writer.kind == "mlp" and writer.name in set(circuit.nodes)
+        if writer.kind == "mlp" and writer.name in circuit.nodes and writer.node.layer in of_all
     )
     if not layers:
         raise SearchError(
-            f"No MLP is in the circuit of {len(circuit)} edges: there is nothing to refine. Use a "
-            "lower threshold, or granularity 'head'."
+            f"No MLP that has {kind}s is in the circuit of {len(circuit)} edges: there is nothing "
+            "to refine. Use a lower threshold, or granularity 'head'."
         )
-    importances = experiment.attribution.unit_importances()[layers]
+    importances = np.stack([of_all[layer] for layer in layers])
     # highest first; of equal ones the first in the model's order
     ranked = np.argsort(-importances, axis=None, kind="stable")[:n]
     rows, numbers = np.unravel_index(ranked, importances.shape)
@@ -160,14 +191,14 @@ def refine_edges(
 def measure_rests(experiment: Experiment, circuit: Circuit) -> dict[str, float]:
     """What the loss rises by when all edges from one MLP's rest are removed from a circuit.
 
-    It is what a circuit of neurons owes to neurons that are no nodes of their own; an entry for
-    each rest that has a kept edge.
+    It is what a circuit of units owes to what is no node of its own; likewise of the errors of
+    dictionaries. An entry for each that has a kept edge.
     """
     graph = circuit.graph
     rests = [
         index
         for index, writer in enumerate(graph.writers)
-        if writer.kind == "rest" and circuit.mask[graph.ends[1] == index].any()
+        if writer.kind in ("rest", "error") and circuit.mask[graph.ends[1] == index].any()
     ]
     masks = [circuit.mask, *(circuit.mask & (graph.ends[1] != index) for index in rests)]
     before, *after = experiment.losses(np.stack(masks))

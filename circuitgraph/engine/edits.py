@@ -15,7 +15,7 @@ from jaxtyping import Float
 from circuitgraph.engine.batch import Inputs
 from circuitgraph.engine.trace import Trace, trace_model
 from circuitgraph.models.dictionaries.hooks import Hook
-from circuitgraph.models.norms import Norm, apply_norm
+from circuitgraph.models.split_mlp import read_mlp_place
 from circuitgraph.models.transformer import Stream, Transformer
 
 _KEPT = ("stream", "z", "mlp_input")
@@ -106,16 +106,8 @@ def read_hook(model: Transformer, trace: Trace, hook: Hook) -> Float[Array, "bat
     if hook.after_attention or trace.mlp_input is None:
         written = block.attention.combine_heads(trace.z[layer])
         return written if hook.after_attention else trace.stream[layer] + written
-    x = trace.mlp_input[layer]
-    if place in ("resid_mid", "mlp_input"):
-        return x
     assert block.mlp is not None  # noqa: S101 - `check_dictionary` comes first
-    if hook.after_mlp:
-        return block.mlp(x)
-    norm = block.mlp.norm
-    if place == "mlp_normalised" and norm is not None:
-        norm = Norm(None, None, norm.spec)
-    return apply_norm(norm, x)
+    return read_mlp_place(block.mlp, place, trace.mlp_input[layer])
 
 
 def split_heads(

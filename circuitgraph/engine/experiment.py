@@ -113,7 +113,8 @@ class Experiment:
             raise ArgumentError(
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
-        network = model.transformer.with_units(self.graph)
+        self._dictionaries = {n: each.dictionary for n, each in model.dictionaries.items()}
+        network = model.transformer.with_units(self.graph, self._dictionaries)
         self.precision = model.dtype
         self.space = SearchSpace.whole(self.graph) if space is None else space
         self.graph.check_per_edge("the search space", self.space.allowed)
@@ -320,4 +321,4 @@ class Experiment:
     @cached_property
     def attribution(self) -> Attribution:
         """Scores of all edges from gradients and activations, for searches that score first."""
-        return Attribution(self.graph, self._masked)
+        return Attribution(self.graph, self._masked, self._dictionaries)

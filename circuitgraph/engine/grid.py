@@ -35,6 +35,8 @@ class Grid(NamedTuple):
         q, k, v, mlp: the readers, [layers, heads], [layers, kv_heads] twice, [layers, none_or_one].
         heads, mlps: the writers' columns, [layers, heads] and [layers, none_or_one]; of a split MLP
             that of its rest.
+        errors: likewise of dictionaries' errors; in a graph with features every layer has a column
+            for one, which in other layers belongs to no writer, and stays zero.
         column: of each writer.
         stream: which residual stream each reader reads, in the order of `Background.streams`: those
             before each layer, those that the MLPs read, the final one.
@@ -48,6 +50,7 @@ class Grid(NamedTuple):
     mlp: Numbers
     heads: Numbers
     mlps: Numbers
+    errors: Numbers
     column: Numbers
     stream: Numbers
 
@@ -56,7 +59,8 @@ class Grid(NamedTuple):
         """The grid of a graph, in numpy."""
         readers, writers = graph.ends
         column = _number_columns(graph)
-        edge = np.full(graph.legal.shape, graph.n_edges, np.int32)
+        n_columns = graph.n_vectors + graph.n_units
+        edge = np.full((len(graph.readers), n_columns), graph.n_edges, np.int32)
         direct = np.full(len(graph.readers), graph.n_edges + 1, np.int32)
         ordinary = writers >= 0
         edge[readers[ordinary], column[writers[ordinary]]] = np.flatnonzero(ordinary)
@@ -65,7 +69,13 @@ class Grid(NamedTuple):
         q, k, v, mlp = (_number_nodes(graph, reading, kind) for kind in (*ATTENTION_INPUTS, "mlp"))
         whole = ["mlp" if kind == "rest" else kind for kind in writing]
         heads, mlps = (column[_number_nodes(graph, whole, kind)] for kind in ("head", "mlp"))
-        return cls(edge, direct, q, k, v, mlp, heads, mlps, column, _streams_read(graph))
+        errors = mlps[:, mlps.shape[1] * (not graph.has_features) :] + 1
+        return cls(edge, direct, q, k, v, mlp, heads, mlps, errors, column, _streams_read(graph))
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns: one for each writer, and those of errors that are none."""
+        return self.edge.shape[1]
 
     @property
     def qkv(self) -> Int[np.ndarray, "layers heads three"]:
@@ -135,7 +145,9 @@ def group_writers(graph: Graph) -> list[WriterGroup]:
 def split_by_layer(
     values: Float[Array, "writers *axes"], n_layers: int
 ) -> tuple[Float[Array, "*axes"], Float[Array, "layers slots *axes"]]:
-    """Values of all writers as the embedding's, and each layer's heads and then its MLP."""
+    """Values of all nodes as the embedding's, and each layer's: heads, MLP, in a graph with
+    features its error.
+    """
     return values[0], values[1:].reshape(n_layers, -1, *values.shape[1:])
 
 
@@ -147,10 +159,19 @@ def join_layers(
 
 
 def _number_columns(graph: Graph) -> Int[np.ndarray, " writers"]:
-    """The column of each writer, as `Grid` has them."""
-    is_unit = np.array([writer.kind in UNITS for writer in graph.writers])
-    column = np.empty(len(is_unit), np.int32)
-    column[np.argsort(is_unit, kind="stable")] = np.arange(len(is_unit))
+    """The column of each writer, as `Grid` has them: layer by layer, then the units."""
+    n_slots = (graph.n_vectors - 1) // graph.n_layers
+    places = {"embed": 0, "mlp": graph.n_heads, "rest": graph.n_heads, "error": graph.n_heads + 1}
+    column, n_units = np.empty(len(graph.writers), np.int32), 0
+    for number, writer in enumerate(graph.writers):
+        layer, kind = writer.node.layer, writer.kind
+        if kind in UNITS:
+            column[number], n_units = graph.n_vectors + n_units, n_units + 1
+        elif kind == "embed":
+            column[number] = 0
+        else:
+            place = writer.node.index if kind == "head" else places[kind]
+            column[number] = 1 + layer * n_slots + place
     return column
 
 

@@ -97,7 +97,7 @@ def estimate_replacement_bytes(
 
 def count_numbers(spec: Spec, graph: Graph) -> int:
     """Numbers of all writers' values at one position: a vector of each node, one of each unit."""
-    return (len(graph.writers) - graph.n_units) * spec.d_model + graph.n_units
+    return graph.n_vectors * spec.d_model + graph.n_units
 
 
 def memory_limit() -> int:

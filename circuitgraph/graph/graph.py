@@ -280,6 +280,18 @@ class Graph:
         return sum(len(split.indices) for split in self.splits)
 
     @property
+    def has_features(self) -> bool:
+        """Whether some MLP is cut into features."""
+        return any(split.kind == "feature" for split in self.splits)
+
+    @cached_property
+    def n_vectors(self) -> int:
+        """How many vectors the nodes that are no units write: the embedding, and as many in each
+        layer; where some MLP is cut into features all layers count an error.
+        """
+        return 1 + self.n_layers * (self.n_heads + self.mlp + self.has_features)
+
+    @property
     def n_sublayers(self) -> int:
         """How many times the stream grows in one layer."""
         return 2 if self.mlp and not self.parallel else 1

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
+from circuitgraph.models.dictionaries.attached import AttachedDictionary
 from circuitgraph.models.name_tokenizer import TokenNames
 from circuitgraph.models.norms import to_float32
 from circuitgraph.models.spec import Spec
@@ -39,6 +40,7 @@ class LanguageModel:
         settings: of a state dict, the fields of its configuration.
         options: what else `load_model` was told that another loading must be told too, as plain
             JSON values: ``config``, ``trust_remote_code``.
+        dictionaries: by the layer whose MLP each takes apart; see `attach_dictionaries`.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LanguageModel:
     output_vocab: tuple[str, ...] | None = None
     settings: Mapping[str, Any] | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    dictionaries: Mapping[int, AttachedDictionary] = field(default_factory=dict, repr=False)
 
     @cached_property
     def text_tokenizer(self) -> Tokenizer | TokenNames:

@@ -20,6 +20,7 @@ from circuitgraph.catalog.folders import find_path
 from circuitgraph.errors import ModelError, first_line, unknown_name
 from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
+from circuitgraph.models.attaching import attach_dictionaries
 from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
@@ -30,6 +31,7 @@ from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
+from circuitgraph.models.shipped import list_shipped
 from circuitgraph.models.sizes import check_counts, explain_values
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
@@ -40,7 +42,6 @@ from circuitgraph.models.transformer_lens_checkpoint import (
     load_transformer_lens,
 )
 
-_PACKAGE = Path(__file__).resolve().parent.parent
 _EXPECTED = (
     "Give a folder in Hugging Face layout, a GGUF file, a shipped model (circuitgraph list models) "
     "or a hub name."
@@ -49,10 +50,7 @@ _EXPECTED = (
 
 def shipped_models() -> dict[str, Path]:
     """The trained models that come with circuitgraph, by name."""
-    roots = [_PACKAGE / "_shipped" / "models", _PACKAGE.parent / "catalog" / "models"]
-    root = next((root for root in roots if root.is_dir()), None)
-    configs = sorted(root.glob("*/config.json")) if root else []
-    return {path.parent.name: path.parent for path in configs}
+    return list_shipped("models", "config.json")
 
 
 def find_model(name: str, file: str | Path) -> str:
@@ -87,6 +85,7 @@ def load_model(
     local_only: bool = False,
     trust_remote_code: bool = False,
     ignore_config_fields: Sequence[str] = (),
+    dictionaries: Sequence[str | Path] = (),
 ) -> LanguageModel:
     """Load a model.
 
@@ -106,6 +105,8 @@ def load_model(
             tokenizer. What runs the model is always ours.
         ignore_config_fields: fields of config.json that would be refused, and that you know to
             change nothing. Circuits say that they were ignored.
+        dictionaries: whose features can be nodes of the model's graph: names, as of
+            `attach_dictionaries`.
 
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
@@ -113,6 +114,7 @@ def load_model(
             refused. Names that are too many, too few, empty or there twice.
         UnknownNameError: no constructed model of that name.
         MissingExtraError: a GGUF file, but the gguf package is not installed.
+        ArgumentError: dictionaries whose features can be no nodes; see `attach_dictionaries`.
     """
     model = _load_unnamed(
         str(name),
@@ -133,12 +135,13 @@ def load_model(
         options["trust_remote_code"] = True
     if ignore_config_fields:
         options["ignore_config_fields"] = list(ignore_config_fields)
-    return replace(
+    model = replace(
         model,
         vocab=names or model.vocab,
         output_vocab=outputs or model.output_vocab,
         options=options,
     )
+    return attach_dictionaries(model, *dictionaries) if dictionaries else model
 
 
 def _load_unnamed(

@@ -7,7 +7,7 @@ compiled layer serves all, and no axis inside that layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.attention import Attention
+from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import Norm, apply_norm
 from circuitgraph.models.positions import (
@@ -28,6 +29,7 @@ from circuitgraph.models.positions import (
     make_positions,
 )
 from circuitgraph.models.spec import Spec
+from circuitgraph.models.split_mlp import SplitMlp
 from circuitgraph.models.units import LayerUnits, Units, make_units
 
 Stream = Float[Array, "batch pos d"]
@@ -167,7 +169,9 @@ class Transformer(eqx.Module):
     unembedding: Float[Array, "vocab_out d"] | None  # None: tied to the embedding
     b_unembed: Float[Array, " vocab_out"] | None
     spec: Spec = eqx.field(static=True)
-    units: Units | None = None  # neurons that are nodes of a refined graph; the run is the same
+    units: Units | None = (
+        None  # neurons and features that are nodes of a refined graph; the run is the same
+    )
 
     def __call__(
         self,
@@ -208,13 +212,22 @@ class Transformer(eqx.Module):
         """All layers' weights and settings, stacked: what a scan over layers runs through."""
         return self.blocks, make_layer_settings(self.spec)
 
-    def with_units(self, graph: Graph) -> Transformer:
+    def with_units(
+        self, graph: Graph, dictionaries: Mapping[int, Dictionary] | None = None
+    ) -> Transformer:
         """The same network, with the units of a refined graph beside it.
 
+        Args:
+            dictionaries: by the layer whose MLP they take apart.
+
         Raises:
-            ArgumentError: neurons that the MLPs do not have, or cannot be told apart.
+            ArgumentError: units that the MLPs or dictionaries do not have; see `make_units`.
         """
-        return replace(self, units=make_units(self.blocks.mlp, graph))
+        return replace(self, units=make_units(self.blocks.mlp, graph, dictionaries or {}))
+
+    def split_mlp(self, mlp: MLP, own: LayerUnits) -> SplitMlp:
+        """A layer's MLP in its parts."""
+        return SplitMlp(mlp, own, None if self.units is None else self.units.features)
 
     @property
     def layers_of_units(self) -> LayerUnits | None:

@@ -1,7 +1,8 @@
-"""Units: hidden neurons that are nodes of their own, each writing a number times a row."""
+"""Units: neurons and dictionary features that are nodes, each writing a number times a row."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -12,7 +13,9 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.errors import ArgumentError
-from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.graph import Graph, Split
+from circuitgraph.models.dictionaries.dictionary import Dictionary
+from circuitgraph.models.dictionaries.hooks import Place
 from circuitgraph.models.mlp import MLP
 
 
@@ -22,13 +25,38 @@ class LayerUnits(NamedTuple):
     Attributes:
         slots: their numbers among all units, in the graph's order; the number of all units where a
             layer has no more.
-        neurons: their numbers in the MLP; 0 where a layer has no more.
+        indices: their numbers in the MLP or in the dictionary; 0 where a layer has no more.
         others: 0 for neurons that are units, 1 for those that the rest of the MLP writes.
+        dictionary: which of the model's dictionaries takes the layer's MLP apart; -1 where none
+            does.
     """
 
     slots: Int[Array, "*layers most"]
-    neurons: Int[Array, "*layers most"]
+    indices: Int[Array, "*layers most"]
     others: Float[Array, "*layers d_mlp"]
+    dictionary: Int[Array, "*layers"]
+
+
+class Features(NamedTuple):
+    """The dictionaries of the layers whose MLPs are split into features, stacked in their order.
+
+    Attributes:
+        others: 0 for features that are units, 1 for those that the rest writes.
+    """
+
+    dictionaries: Dictionary
+    others: Float[Array, "dictionaries features"]
+
+    def select(self, number: Int[Array, ""]) -> Dictionary:
+        """One of the dictionaries; which one may be known at run time only."""
+        return jax.tree.map(lambda stacked: stacked[number], self.dictionaries)
+
+    @property
+    def reads(self) -> Place:
+        """Where around their MLPs they read."""
+        hook = self.dictionaries.spec.reads
+        assert hook is not None  # noqa: S101 - checked when the model got the dictionaries
+        return hook.place
 
 
 class Units(eqx.Module):
@@ -37,60 +65,112 @@ class Units(eqx.Module):
     Attributes:
         rows: what each unit adds to the stream for each 1 of its value.
         layers: which units are whose, layers stacked.
+        features: None in a graph without features.
     """
 
     rows: Float[Array, "units d"]
     layers: LayerUnits
+    features: Features | None = None
 
 
-def make_units(mlps: MLP | None, graph: Graph) -> Units | None:
+def make_units(
+    mlps: MLP | None, graph: Graph, dictionaries: Mapping[int, Dictionary]
+) -> Units | None:
     """The units of a graph's split MLPs; None if all are whole.
 
     Args:
         mlps: the model's MLPs, layers stacked.
+        dictionaries: by the layer whose MLP they take apart; they were checked against the model.
 
     Raises:
-        ArgumentError: neurons that the MLPs do not have, or cannot be told apart.
+        ArgumentError: neurons that the MLPs do not have, or cannot be told apart; features without
+            a dictionary, or that it does not have.
     """
     if not graph.splits:
         return None
-    check_splits(mlps, graph)
+    check_splits(mlps, graph, dictionaries)
     assert mlps is not None  # noqa: S101 - checked just now
-    dtype, d_mlp = mlps.w_in.dtype, mlps.w_in.shape[1]
     total, most = (f(len(s.indices) for s in graph.splits) for f in (sum, max))
     slots = np.full((graph.n_layers, most), total, np.int32)
-    neurons = np.zeros((graph.n_layers, most), np.int32)
-    others, rows, start = np.ones((graph.n_layers, d_mlp)), [], 0
+    indices = np.zeros((graph.n_layers, most), np.int32)
+    others, rows, start = np.ones((graph.n_layers, mlps.w_in.shape[-2])), [], 0
     for split in graph.splits:
         n, chosen = len(split.indices), np.array(split.indices)
         slots[split.layer, :n] = np.arange(start, start + n)
-        neurons[split.layer, :n] = chosen
-        others[split.layer, chosen] = 0
-        rows.append(select_layer(mlps, split.layer).unit_rows(jnp.asarray(chosen)))
+        indices[split.layer, :n] = chosen
+        if split.kind == "neuron":
+            others[split.layer, chosen] = 0
+            rows.append(select_layer(mlps, split.layer).unit_rows(jnp.asarray(chosen)))
+        else:
+            rows.append(dictionaries[split.layer].decoder_rows(chosen)[0].astype(mlps.w_in.dtype))
         start += n
-    layers = LayerUnits(jnp.asarray(slots), jnp.asarray(neurons), jnp.asarray(others, dtype))
-    return Units(jnp.concatenate(rows), layers)
+    chosen = {s.layer: s.indices for s in graph.splits if s.kind == "feature"}
+    layers = LayerUnits(
+        jnp.asarray(slots),
+        jnp.asarray(indices),
+        jnp.asarray(others, mlps.w_in.dtype),
+        number_dictionaries(graph.n_layers, chosen),
+    )
+    features = stack_features(chosen, dictionaries) if chosen else None
+    return Units(jnp.concatenate(rows), layers, features)
 
 
-def check_splits(mlps: MLP | None, graph: Graph) -> None:
+def number_dictionaries(n_layers: int, layers: Collection[int]) -> Int[Array, " layers"]:
+    """`LayerUnits.dictionary`, of all layers, where these have a dictionary."""
+    numbers = np.full(n_layers, -1, np.int32)
+    numbers[list(layers)] = np.arange(len(layers))
+    return jnp.asarray(numbers)
+
+
+def stack_features(
+    chosen: Mapping[int, Sequence[int]], dictionaries: Mapping[int, Dictionary]
+) -> Features:
+    """The dictionaries of some layers side by side, and which of their features are units."""
+    each = [dictionaries[layer] for layer in chosen]
+    others = np.ones((len(each), each[0].n_features), np.float32)
+    for row, indices in zip(others, chosen.values(), strict=True):
+        row[list(indices)] = 0
+    # specs differ in nothing but layers and names: the first one's serves all
+    structure = jax.tree.structure(each[0])
+    alike = [jax.tree.unflatten(structure, jax.tree.leaves(dictionary)) for dictionary in each]
+    return Features(jax.tree.map(lambda *leaves: jnp.stack(leaves), *alike), jnp.asarray(others))
+
+
+def check_splits(mlps: MLP | None, graph: Graph, dictionaries: Mapping[int, Dictionary]) -> None:
     """Raise `ArgumentError` unless a model's MLPs can be split as a graph says."""
     for split in graph.splits:
-        name = f"m{split.layer}"
         if split.kind == "feature":
-            raise ArgumentError(
-                f"{name} is split into features, but no dictionary is loaded with this model: "
-                "split it into neurons."
-            )
-        if mlps is None or mlps.router is not None:
-            raise ArgumentError(
-                f"{name} cannot be split into neurons: a mixture of experts has a neuron once for "
-                "each expert. Leave it whole."
-            )
-        if max(split.indices) >= mlps.w_in.shape[1]:
-            raise ArgumentError(
-                f"{name}.n{max(split.indices)} is no neuron of this model, whose MLPs have "
-                f"{mlps.w_in.shape[1]:,}, 0 to {mlps.w_in.shape[1] - 1}."
-            )
+            _check_features(split, dictionaries)
+        else:
+            _check_neurons(split, mlps)
+
+
+def _check_features(split: Split, dictionaries: Mapping[int, Dictionary]) -> None:
+    name, dictionary = f"m{split.layer}", dictionaries.get(split.layer)
+    if dictionary is None:
+        raise ArgumentError(
+            f"{name} is split into features, but no dictionary of it is loaded with this model: "
+            "give one, or split it into neurons."
+        )
+    if max(split.indices) >= dictionary.n_features:
+        raise ArgumentError(
+            f"{name}.f{max(split.indices)} is no feature of its dictionary, which has "
+            f"{dictionary.n_features:,}, 0 to {dictionary.n_features - 1}."
+        )
+
+
+def _check_neurons(split: Split, mlps: MLP | None) -> None:
+    name = f"m{split.layer}"
+    if mlps is None or mlps.router is not None:
+        raise ArgumentError(
+            f"{name} cannot be split into neurons: a mixture of experts has a neuron once for "
+            "each expert. Leave it whole."
+        )
+    if max(split.indices) >= mlps.w_in.shape[1]:
+        raise ArgumentError(
+            f"{name}.n{max(split.indices)} is no neuron of this model, whose MLPs have "
+            f"{mlps.w_in.shape[1]:,}, 0 to {mlps.w_in.shape[1] - 1}."
+        )
 
 
 def select_layer(mlps: MLP, layer: int) -> MLP:

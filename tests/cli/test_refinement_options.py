@@ -33,7 +33,9 @@ def test_named_neurons_are_nodes_of_the_stored_circuit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--granularity", "feature"), "expected head or neuron"),
+        (("--granularity", "feature"), "name a dictionary with --dictionary"),
+        (("--granularity", "atom"), "expected one of head, neuron, feature"),
+        (("--granularity", "neuron", "--dictionary", "x"), "leave one of them out"),
         (("--granularity", "head", "--units", 3), "leave them out"),
         (("--units", 0), "--units is 0"),
         (("--refine", "m0:1", "--units", 3), "give one of them"),

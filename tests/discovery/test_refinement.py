@@ -11,7 +11,7 @@ import pytest
 import circuitgraph as cg
 from circuitgraph.catalog.files import load_circuit, save_circuit
 from circuitgraph.discovery.refinement import (
-    choose_neurons,
+    choose_units,
     measure_rests,
     read_refinement,
     refine_edges,
@@ -28,6 +28,7 @@ from tests.checkpoints import Tiny, oracle_run, random_prompts, save_tiny
 from tests.laws.agreement import loss_of
 from tests.oracle import eap
 
+WIDTHS = dict.fromkeys(range(3), 5)
 PROMPTS = random_prompts(batch=4, longest=7)
 
 
@@ -50,7 +51,7 @@ def experiment(small: Tiny) -> Experiment:
     ],
 )
 def test_what_is_asked_for_is_understood(texts: list[str], neurons: object) -> None:
-    assert read_refinement(texts, 5) == neurons
+    assert read_refinement(texts, "neuron", WIDTHS) == neurons
 
 
 @pytest.mark.parametrize(
@@ -58,30 +59,31 @@ def test_what_is_asked_for_is_understood(texts: list[str], neurons: object) -> N
     [
         (["m0"], "'m0': expected 'auto' alone"),
         (["auto", "m0:1"], "'auto': expected 'auto' alone"),
-        (["m0:1,1"], "named twice"),
-        (["m0:1", "m0:2"], "put its neurons into one list"),
+        (["m0:1,1"], "stands twice"),
+        (["m0:1", "m0:2"], "put its numbers into one list"),
         (["m0:5"], "has 5 neurons, from 0"),
+        (["m7:0"], "m7: it has no neurons here; those that have: m0, m1, m2"),
         (["m0:-1"], "expected 'auto' alone"),
         ([], "nothing is named"),
     ],
 )
 def test_what_makes_no_sense_is_refused(texts: list[str], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        read_refinement(texts, 5)
+        read_refinement(texts, "neuron", WIDTHS)
 
 
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_importances_of_neurons_are_those_of_explicit_caches(small: Tiny, ablation: str) -> None:
     every = {layer: list(range(20)) for layer in range(2)}
-    run = oracle_run(small, PROMPTS, ablation, double=True, neurons=every)
+    run = oracle_run(small, PROMPTS, ablation, double=True, parts=every)
     theirs = eap.explicit_importances(run, loss_of("logit_difference", PROMPTS, run))
     expected = [[theirs[f"m{layer}.n{i}"] for i in every[layer]] for layer in every]
     experiment = Experiment(small.ours, PROMPTS, ablation=ablation)
-    ours = experiment.attribution.unit_importances()
+    ours = np.stack(list(experiment.attribution.neuron_importances().values()))
     np.testing.assert_allclose(ours, expected, atol=1e-5 * np.max(expected))
     # the same neurons as nodes of a graph, beside heads and rests
-    graph = refine_graph(small.ours.graph(), {0: (3, 11), 1: (0, 19)})
-    run = oracle_run(small, PROMPTS, ablation, double=True, neurons={0: [3, 11], 1: [0, 19]})
+    graph = refine_graph(small.ours.graph(), "neuron", {0: (3, 11), 1: (0, 19)})
+    run = oracle_run(small, PROMPTS, ablation, double=True, parts={0: [3, 11], 1: [0, 19]})
     theirs = eap.explicit_importances(run, loss_of("logit_difference", PROMPTS, run))
     ours = Experiment(small.ours, PROMPTS, ablation=ablation, graph=graph).attribution.importances()
     wanted = np.array([theirs[writer.name] for writer in graph.writers[1:]])
@@ -89,22 +91,25 @@ def test_importances_of_neurons_are_those_of_explicit_caches(small: Tiny, ablati
 
 
 def test_the_strongest_neurons_of_the_circuits_mlps_are_chosen(experiment: Experiment) -> None:
-    graph, importances = experiment.graph, experiment.attribution.unit_importances()
+    graph, importances = (
+        experiment.graph,
+        np.stack(list(experiment.attribution.neuron_importances().values())),
+    )
     of_one = Circuit.of(graph, ["embed->m1", "m1->logits"])
     strongest = np.argsort(-importances[1])[:3]
-    assert choose_neurons(experiment, of_one, 3) == {1: tuple(sorted(strongest.tolist()))}
-    chosen = choose_neurons(experiment, Circuit.full(graph), 7)
+    assert choose_units(experiment, of_one, "neuron", 3) == {1: tuple(sorted(strongest.tolist()))}
+    chosen = choose_units(experiment, Circuit.full(graph), "neuron", 7)
     least = min(importances[layer, i] for layer, some in chosen.items() for i in some)
     assert (importances >= least).sum() == 7 == sum(map(len, chosen.values()))
-    everything = choose_neurons(experiment, Circuit.full(graph), 1000)
+    everything = choose_units(experiment, Circuit.full(graph), "neuron", 1000)
     assert everything == dict.fromkeys(range(2), tuple(range(20)))
-    with pytest.raises(SearchError, match="No MLP is in the circuit"):
-        choose_neurons(experiment, Circuit.of(graph, ["embed->logits"]), 3)
+    with pytest.raises(SearchError, match="No MLP that has neurons is in the circuit"):
+        choose_units(experiment, Circuit.of(graph, ["embed->logits"]), "neuron", 3)
 
 
 def test_parts_keep_the_edges_of_their_mlp() -> None:
     whole = Graph(2, 2, direct=True)
-    refined = refine_graph(whole, {0: (1, 5)})
+    refined = refine_graph(whole, "neuron", {0: (1, 5)})
     edges = ["embed->m0", "m0->a1.h0<k>", "a1.h0<k>->a1.h0", "a1.h0->logits"]
     mask = refine_edges(whole, Circuit.of(whole, edges).mask, refined)
     parts = [f"m0.{part}->a1.h0<k>" for part in ("n1", "n5", "rest")]
@@ -112,7 +117,7 @@ def test_parts_keep_the_edges_of_their_mlp() -> None:
 
 
 def test_rests_are_measured_by_removal(small: Tiny) -> None:
-    graph = refine_graph(small.ours.graph(), {0: (1,), 1: (2, 3)})
+    graph = refine_graph(small.ours.graph(), "neuron", {0: (1,), 1: (2, 3)})
     experiment = Experiment(small.ours, PROMPTS, graph=graph)
     full = Circuit.full(graph)
     without = full.without(edge for edge in graph.edges if edge.startswith("m1.rest->"))
@@ -157,8 +162,8 @@ def test_a_search_goes_on_among_neurons(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"granularity": "feature"}, "no nodes yet"),
-        ({"granularity": "atom"}, "expected 'head' or 'neuron'"),
+        ({"granularity": "feature"}, "no dictionary is loaded"),
+        ({"granularity": "atom"}, "expected one of head, neuron, feature"),
         ({"refine": ["m0:1"]}, "use granularity 'neuron'"),
         ({"granularity": "neuron", "n_units": 0}, "n_units"),
         ({"granularity": "neuron", "refine": ["m0:x"]}, "cannot be refined"),

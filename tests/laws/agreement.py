@@ -22,6 +22,7 @@ from circuitgraph.tasks.prompts import Prompts
 from tests import oracle
 from tests.checkpoints import Tiny, oracle_run
 from tests.oracle import losses
+from tests.oracle.units import FeatureParts, Parts
 
 ABLATIONS = ["resample", "mean", "mean-positional", "zero"]
 
@@ -73,16 +74,16 @@ def compare(
     *,
     grouped: bool = False,
     frontier: bool = False,
-    neurons: dict[int, list[int]] | None = None,
+    parts: Parts | None = None,
     **settings: Any,
 ) -> Circuit:
     """Search with both, by default at a threshold in a gap of the effects; returns our circuit.
 
     With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as
-    the oracle does. ``neurons`` are nodes of their own, by layer.
+    the oracle does. ``parts`` are neurons or features that are nodes.
     """
     mlp = tiny.ours.spec.d_mlp is not None
-    run = oracle_run(tiny, prompts, ablation, neurons=neurons)
+    run = oracle_run(tiny, prompts, ablation, parts=parts)
     loss = loss_of(metric, prompts, run)
     if threshold is None:
         threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share=0.75)
@@ -90,7 +91,7 @@ def compare(
     threshold = abs(threshold) if settings["absolute"] else threshold
     decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
-    graph = split_graph(graph, neurons)
+    graph = split_graph(graph, parts)
     circuits = []
     for route in (False, True)[: 1 + frontier]:
         experiment = Experiment(
@@ -114,10 +115,13 @@ def _effects_of_single_removals(
     ]
 
 
-def split_graph(graph: Graph, neurons: dict[int, list[int]] | None) -> Graph:
-    """The graph with these neurons as nodes of their own, by layer."""
-    for layer, indices in (neurons or {}).items():
-        graph = graph.refine(f"m{layer}", neurons=indices)
+def split_graph(graph: Graph, parts: Parts | None) -> Graph:
+    """The graph with these neurons or features as nodes of their own, by layer."""
+    for layer, chosen in (parts or {}).items():
+        if isinstance(chosen, FeatureParts):
+            graph = graph.refine(f"m{layer}", features=chosen.indices)
+        else:
+            graph = graph.refine(f"m{layer}", neurons=chosen)
     return graph
 
 
@@ -128,11 +132,11 @@ def assert_same_logits(
     *,
     direct: bool = False,
     kv: bool = False,
-    neurons: dict[int, list[int]] | None = None,
+    parts: Parts | None = None,
 ) -> None:
     """Values of random masks agree to 1e-5 of the largest logit."""
-    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), neurons)
-    run = oracle_run(tiny, prompts, ablation, neurons=neurons)
+    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), parts)
+    run = oracle_run(tiny, prompts, ablation, parts=parts)
     experiment = Experiment(tiny.ours, prompts, metric="logit", ablation=ablation, graph=graph)
     rng = np.random.default_rng(5)
     masks = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.3, 0.6, 0.9, 0.99)])

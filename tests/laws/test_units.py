@@ -40,7 +40,7 @@ def graph(model: Tiny) -> Graph:
 
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_random_circuits_have_the_oracles_logits(model: Tiny, ablation: str) -> None:
-    assert_same_logits(model, random_prompts(longest=8), ablation, neurons=NEURONS)
+    assert_same_logits(model, random_prompts(longest=8), ablation, parts=NEURONS)
 
 
 def test_acdc_decides_as_the_oracle(model: Tiny) -> None:
@@ -48,7 +48,7 @@ def test_acdc_decides_as_the_oracle(model: Tiny) -> None:
     setting = {"gpt2": ("kl", "resample"), "llama": ("logit_difference", "mean")}
     if model.ours.family not in setting:
         pytest.skip("the logits of its circuits, by both routes, are compared in other tests")
-    circuit = compare(model, PROMPTS, *setting[model.ours.family], neurons=NEURONS, frontier=True)
+    circuit = compare(model, PROMPTS, *setting[model.ours.family], parts=NEURONS, frontier=True)
     assert 0 < len(circuit) < circuit.graph.n_edges
     assert circuit.scores is not None
     of_neurons = np.array([".n" in edge for edge in circuit.graph.edges])
@@ -57,7 +57,7 @@ def test_acdc_decides_as_the_oracle(model: Tiny) -> None:
 
 def test_scores_are_those_of_explicit_caches(model: Tiny, graph: Graph) -> None:
     experiment = Experiment(model.ours, PROMPTS, graph=graph)
-    run = oracle_run(model, PROMPTS, "resample", double=True, neurons=NEURONS)
+    run = oracle_run(model, PROMPTS, "resample", double=True, parts=NEURONS)
     loss = loss_of("logit_difference", PROMPTS, run)
     attribution, groups = experiment.attribution, group_writers(graph)
     held = [attribution.at_interpolated_group(group, s) for group in groups for s in (0.5, 1.0)]
@@ -111,5 +111,5 @@ def test_neurons_that_do_not_exist_are_refused(model: Tiny) -> None:
 
 def test_features_without_a_dictionary_are_refused(model: Tiny) -> None:
     graph = model.ours.graph().refine("m0", features=[1])
-    with pytest.raises(ArgumentError, match="no dictionary is loaded"):
+    with pytest.raises(ArgumentError, match="no dictionary of it is loaded"):
         Experiment(model.ours, PROMPTS, graph=graph)

@@ -112,7 +112,7 @@ def _in_order(names: list[str], heads: HeadOrder) -> list[str]:
 
 def _in_parts(run: OracleRun, senders: list[str], heads: HeadOrder) -> list[str]:
     """The senders with split MLPs in their parts, in the order of heads."""
-    parts = [_in_order(run.parts.get(sender, [sender]), heads) for sender in senders]
+    parts = [_in_order(run.names_of_parts.get(sender, [sender]), heads) for sender in senders]
     return [name for names in parts for name in names]
 
 
@@ -124,7 +124,7 @@ def _is_dead(run: OracleRun, reader: str, kept: set[str], direct: bool) -> bool:
     if direct and bracket and f"{reader}->{node}" not in kept:
         return True
     moved = nodes_moved(run.config, reader)
-    starts = tuple(f"{part}->" for name in moved for part in run.parts.get(name, [name]))
+    starts = tuple(f"{part}->" for name in moved for part in run.names_of_parts.get(name, [name]))
     return not any(edge.startswith(starts) for edge in kept)
 
 

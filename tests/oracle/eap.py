@@ -53,7 +53,7 @@ def explicit_eap_ig_activations(
     groups = [["embed"]]
     for layer in range(run.family.sizes.layers):
         mlp = f"m{layer}"
-        groups += [head_names(run.config, layer), run.parts.get(mlp, [mlp])]
+        groups += [head_names(run.config, layer), run.names_of_parts.get(mlp, [mlp])]
     gradients = []
     for group in groups:
         for k in range(1, steps + 1):

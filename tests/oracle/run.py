@@ -40,17 +40,17 @@ class OracleRun:
         attention_mask: Tensor,
         score_at: Tensor,
         ablation: Ablation = "resample",
-        neurons: Parts | None = None,
+        parts: Parts | None = None,
     ) -> None:
-        """``neurons``: those that are nodes of their own, by layer."""
+        """``parts``: neurons or features that are nodes of their own, by layer."""
         _check_batch(model, clean, corrupted, attention_mask, score_at)
         self.model: Any = model  # torch types no sub-modules
         self.config = self.model.config
         self.family = take_apart(model)
         self.clean_tokens, self.corrupted_tokens = clean, corrupted
         self.mask, self.score_at = attention_mask.bool(), score_at
-        self.neurons = neurons or {}
-        self.parts = part_names(self.neurons)
+        self.parts = parts or {}
+        self.names_of_parts = part_names(self.parts)
         self._edges = {kv: set(self.edge_names(direct=not kv, kv=kv)) for kv in (False, True)}
         with torch.no_grad():
             self.clean, self.clean_logits = self.forward(clean, read_everything)
@@ -67,7 +67,7 @@ class OracleRun:
             for writer, _, reader in (
                 edge.partition("->") for edge in edge_names(self.config, direct, mlp, kv)
             )
-            for part in self.parts.get(writer, [writer])
+            for part in self.names_of_parts.get(writer, [writer])
         ]
 
     def run(self, kept: set[str], direct: bool = False, kv: bool = False) -> Tensor:
@@ -131,9 +131,9 @@ class OracleRun:
 
     def _mlp(self, layer: int, x: Tensor) -> Values:
         """The value of one layer's MLP, or of each of its parts."""
-        if layer not in self.neurons:
+        if layer not in self.parts:
             return {f"m{layer}": self.family.mlp(layer, x)}
-        return split_mlp(self.model, layer, self.neurons[layer], lambda: self.family.mlp(layer, x))
+        return split_mlp(self.model, layer, self.parts[layer], lambda: self.family.mlp(layer, x))
 
     def _replace(self, corrupted: Tensor, ablation: Ablation) -> Tensor:
         """The value [batch, position, d] that a writer's removed edges carry."""

@@ -1,27 +1,81 @@
-"""MLPs cut into neurons: each neuron's own part of what the MLP writes, and the rest."""
+"""MLPs cut into neurons, or into features of a dictionary: what each part writes, and the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.nn import Module
 
-Parts = dict[int, list[int]]
-"""The neurons that are nodes of their own, by layer."""
+
+@dataclass(frozen=True)
+class FeatureParts:
+    """A dictionary: ``relu(w_enc x + b_enc)`` of what it reads, and what its features write.
+
+    Attributes:
+        indices: the features that are nodes of their own.
+        reads_output: it reads what the MLP adds to the stream; else the input of its module.
+    """
+
+    indices: list[int]
+    reads_output: bool
+    w_enc: Tensor
+    b_enc: Tensor
+    w_dec: Tensor
+    b_dec: Tensor
+
+    def take_apart(self, layer: int, read: Tensor, whole: Tensor) -> dict[str, Tensor]:
+        weights = (w.to(whole.dtype) for w in (self.w_enc, self.b_enc, self.w_dec, self.b_dec))
+        w_enc, b_enc, w_dec, b_dec = weights
+        features = (read @ w_enc.T + b_enc).clamp(min=0)
+        values = {
+            f"m{layer}.f{feature}": features[..., feature, None] * w_dec[feature]
+            for feature in sorted(self.indices)
+        }
+        written = features @ w_dec + b_dec
+        rest = written - sum(values.values())
+        return {**values, f"m{layer}.rest": rest, f"m{layer}.error": whole - written}
+
+
+Parts = Mapping[int, list[int] | FeatureParts]
+"""The neurons (or features) that are nodes of their own, by layer."""
 
 
 def part_names(parts: Parts) -> dict[str, list[str]]:
     """The writers that each split MLP consists of, in forward order."""
-    return {
-        f"m{layer}": [*(f"m{layer}.n{neuron}" for neuron in sorted(neurons)), f"m{layer}.rest"]
-        for layer, neurons in parts.items()
-    }
+    return {f"m{layer}": _list_names(f"m{layer}", chosen) for layer, chosen in parts.items()}
+
+
+def _list_names(mlp: str, chosen: list[int] | FeatureParts) -> list[str]:
+    if isinstance(chosen, FeatureParts):
+        return [*(f"{mlp}.f{i}" for i in sorted(chosen.indices)), f"{mlp}.rest", f"{mlp}.error"]
+    return [*(f"{mlp}.n{neuron}" for neuron in sorted(chosen)), f"{mlp}.rest"]
 
 
 def split_mlp(
-    model: Any, layer: int, neurons: list[int], run_mlp: Callable[[], Tensor]
+    model: Any, layer: int, chosen: list[int] | FeatureParts, run_mlp: Callable[[], Tensor]
 ) -> dict[str, Tensor]:
     """What each part of an MLP adds to the stream, watched in Hugging Face's own modules."""
+    if isinstance(chosen, FeatureParts):
+        return _split_by_features(model, layer, chosen, run_mlp)
+    return _split_by_neurons(model, layer, chosen, run_mlp)
+
+
+def _split_by_features(
+    model: Any, layer: int, chosen: FeatureParts, run_mlp: Callable[[], Tensor]
+) -> dict[str, Tensor]:
+    inputs: list[Tensor] = []
+    base = model.base_model
+    module = (base.h if hasattr(base, "h") else base.layers)[layer].mlp
+    handle = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    whole = run_mlp()
+    handle.remove()
+    return chosen.take_apart(layer, whole if chosen.reads_output else inputs[0], whole)
+
+
+def _split_by_neurons(
+    model: Any, layer: int, neurons: list[int], run_mlp: Callable[[], Tensor]
+) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
     def note(_: Module, args: tuple[Tensor], out: Tensor) -> None:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.loop import run_search
-from circuitgraph.discovery.refinement import choose_neurons, refine_graph
+from circuitgraph.discovery.refinement import choose_units, refine_graph
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -49,9 +49,13 @@ def compare_searches(n_units: int, work: Path, tiny: bool) -> Table:
     case = list_cases(tiny)["gpt2"]
     model, prompts = load_model(str(case.folder(work))), case.random_prompts()
     threshold, compiling, whole = case.thresholds["logit_difference"], Compiling(), model.graph()
-    neurons = choose_neurons(Experiment(model, prompts), Circuit.full(whole), n_units)
+    experiment = Experiment(model, prompts)
+    neurons = choose_units(experiment, Circuit.full(whole), "neuron", n_units)
     table = Table("graph", "edges", "tested", "kept", "s", "ms / tested edge", "peak GiB")
-    for name, graph in (("heads and MLPs", whole), ("neurons", refine_graph(whole, neurons))):
+    for name, graph in (
+        ("heads and MLPs", whole),
+        ("neurons", refine_graph(whole, "neuron", neurons)),
+    ):
         circuit, seconds = time_search(model, prompts, graph, threshold, compiling)
         tested = int(circuit.tested.sum()) if circuit.tested is not None else 0
         table.add_row(
@@ -69,10 +73,10 @@ def time_ranking(name: str, task_name: str) -> str:
     model = load_model(name)
     experiment = Experiment(model, load_task(task_name, model).prompts(16))
     start = time.perf_counter()
-    importances = experiment.attribution.unit_importances()
+    importances = experiment.attribution.neuron_importances()
     seconds = time.perf_counter() - start
-    n_layers, d_mlp = importances.shape
-    return f"{n_layers} x {d_mlp:,} neurons ranked in {seconds:.1f} s, compiling included"
+    n_neurons = f"{len(importances)} x {model.spec.d_mlp or 0:,} neurons"
+    return f"{n_neurons} ranked in {seconds:.1f} s, compiling included"
 
 
 def main() -> None:

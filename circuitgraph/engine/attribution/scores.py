@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import jax.numpy as jnp
@@ -18,7 +19,11 @@ from circuitgraph.engine.attribution.gradients import (
     run_scores,
     run_start,
 )
-from circuitgraph.engine.attribution.importances import run_importances, run_unit_importances
+from circuitgraph.engine.attribution.importances import (
+    run_feature_importances,
+    run_importances,
+    run_neuron_importances,
+)
 from circuitgraph.engine.attribution.relevance import apply_rules
 from circuitgraph.engine.batch import Batch
 from circuitgraph.engine.grid import WriterGroup
@@ -26,7 +31,9 @@ from circuitgraph.engine.masked.runs import MaskedRuns
 from circuitgraph.engine.values import Values
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
+from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.transformer import Stream, Transformer
+from circuitgraph.models.units import number_dictionaries, stack_features
 
 T = TypeVar("T", bound=np.ndarray)
 
@@ -38,8 +45,12 @@ class Attribution:
     used last.
     """
 
-    def __init__(self, graph: Graph, masked: MaskedRuns) -> None:
+    def __init__(
+        self, graph: Graph, masked: MaskedRuns, dictionaries: Mapping[int, Dictionary]
+    ) -> None:
+        """``dictionaries``: of the model, by layer."""
         self._graph, self._masked, self._model = graph, masked, masked.model
+        self._dictionaries = dictionaries
         self._column = np.asarray(masked.grid.column)
         self._last: tuple[int, Values] | None = None
 
@@ -70,7 +81,7 @@ class Attribution:
         Args:
             share: of the way from the group's replacements (0) to its clean values (1).
         """
-        members = np.zeros(len(self._graph.writers), np.float32)
+        members = np.zeros(self._masked.grid.n_columns, np.float32)
         members[self._column[list(group.writers)]] = 1
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
@@ -112,8 +123,8 @@ class Attribution:
 
         return self._average_prompts(weigh_batch)[self._column[1:]]
 
-    def unit_importances(self) -> Float[np.ndarray, "layers d_mlp"]:
-        """`importances` of every neuron of every MLP, whether it is a node of the graph or not.
+    def neuron_importances(self) -> dict[int, Float[np.ndarray, " d_mlp"]]:
+        """`importances` of every neuron, by layer, whether it is a node of the graph or not.
 
         Raises:
             ArgumentError: there are no MLPs, or they are mixtures of experts.
@@ -125,15 +136,24 @@ class Attribution:
                 + ("no MLPs." if mlps is None else "experts, and a neuron once for each.")
             )
 
-        def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, "layers d_mlp"]:
+        return dict(enumerate(self._weigh_units(run_neuron_importances)))
+
+    def feature_importances(self) -> dict[int, Float[np.ndarray, " features"]]:
+        """`importances` of every feature of the model's dictionaries, by layer."""
+        layers = list(self._dictionaries)
+        features = stack_features(dict.fromkeys(layers, ()), self._dictionaries)
+        numbers = number_dictionaries(self._graph.n_layers, layers)
+        weighed = self._weigh_units(partial(run_feature_importances, features, numbers))
+        return dict(zip(layers, weighed[layers], strict=True))
+
+    def _weigh_units(self, run: Callable[..., Array]) -> Float[np.ndarray, "layers units"]:
+        """Average what a program gives for each batch."""
+
+        def weigh_batch(number: int, batch: Batch) -> Float[np.ndarray, "layers units"]:
             del number
             start = self._run_start(batch, 1.0)
-            held, metric, ablation = (
-                self._hold_group(start),
-                self._masked.metric,
-                self._masked.ablation,
-            )
-            weighed = run_unit_importances(self._model, start, held, batch, metric, ablation)
+            held, metric = self._hold_group(start), self._masked.metric
+            weighed = run(self._model, start, held, batch, metric, self._masked.ablation)
             return np.asarray(weighed, np.float64)
 
         return self._average_prompts(weigh_batch)

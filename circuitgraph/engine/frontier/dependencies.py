@@ -37,14 +37,9 @@ class Dependencies:
         return self.grid.kept_matrix(np.ones(self.graph.n_edges, bool))
 
     @cached_property
-    def n_vectors(self) -> int:
-        """Number of writers that are nodes: all but the units."""
-        return len(self.graph.writers) - self.graph.n_units
-
-    @cached_property
     def n_nodes(self) -> int:
         """Number of nodes: under a post-norm with the heads' values before it."""
-        return self.n_vectors + self.heads.size * self.graph.coupled
+        return self.graph.n_vectors + self.heads.size * self.graph.coupled
 
     @cached_property
     def units(self) -> list[list[int]]:
@@ -69,6 +64,11 @@ class Dependencies:
         """The MLP of a layer as writer and as reader; nothing if the layers have none."""
         return list(zip(self.grid.mlps[layer].tolist(), self.grid.mlp[layer].tolist(), strict=True))
 
+    def list_parts(self, layer: int) -> list[int]:
+        """The columns of what a layer's MLP writes: itself or its rest, error and units."""
+        nodes = [*self.grid.mlps[layer].tolist(), *self.grid.errors[layer].tolist()]
+        return [*nodes, *self.units[layer]]
+
     @cached_property
     def base(self) -> Int[np.ndarray, " readers"]:
         """What each reader gets if it keeps no edge: the number of its replaced stream."""
@@ -88,7 +88,7 @@ class Dependencies:
         """The node of a head's value before the post-norm; the head itself where there is none."""
         if not self.graph.coupled:
             return int(self.heads[layer, head])
-        return self.n_vectors + layer * self.graph.n_heads + head
+        return self.graph.n_vectors + layer * self.graph.n_heads + head
 
     def find_changed_writers(self, kept: EdgeMatrix, roots: Writers) -> Writers:
         """The writers that change when ``roots`` do: all that a kept path leads to."""
@@ -98,8 +98,8 @@ class Dependencies:
             changed[heads] |= self.find_heads_reading(kept, changed, layer)
             if self.graph.coupled and changed[heads].any():
                 changed[heads] = True
-            for mlp, reader in self.list_mlps(layer):
-                changed[[mlp, *self.units[layer]]] |= (kept[reader] & changed).any()
+            for _, reader in self.list_mlps(layer):
+                changed[self.list_parts(layer)] |= (kept[reader] & changed).any()
         return changed
 
     def find_heads_reading(
@@ -115,7 +115,7 @@ class Dependencies:
 
     def find_writers_fed_by(self, readers: Bool[np.ndarray, " readers"]) -> Writers:
         """The writers whose value can change with these readers' inputs."""
-        fed = np.zeros(len(self.graph.writers), bool)
+        fed = np.zeros(self.grid.n_columns, bool)
         for index in np.flatnonzero(readers):
             fed[self.grid.column[list(self.graph.moved_by(self.graph.readers[index]))]] = True
         return fed
@@ -128,8 +128,8 @@ class Dependencies:
         """
         needed, everywhere = kept[-1].copy(), np.zeros(kept.shape[1], bool)
         for layer in reversed(range(self.graph.n_layers)):
-            for mlp, reader in self.list_mlps(layer):
-                parts = [mlp, *self.units[layer]]  # computed together
+            for _, reader in self.list_mlps(layer):
+                parts = self.list_parts(layer)  # computed together
                 if needed[parts].any():
                     needed |= kept[reader]
                     everywhere |= kept[reader] & everywhere[parts].any()

@@ -16,8 +16,9 @@ from circuitgraph.engine.tuning import UNITS_AT_ONCE
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]
-# what a step computes; POST_NORM: a head's part of a post-norm's output
-HEAD, MLP, POST_NORM = range(3)
+# what a step computes; POST_NORM: a head's part of a post-norm's output; ERROR: what an MLP writes
+# and its dictionary does not
+HEAD, MLP, POST_NORM, ERROR = range(4)
 
 
 class StepTable(NamedTuple):
@@ -311,15 +312,18 @@ class _ScheduleBuilder:
         needed, needed_everywhere = self.scheduler.needed, self.scheduler.everywhere
         units = self.dependencies.units[layer]
         for node, reader in self.dependencies.list_mlps(layer):
-            parts = [node, *units]  # the parts of an MLP are computed together
+            parts = self.dependencies.list_parts(layer)  # all where one of them is needed
             if not (self.changed[node] and needed[parts].any()):
                 continue
             if needed_everywhere[parts].any() == everywhere:
                 sources = self.find_sources(reader)
                 if self.candidate is not None:
-                    first = self.dependencies.n_vectors
+                    first = self.dependencies.graph.n_vectors
                     self.slot_units.update(column - first for column in units)
                 yield NodeStep(MLP, layer, 0, node, 0, (sources,), bool(needed[node]))
+                for error in self.dependencies.grid.errors[layer].tolist():
+                    if needed[error]:
+                        yield NodeStep(ERROR, layer, 0, error, 0, (sources,))
 
     def find_sources(self, reader: int) -> InputSources:
         """Where a reader's input comes from.
@@ -336,7 +340,7 @@ class _ScheduleBuilder:
 
     def _sum_writers(self, columns: Int[np.ndarray, " kept"], base: int) -> InputSources:
         """The sum of writers: nodes come first, then units."""
-        first = self.dependencies.n_vectors
+        first = self.dependencies.graph.n_vectors
         units = (columns[columns >= first] - first).tolist()
         return self._sum_nodes(columns[columns < first].tolist(), base)._replace(
             shared_units=[unit for unit in units if unit not in self.slot_units],

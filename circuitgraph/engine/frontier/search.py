@@ -132,7 +132,7 @@ class Frontier:
     def _run_launch(
         self, schedule: Schedule, rows: Float[np.ndarray, "n writers"]
     ) -> Float[np.ndarray, "n batch"]:
-        first, n_nodes = self._dependencies.n_vectors, self._dependencies.n_nodes
+        first, n_nodes = self._dependencies.graph.n_vectors, self._dependencies.n_nodes
         padded = np.zeros((FRONTIER_GROUPS * self.lanes, n_nodes), np.float32)
         padded[: len(rows), :first] = rows[:, :first]
         of_units = np.zeros((len(padded), rows.shape[1] - first), np.float32)

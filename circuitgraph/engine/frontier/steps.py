@@ -16,13 +16,14 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import take_scored, take_scored_numbers
 from circuitgraph.engine.frontier.clean_run import CleanRun
+from circuitgraph.engine.frontier.schedule import ERROR, HEAD, POST_NORM, StepTable
 from circuitgraph.engine.frontier.schedule import MLP as MLP_STEP
-from circuitgraph.engine.frontier.schedule import StepTable
 from circuitgraph.engine.tuning import UNITS_AT_ONCE
 from circuitgraph.engine.values import take_layer
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.positions import LayerSettings
+from circuitgraph.models.split_mlp import SplitMlp
 from circuitgraph.models.transformer import Block, Transformer
 
 
@@ -169,13 +170,23 @@ class StepRunner(NamedTuple):
             inputs_from: where its queries, or an MLP's input, come from.
             keys_from: where its keys and values come from: always at every moved position.
         """
-        kinds = [
-            self._run_head,
-            self._run_mlp if self.model.blocks.mlp is not None else self._run_head,
-        ]
-        kinds += [self._run_post_norm] if self.model.spec.post_norm is not None else []
-        branches = [lambda kind=kind: kind(step, inputs_from, keys_from) for kind in kinds]
+        kinds = {HEAD: self._run_head}
+        if self.model.blocks.mlp is not None:
+            kinds[MLP_STEP] = self._run_mlp
+        if self.model.spec.post_norm is not None:
+            kinds[POST_NORM] = self._run_post_norm
+        if self.model.units is not None and self.model.units.features is not None:
+            kinds[ERROR] = self._run_error
+        # the program of a kind that this model has no steps of is as small as can be
+        every = [kinds.get(kind, self._pass_input) for kind in range(max(kinds) + 1)]
+        branches = [lambda run=run: run(step, inputs_from, keys_from) for run in every]
         return jax.lax.switch(self.table.kind[step], branches)
+
+    def _pass_input(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        del keys_from
+        return sum_input(self.table, inputs_from, step, 0)
 
     def _run_head(
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
@@ -232,17 +243,24 @@ class StepRunner(NamedTuple):
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
     ) -> Array:
         del keys_from
-        mlp, x = self._select_mlp(step), sum_input(self.table, inputs_from, step, 0)
+        x = sum_input(self.table, inputs_from, step, 0)
         if self.model.units is None:
-            written = mlp(x)
+            written = self._select_mlp(step)(x)
         else:
-            others = self.model.units.layers.others[self.table.layer[step]]
             written = jax.lax.cond(
                 self.table.writes_rest[step],
-                lambda: mlp.write_rest(x, others),
-                lambda: jnp.zeros_like(x),
+                self._split_mlp(step).write_rest,
+                jnp.zeros_like,
+                x,
             )
         return written - self._take_replacement(step)
+
+    def _run_error(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        del keys_from
+        x = sum_input(self.table, inputs_from, step, 0)
+        return self._split_mlp(step).write_error(x) - self._take_replacement(step)
 
     def compute_units(self, step: Int[Array, ""], inputs_from: ValueSources) -> NewUnits | None:
         """The units of a split MLP's step; of any other step numbers that go nowhere.
@@ -253,22 +271,23 @@ class StepRunner(NamedTuple):
         units = self.model.units
         if units is None:
             return None
-        own = jax.tree.map(lambda stacked: stacked[self.table.layer[step]], units.layers)
+        split = self._split_mlp(step)
 
         def read_units() -> Array:
             x = sum_input(self.table, inputs_from, step, 0)
-            old = take_layer(self.clean_run.replaced.units, own)
+            old = take_layer(self.clean_run.replaced.units, split.own)
             if not self.everywhere and old.shape[2] > 1:
                 old = take_scored_numbers(old, self.clean_run.plan.score_in)
-            return self._select_mlp(step).read_units(x, own.neurons) - old[:, None]
+            return split.read_units(x) - old[:, None]
 
         lanes = 1 if inputs_from.slots is None else inputs_from.slots.shape[1]
-        shape = (len(own.slots), lanes, *inputs_from.shared.shape[1:-1])
-        is_due = (self.table.kind[step] == MLP_STEP) & (own.slots[0] < len(units.rows))
+        shape = (len(split.own.slots), lanes, *inputs_from.shared.shape[1:-1])
+        slots = split.own.slots
+        is_due = (self.table.kind[step] == MLP_STEP) & (slots[0] < len(units.rows))
         numbers = jax.lax.cond(
             is_due, read_units, lambda: jnp.zeros(shape, inputs_from.shared.dtype)
         )
-        return NewUnits(jnp.where(is_due, own.slots, len(units.rows)), numbers)
+        return NewUnits(jnp.where(is_due, slots, len(units.rows)), numbers)
 
     def compute_lane_units(
         self, step: Int[Array, ""], inputs_from: ValueSources
@@ -281,6 +300,12 @@ class StepRunner(NamedTuple):
         mlp = self.select_layer(step)[0].mlp
         assert mlp is not None  # noqa: S101 - there is no such step without one
         return mlp
+
+    def _split_mlp(self, step: Int[Array, ""]) -> SplitMlp:
+        assert self.model.units is not None  # noqa: S101 - asked only where MLPs are split
+        layer = self.table.layer[step]
+        own = jax.tree.map(lambda stacked: stacked[layer], self.model.units.layers)
+        return self.model.split_mlp(self._select_mlp(step), own)
 
     def _run_post_norm(
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources

@@ -51,10 +51,10 @@ def collect_writers(model: Transformer, trace: Trace) -> Values:
 
     def split_mlp(layer: tuple[MLP, LayerUnits, Array]) -> tuple[Array, Array]:
         mlp, own, x = layer
-        return mlp.write_rest(x, own.others), mlp.read_units(x, own.neurons)
+        return model.split_mlp(mlp, own).write_parts(x)
 
-    rest, units = jax.lax.map(split_mlp, (model.blocks.mlp, layers, trace.mlp_input))
-    nodes = join_layers(trace.embed, trace.writers.at[:, -1].set(rest))
+    vectors, units = jax.lax.map(split_mlp, (model.blocks.mlp, layers, trace.mlp_input))
+    nodes = join_layers(trace.embed, jnp.concatenate([trace.writers[:, :-1], vectors], axis=1))
     return Values(nodes, put_layer(make_empty_units(model.units, trace.embed), layers.slots, units))
 
 
@@ -109,13 +109,14 @@ def compute_differences(
         if block.mlp is not None:
             x = into_mlp + sum_writers(matrix[rows[3]], Values(nodes, of_units), units)[0]
             if own is None:
-                mlp = block.mlp(x) - old[n_heads]
+                vectors = block.mlp(x)[None]
             else:
-                mlp = block.mlp.write_rest(x, own.others) - old[n_heads]
-                numbers = block.mlp.read_units(x, own.neurons)
+                vectors, numbers = model.split_mlp(block.mlp, own).write_parts(x)
                 numbers -= take_layer(background.writers.units, own)
                 of_units = put_layer(of_units, own.slots, numbers)
-            nodes = jax.lax.dynamic_update_slice_in_dim(nodes, mlp[None], slots[1][0], axis=0)
+            # the MLP, or its rest and, right behind it, its error
+            vectors -= old[n_heads:]
+            nodes = jax.lax.dynamic_update_slice_in_dim(nodes, vectors, slots[1][0], axis=0)
         return Values(nodes, of_units), None
 
     # filled layer by layer; writers of later layers are zero meanwhile

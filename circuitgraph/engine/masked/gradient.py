@@ -28,7 +28,6 @@ from circuitgraph.engine.values import (
     take_layer,
     weigh_writers,
 )
-from circuitgraph.models.mlp import MLP
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.models.units import LayerUnits
 
@@ -95,9 +94,14 @@ def _pull_layers(
         d_written = sum_vectors(matrix[:, writers].T, d_read)
         d_heads, d_mlp = d_written[:n_heads], x_mlp  # empty in a model without MLPs
         if block.mlp is not None:
-            d_mlp = _pull_mlp(block.mlp, own, into_mlp + x_mlp[0], d_written[n_heads])[None]
-            if own is not None:
-                d_mlp += pull_units(block.mlp, own, into_mlp + x_mlp[0], d_read)[None]
+            if own is None:
+                _, pull = jax.vjp(block.mlp, into_mlp + x_mlp[0])
+                d_mlp = pull(d_written[n_heads])[0][None]
+            else:
+                parts = model.split_mlp(block.mlp, own).write_parts
+                (_, values), pull = jax.vjp(parts, into_mlp + x_mlp[0])
+                d_units = weigh_units(own, jnp.zeros_like(values), d_read)
+                d_mlp = pull((d_written[n_heads:], d_units))[0][None]
             d_heads += sum_vectors(kept[-1:, writers[:n_heads]].T, d_mlp)
         _, pull_heads = jax.vjp(
             lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)
@@ -105,30 +109,23 @@ def _pull_layers(
         d_layer = jnp.concatenate([*pull_heads(d_heads), d_mlp])
         return jax.lax.dynamic_update_slice_in_dim(d_read, d_layer, start, axis=0), None
 
-    def pull_units(mlp: MLP, own: LayerUnits, x: Array, d_read: Array) -> Array:
-        """The derivative by what an MLP reads, through its units."""
+    def weigh_units(own: LayerUnits, nothing: Array, d_read: Array) -> Array:
+        """The derivative by the values of a layer's units; of ``nothing``'s shape."""
         assert units is not None  # noqa: S101 - layers have units where the model has
         of_layer = take_layer(units.rows, own)
         columns = len(moved.nodes) + own.slots  # beyond the last where a layer has no more
         kept = matrix.at[:, columns].get(mode="fill", fill_value=0)
-        values, pull = jax.vjp(lambda x: mlp.read_units(x, own.neurons), x)
 
         def add_reader(total: Array, reader: tuple[Array, Array]) -> tuple[Array, None]:
             weights, gradient = reader
             # [batch, pos, d] @ [d, most], then [most, batch, pos]
             return total + jnp.moveaxis(gradient @ (of_layer * weights[:, None]).T, -1, 0), None
 
-        return pull(jax.lax.scan(add_reader, jnp.zeros_like(values), (kept, d_read))[0])[0]
+        return jax.lax.scan(add_reader, nothing, (kept, d_read))[0]
 
     d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype).at[-1].set(d_final)
     starts = np.arange(model.spec.n_layers) * sum(sizes)
-    writers = jnp.concatenate([grid.heads, grid.mlps], axis=1)
+    writers = jnp.concatenate([grid.heads, grid.mlps, grid.errors], axis=1)
     streams = (background.into_heads, background.into_mlp)
     layers = (model.stacked_layers(), model.layers_of_units, starts, writers, *streams)
     return jax.lax.scan(pull_layer, d_read, layers, reverse=True)[0]
-
-
-def _pull_mlp(mlp: MLP, own: LayerUnits | None, x: Array, d_written: Array) -> Array:
-    """The derivative by what an MLP reads, through what it writes, its units left out."""
-    _, pull = jax.vjp(mlp if own is None else lambda x: mlp.write_rest(x, own.others), x)
-    return pull(d_written)[0]

@@ -67,6 +67,11 @@ class Dictionary(eqx.Module):
         return self.w_enc.shape[0]
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of all weights that there are."""
+        return tuple(leaf.shape for leaf in jax.tree.leaves(self))
+
+    @property
     def d_in(self) -> int:
         """Width of what is read."""
         return self.w_enc.shape[1]

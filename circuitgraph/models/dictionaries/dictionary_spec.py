@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from circuitgraph.models.dictionaries.hooks import MLP_INPUTS, Hook
 
@@ -55,6 +55,14 @@ class DictionarySpec:
         if len(self.writes) > 1:
             return "cross-layer transcoder"
         return "sparse autoencoder" if self.writes in ((), (self.reads,)) else "transcoder"
+
+    @property
+    def computation(self) -> tuple[Any, ...]:
+        """What dictionaries share that one compiled program serves: all but layers and names."""
+        apart = {"layout", "reads", "writes", "model_name"}
+        own = (getattr(self, f.name) for f in fields(self) if f.name not in apart)
+        places = (self.reads, *self.writes)
+        return (*own, *(None if hook is None else hook.place for hook in places))
 
     @property
     def can_be_nodes(self) -> bool:

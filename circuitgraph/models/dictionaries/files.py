@@ -13,10 +13,11 @@ from circuitgraph.errors import ModelError, first_line
 from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
 from circuitgraph.models.dictionaries.config_reader import ConfigReader, read_config_file
 from circuitgraph.models.hub import fetch_file
+from circuitgraph.models.shipped import list_shipped
 
 EXPECTED = (
-    "Give a folder, a file of weights, or a name on the hub, with the folder in the repository "
-    "behind it: owner/repository/folder."
+    "Give a folder, a file of weights, a shipped dictionary (circuitgraph list dictionaries), or a "
+    "name on the hub, with the folder in the repository behind it: owner/repository/folder."
 )
 _MOST_FILES = 100_000
 
@@ -125,15 +126,20 @@ class DictionaryFiles:
         )
 
 
+def shipped_dictionaries() -> dict[str, Path]:
+    """The trained dictionaries that come with circuitgraph, by name."""
+    return list_shipped("dictionaries", "cfg.json")
+
+
 def locate_files(name: str, *, revision: str | None, local_only: bool) -> DictionaryFiles:
-    """Where the files of a name are: a folder or file here, or a place on the hub.
+    """Where the files of a name are: shipped, a folder or file here, or a place on the hub.
 
     Raises:
         ModelError: there is no such folder, and the name is none that a hub could have.
     """
     options = {"revision": revision or "main", "local_files_only": local_only}
     try:
-        path = Path(name).expanduser()
+        path = shipped_dictionaries().get(name, Path(name).expanduser())
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, RuntimeError) as error:
         raise ModelError(
