@@ -74,7 +74,8 @@ def steer(
     Args:
         prompts: a task, of which prompts for judging are drawn; or texts.
         interventions: where one has several values, there are as many runs.
-        dictionaries: whose features are named, at most one for each layer.
+        dictionaries: whose features are named, at most one for each layer; those beside the model
+            (`attach_dictionaries`) need not be given.
         metric: the task's if None; of texts the KL divergence from the model as it is.
         n_prompts: of a task: 200 if None, or fewer where a file has fewer.
         n_top: how many of the likeliest tokens are listed.
@@ -99,7 +100,7 @@ def steer(
     texts = _continue_texts(model, batch, plan, n_new)
     outcome = _Outcome(batch, plan, chosen, runs, values, texts)
     task = prompts if isinstance(prompts, Task) else None
-    record = _make_record(model, task, dictionaries, outcome, n_top)
+    record = _make_record(model, task, outcome, n_top)
     logits = np.stack([run.logits for run in runs])
     return Steering(logits[0], logits[1:], values[0], np.stack(values[1:]), record)
 
@@ -118,7 +119,6 @@ class _Outcome(NamedTuple):
 def _make_record(
     model: LanguageModel,
     task: Task | None,
-    dictionaries: Sequence[AnyDictionary],
     outcome: _Outcome,
     n_top: int,
 ) -> SteeringRecord:
@@ -127,7 +127,7 @@ def _make_record(
         model=describe_model(model),
         task=None if task is None else describe_task(task, outcome.prompts, "evaluation"),
         environment=describe_environment(model.dtype),
-        dictionaries=[str(dictionary.spec.reads) for dictionary in dictionaries],
+        dictionaries=[str(one.spec.reads) for one in outcome.plan.list_dictionaries()],
         metric=metric.name,
         n_prompts=len(outcome.prompts),
         interventions=outcome.plan.describe(outcome.runs),

@@ -18,6 +18,7 @@ from torch.nn import Module
 import circuitgraph as cg
 from circuitgraph.analysis.interventions import MEAN, locate_interventions
 from circuitgraph.errors import ArgumentError, CircuitGraphError, DataError, ModelError
+from circuitgraph.models.attaching import attach_dictionaries
 from circuitgraph.models.constructed.interpreter import UNDECIDED, run_program
 from circuitgraph.models.constructed.rasp import Map
 from circuitgraph.models.constructed.rasp_program import Use
@@ -206,7 +207,16 @@ def test_features_of_a_transcoder_and_of_several_dictionaries(tiny: Tiny) -> Non
     ]
     for own, text in zip(result.logits_after[0], TEXTS, strict=True):
         np.testing.assert_allclose(own[0], run_torch(tiny, text, hooks), atol=1e-4)
-    assert result.record.dictionaries == ["blocks.1.hook_mlp_out", "blocks.0.mlp.hook_in"]
+    assert result.record.dictionaries == ["blocks.0.mlp.hook_in", "blocks.1.hook_mlp_out"]
+
+
+def test_dictionaries_beside_a_model_need_not_be_given(tiny: Tiny) -> None:
+    dictionary = draw_dictionary(make_spec("blocks.1.hook_mlp_out"), 24)
+    made = [cg.Intervention("m1.f4", "set", 3.0)]
+    given = cg.steer(tiny.ours, TEXTS, made, dictionaries=[dictionary])
+    beside = cg.steer(attach_dictionaries(tiny.ours, dictionary), TEXTS, made)
+    np.testing.assert_array_equal(beside.logits_after, given.logits_after)
+    assert beside.record.dictionaries == ["blocks.1.hook_mlp_out"]
 
 
 def test_a_cross_layer_feature_is_changed_in_all_its_layers(tiny: Tiny) -> None:

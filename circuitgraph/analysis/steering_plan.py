@@ -18,6 +18,7 @@ from circuitgraph.analysis.unit_choice import AnyDictionary, PlacedUnits, place_
 from circuitgraph.catalog.steering_record import InterventionRecord
 from circuitgraph.engine.steering import SteeredRun, UnitStep
 from circuitgraph.engine.unit_places import collect_units
+from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.prompts import Prompts
 
@@ -43,6 +44,11 @@ class SteeringPlan:
     def n_runs(self) -> int:
         """One for each strength, and the first one, in which nothing is done."""
         return 1 + len(self.amounts)
+
+    def list_dictionaries(self) -> list[Dictionary]:
+        """Those whose features are changed, lowest first."""
+        places = [one.place.dictionary for one in self.placed]
+        return [dictionary for dictionary in places if dictionary is not None]
 
     def make_steps(self) -> list[UnitStep]:
         """The steps of all rows, lowest place first."""

@@ -32,8 +32,8 @@ def place_units(
 ) -> list[PlacedUnits]:
     """Where each unit is read, as the forward pass comes to these places.
 
-    A feature ``m3.f7`` is number 7 of the dictionary that reads in layer 3, at whatever place. Those
-    beside the model serve layers for which none is given.
+    A feature ``m3.f7`` is number 7 of the dictionary that reads in layer 3, at whatever place.
+    Dictionaries beside the model serve layers for which none is given.
 
     Raises:
         ArgumentError: lists all units that the model and the dictionaries do not have.
