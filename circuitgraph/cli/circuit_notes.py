@@ -64,11 +64,11 @@ def describe_dropped(algorithm: AlgorithmRecord | None, n_edges: int) -> str | N
 
 
 def describe_rests(refinement: RefinementRecord) -> str:
-    """What neurons that are no nodes do in a circuit of neurons."""
+    """What neurons or features that are no nodes do in a circuit of such units."""
     if not refinement.rests:
-        return "No rest of an MLP is in the circuit: all that it needs of MLPs are these neurons."
+        return "No rest of an MLP is in the circuit: all that it needs of MLPs are these units."
     effects = ", ".join(f"{name} {effect:.3g}" for name, effect in refinement.rests.items())
     return (
-        f"What the loss rises by without the neurons that are no nodes: {effects}. More of them "
-        "become nodes with --units, or --refine m3:all."
+        f"What the loss rises by without what is no node of its own: {effects}. More units become "
+        "nodes with --units, or --refine m3:all."
     )

@@ -23,7 +23,7 @@ def test_named_neurons_are_nodes_of_the_stored_circuit(tmp_path: Path) -> None:
     assert record["schema_version"] == 2
     assert record["refinement"]["refine"] == ["m1:3,5"]
     assert load_circuit(folder).graph.n_units == 2
-    assert "without the neurons that are no nodes" in ran.err
+    assert "without what is no node of its own" in ran.err
     drawn = call("render", folder, "--out", tmp_path / "again.dot")
     assert drawn.code == 0, drawn.err
     judged = call("evaluate", folder, "--limit", 8, "--measures", "minimality", "--json")
