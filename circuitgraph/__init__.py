@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from circuitgraph.analysis.attention_scores import explain_scores as explain_scores
+    from circuitgraph.analysis.interventions import Intervention as Intervention
+    from circuitgraph.analysis.unit_report import report_units as report_units
     from circuitgraph.analyzing import analyze as analyze
     from circuitgraph.api import discover as discover
     from circuitgraph.api import evaluate as evaluate
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from circuitgraph.models.dictionaries.saving import save_dictionary as save_dictionary
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
+    from circuitgraph.steering import steer as steer
     from circuitgraph.tasks.base import task as task
     from circuitgraph.tasks.loading import load_task as load_task
     from circuitgraph.tasks.metrics import metric as metric
@@ -49,6 +52,9 @@ _HOMES = {
     "load_task": "tasks.loading",
     "sweep": "api",
     "explain_scores": "analysis.attention_scores",
+    "steer": "steering",
+    "report_units": "analysis.unit_report",
+    "Intervention": "analysis.interventions",
     "load_model": "models.loading",
     "load_dictionary": "models.dictionaries.loading",
     "save_dictionary": "models.dictionaries.saving",

@@ -103,7 +103,29 @@ class CurvesRecord(Record):
         return self
 
 
-Picture = Annotated[HeatmapRecord | CurvesRecord, Field(discriminator="kind")]
+class TextRecord(Record):
+    """A text as its tokens, with a number for each."""
+
+    tokens: Sequence[str]
+    values: Numbers
+
+    @model_validator(mode="after")
+    def _check_tokens(self) -> TextRecord:
+        if len(self.tokens) != len(self.values):
+            raise ValueError(f"{len(self.values)} numbers for {len(self.tokens)} tokens")
+        return self
+
+
+class TextsRecord(Record):
+    """Texts whose tokens are coloured by their numbers; ``unit``: what the numbers are."""
+
+    kind: Literal["texts"] = "texts"
+    title: str
+    unit: str
+    texts: Sequence[TextRecord]
+
+
+Picture = Annotated[HeatmapRecord | CurvesRecord | TextsRecord, Field(discriminator="kind")]
 
 
 class Reading(Record):

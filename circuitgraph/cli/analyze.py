@@ -55,7 +55,11 @@ def analyze(
     seed: options.SeedOption = 0,
     picture: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Draw it: .svg, .pdf or .png (extra: plots)."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Draw it: .svg, .pdf or .png (extra: plots), or .html: tables and texts.",
+        ),
     ] = None,
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
@@ -68,6 +72,8 @@ def analyze(
     - `circuitgraph analyze logit-lens --task induction`
 
     - `circuitgraph analyze logit-lens --model gpt2 --data pairs.jsonl --set top=5 -o lens.svg`
+
+    - `circuitgraph analyze units --task addition --set units=m1.n30,m1.n38 -o units.html`
     """
     del config  # read by its callback
     from circuitgraph.analysis.base import analyses
@@ -104,9 +110,11 @@ def analyze(
         bar=output.shows_bars,
         **settings,
     )
-    if picture is not None and record.reading.pictures:
-        write_picture(record, picture)
+    is_written = picture is None or write_picture(record, picture)
     output.print_result(record.model_dump_json(indent=2), *make_report(record))
-    if picture is not None and not record.reading.pictures:
-        output.print_message(f"The analysis {method!r} has no picture: {picture} was not written.")
+    if not is_written:
+        output.print_message(
+            f"The analysis {method!r} has no picture of that kind: {picture} was not written; "
+            ".html shows tables and texts."
+        )
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.analysis_record import AnalysisRecord, Cell, TableRecord
 
 
+_HTML = "html"
 _SIDE_BY_SIDE = 2  # columns whose means and intervals stand beside each other
 
 
@@ -72,19 +73,33 @@ def check_picture(file: Path) -> None:
     """Refuse a picture that cannot be drawn, or a file that cannot be written."""
     from circuitgraph.drawing.plots import FORMATS, check_plots
 
-    if (ending := _read_ending(file)) not in FORMATS:
-        raise ArgumentError(str(unknown_name("format of a picture", ending, FORMATS)))
-    check_plots("Tables and --json need nothing.")
+    if (ending := _read_ending(file)) not in (*FORMATS, _HTML):
+        raise ArgumentError(str(unknown_name("format of a picture", ending, (*FORMATS, _HTML))))
+    if ending != _HTML:
+        check_plots("Tables, .html and --json need nothing.")
     check_file(file, is_own=is_marked)
 
 
-def write_picture(record: AnalysisRecord, file: Path) -> None:
-    """All pictures of a reading in one file."""
+def write_picture(record: AnalysisRecord, file: Path) -> bool:
+    """All pictures of a reading in one file, or its tables and texts as HTML.
+
+    Returns:
+        Whether there was anything that such a file can show.
+    """
+    from circuitgraph.catalog.analysis_record import TextsRecord
+    from circuitgraph.drawing.reading_html import draw_html
     from circuitgraph.drawing.reading_plots import draw_pictures
 
     kind, title = _read_ending(file), _describe_analysis(record)
-    picture = draw_pictures(record.reading.pictures, title=title, kind=kind)
-    write_file(file, mark_picture(picture, kind), is_own=is_marked)
+    pictures = [one for one in record.reading.pictures if not isinstance(one, TextsRecord)]
+    if kind == _HTML:
+        content = draw_html(record.reading, title, lambda cell: _format_cell(cell, below=False))
+    elif pictures:
+        content = draw_pictures(pictures, title=title, kind=kind)
+    else:
+        return False
+    write_file(file, mark_picture(content, kind), is_own=is_marked)
+    return True
 
 
 def _read_ending(file: Path) -> str:

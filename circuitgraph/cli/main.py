@@ -23,6 +23,7 @@ from circuitgraph.cli import (
     pairs,
     render,
     scrub,
+    steer,
     train_dictionary,
 )
 from circuitgraph.cli import compile as compiling
@@ -55,6 +56,7 @@ app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
+app.command("steer")(steer.steer_units)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)

@@ -10,6 +10,8 @@ from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.foreign import parse_toml
 from circuitgraph.printable import NAME, shorten_text
 
+_WORD = r"[A-Za-z./~][\w./~@+-]*"
+
 
 def gather_settings(
     options: Mapping[str, Any], assignments: Sequence[str], flag: str = "--set"
@@ -50,11 +52,17 @@ def _parse_assignment(text: str, flag: str) -> tuple[str, Any]:
 
 
 def _parse_value(assignment: str, text: str) -> Any:
-    """The value that TOML reads, or the text itself if it is one word."""
+    """The value that TOML reads, or the text itself if it is one word, or words between commas.
+
+    Names of nodes (``m3.n117@end``) and paths are words, too.
+    """
     try:
         content = parse_toml(f"value = {text}")
     except DataError:
-        content = {"value": text} if re.fullmatch(r"[A-Za-z][\w.-]*", text) else {}
+        words = text.split(",")
+        content = {"value": words[0] if len(words) == 1 else words}
+        if not all(re.fullmatch(_WORD, word) for word in words):
+            content = {}
     shown = repr(shorten_text(text, NAME))
     if content.keys() != {"value"}:  # a text of several lines can hold other keys
         raise ArgumentError(

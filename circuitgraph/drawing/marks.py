@@ -14,14 +14,16 @@ def mark_picture(content: bytes, kind: str) -> bytes:
     """A picture with the mark, where its format has a place for what is not shown.
 
     Args:
-        kind: dot, svg, pdf or png.
+        kind: dot, svg, pdf, png or html.
     """
     mark = MARK.encode()
     if kind == "png":
         chunk = b"tEXtSoftware\0" + mark
         framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
         return content[:-_END_OF_PNG] + framed + content[-_END_OF_PNG:]
-    start, end = {"svg": (b"<!-- ", b" -->"), "pdf": (b"% ", b""), "dot": (b"// ", b"")}[kind]
+    comment = (b"<!-- ", b" -->")
+    comments = {"svg": comment, "html": comment, "pdf": (b"% ", b""), "dot": (b"// ", b"")}
+    start, end = comments[kind]
     return content.rstrip(b"\n") + b"\n" + start + mark + end + b"\n"
 
 

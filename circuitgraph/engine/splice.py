@@ -13,19 +13,25 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.batch import Inputs, make_batch, take_scored
+from circuitgraph.engine.edits import (
+    add_change,
+    compute_change,
+    list_kept,
+    make_no_edits,
+    read_hook,
+    trace_edited,
+)
 from circuitgraph.engine.masked.runs import cut_prompts
-from circuitgraph.engine.trace import Trace, trace_model
+from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.hooks import Hook
 from circuitgraph.models.norms import to_float32
-from circuitgraph.models.split_mlp import read_mlp_place
-from circuitgraph.models.transformer import Stream, Transformer
+from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Targets, metrics
 from circuitgraph.tasks.prompts import Prompts
 
 _LOGIT_BYTES = 2**28  # of one run's logits at all positions of one launch
 _PROMPTS_AT_ONCE = 16  # whose values at all layers are kept for a moment
-_KEPT = ("stream", "z", "mlp_input")
 
 
 class SpliceMeasures(NamedTuple):
@@ -52,14 +58,6 @@ class SpliceMeasures(NamedTuple):
     fired: Float[np.ndarray, "prompts all_features"]
 
 
-class _Edits(NamedTuple):
-    """What is added to the values of a run: to the embedding, and in each layer."""
-
-    embed: Stream
-    attention: Float[Array, "layers batch pos d"]
-    mlp: Float[Array, "layers batch pos d"]
-
-
 class _Splice(NamedTuple):
     """A run's logits, and what the dictionaries saw and made of it, side by side."""
 
@@ -83,9 +81,8 @@ def collect_values(
 
 @eqx.filter_jit
 def _run_hooks(model: Transformer, inputs: Inputs, hooks: tuple[Hook, ...]) -> list[Array]:
-    keep = _KEPT if model.spec.d_mlp is not None else _KEPT[:2]
     with jax.default_matmul_precision("highest"):
-        trace = trace_model(model, inputs, keep)
+        trace = trace_model(model, inputs, list_kept(model))
         return [read_hook(model, trace, hook) for hook in hooks]
 
 
@@ -157,14 +154,12 @@ def _run_splice(
         share: of what is replaced; 0 for the model as it is.
         scale: of what stands in its place; 0 for zeros.
     """
-    shape = (*inputs.tokens.shape, model.spec.d_model)
-    layers = (model.spec.n_layers, *shape)
     dtype = model.embedding.dtype
-    edits = _Edits(jnp.zeros(shape, dtype), jnp.zeros(layers, dtype), jnp.zeros(layers, dtype))
+    edits = make_no_edits(model, inputs)
     sums: dict[Hook, Array] = {}
     features, values, written = [], [], []
     for dictionary in dictionaries:
-        trace = _trace_edited(model, inputs, edits)
+        trace = trace_edited(model, inputs, edits)
         reads, writes = dictionary.spec.reads, dictionary.spec.writes
         assert reads is not None  # noqa: S101 - `check_dictionary` comes first
         x = read_hook(model, trace, reads)
@@ -175,66 +170,12 @@ def _run_splice(
         values.append(read_hook(model, trace, writes[0]))
         written.append(sums[writes[0]])
         instead = (scale * written[-1]).astype(dtype)
-        edits = _add_edit(model, edits, writes[0], values[-1], instead, share.astype(dtype))
-    final = _trace_edited(model, inputs, edits).final
+        change = compute_change(model, writes[0], values[-1], instead)
+        edits = add_change(model, edits, writes[0], share.astype(dtype) * change)
+    final = trace_edited(model, inputs, edits).final
     return _Splice(
         model.unembed(final), *(jnp.concatenate(part, -1) for part in (features, values, written))
     )
-
-
-def _trace_edited(model: Transformer, inputs: Inputs, edits: _Edits) -> Trace:
-    def add_edit(data: _Edits, name: str, value: Array) -> Array:
-        return value + getattr(data, name)
-
-    start = model.embed(inputs.tokens, inputs.positions) + edits.embed
-    keep = _KEPT if model.spec.d_mlp is not None else _KEPT[:2]
-    # the scan over layers takes a slice of each field: those of the embedding are not its
-    data = edits._replace(embed=jnp.zeros(model.spec.n_layers))
-    return trace_model(model, inputs, keep, start=start, edit=add_edit, layer_data=data)
-
-
-def _add_edit(
-    model: Transformer, edits: _Edits, hook: Hook, value: Array, instead: Array, share: Array
-) -> _Edits:
-    """The edits with one that puts something in the place of a share of a value."""
-    if hook.place == "embed" or (hook.place == "resid_pre" and hook.layer == 0):
-        return edits._replace(embed=edits.embed + share * (instead - value))
-    layer = hook.layer - (hook.place == "resid_pre")
-    if hook.place == "z":
-        attention = model.select_layer(layer)[0].attention
-        value, instead = (
-            attention.combine_heads(split_heads(z, model.spec.n_heads)) for z in (value, instead)
-        )
-    of_mlp = hook.after_mlp or (hook.in_stream and hook.place != "resid_mid")
-    name = "mlp" if of_mlp and model.spec.d_mlp is not None else "attention"
-    old = getattr(edits, name)
-    return edits._replace(**{name: old.at[layer].add(share * (instead - value))})
-
-
-def read_hook(model: Transformer, trace: Trace, hook: Hook) -> Float[Array, "batch pos width"]:
-    """The value at a place in a run that kept the stream, what heads fetched, and MLPs' inputs."""
-    place, layer = hook.place, hook.layer
-    assert trace.stream is not None and trace.z is not None  # noqa: S101, PT018 - both are kept
-    if place == "embed":
-        return trace.embed
-    if place in ("resid_pre", "resid_post"):
-        after = jnp.concatenate([trace.stream, trace.final[None]])
-        return after[layer + (place == "resid_post")]
-    block, _ = model.select_layer(layer)
-    if place == "z":
-        return jnp.moveaxis(trace.z[layer], 0, 2).reshape(*trace.z.shape[2:4], -1)
-    if hook.after_attention or trace.mlp_input is None:
-        written = block.attention.combine_heads(trace.z[layer])
-        return written if hook.after_attention else trace.stream[layer] + written
-    assert block.mlp is not None  # noqa: S101 - `check_dictionary` comes first
-    return read_mlp_place(block.mlp, place, trace.mlp_input[layer])
-
-
-def split_heads(
-    z: Float[Array, "batch pos heads_d"], n_heads: int
-) -> Float[Array, "heads batch pos d_head"]:
-    """What heads fetched, side by side, as one array for each head."""
-    return jnp.moveaxis(z.reshape(*z.shape[:2], n_heads, -1), 2, 0)
 
 
 def _measure_next(

@@ -124,6 +124,24 @@ class MLP(eqx.Module):
             rows = self.post_norm.weigh(rows)
         return rows * self.spec.residual_scale
 
+    def write_change(
+        self,
+        hidden: Float[Array, "*axes d_mlp"],
+        neurons: Int[Array, " units"],
+        change: Float[Array, "*axes units"],
+    ) -> Float[Array, "*axes d"]:
+        """What the MLP adds to the stream more, if some hidden values change. Not defined with
+        experts.
+
+        Under a post-norm all that is written is normed anew, as in a run with the other values.
+        """
+        written = jnp.einsum("...u,du->...d", change, self.w_out[:, neurons])
+        if self.post_norm is not None:
+            whole = apply_linear(hidden, self.w_out, self.b_out)
+            norm = self.post_norm
+            written = apply_norm(norm, whole + written) - apply_norm(norm, whole)
+        return written * self.spec.residual_scale
+
     def _select_neurons(self, neurons: Int[Array, " units"]) -> MLP:
         """The MLP of these neurons alone."""
         rows = ("w_in", "b_in", "w_gate", "b_gate")

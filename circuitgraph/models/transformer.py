@@ -318,6 +318,10 @@ class Transformer(eqx.Module):
             total = total + self.b_unembed[tokens]
         return total * self.spec.logit_scale
 
+    def project_normed(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes vocab_out"]:
+        """What a part of a normed final stream adds to the logits, before a soft cap."""
+        return jnp.einsum("...d,vd->...v", x, self._unembedding) * self.spec.logit_scale
+
     @property
     def _unembedding(self) -> Float[Array, "vocab_out d"]:
         return self.embedding if self.unembedding is None else self.unembedding

@@ -1,4 +1,4 @@
-"""Files of pairs as they are written: JSON lines, or a table with columns (CSV)."""
+"""Files of pairs as they are written: JSON lines, a table with columns (CSV), or texts alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from circuitgraph.errors import DataError, list_problems
 from circuitgraph.foreign import parse_json, read_text
 
-SUFFIXES = (".jsonl", ".csv")
+SUFFIXES = (".jsonl", ".csv", ".txt")
 Text = str | list[int]  # text, or token ids
 Answer = str | int
 Position = int | str  # a token's number, a role, or a text that stands in the prompt once
@@ -97,6 +97,9 @@ def read_pair_file(path: Path) -> PairFile:
     file = PairFile(content)
     if path.suffix == ".csv":
         _read_table(file, content)
+    elif path.suffix == ".txt":  # a prompt on each line, of which nothing else is known
+        texts = enumerate(content.split("\n"), 1)
+        file.lines = [(i, PairLine(clean=text)) for i, text in texts if text.strip()]
     else:
         _read_json_lines(file, content)
     if not file.lines and not file.problems:

@@ -22,6 +22,7 @@ BAD = {
     "no prompts": ("logit-lens --model gpt2", "Give either a task"),
     "split": ("logit-lens --task induction --split eval", "Unknown split 'eval'"),
     "picture": ("logit-lens --task induction -o a.gif", "Unknown format of a picture 'gif'"),
+    "a setting is missing": ("units --task addition", "needs the setting 'units'"),
     "no prompt": ("logit-lens --task induction --limit 0", "--limit is 0"),
 }
 
@@ -56,3 +57,26 @@ def test_one_prompt_has_numbers_without_intervals(run: Callable[..., Ran]) -> No
     ran = run("analyze", "logit-lens", "--task", "induction", "--limit", 1, "--json")
     cells = json.loads(ran.out)["reading"]["tables"][0]["rows"][0]
     assert all(isinstance(cell, float) for cell in cells[1:])
+
+
+def test_a_unit_report_of_texts_as_html(run: Callable[..., Ran], tmp_path: Path) -> None:
+    """Of a file of texts, one a line; an unknown unit is refused by name."""
+    sums = [f"{i}{i + 3}+{i}=" for i in range(1, 7)] + [f"9{i}-1{i}=" for i in range(7)]
+    (tmp_path / "sums.txt").write_text("\n\n".join(sums))
+    asked = ("analyze", "units", "--model", "addition", "--data", "sums.txt", "--split")
+    units = ("discovery", "--set", "units=m1.n30,m0.n3", "--set", "top=2")
+    shown = run(*asked, *units, "-o", "units.html")
+    assert (shown.code, shown.err) == (0, "")
+    assert "m1.n30  raises" in shown.out
+    html = (tmp_path / "units.html").read_text()
+    assert html.startswith('<section class="circuitgraph-reading">')
+    assert "Texts with the largest values of m0.n3" in html
+    record = json.loads(run(*asked, *units, "--json").out)
+    assert record["settings"]["units"] == ["m1.n30", "m0.n3"]
+    assert {picture["kind"] for picture in record["reading"]["pictures"]} == {"texts"}
+    no_picture = run(*asked, *units, "-o", "units.svg")
+    assert no_picture.code == 1
+    assert "has no picture of that kind: units.svg was not written" in no_picture.err
+    refused = run(*asked, "discovery", "--set", "units=m1.n256")
+    assert refused.code == 2
+    assert "m1.n256: its MLPs have 256 neurons, 0 to 255" in refused.err

@@ -205,3 +205,13 @@ def test_roles_count_the_texts_own_tokens(tmp_path: Path) -> None:
     (pair,) = open_lines(tmp_path, [line], WithBos(WORDS.words[1:])).pairs(1, "discovery")
     assert pair.roles == {"end": 3, "x": 2, "y": 3}
     assert pair.score_at == (1,)
+
+
+def test_a_file_of_texts_has_a_prompt_on_each_line(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("wa wb\n\n wc \n", encoding="utf-8")
+    task = PairsTask(file, WORDS, ModelSizes(16, 27, 27), judging=False)
+    pairs = task.pairs(2, "discovery")
+    assert {pair.clean for pair in pairs} == {"wa wb", " wc "}
+    assert {(pair.corrupted, pair.answer, pair.distractor) for pair in pairs} == {(None,) * 3}
+    assert task.metric == "kl"

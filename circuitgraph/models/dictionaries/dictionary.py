@@ -130,6 +130,23 @@ class Dictionary(eqx.Module):
                 written = written + jnp.einsum("...i,oi->...o", x, self.w_skip)
         return written
 
+    def write_change(
+        self,
+        change: Float[Array, "*axes units"],
+        units: Int[Array, " units"],
+        x: Float[Array, "*axes d_in"],
+        write: int = 0,
+    ) -> Float[Array, "*axes d_out"]:
+        """What is written more into one layer, if some features change; all else stays.
+
+        Args:
+            x, write: as of `decode`.
+        """
+        rows = scale_rows(self.w_dec[:, units], self.spec)[write]
+        with jax.default_matmul_precision("highest"):
+            written = jnp.einsum("...u,uo->...o", change, rows)
+        return written * self._normalise(x).times if self.spec.restores else written
+
     def reconstruct(
         self, x: Float[Array, "*axes d_in"], write: int = 0
     ) -> Float[Array, "*axes d_out"]:
