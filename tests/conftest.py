@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
-import jaxtyping
 import pytest
+
+from tests.type_checks import install_checks
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -24,7 +25,7 @@ if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 # Before the first import of circuitgraph, so that every annotated shape is checked on every call.
-jaxtyping.install_import_hook("circuitgraph", "beartype.beartype")
+install_checks("circuitgraph")
 
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ours")
