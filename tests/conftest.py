@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
-import jaxtyping
 import pytest
+
+from tests.type_checks import install_checks
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Most of the suite's time is compiling, and a program runs once or twice. So the machine code is
-# left unpolished, and written in one piece by the older of XLA's two emitters: a quarter of the
-# compile time. XLA ends a process whose flags it does not know, and the last two are to go one day.
-# Commands that tests run as users do (`tests.users`) compile as for users.
-_FLAGS = ["--xla_backend_optimization_level=0"]
+# Most of the suite's programs run once or twice and take longer to compile. So the machine code is
+# left unpolished (`optimised` is the exception), and written in one piece by the older of XLA's two
+# emitters: a quarter of the compile time. XLA ends a process whose flags it does not know, and
+# these are to go one day. Commands that tests run as users do (`tests.users`) compile as for users.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
-    _FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
-os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
+    _FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", _FLAGS)
 
 # Before the first import of circuitgraph, so that every annotated shape is checked on every call.
-jaxtyping.install_import_hook("circuitgraph", "beartype.beartype")
+install_checks("circuitgraph")
 
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ours")
@@ -119,6 +120,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.path.as_posix().startswith(real):
             item.add_marker(pytest.mark.real)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Compile with all optimisations what a test with the marker ``optimised`` runs many times."""
+    if item.get_closest_marker("optimised") is None:
+        return (yield)
+    import jax
+
+    name = "jax_disable_most_optimizations"
+    usual = jax.config.read(name)
+    jax.config.update(name, False)
+    try:
+        return (yield)
+    finally:
+        jax.config.update(name, usual)
 
 
 @pytest.fixture(scope="session", autouse=True)

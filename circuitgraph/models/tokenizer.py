@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from copy import copy
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from circuitgraph.printable import NAME, make_printable
 
 Bos = Literal["auto", "yes", "no"]
 _CONFIG_FILE = "tokenizer_config.json"
+_REMEMBERED = 1000  # texts whose tokens are remembered
 _OLDER_FILES = ("vocab.json", "tokenizer.model", "vocab.txt")
 
 
@@ -40,6 +42,9 @@ class Tokenizer:
         if self._backend:
             self._backend.no_truncation()  # the text is the prompt, all of it and nothing else
             self._backend.no_padding()
+        # The answers of a prompt are tried one by one: each time the prompt's own tokens are asked
+        # for, and those of an answer that other prompts have too.
+        self._encode_once = lru_cache(maxsize=_REMEMBERED)(self._encode)
         # The model says how long a prompt may be, not the tokenizer's log.
         inner.model_max_length = sys.maxsize
         self.unknown_id: int | None = _find_unknown_id(inner)
@@ -56,6 +61,9 @@ class Tokenizer:
         Raises:
             ModelError: the tokenizer's patterns need too long for it.
         """
+        return list(self._encode_once(text))
+
+    def _encode(self, text: str) -> list[int]:
         # The same tokens without transformers' own work, which takes three times as long.
         if self._backend:
             try:

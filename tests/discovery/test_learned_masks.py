@@ -177,6 +177,7 @@ def test_more_edges_than_the_graph_has_are_refused_before_any_step(name: str) ->
         make_algorithm(name, n_edges=10_000).check_space(with_worthy_edges(4, 0.5).space)
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm", [EdgePruning(steps=600), SubnetworkProbing(steps=200)], ids=lambda a: a.name

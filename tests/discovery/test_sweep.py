@@ -23,6 +23,7 @@ from tests.checkpoints import Tiny, random_prompts
 
 THRESHOLDS = (-0.01, 0.0, 0.003, 0.0031, 0.02, 0.1, 1e9)
 SIGNED = Acdc(absolute=False)
+pytestmark = pytest.mark.optimised
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ def test_neurons_of_named_programs(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 @settings(max_examples=80, phases=[Phase.generate, Phase.shrink])
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_random_programs(data: st.DataObject, seed: int) -> None:
