@@ -50,11 +50,11 @@ def _parse_assignment(text: str, flag: str) -> tuple[str, Any]:
 
 
 def _parse_value(assignment: str, text: str) -> Any:
-    """The value that TOML reads, or the text itself if it is one word."""
+    """The value that TOML reads, or the text itself if it is one word, such as ``a5.h1``."""
     try:
         content = parse_toml(f"value = {text}")
     except DataError:
-        content = {"value": text} if re.fullmatch(r"[A-Za-z][\w-]*", text) else {}
+        content = {"value": text} if re.fullmatch(r"[A-Za-z][\w.+-]*", text) else {}
     shown = repr(shorten_text(text, NAME))
     if content.keys() != {"value"}:  # a text of several lines can hold other keys
         raise ArgumentError(
