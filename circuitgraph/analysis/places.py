@@ -45,6 +45,12 @@ def _find_role(prompts: Prompts, role: str) -> Int[np.ndarray, " batch"]:
     return np.array([pair.roles[role] for pair in prompts.pairs])
 
 
+def list_roles(prompts: Prompts) -> list[str]:
+    """The roles that all prompts have, in the order of the first prompt."""
+    first, *others = (pair.roles for pair in prompts.pairs)
+    return [role for role in first if all(role in roles for roles in others)]
+
+
 def choose_layers(spec: Spec, layers: Sequence[int] | None) -> tuple[int, ...]:
     """These layers, or all of them if None.
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.heads import draw_heads, look_at_keys, rank_heads
 from circuitgraph.analysis.measuring import estimate_cell
-from circuitgraph.analysis.places import SCORED, find_positions
+from circuitgraph.analysis.places import SCORED, find_positions, list_roles
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.batch import check_tokens
 from circuitgraph.errors import DataError, check_at_least
@@ -77,9 +77,7 @@ def measure_looks(
 
 
 def _choose_roles(prompts: Prompts) -> Sequence[str]:
-    """The roles that all prompts have, in the order of the first prompt."""
-    first, *others = (pair.roles for pair in prompts.pairs)
-    common = [role for role in first if all(role in roles for roles in others)]
+    common = list_roles(prompts)
     if not common:
         raise DataError(
             "The prompts have no role in common: name positions in the pairs' roles, or choose a "
