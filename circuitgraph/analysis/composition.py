@@ -11,7 +11,7 @@ from jaxtyping import Float
 from circuitgraph.analysis.base import analysis
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.readings.composition import run_composition, run_random_composition
-from circuitgraph.engine.readings.head_weights import list_approximations
+from circuitgraph.engine.readings.head_matrices import list_approximations
 from circuitgraph.errors import ArgumentError, check_at_least, check_between
 from circuitgraph.graph.node import Node
 from circuitgraph.models.language_model import LanguageModel

@@ -10,7 +10,7 @@ from circuitgraph.analysis.heads import draw_heads, rank_heads
 from circuitgraph.analysis.measuring import estimate_cell
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.readings.copying import run_copying
-from circuitgraph.engine.readings.head_weights import TokensAs, list_approximations
+from circuitgraph.engine.readings.head_matrices import TokensAs, list_approximations
 from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.copying import describe_tokens
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
-from circuitgraph.engine.readings.head_weights import TokensAs
+from circuitgraph.engine.readings.head_matrices import TokensAs
 from circuitgraph.engine.readings.token_circuits import (
     TokenVectors,
     run_row_tops,

@@ -13,7 +13,7 @@ import torch
 import circuitgraph as cg
 from circuitgraph.analysis.copying import read_copying, share_positive
 from circuitgraph.engine.readings.copying import run_copying
-from circuitgraph.engine.readings.head_weights import embed_tokens
+from circuitgraph.engine.readings.head_matrices import embed_tokens
 from circuitgraph.errors import ArgumentError
 from circuitgraph.models.language_model import LanguageModel
 from tests.checkpoints import Tiny, load_tiny, save_tiny

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.readings.head_weights import HeadWeights, read_head_weights
+from circuitgraph.engine.readings.head_matrices import HeadMatrices, read_head_matrices
 from circuitgraph.models.norms import to_float32
 from circuitgraph.models.transformer import Transformer
 
@@ -34,11 +34,11 @@ def run_composition(
     Where the writer does not stand in an earlier layer, the number means nothing.
     """
     with jax.default_matmul_precision("highest"):
-        weights = jax.tree.map(to_float32, read_head_weights(model, jnp.asarray(offset)))
+        weights = jax.tree.map(to_float32, read_head_matrices(model, jnp.asarray(offset)))
         return score_composition(weights)
 
 
-def score_composition(weights: HeadWeights) -> Float[Array, "layers heads 3 layers heads"]:
+def score_composition(weights: HeadMatrices) -> Float[Array, "layers heads 3 layers heads"]:
     """`run_composition` of given matrices. To be called in a compiled function."""
     n_layers, n_heads = weights.o.shape[:2]
     o, v = (w.reshape(-1, *w.shape[2:]) for w in (weights.o, weights.v))
@@ -92,4 +92,4 @@ def run_random_composition(
         keys = jax.random.split(key, 4)
         q, k, v = (jax.random.normal(each, (1, n_heads, d_head, d)) for each in keys[:3])
         o = jax.random.normal(keys[3], (1, n_heads, d, d_head))
-        return score_composition(HeadWeights(q, k, v, o))
+        return score_composition(HeadMatrices(q, k, v, o))

@@ -11,10 +11,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.readings.head_weights import (
+from circuitgraph.engine.readings.head_matrices import (
     TokensAs,
     embed_tokens,
-    read_head_weights,
+    read_head_matrices,
     read_unembedding,
 )
 from circuitgraph.models.norms import Norm, to_float32
@@ -45,7 +45,7 @@ def run_copying(
     """
     tokens = jnp.asarray(tokens)
     with jax.default_matmul_precision("highest"):
-        weights = read_head_weights(model, 0)
+        weights = read_head_matrices(model, 0)
         x = divide_by_size(model.blocks.attention.norm, embed_tokens(model, read))
         unembedding = read_unembedding(model)
         through = jnp.einsum("vd,vf->df", unembedding, x)  # unembedding after embedding

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.engine.readings.head_weights import (
+from circuitgraph.engine.readings.head_matrices import (
     TokensAs,
     embed_tokens,
     read_unembedding,

@@ -21,7 +21,7 @@ TokensAs = Literal["embedding", "first-mlp"]
 """What stands for a token: its embedding, or that with what the first MLP makes of it."""
 
 
-class HeadWeights(NamedTuple):
+class HeadMatrices(NamedTuple):
     """Factors of the circuits of every query head; key-value heads stand for each of theirs.
 
     A head's score is ``(q x_query) . (k x_key)``, and it adds ``o v x_key`` times its attention.
@@ -36,13 +36,13 @@ class HeadWeights(NamedTuple):
     o: Float[Array, "layers heads d d_head"]
 
 
-def read_head_weights(model: Transformer, offset: int | Int[Array, ""]) -> HeadWeights:
+def read_head_matrices(model: Transformer, offset: int | Int[Array, ""]) -> HeadMatrices:
     """The factors of all heads, without biases. To be called in a compiled function."""
 
     def read_layer(layer: tuple[Block, LayerSettings]) -> tuple[Array, Array, Array, Array]:
         return _read_block(*layer, model.spec, offset)
 
-    return HeadWeights(*jax.lax.map(read_layer, model.stacked_layers()))
+    return HeadMatrices(*jax.lax.map(read_layer, model.stacked_layers()))
 
 
 def _read_block(
