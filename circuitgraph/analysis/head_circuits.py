@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
@@ -108,10 +109,12 @@ def read_vectors(model: LanguageModel, node: Node, offset: int, read: TokensAs) 
 
 
 def find_tops(
-    left: Float[Array, "rows d_head"], right: Float[Array, "columns d_head"], n_top: int
+    left: Float[np.ndarray, "rows d"] | Float[Array, "rows d"],
+    right: Float[np.ndarray, "columns d"] | Float[Array, "columns d"],
+    n_top: int,
 ) -> Tops:
-    """`run_row_tops` as NumPy arrays."""
-    values, index = run_row_tops(left, right, n_top)
+    """For each row of ``left`` the largest products with rows of ``right``, and whose they are."""
+    values, index = run_row_tops(jnp.asarray(left), jnp.asarray(right), n_top)
     return np.asarray(values, np.float64), np.asarray(index)
 
 

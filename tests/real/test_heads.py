@@ -1,8 +1,7 @@
-"""Heads of SmolLM2-135M: their types, and what they read of each other."""
+"""Heads of SmolLM2-135M: their types."""
 
 from __future__ import annotations
 
-import circuitgraph as cg
 from circuitgraph.analysis.head_types import measure_types
 from circuitgraph.models.language_model import LanguageModel
 
@@ -16,10 +15,3 @@ def test_induction_heads_score_as_such(real_model: LanguageModel) -> None:
     assert "a14.h3" in types["duplicate-token"]
     assert scores.repeated[18, 6, 2].mean() > 0.8
     assert scores.single[18, 6, 2].mean() < 0.02
-
-
-def test_an_induction_head_reads_a_previous_token_head_by_its_key(
-    real_model: LanguageModel,
-) -> None:
-    by_key = cg.analyze(real_model, None, "composition", top=10).reading.tables[1]
-    assert ["a16.h0", "a17.h3<k>"] in [row[:2] for row in by_key.rows]

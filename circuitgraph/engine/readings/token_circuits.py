@@ -69,7 +69,7 @@ def run_token_vectors(
 
 @eqx.filter_jit
 def run_row_tops(
-    left: Float[Array, "rows d_head"], right: Float[Array, "columns d_head"], n_top: int
+    left: Float[Array, "rows d"], right: Float[Array, "columns d"], n_top: int
 ) -> tuple[Float[Array, "rows n_top"], Int[Array, "rows n_top"]]:
     """For each row of ``left`` the largest products with rows of ``right``, and whose they are."""
 
