@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.head_circuits import find_tops
@@ -26,7 +27,24 @@ from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.prompts import Prompts, encode_clean
 
 _AT_ONCE = 16  # prompts
+_ROUNDING = 1e-5  # of a neuron's size: what changes less does not change
 _FEWEST = 8  # places over which a correlation may be taken
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """The highest correlation of each neuron with any neuron of another model.
+
+    Attributes:
+        neurons: which one that is, its layer and its index.
+        shuffled, same_place: the highest correlations where tokens are shuffled, and where they are
+            shuffled among those of one place.
+    """
+
+    best: Float[np.ndarray, "layers d_mlp"]
+    neurons: Int[np.ndarray, "layers d_mlp 2"]
+    shuffled: Float[np.ndarray, "layers d_mlp"]
+    same_place: Float[np.ndarray, "layers d_mlp"]
 
 
 @analysis(
@@ -69,35 +87,61 @@ def read_universal_neurons(
     second = load_model(other)
     texts = [_encode_texts(each, prompts) for each in (model, second)]
     by_token = texts[0] == texts[1]
-    own, theirs = (
+    (own, places), (theirs, _) = (
         _measure_neurons(each, ids, skip, by_token)
         for each, ids in zip((model, second), texts, strict=True)
     )
-    own = own[list(chosen)]
-    shuffled = np.random.default_rng(seed).permutation(own.shape[-1])
-    flat = _standardise(theirs.reshape(-1, theirs.shape[-1]))
-    ours = _standardise(own.reshape(-1, own.shape[-1]))
-    best, index = (each[:, 0] for each in find_tops(ours, flat, 1))
-    chance = find_tops(ours[:, shuffled], flat, 1)[0][:, 0]
-    shape = own.shape[:2]
-    layers_of = np.repeat(chosen, shape[1]), np.tile(np.arange(shape[1]), shape[0])
-    rows: list[list[Cell]] = []
-    for i in np.argsort(-best, kind="stable")[:top]:
-        match = np.unravel_index(index[i], theirs.shape[:2])
-        names = [Node("neuron", int(a), int(b)) for a, b in (tuple(p[i] for p in layers_of), match)]
-        rows.append([*map(str, names), float(best[i])])
-    unit = "tokens" if by_token else "prompts, whose tokens the models cut in different ways"
+    matches = _find_matches(own[list(chosen)], theirs, places, seed)
+    unit, group = "tokens", "of one position"
+    if not by_token:
+        unit, group = "prompts, whose tokens the models cut in different ways", "of one length"
     return Reading(
         tables=[
-            _summarise_layers(chosen, best.reshape(shape), chance.reshape(shape)),
-            TableRecord(
-                title=f"Neurons of {model.name} and {second.name} that fire most alike",
-                columns=["neuron", "is like", "correlation"],
-                rows=rows,
-            ),
+            _summarise_layers(chosen, matches, group),
+            _list_matches((model, second), chosen, matches, top),
         ],
-        pictures=[_draw_layers(chosen, best.reshape(shape), chance.reshape(shape))],
-        notes=[f"Correlations are over {own.shape[-1]:,} {unit}; shuffled: in another order."],
+        pictures=[_draw_layers(chosen, matches, group)],
+        notes=[
+            f"Correlations are over {own.shape[-1]:,} {unit}. Chance, twice: shuffled, and "
+            f"shuffled among those {group}, which leaves what the place alone gives."
+        ],
+    )
+
+
+def _find_matches(
+    own: Float[np.ndarray, "layers d_mlp places"],
+    theirs: Float[np.ndarray, "others d_other places"],
+    places: Int[np.ndarray, " places"],
+    seed: int,
+) -> _Matches:
+    """Match all neurons, as they are and shuffled."""
+    shape, rng = own.shape[:2], np.random.default_rng(seed)
+    ours, others = (_standardise(x.reshape(-1, x.shape[-1])) for x in (own, theirs))
+    # tokens in any order, and in any order among those of one place
+    anywhere = rng.permutation(len(places))
+    alike = np.empty(len(places), int)
+    alike[np.lexsort((rng.random(len(places)), places))] = np.argsort(places, kind="stable")
+    best, index = (x[:, 0].reshape(shape) for x in find_tops(ours, others, 1))
+    shuffled, same_place = (
+        find_tops(ours[:, order], others, 1)[0][:, 0].reshape(shape) for order in (anywhere, alike)
+    )
+    neurons = np.stack(np.unravel_index(index, theirs.shape[:2]), axis=-1)
+    return _Matches(best, neurons, shuffled, same_place)
+
+
+def _list_matches(
+    models: tuple[LanguageModel, LanguageModel], layers: Sequence[int], matches: _Matches, top: int
+) -> TableRecord:
+    rows: list[list[Cell]] = []
+    for place in np.argsort(-matches.best, axis=None, kind="stable")[:top]:
+        layer, neuron = np.unravel_index(place, matches.best.shape)
+        own = Node("neuron", layers[int(layer)], int(neuron))
+        other = Node("neuron", *map(int, matches.neurons[layer, neuron]))
+        rows.append([str(own), str(other), float(matches.best[layer, neuron])])
+    return TableRecord(
+        title=f"Neurons of {models[0].name} and {models[1].name} that fire most alike",
+        columns=["neuron", "is like", "correlation"],
+        rows=rows,
     )
 
 
@@ -107,39 +151,46 @@ def _encode_texts(model: LanguageModel, prompts: Prompts) -> list[tuple[int, ...
     if spec.d_mlp is None or spec.experts is not None:
         what = "no MLPs" if spec.d_mlp is None else "a mixture of experts"
         raise ArgumentError(f"{model.name!r} has {what}: it has no neurons to match.")
-    longest = max(map(len, ids))
-    if longest > spec.n_ctx or not all(0 <= i < spec.d_vocab for each in ids for i in each):
+    longest, unknown = max(map(len, ids)), model.text_tokenizer.unknown_id
+    if longest > spec.n_ctx:
         raise DataError(
-            f"{model.name!r} cannot read these prompts: one is longer than its context of "
-            f"{spec.n_ctx} tokens ({longest}), or has a token that it does not know."
+            f"A prompt has {longest} tokens of {model.name!r}, whose context is {spec.n_ctx}: use "
+            "shorter prompts."
         )
+    for pair, each in zip(prompts.pairs, ids, strict=True):
+        if unknown in each or not all(0 <= i < spec.d_vocab for i in each):
+            raise DataError(
+                f"{model.name!r} does not know all of {pair.clean!r}: compare models by texts that "
+                "both can read."
+            )
     return ids
 
 
 def _measure_neurons(
     model: LanguageModel, texts: Sequence[Sequence[int]], skip: int, by_token: bool
-) -> Float[np.ndarray, "layers d_mlp places"]:
-    """Hidden values on each token, or their mean over each text."""
+) -> tuple[Float[np.ndarray, "layers d_mlp places"], Int[np.ndarray, " places"]]:
+    """Hidden values on each token, or their mean over each text; and the position of each token, or
+    the length of each text.
+    """
     lengths = np.array([len(ids) for ids in texts])
-    mask = np.arange(lengths.max()) < lengths[:, None]
+    at = np.arange(lengths.max())
+    mask = at < lengths[:, None]
     tokens = np.zeros(mask.shape, np.int32)
     tokens[mask] = np.concatenate([np.asarray(ids, np.int32) for ids in texts])
-    places = mask & (np.arange(mask.shape[1]) >= skip)
-    n_places = int(places.sum()) if by_token else int(places.any(1).sum())
-    if n_places < _FEWEST:
-        raise DataError(f"Correlations over {n_places} places say nothing: give more prompts.")
+    # a text that has no more than the tokens to skip counts with these
+    kept = mask & ((at >= skip) | (lengths <= skip)[:, None] & (not by_token))
+    places = np.nonzero(kept)[1] if by_token else lengths
+    if len(places) < _FEWEST:
+        unit = "tokens" if by_token else "prompts"
+        raise DataError(f"Correlations over {len(places)} {unit} say nothing: give more prompts.")
     parts = []
     for start in range(0, len(texts), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)
         inputs = make_inputs(tokens[rows], mask[rows], lengths[rows] - 1)
-        hidden = np.asarray(run_hidden(model.transformer, inputs))
-        if by_token:
-            parts.append(hidden[:, places[rows]])
-        else:
-            kept = places[rows][:, :, None]
-            means = (hidden * kept).sum(2) / np.maximum(kept.sum(1), 1)
-            parts.append(means[:, places[rows].any(1)])
-    return np.concatenate(parts, axis=1).swapaxes(1, 2)
+        hidden, own = np.asarray(run_hidden(model.transformer, inputs)), kept[rows]
+        means = (hidden * own[..., None]).sum(2) / np.maximum(own.sum(1), 1)[:, None]
+        parts.append(hidden[:, own] if by_token else means)
+    return np.concatenate(parts, axis=1).swapaxes(1, 2), places
 
 
 def _standardise(
@@ -147,33 +198,32 @@ def _standardise(
 ) -> Float[np.ndarray, "neurons places"]:
     """Rows whose products are correlations; of rows that never change, 0."""
     centred = values - values.mean(1, keepdims=True)
-    size = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
+    size, whole = (np.linalg.norm(x, axis=1, keepdims=True) for x in (centred, values))
+    changes = size > _ROUNDING * whole
+    return np.divide(centred, size, out=np.zeros_like(centred), where=changes)
 
 
-def _summarise_layers(
-    layers: Sequence[int],
-    best: Float[np.ndarray, "layers d_mlp"],
-    chance: Float[np.ndarray, "layers d_mlp"],
-) -> TableRecord:
-    limit = float(np.quantile(chance, 0.975))
+def _summarise_layers(layers: Sequence[int], matches: _Matches, group: str) -> TableRecord:
+    limit = float(np.quantile(matches.same_place, 0.975))
+    samples = zip(layers, matches.best, matches.shuffled, matches.same_place, strict=True)
     rows: list[list[Cell]] = [
-        [layer, float(own.mean()), float(other.mean()), float((own > limit).mean())]
-        for layer, own, other in zip(layers, best, chance, strict=True)
+        [layer, *(float(x.mean()) for x in (best, *chance)), float((best > limit).mean())]
+        for layer, best, *chance in samples
     ]
     return TableRecord(
         title="Highest correlation of each neuron with any neuron of the other model; share above "
-        f"{limit:.3f}, which 2.5 % of shuffled ones reach",
-        columns=["layer", "mean", "shuffled", "above chance"],
+        f"{limit:.3f}, which 2.5 % reach that are shuffled among those {group}",
+        columns=["layer", "mean", "shuffled", f"those {group}", "above chance"],
         rows=rows,
     )
 
 
-def _draw_layers(
-    layers: Sequence[int],
-    best: Float[np.ndarray, "layers d_mlp"],
-    chance: Float[np.ndarray, "layers d_mlp"],
-) -> CurvesRecord:
+def _draw_layers(layers: Sequence[int], matches: _Matches, group: str) -> CurvesRecord:
+    curves = {
+        "as they are": matches.best,
+        "shuffled": matches.shuffled,
+        f"shuffled among those {group}": matches.same_place,
+    }
     series = [
         SeriesRecord(
             name=name,
@@ -181,7 +231,7 @@ def _draw_layers(
             low=np.quantile(values, 0.025, axis=1).tolist(),
             high=np.quantile(values, 0.975, axis=1).tolist(),
         )
-        for name, values in (("as they are", best), ("shuffled", chance))
+        for name, values in curves.items()
     ]
     return CurvesRecord(
         title="Highest correlation with a neuron of the other model: mean and 95 % of neurons",

@@ -52,11 +52,13 @@ def test_neurons_are_found_in_another_order(tiny: Tiny, shuffled: tuple[str, np.
     assert {str(a): str(b) for a, b, _ in matches.rows} == {
         f"m1.n{i}": f"m1.n{where[i]}" for i in range(40)
     }
-    layer, mean, chance, above = summary.rows[0]
+    layer, mean, chance, same_place, above = summary.rows[0]
     assert layer == 1
     assert mean == pytest.approx(1, abs=1e-4)
     assert isinstance(chance, float)
+    assert isinstance(same_place, float)
     assert chance < 0.8
+    assert same_place < 0.9
     assert above == 1.0
     assert "tokens" in reading.notes[0]
 
@@ -110,6 +112,19 @@ def test_models_of_other_tokens_are_compared_by_prompts(
             assert value == pytest.approx(table[i, j], abs=1e-3)
 
 
+def test_shuffling_among_those_of_one_place_keeps_what_the_place_gives() -> None:
+    """Of two neurons one counts positions, and one is noise: only the first stays itself."""
+    places = np.repeat(np.arange(5), 40)
+    noise = np.random.default_rng(0).normal(size=200)
+    values = np.stack([places, noise])[None].astype(float)
+    matches = universal_neurons._find_matches(values, values, places, seed=1)
+    np.testing.assert_allclose(matches.best, 1, atol=1e-5)
+    np.testing.assert_array_equal(matches.neurons[0], [[0, 0], [0, 1]])
+    assert matches.same_place[0, 0] == pytest.approx(1, abs=1e-5)
+    assert matches.same_place[0, 1] < 0.3
+    assert matches.shuffled.max() < 0.3
+
+
 def test_heads_of_a_model_are_like_its_own() -> None:
     reading = read_universal_heads(
         load_model("induction-2l"), others=("induction-2l",), n_sequences=4
@@ -133,11 +148,15 @@ def test_what_cannot_be_compared_is_refused(tiny: Tiny) -> None:
     prompts = numbered_prompts()
     with pytest.raises(ArgumentError, match="layers is \\[7\\]"):
         read_universal_neurons(tiny.ours, prompts, other=str(tiny.folder), layers=(7,))
-    with pytest.raises(DataError, match="Correlations over 0 places say nothing"):
+    with pytest.raises(DataError, match="Correlations over 0 tokens say nothing"):
         read_universal_neurons(tiny.ours, prompts, other=str(tiny.folder), skip=20)
     tokens = PairTokens(clean=(60, 1), corrupted=())
     object.__setattr__(prompts, "pairs", (Pair("a", None, None, tokens=tokens),))
-    with pytest.raises(DataError, match="cannot read these prompts"):
+    with pytest.raises(DataError, match="does not know all of 'a'"):
+        read_universal_neurons(tiny.ours, prompts, other=str(tiny.folder))
+    long = PairTokens(clean=(1,) * 14, corrupted=())
+    object.__setattr__(prompts, "pairs", (Pair("a", None, None, tokens=long),))
+    with pytest.raises(DataError, match=r"has 14 tokens of .*, whose context is 13"):
         read_universal_neurons(tiny.ours, prompts, other=str(tiny.folder))
     with pytest.raises(ArgumentError, match="'ioi' has no MLPs"):
         read_universal_neurons(load_model("ioi"), prompts, other=str(tiny.folder))
