@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
+from circuitgraph.analysis.heads import list_heads
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.readings.composition import run_composition, run_random_composition
 from circuitgraph.engine.readings.head_matrices import list_approximations
@@ -18,6 +19,7 @@ from circuitgraph.models.language_model import LanguageModel
 
 Side = Literal["q", "k", "v"]
 SIDES: tuple[Side, ...] = ("q", "k", "v")
+_MOST_DRAWN = 64  # heads
 _RANDOM_HEADS = 24  # whose pairs, of each with each other, are the baseline
 
 
@@ -61,7 +63,7 @@ def read_composition(model: LanguageModel, *, offset: int = 1, top: int = 10) ->
         notes.append(f"Rotary positions: exact for a query that stands {offset} after its key.")
     return Reading(
         tables=[_make_table(scores, i, baseline[i], top) for i in range(3)],
-        pictures=[_draw_layers(scores[:, :, i], side) for i, side in enumerate(SIDES)],
+        pictures=[_draw_scores(scores[:, :, i], side) for i, side in enumerate(SIDES)],
         notes=notes,
     )
 
@@ -109,17 +111,24 @@ def _make_table(
     )
 
 
-def _draw_layers(
+def _draw_scores(
     scores: Float[np.ndarray, "layers heads layers heads"], side: Side
 ) -> HeatmapRecord:
-    """The strongest pair of heads of each pair of layers."""
-    strongest = np.nan_to_num(scores, nan=-np.inf).max(axis=(1, 3))[1:, :-1]
+    """All pairs of heads, or of larger models the strongest pair of each pair of layers."""
+    n_layers, n_heads = scores.shape[:2]
+    pairs, what, unit = scores[1:, :, :-1], "head", "all pairs of heads"
+    labels = [name for _, name in list_heads((n_layers, n_heads))]
+    values = pairs.reshape(pairs.shape[0] * n_heads, -1)
+    if len(labels) > _MOST_DRAWN:
+        what, unit = "layer", "the strongest pair of heads of two layers"
+        labels, n_heads = [str(layer) for layer in range(n_layers)], 1
+        values = np.nan_to_num(pairs, nan=-np.inf).max(axis=(1, 3))
     return HeatmapRecord(
-        title=f"Composition by {side}: the strongest pair of heads of two layers",
+        title=f"Composition by {side}: {unit}",
         unit="score",
-        row_axis="layer of the reader",
-        column_axis="layer of the writer",
-        row_labels=[str(layer) for layer in range(1, len(scores))],
-        column_labels=[str(layer) for layer in range(len(scores) - 1)],
-        values=strongest.tolist(),
+        row_axis=f"{what} that reads",
+        column_axis=f"{what} that writes",
+        row_labels=labels[n_heads:],
+        column_labels=labels[:-n_heads],
+        values=values.tolist(),
     )

@@ -28,7 +28,7 @@ CORRUPTED = "the corrupted prompt's token"
 
 @analysis(
     "token-substitution",
-    source="counterfactual prompts, as in Wang et al. 2022",
+    source="Wang et al. 2022",
     cannot_tell="what several tokens do together (token-shapley does), nor which part of the model "
     "reads the token; and an odd word makes an odd text, which may change more than its meaning.",
 )

@@ -11,10 +11,12 @@ import torch
 
 import circuitgraph as cg
 from circuitgraph.analysis.composition import (
+    _draw_scores,
     _measure_random,
     measure_composition,
     read_composition,
 )
+from circuitgraph.catalog.analysis_record import HeatmapRecord
 from circuitgraph.errors import ArgumentError
 from circuitgraph.models.constructed.compile import compile_program
 from circuitgraph.models.constructed.rasp import Aggregate, Select, tokens
@@ -79,6 +81,16 @@ def test_scores_are_those_of_the_whole_matrices(tmp_path: Path, family: str) -> 
     assert np.isnan(scores[1, :, :, 1:]).all()
 
 
+def test_pictures_of_many_heads_are_of_layers() -> None:
+    """A score of 5 between a head of layer 1 and one of layer 0, all others are below."""
+    scores = np.full((3, 30, 3, 30), np.nan)
+    scores[1, :, 0], scores[2, :, :2] = 1.0, 2.0
+    scores[1, 7, 0, 9] = 5.0
+    picture = _draw_scores(scores, "k")
+    assert picture.values == [[5.0, None], [2.0, 2.0]]
+    assert (picture.row_labels, picture.column_labels) == (["1", "2"], ["0", "1"])
+
+
 def test_the_baseline_is_that_of_matrices_turned_at_random() -> None:
     """For two matrices that are turned at random against each other, the mean of the score's square
     is 1/d.
@@ -95,7 +107,11 @@ def test_the_induction_head_reads_the_previous_token_head_by_its_key(
     record = cg.analyze(shipped, None, "composition", top=3)
     by_key = record.reading.tables[1]
     assert by_key.rows[0][:2] == ["a0.h3", "a1.h6<k>"]
+    picture = record.reading.pictures[1]
+    assert isinstance(picture, HeatmapRecord)
+    row, column = picture.row_labels.index("a1.h6"), picture.column_labels.index("a0.h3")
     score, over = by_key.rows[0][2:]
+    assert picture.values[row][column] == score
     assert isinstance(score, float)
     assert isinstance(over, float)
     assert 0.2 < score < 0.3
