@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from circuitgraph.catalog.files import load_circuit
+from circuitgraph.cli.settings import gather_settings
 from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.errors import ArgumentError
 from tests.cli.conftest import Ran, files_below
@@ -162,3 +163,11 @@ def test_the_list_of_tasks_has_their_settings(run: Callable[..., Ran]) -> None:
     rows = {row["name"]: row for row in json.loads(run("list", "tasks", "--json").out)}
     assert rows["induction"]["settings"] == {"min_words": 8, "max_words": 16}
     assert rows["induction"]["model"] == "induction-2l"
+
+
+def test_names_of_heads_and_roles_are_words() -> None:
+    assignments = ["head=a5.h1", "at=S1+1", "read=first-mlp", "top=3"]
+    read = {"head": "a5.h1", "at": "S1+1", "read": "first-mlp", "top": 3}
+    assert gather_settings({}, assignments) == read
+    with pytest.raises(ArgumentError, match="is no number, truth value"):
+        gather_settings({}, ["head=a5 h1"])
