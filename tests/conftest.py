@@ -44,6 +44,7 @@ _PROGRAMS = 20_000
 # --durations=0` measured it): these tests carry the marker ``slow``, so that ``pytest -m "not
 # slow"`` is quick and touches every room.
 SLOW = (
+    "analysis/test_token_shapley.py::test_tokens_of_a_prompt",
     "laws",
     "oracle",
     "parity",

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.measuring import estimate_cell
-from circuitgraph.analysis.places import check_corrupted
+from circuitgraph.analysis.places import check_corrupted, list_roles
 from circuitgraph.catalog.analysis_record import HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.batch import check_prompts, make_batch
 from circuitgraph.engine.masked.runs import cut_prompts
@@ -97,7 +97,7 @@ def number_places(prompts: Prompts) -> tuple[list[str], Int[np.ndarray, "batch p
     Raises:
         DataError: prompts without roles have different lengths.
     """
-    roles = [r for r in prompts.pairs[0].roles if all(r in pair.roles for pair in prompts.pairs)]
+    roles = list_roles(prompts)
     if roles:
         places = np.full(prompts.mask.shape, len(roles), np.int32)
         for row, pair in zip(places, prompts.pairs, strict=True):

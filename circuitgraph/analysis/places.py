@@ -46,6 +46,12 @@ def _find_role(prompts: Prompts, role: str) -> Int[np.ndarray, " batch"]:
     return np.array([pair.roles[role] for pair in prompts.pairs])
 
 
+def list_roles(prompts: Prompts) -> list[str]:
+    """The roles that all prompts have, in the order of the first prompt."""
+    first, *others = (pair.roles for pair in prompts.pairs)
+    return [role for role in first if all(role in roles for roles in others)]
+
+
 class Columns(NamedTuple):
     """Places that all prompts have, for pictures and tables over positions.
 
@@ -64,8 +70,7 @@ def list_columns(prompts: Prompts) -> Columns:
     """
     lengths = prompts.mask.sum(axis=1)
     pairs = prompts.pairs
-    roles = [role for role in pairs[0].roles if all(role in pair.roles for pair in pairs)]
-    at = {role: np.array([pair.roles[role] for pair in pairs]) for role in roles}
+    at = {role: np.array([pair.roles[role] for pair in pairs]) for role in list_roles(prompts)}
     if (lengths == lengths[0]).all():
         names = [str(i) for i in range(lengths[0])]
         for role, places in at.items():

@@ -35,7 +35,7 @@ def make_report(record: AnalysisRecord) -> list[RenderableType]:
 
 def _describe_analysis(record: AnalysisRecord) -> str:
     """Method, model and prompts in a line."""
-    prompts, task = "its weights", record.task
+    prompts, task = "by itself", record.task
     if task is not None:
         prompts = f"{task.n_prompts:,} prompts of {task.name}, seed {task.seed}"
     return make_printable(f"{record.method} of {record.model.name}, {prompts} ({record.source})")

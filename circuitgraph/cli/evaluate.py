@@ -13,6 +13,7 @@ from circuitgraph.cli import options
 from circuitgraph.cli.circuit_notes import describe_overshoot
 from circuitgraph.cli.inputs import (
     check_names,
+    check_same_model,
     check_split,
     check_task,
     choose_model,
@@ -22,11 +23,10 @@ from circuitgraph.cli.inputs import (
 )
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.errors import ArgumentError, ModelError
+from circuitgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
-    from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
 
 KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is true
@@ -126,7 +126,8 @@ def evaluate(
     _note_changed_file(output, record, loaded_task)
     asks_for_other = loading.revision is not None or loaded_model.dtype != _read_precision(record)
     if model is None and not asks_for_other:
-        _check_model(record, loaded_model)
+        advice = "To judge it all the same, name the model with --model."
+        check_same_model(record.model, loaded_model, advice)
     if truth == KNOWN:
         true_circuit = find_true_circuit(loaded_model, loaded_task, stored_circuit)
     judgement = cg.judge(
@@ -211,25 +212,3 @@ def _note_changed_file(output: Output, record: CircuitRecord, task: Task) -> Non
 def _read_precision(record: CircuitRecord) -> str | None:
     """The precision that the circuit was searched for in."""
     return None if record.environment is None else record.environment.precision
-
-
-def _check_model(record: CircuitRecord, model: LanguageModel) -> None:
-    """Refuse a model that has changed since the circuit was found in it."""
-    recorded = record.model
-    if recorded is None:
-        return
-    tokenizer = model.tokenizer.fingerprint if model.tokenizer else None
-    hashes = {
-        "weights": (model.fingerprint, recorded.weights_sha256),
-        "tokenizer": (tokenizer, recorded.tokenizer_sha256),
-    }
-    for each in recorded.dictionaries:
-        now = model.dictionaries.get(each.layer)
-        hashes[f"dictionary of m{each.layer}"] = (now and now.fingerprint, each.sha256)
-    for part, (current, old) in hashes.items():
-        if current != old:
-            raise ModelError(
-                f"The {part} of {recorded.name!r} changed since the circuit was found in it "
-                f"(SHA-256 {str(current)[:12]}, not {str(old)[:12]}). To judge it all the same, "
-                "name the model with --model."
-            )

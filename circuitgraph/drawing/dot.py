@@ -26,12 +26,17 @@ _RANK_LABELS = ("", " MLP input", " MLP")
 _MOST_LABELS = 40  # in a drawing of more edges, numbers hide more than they show
 
 
-def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
+def to_dot(
+    circuit: Circuit, title: str | None = None, captions: Mapping[str, str] | None = None
+) -> graphviz.Digraph:
     """The drawing as a `graphviz.Digraph`; needs no Graphviz program.
 
     The forward pass runs upwards: the embedding at the bottom, the logits on top, one rank per
     sublayer. Edges into a head end at its q, k or v; dashed edges are those whose removal lowered
     the loss.
+
+    Args:
+        captions: what to write below the names of nodes, such as types of heads.
     """
     dot = graphviz.Digraph("circuit")
     # Many edges make a drawing wide: keep them close together, and names large in proportion.
@@ -55,14 +60,22 @@ def to_dot(circuit: Circuit, title: str | None = None) -> graphviz.Digraph:
     )
     dot.attr("edge", fontname="Helvetica", fontsize="10", arrowsize="0.6")
     dot.attr(label=f"<{_format_title(circuit, title, size - 3)}>", fontsize=str(size + 2))
-    _add_nodes(dot, circuit)
+    _add_nodes(dot, circuit, captions or {})
     _add_edges(dot, circuit)
     _add_legend(dot, circuit, size - 4)
     return dot
 
 
-def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path:
+def render(
+    circuit: Circuit,
+    path: str | Path,
+    title: str | None = None,
+    captions: Mapping[str, str] | None = None,
+) -> Path:
     """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot).
+
+    Args:
+        captions: as of `to_dot`.
 
     Returns:
         The file written: with another ending than asked for (``.dot``) if Graphviz is not
@@ -73,13 +86,13 @@ def render(circuit: Circuit, path: str | Path, title: str | None = None) -> Path
         OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
-    return save_drawing(to_dot(circuit, title), path)
+    return save_drawing(to_dot(circuit, title, captions), path)
 
 
 # Parts of the drawing
 
 
-def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
+def _add_nodes(dot: graphviz.Digraph, circuit: Circuit, captions: Mapping[str, str]) -> None:
     """One rank per sublayer that the circuit touches, held in order by a column of layer labels."""
     nodes = {w.name: w.node for w in circuit.graph.writers}
     ranks: dict[tuple[int, int], list[str]] = {}
@@ -107,7 +120,8 @@ def _add_nodes(dot: graphviz.Digraph, circuit: Circuit) -> None:
                 rank.node(name, name, shape="ellipse", fillcolor=_FILLS["mlp"], style="filled")
                 continue
             kind = nodes[name].kind if name in nodes else "logits"
-            rank.node(name, **_style_node(name, kind, inputs.get(name, set())))
+            text = "\n".join(filter(None, [name, captions.get(name)]))
+            rank.node(name, **_style_node(text, kind, inputs.get(name, set())))
         dot.subgraph(rank)
     for below, above in itertools.pairwise(labels):
         dot.edge(below, above, style="invis")
@@ -126,9 +140,9 @@ def _label_rank(name: str, layer: int, level: int) -> str:
     return f"layer {layer}{_RANK_LABELS[level]}"
 
 
-def _style_node(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
+def _style_node(text: str, kind: str, inputs: set[str]) -> dict[str, str]:
     if kind != "head":
-        return {"label": name, "fillcolor": _FILLS[kind]}
+        return {"label": text, "fillcolor": _FILLS[kind]}
     cells = "".join(
         f'<TD PORT="{i}" BGCOLOR="{COLOURS[i] if i in inputs else "#E4E4E4"}" WIDTH="18">'
         f'<FONT POINT-SIZE="10" COLOR="{"white" if i in inputs else "#999999"}">{i}</FONT></TD>'
@@ -137,7 +151,7 @@ def _style_node(name: str, kind: str, inputs: set[str]) -> dict[str, str]:
     table = (
         '<TABLE BORDER="1" COLOR="#666666" CELLBORDER="0" CELLSPACING="0" CELLPADDING="4" '
         f'STYLE="ROUNDED" BGCOLOR="{_FILLS["head"]}"><TR><TD '
-        f'COLSPAN="3">{to_label(name)}</TD></TR><TR>{cells}</TR></TABLE>'
+        f'COLSPAN="3">{to_label(text)}</TD></TR><TR>{cells}</TR></TABLE>'
     )
     return {"label": f"<{table}>", "shape": "plain", "style": ""}
 

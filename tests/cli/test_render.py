@@ -135,3 +135,30 @@ def test_json_alone_keeps_the_effects(run: Callable[..., Ran], stored: Path) -> 
     assert circuit.scores[circuit.mask].tolist() == [0.5] * 4
     assert run("render", stored, "-o", "a.dot").code == 0
     assert ": 0.5" in (stored.parent / "a.dot").read_text()
+
+
+def test_types_of_heads_stand_in_the_drawing(run: Callable[..., Ran], tmp_path: Path) -> None:
+    """The circuit of the shipped model: a previous-token head and an induction head."""
+    folder = Path(__file__).parents[2] / "catalog/circuits/induction-2l/induction/acdc"
+    ran = run("render", folder, "--head-types", "-o", "a.dot", "-q")
+    assert (ran.code, ran.err) == (0, "")
+    drawn = (tmp_path / "a.dot").read_text()
+    assert "a0.h3<BR/>previous-token<" in drawn
+    assert "a1.h6<BR/>induction<" in drawn
+
+
+def test_types_of_heads_need_the_model(run: Callable[..., Ran], stored: Path) -> None:
+    ran = run("render", stored, "--head-types", "-o", "a.dot")
+    assert (ran.code, ran.out) == (2, "")
+    assert "This circuit names no model" in ran.err
+    shutil.rmtree(stored)
+    source = Path(__file__).parents[2] / "catalog/circuits/induction-2l/induction/acdc"
+    shutil.copytree(source, stored)
+    file = stored / "circuit.json"
+    known = json.loads(file.read_text())["model"]["weights_sha256"]
+    file.write_text(file.read_text().replace(known, "0" * 64))
+    ran = run("render", stored, "--head-types", "-o", "a.dot")
+    assert (ran.code, ran.out) == (2, "")
+    assert "The weights of 'induction-2l' changed" in ran.err
+    assert "leave out --head-types" in ran.err
+    assert not (stored.parent / "a.dot").exists()

@@ -167,3 +167,11 @@ def test_the_list_of_tasks_has_their_settings(run: Callable[..., Ran]) -> None:
 
 def test_names_of_nodes_are_words() -> None:
     assert gather_settings({}, ["nodes=a5.h1", "at=S2"]) == {"nodes": "a5.h1", "at": "S2"}
+
+
+def test_names_of_heads_and_roles_are_words() -> None:
+    assignments = ["head=a5.h1", "at=S1+1", "read=first-mlp", "top=3"]
+    read = {"head": "a5.h1", "at": "S1+1", "read": "first-mlp", "top": 3}
+    assert gather_settings({}, assignments) == read
+    with pytest.raises(ArgumentError, match="is no number, truth value"):
+        gather_settings({}, ["head=a5 h1"])

@@ -239,3 +239,11 @@ def test_parts_of_an_mlp_stand_above_its_input() -> None:
         assert re.search(rf'^\s*m0 -> "?{re.escape(part)}"? \[', source, re.MULTILINE)
     ranks = re.findall(r'"rank-([^"]+)"', source)
     assert list(dict.fromkeys(ranks))[1:3] == ["0-input", "0-1"], "the input is below the parts"
+
+
+def test_captions_stand_below_the_names_of_nodes() -> None:
+    circuit = circuit_of({"embed->a0.h1<v>": 1.0, "a0.h1->logits": 1.0})
+    source = to_dot(circuit, captions={"a0.h1": "<copying>", "embed": "words"}).source
+    assert "a0.h1<BR/>&lt;copying&gt;</TD>" in source
+    assert "words" in source
+    assert "a0.h1</TD>" in to_dot(circuit).source
