@@ -1,0 +1,111 @@
+"""Path patching: senders reach receivers with corrupted values, and everything else is as before.
+
+Two runs for each patch. The first gives what the receivers read: heads keep their clean values,
+senders have corrupted ones, and MLPs on the way keep theirs or answer to what the senders write.
+The second is a masked run whose absent edges carry the values of the first: all edges into the
+receivers are absent, all others are kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float
+
+from circuitgraph.engine.ablation import Background
+from circuitgraph.engine.batch import Batch, Inputs
+from circuitgraph.engine.grid import Grid, join_layers, split_by_layer
+from circuitgraph.engine.masked.forward import (
+    compute_full_logits,
+    compute_masked_logits,
+    compute_writer_values,
+)
+from circuitgraph.engine.trace import trace_model
+from circuitgraph.engine.values import Values
+from circuitgraph.models.transformer import Transformer
+from circuitgraph.tasks.metrics import Metric
+
+Nodes = Float[Array, "writers batch pos d"]
+
+
+class PlainRuns(NamedTuple):
+    """Both sides of a batch, run once: what every writer adds, and the metric."""
+
+    clean: Nodes
+    corrupted: Nodes
+    clean_values: Float[Array, " batch"]
+    corrupted_values: Float[Array, " batch"]
+
+
+@eqx.filter_jit
+def run_both_sides(model: Transformer, batch: Batch, metric: Metric) -> PlainRuns:
+    """Run pairs of prompts plainly; both sides are measured by the clean side's targets."""
+    assert batch.corrupted is not None  # noqa: S101 - prompts are checked before
+    with jax.default_matmul_precision("highest"):
+        clean, corrupted = (
+            compute_writer_values(model, side).nodes for side in (batch.inputs, batch.corrupted)
+        )
+        logits = [compute_full_logits(model, side) for side in (batch.inputs, batch.corrupted)]
+        targets = batch.targets._replace(full_logits=logits[0])
+        return PlainRuns(clean, corrupted, *(metric.measure(each, targets) for each in logits))
+
+
+@eqx.filter_jit
+def run_path_patches(
+    model: Transformer,
+    batch: Batch,
+    runs: PlainRuns,
+    grid: Grid,
+    senders: Bool[Array | np.ndarray, "patches writers"],
+    kept: Float[Array | np.ndarray, " edges"],
+    metric: Metric,
+    through_mlps: bool,
+) -> Float[Array, "patches batch"]:
+    """The metric of each prompt under each patch.
+
+    Args:
+        senders: which writers send corrupted values, by patch.
+        kept: 0 for the edges into receivers, 1 for all others.
+        through_mlps: MLPs between senders and receivers answer to what the senders write; else
+            they keep their clean values, and only direct edges carry the change.
+    """
+
+    def run_patch(sends: Bool[Array, " writers"]) -> Float[Array, " batch"]:
+        first = jnp.where(sends[:, None, None, None], runs.corrupted, runs.clean)
+        if through_mlps:
+            first = _rerun_mlps(model, batch.inputs, first, sends)
+        background = Background.of(model, Values.of_nodes(first))
+        logits = compute_masked_logits(model, jnp.asarray(kept), grid, background, batch.inputs)
+        return metric.measure(logits, batch.targets)
+
+    with jax.default_matmul_precision("highest"):
+        targets = batch.targets._replace(full_logits=compute_full_logits(model, batch.inputs))
+        batch = batch._replace(targets=targets)
+        return jax.lax.map(run_patch, jnp.asarray(senders))
+
+
+def _rerun_mlps(
+    model: Transformer, inputs: Inputs, first: Nodes, sends: Bool[Array, " writers"]
+) -> Nodes:
+    """The values with those of MLPs that are no senders computed anew; heads stay as they are."""
+    n_layers, n_heads = model.spec.n_layers, model.spec.n_heads
+    embed, by_layer = split_by_layer(first, n_layers)
+    attention = by_layer[:, :n_heads].sum(1) + model.blocks.attention.constant[:, None, None, :]
+    mlp_sends = sends[1:].reshape(n_layers, -1)[:, -1, None, None, None]  # the embedding is first
+
+    def keep_frozen(own: tuple[Array, Array, Array], name: str, value: Array) -> Array:
+        frozen, mlp_sent, mlp_sending = own
+        return frozen if name == "attention" else jnp.where(mlp_sending, mlp_sent, value)
+
+    layer_data = (attention, by_layer[:, -1], mlp_sends)
+    trace = trace_model(
+        model, inputs, ["mlp_input"], start=embed, edit=keep_frozen, layer_data=layer_data
+    )
+    mlps = jax.lax.map(lambda layer: layer[0](layer[1]), (model.blocks.mlp, trace.mlp_input))
+    mlps = jnp.where(mlp_sends, by_layer[:, -1], mlps)
+    return join_layers(embed, jnp.concatenate([by_layer[:, :n_heads], mlps[:, None]], axis=1))
