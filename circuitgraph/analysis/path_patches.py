@@ -40,11 +40,15 @@ class PathPatches:
     patched: Float[np.ndarray, "patches batch"]
 
     @property
+    def changes(self) -> Float[np.ndarray, " patches"]:
+        """What each patch does to the mean."""
+        return self.patched.mean(axis=1, dtype=np.float64) - self.clean.mean(dtype=np.float64)
+
+    @property
     def relative_changes(self) -> Float[np.ndarray, " patches"]:
-        """The change of each mean as a share of the clean mean's size; NaN where that is zero."""
-        clean = self.clean.mean(dtype=np.float64)
+        """`changes` as a share of the clean mean's size; NaN where that is zero."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (self.patched.mean(axis=1, dtype=np.float64) - clean) / abs(clean)
+            return self.changes / abs(self.clean.mean(dtype=np.float64))
 
 
 def patch_paths(
