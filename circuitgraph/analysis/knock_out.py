@@ -40,7 +40,7 @@ Place = tuple[Task, Prompts]
 
 @analysis(
     "knock-out",
-    source="Zhang et al. 2024; the control by layer: ours",
+    source="Zhang et al. 2024",
     cannot_tell="what the heads compute, or that they are enough: a behaviour also breaks where a "
     "head that it merely rests on is gone, and backups may hide one that matters.",
 )

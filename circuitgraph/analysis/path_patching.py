@@ -20,7 +20,7 @@ from circuitgraph.tasks.prompts import Prompts
 
 @analysis(
     "path-patching",
-    source="Goldowsky-Dill et al. 2023, Wang et al. 2022; key heads: Zhang et al. 2024",
+    source="Goldowsky-Dill et al. 2023, Wang et al. 2022",
     cannot_tell="what a node does besides: a sender without an effect on these receivers may act "
     "through others, and where backups stand in, an effect is smaller than what the sender says.",
 )

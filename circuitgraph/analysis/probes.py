@@ -55,7 +55,7 @@ class Depths:
 
 @analysis(
     "probes",
-    source="Alain and Bengio 2016, Jin et al. 2024 (concept depth)",
+    source="Jin et al. 2024",
     cannot_tell="whether the model uses what a probe reads: a property may lie there unused, or be "
     "computed by the probe; and what a linear probe misses may be there all the same.",
 )
