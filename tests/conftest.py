@@ -43,6 +43,10 @@ _PROGRAMS = 20_000
 # --durations=0` measured it): these tests carry the marker ``slow``, so that ``pytest -m "not
 # slow"`` is quick and touches every room.
 SLOW = (
+    "analysis/test_knock_out.py",
+    "analysis/test_path_patching.py",
+    "analysis/test_probes.py",
+    "analysis/test_super_weights.py",
     "laws",
     "oracle",
     "parity",

@@ -28,12 +28,14 @@ class Examples:
 
     Attributes:
         sides, pairs: which side of which pair an example is.
+        groups: examples whose clean prompts are the same have the same number.
         labels: numbers of classes, by which ``names`` are sorted.
         n_left_out: examples of classes that are too small.
     """
 
     sides: Int[np.ndarray, " examples"]
     pairs: Int[np.ndarray, " examples"]
+    groups: Int[np.ndarray, " examples"]
     labels: Labels
     names: Sequence[str]
     n_left_out: int = 0
@@ -70,7 +72,9 @@ def label_examples(model: LanguageModel, prompts: Prompts, label: str, folds: in
     kept = choose_examples(tokens.astype(int), folds)
     values, labels = np.unique(tokens[kept], return_inverse=True)
     names = [decode(int(value)) for value in values]
-    return Examples(sides[kept], pairs[kept], labels, names, int((~kept).sum()))
+    _, same = np.unique(prompts.clean, axis=0, return_inverse=True)
+    groups = same.reshape(-1)[pairs[kept]]
+    return Examples(sides[kept], pairs[kept], groups, labels, names, int((~kept).sum()))
 
 
 def collect_vectors(

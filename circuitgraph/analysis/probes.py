@@ -157,7 +157,7 @@ def _fit_layers(
     with show_progress(len(vectors), "probes", "layer", bar=bar) as progress:
         for x in vectors:
             real, *chance = (
-                fit_probe(x, labels, examples.pairs, folds=folds, penalty=penalty, seed=seed)
+                fit_probe(x, labels, examples.groups, folds=folds, penalty=penalty, seed=seed)
                 for labels in (examples.labels, *mixed)
             )
             fits.append(real)
@@ -247,9 +247,10 @@ def _draw_components(
 
 
 def _describe_examples(examples: Examples, majority: float) -> list[str]:
+    n_prompts = len(set(examples.groups.tolist()))
     notes = [
-        f"{len(examples.labels)} examples of {len(examples.names)} classes; the most common one "
-        f"has a share of {majority:.3f}."
+        f"{len(examples.labels)} examples, {n_prompts} different prompts, of "
+        f"{len(examples.names)} classes; the most common one has a share of {majority:.3f}."
     ]
     if examples.n_left_out:
         notes.append(f"{examples.n_left_out} examples of classes too small for the folds left out.")

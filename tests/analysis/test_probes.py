@@ -62,6 +62,13 @@ def test_both_sides_are_examples(tiny: Tiny) -> None:
     assert examples.names == ["clean", "corrupted"]
     np.testing.assert_array_equal(examples.labels, [0] * 5 + [1] * 5)
     np.testing.assert_array_equal(examples.pairs, [*range(5)] * 2)
+    assert len(set(examples.groups.tolist())) == 5
+    prompts.clean[3] = prompts.clean[0]
+    groups = label_examples(tiny.ours, prompts, "side", 5).groups.tolist()
+    assert groups[:5] == groups[5:]
+    assert groups[3] == groups[0], "what is the same prompt stays in one fold"
+    assert len(set(groups)) == 4
+    prompts = random_prompts()
     vectors = collect_vectors(tiny.ours, prompts, examples, 0, "stream")
     embedding = np.asarray(tiny.ours.transformer.embedding)
     place = np.asarray(tiny.ours.transformer.positional)[0]
