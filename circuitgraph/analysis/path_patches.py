@@ -80,7 +80,9 @@ def patch_paths(
     sends = np.zeros((len(senders), len(graph.writers)), bool)
     for patch, together in enumerate(senders):
         sends[patch, list(together)] = True
-    kept = ~np.isin(graph.ends[0], receivers)
+    kept = None  # nothing comes after the logits
+    if set(receivers) != {graph.reader_index("logits")}:
+        kept = (~np.isin(graph.ends[0], receivers)).astype(np.float32)
     patching = _Patching(model, graph, sends, kept, chosen, through == "mlps" and graph.mlp)
     batches = cut_prompts(prompts, _choose_size(model, graph, prompts))
     n_launches = len(batches) * -(-len(senders) // _PATCHES)
@@ -97,18 +99,18 @@ class _Patching:
     model: LanguageModel
     graph: Graph
     sends: Bool[np.ndarray, "patches writers"]
-    kept: Bool[np.ndarray, " edges"]
+    kept: Float[np.ndarray, " edges"] | None
     metric: Metric
     through_mlps: bool
 
     def run_batch(self, batch: Batch, progress: Progress) -> tuple[np.ndarray, ...]:
         """The metric on the clean side, on the corrupted side, and under each patch."""
         network, grid = self.model.transformer, Grid.of(self.graph)
-        runs, kept = run_both_sides(network, batch, self.metric), self.kept.astype(np.float32)
+        runs = run_both_sides(network, batch, self.metric)
         patched = []
         for some in _cut_patches(self.sends):
             values = run_path_patches(
-                network, batch, runs, grid, some, kept, self.metric, self.through_mlps
+                network, batch, runs, grid, some, self.kept, self.metric, self.through_mlps
             )
             patched.append(np.asarray(values))
             progress.advance()

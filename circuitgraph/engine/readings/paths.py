@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from circuitgraph.engine.ablation import Background
-from circuitgraph.engine.batch import Batch, Inputs
+from circuitgraph.engine.batch import Batch, Inputs, take_scored
 from circuitgraph.engine.grid import Grid, join_layers, split_by_layer
 from circuitgraph.engine.masked.forward import (
     compute_full_logits,
@@ -62,7 +62,7 @@ def run_path_patches(
     runs: PlainRuns,
     grid: Grid,
     senders: Bool[Array | np.ndarray, "patches writers"],
-    kept: Float[Array | np.ndarray, " edges"],
+    kept: Float[Array | np.ndarray, " edges"] | None,
     metric: Metric,
     through_mlps: bool,
 ) -> Float[Array, "patches batch"]:
@@ -70,7 +70,8 @@ def run_path_patches(
 
     Args:
         senders: which writers send corrupted values, by patch.
-        kept: 0 for the edges into receivers, 1 for all others.
+        kept: 0 for the edges into receivers, 1 for all others; None where the logits are the only
+            receiver, so that nothing comes after it and one run is enough.
         through_mlps: MLPs between senders and receivers answer to what the senders write; else
             they keep their clean values, and only direct edges carry the change.
     """
@@ -80,7 +81,10 @@ def run_path_patches(
         if through_mlps:
             first = _rerun_mlps(model, batch.inputs, first, sends)
         background = Background.of(model, Values.of_nodes(first))
-        logits = compute_masked_logits(model, jnp.asarray(kept), grid, background, batch.inputs)
+        if kept is None:
+            logits = model.unembed(take_scored(background.final, batch.inputs.score_at))
+        else:
+            logits = compute_masked_logits(model, jnp.asarray(kept), grid, background, batch.inputs)
         return metric.measure(logits, batch.targets)
 
     with jax.default_matmul_precision("highest"):
