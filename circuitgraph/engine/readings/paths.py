@@ -25,7 +25,7 @@ from circuitgraph.engine.masked.forward import (
     compute_masked_logits,
     compute_writer_values,
 )
-from circuitgraph.engine.trace import trace_model
+from circuitgraph.engine.trace import Trace, trace_model
 from circuitgraph.engine.values import Values
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric
@@ -78,8 +78,12 @@ def run_path_patches(
 
     def run_patch(sends: Bool[Array, " writers"]) -> Float[Array, " batch"]:
         first = jnp.where(sends[:, None, None, None], runs.corrupted, runs.clean)
-        if through_mlps:
-            first = _rerun_mlps(model, batch.inputs, first, sends)
+        frozen = _run_frozen(model, batch.inputs, first, sends) if through_mlps else None
+        if kept is None and frozen is not None:
+            logits = model.unembed(take_scored(frozen.final, batch.inputs.score_at))
+            return metric.measure(logits, batch.targets)
+        if frozen is not None:
+            first = _put_mlps(model, first, sends, frozen)
         background = Background.of(model, Values.of_nodes(first))
         if kept is None:
             logits = model.unembed(take_scored(background.final, batch.inputs.score_at))
@@ -93,23 +97,37 @@ def run_path_patches(
         return jax.lax.map(run_patch, jnp.asarray(senders))
 
 
-def _rerun_mlps(
+def _run_frozen(
     model: Transformer, inputs: Inputs, first: Nodes, sends: Bool[Array, " writers"]
-) -> Nodes:
-    """The values with those of MLPs that are no senders computed anew; heads stay as they are."""
+) -> Trace:
+    """The run in which heads write what they are told to, and MLPs that are no senders respond."""
     n_layers, n_heads = model.spec.n_layers, model.spec.n_heads
     embed, by_layer = split_by_layer(first, n_layers)
     attention = by_layer[:, :n_heads].sum(1) + model.blocks.attention.constant[:, None, None, :]
-    mlp_sends = sends[1:].reshape(n_layers, -1)[:, -1, None, None, None]  # the embedding is first
 
     def keep_frozen(own: tuple[Array, Array, Array], name: str, value: Array) -> Array:
         frozen, mlp_sent, mlp_sending = own
         return frozen if name == "attention" else jnp.where(mlp_sending, mlp_sent, value)
 
-    layer_data = (attention, by_layer[:, -1], mlp_sends)
-    trace = trace_model(
+    layer_data = (attention, by_layer[:, -1], _find_sending_mlps(sends, n_layers))
+    return trace_model(
         model, inputs, ["mlp_input"], start=embed, edit=keep_frozen, layer_data=layer_data
     )
-    mlps = jax.lax.map(lambda layer: layer[0](layer[1]), (model.blocks.mlp, trace.mlp_input))
-    mlps = jnp.where(mlp_sends, by_layer[:, -1], mlps)
+
+
+def _put_mlps(
+    model: Transformer, first: Nodes, sends: Bool[Array, " writers"], frozen: Trace
+) -> Nodes:
+    """The values with those of MLPs that are no senders as a frozen run has them."""
+    n_layers, n_heads = model.spec.n_layers, model.spec.n_heads
+    embed, by_layer = split_by_layer(first, n_layers)
+    mlps = jax.lax.map(lambda layer: layer[0](layer[1]), (model.blocks.mlp, frozen.mlp_input))
+    mlps = jnp.where(_find_sending_mlps(sends, n_layers), by_layer[:, -1], mlps)
     return join_layers(embed, jnp.concatenate([by_layer[:, :n_heads], mlps[:, None]], axis=1))
+
+
+def _find_sending_mlps(
+    sends: Bool[Array, " writers"], n_layers: int
+) -> Bool[Array, "layers 1 1 1"]:
+    """Which layers' MLPs, the last writers of their layers, are senders; the embedding is first."""
+    return sends[1:].reshape(n_layers, -1)[:, -1, None, None, None]
