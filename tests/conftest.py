@@ -45,6 +45,10 @@ _PROGRAMS = 20_000
 # slow"`` is quick and touches every room.
 SLOW = (
     "analysis/test_token_shapley.py::test_tokens_of_a_prompt",
+    "analysis/test_knock_out.py",
+    "analysis/test_path_patching.py",
+    "analysis/test_probes.py",
+    "analysis/test_super_weights.py",
     "laws",
     "oracle",
     "parity",

@@ -125,7 +125,28 @@ class TextsRecord(Record):
     texts: Sequence[TextRecord]
 
 
-Picture = Annotated[HeatmapRecord | CurvesRecord | TextsRecord, Field(discriminator="kind")]
+class ScatterRecord(Record):
+    """Points of several groups in a plane; ``x`` and ``y`` have the points of each group."""
+
+    kind: Literal["scatter"] = "scatter"
+    title: str
+    x_axis: str
+    y_axis: str
+    groups: Sequence[str]
+    x: Sequence[Numbers]
+    y: Sequence[Numbers]
+
+    @model_validator(mode="after")
+    def _check_points(self) -> ScatterRecord:
+        sizes = [[len(points) for points in axis] for axis in (self.x, self.y)]
+        if sizes[0] != sizes[1] or len(sizes[0]) != len(self.groups):
+            raise ValueError(f"{len(self.groups)} groups have {sizes[0]} of x and {sizes[1]} of y")
+        return self
+
+
+Picture = Annotated[
+    HeatmapRecord | CurvesRecord | ScatterRecord | TextsRecord, Field(discriminator="kind")
+]
 
 
 class Reading(Record):

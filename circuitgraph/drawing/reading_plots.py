@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from circuitgraph.catalog.analysis_record import CurvesRecord, HeatmapRecord
+from circuitgraph.catalog.analysis_record import (
+    CurvesRecord,
+    HeatmapRecord,
+    Picture,
+    ScatterRecord,
+)
 from circuitgraph.drawing.plots import STYLES, make_figure, save_figure
 from circuitgraph.printable import NAME, make_printable
 
@@ -16,11 +21,10 @@ if TYPE_CHECKING:
 
 _MOST_LABELS = 48  # of an axis; beyond that some are left out
 _CELL, _LEAST, _MOST = 0.22, 2.5, 14.0  # inches
+_MARKERS = ("o", "s", "^", "x")  # of groups for which there is no colour left
 
 
-def draw_pictures(
-    pictures: Sequence[HeatmapRecord | CurvesRecord], *, title: str, kind: str
-) -> bytes:
+def draw_pictures(pictures: Sequence[Picture], *, title: str, kind: str) -> bytes:
     """All pictures of a reading below each other, as a file of that kind.
 
     Raises:
@@ -35,7 +39,9 @@ def draw_pictures(
         axes.set_title(_show(picture.title), fontsize="small", loc="left", parse_math=False)
         if isinstance(picture, HeatmapRecord):
             _draw_heatmap(axes, picture)
-        else:
+        elif isinstance(picture, ScatterRecord):
+            _draw_points(axes, picture)
+        elif isinstance(picture, CurvesRecord):
             _draw_curves(axes, picture)
     return save_figure(figure, kind)
 
@@ -44,9 +50,9 @@ def _show(text: str) -> str:
     return make_printable(text, NAME)
 
 
-def _choose_size(picture: HeatmapRecord | CurvesRecord) -> tuple[float, float]:
+def _choose_size(picture: Picture) -> tuple[float, float]:
     """Inches across and down."""
-    if isinstance(picture, CurvesRecord):
+    if not isinstance(picture, HeatmapRecord):
         return 6.4, 3.6
     n_cells = len(picture.column_labels), len(picture.row_labels)
     across, down = (min(max(_CELL * n, _LEAST), _MOST) for n in n_cells)
@@ -95,6 +101,18 @@ def _draw_curves(axes: Axes, picture: CurvesRecord) -> None:
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if (x == x.round()).all():
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(_show(picture.x_axis))
+    axes.set_ylabel(_show(picture.y_axis))
+    for text in axes.legend(frameon=False, fontsize="small").get_texts():
+        text.set_parse_math(False)
+
+
+def _draw_points(axes: Axes, picture: ScatterRecord) -> None:
+    for i, (name, x, y) in enumerate(zip(picture.groups, picture.x, picture.y, strict=True)):
+        colour, _ = STYLES[i % len(STYLES)]
+        marker = _MARKERS[i // len(STYLES) % len(_MARKERS)]
+        points = (np.array(numbers, np.float64) for numbers in (x, y))
+        axes.scatter(*points, s=12, color=colour, marker=marker, alpha=0.7, label=_show(name))
     axes.set_xlabel(_show(picture.x_axis))
     axes.set_ylabel(_show(picture.y_axis))
     for text in axes.legend(frameon=False, fontsize="small").get_texts():

@@ -127,7 +127,7 @@ def _measure_batch(
         is_on = (spliced.features != 0) & inputs.mask[..., None]
         full, circuit = (jax.nn.log_softmax(to_float32(runs.logits[i])) for i in (0, 1))
         return (
-            jnp.stack([_measure_next(logits, inputs) for logits in runs.logits]),
+            jnp.stack([measure_next_tokens(logits, inputs) for logits in runs.logits]),
             jnp.stack([_measure_answers(logits, inputs, targets) for logits in runs.logits]),
             _average((jnp.exp(full) * (full - circuit)).sum(-1), inputs.mask),
             _average(is_on.sum(-1), inputs.mask),
@@ -178,7 +178,7 @@ def _run_splice(
     )
 
 
-def _measure_next(
+def measure_next_tokens(
     logits: Float[Array, "batch pos vocab"], inputs: Inputs
 ) -> Float[Array, " batch"]:
     """Cross-entropy of each prompt's own next tokens."""
