@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -86,7 +87,10 @@ class LayerRun:
 
     @property
     def hidden(self) -> Float[Array, "batch pos d_mlp"] | None:
-        """What the MLP's output weights read; None without an MLP. Not defined with experts."""
+        """What the MLP's output weights read, before an edit of it; None without an MLP.
+
+        Not defined with experts.
+        """
         if self.block.mlp is None or self.mlp_input is None:
             return None
         return self.block.mlp.read_hidden(self.mlp_input)
@@ -115,6 +119,7 @@ class Block(eqx.Module):
         *,
         by_head: bool = False,
         edit: Edit = keep_value,
+        edit_inside: Edit = keep_value,
     ) -> LayerRun:
         """Run the layer on a stream.
 
@@ -123,8 +128,11 @@ class Block(eqx.Module):
                 writers to the last bit, not only up to rounding.
             edit: applied to what the attention (``"attention"``, constant included) and the MLP
                 (``"mlp"``) add to the stream.
+            edit_inside: applied to what the heads fetch (``"z"``), and to what the output weights
+                of an MLP without experts read (``"hidden"``).
         """
         z = self.attention.compute_z(x[None], x[None], x[None], positions, settings)
+        z = edit_inside("z", z)
         if by_head:
             heads = self.attention.head_contributions(z)
             after_attention = x + heads.sum(0) + self.attention.constant
@@ -135,7 +143,7 @@ class Block(eqx.Module):
                 self, positions, settings, x, z, after_attention, None, None, after_attention
             )
         read = self.mlp_input(x, after_attention)
-        mlp = edit("mlp", self.mlp(read))
+        mlp = edit("mlp", self.mlp(read, partial(edit_inside, "hidden")))
         after = after_attention + mlp
         return LayerRun(self, positions, settings, x, z, after_attention, read, mlp, after)
 
@@ -260,6 +268,15 @@ class Transformer(eqx.Module):
         """Some columns of `unembed`: those of each example's own tokens."""
         y = jnp.einsum("bd,bnd->bn", apply_norm(self.final_norm, x), self._unembedding[tokens])
         return self._scale_logits(y if self.b_unembed is None else y + self.b_unembed[tokens])
+
+    def project_rows(self, rows: Float[Array, "*n d"]) -> Float[Array, "*n vocab_out"]:
+        """What rows behind the last norm add to the logits, before a soft cap."""
+        return jnp.einsum("...d,vd->...v", rows, self._unembedding) * self.spec.logit_scale
+
+    @property
+    def bias_logits(self) -> Float[Array, " vocab_out"] | float:
+        """What the unembedding's bias adds to the logits, before a soft cap."""
+        return 0.0 if self.b_unembed is None else self.b_unembed * self.spec.logit_scale
 
     @property
     def _unembedding(self) -> Float[Array, "vocab_out d"]:
