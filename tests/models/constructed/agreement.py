@@ -118,7 +118,7 @@ def search_neurons_and_compare(
     experiment = Experiment(constructed.model, prompts, metric="kl", graph=graph, frontier=True)
     threshold = 1e-3 * MARGIN / len(prompts)
     circuit = run_search(Acdc(threshold=threshold, absolute=False), experiment)
-    owners = _list_owners(constructed)
+    owners = list_owners(constructed)
     edges, strangers = set(), []
     for edge in circuit.edges:
         writer, reader = edge.split("->")
@@ -140,7 +140,7 @@ def search_neurons_and_compare(
     )
 
 
-def _list_owners(constructed: ConstructedModel) -> dict[tuple[int, int], Expression]:
+def list_owners(constructed: ConstructedModel) -> dict[tuple[int, int], Expression]:
     """Which expression each hidden unit computes, by layer and number."""
     owners: dict[tuple[int, int], Expression] = {}
     counts: Counter[int] = Counter()
