@@ -54,6 +54,11 @@ def mean(cell: Any) -> float:
     return cell.mean if isinstance(cell, Interval) else cell
 
 
+def list_rows(reading: Reading, number: int = 0) -> list[Any]:
+    """The rows of one of a reading's tables."""
+    return list(reading.tables[number].rows)
+
+
 def parse_place(name: str) -> tuple[int, int]:
     layer, neuron = name.removeprefix("m").split(".n")
     return int(layer), int(neuron)
@@ -75,10 +80,10 @@ def test_the_look_up_units_that_a_head_feeds_are_those_of_the_map() -> None:
     prompts = load_task("constructed:first-equals-last", constructed.model).prompts(16)
     reading = read_neuron_comparison(constructed.model, prompts, top=12)
     owners = list_owners(constructed)
-    rows = [row for row in reading.tables[0].rows if mean(row[2]) > 1e-3]
+    rows = [row for row in list_rows(reading, 0) if mean(row[2]) > 1e-3]
     assert rows
     assert {owners[parse_place(row[0])].name for row in rows} == {"same"}
-    heads = [row for row in reading.tables[1].rows if row[0] != "whole stream"]
+    heads = [row for row in list_rows(reading, 1) if row[0] != "whole stream"]
     strongest = max(heads, key=lambda row: abs(mean(row[-1])))
     uses = constructed.layout.writers
     assert strongest[0] in uses.values()
@@ -91,15 +96,15 @@ def test_units_that_a_head_hands_on_are_those_of_the_map() -> None:
     owners, model = list_owners(constructed), constructed.model
     head = next(name for name in constructed.layout.writers.values() if name.startswith("a"))
     reading = read_shallow_neurons(model, prompts, head=head, top=6, tokens=1)
-    important = [row for row in reading.tables[0].rows if mean(row[3]) > 1e-3]
+    important = [row for row in list_rows(reading, 0) if mean(row[3]) > 1e-3]
     assert important
     for row in important:
         assert owners[parse_place(row[0])].name == "successor"
         assert row[2].strip("'\" ") in NEXT.values()
     handed_on = read_query_neurons(model, prompts, values=3, top=4, listed=4, tokens=1)
-    query = [row for row in handed_on.tables[0].rows if mean(row[3]) > 1e-3]
+    query = [row for row in list_rows(handed_on, 0) if mean(row[3]) > 1e-3]
     assert {owners[parse_place(row[0])].name for row in query} == {"successor"}
-    knocked = {row[0]: mean(row[2]) for row in handed_on.tables[3].rows}
+    knocked = {row[0]: mean(row[2]) for row in list_rows(handed_on, 3)}
     assert knocked["nothing"] > 0.99
     assert knocked["query mlp"] < 0.5 < knocked["random mlp"]
 
@@ -110,11 +115,11 @@ def test_masked_and_kept_neurons_of_a_map() -> None:
     prompts = load_task("constructed:first-equals-last", constructed.model).prompts(16)
     layers = tuple(range(constructed.model.spec.n_layers))
     reading = read_neuron_masks(constructed.model, prompts, counts=(1,), layers=layers, draws=2)
-    accuracy = {row[0]: mean(row[2]) for row in reading.tables[0].rows}
-    probability = {row[0]: mean(row[3]) for row in reading.tables[0].rows}
+    accuracy = {row[0]: mean(row[2]) for row in list_rows(reading, 0)}
+    probability = {row[0]: mean(row[3]) for row in list_rows(reading, 0)}
     assert accuracy["none masked"] == accuracy["top kept"] == accuracy["random masked"] == 1
     assert probability["top masked"] < 0.9 < probability["random masked"]
-    scores = read_score_comparison(constructed.model, prompts, top=1, draws=2).tables[0].rows
+    scores = list_rows(read_score_comparison(constructed.model, prompts, top=1, draws=2))
     lost = {row[0]: mean(row[-1]) for row in scores}
     assert lost["log-probability-increase"] == pytest.approx(max(lost.values()))
     assert abs(lost["random"]) < 0.1 * lost["log-probability-increase"]
@@ -126,7 +131,7 @@ def test_a_higher_neuron_loses_what_the_lowest_gave_it(shipped: LanguageModel) -
     model = load_model("addition")
     prompts = cg.load_task("addition", model).prompts(8, "evaluation")
     reading = read_lowest_neuron(model, prompts, layers=(0, 1), top=6)
-    none, lowest, random = reading.tables[0].rows
+    none, lowest, random = list_rows(reading, 0)
     assert none[2] == none[4] == 0
     assert mean(lowest[3]) != mean(none[3])
     assert abs(random[4]) < abs(lowest[4])
@@ -142,12 +147,12 @@ def test_tables_of_value_neurons_and_shared_heads() -> None:
     reading = read_value_neurons(model, prompts, top=3, counted=20, tokens=2)
     assert [len(table.rows) for table in reading.tables[:2]] == [3, 3]
     shared = read_shared_heads(model, task, prompts, other=names[1], top=2)
-    marked = [row[0] for row in shared.tables[0].rows if row[1]]
-    both = [row for row in shared.tables[0].rows if None not in row[-2:]]
+    marked = [row[0] for row in list_rows(shared, 0) if row[1]]
+    both = [row for row in list_rows(shared, 0) if None not in row[-2:]]
     assert marked == [row[0] for row in both]
     assert shared.notes[0].startswith(f"{len(marked)} of the 2 strongest heads of ioi")
-    heads = {row[0]: mean(row[1]) for row in reading.tables[3].rows}
-    own = {row[0]: mean(row[2]) for row in shared.tables[0].rows}
+    heads = {row[0]: mean(row[1]) for row in list_rows(reading, 3)}
+    own = {row[0]: mean(row[2]) for row in list_rows(shared, 0)}
     assert all(own[name] == pytest.approx(heads[name]) for name in set(own) & set(heads))
     with pytest.raises(ArgumentError, match="other is 'ioi', the task itself"):
         read_shared_heads(model, task, prompts, other="ioi")
@@ -182,7 +187,7 @@ def test_models_without_mlps_are_refused(shipped: LanguageModel, name: str) -> N
 
 def test_attention_neurons_need_no_mlps(shipped: LanguageModel) -> None:
     prompts = cg.load_task("induction", shipped).prompts(4)
-    rows = read_score_comparison(shipped, prompts, kind="attention", draws=1).tables[0].rows
+    rows = list_rows(read_score_comparison(shipped, prompts, kind="attention", draws=1))
     lost = {row[0]: mean(row[-1]) for row in rows}
     assert lost["log-probability-increase"] > lost["random"]
 

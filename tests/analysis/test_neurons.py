@@ -138,10 +138,10 @@ def test_query_neurons_share_out_what_channels_read(
     tiny: Tiny, hooked: dict[str, np.ndarray]
 ) -> None:
     spec, rng = tiny.ours.spec, np.random.default_rng(0)
-    chosen = Channels(
-        np.array([[2, 1], [2, 2]]),
-        np.array([[3, 20], [11, 7]]),
-        np.array([[1, 0], [2, 0]]),
+    chosen = (
+        np.array([[2, 1], [2, 2]]),  # layers
+        np.array([[3, 20], [11, 7]]),  # channels
+        np.array([[1, 0], [2, 0]]),  # keys
         rng.random((N, 2)).astype(np.float32),
     )
     run = run_query_neurons(tiny.ours.transformer, BATCH, Channels(*map(jnp.asarray, chosen)))

@@ -45,7 +45,7 @@ class Written(NamedTuple):
     rows: Float[Array, "neurons d"]
 
 
-class Reader(NamedTuple):
+class StreamReader(NamedTuple):
     """How the stream is read: by the last norm, with the divisors of the whole model's run."""
 
     model: Transformer
@@ -160,7 +160,7 @@ def run_sublayers(
 def run_rows(model: Transformer, rows: Float[Array, "n d"], n_top: int) -> Int[Array, "n n_top"]:
     """The tokens whose logits each row raises most, the most raised first."""
     with jax.default_matmul_precision("highest"):
-        reader = Reader(model, jnp.ones((1, 1), rows.dtype))
+        reader = StreamReader(model, jnp.ones((1, 1), rows.dtype))
         return jax.lax.top_k(reader.read_rows(rows), n_top)[1]
 
 
@@ -217,16 +217,16 @@ def list_channel_rows(attention: Attention) -> Float[Array, "neurons d"]:
     return rows * attention.spec.residual_scale
 
 
-def make_reader(model: Transformer, final: Float[Array, "batch d"]) -> Reader:
+def make_reader(model: Transformer, final: Float[Array, "batch d"]) -> StreamReader:
     """The reader with the divisors that these final streams have."""
     norm = model.final_norm
     if norm is None:
-        return Reader(model, jnp.ones((len(final), 1), final.dtype))
-    return Reader(model, norm.compute_factor(center_rows(norm, final)))
+        return StreamReader(model, jnp.ones((len(final), 1), final.dtype))
+    return StreamReader(model, norm.compute_factor(center_rows(norm, final)))
 
 
 def _read_answers(
-    reader: Reader, batch: Batch, x: Float[Array, "batch d"]
+    reader: StreamReader, batch: Batch, x: Float[Array, "batch d"]
 ) -> Float[Array, " batch"]:
     """The answers' log-probabilities in a stream."""
     assert batch.targets.answer is not None  # noqa: S101 - checked before
@@ -242,7 +242,7 @@ def _read_answers(
 
 
 def score_written(
-    reader: Reader, batch: Batch, written: Written, scores: tuple[NeuronScore, ...]
+    reader: StreamReader, batch: Batch, written: Written, scores: tuple[NeuronScore, ...]
 ) -> Float[Array, "scores batch neurons places"]:
     """Scores of a layer's neurons; what their rows add to logits is computed once for all."""
     assert batch.targets.answer is not None  # noqa: S101 - checked before
