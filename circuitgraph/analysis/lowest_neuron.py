@@ -15,9 +15,11 @@ from circuitgraph.analysis.neuron_choice import (
     drop_hidden,
     list_increase,
     list_picked,
-    name_neuron,
     pick_highest,
     score_mlp_neurons,
+)
+from circuitgraph.analysis.neuron_names import (
+    name_neuron,
 )
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.errors import ArgumentError, check_between

@@ -15,10 +15,12 @@ from circuitgraph.analysis.neuron_choice import (
     check_answers,
     check_neurons,
     list_increase,
+    score_mlp_neurons,
+)
+from circuitgraph.analysis.neuron_names import (
     list_neuron_rows,
     name_neuron,
     read_tokens,
-    score_mlp_neurons,
 )
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.batch import make_batch

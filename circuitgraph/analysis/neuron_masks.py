@@ -22,15 +22,16 @@ from circuitgraph.analysis.neuron_choice import (
     score_mlp_neurons,
 )
 from circuitgraph.catalog.analysis_record import Cell, CurvesRecord, Reading, TableRecord
-from circuitgraph.engine.readings.knockouts import keep_all
 from circuitgraph.errors import check_at_least, check_between
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
 
 _COUNTS = (1, 10, 30, 99, 300)  # by default, those that the layers have
 _METRICS = ("accuracy", "probability", "log_probability")
 
 Chosen = Bool[np.ndarray, "layers batch d_mlp"]
+Values = Float[np.ndarray, "metrics batch"]
 Choice = Callable[[int], list[Chosen]]
 
 
@@ -104,55 +105,66 @@ def _compare_masks(
 ) -> Reading:
     chosen = choose_metrics(model, prompts, _METRICS)
 
-    def measure(masks: list[Chosen]) -> Float[np.ndarray, "metrics batch"]:
+    def measure(masks: list[Chosen]) -> Values:
         runs = [
             measure_knocked_out(model, prompts, chosen, drop_hidden(model.spec, mask))
             for mask in masks
         ]
         return np.mean(runs, axis=0)
 
+    n_all = int(every[:, 0].sum())
     values = {
-        ("none", "masked", 0): measure_knocked_out(
-            model, prompts, chosen, keep_all(model.spec, len(prompts))
-        )
+        ("none", "masked", 0): measure([np.zeros_like(every)]),
+        ("all", "masked", n_all): measure([every]),
     }
-    values["all", "masked", int(every.sum()) // len(prompts)] = measure([every])
     for n in numbers:
         for name, choose in choices.items():
             masks = choose(n)
             values[name, "masked", n] = measure(masks)
             values[name, "kept", n] = measure([every & ~mask for mask in masks])
-    whose = "of the mean over prompts" if together else "of each prompt's own"
-    rows: list[list[Cell]] = [
-        [
-            f"{name} {done}",
-            n,
-            *(
-                estimate_cell(row, share=metric.is_share)
-                for metric, row in zip(chosen, own, strict=True)
-            ),
-        ]
-        for (name, done, n), own in values.items()
-    ]
     layers = ", ".join(map(str, np.flatnonzero(every.any(axis=(1, 2)))))
-    table = TableRecord(
-        title=f"Neurons of layers {layers} masked, or all but them, {whose} importance; means over "
-        "prompts, 95 % intervals",
-        columns=["neurons", "n", *(metric.name for metric in chosen)],
-        rows=rows,
+    whose = "of the mean over prompts" if together else "of each prompt's own"
+    title = (
+        f"Neurons of layers {layers} masked, or all but them, {whose} importance; means over "
+        "prompts, 95 % intervals"
     )
+    return Reading(
+        tables=[_make_table(title, values, chosen)],
+        pictures=[_draw_accuracy(layers, values, chosen[0].name, list(choices), numbers)],
+    )
+
+
+def _make_table(
+    title: str, values: dict[tuple[str, str, int], Values], chosen: tuple[Metric, ...]
+) -> TableRecord:
+    rows: list[list[Cell]] = []
+    for (name, done, n), own in values.items():
+        pairs = zip(chosen, own, strict=True)
+        cells = (estimate_cell(row, share=metric.is_share) for metric, row in pairs)
+        rows.append([f"{name} {done}", n, *cells])
+    columns = ["neurons", "n", *(metric.name for metric in chosen)]
+    return TableRecord(title=title, columns=columns, rows=rows)
+
+
+def _draw_accuracy(
+    layers: str,
+    values: dict[tuple[str, str, int], Values],
+    metric: str,
+    names: list[str],
+    numbers: tuple[int, ...],
+) -> CurvesRecord:
+    """The first metric over n."""
     series = [
         make_series(
             f"{name} n {done}", np.stack([values[name, done, n][0] for n in numbers]), share=True
         )
         for done in ("masked", "kept")
-        for name in choices
+        for name in names
     ]
-    picture = CurvesRecord(
-        title=f"{chosen[0].name} with n neurons of layers {layers} masked, or kept alone",
+    return CurvesRecord(
+        title=f"{metric} with n neurons of layers {layers} masked, or kept alone",
         x_axis="n",
-        y_axis=chosen[0].name,
+        y_axis=metric,
         x=list(numbers),
         series=series,
     )
-    return Reading(tables=[table], pictures=[picture])

@@ -17,15 +17,17 @@ from circuitgraph.analysis.neuron_choice import (
     drop_channels,
     drop_hidden,
     list_increase,
-    list_neuron_rows,
     measure_knocked_out,
-    name_channel,
-    name_neuron,
     pick_highest,
     pick_random,
-    read_tokens,
     score_channels,
     score_mlp_neurons,
+)
+from circuitgraph.analysis.neuron_names import (
+    list_neuron_rows,
+    name_channel,
+    name_neuron,
+    read_tokens,
 )
 from circuitgraph.analysis.score_comparison import METRICS
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord

@@ -12,11 +12,13 @@ from circuitgraph.analysis.neuron_choice import (
     check_answers,
     check_neurons,
     list_increase,
+)
+from circuitgraph.analysis.neuron_comparison import find_strongest_head, parse_head
+from circuitgraph.analysis.neuron_names import (
     list_neuron_rows,
     name_neuron,
     read_tokens,
 )
-from circuitgraph.analysis.neuron_comparison import find_strongest_head, parse_head
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.batch import make_batch
 from circuitgraph.engine.masked.runs import cut_prompts

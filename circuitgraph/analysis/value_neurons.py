@@ -13,15 +13,17 @@ from circuitgraph.analysis.neuron_choice import (
     AT_ONCE,
     check_answers,
     check_neurons,
-    list_channel_tokens,
     list_increase,
+    pick_highest,
+    score_channels,
+    score_mlp_neurons,
+)
+from circuitgraph.analysis.neuron_names import (
+    list_channel_tokens,
     list_neuron_rows,
     name_channel,
     name_neuron,
-    pick_highest,
     read_tokens,
-    score_channels,
-    score_mlp_neurons,
 )
 from circuitgraph.catalog.analysis_record import (
     Cell,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -182,8 +181,9 @@ def _place_copies(model: Transformer, inputs: Inputs, longer: Inputs) -> Positio
     """
     at, n_pos = inputs.score_at, inputs.tokens.shape[1]
     n_copies = longer.tokens.shape[1] - n_pos
-    place: Callable[[Inputs], Positions] = lambda x: model.positions_of(*x[:3])  # noqa: E731
-    short, long = place(inputs), place(longer)
+    short, long = (
+        model.positions_of(each.tokens, each.mask, each.positions) for each in (inputs, longer)
+    )
     seen = short.queries_at(at)
     is_own = jnp.arange(n_pos) == at[:, :, None]  # [batch, 1, pos]
     own = (seen.visible & is_own).any(-1, keepdims=True)  # [batch, 1, 1]

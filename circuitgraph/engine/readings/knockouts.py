@@ -29,10 +29,6 @@ class Kept(NamedTuple):
     z: Float[np.ndarray | Array, "*layers heads batch d_head"]
     hidden: Float[np.ndarray | Array, "*layers batch d_mlp"] | None
 
-    def copy(self) -> Kept:
-        """The same in arrays of their own, to be written to."""
-        return Kept(np.array(self.z), None if self.hidden is None else np.array(self.hidden))
-
 
 def keep_all(spec: Spec, n_prompts: int) -> Kept:
     """Nothing is knocked out."""

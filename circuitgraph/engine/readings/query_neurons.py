@@ -11,7 +11,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Batch, Inputs, take_scored
-from circuitgraph.engine.readings.neurons import center_rows, list_channel_rows, read_channels
+from circuitgraph.engine.readings.neurons import list_channel_rows, read_channels
+from circuitgraph.engine.readings.written import center_rows
 from circuitgraph.engine.trace import Trace, trace_model
 from circuitgraph.models.transformer import Block, Transformer
 

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Batch, take_scored
 from circuitgraph.engine.readings.neuron_scores import NeuronScore
-from circuitgraph.engine.readings.neurons import (
+from circuitgraph.engine.readings.neurons import read_divisor
+from circuitgraph.engine.readings.written import (
     Written,
     center_rows,
     make_reader,
-    read_divisor,
     score_written,
 )
 from circuitgraph.engine.trace import trace_model
