@@ -144,9 +144,8 @@ class ScatterRecord(Record):
         return self
 
 
-Picture = Annotated[
-    HeatmapRecord | CurvesRecord | ScatterRecord | TextsRecord, Field(discriminator="kind")
-]
+DrawnPicture = HeatmapRecord | CurvesRecord | ScatterRecord
+Picture = Annotated[DrawnPicture | TextsRecord, Field(discriminator="kind")]
 
 
 class Reading(Record):

@@ -9,8 +9,8 @@ import numpy as np
 
 from circuitgraph.catalog.analysis_record import (
     CurvesRecord,
+    DrawnPicture,
     HeatmapRecord,
-    Picture,
     ScatterRecord,
 )
 from circuitgraph.drawing.plots import STYLES, make_figure, save_figure
@@ -24,7 +24,7 @@ _CELL, _LEAST, _MOST = 0.22, 2.5, 14.0  # inches
 _MARKERS = ("o", "s", "^", "x")  # of groups for which there is no colour left
 
 
-def draw_pictures(pictures: Sequence[Picture], *, title: str, kind: str) -> bytes:
+def draw_pictures(pictures: Sequence[DrawnPicture], *, title: str, kind: str) -> bytes:
     """All pictures of a reading below each other, as a file of that kind.
 
     Raises:
@@ -41,7 +41,7 @@ def draw_pictures(pictures: Sequence[Picture], *, title: str, kind: str) -> byte
             _draw_heatmap(axes, picture)
         elif isinstance(picture, ScatterRecord):
             _draw_points(axes, picture)
-        elif isinstance(picture, CurvesRecord):
+        else:
             _draw_curves(axes, picture)
     return save_figure(figure, kind)
 
@@ -50,7 +50,7 @@ def _show(text: str) -> str:
     return make_printable(text, NAME)
 
 
-def _choose_size(picture: Picture) -> tuple[float, float]:
+def _choose_size(picture: DrawnPicture) -> tuple[float, float]:
     """Inches across and down."""
     if not isinstance(picture, HeatmapRecord):
         return 6.4, 3.6

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.batch import Inputs
 from circuitgraph.errors import ArgumentError, unknown_name
-from circuitgraph.models.positions import LayerSettings
+from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Block, LayerRun, Stream, Transformer, keep_value
 
@@ -26,6 +27,7 @@ class Trace(NamedTuple):
     Attributes:
         embed, final: the stream before the first layer and after the last one.
         stream: the stream before each layer, [layers, batch, pos, d].
+        after_attention: the stream with what the layer's attention has added, likewise.
         mlp_input: what each MLP reads, likewise; None without MLPs.
         z: what each head fetched, [layers, heads, batch, pos, d_head].
         heads, raw_heads: what each head adds to the stream, and what it writes into the post-norm.
@@ -37,6 +39,7 @@ class Trace(NamedTuple):
     embed: Stream
     final: Stream
     stream: Float[Array, "layers batch pos d"] | None = None
+    after_attention: Float[Array, "layers batch pos d"] | None = None
     mlp_input: Float[Array, "layers batch pos d"] | None = None
     z: Float[Array, "layers heads batch pos d_head"] | None = None
     heads: Float[Array, "layers heads batch pos d"] | None = None
@@ -57,7 +60,10 @@ def trace_model(
     *,
     start: Stream | None = None,
     edit: LayerEdit | None = None,
+    edit_inside: LayerEdit | None = None,
     layer_data: Any = None,
+    first: Int[Array, ""] | None = None,
+    positions: Positions | None = None,
 ) -> Trace:
     """Run the model on prompts and keep values of each layer. To be called in a compiled function.
 
@@ -65,15 +71,20 @@ def trace_model(
         keep: names of values to keep, of `KEEPABLE`. If writers or heads are kept, the stream is
             the sum of the writers to the last bit; else up to rounding.
         start: what the embedding writes; by default the model's own embedding of the prompts.
-        edit: applied to what the attention and the MLP of each layer add, as `Block.run` says.
-        layer_data: a pytree with a first axis of layers; ``edit`` gets each layer's slice of it.
+        edit, edit_inside: applied to values of each layer, as `Block.run` says.
+        layer_data: a pytree with a first axis of layers; the edits get each layer's slice of it.
+        first: begin with this layer: the ones before it are left out, ``start`` is the stream
+            before it, and nothing can be kept.
+        positions: who sees whom; by default as in right-padded prompts.
 
     Raises:
         ArgumentError: hidden values of a mixture of experts, which has them once for each expert.
         UnknownNameError: no value of that name.
     """
     check_keep(model.spec, keep)
-    positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+    assert first is None or not keep  # noqa: S101 - layers that are left out have no values
+    if positions is None:
+        positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     embed = model.embed(inputs.tokens, inputs.positions) if start is None else start
     by_head = not {"heads", "writers"}.isdisjoint(keep)
 
@@ -81,11 +92,25 @@ def trace_model(
         x: Stream, layer: tuple[tuple[Block, LayerSettings], Any]
     ) -> tuple[Stream, dict[str, Array | None]]:
         (block, settings), own_data = layer
-        layer_edit = keep_value if edit is None else partial(edit, own_data)
-        run = block.run(x, positions, settings, by_head=by_head, edit=layer_edit)
+        outside, inside = (
+            keep_value if given is None else partial(given, own_data)
+            for given in (edit, edit_inside)
+        )
+        run = block.run(x, positions, settings, by_head=by_head, edit=outside, edit_inside=inside)
         return run.after, {name: _value_of(run, name) for name in keep}
 
-    final, kept = jax.lax.scan(run_layer, embed, (model.stacked_layers(), layer_data))
+    def run_from_first(
+        x: Stream, layer: tuple[Bool[Array, ""], Any]
+    ) -> tuple[Stream, dict[str, Array | None]]:
+        is_due, own = layer
+        return jax.lax.cond(is_due, lambda: run_layer(x, own), lambda: (x, {}))
+
+    layers = (model.stacked_layers(), layer_data)
+    if first is None:
+        final, kept = jax.lax.scan(run_layer, embed, layers)
+    else:
+        are_due = jnp.arange(model.spec.n_layers) >= first
+        final, kept = jax.lax.scan(run_from_first, embed, (are_due, layers))
     return Trace(embed, final, **kept)
 
 

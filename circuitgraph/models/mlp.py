@@ -52,9 +52,18 @@ class MLP(eqx.Module):
     shared: MLP | None = None
     shared_share: Float[Array, "*layers 1 d"] | None = None
 
-    def __call__(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d"]:
+    def __call__(
+        self, x: Float[Array, "*axes d"], edit_hidden: Callable[[Array], Array] | None = None
+    ) -> Float[Array, "*axes d"]:
+        """What the MLP adds to the stream.
+
+        Args:
+            edit_hidden: applied to what the output weights read; experts have no such values.
+        """
         x = apply_norm(self.norm, x)
-        if self.router is None:
+        if self.router is None and edit_hidden is not None:
+            written = apply_linear(edit_hidden(self._compute_hidden(x)), self.w_out, self.b_out)
+        elif self.router is None:
             written = self._apply_dense(x)
         else:
             written = self._apply_experts(x, *self._route_tokens(x))

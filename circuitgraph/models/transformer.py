@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -101,7 +102,10 @@ class LayerRun:
 
     @property
     def hidden(self) -> Float[Array, "batch pos d_mlp"] | None:
-        """What the MLP's output weights read; None without an MLP. Not defined with experts."""
+        """What the MLP's output weights read, before an edit of it; None without an MLP.
+
+        Not defined with experts.
+        """
         if self.block.mlp is None or self.mlp_input is None:
             return None
         return self.block.mlp.read_hidden(self.mlp_input)
@@ -141,6 +145,7 @@ class Block(eqx.Module):
         edit: Edit = keep_value,
         others: OtherTokens | None = None,
         z: Float[Array, "heads batch pos d_head"] | None = None,
+        edit_inside: Edit = keep_value,
     ) -> LayerRun:
         """Run the layer on a stream.
 
@@ -151,10 +156,13 @@ class Block(eqx.Module):
                 (``"mlp"``) add to the stream.
             others: tokens beside these that the heads look at.
             z: what the heads fetched; by default what they do fetch.
+            edit_inside: applied to what the heads fetch (``"z"``), and to what the output weights
+                of an MLP without experts read (``"hidden"``).
         """
         if z is None:
             keys, at = list_keys(x, positions, others)
             z = self.attention.compute_z(x[None], keys[None], keys[None], positions, settings, at)
+        z = edit_inside("z", z)
         if by_head:
             heads = self.attention.head_contributions(z)
             after_attention = x + heads.sum(0) + self.attention.constant
@@ -164,7 +172,7 @@ class Block(eqx.Module):
             parts = (after_attention, None, None, after_attention)
             return LayerRun(self, positions, settings, x, z, *parts, others)
         read = self.mlp_input(x, after_attention)
-        mlp = edit("mlp", self.mlp(read))
+        mlp = edit("mlp", self.mlp(read, partial(edit_inside, "hidden")))
         after = after_attention + mlp
         parts = (after_attention, read, mlp, after)
         return LayerRun(self, positions, settings, x, z, *parts, others)
@@ -199,9 +207,7 @@ class Transformer(eqx.Module):
     unembedding: Float[Array, "vocab_out d"] | None  # None: tied to the embedding
     b_unembed: Float[Array, " vocab_out"] | None
     spec: Spec = eqx.field(static=True)
-    units: Units | None = (
-        None  # neurons and features that are nodes of a refined graph; the run is the same
-    )
+    units: Units | None = None  # that are nodes of a refined graph; the run is the same
 
     def __call__(
         self,
@@ -318,9 +324,14 @@ class Transformer(eqx.Module):
             total = total + self.b_unembed[tokens]
         return total * self.spec.logit_scale
 
-    def project_normed(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes vocab_out"]:
-        """What a part of a normed final stream adds to the logits, before a soft cap."""
-        return jnp.einsum("...d,vd->...v", x, self._unembedding) * self.spec.logit_scale
+    def project_rows(self, rows: Float[Array, "*n d"]) -> Float[Array, "*n vocab_out"]:
+        """What rows behind the last norm add to the logits, before a soft cap."""
+        return jnp.einsum("...d,vd->...v", rows, self._unembedding) * self.spec.logit_scale
+
+    @property
+    def bias_logits(self) -> Float[Array, " vocab_out"] | float:
+        """What the unembedding's bias adds to the logits, before a soft cap."""
+        return 0.0 if self.b_unembed is None else self.b_unembed * self.spec.logit_scale
 
     @property
     def _unembedding(self) -> Float[Array, "vocab_out d"]:

@@ -107,6 +107,6 @@ def rank_logits(
 ) -> tuple[Float[Array, "units two_n"], Int[Array, "units two_n"]]:
     """The logits that rise most and those that fall most, along parts behind the final norm."""
     with jax.default_matmul_precision("highest"):
-        logits = model.project_normed(parts.astype(model.embedding.dtype))
+        logits = model.project_rows(parts.astype(model.embedding.dtype))
     high, low = jax.lax.top_k(logits, n), jax.lax.top_k(-logits, n)
     return jnp.concatenate([high[0], -low[0]], -1), jnp.concatenate([high[1], low[1]], -1)

@@ -1,0 +1,219 @@
+"""Comparative neuron analysis: neurons that matter with a head and do not matter without it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from circuitgraph.analysis.base import analysis
+from circuitgraph.analysis.head_sweep import sweep_heads
+from circuitgraph.analysis.measuring import estimate_cell
+from circuitgraph.analysis.neuron_choice import (
+    AT_ONCE,
+    check_answers,
+    check_neurons,
+    list_increase,
+    score_mlp_neurons,
+)
+from circuitgraph.analysis.neuron_names import (
+    list_neuron_rows,
+    name_neuron,
+    read_tokens,
+)
+from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
+from circuitgraph.engine.batch import make_batch
+from circuitgraph.engine.masked.runs import cut_prompts
+from circuitgraph.engine.readings.knockouts import keep_all
+from circuitgraph.engine.readings.neuron_inputs import run_neuron_inputs
+from circuitgraph.errors import ArgumentError, UnknownNameError, check_between
+from circuitgraph.graph.node import Node
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.spec import Spec
+from circuitgraph.tasks.metrics import metrics
+from circuitgraph.tasks.prompts import Prompts
+
+_N_HEADS = 5  # in the table of what moves the first neuron
+
+
+class _Compared(NamedTuple):
+    """Each neuron in each prompt, with the head and without it: [layers, batch, d_mlp]."""
+
+    importance: Float[np.ndarray, "layers batch d_mlp"]
+    importance_without: Float[np.ndarray, "layers batch d_mlp"]
+    value: Float[np.ndarray, "layers batch d_mlp"]
+    value_without: Float[np.ndarray, "layers batch d_mlp"]
+
+
+@analysis(
+    "compare-neurons",
+    source="Yu and Ananiadou 2024b, Comparative Neuron Analysis",
+    cannot_tell="whether the model needs a neuron: importance is what it adds directly, with the "
+    "last norm held, and a neuron that later layers read may matter by another way.",
+)
+def read_neuron_comparison(
+    model: LanguageModel,
+    prompts: Prompts,
+    *,
+    head: str | None = None,
+    top: int = 10,
+    tokens: int = 5,
+) -> Reading:
+    """Neurons whose importance falls when a head falls silent: what the head hands on to MLPs.
+
+    A neuron's importance is the log-probability increase of the answer, log P(x + m w) - log P(x),
+    at the scored position: x is the stream after the layer's attention, m its value, w its row of
+    the output weights. P is read by the last norm with the divisor of the run as it is, without its
+    bias.
+
+    Args:
+        head: the head to silence, ``a1.h2``; by default the one without which the answer's
+            probability falls most.
+        top: how many neurons to list.
+        tokens: how many of the tokens that a neuron raises to show.
+
+    Raises:
+        ArgumentError: a head that the model does not have; experts, or no MLPs.
+        DataError: prompts that the model cannot read, or whose answers are not one token each.
+    """
+    check_neurons(model, "compare-neurons")
+    check_between("top", top, 1, model.spec.n_layers * (model.spec.d_mlp or 0))
+    check_between("tokens", tokens, 1, model.spec.d_vocab_out)
+    asked = None if head is None else parse_head(model.spec, head)
+    check_answers(model, prompts, "compare-neurons")
+    layer, number = asked or find_strongest_head(model, prompts)
+    compared = _compare_neurons(model, prompts, layer, number)
+    fall = (compared.importance - compared.importance_without).mean(1)  # [layers, d_mlp]
+    order = np.argsort(-fall, axis=None, kind="stable")[:top]
+    strongest = [divmod(int(place), fall.shape[1]) for place in order]
+    name = f"a{layer}.h{number}"
+    return Reading(
+        tables=[
+            _make_table(model, name, compared, strongest, tokens),
+            _make_head_table(model, prompts, strongest[0]),
+        ],
+        pictures=[_draw_layers(name, compared)],
+        notes=[f"{name} is silent at all positions."],
+    )
+
+
+def parse_head(spec: Spec, name: str) -> tuple[int, int]:
+    """Layer and number of a head by its name.
+
+    Raises:
+        ArgumentError: no head of this model has that name.
+    """
+    try:
+        node = Node.parse(name)
+    except UnknownNameError:
+        node = None
+    if (
+        node is None
+        or node.kind != "head"
+        or node.layer >= spec.n_layers
+        or node.index >= spec.n_heads
+    ):
+        raise ArgumentError(
+            f"head is {name!r}, but the model has the heads a0.h0 to "
+            f"a{spec.n_layers - 1}.h{spec.n_heads - 1}."
+        )
+    return node.layer, node.index
+
+
+def find_strongest_head(model: LanguageModel, prompts: Prompts, first: int = 0) -> tuple[int, int]:
+    """The head of layer ``first`` or later without which the answer's probability is least."""
+    sweep = sweep_heads(model, prompts, (metrics["probability"],), "everywhere")
+    place = int(sweep.without[first:, :, 0].mean(-1).argmin())
+    return first + place // model.spec.n_heads, place % model.spec.n_heads
+
+
+def _compare_neurons(model: LanguageModel, prompts: Prompts, layer: int, head: int) -> _Compared:
+    kept = keep_all(model.spec, len(prompts))
+    kept.z[layer, head] = 0.0
+    whole, without = (
+        score_mlp_neurons(model, prompts, list_increase(), own) for own in (None, kept)
+    )
+    return _Compared(
+        whole.scores[0].astype(np.float64),
+        without.scores[0].astype(np.float64),
+        whole.coefficients.astype(np.float64),
+        without.coefficients.astype(np.float64),
+    )
+
+
+def _make_table(
+    model: LanguageModel,
+    head: str,
+    compared: _Compared,
+    strongest: list[tuple[int, int]],
+    n_tokens: int,
+) -> TableRecord:
+    signs = [float(compared.value[layer, :, neuron].mean()) for layer, neuron in strongest]
+    read = read_tokens(model, list_neuron_rows(model, strongest, signs), n_tokens)
+    rows: list[list[Cell]] = []
+    for (layer, neuron), said in zip(strongest, read, strict=True):
+        before, after, value, value_after = (part[layer, :, neuron] for part in compared)
+        cells = [estimate_cell(part) for part in (before - after, before, after)]
+        values = [float(part.mean()) for part in (value, value_after, value_after - value)]
+        rows.append([name_neuron((layer, neuron)), said, *cells, *values])
+    return TableRecord(
+        title=f"Neurons that matter less without {head}: importances in nats and values, means "
+        "over prompts; the tokens that they raise when they have such values",
+        columns=[
+            "neuron",
+            "raises",
+            "fall of importance",
+            "importance",
+            f"without {head}",
+            "value",
+            "value without",
+            "change",
+        ],
+        rows=rows,
+    )
+
+
+def _make_head_table(
+    model: LanguageModel, prompts: Prompts, neuron: tuple[int, int]
+) -> TableRecord:
+    """Which heads move the first neuron's input."""
+    layer, number = (np.int32(index) for index in neuron)
+    runs = [
+        run_neuron_inputs(model.transformer, make_batch(prompts, rows), layer, number)
+        for rows in cut_prompts(prompts, AT_ONCE)
+    ]
+    sides = ["gate", "up"] if runs[0].gate is not None else ["up"]
+    parts = {
+        side: np.concatenate([np.asarray(getattr(run, side), np.float64) for run in runs], -1)
+        for side in sides
+    }
+    means = np.abs(parts[sides[0]].mean(-1))
+    rows: list[list[Cell]] = []
+    for place in np.argsort(-means, axis=None, kind="stable")[:_N_HEADS]:
+        at = divmod(int(place), model.spec.n_heads)
+        rows.append([f"a{at[0]}.h{at[1]}", *(estimate_cell(parts[side][at]) for side in sides)])
+    totals = [np.concatenate([getattr(run, f"total_{side}") for run in runs]) for side in sides]
+    rows.append(["whole stream", *(estimate_cell(total.astype(np.float64)) for total in totals)])
+    titles = {"gate": "into its gate", "up": "into its input" if len(sides) == 1 else "into its up"}
+    return TableRecord(
+        title=f"What moves {name_neuron(neuron)} at the scored position: parts of what its input "
+        "weights read, biases apart; means over prompts",
+        columns=["head", *(titles[side] for side in sides)],
+        rows=rows,
+    )
+
+
+def _draw_layers(head: str, compared: _Compared) -> HeatmapRecord:
+    """Where importance goes: sums of what falls and of what rises, layer by layer."""
+    change = (compared.importance_without - compared.importance).mean(1)
+    columns = {"falls": np.minimum(change, 0), "rises": np.maximum(change, 0)}
+    return HeatmapRecord(
+        title=f"Importance of neurons without {head}, less that with it, summed over each layer",
+        unit="change of importance (nats)",
+        row_axis="layer",
+        column_axis="neurons whose importance",
+        row_labels=[str(layer) for layer in range(len(change))],
+        column_labels=list(columns),
+        values=np.stack([part.sum(1) for part in columns.values()], axis=1).tolist(),
+    )
