@@ -6,7 +6,6 @@ Beside an MLP cut into neurons; sparse autoencoders and transcoders; under a pos
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +14,19 @@ import pytest
 import torch
 
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.grid import group_writers
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.attaching import attach_dictionaries
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.dictionary_spec import DictionarySpec
 from circuitgraph.models.dictionaries.hooks import Hook, Place
-from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
-from tests.laws.agreement import assert_same_logits, compare, loss_of, split_graph
-from tests.oracle import eap
+from tests.checkpoints import Tiny, load_tiny, random_prompts, save_tiny
+from tests.laws.agreement import assert_same_logits, compare, split_graph
+from tests.laws.parts import (
+    assert_explicit_scores,
+    assert_gradient_of_small_steps,
+    assert_parts_are_the_whole,
+)
 from tests.oracle.units import FeatureParts, Parts
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
@@ -118,53 +120,17 @@ def test_acdc_decides_as_the_oracle(model: Tiny, parts: Parts) -> None:
 
 
 def test_scores_are_those_of_explicit_caches(model: Tiny, parts: Parts, graph: Graph) -> None:
-    experiment = Experiment(model.ours, PROMPTS, graph=graph)
-    run = oracle_run(model, PROMPTS, "resample", double=True, parts=parts)
-    loss = loss_of("logit_difference", PROMPTS, run)
-    attribution, groups = experiment.attribution, group_writers(graph)
-    scores = [
-        (attribution.at_interpolated_embedding(1.0), eap.explicit_eap(run, loss)),
-        (attribution.flow(), eap.explicit_information_flow(run)),
-    ]
-    if not any(split.frozen for split in graph.splits):  # refused by searches
-        held = [attribution.at_interpolated_group(g, s) for g in groups for s in (0.5, 1.0)]
-        scores.append((np.mean(held, axis=0), eap.explicit_eap_ig_activations(run, loss, 2)))
-    for ours, theirs in scores:
-        expected = np.array([theirs[edge] for edge in graph.edges])
-        np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
+    assert_explicit_scores(model, PROMPTS, graph, parts)
 
 
 def test_the_gradient_by_the_mask_is_that_of_small_steps(model: Tiny, graph: Graph) -> None:
-    experiment = Experiment(model.ours, PROMPTS, graph=graph, metric="kl", frontier=False)
-    rng = np.random.default_rng(0)
-    mask = rng.random(graph.n_edges).astype(np.float32)
-    gradient = experiment.gradient(mask)
-    of_parts = [i for i, edge in enumerate(graph.edges) if ".f" in edge or ".error" in edge]
-    edges = rng.choice(of_parts, 20, replace=False)
-    steps = np.eye(graph.n_edges, dtype=np.float32)[edges] / 64
-    above, below = (experiment.losses(mask + sign * steps) for sign in (1, -1))
-    slopes = (above - below) * 32
-    np.testing.assert_allclose(gradient[edges], slopes, atol=2e-2 * np.abs(slopes).max())
+    assert_gradient_of_small_steps(model, PROMPTS, graph)
 
 
 def test_parts_taken_together_are_the_whole(model: Tiny, graph: Graph) -> None:
-    """A mask that keeps all parts of an MLP or none is a mask of the graph of whole MLPs, but where
-    an error does not follow what the MLP reads.
-    """
     if any(split.frozen for split in graph.splits):
         pytest.skip("a frozen error is no part of what the whole MLP makes of another input")
-    whole = model.ours.graph()
-    masks = np.random.default_rng(1).random((6, whole.n_edges)) < 0.6
-    masks[0], masks[1] = True, False
-    parent = [
-        whole.edge_index(f"{graph.writers[writer].node.whole}->{graph.readers[reader].name}")
-        for reader, writer in zip(*graph.ends, strict=True)
-    ]
-    run = partial(Experiment, model.ours, PROMPTS, metric="logit")
-    expected = run(frontier=False).values(masks)
-    for frontier in (False, True):
-        values = run(graph=graph, frontier=frontier).values(masks[:, parent])
-        np.testing.assert_allclose(values, expected, atol=3e-5)
+    assert_parts_are_the_whole(model, PROMPTS, graph)
 
 
 def test_features_that_do_not_exist_are_refused(model: Tiny, parts: Parts) -> None:
