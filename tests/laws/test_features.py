@@ -104,7 +104,7 @@ def graph(model: Tiny, parts: Parts) -> Graph:
 
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_random_circuits_have_the_oracles_logits(model: Tiny, parts: Parts, ablation: str) -> None:
-    assert_same_logits(model, random_prompts(longest=8), ablation, parts=parts)
+    assert_same_logits(model, PROMPTS, ablation, parts=parts)
 
 
 def test_acdc_decides_as_the_oracle(model: Tiny, parts: Parts) -> None:

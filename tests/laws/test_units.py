@@ -41,7 +41,7 @@ def graph(model: Tiny) -> Graph:
 
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_random_circuits_have_the_oracles_logits(model: Tiny, ablation: str) -> None:
-    assert_same_logits(model, random_prompts(longest=8), ablation, parts=NEURONS)
+    assert_same_logits(model, PROMPTS, ablation, parts=NEURONS)
 
 
 def test_acdc_decides_as_the_oracle(model: Tiny) -> None:
