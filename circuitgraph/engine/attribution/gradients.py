@@ -72,7 +72,7 @@ def run_held(
         hold_heads, hold_mlp, constant = layer
         if name == "attention":
             return jnp.where(hold_heads, held.value + constant, value)
-        return jnp.where(hold_mlp, held.value, value)
+        return jnp.where(hold_mlp, held.value, value) if name == "mlp" else value
 
     layers = (held.heads, held.mlp, model.blocks.attention.constant)
     trace = trace_model(model, inputs, ["stream"], start=start, edit=hold, layer_data=layers)
