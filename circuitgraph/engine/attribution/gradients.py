@@ -68,7 +68,7 @@ def run_held(
 ) -> tuple[Float[Array, "layers batch pos d"], Stream]:
     """The stream before each layer and after the last one, when the embedding writes ``start``."""
 
-    def hold(layer: tuple[Array, Array, Array], name: str, value: Stream) -> Stream:
+    def hold(layer: tuple[Array, Array, Array], name: str, value: Array) -> Array:
         hold_heads, hold_mlp, constant = layer
         if name == "attention":
             return jnp.where(hold_heads, held.value + constant, value)
