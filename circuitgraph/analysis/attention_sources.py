@@ -12,7 +12,7 @@ from circuitgraph.analysis.places import check_corrupted, list_roles
 from circuitgraph.catalog.analysis_record import HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.batch import check_prompts, make_batch
 from circuitgraph.engine.readings.sources import run_source_effects
-from circuitgraph.errors import DataError, check_at_least
+from circuitgraph.errors import ArgumentError, DataError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
@@ -47,12 +47,18 @@ def read_attention_sources(
         top: how many heads to show, those with the largest effect at any place.
 
     Raises:
+        ArgumentError: a metric without gradient at the clean run.
         DataError: prompts without a corrupted side, or, without roles, of different lengths.
     """
     check_at_least("top", top, 1)
     chosen = metrics[metric or task.metric]
     check_corrupted(prompts, "attention-sources")
     check_prompts(model, prompts, chosen)
+    if not chosen.differentiable or chosen.flat_at_full:
+        raise ArgumentError(
+            f"attention-sources follows the gradient of its metric, and that of {chosen.name!r} is "
+            "zero at the clean run: use another one, such as logit_difference."
+        )
     names, places = number_places(prompts)
 
     def run(rows: slice) -> Float[np.ndarray, "layers heads batch places"]:
