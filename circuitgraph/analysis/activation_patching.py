@@ -7,15 +7,24 @@ from typing import Literal, get_args
 import numpy as np
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import choose_metrics
+from circuitgraph.analysis.measuring import choose_metrics, collect_runs
 from circuitgraph.analysis.patch_report import (
     PatchValues,
     draw_shares,
-    join_batches,
     make_share_table,
     make_side_table,
 )
-from circuitgraph.analysis.places import Columns, check_corrupted, choose_layers, list_columns
+from circuitgraph.analysis.places import (
+    Columns,
+    check_corrupted,
+    check_mlps,
+    check_neurons,
+    check_sides,
+    choose_layers,
+    choose_streams,
+    list_columns,
+    name_stream,
+)
 from circuitgraph.catalog.analysis_record import Reading
 from circuitgraph.engine.batch import make_batch
 from circuitgraph.engine.masked.runs import cut_prompts
@@ -79,6 +88,7 @@ def patch_activations(
     parts = _list_parts(model, kind, layers, numbers)
     if positions is None:
         positions = "all" if kind in ("head", "neuron") else "each"
+    check_sides(prompts)
     columns = list_columns(prompts) if positions == "each" else None
     tables, pictures = [], []
     directions = get_args(Direction) if direction == "both" else (direction,)
@@ -112,25 +122,22 @@ def _list_parts(
         ArgumentError: as `patch_activations` says.
     """
     spec = model.spec
-    if kind in ("mlp", "neuron") and spec.d_mlp is None:
-        raise ArgumentError(f"{model.name!r} has no MLPs.")
-    if kind == "neuron" and spec.experts is not None:
-        raise ArgumentError(f"The MLPs of {model.name!r} are mixtures of experts: no neurons.")
-    if kind == "residual" and layers is not None and spec.n_layers in layers:
-        others = [layer for layer in layers if layer != spec.n_layers]
-        chosen = (*(choose_layers(spec, others) if others else ()), spec.n_layers)
-    else:
-        chosen = choose_layers(spec, layers)
-        chosen += (spec.n_layers,) if kind == "residual" and layers is None else ()
+    if kind == "mlp":
+        check_mlps(model, "activation-patching")
+    if kind == "neuron":
+        check_neurons(model, "activation-patching")
+    chosen = (choose_streams if kind == "residual" else choose_layers)(spec, layers)
     n_numbers = {"head": spec.n_heads, "neuron": spec.d_mlp}.get(kind)
     if n_numbers is None:
         if numbers is not None:
             raise ArgumentError(f"numbers are of heads or neurons, but kind is {kind!r}.")
         return [(layer, (0,)) for layer in chosen]
     wanted = tuple(range(n_numbers)) if numbers is None else numbers
-    if wrong := [number for number in wanted if not 0 <= number < n_numbers]:
+    wrong = [number for number in wanted if not 0 <= number < n_numbers]
+    if wrong or not wanted:
         raise ArgumentError(
-            f"numbers has {wrong[0]}, but a layer has the {kind}s 0 to {n_numbers - 1}."
+            f"numbers has {wrong[0] if wrong else 'none'}, but a layer has the {kind}s 0 to "
+            f"{n_numbers - 1}."
         )
     return [(layer, wanted) for layer in chosen]
 
@@ -145,35 +152,34 @@ def _patch_sides(
     direction: Direction,
     bar: bool,
 ) -> PatchValues:
-    batches = cut_prompts(prompts, _AT_ONCE)
-    every, starts, ends = [], [], []
-    with show_progress(len(batches) * len(parts), direction, "layer", bar=bar) as progress:
-        for rows in batches:
+    noising, n_batches = direction == "noising", len(cut_prompts(prompts, _AT_ONCE))
+    with show_progress(n_batches * len(parts), direction, "layer", bar=bar) as progress:
+
+        def run(rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             batch = make_batch(prompts, rows)
-            noising = direction == "noising"
             patching = pair_sides(model.transformer, batch, metrics, noising=noising)
-            starts.append(patching.measure_base())
-            ends.append(patching.measure_donor())
             at, of_layers = None if columns is None else columns.at[rows], []
             for layer, numbers in parts:
                 of_layers.append(patching.measure_patches(kind, layer, numbers, at))
                 progress.advance()
-            every.append(np.concatenate(of_layers))
+            return np.concatenate(of_layers), patching.measure_base(), patching.measure_donor()
+
+        values, start, end = collect_runs(prompts, _AT_ONCE, run)
     names = [_name_part(model.spec, kind, *part) for part in parts]
     return PatchValues(
         tuple(name for of_layer in names for name in of_layer),
         (ALL,) if columns is None else columns.names,
         metrics,
-        join_batches(every),
-        join_batches(starts),
-        join_batches(ends),
-        "restored" if direction == "denoising" else "lost",
+        values,
+        start,
+        end,
+        "lost" if noising else "restored",
     )
 
 
 def _name_part(spec: Spec, kind: Kind, layer: int, numbers: tuple[int, ...]) -> list[str]:
     if kind == "residual":
-        return ["after the last" if layer == spec.n_layers else f"before {layer}"]
+        return [name_stream(spec, layer)]
     letter = {"attention": "a", "head": "a", "mlp": "m", "neuron": "m"}[kind]
     unit = {"head": ".h", "neuron": ".n"}.get(kind)
     return [f"{letter}{layer}" + ("" if unit is None else f"{unit}{n}") for n in numbers]

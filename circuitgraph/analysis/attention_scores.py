@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from circuitgraph.analysis.named_nodes import find_head
 from circuitgraph.engine.attribution.score_parts import run_score_parts
 from circuitgraph.engine.batch import unpadded_inputs
 from circuitgraph.errors import ArgumentError
-from circuitgraph.graph.node import Node
 from circuitgraph.models.language_model import LanguageModel
 
 BIASES = "biases"
@@ -69,9 +69,7 @@ def explain_scores(
             after their projection, of which no sum can be said.
         DataError: a prompt that the model does not read.
     """
-    graph, node = model.graph(), Node.parse(head)
-    if node.kind != "head":
-        raise ArgumentError(f"{head!r} is no head: only heads have attention scores.")
+    graph, node = model.graph(), find_head(model, head)
     reader = graph.readers[graph.reader_index(f"{node}<q>")]
     if model.spec.clip_qkv is not None:
         raise ArgumentError(

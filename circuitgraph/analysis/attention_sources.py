@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import estimate_cell
+from circuitgraph.analysis.heads import rank_heads
+from circuitgraph.analysis.measuring import collect_runs, estimate_cell
 from circuitgraph.analysis.places import check_corrupted, list_roles
 from circuitgraph.catalog.analysis_record import HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.batch import check_prompts, make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.sources import run_source_effects
-from circuitgraph.errors import DataError, check_at_least
+from circuitgraph.errors import ArgumentError, DataError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
@@ -47,19 +47,27 @@ def read_attention_sources(
         top: how many heads to show, those with the largest effect at any place.
 
     Raises:
+        ArgumentError: a metric without gradient at the clean run.
         DataError: prompts without a corrupted side, or, without roles, of different lengths.
     """
     check_at_least("top", top, 1)
     chosen = metrics[metric or task.metric]
     check_corrupted(prompts, "attention-sources")
     check_prompts(model, prompts, chosen)
+    if not chosen.differentiable or chosen.flat_at_full:
+        raise ArgumentError(
+            f"attention-sources follows the gradient of its metric, and that of {chosen.name!r} is "
+            "zero at the clean run: use another one, such as logit_difference."
+        )
     names, places = number_places(prompts)
-    parts = []
-    for rows in cut_prompts(prompts, _AT_ONCE):
+
+    def run(rows: slice) -> Float[np.ndarray, "layers heads batch places"]:
         effects = run_source_effects(model.transformer, make_batch(prompts, rows), chosen)
-        parts.append(_sum_places(np.asarray(effects, np.float64), places[rows], len(names)))
+        return _sum_places(np.asarray(effects, np.float64), places[rows], len(names))
+
+    effects = collect_runs(prompts, _AT_ONCE, run, axis=2)
     title = f"What the loss ({chosen.name}) rises by, by where a head fetches"
-    return _report_effects(title, np.concatenate(parts, axis=2), names, top)
+    return _report_effects(title, effects, names, top)
 
 
 def _report_effects(
@@ -67,9 +75,7 @@ def _report_effects(
 ) -> Reading:
     """The heads with the largest mean effect at any place."""
     means = effects.mean(axis=2)
-    strongest = np.argsort(-np.abs(means).max(axis=2), axis=None, kind="stable")[:top]
-    heads = [tuple(map(int, np.unravel_index(n, means.shape[:2]))) for n in strongest]
-    labels = [f"a{layer}.h{head}" for layer, head in heads]
+    heads, labels = zip(*rank_heads(np.abs(means).max(axis=2), top), strict=True)
     rows = [
         [label, *map(estimate_cell, effects[head].T), estimate_cell(effects[head].sum(1))]
         for label, head in zip(labels, heads, strict=True)

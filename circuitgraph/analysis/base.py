@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from circuitgraph.catalog.analysis_record import Reading
-from circuitgraph.errors import ArgumentError
+from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.foreign import convert_settings
 from circuitgraph.registry import Registry, read_summary
 
@@ -58,7 +58,7 @@ class Analysis:
 
         Raises:
             UnknownNameError: the method has no such setting.
-            ArgumentError: one of another type, or one that must be given is missing.
+            ArgumentError: one of another type, a seed below 0, or none where one must be given.
         """
         hints = get_type_hints(self.function)
         owner = f"setting of analysis {self.name!r}"
@@ -66,6 +66,8 @@ class Analysis:
         for p in self._list_settings():
             if p.default is p.empty and p.name not in settings:
                 raise ArgumentError(f"The analysis {self.name!r} needs the setting {p.name!r}.")
+        if "seed" in made:
+            check_at_least("seed", made["seed"], 0)
         return made
 
     def _list_settings(self) -> list[inspect.Parameter]:

@@ -11,15 +11,21 @@ from jaxtyping import Float, Int
 
 from circuitgraph.analysis.activation_patching import order_metrics
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import choose_metrics
+from circuitgraph.analysis.measuring import choose_metrics, collect_runs
 from circuitgraph.analysis.patch_report import (
     PatchValues,
     draw_shares,
-    join_batches,
     make_share_table,
     make_side_table,
 )
-from circuitgraph.analysis.places import choose_layers, find_positions, list_columns
+from circuitgraph.analysis.places import (
+    check_mlps,
+    choose_layers,
+    choose_streams,
+    find_positions,
+    list_columns,
+    name_stream,
+)
 from circuitgraph.catalog.analysis_record import Reading
 from circuitgraph.engine.batch import make_batch
 from circuitgraph.engine.masked.runs import cut_prompts
@@ -27,6 +33,7 @@ from circuitgraph.engine.readings.patched import keep_run
 from circuitgraph.engine.readings.patching import Patching, find_places
 from circuitgraph.errors import ArgumentError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.spec import Spec
 from circuitgraph.progress import show_progress
 from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
@@ -77,17 +84,20 @@ def trace_causes(
         ArgumentError: layers, positions or a window that make no sense; a model without MLPs.
         DataError: prompts without answers.
     """
-    for name, number in (("top", top), ("samples", samples), ("window", window or 1)):
+    for name, number in (
+        ("top", top),
+        ("samples", samples),
+        ("window", 1 if window is None else window),
+    ):
         check_at_least(name, number, 1)
     if not subject or noise <= 0:
         raise ArgumentError(f"subject is {subject} and noise {noise}: noise some positions.")
     if kind == "residual" and window is not None:
         raise ArgumentError("A stream is restored before one layer: window is of attention or mlp.")
-    if kind == "mlp" and model.spec.d_mlp is None:
-        raise ArgumentError(f"{model.name!r} has no MLPs.")
+    if kind == "mlp":
+        check_mlps(model, "causal-tracing")
     metrics = order_metrics(choose_metrics(model, prompts), metric)
-    chosen = choose_layers(model.spec, layers)
-    chosen += (model.spec.n_layers,) if kind == "residual" and layers is None else ()
+    chosen = (choose_streams if kind == "residual" else choose_layers)(model.spec, layers)
     at = np.concatenate([find_positions(prompts, place) for place in subject], axis=1)
     draws = NoiseDraws(at, noise, samples, seed)
     width = min(window or _ORIGINAL_WINDOW, model.spec.n_layers)
@@ -143,7 +153,8 @@ class NoiseDraws:
 
     def average(self, values: Float[np.ndarray, "*axes runs"]) -> np.ndarray:
         """Means over the draws of each prompt, [*axes, batch]."""
-        return values.reshape(*values.shape[:-1], -1, self.samples).mean(axis=-1)
+        by_draw = values.reshape(*values.shape[:-1], -1, self.samples)
+        return by_draw.mean(axis=-1, dtype=np.float64)
 
 
 def _restore_values(
@@ -157,10 +168,11 @@ def _restore_values(
     bar: bool,
 ) -> PatchValues:
     columns, n_layers = list_columns(prompts), model.spec.n_layers
-    batches = cut_prompts(prompts, max(1, _RUNS_AT_ONCE // draws.samples))
-    every, starts, ends = [], [], []
-    with show_progress(len(batches) * len(layers), "restoring", "layer", bar=bar) as progress:
-        for rows in batches:
+    at_once = max(1, _RUNS_AT_ONCE // draws.samples)
+    n_batches = len(cut_prompts(prompts, at_once))
+    with show_progress(n_batches * len(layers), "restoring", "layer", bar=bar) as progress:
+
+        def run(rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             patching = draws.make_patching(model, prompts, rows, metrics)
             at = np.repeat(columns.at[rows], draws.samples, axis=0)
             of_layers = []
@@ -172,11 +184,13 @@ def _restore_values(
                     values = patching.measure_windows(kind, *bounds, at)
                 of_layers.append(draws.average(values))
                 progress.advance()
-            every.append(np.stack(of_layers))
-            starts.append(draws.average(patching.measure_base()))
-            ends.append(draws.average(patching.measure_donor()))
-    names = [_name_layer(kind, layer, window, n_layers) for layer in layers]
-    values, start, end = (join_batches(parts) for parts in (every, starts, ends))
+            start, end = (
+                draws.average(side) for side in (patching.measure_base(), patching.measure_donor())
+            )
+            return np.stack(of_layers), start, end
+
+        values, start, end = collect_runs(prompts, at_once, run)
+    names = [_name_layer(model.spec, kind, layer, window) for layer in layers]
     return PatchValues(tuple(names), columns.names, metrics, values, start, end, "restored")
 
 
@@ -186,9 +200,9 @@ def bound_window(layer: int, window: int, n_layers: int) -> tuple[int, int]:
     return first, min(n_layers, layer - window // 2 + window)
 
 
-def _name_layer(kind: Kind, layer: int, window: int, n_layers: int) -> str:
+def _name_layer(spec: Spec, kind: Kind, layer: int, window: int) -> str:
     if kind == "residual":
-        return "after the last" if layer == n_layers else f"before {layer}"
-    first, end = bound_window(layer, window, n_layers)
+        return name_stream(spec, layer)
+    first, end = bound_window(layer, window, spec.n_layers)
     letter = {"attention": "a", "mlp": "m"}[kind]
     return f"{letter}{layer}" if end - first == 1 else f"{letter}{first}..{letter}{end - 1}"

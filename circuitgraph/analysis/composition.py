@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.heads import list_heads
+from circuitgraph.analysis.measuring import rank_places
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.readings.composition import run_composition, run_random_composition
 from circuitgraph.engine.readings.head_matrices import list_approximations
@@ -96,11 +97,10 @@ def _make_table(
     top: int,
 ) -> TableRecord:
     of_side, mean = scores[:, :, number], float(baseline.mean())
-    order = np.argsort(-np.nan_to_num(of_side, nan=-1.0), axis=None, kind="stable")
     rows: list[list[Cell]] = []
-    for place in order[: min(top, int(np.isfinite(of_side).sum()))]:
-        reader, head, layer, writer = map(int, np.unravel_index(place, of_side.shape))
-        score = float(of_side[reader, head, layer, writer])
+    for place in rank_places(of_side, min(top, int(np.isfinite(of_side).sum()))):
+        reader, head, layer, writer = place
+        score = float(of_side[place])
         names = [str(Node("head", layer, writer)), f"{Node('head', reader, head)}<{SIDES[number]}>"]
         rows.append([*names, score, score - mean])
     return TableRecord(

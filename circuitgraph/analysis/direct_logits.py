@@ -9,13 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import estimate_cell
-from circuitgraph.analysis.places import choose_layers, list_columns
+from circuitgraph.analysis.heads import name_head, rank_heads
+from circuitgraph.analysis.measuring import collect_runs, estimate_cell
+from circuitgraph.analysis.neuron_names import name_neuron
+from circuitgraph.analysis.places import check_neurons, choose_layers, list_columns
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.batch import check_prompts, make_batch
 from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.direct import run_direct, run_direct_neurons
-from circuitgraph.errors import ArgumentError, check_at_least
+from circuitgraph.errors import check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import metrics
@@ -77,8 +79,8 @@ def read_direct_logits(
     unit, minus_distractor = _METRICS[target], target == "difference"
     check_prompts(model, prompts, metrics[unit])
     layers = choose_layers(model.spec, neuron_layers) if neuron_layers else ()
-    if layers and (model.spec.d_mlp is None or model.spec.experts is not None):
-        raise ArgumentError(f"The MLPs of {model.name!r} have no single hidden neurons.")
+    if layers:
+        check_neurons(model, "direct-logits")
     parts = _run_prompts(model, prompts, minus_distractor)
     nodes = _name_nodes(model.spec, parts)
     tables = [
@@ -110,21 +112,23 @@ def _run_neurons(
 ) -> Nodes:
     neurons: Nodes = {}
     for layer in layers:
-        runs = [
-            run_direct_neurons(
-                model.transformer, make_batch(prompts, rows), minus_distractor, np.int32(layer)
-            )
-            for rows in cut_prompts(prompts, _AT_ONCE)
-        ]
-        values = np.concatenate([np.asarray(run, np.float64) for run in runs])
-        neurons |= {f"m{layer}.n{neuron}": x for neuron, x in enumerate(values.T)}
+        number = np.int32(layer)
+        values = collect_runs(
+            prompts,
+            _AT_ONCE,
+            lambda rows, number=number: run_direct_neurons(
+                model.transformer, make_batch(prompts, rows), minus_distractor, number
+            ),
+            axis=0,
+        )
+        neurons |= {name_neuron((layer, i)): x for i, x in enumerate(values.T)}
     return neurons
 
 
 def _name_nodes(spec: Spec, parts: DirectParts) -> Nodes:
     nodes: Nodes = {}
     for layer, heads in enumerate(parts.heads):
-        nodes |= {f"a{layer}.h{head}": values for head, values in enumerate(heads)}
+        nodes |= {name_head((layer, head)): values for head, values in enumerate(heads)}
         if spec.d_mlp is not None:
             nodes[f"m{layer}"] = parts.mlps[layer]
     return nodes
@@ -186,19 +190,18 @@ def _draw_nodes(spec: Spec, parts: DirectParts, unit: str) -> HeatmapRecord:
 def _draw_keys(prompts: Prompts, parts: DirectParts, top: int, unit: str) -> HeatmapRecord:
     """From which positions the strongest heads fetch what they add."""
     columns, means = list_columns(prompts), parts.heads.mean(axis=2)
-    order = np.argsort(-np.abs(means), axis=None, kind="stable")[:top]
-    strongest = list(zip(*np.unravel_index(order, means.shape), strict=True))
+    strongest = rank_heads(np.abs(means), top)
     rows = [
         # [batch, keys] -> [batch, places] -> [places]
-        np.take_along_axis(parts.by_key[layer, head], columns.at, axis=1).mean(axis=0)
-        for layer, head in strongest
+        np.take_along_axis(parts.by_key[place], columns.at, axis=1).mean(axis=0)
+        for place, _ in strongest
     ]
     return HeatmapRecord(
         title=f"From which positions the strongest heads fetch what they add to the {unit}",
         unit=unit,
         row_axis="head",
         column_axis="position",
-        row_labels=[f"a{layer}.h{head}" for layer, head in strongest],
+        row_labels=[name for _, name in strongest],
         column_labels=columns.names,
         values=np.array(rows).tolist(),
     )

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.copying import describe_tokens
+from circuitgraph.analysis.measuring import rank_places
+from circuitgraph.analysis.named_nodes import find_head
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.readings.head_matrices import TokensAs
 from circuitgraph.engine.readings.token_circuits import (
@@ -18,7 +20,7 @@ from circuitgraph.engine.readings.token_circuits import (
     run_row_tops,
     run_token_vectors,
 )
-from circuitgraph.errors import ArgumentError, check_between
+from circuitgraph.errors import check_between
 from circuitgraph.graph.node import Node
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
@@ -87,20 +89,6 @@ def read_head_circuits(
     )
 
 
-def find_head(model: LanguageModel, name: str) -> Node:
-    """The head of that name.
-
-    Raises:
-        UnknownNameError: the model has no such node.
-        ArgumentError: it is no head.
-    """
-    node = Node.parse(name)
-    if node.kind != "head":
-        raise ArgumentError(f"head is {name!r}, which is no head: expected for example 'a0.h1'.")
-    model.graph().writer_index(str(node))
-    return node
-
-
 def read_vectors(model: LanguageModel, node: Node, offset: int, read: TokensAs) -> TokenVectors:
     """What a head makes of each token by itself; arguments as of `read_head_circuits`."""
     check_between("offset", offset, 0, model.spec.n_ctx - 1)
@@ -150,8 +138,7 @@ def _make_table(
 ) -> TableRecord:
     values, index = tops
     rows: list[list[Cell]] = []
-    for place in np.argsort(-values, axis=None, kind="stable")[: values.shape[1]]:
-        row, rank = np.unravel_index(place, values.shape)
-        one, other = decoders[0](int(row)), decoders[1](int(index[row, rank]))
+    for row, rank in rank_places(values, values.shape[1]):
+        one, other = decoders[0](row), decoders[1](int(index[row, rank]))
         rows.append([one, other, float(values[row, rank])])
     return TableRecord(title=title, columns=columns, rows=rows)

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import choose_metrics, estimate_cell
-from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
+from circuitgraph.analysis.heads import draw_heads, rank_heads
+from circuitgraph.analysis.measuring import choose_metrics, estimate_cell, estimate_metrics
+from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.readings.head_sweep import HeadSweep, sweep_everywhere, sweep_scored
 from circuitgraph.errors import ArgumentError, DataError, check_between, check_choice
 from circuitgraph.models.language_model import LanguageModel
@@ -53,10 +54,16 @@ def read_head_sweep(
     first = names.index(by)
     # losses: how much worse the answer is, of metrics that are better when higher or lower
     signs = np.array([1.0 if metric.higher_is_better else -1.0 for metric in chosen])
-    losses = (sweep.whole - sweep.without).astype(np.float64) * signs[:, None]
+    losses = (sweep.whole - sweep.without) * signs[:, None]
     return Reading(
         tables=[_make_table(chosen, sweep, losses, first, top)],
-        pictures=[_draw_losses(by, losses[:, :, first].mean(-1))],
+        pictures=[
+            draw_heads(
+                f"What the answer's {by} loses without one head",
+                f"loss of {by}",
+                losses[:, :, first].mean(-1),
+            )
+        ],
         notes=[_describe_few(losses[:, :, first].mean(-1))],
     )
 
@@ -88,39 +95,16 @@ def _make_table(
     top: int,
 ) -> TableRecord:
     """The heads without which the answer is worst, beside the whole model."""
-    means, n_heads = losses.mean(-1)[:, :, first], losses.shape[1]
-    strongest = np.argsort(-means, axis=None, kind="stable")[:top]
-
-    def make_row(name: str, lost: Cell, values: Float[np.ndarray, "metrics batch"]) -> list[Cell]:
-        cells = [
-            estimate_cell(row.astype(np.float64), share=metric.is_share)
-            for metric, row in zip(chosen, values, strict=True)
-        ]
-        return [name, lost, *cells]
-
-    rows = [make_row("none", None, sweep.whole)]
-    for place in strongest:
-        layer, head = divmod(int(place), n_heads)
-        lost = estimate_cell(losses[layer, head, first])
-        rows.append(make_row(f"a{layer}.h{head}", lost, sweep.without[layer, head]))
+    rows: list[list[Cell]] = [["none", None, *estimate_metrics(chosen, sweep.whole)]]
+    for place, head in rank_heads(losses[:, :, first].mean(-1), top):
+        lost = estimate_cell(losses[place][first])
+        rows.append([head, lost, *estimate_metrics(chosen, sweep.without[place])])
     name = chosen[first].name
     return TableRecord(
         title=f"Without one head: loss of {name} (positive is worse), and all metrics; means over "
         "prompts, 95 % intervals",
         columns=["without", f"loss of {name}", *(metric.name for metric in chosen)],
         rows=rows,
-    )
-
-
-def _draw_losses(name: str, means: Float[np.ndarray, "layers heads"]) -> HeatmapRecord:
-    return HeatmapRecord(
-        title=f"What the answer's {name} loses without one head",
-        unit=f"loss of {name}",
-        row_axis="layer",
-        column_axis="head",
-        row_labels=[str(layer) for layer in range(means.shape[0])],
-        column_labels=[str(head) for head in range(means.shape[1])],
-        values=means.tolist(),
     )
 
 

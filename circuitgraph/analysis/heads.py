@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from circuitgraph.analysis.measuring import rank_places
 from circuitgraph.catalog.analysis_record import HeatmapRecord
 from circuitgraph.engine.batch import make_inputs
 from circuitgraph.engine.readings.looks import run_looks
@@ -20,14 +21,18 @@ _MOST_NUMBERS = 2**27  # of attention patterns that are alive at a time
 def list_heads(shape: tuple[int, int]) -> Iterator[tuple[HeadPlace, str]]:
     """All heads of that many layers and heads, in order, with their names."""
     for layer, head in np.ndindex(shape):
-        yield (layer, head), str(Node("head", layer, head))
+        yield (layer, head), name_head((layer, head))
+
+
+def name_head(place: HeadPlace) -> str:
+    """A head's name, ``a3.h1``."""
+    return str(Node("head", *place))
 
 
 def rank_heads(scores: Float[np.ndarray, "layers heads"], top: int) -> list[tuple[HeadPlace, str]]:
     """The heads of the highest scores, the highest first; numbers that are not finite last."""
-    heads = list(list_heads(scores.shape))
-    order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=None, kind="stable")
-    return [heads[i] for i in order[:top]]
+    places = [(layer, head) for layer, head in rank_places(scores, top)]
+    return [(place, name_head(place)) for place in places]
 
 
 def draw_heads(title: str, unit: str, values: Float[np.ndarray, "layers heads"]) -> HeatmapRecord:

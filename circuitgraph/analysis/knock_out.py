@@ -79,7 +79,11 @@ def read_knock_out(
         UnknownNameError, ArgumentError: heads, a metric, an ablation or tasks that there are not.
         DataError: prompts that the metric, the ablation or the order cannot use.
     """
-    for name, number, least in (("most", most, 1), ("draws", draws, 2), ("key", key or 1, 1)):
+    for name, number, least in (
+        ("most", most, 1),
+        ("draws", draws, 2),
+        ("key", 1 if key is None else key, 1),
+    ):
         check_at_least(name, number, least)
     named = find_heads(model.graph(), heads)[:most] if heads else None
     others = [load_task(name, model) for name in transfer]

@@ -10,6 +10,7 @@ from circuitgraph.analysis.measuring import (
     PROPERTIES,
     choose_metrics,
     estimate_cell,
+    estimate_metrics,
     make_series,
 )
 from circuitgraph.analysis.places import SCORED, find_positions
@@ -87,7 +88,7 @@ def _make_metric_table(
     values: Float[np.ndarray, "streams metrics batch"],
 ) -> TableRecord:
     rows = [
-        [name, *(estimate_cell(x, share=m.is_share) for m, x in zip(metrics, stream, strict=True))]
+        [name, *estimate_metrics(metrics, stream)]
         for name, stream in zip(name_streams(model.spec.n_layers), values, strict=True)
     ]
     return TableRecord(

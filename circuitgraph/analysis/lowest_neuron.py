@@ -10,7 +10,6 @@ from circuitgraph.analysis.measuring import estimate_cell
 from circuitgraph.analysis.neuron_choice import (
     MlpNeurons,
     check_answers,
-    check_neurons,
     choose_deep_layers,
     drop_hidden,
     list_increase,
@@ -18,9 +17,8 @@ from circuitgraph.analysis.neuron_choice import (
     pick_highest,
     score_mlp_neurons,
 )
-from circuitgraph.analysis.neuron_names import (
-    name_neuron,
-)
+from circuitgraph.analysis.neuron_names import name_neuron
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.errors import ArgumentError, check_between
 from circuitgraph.models.language_model import LanguageModel

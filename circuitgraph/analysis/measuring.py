@@ -1,17 +1,22 @@
-"""How analyses measure answers: several metrics of the same logits, each with its mean."""
+"""How analyses measure answers: runs of all prompts, metrics of them, means and rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.catalog.analysis_record import Cell, SeriesRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.batch import check_prompts, check_tokens
+from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.errors import DataError
-from circuitgraph.evaluation.intervals import estimate_mean
+from circuitgraph.evaluation.baselines import compute_faithfulness
+from circuitgraph.evaluation.intervals import estimate_from_means, estimate_mean
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Prompts
@@ -26,6 +31,8 @@ PROPERTIES = {
     "accuracy": "jumps; blind to all that changes no prediction",
     "rank": "jumps; large where the answer was far from the top, small where it was near",
 }
+
+NO_DIFFERENCE = 1e-6  # of two means, below which no share of it can be said
 
 
 def choose_metrics(
@@ -49,6 +56,29 @@ def choose_metrics(
     return tuple(chosen)
 
 
+def collect_runs(
+    prompts: Prompts, at_once: int, run: Callable[[slice], Any], axis: int = -1
+) -> Any:
+    """What the runs of all prompts give, some prompts at a time: numpy arrays, numbers in float64.
+
+    Args:
+        run: from some rows of the prompts to an array, or to several.
+        axis: of prompts, in each of the arrays.
+    """
+
+    def join(*parts: Any) -> np.ndarray:
+        joined = np.concatenate([np.asarray(part) for part in parts], axis)
+        return joined.astype(np.float64) if jnp.issubdtype(joined.dtype, jnp.floating) else joined
+
+    return jax.tree.map(join, *(run(rows) for rows in cut_prompts(prompts, at_once)))
+
+
+def rank_places(scores: Float[np.ndarray, "*axes"], top: int) -> list[tuple[int, ...]]:
+    """Where the highest scores stand, the highest first; numbers that are not finite last."""
+    order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=None, kind="stable")[:top]
+    return [tuple(map(int, np.unravel_index(place, scores.shape))) for place in order]
+
+
 def estimate_cell(sample: Float[np.ndarray, " batch"], *, share: bool = False) -> Cell:
     """The mean over prompts with its interval; a plain number where there is one prompt, or a value
     is not finite.
@@ -57,8 +87,33 @@ def estimate_cell(sample: Float[np.ndarray, " batch"], *, share: bool = False) -
         share: as of `estimate_mean`.
     """
     if len(sample) < 2 or not np.isfinite(sample).all():
-        return float(sample.mean())
+        return float(sample.mean(dtype=np.float64))
     return estimate_mean(sample.astype(np.float64), 0, share=share)
+
+
+def estimate_metrics(
+    metrics: Sequence[Metric], values: Float[np.ndarray, "metrics batch"]
+) -> list[Cell]:
+    """`estimate_cell` of each metric."""
+    pairs = zip(metrics, values, strict=True)
+    return [estimate_cell(sample, share=metric.is_share) for metric, sample in pairs]
+
+
+def estimate_share(
+    start: Float[np.ndarray, " batch"],
+    end: Float[np.ndarray, " batch"],
+    values: Float[np.ndarray, " batch"],
+) -> Cell:
+    """(values - start) / (end - start) of means over prompts, with its interval; None where both
+    ends are the same, and a plain number where there is one prompt.
+    """
+    samples = np.stack([start, end, values]).astype(np.float64)
+    means = samples.mean(axis=1, keepdims=True)
+    if abs(means[1, 0] - means[0, 0]) < NO_DIFFERENCE:
+        return None
+    if samples.shape[1] < 2:
+        return float(compute_faithfulness(means)[0])
+    return estimate_from_means(compute_faithfulness, samples, 0)
 
 
 def make_series(
@@ -67,7 +122,7 @@ def make_series(
     """A curve of means over prompts, with the ends of their intervals as its band."""
     cells = [estimate_cell(sample, share=share) for sample in samples]
     bounds = [(cell.low, cell.high) for cell in cells if isinstance(cell, Interval)]
-    y = samples.mean(axis=1).tolist()
+    y = samples.mean(axis=1, dtype=np.float64).tolist()
     if len(bounds) < len(cells):  # one prompt, or values that are not finite
         return SeriesRecord(name=name, y=y)
     return SeriesRecord(name=name, y=y, low=[a for a, _ in bounds], high=[b for _, b in bounds])

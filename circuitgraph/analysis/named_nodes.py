@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from circuitgraph.errors import ArgumentError, unknown_name
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import ATTENTION_INPUTS, Node, input_name, parse_input
+from circuitgraph.models.language_model import LanguageModel
 
 GROUPS = {"heads": "head", "mlps": "mlp"}
 
@@ -29,6 +30,20 @@ def find_writers(graph: Graph, names: Sequence[str]) -> list[int]:
     if not numbers:
         raise ArgumentError("No node was named: give at least one, as in 'a1.h0', or 'heads'.")
     return list(numbers)
+
+
+def find_head(model: LanguageModel, name: str) -> Node:
+    """The head of that name.
+
+    Raises:
+        UnknownNameError: the model has no such node.
+        ArgumentError: it is no head.
+    """
+    node = Node.parse(name)
+    if node.kind != "head":
+        raise ArgumentError(f"head is {name!r}, which is no head: expected for example 'a0.h1'.")
+    model.graph().writer_index(str(node))
+    return node
 
 
 def find_heads(graph: Graph, names: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the analyses of neurons share: what they refuse, scores of all prompts, and choices."""
+"""What the analyses of neurons share: prompts that they refuse, scores, and choices."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
+from circuitgraph.analysis.measuring import collect_runs
 from circuitgraph.analysis.places import choose_layers
 from circuitgraph.engine.batch import check_prompts, make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.knockouts import Kept, keep_all, run_knocked_out
 from circuitgraph.engine.readings.neuron_scores import INCREASE, NeuronScore, neuron_scores
 from circuitgraph.engine.readings.neurons import (
+    NeuronRun,
     run_attention_neurons,
     run_mlp_neurons,
 )
-from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.errors import DataError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, metrics
@@ -31,18 +32,6 @@ class MlpNeurons(NamedTuple):
 
     scores: Float[np.ndarray, "scores layers batch d_mlp"]
     coefficients: Float[np.ndarray, "layers batch d_mlp"]
-
-
-def check_neurons(model: LanguageModel, method: str) -> None:
-    """Raise `ArgumentError` unless the model has MLPs whose neurons exist once."""
-    spec = model.spec
-    if spec.d_mlp is None:
-        raise ArgumentError(f"{method} looks at neurons of MLPs, and {model.name!r} has no MLPs.")
-    if spec.experts is not None:
-        raise ArgumentError(
-            f"{method} looks at neurons of MLPs, and {model.name!r} is a mixture of experts, "
-            "which has each neuron once for every expert."
-        )
 
 
 def check_answers(model: LanguageModel, prompts: Prompts, method: str) -> None:
@@ -74,7 +63,7 @@ def choose_deep_layers(spec: Spec, layers: Sequence[int] | None) -> tuple[int, .
     """
     if layers is None:
         return tuple(range(spec.n_layers // 2, spec.n_layers))
-    return tuple(dict.fromkeys(choose_layers(spec, layers)))
+    return choose_layers(spec, layers)
 
 
 def list_increase() -> tuple[NeuronScore, ...]:
@@ -89,11 +78,12 @@ def score_mlp_neurons(
     kept: Kept | None = None,
 ) -> MlpNeurons:
     """Scores of all neurons of all MLPs in each prompt; with knock-outs if wanted."""
-    parts = []
-    for rows in cut_prompts(prompts, AT_ONCE):
+
+    def run(rows: slice) -> NeuronRun:
         own = None if kept is None else _cut_kept(kept, rows)
-        parts.append(run_mlp_neurons(model.transformer, make_batch(prompts, rows), scores, own))
-    return MlpNeurons(*(np.concatenate(part, axis=-2) for part in zip(*parts, strict=True)))
+        return run_mlp_neurons(model.transformer, make_batch(prompts, rows), scores, own)
+
+    return MlpNeurons(*collect_runs(prompts, AT_ONCE, run, axis=-2))
 
 
 def score_channels(
@@ -104,25 +94,30 @@ def score_channels(
     by_key: bool = False,
 ) -> Float[np.ndarray, "scores layers batch neurons places"]:
     """Scores of all channels of all heads in each prompt; arguments as `run_attention_neurons`."""
-    parts = [
-        run_attention_neurons(model.transformer, make_batch(prompts, rows), scores, by_key=by_key)
-        for rows in cut_prompts(prompts, AT_ONCE)
-    ]
-    return np.concatenate(parts, axis=2)
+    return collect_runs(
+        prompts,
+        AT_ONCE,
+        lambda rows: run_attention_neurons(
+            model.transformer, make_batch(prompts, rows), scores, by_key=by_key
+        ),
+        axis=2,
+    )
 
 
 def measure_knocked_out(
     model: LanguageModel, prompts: Prompts, chosen: tuple[Metric, ...], kept: Kept
 ) -> Float[np.ndarray, "metrics batch"]:
     """Metrics of all prompts, each with knock-outs of its own."""
-    parts = [
-        run_knocked_out(model.transformer, make_batch(prompts, rows), chosen, _cut_kept(kept, rows))
-        for rows in cut_prompts(prompts, AT_ONCE)
-    ]
-    return np.concatenate(parts, axis=1).astype(np.float64)
+    return collect_runs(
+        prompts,
+        AT_ONCE,
+        lambda rows: run_knocked_out(
+            model.transformer, make_batch(prompts, rows), chosen, _cut_kept(kept, rows)
+        ),
+    )
 
 
-def _cut_kept(kept: Kept, rows: slice | Int[np.ndarray, " rows"]) -> Kept:
+def _cut_kept(kept: Kept, rows: slice) -> Kept:
     hidden = None if kept.hidden is None else kept.hidden[:, rows]
     return Kept(kept.z[:, :, rows], hidden)
 

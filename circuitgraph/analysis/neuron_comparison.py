@@ -9,28 +9,28 @@ from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.head_sweep import sweep_heads
-from circuitgraph.analysis.measuring import estimate_cell
+from circuitgraph.analysis.heads import HeadPlace, name_head, rank_heads
+from circuitgraph.analysis.measuring import collect_runs, estimate_cell
+from circuitgraph.analysis.named_nodes import find_head
 from circuitgraph.analysis.neuron_choice import (
     AT_ONCE,
     check_answers,
-    check_neurons,
     list_increase,
     score_mlp_neurons,
 )
 from circuitgraph.analysis.neuron_names import (
     list_neuron_rows,
     name_neuron,
+    rank_neurons,
     read_tokens,
 )
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.engine.batch import make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.knockouts import keep_all
 from circuitgraph.engine.readings.neuron_inputs import run_neuron_inputs
-from circuitgraph.errors import ArgumentError, UnknownNameError, check_between
-from circuitgraph.graph.node import Node
+from circuitgraph.errors import check_between
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import metrics
 from circuitgraph.tasks.prompts import Prompts
 
@@ -74,20 +74,20 @@ def read_neuron_comparison(
         tokens: how many of the tokens that a neuron raises to show.
 
     Raises:
-        ArgumentError: a head that the model does not have; experts, or no MLPs.
+        UnknownNameError: the model has no such head.
+        ArgumentError: no head; experts, or no MLPs.
         DataError: prompts that the model cannot read, or whose answers are not one token each.
     """
     check_neurons(model, "compare-neurons")
     check_between("top", top, 1, model.spec.n_layers * (model.spec.d_mlp or 0))
     check_between("tokens", tokens, 1, model.spec.d_vocab_out)
-    asked = None if head is None else parse_head(model.spec, head)
+    asked = None if head is None else find_head(model, head)
     check_answers(model, prompts, "compare-neurons")
-    layer, number = asked or find_strongest_head(model, prompts)
-    compared = _compare_neurons(model, prompts, layer, number)
+    place = (asked.layer, asked.index) if asked else find_strongest_head(model, prompts)
+    compared = _compare_neurons(model, prompts, *place)
     fall = (compared.importance - compared.importance_without).mean(1)  # [layers, d_mlp]
-    order = np.argsort(-fall, axis=None, kind="stable")[:top]
-    strongest = [divmod(int(place), fall.shape[1]) for place in order]
-    name = f"a{layer}.h{number}"
+    strongest = rank_neurons(fall, top)
+    name = name_head(place)
     return Reading(
         tables=[
             _make_table(model, name, compared, strongest, tokens),
@@ -98,30 +98,7 @@ def read_neuron_comparison(
     )
 
 
-def parse_head(spec: Spec, name: str) -> tuple[int, int]:
-    """Layer and number of a head by its name.
-
-    Raises:
-        ArgumentError: no head of this model has that name.
-    """
-    try:
-        node = Node.parse(name)
-    except UnknownNameError:
-        node = None
-    if (
-        node is None
-        or node.kind != "head"
-        or node.layer >= spec.n_layers
-        or node.index >= spec.n_heads
-    ):
-        raise ArgumentError(
-            f"head is {name!r}, but the model has the heads a0.h0 to "
-            f"a{spec.n_layers - 1}.h{spec.n_heads - 1}."
-        )
-    return node.layer, node.index
-
-
-def find_strongest_head(model: LanguageModel, prompts: Prompts, first: int = 0) -> tuple[int, int]:
+def find_strongest_head(model: LanguageModel, prompts: Prompts, first: int = 0) -> HeadPlace:
     """The head of layer ``first`` or later without which the answer's probability is least."""
     sweep = sweep_heads(model, prompts, (metrics["probability"],), "everywhere")
     place = int(sweep.without[first:, :, 0].mean(-1).argmin())
@@ -134,12 +111,7 @@ def _compare_neurons(model: LanguageModel, prompts: Prompts, layer: int, head: i
     whole, without = (
         score_mlp_neurons(model, prompts, list_increase(), own) for own in (None, kept)
     )
-    return _Compared(
-        whole.scores[0].astype(np.float64),
-        without.scores[0].astype(np.float64),
-        whole.coefficients.astype(np.float64),
-        without.coefficients.astype(np.float64),
-    )
+    return _Compared(whole.scores[0], without.scores[0], whole.coefficients, without.coefficients)
 
 
 def _make_table(
@@ -179,22 +151,18 @@ def _make_head_table(
 ) -> TableRecord:
     """Which heads move the first neuron's input."""
     layer, number = (np.int32(index) for index in neuron)
-    runs = [
-        run_neuron_inputs(model.transformer, make_batch(prompts, rows), layer, number)
-        for rows in cut_prompts(prompts, AT_ONCE)
+    run = collect_runs(
+        prompts,
+        AT_ONCE,
+        lambda rows: run_neuron_inputs(model.transformer, make_batch(prompts, rows), layer, number),
+    )
+    sides = ["gate", "up"] if run.gate is not None else ["up"]
+    parts = [getattr(run, side) for side in sides]  # each [layers, heads, batch]
+    rows: list[list[Cell]] = [
+        [name, *(estimate_cell(part[at]) for part in parts)]
+        for at, name in rank_heads(np.abs(parts[0].mean(-1)), _N_HEADS)
     ]
-    sides = ["gate", "up"] if runs[0].gate is not None else ["up"]
-    parts = {
-        side: np.concatenate([np.asarray(getattr(run, side), np.float64) for run in runs], -1)
-        for side in sides
-    }
-    means = np.abs(parts[sides[0]].mean(-1))
-    rows: list[list[Cell]] = []
-    for place in np.argsort(-means, axis=None, kind="stable")[:_N_HEADS]:
-        at = divmod(int(place), model.spec.n_heads)
-        rows.append([f"a{at[0]}.h{at[1]}", *(estimate_cell(parts[side][at]) for side in sides)])
-    totals = [np.concatenate([getattr(run, f"total_{side}") for run in runs]) for side in sides]
-    rows.append(["whole stream", *(estimate_cell(total.astype(np.float64)) for total in totals)])
+    rows.append(["whole stream", *(estimate_cell(getattr(run, f"total_{side}")) for side in sides)])
     titles = {"gate": "into its gate", "up": "into its input" if len(sides) == 1 else "into its up"}
     return TableRecord(
         title=f"What moves {name_neuron(neuron)} at the scored position: parts of what its input "

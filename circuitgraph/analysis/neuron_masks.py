@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import choose_metrics, estimate_cell, make_series
+from circuitgraph.analysis.measuring import choose_metrics, estimate_metrics, make_series
 from circuitgraph.analysis.neuron_choice import (
     check_answers,
-    check_neurons,
     check_several_answers,
     choose_deep_layers,
     drop_hidden,
@@ -21,6 +20,7 @@ from circuitgraph.analysis.neuron_choice import (
     pick_random,
     score_mlp_neurons,
 )
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.catalog.analysis_record import Cell, CurvesRecord, Reading, TableRecord
 from circuitgraph.errors import check_at_least, check_between
 from circuitgraph.models.language_model import LanguageModel
@@ -139,9 +139,7 @@ def _make_table(
 ) -> TableRecord:
     rows: list[list[Cell]] = []
     for (name, done, n), own in values.items():
-        pairs = zip(chosen, own, strict=True)
-        cells = (estimate_cell(row, share=metric.is_share) for metric, row in pairs)
-        rows.append([f"{name} {done}", n, *cells])
+        rows.append([f"{name} {done}", n, *estimate_metrics(chosen, own)])
     columns = ["neurons", "n", *(metric.name for metric in chosen)]
     return TableRecord(title=title, columns=columns, rows=rows)
 

@@ -1,4 +1,4 @@
-"""Names of neurons, and the tokens that they raise."""
+"""Names and order of neurons, and the tokens that they raise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from circuitgraph.analysis.heads import name_head
+from circuitgraph.analysis.measuring import rank_places
 from circuitgraph.engine.readings.neurons import list_channel_rows, run_rows
+from circuitgraph.graph.node import Node
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.units import select_layer
@@ -34,14 +37,20 @@ def list_neuron_rows(
     return np.stack(rows) * np.where(np.asarray(signs) < 0, -1.0, 1.0)[:, None].astype(np.float32)
 
 
+def rank_neurons(scores: Float[np.ndarray, "layers neurons"], top: int) -> list[tuple[int, int]]:
+    """Layer and number of the neurons of the highest scores, the highest first."""
+    return [(layer, neuron) for layer, neuron in rank_places(scores, top)]
+
+
 def name_neuron(neuron: tuple[int, int]) -> str:
     """A neuron's name, ``m3.n17``."""
-    return f"m{neuron[0]}.n{neuron[1]}"
+    return str(Node("neuron", *neuron))
 
 
 def name_channel(spec: Spec, place: tuple[int, int]) -> str:
     """An attention neuron, ``a3.h2[17]``, by layer and number among all channels."""
-    return f"a{place[0]}.h{place[1] // spec.d_head}[{place[1] % spec.d_head}]"
+    head, channel = divmod(place[1], spec.d_head)
+    return f"{name_head((place[0], head))}[{channel}]"
 
 
 def list_channel_tokens(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.analysis.measuring import PROPERTIES, estimate_cell
+from circuitgraph.analysis.measuring import (
+    NO_DIFFERENCE,
+    PROPERTIES,
+    estimate_cell,
+    estimate_share,
+    rank_places,
+)
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, TableRecord
-from circuitgraph.evaluation.intervals import estimate_from_means
 from circuitgraph.tasks.metrics import Metric
 
-_NO_DIFFERENCE = 1e-6  # of both sides' means, below which no share can be said
 _ROUNDING = 1e-6  # a share below which nothing was moved
 
 
@@ -37,22 +40,14 @@ class PatchValues:
     moves: str
 
     def estimate_share(self, row: int, column: int, metric: int) -> Cell:
-        """(patched - start) / (end - start) of the means over prompts; None where both sides do not
-        differ.
-        """
-        samples = np.stack([self.start[metric], self.end[metric], self.values[row, column, metric]])
-        low, high, patched = samples.mean(axis=1)
-        if abs(high - low) < _NO_DIFFERENCE:
-            return None
-        if samples.shape[1] < 2:
-            return float((patched - low) / (high - low))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return estimate_from_means(lambda m: (m[2] - m[0]) / (m[1] - m[0]), samples, 0)
+        """(patched - start) / (end - start) of the means over prompts; see `estimate_share`."""
+        values = self.values[row, column, metric]
+        return estimate_share(self.start[metric], self.end[metric], values)
 
     def compute_shares(self, metric: int = 0) -> Float[np.ndarray, "rows columns"]:
         """The share that each patch moves; NaN where both sides do not differ."""
         low, high = self.start[metric].mean(), self.end[metric].mean()
-        if abs(high - low) < _NO_DIFFERENCE:
+        if abs(high - low) < NO_DIFFERENCE:
             return np.full(self.values.shape[:2], np.nan)
         return (self.values[:, :, metric].mean(axis=2) - low) / (high - low)
 
@@ -73,13 +68,9 @@ def make_side_table(patched: PatchValues, start: str, end: str) -> TableRecord:
 def make_share_table(patched: PatchValues, top: int) -> TableRecord:
     """The patches that move most by the first metric, and what they move by the others."""
     shares = np.nan_to_num(np.abs(patched.compute_shares()))
-    order = np.argsort(-shares, axis=None, kind="stable")
-    order = order[shares.ravel()[order] > _ROUNDING][:top]
     rows: list[list[Cell]] = []
-    for row, column in zip(*np.unravel_index(order, shares.shape), strict=True):
-        cells = [
-            patched.estimate_share(int(row), int(column), i) for i in range(len(patched.metrics))
-        ]
+    for row, column in rank_places(shares, min(top, int((shares > _ROUNDING).sum()))):
+        cells = [patched.estimate_share(row, column, i) for i in range(len(patched.metrics))]
         rows.append([patched.rows[row], patched.columns[column], *cells])
     return TableRecord(
         title=f"The share {patched.moves} by each patch, by every metric: the {len(rows)} of "
@@ -100,8 +91,3 @@ def draw_shares(patched: PatchValues, row_axis: str) -> HeatmapRecord:
         column_labels=patched.columns,
         values=patched.compute_shares().tolist(),
     )
-
-
-def join_batches(parts: Sequence[Float[np.ndarray, "*axes batch"]]) -> np.ndarray:
-    """Values of several batches, whose last axis is prompts, in float64."""
-    return np.concatenate([np.asarray(part, np.float64) for part in parts], axis=-1)

@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from circuitgraph.analysis.measuring import choose_metrics
+from circuitgraph.analysis.measuring import choose_metrics, collect_runs
 from circuitgraph.analysis.places import check_corrupted
 from circuitgraph.engine.batch import Batch, make_batch
 from circuitgraph.engine.grid import Grid
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.memory import estimate_row_bytes, memory_limit
 from circuitgraph.engine.readings.paths import run_both_sides, run_path_patches
 from circuitgraph.graph.graph import Graph
@@ -42,13 +41,13 @@ class PathPatches:
     @property
     def changes(self) -> Float[np.ndarray, " patches"]:
         """What each patch does to the mean."""
-        return self.patched.mean(axis=1, dtype=np.float64) - self.clean.mean(dtype=np.float64)
+        return self.patched.mean(axis=1) - self.clean.mean()
 
     @property
     def relative_changes(self) -> Float[np.ndarray, " patches"]:
         """`changes` as a share of the clean mean's size; NaN where that is zero."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.changes / abs(self.clean.mean(dtype=np.float64))
+            return self.changes / abs(self.clean.mean())
 
 
 def patch_paths(
@@ -84,12 +83,13 @@ def patch_paths(
     if set(receivers) != {graph.reader_index("logits")}:
         kept = (~np.isin(graph.ends[0], receivers)).astype(np.float32)
     patching = _Patching(model, graph, sends, kept, chosen, through == "mlps" and graph.mlp)
-    batches = cut_prompts(prompts, _choose_size(model, graph, prompts))
-    n_launches = len(batches) * -(-len(senders) // _PATCHES)
+    size = _choose_size(model, graph, prompts)
+    n_launches = -(-len(prompts) // size) * -(-len(senders) // _PATCHES)
     with show_progress(n_launches, "path patching", "launch", bar=bar) as progress:
-        parts = [patching.run_batch(make_batch(prompts, rows), progress) for rows in batches]
-    clean, corrupted, patched = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
-    return PathPatches(chosen, clean, corrupted, patched)
+        runs = collect_runs(
+            prompts, size, lambda rows: patching.run_batch(make_batch(prompts, rows), progress)
+        )
+    return PathPatches(chosen, *runs)
 
 
 @dataclass(frozen=True)

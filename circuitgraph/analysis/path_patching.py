@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import estimate_cell
+from circuitgraph.analysis.heads import draw_heads
+from circuitgraph.analysis.measuring import NO_DIFFERENCE, estimate_cell, estimate_share
 from circuitgraph.analysis.named_nodes import find_readers, find_writers
-from circuitgraph.analysis.path_patches import PathPatches, Through, patch_paths
+from circuitgraph.analysis.path_patches import PathPatches, Through, Values, patch_paths
 from circuitgraph.catalog.analysis_record import Cell, HeatmapRecord, Reading, TableRecord
 from circuitgraph.errors import ArgumentError, check_at_least
-from circuitgraph.evaluation.baselines import normalise_samples
+from circuitgraph.evaluation.intervals import estimate_from_means
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.prompts import Prompts
@@ -79,20 +80,18 @@ def read_path_patching(
 
 
 def _make_table(measured: PathPatches, names: Sequence[str], paths: str, top: int) -> TableRecord:
-    changes = measured.relative_changes
-    sizes = np.abs(np.nan_to_num(changes))
+    sizes = np.abs(np.nan_to_num(measured.relative_changes))
     ranked = sorted(range(len(names)), key=lambda patch: -sizes[patch])
     rows: list[list[Cell]] = []
     for patch in ranked[:top]:
-        values = measured.patched[patch]
-        of_gap = normalise_samples(values, measured.clean, measured.corrupted)
+        values, clean = measured.patched[patch], measured.clean
         rows.append(
             [
                 names[patch],
-                float(values.mean()),
-                estimate_cell(values - measured.clean),
-                float(changes[patch]),
-                float(of_gap),
+                estimate_cell(values),
+                estimate_cell(values - clean),
+                _estimate_relative(clean, values),
+                estimate_share(clean, measured.corrupted, values),
             ]
         )
     return TableRecord(
@@ -101,6 +100,16 @@ def _make_table(measured: PathPatches, names: Sequence[str], paths: str, top: in
         columns=["sender", "patched", "change", "relative change", "share of the gap"],
         rows=rows,
     )
+
+
+def _estimate_relative(clean: Values, patched: Values) -> Cell:
+    """The change of the mean as a share of its size; None where that is zero."""
+    samples = np.stack([clean, patched])
+    if abs(clean.mean()) < NO_DIFFERENCE:
+        return None
+    if len(clean) < 2:
+        return float((patched[0] - clean[0]) / abs(clean[0]))
+    return estimate_from_means(lambda m: (m[1] - m[0]) / abs(m[0]), samples, 0)
 
 
 def _draw_heads(
@@ -114,14 +123,5 @@ def _draw_heads(
             values[node.layer, node.index] = change
     if all(node.kind != "head" for node in heads):
         return []
-    return [
-        HeatmapRecord(
-            title=f"Each head corrupted {paths}",
-            unit=f"relative change of {measured.metric.name}",
-            row_axis="layer",
-            column_axis="head",
-            row_labels=[str(layer) for layer in range(graph.n_layers)],
-            column_labels=[str(head) for head in range(graph.n_heads)],
-            values=values.tolist(),
-        )
-    ]
+    unit = f"relative change of {measured.metric.name}"
+    return [draw_heads(f"Each head corrupted {paths}", unit, values)]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.errors import ArgumentError, DataError, unknown_name
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.prompts import Prompts
 
@@ -88,7 +89,7 @@ def list_columns(prompts: Prompts) -> Columns:
 
 
 def choose_layers(spec: Spec, layers: Sequence[int] | None) -> tuple[int, ...]:
-    """These layers, or all of them if None.
+    """These layers, each once and the lowest first, or all of them if None.
 
     Raises:
         ArgumentError: a layer that the model does not have, or none at all.
@@ -100,10 +101,55 @@ def choose_layers(spec: Spec, layers: Sequence[int] | None) -> tuple[int, ...]:
         raise ArgumentError(
             f"layers is {list(layers)}, but the model has the layers 0 to {spec.n_layers - 1}."
         )
-    return tuple(layers)
+    return tuple(sorted(set(layers)))
+
+
+def choose_streams(spec: Spec, layers: Sequence[int] | None) -> tuple[int, ...]:
+    """Layers before which the stream is looked at, the number of layers for that after the last;
+    all of them if None.
+
+    Raises:
+        ArgumentError: as `choose_layers`.
+    """
+    if layers is None:
+        return tuple(range(spec.n_layers + 1))
+    others = [layer for layer in layers if layer != spec.n_layers]
+    last = (spec.n_layers,) if spec.n_layers in layers else ()
+    return (choose_layers(spec, others) if others or not last else ()) + last
+
+
+def name_stream(spec: Spec, layer: int) -> str:
+    """What users call a stream of `choose_streams`."""
+    return "after the last" if layer == spec.n_layers else f"before {layer}"
 
 
 def check_corrupted(prompts: Prompts, method: str) -> None:
     """Raise `DataError` unless every prompt has a corrupted counterpart."""
     if prompts.corrupted is None:
         raise DataError(f"{method} needs a corrupted prompt for every pair.")
+
+
+def check_sides(prompts: Prompts) -> None:
+    """Raise `DataError` where the corrupted counterpart of a prompt is the prompt itself."""
+    assert prompts.corrupted is not None  # noqa: S101 - `check_corrupted` comes first
+    differs = (prompts.clean != prompts.corrupted) & prompts.mask
+    if (same := ~differs.any(axis=1)).any():
+        number = int(same.argmax()) + 1
+        raise DataError(f"The two sides of prompt {number} are the same: no patch does anything.")
+
+
+def check_mlps(model: LanguageModel, method: str) -> None:
+    """Raise `ArgumentError` unless the model has MLPs."""
+    if model.spec.d_mlp is None:
+        raise ArgumentError(f"{method} looks at MLPs, and {model.name!r} has no MLPs.")
+
+
+def check_neurons(model: LanguageModel, method: str) -> None:
+    """Raise `ArgumentError` unless the model has MLPs whose neurons exist once."""
+    if model.spec.d_mlp is None:
+        raise ArgumentError(f"{method} looks at neurons of MLPs, and {model.name!r} has no MLPs.")
+    if model.spec.experts is not None:
+        raise ArgumentError(
+            f"{method} looks at neurons of MLPs, and {model.name!r} is a mixture of experts, "
+            "which has each neuron once for every expert."
+        )

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Int
 
-from circuitgraph.analysis.places import check_corrupted, find_positions
+from circuitgraph.analysis.measuring import collect_runs
+from circuitgraph.analysis.places import check_corrupted, check_mlps, find_positions
 from circuitgraph.analysis.probe_fits import Labels, choose_examples
 from circuitgraph.engine.batch import check_tokens, make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.sites import VectorSite, run_sites
-from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.errors import DataError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.prompts import Prompts
 
@@ -69,12 +70,12 @@ def label_examples(model: LanguageModel, prompts: Prompts, label: str, folds: in
     else:
         at = find_positions(prompts, label)[:, 0]
         tokens, decode = prompts.clean[pairs, at], lambda token: tokenizer.decode([token])
-    kept = choose_examples(tokens.astype(int), folds)
+    _, same = np.unique(prompts.clean, axis=0, return_inverse=True)
+    groups = same.reshape(-1)[pairs]
+    kept = choose_examples(tokens.astype(int), groups, folds)
     values, labels = np.unique(tokens[kept], return_inverse=True)
     names = [decode(int(value)) for value in values]
-    _, same = np.unique(prompts.clean, axis=0, return_inverse=True)
-    groups = same.reshape(-1)[pairs[kept]]
-    return Examples(sides[kept], pairs[kept], groups, labels, names, int((~kept).sum()))
+    return Examples(sides[kept], pairs[kept], groups[kept], labels, names, int((~kept).sum()))
 
 
 def collect_vectors(
@@ -87,20 +88,20 @@ def collect_vectors(
         UnknownNameError: a role that a prompt does not have.
         DataError: several scored positions.
     """
-    if site in ("mlp", "mlp-norm") and model.spec.d_mlp is None:
-        raise ArgumentError(f"site is {site!r}, but {model.name!r} has no MLPs.")
+    if site in ("mlp", "mlp-norm"):
+        check_mlps(model, f"The site {site!r}")
     places = find_positions(prompts, at).astype(np.int32)
     if places.shape[1] > 1:
         raise DataError("The prompts have several scored positions: name a role or a position.")
     by_side = []
     for side in np.unique(examples.sides):
-        parts = []
-        for rows in cut_prompts(prompts, _AT_ONCE):
+
+        def run(rows: slice, side: int = int(side)) -> Float[Array, "layers batch d"]:
             batch = make_batch(prompts, rows)
             inputs = batch.corrupted if side else batch.inputs
             assert inputs is not None  # noqa: S101 - sides are checked before
-            inputs = inputs._replace(score_at=places[rows])
-            parts.append(np.asarray(run_sites(model.transformer, inputs, site), np.float32))
-        by_side.append(np.concatenate(parts, axis=1))
+            return run_sites(model.transformer, inputs._replace(score_at=places[rows]), site)
+
+        by_side.append(collect_runs(prompts, _AT_ONCE, run, axis=1))
     # [sides, layers, prompts, d] to [layers, examples, d]
     return np.moveaxis(np.stack(by_side)[examples.sides, :, examples.pairs], 0, 1)

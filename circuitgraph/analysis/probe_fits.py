@@ -48,19 +48,19 @@ def check_probes() -> None:
         )
 
 
-def choose_examples(labels: Labels, folds: int) -> Bool[np.ndarray, " examples"]:
-    """Which examples are of a class that has one in each fold.
+def choose_examples(labels: Labels, groups: Labels, folds: int) -> Bool[np.ndarray, " examples"]:
+    """Which examples are of a class that has one in each fold; one fold has all of a group.
 
     Raises:
         DataError: fewer than two classes have.
     """
-    counts = Counter(labels.tolist())
+    counts = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
     large = [label for label, n in counts.items() if n >= folds]
     if len(large) < 2:
         raise DataError(
-            f"A probe needs two classes of at least {folds} examples, one for each fold, but the "
-            f"{len(labels)} examples have {len(large)} such of {len(counts)}: use more prompts, "
-            "fewer folds, or another label."
+            f"A probe needs two classes of at least {folds} different prompts, one for each fold, "
+            f"but the {len(labels)} examples have {len(large)} such of {len(counts)}: use more "
+            "prompts, fewer folds, or another label."
         )
     return np.isin(labels, large)
 

@@ -9,11 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import choose_metrics, estimate_cell
+from circuitgraph.analysis.measuring import (
+    choose_metrics,
+    collect_runs,
+    estimate_cell,
+    estimate_metrics,
+)
 from circuitgraph.analysis.neuron_choice import (
     AT_ONCE,
     check_answers,
-    check_neurons,
     drop_channels,
     drop_hidden,
     list_increase,
@@ -27,12 +31,13 @@ from circuitgraph.analysis.neuron_names import (
     list_neuron_rows,
     name_channel,
     name_neuron,
+    rank_neurons,
     read_tokens,
 )
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.analysis.score_comparison import METRICS
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.batch import make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.knockouts import keep_all
 from circuitgraph.engine.readings.query_neurons import Channels, run_query_neurons
 from circuitgraph.errors import ArgumentError, check_between
@@ -119,20 +124,17 @@ def read_query_neurons(
 def _score_all(model: LanguageModel, prompts: Prompts, n_values: int) -> _Neurons:
     value_mlp = score_mlp_neurons(model, prompts, list_increase()).scores[0]
     by_key = score_channels(model, prompts, list_increase(), by_key=True)[0]
-    parts = [
-        run_query_neurons(
+    queries = collect_runs(
+        prompts,
+        AT_ONCE,
+        lambda rows: run_query_neurons(
             model.transformer,
             make_batch(prompts, rows),
             _choose_channels(by_key[:, rows], n_values),
-        )
-        for rows in cut_prompts(prompts, AT_ONCE)
-    ]
-    query_mlp, query_attention = (
-        np.concatenate([np.asarray(getattr(part, name)) for part in parts], axis=1)
-        for name in ("mlp", "attention")
+        ),
+        axis=1,
     )
-    scored = (value_mlp, by_key.sum(-1), query_mlp, query_attention)
-    return _Neurons(*(scores.astype(np.float64) for scores in scored))
+    return _Neurons(value_mlp, by_key.sum(-1), *queries)
 
 
 def _choose_channels(by_key: Float[np.ndarray, "layers batch neurons keys"], n: int) -> Channels:
@@ -141,16 +143,12 @@ def _choose_channels(by_key: Float[np.ndarray, "layers batch neurons keys"], n: 
     shape, flat = flat.shape[1:], flat.reshape(len(flat), -1)
     order = np.argsort(-flat, axis=1, kind="stable")[:, :n]
     layers, neurons, keys = (jnp.asarray(index) for index in np.unravel_index(order, shape))
-    return Channels(layers, neurons, keys, jnp.asarray(np.take_along_axis(flat, order, axis=1)))
-
-
-def _list_strongest(scores: Scored, n: int) -> list[tuple[int, int]]:
-    order = np.argsort(-scores.mean(1), axis=None, kind="stable")[:n]
-    return [divmod(int(place), scores.shape[2]) for place in order]
+    importances = np.take_along_axis(flat, order, axis=1).astype(np.float32)
+    return Channels(layers, neurons, keys, jnp.asarray(importances))
 
 
 def _list_mlp_neurons(model: LanguageModel, scores: Scored, n: int, n_tokens: int) -> TableRecord:
-    places = _list_strongest(scores, n)
+    places = rank_neurons(scores.mean(1), n)
     rows_written = list_neuron_rows(model, places, [1.0] * len(places))
     raised = read_tokens(model, rows_written, n_tokens)
     lowered = read_tokens(model, -rows_written, n_tokens)
@@ -169,7 +167,7 @@ def _list_mlp_neurons(model: LanguageModel, scores: Scored, n: int, n_tokens: in
 def _list_channels(model: LanguageModel, scores: Scored, n: int) -> TableRecord:
     rows: list[list[Cell]] = [
         [name_channel(model.spec, place), estimate_cell(scores[place[0], :, place[1]])]
-        for place in _list_strongest(scores, n)
+        for place in rank_neurons(scores.mean(1), n)
     ]
     return TableRecord(
         title="Query neurons of attention, likewise", columns=["channel", "score"], rows=rows
@@ -206,8 +204,7 @@ def _knock_sets_out(
     rows: list[list[Cell]] = []
     for name, own in kept.items():
         values = measure_knocked_out(model, prompts, metrics, own)
-        pairs = zip(metrics, values, strict=True)
-        rows.append([name, *(estimate_cell(row, share=metric.is_share) for metric, row in pairs)])
+        rows.append([name, *estimate_metrics(metrics, values)])
     return TableRecord(
         title=f"Without each prompt's {top} strongest neurons of a kind, at all positions: means "
         "over prompts, 95 % intervals",

@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import choose_metrics, estimate_cell
+from circuitgraph.analysis.measuring import choose_metrics, estimate_cell, estimate_metrics
 from circuitgraph.analysis.neuron_choice import (
     check_answers,
-    check_neurons,
     check_several_answers,
     drop_channels,
     drop_hidden,
@@ -21,7 +20,7 @@ from circuitgraph.analysis.neuron_choice import (
     score_channels,
     score_mlp_neurons,
 )
-from circuitgraph.analysis.places import choose_layers
+from circuitgraph.analysis.places import check_neurons, choose_layers
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.readings.knockouts import keep_all
 from circuitgraph.engine.readings.neuron_scores import NeuronScore, neuron_scores
@@ -70,7 +69,7 @@ def read_score_comparison(
     spec = model.spec
     if kind == "mlp":
         check_neurons(model, "compare-scores")
-    some = tuple(dict.fromkeys(choose_layers(spec, layers)))
+    some = choose_layers(spec, layers)
     width = spec.n_heads * spec.d_head if kind == "attention" else spec.d_mlp or 0
     check_between("top", top, 1, len(some) * width)
     check_at_least("draws", draws, 1)
@@ -125,9 +124,6 @@ def _make_rows(
     rows: list[list[Cell]] = []
     for name in names:
         own = values[name]
-        cells = [
-            estimate_cell(row, share=metric.is_share)
-            for metric, row in zip(chosen, own, strict=True)
-        ]
+        cells = estimate_metrics(chosen, own)
         rows.append([name, *cells, estimate_cell(values["nothing"][-1] - own[-1])])
     return rows

@@ -6,22 +6,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import estimate_cell
+from circuitgraph.analysis.heads import name_head
+from circuitgraph.analysis.measuring import collect_runs, estimate_cell
+from circuitgraph.analysis.named_nodes import find_head
 from circuitgraph.analysis.neuron_choice import (
     AT_ONCE,
     check_answers,
-    check_neurons,
     list_increase,
 )
-from circuitgraph.analysis.neuron_comparison import find_strongest_head, parse_head
+from circuitgraph.analysis.neuron_comparison import find_strongest_head
 from circuitgraph.analysis.neuron_names import (
     list_neuron_rows,
     name_neuron,
+    rank_neurons,
     read_tokens,
 )
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.batch import make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.through_head import run_through_head, transform_rows
 from circuitgraph.errors import ArgumentError, check_between
 from circuitgraph.models.language_model import LanguageModel
@@ -56,30 +58,29 @@ def read_shallow_neurons(
         tokens: how many of the tokens that a neuron raises to show.
 
     Raises:
-        ArgumentError: a head that the model does not have, or with no MLP before it; experts, or no
-            MLPs.
+        UnknownNameError: the model has no such head.
+        ArgumentError: no head, or one with no MLP before it; experts, or no MLPs.
         DataError: prompts that the model cannot read, or whose answers are not one token each.
     """
     check_neurons(model, "shallow-neurons")
     spec = model.spec
     if spec.n_layers < 2:
         raise ArgumentError("shallow-neurons needs a head behind an MLP: the model has one layer.")
-    asked = None if head is None else parse_head(spec, head)
-    if asked is not None and asked[0] == 0:
+    asked = None if head is None else find_head(model, head)
+    if asked is not None and asked.layer == 0:
         raise ArgumentError(f"head is {head!r}, in the first layer: no MLP stands before it.")
     check_between("tokens", tokens, 1, spec.d_vocab_out)
     check_answers(model, prompts, "shallow-neurons")
-    layer, number = asked or find_strongest_head(model, prompts, 1)
+    layer, number = (asked.layer, asked.index) if asked else find_strongest_head(model, prompts, 1)
     check_between("top", top, 1, layer * (spec.d_mlp or 0))
     importance, values, keys = _run_prompts(model, prompts, layer, number)
-    order = np.argsort(-importance[:layer].mean(1), axis=None, kind="stable")[:top]
-    strongest = [divmod(int(place), importance.shape[2]) for place in order]
+    strongest = rank_neurons(importance[:layer].mean(1), top)
     signs = [float(values[place[0], :, place[1]].mean()) for place in strongest]
     own = list_neuron_rows(model, strongest, signs)
     handed = np.asarray(
         transform_rows(model.transformer, jnp.asarray(own), np.int32(layer), np.int32(number))
     )
-    name = f"a{layer}.h{number}"
+    name = name_head((layer, number))
     rows: list[list[Cell]] = []
     for place, before, after in zip(
         strongest, read_tokens(model, own, tokens), read_tokens(model, handed, tokens), strict=True
@@ -104,9 +105,12 @@ def _run_prompts(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Importances, values and keys of `HandedOn`, each [layers, batch, d_mlp]."""
     numbers = np.int32(layer), np.int32(head)
-    parts = [
-        run_through_head(model.transformer, make_batch(prompts, rows), list_increase(), *numbers)
-        for rows in cut_prompts(prompts, AT_ONCE)
-    ]
-    scores, values, keys = (np.concatenate(part, axis=-2) for part in zip(*parts, strict=True))
-    return scores[0].astype(np.float64), values, keys
+    scores, values, keys = collect_runs(
+        prompts,
+        AT_ONCE,
+        lambda rows: run_through_head(
+            model.transformer, make_batch(prompts, rows), list_increase(), *numbers
+        ),
+        axis=-2,
+    )
+    return scores[0], values, keys

@@ -6,9 +6,14 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
+from circuitgraph.analysis.heads import HeadPlace, draw_heads, name_head, rank_heads
 from circuitgraph.analysis.measuring import estimate_cell
 from circuitgraph.analysis.neuron_choice import check_answers
-from circuitgraph.analysis.value_neurons import draw_heads, measure_sublayers
+from circuitgraph.analysis.value_neurons import (
+    INCREASE_OF_HEADS,
+    INCREASE_UNIT,
+    measure_sublayers,
+)
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.errors import ArgumentError, check_between
 from circuitgraph.models.language_model import LanguageModel
@@ -53,12 +58,12 @@ def read_shared_heads(
     check_answers(model, others, "shared-heads")
     names = (task.name, second.name)
     heads = [measure_sublayers(model, each).heads for each in (prompts, others)]
-    tops = [_list_strongest(each, top) for each in heads]
+    tops = [[place for place, _ in rank_heads(each.mean(-1), top)] for each in heads]
     shared = set(tops[0]) & set(tops[1])
     return Reading(
-        tables=[_make_table(model, heads, tops, shared, names)],
+        tables=[_make_table(heads, tops, shared, names)],
         pictures=[
-            draw_heads(each).model_copy(update={"title": f"What each head adds in {name}"})
+            draw_heads(f"{INCREASE_OF_HEADS} in {name}", INCREASE_UNIT, each.mean(-1))
             for each, name in zip(heads, names, strict=True)
         ],
         notes=[
@@ -68,25 +73,19 @@ def read_shared_heads(
     )
 
 
-def _list_strongest(heads: Float[np.ndarray, "layers heads batch"], top: int) -> list[int]:
-    return np.argsort(-heads.mean(-1), axis=None, kind="stable")[:top].tolist()
-
-
 def _make_table(
-    model: LanguageModel,
     heads: list[Float[np.ndarray, "layers heads batch"]],
-    tops: list[list[int]],
-    shared: set[int],
+    tops: list[list[HeadPlace]],
+    shared: set[HeadPlace],
     names: tuple[str, str],
 ) -> TableRecord:
     """Heads of either list, shared ones first."""
     every = sorted(dict.fromkeys([*tops[0], *tops[1]]), key=lambda place: place not in shared)
     rows: list[list[Cell]] = []
     for place in every:
-        layer, head = divmod(place, model.spec.n_heads)
-        cells = (estimate_cell(each[layer, head]) for each in heads)
+        cells = (estimate_cell(each[place]) for each in heads)
         ranks = (own.index(place) + 1 if place in own else None for own in tops)
-        rows.append([f"a{layer}.h{head}", place in shared, *cells, *ranks])
+        rows.append([name_head(place), place in shared, *cells, *ranks])
     return TableRecord(
         title="Log-probability increase of what heads add (nats), means over prompts, and their "
         "ranks; '-' is beyond the list",

@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
+from circuitgraph.analysis.measuring import estimate_cell, estimate_share
 from circuitgraph.analysis.text_effects import TextMeasure
 from circuitgraph.analysis.weight_spikes import locate_weights, search_super_weights
 from circuitgraph.catalog.analysis_record import Cell, Reading, TableRecord
 from circuitgraph.engine.readings.rounding import measure_error, restore_weights, round_network
 from circuitgraph.engine.readings.super_weights import TextEffects, WeightPlaces
 from circuitgraph.errors import ArgumentError, DataError, check_at_least, check_between
-from circuitgraph.evaluation.intervals import estimate_from_means
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.progress import show_progress
 from circuitgraph.tasks.prompts import Prompts
@@ -94,7 +94,7 @@ def _measure_block(
     return [
         block or "matrix",
         float(measure_error(naive, original)),
-        *(float(values.mean()) for values in losses),
+        *(estimate_cell(values) for values in losses),
         estimate_closed(whole, losses[0], losses[2]),
     ]
 
@@ -116,7 +116,4 @@ def estimate_closed(whole: Losses, naive: Losses, restored: Losses) -> Cell:
     """(naive - restored) / (naive - whole) of mean losses; None where rounding does no harm."""
     if naive.mean() <= whole.mean():
         return None
-    samples = np.stack([whole, naive, restored])
-    if len(whole) < 2:
-        return float((naive - restored)[0] / (naive - whole)[0])
-    return estimate_from_means(lambda m: (m[1] - m[2]) / (m[1] - m[0]), samples, 0)
+    return estimate_share(naive, whole, restored)

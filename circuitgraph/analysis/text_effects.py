@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
-from circuitgraph.analysis.measuring import estimate_cell
+from circuitgraph.analysis.measuring import collect_runs, estimate_cell
 from circuitgraph.analysis.weight_spikes import PROMPTS_AT_ONCE
 from circuitgraph.catalog.analysis_record import Cell
 from circuitgraph.engine.batch import Batch, make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.super_weights import (
     TextEffects,
     WeightPlaces,
@@ -47,26 +45,20 @@ class TextMeasure:
 
     def measure(self, network: Transformer) -> TextEffects:
         """How a network does."""
-        return _join([run_text(network, batch, self.stop_words) for batch in self._batches])
+        return self._collect(lambda batch: run_text(network, batch, self.stop_words))
 
     def measure_restored(
         self, network: Transformer, without: Transformer, places: WeightPlaces
     ) -> TextEffects:
         """How a network without some weights does with the activations that they made."""
-        words, batches = self.stop_words, self._batches
-        return _join([run_restored(network, without, batch, places, words) for batch in batches])
+        words = self.stop_words
+        return self._collect(lambda batch: run_restored(network, without, batch, places, words))
 
     def make_cells(self, effects: TextEffects) -> list[Cell]:
         """Means over prompts, in the order of `COLUMNS`; None for what there is not."""
         loss, stop_words, answer = (estimate_cell(np.asarray(each)) for each in effects)
         return [loss, stop_words if len(self.stop_words) else None, answer]
 
-    @property
-    def _batches(self) -> list[Batch]:
-        return [
-            make_batch(self.prompts, rows) for rows in cut_prompts(self.prompts, PROMPTS_AT_ONCE)
-        ]
-
-
-def _join(parts: Sequence[TextEffects]) -> TextEffects:
-    return jax.tree.map(lambda *each: np.concatenate(each).astype(np.float64), *parts)
+    def _collect(self, run: Callable[[Batch], TextEffects]) -> TextEffects:
+        prompts = self.prompts
+        return collect_runs(prompts, PROMPTS_AT_ONCE, lambda rows: run(make_batch(prompts, rows)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -61,17 +61,29 @@ def read_token_substitution(
     check_number(prompts, number)
     chosen = choose_metric(model, prompts, metric)
     texts: Sequence[str | None] = alternatives or (None,)
-    places = list_roles(prompts) if at is None else [at]
-    tables = [_tabulate_roles(model, prompts, places, texts, chosen, bar)] if places else []
-    one, picture = _tabulate_tokens(model, prompts, number, texts, chosen, bar)
+    places = {
+        place: find_positions(prompts, place)[:, 0]
+        for place in (list_roles(prompts) if at is None else [at])
+    }
+    # [texts, prompts, pos]; looked up before anything is run, so that bad texts are refused
+    absent = np.stack(
+        [[find_absent(model, prompts, i, text) for i in range(len(prompts))] for text in texts]
+    )
+    if not (absent[:, number] != prompts.clean[number])[:, : count_read(prompts, number)].any():
+        raise DataError(
+            f"The corrupted counterpart of prompt {number} has the same tokens: name alternatives."
+        )
+    tables = [_tabulate_roles(model, prompts, places, texts, absent, chosen, bar)] if places else []
+    one, picture = _tabulate_tokens(model, prompts, number, texts, absent[:, number], chosen, bar)
     return Reading(tables=[*tables, one], pictures=[picture])
 
 
 def _tabulate_roles(
     model: LanguageModel,
     prompts: Prompts,
-    places: Sequence[str | int],
+    places: Mapping[str | int, Int[np.ndarray, " batch"]],
     texts: Sequence[str | None],
+    absent: Int[np.ndarray, "texts batch pos"],
     metric: Metric,
     bar: bool,
 ) -> TableRecord:
@@ -79,12 +91,10 @@ def _tabulate_roles(
     each = np.arange(len(prompts))
     before, said = measure_variants(model, prompts, each, prompts.clean, metric)
     rows: list[list[Cell]] = []
-    for place in places:
-        at = find_positions(prompts, place)[:, 0]
-        for text in texts:
+    for place, at in places.items():
+        for text, others in zip(texts, absent, strict=True):
             tokens = prompts.clean.copy()
-            others = [find_absent(model, prompts, int(i), text)[at[i]] for i in each]
-            tokens[each, at] = others
+            tokens[each, at] = others[each, at]
             after, says = measure_variants(model, prompts, each, tokens, metric, bar=bar)
             rows.append(
                 [
@@ -109,17 +119,13 @@ def _tabulate_tokens(
     prompts: Prompts,
     number: int,
     texts: Sequence[str | None],
+    absent: Int[np.ndarray, "texts pos"],
     metric: Metric,
     bar: bool,
 ) -> tuple[TableRecord, HeatmapRecord]:
     """Each token of one prompt, with each alternative."""
     clean, n_read = prompts.clean[number], count_read(prompts, number)
-    absent = np.stack([find_absent(model, prompts, number, text) for text in texts])
     which, at = np.nonzero(absent[:, :n_read] != clean[:n_read])
-    if not len(at):
-        raise DataError(
-            f"The corrupted counterpart of prompt {number} has the same tokens: name alternatives."
-        )
     order = np.lexsort((which, at))
     which, at = which[order], at[order]
     tokens = np.repeat(clean[None], len(at) + 1, axis=0)  # the last one stays as it is

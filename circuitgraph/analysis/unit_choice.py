@@ -13,6 +13,7 @@ from circuitgraph.errors import ArgumentError, list_problems
 from circuitgraph.graph.node import UNITS, Node
 from circuitgraph.models.dictionaries.checking import check_dictionary
 from circuitgraph.models.dictionaries.dictionary import Dictionary
+from circuitgraph.models.dictionaries.loading import open_dictionaries
 from circuitgraph.models.dictionaries.stored_dictionary import StoredDictionary
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
@@ -74,6 +75,24 @@ def parse_unit(name: str) -> Node:
             "feature such as 'm3.f2098'."
         )
     return node
+
+
+def open_named_dictionaries(
+    names: Sequence[str], nodes: Sequence[Node], *, local_only: bool = False
+) -> list[StoredDictionary]:
+    """Those dictionaries whose features are named; no weights are read.
+
+    Raises:
+        CircuitGraphError: dictionaries that cannot be read, or without any feature to be read.
+    """
+    layers = {node.layer for node in nodes if node.kind == "feature"}
+    if names and not layers:
+        raise ArgumentError(
+            "A dictionary is given, but no feature of it is named, such as m3.f20: name one, or "
+            "leave it out."
+        )
+    stored = [one for name in names for one in open_dictionaries(name, local_only=local_only)]
+    return [one for one in stored if one.spec.reads is None or one.spec.reads.layer in layers]
 
 
 def _sort_dictionaries(

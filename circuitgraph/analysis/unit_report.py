@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.unit_choice import AnyDictionary, PlacedUnits, parse_unit, place_units
+from circuitgraph.analysis.unit_choice import (
+    AnyDictionary,
+    PlacedUnits,
+    open_named_dictionaries,
+    parse_unit,
+    place_units,
+)
 from circuitgraph.analysis.unit_tokens import make_token_tables
 from circuitgraph.catalog.analysis_record import (
     Cell,
@@ -20,7 +26,6 @@ from circuitgraph.catalog.analysis_record import (
 from circuitgraph.engine.batch import check_tokens
 from circuitgraph.engine.unit_places import collect_units
 from circuitgraph.errors import DataError, check_at_least, check_between
-from circuitgraph.models.dictionaries.loading import open_dictionaries
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.prompts import Pair, Prompts
 from circuitgraph.tasks.tokenise import tokenise_pairs
@@ -58,14 +63,13 @@ def read_unit_report(
         top: how many tokens to show of each direction.
 
     Raises:
-        ArgumentError: units that the model and the dictionaries do not have.
+        ArgumentError: units that the model and the dictionaries do not have, or dictionaries of
+            which no feature is named.
         ModelError: a dictionary that does not fit the model.
     """
     nodes = [parse_unit(unit) for unit in units]
-    layers = {node.layer for node in nodes if node.kind == "feature"}
-    stored = [one for name in dictionary for one in open_dictionaries(name)]
-    wanted = [one for one in stored if one.spec.reads is None or one.spec.reads.layer in layers]
-    return _make_reading(model, prompts, units, place_units(model, nodes, wanted), texts, top)
+    placed = place_units(model, nodes, open_named_dictionaries(dictionary, nodes))
+    return _make_reading(model, prompts, units, placed, texts, top)
 
 
 def report_units(

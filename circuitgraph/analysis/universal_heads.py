@@ -42,7 +42,8 @@ def read_universal_heads(
     Args:
         others: names or folders of the other models.
         threshold: the evidence from which on a head has the name of a type, and is compared.
-        n_sequences, bos, seed: as of head-types.
+        n_sequences, bos: as of head-types.
+        seed: of the tokens and of the shuffled heads.
         top: how many matches to show.
 
     Raises:
@@ -58,7 +59,7 @@ def read_universal_heads(
     ]
     tables = [_count_types(names, evidence, threshold)]
     for name, other in zip(others, evidence[1:], strict=True):
-        tables.append(_match_models((model.name, name), (evidence[0], other), threshold, top))
+        tables.append(_match_models((model.name, name), (evidence[0], other), threshold, top, seed))
     return Reading(
         tables=tables,
         notes=[
@@ -99,7 +100,11 @@ def _count_types(names: list[str], evidence: list[Evidence], threshold: float) -
 
 
 def _match_models(
-    names: tuple[str, str], evidence: tuple[Evidence, Evidence], threshold: float, top: int
+    names: tuple[str, str],
+    evidence: tuple[Evidence, Evidence],
+    threshold: float,
+    top: int,
+    seed: int,
 ) -> TableRecord:
     """The matches of heads that have a type in one of the models; depths beside chance."""
     flat = [each.reshape(-1, len(TYPES)) for each in evidence]
@@ -113,10 +118,11 @@ def _match_models(
     for one, other in pairs[:, order].T:
         kind = TYPES[int((flat[0][one] + flat[1][other]).argmax())]
         scores = [float(flat[side][head].max()) for side, head in enumerate((one, other))]
-        apart = float(abs(depths[0][one] - depths[1][other]))
-        rows.append([labels[0][one], labels[1][other], kind, *scores, apart])
+        distance = float(abs(depths[0][one] - depths[1][other]))
+        rows.append([labels[0][one], labels[1][other], kind, *scores, distance])
+    apart = _compare_depths(depths, typed, seed)
     return TableRecord(
-        title=f"{names[0]} and {names[1]}, heads with a type: {_compare_depths(depths, typed)}",
+        title=f"{names[0]} and {names[1]}, heads with a type: {apart}",
         columns=["head", "is like", "type", "evidence", "its evidence", "depths apart"],
         rows=rows,
     )
@@ -127,11 +133,11 @@ def _find_depths(evidence: Evidence) -> Float[np.ndarray, " all_heads"]:
     return np.repeat(np.arange(n_layers) / max(1, n_layers - 1), n_heads)
 
 
-def _compare_depths(depths: list[np.ndarray], pairs: np.ndarray) -> str:
+def _compare_depths(depths: list[np.ndarray], pairs: np.ndarray, seed: int) -> str:
     """How far matched heads lie apart, and how far heads of any depths would."""
     if not pairs.shape[1]:
         return "there are none"
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     apart = np.abs(depths[0][pairs[0]] - depths[1][pairs[1]]).mean()
     shuffled = [
         np.abs(depths[0][pairs[0]] - rng.choice(depths[1], pairs.shape[1], replace=False)).mean()

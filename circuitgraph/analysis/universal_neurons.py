@@ -10,7 +10,9 @@ from jaxtyping import Float, Int
 
 from circuitgraph.analysis.base import analysis
 from circuitgraph.analysis.head_circuits import find_tops
-from circuitgraph.analysis.places import choose_layers
+from circuitgraph.analysis.measuring import rank_places
+from circuitgraph.analysis.neuron_names import name_neuron
+from circuitgraph.analysis.places import check_neurons, choose_layers
 from circuitgraph.catalog.analysis_record import (
     Cell,
     CurvesRecord,
@@ -20,8 +22,7 @@ from circuitgraph.catalog.analysis_record import (
 )
 from circuitgraph.engine.batch import make_inputs
 from circuitgraph.engine.readings.hidden import run_hidden
-from circuitgraph.errors import ArgumentError, DataError, check_at_least
-from circuitgraph.graph.node import Node
+from circuitgraph.errors import DataError, check_at_least
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.prompts import Prompts, encode_clean
@@ -133,11 +134,10 @@ def _list_matches(
     models: tuple[LanguageModel, LanguageModel], layers: Sequence[int], matches: _Matches, top: int
 ) -> TableRecord:
     rows: list[list[Cell]] = []
-    for place in np.argsort(-matches.best, axis=None, kind="stable")[:top]:
-        layer, neuron = np.unravel_index(place, matches.best.shape)
-        own = Node("neuron", layers[int(layer)], int(neuron))
-        other = Node("neuron", *map(int, matches.neurons[layer, neuron]))
-        rows.append([str(own), str(other), float(matches.best[layer, neuron])])
+    for row, neuron in rank_places(matches.best, top):
+        own = name_neuron((layers[row], neuron))
+        layer, number = map(int, matches.neurons[row, neuron])
+        rows.append([own, name_neuron((layer, number)), float(matches.best[row, neuron])])
     return TableRecord(
         title=f"Neurons of {models[0].name} and {models[1].name} that fire most alike",
         columns=["neuron", "is like", "correlation"],
@@ -148,9 +148,7 @@ def _list_matches(
 def _encode_texts(model: LanguageModel, prompts: Prompts) -> list[tuple[int, ...]]:
     """The clean prompts in a model's own tokens."""
     spec, ids = model.spec, [encode_clean(p, model.text_tokenizer) for p in prompts.pairs]
-    if spec.d_mlp is None or spec.experts is not None:
-        what = "no MLPs" if spec.d_mlp is None else "a mixture of experts"
-        raise ArgumentError(f"{model.name!r} has {what}: it has no neurons to match.")
+    check_neurons(model, "universal-neurons")
     longest, unknown = max(map(len, ids)), model.text_tokenizer.unknown_id
     if longest > spec.n_ctx:
         raise DataError(

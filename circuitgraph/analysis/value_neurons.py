@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.analysis.base import analysis
-from circuitgraph.analysis.measuring import estimate_cell, make_series
+from circuitgraph.analysis.heads import draw_heads, rank_heads
+from circuitgraph.analysis.measuring import collect_runs, estimate_cell, make_series
 from circuitgraph.analysis.neuron_choice import (
     AT_ONCE,
     check_answers,
-    check_neurons,
     list_increase,
     pick_highest,
     score_channels,
@@ -23,22 +23,24 @@ from circuitgraph.analysis.neuron_names import (
     list_neuron_rows,
     name_channel,
     name_neuron,
+    rank_neurons,
     read_tokens,
 )
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.catalog.analysis_record import (
     Cell,
     CurvesRecord,
-    HeatmapRecord,
     Reading,
     TableRecord,
 )
 from circuitgraph.engine.batch import make_batch
-from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.neurons import run_sublayers
 from circuitgraph.errors import check_between
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.prompts import Prompts
 
+INCREASE_OF_HEADS = "Log-probability increase of what each head adds"
+INCREASE_UNIT = "log-probability increase (nats)"
 _COUNTED = 300  # neurons of each prompt, by default
 
 
@@ -88,11 +90,11 @@ def read_value_neurons(
     check_answers(model, prompts, "value-neurons")
     mlp = score_mlp_neurons(model, prompts, list_increase())
     channels = score_channels(model, prompts, list_increase(), by_key=True)[0]
-    importance = mlp.scores[0].astype(np.float64)
+    importance = mlp.scores[0]
     n_layers, n_prompts, n_channels, n_keys = channels.shape
     sublayers = measure_sublayers(model, prompts)
     chosen = pick_highest(importance, counted, range(n_layers))
-    flat = channels.reshape(n_layers, n_prompts, -1).astype(np.float64)
+    flat = channels.reshape(n_layers, n_prompts, -1)
     chosen_keys = pick_highest(flat, counted, range(n_layers))
     sums = (flat * chosen_keys).reshape(n_layers, n_prompts, spec.n_heads, -1).sum(-1)
     by_head = np.moveaxis(sums, 1, 2)  # [layers, heads, batch]
@@ -100,11 +102,14 @@ def read_value_neurons(
     return Reading(
         tables=[
             _make_mlp_table(model, importance, mlp.coefficients, top, tokens),
-            _make_channel_table(model, channels.astype(np.float64), top, tokens),
+            _make_channel_table(model, channels, top, tokens),
             _make_layer_table(sublayers, by_head.sum(1), by_layer, counted),
             _make_head_table(sublayers.heads, by_head, top, counted),
         ],
-        pictures=[_draw_layers(sublayers), draw_heads(sublayers.heads)],
+        pictures=[
+            _draw_layers(sublayers),
+            draw_heads(INCREASE_OF_HEADS, INCREASE_UNIT, sublayers.heads.mean(-1)),
+        ],
         notes=[
             f"Prompts have up to {n_keys} tokens; a head has {n_channels // spec.n_heads} channels."
         ],
@@ -113,13 +118,10 @@ def read_value_neurons(
 
 def measure_sublayers(model: LanguageModel, prompts: Prompts) -> Sublayers:
     """What each head, each attention and each MLP adds to the answer's log-probability."""
-    parts = [
-        run_sublayers(model.transformer, make_batch(prompts, rows))
-        for rows in cut_prompts(prompts, AT_ONCE)
-    ]
-    return Sublayers(
-        *(np.concatenate(part, -1).astype(np.float64) for part in zip(*parts, strict=True))
+    run = collect_runs(
+        prompts, AT_ONCE, lambda rows: run_sublayers(model.transformer, make_batch(prompts, rows))
     )
+    return Sublayers(*run)
 
 
 def _make_mlp_table(
@@ -129,8 +131,7 @@ def _make_mlp_table(
     top: int,
     n_tokens: int,
 ) -> TableRecord:
-    order = np.argsort(-importance.mean(1), axis=None, kind="stable")[:top]
-    places = [divmod(int(place), importance.shape[2]) for place in order]
+    places = rank_neurons(importance.mean(1), top)
     means = [float(values[layer, :, neuron].mean()) for layer, neuron in places]
     read = read_tokens(model, list_neuron_rows(model, places, means), n_tokens)
     rows: list[list[Cell]] = [
@@ -152,9 +153,7 @@ def _make_channel_table(
     n_tokens: int,
 ) -> TableRecord:
     """Attention neurons by the sum over keys of their importances from each."""
-    sums = channels.sum(-1)
-    order = np.argsort(-sums.mean(1), axis=None, kind="stable")[:top]
-    places = [divmod(int(place), sums.shape[2]) for place in order]
+    places = rank_neurons(channels.sum(-1).mean(1), top)
     rows: list[list[Cell]] = []
     for place, said in zip(places, list_channel_tokens(model, places, n_tokens), strict=True):
         own = channels[place[0], :, place[1]]  # [batch, keys]
@@ -193,31 +192,15 @@ def _make_head_table(
     counted: int,
 ) -> TableRecord:
     """The heads that add most, and what their strongest channels add."""
-    order = np.argsort(-heads.mean(-1), axis=None, kind="stable")[:top]
-    rows: list[list[Cell]] = []
-    for place in order:
-        at = divmod(int(place), heads.shape[1])
-        cells = (estimate_cell(part[at]) for part in (heads, channels))
-        rows.append([f"a{at[0]}.h{at[1]}", *cells])
+    rows: list[list[Cell]] = [
+        [name, *(estimate_cell(part[at]) for part in (heads, channels))]
+        for at, name in rank_heads(heads.mean(-1), top)
+    ]
     return TableRecord(
         title="By head: log-probability increase of what it adds, and the sum of importances of "
         f"its channels among each prompt's {counted} strongest; means over prompts",
         columns=["head", "importance", "its channels"],
         rows=rows,
-    )
-
-
-def draw_heads(heads: Float[np.ndarray, "layers heads batch"]) -> HeatmapRecord:
-    """All heads' log-probability increases."""
-    means = heads.mean(-1)
-    return HeatmapRecord(
-        title="Log-probability increase of what each head adds",
-        unit="log-probability increase (nats)",
-        row_axis="layer",
-        column_axis="head",
-        row_labels=[str(layer) for layer in range(means.shape[0])],
-        column_labels=[str(head) for head in range(means.shape[1])],
-        values=means.tolist(),
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from circuitgraph.analysis.places import check_neurons
 from circuitgraph.engine.batch import Inputs, check_tokens, make_batch
 from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.readings.super_weights import WeightPlaces, run_spikes, scale_weights
-from circuitgraph.errors import ArgumentError
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.prompts import Prompts
@@ -51,17 +51,6 @@ class LayerSpike:
     def is_super(self, ratio: float) -> bool:
         """Whether the layer spikes on both sides, and the weight makes half of what it writes."""
         return min(self.read_ratio, self.written_ratio) >= ratio and self.share >= _LEAST_SHARE
-
-
-def check_output_matrices(model: LanguageModel) -> None:
-    """Raise `ArgumentError` unless each layer has one MLP output matrix."""
-    if model.spec.d_mlp is None:
-        raise ArgumentError(f"{model.name!r} has no MLPs, in whose output weights they stand.")
-    if model.spec.experts is not None:
-        raise ArgumentError(
-            f"{model.name!r} has a mixture of experts: each has an output matrix of its own, which "
-            "this analysis does not read."
-        )
 
 
 def find_spikes(model: LanguageModel, network: Transformer, prompts: Prompts) -> list[LayerSpike]:
@@ -111,7 +100,7 @@ def search_super_weights(
         ArgumentError: a model without MLPs, or with a mixture of experts.
         DataError: prompts that the model cannot read.
     """
-    check_output_matrices(model)
+    check_neurons(model, "The search for super weights")
     check_tokens(model.spec, prompts)
     network = model.transformer
     first = spikes = find_spikes(model, network, prompts)

@@ -300,8 +300,9 @@ DictionariesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--dictionary",
-        help="Sparse autoencoder or transcoder of MLPs: folder, file or place on the hub; may be "
-        "given several times.",
+        metavar="NAME",
+        help="Sparse autoencoder or transcoder, or a set of them: folder, file or place on the "
+        "hub; may be given several times.",
     ),
 ]
 RefineOption = Annotated[

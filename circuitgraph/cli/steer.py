@@ -57,7 +57,7 @@ def steer_units(
             help="Set a unit to 0, or with m3.n7=mean to its mean over the prompts' tokens.",
         ),
     ] = None,
-    dictionary: unit_options.DictionaryOption = None,
+    dictionary: options.DictionariesOption = None,
     metric: options.MetricOption = None,
     bos: options.BosOption = None,
     limit: Annotated[
@@ -86,6 +86,8 @@ def steer_units(
 
     - `circuitgraph steer --model gpt2 --prompt "The sky is" --add m8.f20=4 --dictionary ./sae`
     """
+    from circuitgraph.analysis.unit_choice import open_named_dictionaries
+
     output = Output(as_json, quiet)
     check_counts(limit, 1, seed)
     check_names(metric, None)
@@ -114,7 +116,7 @@ def steer_units(
         check_task(task, settings)
     nodes = [one.site.node for one in interventions]
     with output.show_spinner("reading the dictionary"):
-        stored = unit_options.open_named_dictionaries(dictionary, nodes, loading.local_only)
+        stored = open_named_dictionaries(dictionary or (), nodes, local_only=loading.local_only)
     keep_compiled_programs()
     prompts: Task | Sequence[str]
     if prompt:

@@ -45,7 +45,7 @@ def trace_edited(model: Transformer, inputs: Inputs, edits: Edits) -> Trace:
     """A run with these edits, which keeps what `read_hook` reads."""
 
     def add_edit(data: Edits, name: str, value: Array) -> Array:
-        return value + getattr(data, name)
+        return value + getattr(data, name) if name in ("attention", "mlp") else value
 
     start = model.embed(inputs.tokens, inputs.positions) + edits.embed
     # the scan over layers takes a slice of each field: those of the embedding are not its
@@ -98,8 +98,7 @@ def read_hook(model: Transformer, trace: Trace, hook: Hook) -> Float[Array, "bat
     if place == "embed":
         return trace.embed
     if place in ("resid_pre", "resid_post"):
-        after = jnp.concatenate([trace.stream, trace.final[None]])
-        return after[layer + (place == "resid_post")]
+        return trace.streams[layer + (place == "resid_post")]
     block, _ = model.select_layer(layer)
     if place == "z":
         return jnp.moveaxis(trace.z[layer], 0, 2).reshape(*trace.z.shape[2:4], -1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from circuitgraph.engine.batch import Inputs
 from circuitgraph.errors import ArgumentError, unknown_name
@@ -48,6 +48,12 @@ class Trace(NamedTuple):
     pattern: Float[Array, "layers heads batch queries keys"] | None = None
     hidden: Float[Array, "layers batch pos d_mlp"] | None = None
 
+    @property
+    def streams(self) -> Float[Array, "streams batch pos d"]:
+        """The stream before each layer, which must have been kept, and after the last one."""
+        assert self.stream is not None  # noqa: S101 - it was to be kept
+        return jnp.concatenate([self.stream, self.final[None]])
+
 
 _STREAM_OF_RUN = {"stream": "x"}  # a layer run calls what it reads ``x``
 KEEPABLE = tuple(name for name in Trace._fields if name not in ("embed", "final"))
@@ -60,9 +66,7 @@ def trace_model(
     *,
     start: Stream | None = None,
     edit: LayerEdit | None = None,
-    edit_inside: LayerEdit | None = None,
     layer_data: Any = None,
-    first: Int[Array, ""] | None = None,
     positions: Positions | None = None,
 ) -> Trace:
     """Run the model on prompts and keep values of each layer. To be called in a compiled function.
@@ -71,10 +75,8 @@ def trace_model(
         keep: names of values to keep, of `KEEPABLE`. If writers or heads are kept, the stream is
             the sum of the writers to the last bit; else up to rounding.
         start: what the embedding writes; by default the model's own embedding of the prompts.
-        edit, edit_inside: applied to values of each layer, as `Block.run` says.
-        layer_data: a pytree with a first axis of layers; the edits get each layer's slice of it.
-        first: begin with this layer: the ones before it are left out, ``start`` is the stream
-            before it, and nothing can be kept.
+        edit: applied to values of each layer, as `Block.run` says.
+        layer_data: a pytree with a first axis of layers; the edit gets each layer's slice of it.
         positions: who sees whom; by default as in right-padded prompts.
 
     Raises:
@@ -82,7 +84,6 @@ def trace_model(
         UnknownNameError: no value of that name.
     """
     check_keep(model.spec, keep)
-    assert first is None or not keep  # noqa: S101 - layers that are left out have no values
     if positions is None:
         positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     embed = model.embed(inputs.tokens, inputs.positions) if start is None else start
@@ -92,25 +93,11 @@ def trace_model(
         x: Stream, layer: tuple[tuple[Block, LayerSettings], Any]
     ) -> tuple[Stream, dict[str, Array | None]]:
         (block, settings), own_data = layer
-        outside, inside = (
-            keep_value if given is None else partial(given, own_data)
-            for given in (edit, edit_inside)
-        )
-        run = block.run(x, positions, settings, by_head=by_head, edit=outside, edit_inside=inside)
+        own_edit = keep_value if edit is None else partial(edit, own_data)
+        run = block.run(x, positions, settings, by_head=by_head, edit=own_edit)
         return run.after, {name: _value_of(run, name) for name in keep}
 
-    def run_from_first(
-        x: Stream, layer: tuple[Bool[Array, ""], Any]
-    ) -> tuple[Stream, dict[str, Array | None]]:
-        is_due, own = layer
-        return jax.lax.cond(is_due, lambda: run_layer(x, own), lambda: (x, {}))
-
-    layers = (model.stacked_layers(), layer_data)
-    if first is None:
-        final, kept = jax.lax.scan(run_layer, embed, layers)
-    else:
-        are_due = jnp.arange(model.spec.n_layers) >= first
-        final, kept = jax.lax.scan(run_from_first, embed, (are_due, layers))
+    final, kept = jax.lax.scan(run_layer, embed, (model.stacked_layers(), layer_data))
     return Trace(embed, final, **kept)
 
 

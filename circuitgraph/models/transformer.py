@@ -144,25 +144,20 @@ class Block(eqx.Module):
         by_head: bool = False,
         edit: Edit = keep_value,
         others: OtherTokens | None = None,
-        z: Float[Array, "heads batch pos d_head"] | None = None,
-        edit_inside: Edit = keep_value,
     ) -> LayerRun:
         """Run the layer on a stream.
 
         Args:
             by_head: add the heads' contributions one by one, so that the stream is the sum of its
                 writers to the last bit, not only up to rounding.
-            edit: applied to what the attention (``"attention"``, constant included) and the MLP
-                (``"mlp"``) add to the stream.
+            edit: applied to what the heads fetch (``"z"``), to what the output weights of an MLP
+                without experts read (``"hidden"``), and to what the attention (``"attention"``,
+                constant included; not by head) and the MLP (``"mlp"``) add to the stream.
             others: tokens beside these that the heads look at.
-            z: what the heads fetched; by default what they do fetch.
-            edit_inside: applied to what the heads fetch (``"z"``), and to what the output weights
-                of an MLP without experts read (``"hidden"``).
         """
-        if z is None:
-            keys, at = list_keys(x, positions, others)
-            z = self.attention.compute_z(x[None], keys[None], keys[None], positions, settings, at)
-        z = edit_inside("z", z)
+        keys, at = list_keys(x, positions, others)
+        z = self.attention.compute_z(x[None], keys[None], keys[None], positions, settings, at)
+        z = edit("z", z)
         if by_head:
             heads = self.attention.head_contributions(z)
             after_attention = x + heads.sum(0) + self.attention.constant
@@ -172,7 +167,7 @@ class Block(eqx.Module):
             parts = (after_attention, None, None, after_attention)
             return LayerRun(self, positions, settings, x, z, *parts, others)
         read = self.mlp_input(x, after_attention)
-        mlp = edit("mlp", self.mlp(read, partial(edit_inside, "hidden")))
+        mlp = edit("mlp", self.mlp(read, partial(edit, "hidden")))
         after = after_attention + mlp
         parts = (after_attention, read, mlp, after)
         return LayerRun(self, positions, settings, x, z, *parts, others)

@@ -91,8 +91,8 @@ def test_what_does_not_exist_is_refused(tiny: Tiny, settings: dict[str, Any], me
 def test_models_and_prompts_that_cannot_be_patched(tiny: Tiny, shipped: LanguageModel) -> None:
     with pytest.raises(ArgumentError, match="'induction-2l' has no MLPs"):
         patch_activations(shipped, PROMPTS, kind="mlp")
-    alike = random_prompts(batch=3, longest=7)
+    alike = random_prompts(batch=20, longest=7)
     assert alike.corrupted is not None
-    alike.corrupted[1] = alike.clean[1]
-    with pytest.raises(DataError, match="The two sides of prompt 2 are the same"):
+    alike.corrupted[18] = alike.clean[18]  # beyond the first launch
+    with pytest.raises(DataError, match="The two sides of prompt 19 are the same"):
         patch_activations(tiny.ours, alike)

@@ -14,7 +14,7 @@ from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.batch import make_batch
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.readings.sources import run_source_effects
-from circuitgraph.errors import DataError
+from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.tasks.metrics import metrics
 from tests.checkpoints import load_tiny, random_prompts, save_tiny
 from tests.parity.cases import CASES
@@ -102,3 +102,11 @@ def test_the_induction_head_fetches_the_successor() -> None:
 def test_prompts_without_roles_need_one_length() -> None:
     with pytest.raises(DataError, match="places cannot be compared"):
         number_places(PROMPTS)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "kl"])
+def test_metrics_without_gradient_are_refused(metric: str) -> None:
+    model = cg.load_model("induction-2l")
+    task = cg.load_task("induction", model)
+    with pytest.raises(ArgumentError, match=f"that of '{metric}' is zero"):
+        read_attention_sources(model, task.prompts(2), task, metric=metric)

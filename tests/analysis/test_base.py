@@ -11,10 +11,16 @@ from pydantic import ValidationError
 
 import circuitgraph as cg
 from circuitgraph.analysis.base import Analysis, analyses
-from circuitgraph.analysis.measuring import choose_metrics, estimate_cell
+from circuitgraph.analysis.measuring import (
+    choose_metrics,
+    estimate_cell,
+    estimate_share,
+    rank_places,
+)
 from circuitgraph.analysis.places import (
     check_corrupted,
     choose_layers,
+    choose_streams,
     find_positions,
     list_columns,
 )
@@ -81,6 +87,37 @@ def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> No
     with pytest.raises(CircuitGraphError) as caught:
         WEIGHTS.fill_settings(settings)
     assert message in str(caught.value)
+
+
+def test_seeds_below_zero_are_refused_before_anything_is_run() -> None:
+    with pytest.raises(ArgumentError, match="seed is -1, but must be at least 0"):
+        analyses["compare-scores"].fill_settings({"seed": -1})
+
+
+def test_layers_are_taken_once_and_in_order(shipped: LanguageModel) -> None:
+    n = shipped.spec.n_layers
+    assert choose_layers(shipped.spec, (1, 0, 1)) == (0, 1)
+    assert choose_streams(shipped.spec, None) == tuple(range(n + 1))
+    assert choose_streams(shipped.spec, (n, 1)) == (1, n)
+    for wrong in ((), (n + 1,), (-1, n)):
+        with pytest.raises(ArgumentError, match="layers is"):
+            choose_streams(shipped.spec, wrong)
+
+
+def test_shares_of_a_difference() -> None:
+    start, end, values = np.zeros(3), np.full(3, 2.0), np.array([0.0, 1.0, 2.0])
+    share = estimate_share(start, end, values)
+    assert isinstance(share, Interval)
+    assert share.mean == pytest.approx(0.5)
+    assert 0 <= share.low < 0.5 < share.high <= 1
+    assert estimate_share(start[:1], end[:1], values[1:2]) == 0.5
+    assert estimate_share(start, start, values) is None
+
+
+def test_places_are_ranked_and_missing_numbers_come_last() -> None:
+    scores = np.array([[1.0, np.nan], [3.0, 2.0]])
+    assert rank_places(scores, 9) == [(1, 0), (1, 1), (0, 0), (0, 1)]
+    assert rank_places(scores, 1) == [(1, 0)]
 
 
 def test_analyze_records_what_was_asked_and_what_came_out(shipped: LanguageModel) -> None:

@@ -101,6 +101,7 @@ def test_windows_end_where_the_model_does() -> None:
         ({"subject": ("S",)}, "Unknown role of these prompts 'S'"),
         ({"subject": (1,), "window": 2}, "window is of attention or mlp"),
         ({"subject": (1,), "samples": 0}, "samples is 0"),
+        ({"subject": (1,), "kind": "mlp", "window": 0}, "window is 0"),
         ({"subject": (1,), "layers": (9,)}, "layers is [9]"),
     ],
 )

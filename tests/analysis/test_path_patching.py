@@ -13,6 +13,7 @@ import circuitgraph as cg
 from circuitgraph.analysis.named_nodes import find_readers, find_writers
 from circuitgraph.analysis.path_patches import Through, patch_paths
 from circuitgraph.catalog.analysis_record import HeatmapRecord
+from circuitgraph.catalog.records import Interval
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, CircuitGraphError, DataError
 from circuitgraph.models.language_model import LanguageModel
@@ -93,13 +94,14 @@ def test_the_known_circuit_shows_path_by_path(
     reading = cg.analyze(ioi, task, "path-patching", receivers=[receiver], n_prompts=16).reading
     strongest, second = reading.tables[0].rows[:2]
     assert strongest[0] == sender
-    assert isinstance(strongest[4], float)
-    assert isinstance(second[4], float)
-    assert strongest[4] > 0.9
-    assert abs(second[4]) < 0.1
+    assert isinstance(strongest[3], Interval)
+    assert isinstance(strongest[4], Interval)
+    assert isinstance(second[4], Interval)
+    assert strongest[4].mean > 0.9
+    assert abs(second[4].mean) < 0.1
     picture = reading.pictures[0]
     assert isinstance(picture, HeatmapRecord)
-    assert picture.values[int(sender[1])][int(sender[-1])] == strongest[3]
+    assert picture.values[int(sender[1])][int(sender[-1])] == pytest.approx(strongest[3].mean)
 
 
 BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {

@@ -144,13 +144,16 @@ def test_components_are_those_of_the_singular_values() -> None:
 
 def test_small_classes_are_left_out() -> None:
     labels = np.array([3, 3, 3, 5, 5, 5, 9])
-    np.testing.assert_array_equal(choose_examples(labels, 3), labels != 9)
+    each = np.arange(7)
+    np.testing.assert_array_equal(choose_examples(labels, each, 3), labels != 9)
     with pytest.raises(CircuitGraphError, match=r"two classes of at least 4 .* have 0 such of 3"):
-        choose_examples(labels, 4)
+        choose_examples(labels, each, 4)
+    with pytest.raises(CircuitGraphError, match="have 1 such of 3"):
+        choose_examples(labels, np.array([0, 0, 1, 2, 3, 4, 5]), 3)  # twice the same prompt
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "one class": ({"label": "answer"}, "two classes of at least 5 examples"),
+    "one class": ({"label": "answer"}, "two classes of at least 5 different prompts"),
     "label": ({"label": "IO"}, "Unknown role of these prompts 'IO'"),
     "role": ({"label": "side", "at": "IO"}, "Unknown role of these prompts 'IO'"),
     "position": ({"label": "side", "at": 30}, "The position is 30"),

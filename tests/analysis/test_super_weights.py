@@ -269,7 +269,7 @@ def test_models_and_prompts_to_which_it_does_not_apply(tiny: Tiny, tmp_path: Pat
     with pytest.raises(ArgumentError, match="'ioi' has no MLPs"):
         read_super_weights(load_model("ioi"), random_prompts())
     experts = load_tiny(save_random(tmp_path, "mixtral", **CASES["mixtral"])).ours
-    with pytest.raises(ArgumentError, match="has a mixture of experts"):
+    with pytest.raises(ArgumentError, match="is a mixture of experts"):
         read_super_weights(experts, random_prompts())
     short = random_prompts(longest=1, batch=3)
     object.__setattr__(short, "answer", None)

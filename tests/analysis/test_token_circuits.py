@@ -10,11 +10,11 @@ import torch
 
 import circuitgraph as cg
 from circuitgraph.analysis.head_circuits import (
-    find_head,
     find_tops,
     read_head_circuits,
     read_vectors,
 )
+from circuitgraph.analysis.named_nodes import find_head
 from circuitgraph.analysis.skip_trigrams import read_skip_trigrams
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.models.constructed.compile import compile_program

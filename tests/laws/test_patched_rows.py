@@ -33,9 +33,11 @@ def run_edited(network: Any, batch: Batch, put_in: Any, layer: Any, at: Any) -> 
     """Answers' logits of the corrupted run in which one MLP writes what it writes in the clean."""
 
     def edit(data: Any, name: str, value: Any) -> Any:
+        if name != "mlp":
+            return value
         number, clean = data
         here = (number == layer) & (jnp.arange(value.shape[1]) == at[:, None])
-        return jnp.where(here[..., None] & (name == "mlp"), clean, value)
+        return jnp.where(here[..., None], clean, value)
 
     assert batch.corrupted is not None
     assert batch.targets.answer is not None

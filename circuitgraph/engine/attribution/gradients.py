@@ -68,11 +68,11 @@ def run_held(
 ) -> tuple[Float[Array, "layers batch pos d"], Stream]:
     """The stream before each layer and after the last one, when the embedding writes ``start``."""
 
-    def hold(layer: tuple[Array, Array, Array], name: str, value: Stream) -> Stream:
+    def hold(layer: tuple[Array, Array, Array], name: str, value: Array) -> Array:
         hold_heads, hold_mlp, constant = layer
         if name == "attention":
             return jnp.where(hold_heads, held.value + constant, value)
-        return jnp.where(hold_mlp, held.value, value)
+        return jnp.where(hold_mlp, held.value, value) if name == "mlp" else value
 
     layers = (held.heads, held.mlp, model.blocks.attention.constant)
     trace = trace_model(model, inputs, ["stream"], start=start, edit=hold, layer_data=layers)

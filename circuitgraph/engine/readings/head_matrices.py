@@ -63,8 +63,17 @@ def fold_norm(norm: Norm | None, w: Float[Array, "*axes d"]) -> Float[Array, "*a
     """Weights that read a norm's output as weights that read its input, divided by its divisor."""
     if norm is None:
         return w
-    w = norm.weigh(w)
-    return w - w.mean(-1, keepdims=True) if norm.spec.kind == "layer" else w
+    return center_rows(norm, norm.weigh(w))
+
+
+def center_rows(norm: Norm, rows: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """The rows without what a layer norm takes away first."""
+    return rows - rows.mean(-1, keepdims=True) if norm.spec.kind == "layer" else rows
+
+
+def weigh_written(norm: Norm | None, rows: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """What the norm of a stream has of rows in it, but for the divisor."""
+    return rows if norm is None else norm.weigh(center_rows(norm, rows))
 
 
 def _fold_head_norm(

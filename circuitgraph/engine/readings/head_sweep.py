@@ -16,7 +16,7 @@ from circuitgraph.engine.masked.runs import cut_prompts
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.models.positions import Positions
 from circuitgraph.models.spec import Spec
-from circuitgraph.models.transformer import Transformer
+from circuitgraph.models.transformer import Stream, Transformer
 from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
 
@@ -74,7 +74,9 @@ def sweep_scored(model: Transformer, prompts: Prompts, metrics: tuple[Metric, ..
 
 
 def _join_parts(parts: list[_SweepRun]) -> HeadSweep:
-    return HeadSweep(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
+    return HeadSweep(
+        *(np.concatenate(part, axis=-1).astype(np.float64) for part in zip(*parts, strict=True))
+    )
 
 
 def _count_prompts(spec: Spec, prompts: Prompts, rows: int, length: int) -> int:
@@ -87,33 +89,36 @@ def _count_prompts(spec: Spec, prompts: Prompts, rows: int, length: int) -> int:
 @eqx.filter_jit
 def _sweep_everywhere(model: Transformer, batch: Batch, metrics: tuple[Metric, ...]) -> _SweepRun:
     n_heads, n_prompts = model.spec.n_heads, batch.n_prompts
-    numbers = jnp.arange(model.spec.n_layers)
     with jax.default_matmul_precision("highest"):
         trace = trace_model(model, batch.inputs, ["stream"])
         assert trace.stream is not None  # noqa: S101 - it was to be kept
         rows = batch.map_prompts(lambda axis, x: jnp.concatenate([x] * n_heads, axis))
         # head h is silent in the rows of copy h: [heads, rows, 1, 1]
         silent = jnp.repeat(jnp.eye(n_heads, dtype=bool), n_prompts, axis=1)[..., None, None]
-
-        def silence(is_due: Bool[Array, ""], name: str, value: Array) -> Array:
-            return jnp.where(silent & is_due, 0, value) if name == "z" else value
+        inputs = rows.inputs
+        positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
 
         def sweep_layer(layer: tuple[Int[Array, ""], Array]) -> Array:
-            number, stream = layer
+            first, stream = layer
+
+            def run_layer(number: Array, x: Stream) -> Stream:
+                block, settings = model.select_layer(number)
+
+                def silence(name: str, value: Array) -> Array:
+                    is_here = silent & (number == first)
+                    return jnp.where(is_here, 0, value) if name == "z" else value
+
+                return block.run(x, positions, settings, edit=silence).after
+
             start = jnp.concatenate([stream] * n_heads)
-            final = trace_model(
-                model,
-                rows.inputs,
-                start=start,
-                edit_inside=silence,
-                layer_data=numbers == number,
-                first=number,
-            ).final
+            final = jax.lax.fori_loop(first, model.spec.n_layers, run_layer, start)
             values = _measure_stream(model, rows, metrics, final)
             return jnp.moveaxis(values.reshape(len(metrics), n_heads, n_prompts), 0, 1)
 
         whole = _measure_stream(model, batch, metrics, trace.final)
-        return _SweepRun(whole, jax.lax.map(sweep_layer, (numbers, trace.stream)))
+        return _SweepRun(
+            whole, jax.lax.map(sweep_layer, (jnp.arange(model.spec.n_layers), trace.stream))
+        )
 
 
 def _measure_stream(
@@ -147,7 +152,7 @@ def _sweep_scored(
         longer = _append_copies(inputs, n_copies)
         positions = _place_copies(model, inputs, longer)
         final = trace_model(
-            model, longer, edit_inside=silence, layer_data=silent, positions=positions
+            model, longer, edit=silence, layer_data=silent, positions=positions
         ).final
 
         def measure(x: Float[Array, "batch d"]) -> Float[Array, "metrics batch"]:

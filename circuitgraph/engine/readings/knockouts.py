@@ -42,7 +42,7 @@ def knock_out(kept: Kept, name: str, value: Array) -> Array:
     """The edit of a layer; ``kept`` is its own."""
     if name == "z":
         return value * jnp.asarray(kept.z, value.dtype)[:, :, None]
-    if kept.hidden is None:
+    if name != "hidden" or kept.hidden is None:
         return value
     return value * jnp.asarray(kept.hidden, value.dtype)[:, None]
 
@@ -53,6 +53,6 @@ def run_knocked_out(
 ) -> Float[Array, "metrics batch"]:
     """Metrics of clean prompts, each with knock-outs of its own."""
     with jax.default_matmul_precision("highest"):
-        trace = trace_model(model, batch.inputs, edit_inside=knock_out, layer_data=kept)
+        trace = trace_model(model, batch.inputs, edit=knock_out, layer_data=kept)
         logits = model.unembed(take_scored(trace.final, batch.inputs.score_at))
         return jnp.stack([metric.measure(logits, batch.targets) for metric in metrics])

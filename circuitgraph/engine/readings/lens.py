@@ -42,7 +42,9 @@ class PromptLensRun(NamedTuple):
 def run_lens(model: Transformer, batch: Batch, metrics: tuple[Metric, ...], n_top: int) -> LensRun:
     """Read clean prompts; the divisor of the last norm is each stream's own."""
     with jax.default_matmul_precision("highest"):
-        streams = take_scored(_trace_streams(model, batch.inputs), batch.inputs.score_at)
+        streams = take_scored(
+            trace_model(model, batch.inputs, ["stream"]).streams, batch.inputs.score_at
+        )
         targets = batch.targets._replace(full_logits=model.unembed(streams[-1]))
 
         def read_stream(x: Array) -> LensRun:
@@ -57,7 +59,7 @@ def run_lens(model: Transformer, batch: Batch, metrics: tuple[Metric, ...], n_to
 def run_lens_everywhere(model: Transformer, inputs: Inputs) -> PromptLensRun:
     """Read clean prompts, few of them: all logits of one stream are alive at a time."""
     with jax.default_matmul_precision("highest"):
-        streams = _trace_streams(model, inputs)
+        streams = trace_model(model, inputs, ["stream"]).streams
         said = model.unembed(streams[-1]).argmax(-1)
 
         def read_stream(x: Array) -> Array:
@@ -65,9 +67,3 @@ def run_lens_everywhere(model: Transformer, inputs: Inputs) -> PromptLensRun:
             return jnp.take_along_axis(shares, said[..., None], -1)[..., 0]
 
         return PromptLensRun(said, jax.lax.map(read_stream, streams))
-
-
-def _trace_streams(model: Transformer, inputs: Inputs) -> Float[Array, "streams batch pos d"]:
-    trace = trace_model(model, inputs, ["stream"])
-    assert trace.stream is not None  # noqa: S101 - it was to be kept
-    return jnp.concatenate([trace.stream, trace.final[None]])

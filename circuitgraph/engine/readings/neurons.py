@@ -50,7 +50,7 @@ def run_mlp_neurons(
         reader = make_reader(model, take_scored(whole.final, batch.inputs.score_at)[:, 0])
         keep = ["after_attention", "mlp_input"]
         edit = None if kept is None else knock_out
-        trace = trace_model(model, batch.inputs, keep, edit_inside=edit, layer_data=kept)
+        trace = trace_model(model, batch.inputs, keep, edit=edit, layer_data=kept)
 
         def score_layer(layer: tuple[MLP, Array, Array, Kept | None]) -> NeuronRun:
             mlp, before, x, own = layer

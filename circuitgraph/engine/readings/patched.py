@@ -58,8 +58,8 @@ def keep_run(model: Transformer, inputs: Inputs, start: Stream | None = None) ->
     keep = ["stream", "z", *(["mlp_input"] if model.blocks.mlp is not None else [])]
     with jax.default_matmul_precision("highest"):
         trace = trace_model(model, inputs, keep, start=start)
-        assert trace.stream is not None and trace.z is not None  # noqa: S101, PT018 - kept
-        return KeptRun(jnp.concatenate([trace.stream, trace.final[None]]), trace.z, trace.mlp_input)
+        assert trace.z is not None  # noqa: S101 - it was to be kept
+        return KeptRun(trace.streams, trace.z, trace.mlp_input)
 
 
 @eqx.filter_jit
@@ -115,9 +115,11 @@ def patch_layer(
             written = block.mlp.write_hidden(hidden.at[..., number].set(other[..., number]))
 
         def edit(name: str, value: Array) -> Array:
+            if name == "z":
+                return new_z  # nothing reads what heads fetch here, so that it is not computed
             return value if written is None or name != "mlp" else written
 
-        return block.run(x, positions, settings, z=new_z, edit=edit).after
+        return block.run(x, positions, settings, edit=edit).after
 
     with jax.default_matmul_precision("highest"):
         return jax.lax.map(put_in, numbers)

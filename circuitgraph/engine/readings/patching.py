@@ -25,7 +25,6 @@ from circuitgraph.engine.readings.patched import (
     write_parts,
 )
 from circuitgraph.engine.readings.rows import Patch, Places, is_moot, pack_rows
-from circuitgraph.errors import DataError
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
@@ -148,14 +147,9 @@ def pair_sides(
 
 
 def find_places(model: Transformer, inputs: Inputs, differs: np.ndarray) -> Places:
-    """What is known of positions, where the embeddings of both runs differ at these, [batch, pos].
-
-    Raises:
-        DataError: a prompt in which they differ nowhere.
+    """What is known of positions, where the embeddings of both runs differ at these, [batch, pos],
+    at one at least of each prompt.
     """
-    if (same := ~differs.any(axis=1)).any():
-        number = int(same.argmax()) + 1
-        raise DataError(f"The two sides of prompt {number} are the same: no patch does anything.")
     mask = np.asarray(inputs.mask)
     return Places(
         differs.argmax(axis=1), np.asarray(inputs.score_at), mask.sum(axis=1), model.spec.causal

@@ -107,7 +107,9 @@ def _run_frozen(
 
     def keep_frozen(own: tuple[Array, Array, Array], name: str, value: Array) -> Array:
         frozen, mlp_sent, mlp_sending = own
-        return frozen if name == "attention" else jnp.where(mlp_sending, mlp_sent, value)
+        if name == "attention":
+            return frozen
+        return jnp.where(mlp_sending, mlp_sent, value) if name == "mlp" else value
 
     layer_data = (attention, by_layer[:, -1], _find_sending_mlps(sends, n_layers))
     return trace_model(

@@ -11,8 +11,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Batch, Inputs, take_scored
+from circuitgraph.engine.readings.head_matrices import fold_norm
 from circuitgraph.engine.readings.neurons import list_channel_rows, read_channels
-from circuitgraph.engine.readings.written import center_rows
 from circuitgraph.engine.trace import Trace, trace_model
 from circuitgraph.models.transformer import Block, Transformer
 
@@ -83,7 +83,7 @@ def _list_value_keys(model: Transformer, chosen: Channels) -> Float[Array, "batc
         return keys
     # the weight of each layer's norm: [layers, d] -> [batch, n, d]
     norm = jax.tree.map(lambda weight: weight[chosen.layers], attention.norm)
-    return center_rows(norm, norm.weigh(keys))
+    return fold_norm(norm, keys)
 
 
 def _weigh_channels(

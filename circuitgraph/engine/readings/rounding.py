@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.readings.super_weights import WeightPlaces
+from circuitgraph.models.norms import to_float32
 from circuitgraph.models.transformer import Transformer
 
 
@@ -42,7 +43,7 @@ def restore_weights(model: Transformer, original: Transformer, places: WeightPla
 def measure_error(model: Transformer, original: Transformer) -> Float[Array, ""]:
     """The mean squared change of the weights that `round_network` rounds."""
     pairs = list(zip(_iterate_matrices(model), _iterate_matrices(original), strict=True))
-    errors = [jnp.square(new - old).sum() for new, old in pairs]
+    errors = [jnp.square(to_float32(new) - to_float32(old)).sum() for new, old in pairs]
     return jnp.stack(errors).sum() / sum(old.size for _, old in pairs)
 
 
@@ -70,5 +71,5 @@ def _round_matrices(
         steps = jnp.round((blocks - low) / jnp.where(step > 0, step, 1.0))
         return (low + steps * step).reshape(-1)[: len(w)]
 
-    flat = weights.reshape(len(weights), -1)
-    return jax.lax.map(round_layer, flat).reshape(weights.shape)
+    flat = to_float32(weights).reshape(len(weights), -1)
+    return jax.lax.map(round_layer, flat).reshape(weights.shape).astype(weights.dtype)

@@ -6,7 +6,6 @@ from typing import Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
@@ -38,8 +37,7 @@ def run_sites(
 def _read_site(model: Transformer, trace: Trace, site: VectorSite) -> Array:
     blocks = model.blocks
     if site == "stream":
-        assert trace.stream is not None  # noqa: S101 - it was to be kept
-        return jnp.concatenate([trace.stream, trace.final[None]])
+        return trace.streams
     if site == "attention":
         return jax.lax.map(
             lambda layer: layer[0].combine_heads(layer[1]), (blocks.attention, trace.z)

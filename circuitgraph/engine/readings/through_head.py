@@ -12,11 +12,11 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Batch, take_scored
+from circuitgraph.engine.readings.head_matrices import center_rows, weigh_written
 from circuitgraph.engine.readings.neuron_scores import NeuronScore
 from circuitgraph.engine.readings.neurons import read_divisor
 from circuitgraph.engine.readings.written import (
     Written,
-    center_rows,
     make_reader,
     score_written,
 )
@@ -94,10 +94,11 @@ def transform_rows(
 def _hand_on(
     attention: Attention, head: HeadNumber, rows: Float[Array, "n d"]
 ) -> Float[Array, "n d"]:
-    norm, spec = attention.norm, attention.spec
-    if norm is not None:
-        rows = norm.weigh(center_rows(norm, rows))
-    values = rows @ attention.w_v[head // (spec.n_heads // spec.n_kv_heads)].T
+    spec = attention.spec
+    values = (
+        weigh_written(attention.norm, rows)
+        @ attention.w_v[head // (spec.n_heads // spec.n_kv_heads)].T
+    )
     written = values @ attention.w_o[head].T
     if attention.post_norm is not None:
         written = attention.post_norm.weigh(written)

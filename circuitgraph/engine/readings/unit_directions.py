@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import Inputs
 from circuitgraph.engine.edits import compute_change
+from circuitgraph.engine.readings.head_matrices import fold_norm
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.engine.unit_places import UnitPlace
-from circuitgraph.models.norms import Norm, apply_norm, to_float32
+from circuitgraph.models.norms import apply_norm, to_float32
 from circuitgraph.models.transformer import Transformer
 
 
@@ -50,23 +51,14 @@ def list_read_rows(model: Transformer, place: UnitPlace) -> dict[str, Float[Arra
         if hook is None or hook.place == "z":
             return {}
         rows = to_float32(place.dictionary.w_enc[place.units])
-        return {"reads": _weigh_rows(norm, rows) if hook.place == "mlp_normed" else rows}
+        return {"reads": fold_norm(norm, rows) if hook.place == "mlp_normed" else rows}
     assert mlp is not None  # noqa: S101 - checked before
     rows = {"gate reads": mlp.w_gate, "reads": mlp.w_in}
     return {
-        name: _weigh_rows(norm, to_float32(w[place.units]))
+        name: fold_norm(norm, to_float32(w[place.units]))
         for name, w in rows.items()
         if w is not None
     }
-
-
-def _weigh_rows(norm: Norm | None, rows: Float[Array, "units d"]) -> Float[Array, "units d"]:
-    """The rows as the stream meets them, but for the divisor: a layer norm sees no mean."""
-    if norm is None:
-        return rows
-    weighed = norm.weigh(rows)
-    is_centred = norm.spec.kind == "layer"
-    return weighed - weighed.mean(-1, keepdims=True) if is_centred else weighed
 
 
 @eqx.filter_jit

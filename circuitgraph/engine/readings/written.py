@@ -11,8 +11,8 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.batch import Batch
+from circuitgraph.engine.readings.head_matrices import center_rows, weigh_written
 from circuitgraph.engine.readings.neuron_scores import NeuronParts, NeuronScore
-from circuitgraph.models.norms import Norm
 from circuitgraph.models.transformer import Transformer
 
 _AT_ONCE = 64  # neurons whose logits are alive
@@ -37,19 +37,11 @@ class StreamReader(NamedTuple):
 
     def read_rows(self, rows: Float[Array, "n d"]) -> Float[Array, "n vocab"]:
         """What rows add to logits, divisors and biases apart, before a soft cap."""
-        norm = self.model.final_norm
-        if norm is not None:
-            rows = norm.weigh(center_rows(norm, rows))
-        return self.model.project_rows(rows)
+        return self.model.project_rows(weigh_written(self.model.final_norm, rows))
 
     def read_stream(self, x: Float[Array, "batch d"]) -> Float[Array, "batch vocab"]:
         """Logits, before a soft cap."""
         return self.read_rows(x) * self.factor + self.model.bias_logits
-
-
-def center_rows(norm: Norm, rows: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-    """The rows without what a layer norm takes away first."""
-    return rows - rows.mean(-1, keepdims=True) if norm.spec.kind == "layer" else rows
 
 
 def make_reader(model: Transformer, final: Float[Array, "batch d"]) -> StreamReader:
