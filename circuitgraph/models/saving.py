@@ -93,10 +93,9 @@ def _refuse_other_layouts(model: LanguageModel) -> None:
             )
 
 
-def _find_changes(
-    model: LanguageModel, source: CheckpointSource, checkpoint: Checkpoint
-) -> Changes:
+def _find_changes(model: LanguageModel, source: CheckpointSource) -> Changes:
     """The tensors in which the model differs from its files, in the model's precision."""
+    checkpoint = source.checkpoint
     arrays = {key: np.asarray(array) for key, array in name_arrays(model.transformer).items()}
     changes: Changes = {}
     slots = [

@@ -115,6 +115,7 @@ def test_what_is_stored_once_cannot_be_two(tmp_path: Path) -> None:
     model = load_model(str(tmp_path / "old"))
     norm = model.transformer.blocks.attention.norm
     assert norm is not None
+    assert norm.weight is not None
     changed = change_part(model, lambda t: t.blocks.attention.norm.weight, norm.weight * 2)
     with pytest.raises(ModelError, match=r"ln_1.weight is mlp.norm.weight"):
         save_model(changed, tmp_path / "new")
