@@ -1,4 +1,4 @@
-"""``circuitgraph edit``: weights of nodes zeroed, scaled, kept alone or tuned, and what that did."""
+"""``circuitgraph edit``: weights of nodes zeroed, scaled, kept or tuned, and what that did."""
 
 from __future__ import annotations
 

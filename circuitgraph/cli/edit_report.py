@@ -20,10 +20,10 @@ def make_report(record: EditRecord) -> list[Table | str]:
     parts += [f"  {_describe_edit(edit)}" for edit in record.edits]
     if record.tuning is not None:
         parts += [f"  {line}" for line in _describe_tuning(record.tuning)]
-    table = make_table("", "task", "metric", "before [95 %]", "after [95 %]", "change [95 %]")
+    table = make_table("", "task", "metric", "", "mean [95 %]", "change [95 %]", n_left=3)
     for own in record.tasks:
-        means = (format_mean(mean) for mean in (own.before, own.after, own.change))
-        table.add_row(own.task.name, own.metric, *means)
+        table.add_row(own.task.name, own.metric, "before", format_mean(own.before), "")
+        table.add_row("", "", "after", format_mean(own.after), format_mean(own.change))
     parts += ["", table]
     if record.folder is not None:
         n = len(record.tensors)
