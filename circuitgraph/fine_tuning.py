@@ -19,10 +19,10 @@ from circuitgraph.engine.fine_tuning import (
     LayerChoice,
     Numbers,
     Tunable,
-    make_optimiser,
     open_model,
     open_nodes,
     run_tuning_step,
+    start_optimiser,
 )
 from circuitgraph.errors import ArgumentError, check_at_least, check_between, list_problems
 from circuitgraph.graph.node import Node
@@ -180,7 +180,7 @@ def _run_steps(
     learning_rate: float,
     bar: bool,
 ) -> TuningRun:
-    state, losses, seconds = make_optimiser(learning_rate).init(numbers), [], []
+    state, losses, seconds = start_optimiser(numbers, learning_rate), [], []
     with show_progress(steps, "tuning", "step", bar=bar) as progress:
         for step in range(steps):
             begun, batch = time.monotonic(), make_batch(prompts, next(rows))

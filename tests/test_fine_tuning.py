@@ -13,10 +13,10 @@ import circuitgraph as cg
 from circuitgraph.engine.batch import make_batch
 from circuitgraph.engine.fine_tuning import (
     LayerChoice,
-    make_optimiser,
     open_model,
     open_nodes,
     run_tuning_step,
+    start_optimiser,
 )
 from circuitgraph.errors import ArgumentError
 from circuitgraph.fine_tuning import choose_layers
@@ -78,7 +78,7 @@ def test_the_step_is_that_of_torch(tiny: Tiny, whole: bool) -> None:
     prompts, transformer = random_prompts(), tiny.ours.transformer
     choices = choose_layers(tiny.ours.spec, parse_nodes(tiny.ours.spec, ["1.2", "m2", "m0.n3"]))
     network, numbers = open_model(transformer) if whole else open_nodes(transformer, choices)
-    state, batch = make_optimiser(0.01).init(numbers), make_batch(prompts)
+    state, batch = start_optimiser(numbers, 0.01), make_batch(prompts)
     moved, _, loss = run_tuning_step(network, numbers, state, batch.inputs, batch.targets, 0.01)
     arrays, old = name_arrays(network.build_model(moved)), name_arrays(transformer)
     expected, gradients = read_gradients(tiny, prompts)

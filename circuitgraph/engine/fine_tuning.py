@@ -179,6 +179,14 @@ def make_optimiser(learning_rate: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(_LARGEST_GRADIENT), optax.adam(learning_rate))
 
 
+def start_optimiser(numbers: Numbers, learning_rate: float) -> optax.OptState:
+    """The optimiser's state before the first step, on the device where the steps leave it.
+
+    Otherwise the second step would be compiled anew.
+    """
+    return jax.device_put(make_optimiser(learning_rate).init(numbers), jax.devices()[0])
+
+
 @eqx.filter_jit
 def run_tuning_step(
     network: Tunable,

@@ -24,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from circuitgraph.engine.batch import make_batch
 from circuitgraph.engine.fine_tuning import (
-    make_optimiser,
+    Numbers,
+    Tunable,
     open_model,
     open_nodes,
     run_tuning_step,
+    start_optimiser,
 )
 from circuitgraph.fine_tuning import choose_layers
 from circuitgraph.models.loading import load_model
@@ -47,11 +49,11 @@ def measure_steps(work: Path, tiny: bool, n_steps: int = 7) -> Table:
     """A row for each choice of nodes, below the one of the whole model."""
     case = list_cases(tiny)["gpt2"]
     model, batch = load_model(str(case.folder(work))), make_batch(case.random_prompts())
-    runs = {"all parameters": open_model(model.transformer)}
+    runs: dict[str, tuple[Tunable, Numbers]] = {"all parameters": open_model(model.transformer)}
     for name, nodes in (_TINY if tiny else _CHOICES).items():
         choices = choose_layers(model.spec, parse_nodes(model.spec, nodes))
         runs[name] = open_nodes(model.transformer, choices)
-    states = {name: make_optimiser(_RATE).init(numbers) for name, (_, numbers) in runs.items()}
+    states = {name: start_optimiser(numbers, _RATE) for name, (_, numbers) in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + n_steps):
         for name, (network, numbers) in runs.items():
