@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from circuitgraph.discovery.base import Algorithm as Algorithm
     from circuitgraph.discovery.base import algorithm as algorithm
     from circuitgraph.drawing.dot import render as render
+    from circuitgraph.editing import edit_weights as edit_weights
     from circuitgraph.engine.ablation import ablation as ablation
     from circuitgraph.engine.experiment import Experiment as Experiment
     from circuitgraph.errors import CircuitGraphError as CircuitGraphError
     from circuitgraph.evaluation.parity import verify as verify
+    from circuitgraph.fine_tuning import fine_tune as fine_tune
     from circuitgraph.graph.circuit import Circuit as Circuit
     from circuitgraph.graph.graph import Graph as Graph
     from circuitgraph.hypotheses.language import Hypothesis as Hypothesis
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from circuitgraph.models.dictionaries.saving import save_dictionary as save_dictionary
     from circuitgraph.models.families import family as family
     from circuitgraph.models.loading import load_model as load_model
+    from circuitgraph.models.saving import save_model as save_model
     from circuitgraph.steering import steer as steer
     from circuitgraph.tasks.base import task as task
     from circuitgraph.tasks.loading import load_task as load_task
@@ -53,6 +56,9 @@ _HOMES = {
     "sweep": "api",
     "explain_scores": "analysis.attention_scores",
     "steer": "steering",
+    "edit_weights": "editing",
+    "fine_tune": "fine_tuning",
+    "save_model": "models.saving",
     "report_units": "analysis.unit_report",
     "Intervention": "analysis.interventions",
     "load_model": "models.loading",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy import special
@@ -21,9 +20,10 @@ from circuitgraph.catalog.steering_record import (
     SteeringRecord,
     TokenRecord,
 )
-from circuitgraph.engine.batch import check_prompts, make_targets
+from circuitgraph.engine.batch import check_prompts
 from circuitgraph.engine.steering import SteeredRun, continue_greedily, run_steered
 from circuitgraph.errors import ArgumentError, DataError, check_between
+from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
@@ -96,7 +96,7 @@ def steer(
     plan = make_plan(model, batch, interventions, dictionaries, n_new)
     runs = _run_plan(model, batch, plan)
     _check_finite_runs(runs, model.dtype)
-    values = [_measure_run(chosen, run.logits, runs[0].logits, batch) for run in runs]
+    values = [measure_logits(chosen, run.logits, runs[0].logits, batch) for run in runs]
     texts = _continue_texts(model, batch, plan, n_new)
     outcome = _Outcome(batch, plan, chosen, runs, values, texts)
     task = prompts if isinstance(prompts, Task) else None
@@ -206,16 +206,6 @@ def _check_finite_runs(runs: Sequence[SteeredRun], precision: str) -> None:
         )
     if bad:
         raise DataError("The model's own logits on these prompts are not finite.")
-
-
-def _measure_run(
-    metric: Metric,
-    logits: Float[np.ndarray, "prompts scored vocab"],
-    full: Float[np.ndarray, "prompts scored vocab"],
-    prompts: Prompts,
-) -> Float[np.ndarray, " prompts"]:
-    targets = make_targets(prompts)._replace(full_logits=jnp.asarray(full))
-    return np.asarray(metric.measure(jnp.asarray(logits), targets), np.float64)
 
 
 def _estimate_mean(values: Float[np.ndarray, " prompts"], share: bool) -> Interval | None:

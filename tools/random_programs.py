@@ -114,13 +114,17 @@ def search_neurons(constructed: ConstructedModel, prompts: Prompts) -> NeuronAgr
 def print_neuron_report(agreements: list[NeuronAgreement], too_large: int) -> None:
     """How many searches found the true edges, from units that carry them and from no others."""
     print(f"{len(agreements)} programs ({too_large} more were too large), every unit a node")
+    unique = [a for a in agreements if a.truth.unique]
     print(f"exact: {sum(a.exact for a in agreements)} of {len(agreements)}")
+    print(f"exact where only one circuit is true: {sum(a.exact for a in unique)} of {len(unique)}")
+    print(f"with no unit of another expression: {sum(not a.strangers for a in agreements)}")
+    print(f"with all true edges: {sum(set(a.truth.edges) <= a.edges for a in agreements)}")
     print(f"greatest KL of a circuit: {max(a.loss for a in agreements):.3g}")
     for a in agreements:
         if not a.exact:
             true = set(a.truth.edges)
             print(f"\nmissed: {sorted(true - a.edges)}; not true: {sorted(a.edges - true)}")
-            print(f"from units of others: {a.strangers}; sufficient: {a.truth.sufficient}")
+            print(f"from units of others: {a.strangers}; only one is true: {a.truth.unique}")
 
 
 def _edge_sets(agreements: list[Agreement]) -> tuple[list[set[str]], list[set[str]]]:

@@ -15,6 +15,7 @@ from circuitgraph.cli import (
     analyze,
     dictionary,
     discover,
+    edit,
     evaluate,
     hypothesize,
     interchange,
@@ -50,6 +51,7 @@ app.command("analyze")(analyze.analyze)
 app.command("compile")(compiling.compile_model)
 app.command("dictionary")(dictionary.show_dictionary)
 app.command("discover")(discover.discover)
+app.command("edit")(edit.edit_weights)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
 app.command("hypothesize")(hypothesize.hypothesize)

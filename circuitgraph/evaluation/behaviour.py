@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.catalog.records import Interval
-from circuitgraph.engine.batch import check_tokens
+from circuitgraph.engine.batch import check_tokens, make_targets
 from circuitgraph.engine.masked.runs import run_whole_model
 from circuitgraph.evaluation.intervals import estimate_proportion
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
 
 
@@ -60,3 +62,18 @@ def _find_solved(
     own = np.where(right >= 0, np.take_along_axis(logits, np.maximum(right, 0), axis=-1), -np.inf)
     best = own.max(axis=-1) >= logits.max(axis=-1)
     return best.all(axis=1)
+
+
+def measure_logits(
+    metric: Metric,
+    logits: Float[np.ndarray, "prompts scored vocab"],
+    full: Float[np.ndarray, "prompts scored vocab"],
+    prompts: Prompts,
+) -> Float[np.ndarray, " prompts"]:
+    """The metric of each prompt.
+
+    Args:
+        full: logits of the model as it is.
+    """
+    targets = make_targets(prompts)._replace(full_logits=jnp.asarray(full))
+    return np.asarray(metric.measure(jnp.asarray(logits), targets), np.float64)

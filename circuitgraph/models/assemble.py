@@ -1,19 +1,15 @@
 """From a checkpoint's tensors to the transformer, by the names that a family gives them.
 
 Each parameter is one array with all layers in it, filled tensor by tensor, so that memory holds the
-model once and one tensor more. Every tensor that is missing, superfluous or of a wrong shape is
-reported from the files' headers, before any tensor is read.
+model once and one tensor more.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import jax
 import ml_dtypes
@@ -22,13 +18,11 @@ import numpy as np
 from circuitgraph.errors import ArgumentError, ModelError, list_problems, unknown_name
 from circuitgraph.models.build import build_transformer
 from circuitgraph.models.checkpoint import Checkpoint
+from circuitgraph.models.checkpoint_source import DTYPES, CheckpointSource, TensorSlot
 from circuitgraph.models.parameters import (
     Parameter,
-    Rows,
     Shape,
-    convert_tensor,
     list_parameters,
-    stored_shape,
 )
 from circuitgraph.models.sizes import check_slots
 from circuitgraph.models.spec import Spec
@@ -37,11 +31,8 @@ from circuitgraph.models.transformer import Transformer
 if TYPE_CHECKING:
     from circuitgraph.models.families import Family
 
-# What wrappers put before all names: torch.compile, DataParallel, peft, FSDP.
-_WRAPPERS = ("_orig_mod.", "module.", "base_model.model.", "_fsdp_wrapped_module.")
 _ALIGNMENT = 64  # bytes
 _THREADS = 2  # more threads only wait for the same memory
-DTYPES = ("float32", "bfloat16", "float16", "float64")  # to run in, and of tensors in files
 
 
 def check_dtype(dtype: str) -> None:
@@ -55,153 +46,6 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def _find_wrapper(checkpoint: Checkpoint) -> str:
-    """The prefixes of wrappers, one within the other, that the names of all tensors have."""
-    wrapper, names = "", list(checkpoint.shapes)
-    while names and (
-        inner := next((w for w in _WRAPPERS if all(n.startswith(w) for n in names)), "")
-    ):
-        wrapper, names = wrapper + inner, [name.removeprefix(inner) for name in names]
-    return wrapper
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """One tensor of the files, and the part of one parameter that it fills.
-
-    Attributes:
-        index: of that part: layer, expert or head, as far as the parameter has such axes.
-        shape: of the tensor in the file.
-        rows: indices of the tensor's rows that count, None for all.
-    """
-
-    tensor: str
-    index: tuple[int, ...]
-    shape: Shape
-    rows: Any
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A family's checkpoint.
-
-    Attributes:
-        stored: the name in the files of each tensor, by its name without the prefix of
-            transformers' wrapper classes.
-        prefix: what most names in the files begin with.
-    """
-
-    family: Family
-    checkpoint: Checkpoint
-    stored: Mapping[str, str]
-    prefix: str
-
-    @classmethod
-    def from_checkpoint(cls, family: Family, checkpoint: Checkpoint) -> _Source:
-        """Find the prefix of each tensor's name, after those of wrappers that all names have."""
-        wrapper = _find_wrapper(checkpoint)
-        own_names = {name.removeprefix(wrapper): name for name in checkpoint.shapes}
-        prefixes = {
-            name: next((p for p in family.prefixes if name.startswith(p)), "") for name in own_names
-        }
-        stored = {name.removeprefix(prefix): own_names[name] for name, prefix in prefixes.items()}
-        return cls(family, checkpoint, stored, next(filter(None, prefixes.values()), ""))
-
-    def share_unembedding(self, spec: Spec) -> _Source:
-        """The source of a tied model; its one table may be stored as the unembedding alone.
-
-        safetensors keeps one name of a shared pair, the first by the alphabet.
-        """
-        embedding = str(self.family.stored_as("embedding.weight"))
-        if not spec.tied or embedding in self.stored or self.unembedding_name not in self.stored:
-            return self
-        return replace(self, stored={**self.stored, embedding: self.stored[self.unembedding_name]})
-
-    def list_slots(self, parameter: Parameter, spec: Spec) -> Iterator[_Slot]:
-        """The tensors that one parameter is made of."""
-        name = self.family.stored_as(parameter.key)
-        rows, shape = None, stored_shape(parameter, self.family.layout)
-        leading = parameter.leading
-        if isinstance(name, Rows) and name.of_experts:
-            rows, n_rows = name.index(spec)
-            leading, shape = leading[:1], (leading[1], *shape[:0:-1], n_rows)
-            name = name.name
-        elif isinstance(name, Rows):
-            rows, n_rows = name.index(spec)
-            is_conv1d = self.family.layout == "conv1d"
-            shape = (*shape[:-1], n_rows) if is_conv1d else (n_rows, *shape[1:])
-            name = name.name
-        by_head = "{h}" in name  # one tensor per head: the first axis of its shape is the head
-        leading = (*leading, parameter.shape[0]) if by_head else leading
-        for index in product(*(range(n) for n in leading)):
-            layer, last = (index[0], index[-1]) if index else (0, 0)
-            tensor = name.format(i=layer, h=last, e=last)
-            yield _Slot(tensor, index, shape[1:] if by_head else shape, rows)
-
-    def read_slot(self, slot: _Slot, parameter: Parameter) -> np.ndarray:
-        """One tensor in our shape; a view of the file's tensor where possible."""
-        stored = self.checkpoint.read_array(self.stored[slot.tensor])
-        layout = self.family.layout
-        if len(slot.index) < len(parameter.leading):  # all experts of a layer: [experts, in, out]
-            return stored.take(slot.rows, -1).swapaxes(1, -1)
-        if slot.rows is not None:
-            axis = -1 if layout == "conv1d" else 0  # conv1d stores [in, out], linear [out, in]
-            stored = stored.take(slot.rows, axis)
-        by_head = len(slot.index) > len(parameter.leading)
-        return stored if by_head else convert_tensor(stored, parameter, layout)
-
-    @property
-    def unembedding_name(self) -> str:
-        """The tensor of the unembedding, which has no prefix."""
-        return str(self.family.stored_as("unembedding.weight"))
-
-    def untie_if_stored(self, spec: Spec) -> Spec:
-        """The spec without tying, where the files hold two different tables.
-
-        transformers then uses both tables, whatever the configuration says.
-        """
-        names = [str(self.family.stored_as("embedding.weight")), self.unembedding_name]
-        if not spec.tied or any(name not in self.stored for name in names):
-            return spec
-        embedding, unembedding = (self.stored[name] for name in names)
-        if self.checkpoint.shapes[embedding] != self.checkpoint.shapes[unembedding]:
-            return replace(spec, tied=False)
-        tables = [self.checkpoint.read_array(name) for name in (embedding, unembedding)]
-        return replace(spec, tied=bool((tables[0] == tables[1]).all()))
-
-    def find_problems(self, slots: list[_Slot], spec: Spec) -> list[str]:
-        """Tensors that are missing, left over, or of another shape or type than they must be."""
-        problems: dict[str, str | None] = {}  # by tensor: several slots may read one tensor
-        for slot in slots:
-            if slot.tensor not in problems:
-                problems[slot.tensor] = self._find_problem(slot)
-        if spec.tied:
-            problems.setdefault(self.unembedding_name)
-        unexpected = sorted(
-            name
-            for name in self.stored
-            if name not in problems and not re.search(self.family.buffers, name)
-        )
-        return sorted(filter(None, problems.values())) + [
-            f"unexpected: {self.stored[name]}" for name in unexpected
-        ]
-
-    def _find_problem(self, slot: _Slot) -> str | None:
-        if slot.tensor not in self.stored:
-            is_outside = slot.tensor.startswith(self.unembedding_name.removesuffix("weight"))
-            return f"missing: {'' if is_outside else self.prefix}{slot.tensor}"
-        name = self.stored[slot.tensor]
-        shape, dtype = self.checkpoint.shapes[name], self.checkpoint.dtypes[name]
-        if shape != slot.shape:
-            return (
-                f"wrong shape: {name} has {list(shape)}, but {self.checkpoint.described_by} asks "
-                f"for {list(slot.shape)}"
-            )
-        if dtype not in DTYPES:  # rounded numbers, whose scale is in another tensor
-            return f"wrong dtype: {name} is {dtype}, but must be one of {', '.join(DTYPES)}"
-        return None
-
-
 def assemble_transformer(
     spec: Spec, family: Family, checkpoint: Checkpoint, dtype: str
 ) -> Transformer:
@@ -210,7 +54,7 @@ def assemble_transformer(
     Raises:
         ModelError: tensors are missing, left over, of a wrong shape or not finite; all are listed.
     """
-    source = _Source.from_checkpoint(family, checkpoint).share_unembedding(spec)
+    source = CheckpointSource.from_checkpoint(family, checkpoint).share_unembedding(spec)
     spec = source.untie_if_stored(spec)
     parameters = list_parameters(spec)
     by_head = {p for p in parameters if "{h}" in str(family.stored_as(p.key))}
@@ -255,15 +99,15 @@ def _refuse_problems(checkpoint: Checkpoint, problems: list[str]) -> None:
 
 
 def _fill_parameter(
-    parameter: Parameter, slots: list[_Slot], source: _Source, dtype: str
+    parameter: Parameter, slots: list[TensorSlot], source: CheckpointSource, dtype: str
 ) -> tuple[np.ndarray, list[str]]:
     """One parameter with all its layers, and the names of its tensors that are not finite."""
     buffer = _make_aligned((*parameter.leading, *parameter.shape), np.dtype(dtype))
 
-    def fill_slot(slot: _Slot) -> str | None:
+    def fill_slot(slot: TensorSlot) -> str | None:
         target = buffer[slot.index]
         with np.errstate(all="ignore"):  # what is too large becomes inf, which is reported
-            _copy_numbers(source.read_slot(slot, parameter), target)
+            copy_numbers(source.read_slot(slot, parameter), target)
             return None if _is_finite(target) else slot.tensor
 
     with ThreadPoolExecutor(_THREADS) as threads:  # numpy copies without Python's lock
@@ -278,7 +122,7 @@ def _make_aligned(shape: Shape, dtype: np.dtype) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _copy_numbers(numbers: np.ndarray, target: np.ndarray) -> None:
+def copy_numbers(numbers: np.ndarray, target: np.ndarray) -> None:
     """Copy numbers into an array of maybe another precision, rounded as torch rounds them."""
     if numbers.dtype == ml_dtypes.bfloat16 and target.dtype == np.float32:
         # float32 begins with the same bits: several times as fast as a conversion of numbers

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import jax
+import numpy as np
 
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import Norm
+from circuitgraph.models.parameters import list_parameters
 from circuitgraph.models.spec import NormSpec, Spec
 from circuitgraph.models.transformer import Block, Transformer
 
@@ -66,6 +69,23 @@ def build_transformer(spec: Spec, arrays: Mapping[str, jax.Array]) -> Transforme
         b_unembed=arrays.get("unembedding.bias"),
         spec=spec,
     )
+
+
+def name_arrays(transformer: Transformer) -> dict[str, jax.Array]:
+    """The parameters that a transformer was built of: the inverse of `build_transformer`."""
+    keys: list[str] = []
+
+    def note_keys(arrays: dict[str, jax.Array]) -> None:
+        own = {id(array): key for key, array in arrays.items()}
+        leaves = jax.tree.leaves(build_transformer(transformer.spec, arrays))
+        keys.extend(own[id(leaf)] for leaf in leaves)
+
+    shapes = {p.key: (*p.leading, *p.shape) for p in list_parameters(transformer.spec)}
+    jax.eval_shape(
+        note_keys, {key: jax.ShapeDtypeStruct(s, np.float32) for key, s in shapes.items()}
+    )
+    leaves = jax.tree.leaves(replace(transformer, units=None))
+    return dict(zip(keys, leaves, strict=True))
 
 
 def _build_shared(spec: Spec, arrays: Mapping[str, jax.Array]) -> MLP | None:

@@ -47,6 +47,11 @@ class Checkpoint:
     _torch_files: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
     described_by: str = "config.json"
 
+    def list_files(self) -> dict[Path, list[str]]:
+        """The tensors in each file."""
+        files = sorted(set(self._files.values()))
+        return {file: [t for t, own in self._files.items() if own == file] for file in files}
+
     def read_tensor(self, tensor: str) -> Any:
         """One tensor, as torch has it; not of an .npz file."""
         path = self._files[tensor]

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -21,7 +21,12 @@ from circuitgraph.errors import ModelError, first_line, unknown_name
 from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
 from circuitgraph.models.attaching import attach_dictionaries
-from circuitgraph.models.checkpoint import SAVE_AGAIN, WEIGHT_FILES, open_checkpoint
+from circuitgraph.models.checkpoint import (
+    SAVE_AGAIN,
+    WEIGHT_FILES,
+    Checkpoint,
+    open_checkpoint,
+)
 from circuitgraph.models.constructed.named_programs import PREFIX, load_constructed
 from circuitgraph.models.families import Family, families
 from circuitgraph.models.families.unsupported import explain_unsupported
@@ -33,6 +38,7 @@ from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
 from circuitgraph.models.shipped import list_shipped
 from circuitgraph.models.sizes import check_counts, explain_values
+from circuitgraph.models.spec import Spec
 from circuitgraph.models.token_names import OUTPUTS, check_names
 from circuitgraph.models.tokenizer import read_tokenizer
 from circuitgraph.models.transformer_lens_checkpoint import (
@@ -175,6 +181,54 @@ def _load_unnamed(
         return load_gguf(name, dtype=dtype)
     if is_lens:
         return load_transformer_lens(name, config, dtype=dtype)
+    opened = open_folder(
+        name,
+        revision=revision,
+        local_only=local_only,
+        trust_remote_code=trust_remote_code,
+        ignored=ignored,
+    )
+    return LanguageModel(
+        name=name,
+        family=opened.model_type,
+        location=opened.location,
+        revision=opened.revision,
+        transformer=assemble_transformer(opened.spec, opened.family, opened.checkpoint, dtype),
+        tokenizer=read_tokenizer(opened.location, opened.options),
+    )
+
+
+class OpenedFolder(NamedTuple):
+    """A checkpoint in Hugging Face layout, whose settings and headers are read.
+
+    Attributes:
+        spec: as the settings say it; the weights may say more.
+        options: of transformers' ``from_pretrained``.
+    """
+
+    location: str
+    revision: str | None
+    config_file: Path
+    model_type: str
+    family: Family
+    spec: Spec
+    checkpoint: Checkpoint
+    options: dict[str, Any]
+
+
+def open_folder(
+    name: str,
+    *,
+    revision: str | None,
+    local_only: bool,
+    trust_remote_code: bool,
+    ignored: Sequence[str],
+) -> OpenedFolder:
+    """Settings and tensors' headers of a folder, a shipped model or a hub name; see `load_model`.
+
+    Raises:
+        ModelError: as `load_model` says.
+    """
     location = _locate_checkpoint(name)
     options: dict[str, Any] = {
         "local_files_only": local_only or location != name,
@@ -188,19 +242,12 @@ def _load_unnamed(
     if commit is not None:  # all files are of one commit, even if the hub's branch moves on
         options["revision"] = commit
     with_code = options | {"trust_remote_code": trust_remote_code}
-    settings = read_settings(name, location, content, with_code, ignored)
+    settings = read_settings(name, location, content, with_code, tuple(ignored))
     with explain_values(name):
         family, spec = family.read_config(settings)
     checkpoint = open_checkpoint(name, fetch_weight_files(name, location, options))
-    tokenizer = read_tokenizer(location, with_code)
-    return LanguageModel(
-        name=name,
-        family=settings["model_type"],
-        location=location,
-        revision=commit,
-        transformer=assemble_transformer(spec, family, checkpoint, dtype),
-        tokenizer=tokenizer,
-    )
+    kind = settings["model_type"]
+    return OpenedFolder(location, commit, config_file, kind, family, spec, checkpoint, with_code)
 
 
 def _cast_model(model: LanguageModel, dtype: str) -> LanguageModel:

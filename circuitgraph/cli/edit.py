@@ -1,0 +1,211 @@
+"""``circuitgraph edit``: weights of nodes zeroed, scaled, kept or tuned, and what that did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import circuitgraph as cg
+from circuitgraph.cli import options
+from circuitgraph.cli.edit_report import make_report
+from circuitgraph.cli.inputs import (
+    check_names,
+    check_task,
+    choose_model,
+    gather_task_settings,
+    keep_compiled_programs,
+    load_inputs,
+)
+from circuitgraph.cli.options import check_counts
+from circuitgraph.cli.output import Output
+from circuitgraph.errors import ArgumentError
+from circuitgraph.printable import NAME, shorten_text
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.edit_record import EditRecord, TuningRecord, WeightEditRecord
+    from circuitgraph.models.language_model import LanguageModel
+    from circuitgraph.tasks.base import Task
+
+_EVERYTHING = "all"
+
+
+@options.expand_options
+def edit_weights(
+    model: options.ModelOption = None,
+    loading: options.LoadingOptions = options.AS_RECORDED,
+    task: Annotated[
+        str | None, typer.Option("--task", help="What is measured, and tuned on.")
+    ] = None,
+    data: options.DataOption = None,
+    other_task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--other-task",
+            metavar="TASK",
+            help="Another task to measure, or a file of pairs; may be given several times.",
+        ),
+    ] = None,
+    zero: Annotated[
+        list[str] | None,
+        typer.Option("--zero", metavar="NODES", help="Have nodes write nothing: a1.h2,m0.n3,m1."),
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option("--scale", metavar="NODES=X", help="Multiply what nodes write: a1.h2=0.5."),
+    ] = None,
+    keep_only: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-only",
+            metavar="NODES",
+            help="Zero all other nodes of the kinds named (heads, neurons, MLPs), in all layers.",
+        ),
+    ] = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tune",
+            metavar="NODES",
+            help="Fine-tune the parameters of these nodes on the task; all: every parameter.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Steps of --tune.")] = 100,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Of --tune, by Adam.")
+    ] = 1e-4,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Prompts of a step.")] = 16,
+    metric: options.MetricOption = None,
+    bos: options.BosOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", help="Prompts to measure. [default: 200, or all of a file]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="New folder for the model, as transformers loads it."),
+    ] = None,
+    seed: options.SeedOption = 0,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Zero, scale, keep or tune the weights of heads, MLPs and neurons; write the edited model.
+
+    What is measured before and after is on prompts for judging; tuning sees those for searches.
+    First --keep-only is done, then --zero, --scale, --tune.
+
+    Examples:
+
+    - `circuitgraph edit --task addition --zero m1.n38,a1.h0 --out ./without`
+
+    - `circuitgraph edit --task addition --zero m1 --tune a1.h0,a1.h1 --steps 200`
+    """
+    output = Output(as_json, quiet)
+    check_counts(limit, 2, seed)
+    check_names(metric, None)
+    edits = _read_edits(keep_only, zero, scale)
+    if not edits and not tune:
+        raise ArgumentError("Nothing is edited: give --zero, --scale, --keep-only or --tune.")
+    settings = gather_task_settings([], bos, None)
+    model = choose_model(model, task, data)
+    check_task(task, settings)
+    if out is not None:
+        from circuitgraph.catalog.folders import check_new_folder
+
+        check_new_folder(out)
+    keep_compiled_programs()
+    loaded, own_task = load_inputs(output, model, task, data, seed, settings, loading.keywords)
+    others = [cg.load_task(name, loaded, seed=seed) for name in other_task or ()]
+    edited, tuning = _apply_edits(loaded, edits), None
+    if tune:
+        nodes = _split_names("--tune", ",".join(tune))
+        result = cg.fine_tune(
+            edited,
+            own_task,
+            nodes=None if nodes == [_EVERYTHING] else nodes,
+            steps=steps,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            bar=output.shows_bars,
+        )
+        edited, tuning = result.model, result.record
+    with output.show_spinner("measuring"):
+        record = _make_record(
+            loaded, edited, edits, tuning, [own_task, *others], metric, limit, out
+        )
+    output.print_result(record.model_dump_json(indent=2), *make_report(record))
+
+
+def _make_record(
+    model: LanguageModel,
+    edited: LanguageModel,
+    edits: Sequence[WeightEditRecord],
+    tuning: TuningRecord | None,
+    tasks: Sequence[Task],
+    metric: str | None,
+    limit: int | None,
+    out: Path | None,
+) -> EditRecord:
+    """Measure, write the model if it is asked for, and say all of it."""
+    from circuitgraph.api import describe_environment, describe_model
+    from circuitgraph.catalog.edit_record import EditRecord
+    from circuitgraph.editing import compare_models
+
+    changes = compare_models(model, edited, tasks, metric=metric, n_prompts=limit)
+    tensors = [] if out is None else cg.save_model(edited, out)
+    return EditRecord(
+        model=describe_model(model),
+        edited=describe_model(edited),
+        environment=describe_environment(model.dtype),
+        edits=list(edits),
+        tuning=tuning,
+        tasks=changes,
+        folder=None if out is None else str(out),
+        tensors=tensors,
+    )
+
+
+def _read_edits(
+    keep_only: str | None, zero: Sequence[str] | None, scale: Sequence[str] | None
+) -> list[WeightEditRecord]:
+    """The edits of output weights, in the order in which they are done."""
+    from circuitgraph.catalog.edit_record import WeightEditRecord
+
+    edits = []
+    if keep_only is not None:
+        nodes = _split_names("--keep-only", keep_only)
+        edits.append(WeightEditRecord(nodes=nodes, scale=0.0, keep_only=True))
+    if zero:
+        nodes = _split_names("--zero", ",".join(zero))
+        edits.append(WeightEditRecord(nodes=nodes, scale=0.0, keep_only=False))
+    for text in scale or ():
+        names, _, number = text.rpartition("=")
+        try:
+            factor = float(number)
+        except ValueError as error:
+            raise ArgumentError(
+                f"--scale {shorten_text(text, NAME)!r} cannot be read: expected NODES=NUMBER, such "
+                "as --scale a1.h2=0.5."
+            ) from error
+        nodes = _split_names("--scale", names)
+        edits.append(WeightEditRecord(nodes=nodes, scale=factor, keep_only=False))
+    return edits
+
+
+def _split_names(option: str, text: str) -> list[str]:
+    """The names between commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ArgumentError(
+            f"{option} {shorten_text(text, NAME)!r} has an empty name: give nodes between commas, "
+            "such as a1.h2,m0.n3."
+        )
+    return names
+
+
+def _apply_edits(model: LanguageModel, edits: Sequence[WeightEditRecord]) -> LanguageModel:
+    for edit in edits:
+        model = cg.edit_weights(model, edit.nodes, scale=edit.scale, keep_only=edit.keep_only)
+    return model

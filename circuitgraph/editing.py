@@ -1,0 +1,104 @@
+"""Editing weights: nodes zeroed, scaled or kept alone, and what that does to tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from circuitgraph.api import describe_task, draw_prompts
+from circuitgraph.catalog.edit_record import TaskChangeRecord
+from circuitgraph.engine.batch import check_prompts
+from circuitgraph.engine.masked.runs import run_whole_model
+from circuitgraph.errors import ArgumentError, check_finite
+from circuitgraph.evaluation.behaviour import measure_logits
+from circuitgraph.evaluation.intervals import estimate_mean
+from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.node_weights import parse_nodes, scale_nodes
+from circuitgraph.models.transformer import Transformer
+from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.metrics import metrics
+
+_EDITED = " (edited)"
+
+
+def edit_weights(
+    model: LanguageModel, nodes: Sequence[str], *, scale: float = 0.0, keep_only: bool = False
+) -> LanguageModel:
+    """The model with the output weights of heads, MLPs or hidden neurons multiplied by a number.
+
+    A node writes ``scale`` times what it wrote of the same input: a head by its part of the output
+    matrix, a neuron by its column of the down-projection, an MLP by all of that and its bias. With
+    0 it writes nothing, in every run: the model is then the circuit without the node's edges under
+    zero ablation. Under a post-norm the node's sublayer is normed without it, so that what the
+    others write changes in size.
+
+    Args:
+        nodes: ``a1.h2``, ``m0.n3``, ``m3``, or as papers call them.
+        scale: 0 removes, 1 changes nothing.
+        keep_only: the named nodes stay and all others of their kinds (heads, neurons, MLPs) are
+            scaled, in all layers; biases of MLPs whose neurons are named stay as well.
+
+    Returns:
+        The edited model, whose name ends with "(edited)"; `save_model` writes it. The given one
+        stays as it is.
+
+    Raises:
+        UnknownNameError: a name that is no node's.
+        ArgumentError: nodes without weights of their own in this model, or a number that is none.
+    """
+    check_finite("scale", scale)
+    chosen = parse_nodes(model.spec, nodes)
+    edited = scale_nodes(model.transformer, chosen, scale, keep_only=keep_only)
+    return rename_edited(model, edited)
+
+
+def rename_edited(model: LanguageModel, transformer: Transformer) -> LanguageModel:
+    """The model with other weights, which its name says."""
+    name = model.name.removesuffix(_EDITED) + _EDITED
+    return replace(model, transformer=transformer, name=name)
+
+
+def compare_models(
+    before: LanguageModel,
+    after: LanguageModel,
+    tasks: Sequence[Task],
+    *,
+    metric: str | None = None,
+    n_prompts: int | None = None,
+) -> list[TaskChangeRecord]:
+    """A metric on prompts for judging, of a model and of the model after an edit.
+
+    Args:
+        metric: each task's own if None.
+        n_prompts: of each task: 200 if None, or fewer where a file has fewer.
+
+    Raises:
+        UnknownNameError: no metric of that name.
+        DataError: prompts that the model cannot read, or the metric not score.
+        ArgumentError: fewer than two prompts.
+    """
+    records = []
+    for task in tasks:
+        chosen = metrics[metric or task.metric]
+        prompts = draw_prompts(task, "evaluation", n_prompts)
+        check_prompts(before, prompts, chosen)
+        full = run_whole_model(before.transformer, prompts)
+        own = measure_logits(chosen, full, full, prompts)
+        new = measure_logits(chosen, run_whole_model(after.transformer, prompts), full, prompts)
+        if not np.isfinite(new).all():
+            raise ArgumentError(
+                f"The edited model's {chosen.name} on {task.name!r} is not finite: scale by less, "
+                "or tune with a smaller learning rate."
+            )
+        records.append(
+            TaskChangeRecord(
+                task=describe_task(task, prompts, "evaluation"),
+                metric=chosen.name,
+                before=estimate_mean(own, task.seed, share=chosen.is_share),
+                after=estimate_mean(new, task.seed, share=chosen.is_share),
+                change=estimate_mean(new - own, task.seed),
+            )
+        )
+    return records
