@@ -64,7 +64,7 @@ def test_both_sides_are_examples(tiny: Tiny) -> None:
     np.testing.assert_array_equal(examples.pairs, [*range(5)] * 2)
     assert len(set(examples.groups.tolist())) == 5
     prompts.clean[3] = prompts.clean[0]
-    groups = label_examples(tiny.ours, prompts, "side", 5).groups.tolist()
+    groups = label_examples(tiny.ours, prompts, "side", 4).groups.tolist()
     assert groups[:5] == groups[5:]
     assert groups[3] == groups[0], "what is the same prompt stays in one fold"
     assert len(set(groups)) == 4
