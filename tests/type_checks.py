@@ -15,10 +15,11 @@ from types import FunctionType
 from typing import Any, get_args, get_type_hints
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 _jaxtyped = jaxtyping.jaxtyped
 _SCOPE = _jaxtyped("context")  # within it, an axis has one size
+_AS_JAXTYPING = BeartypeConf(violation_type=jaxtyping.TypeCheckError)
 _CHECKED = "__types_are_checked__"
 
 
@@ -50,7 +51,7 @@ def check_calls(checked: Any = None, *, typechecker: Any) -> Any:
 def _check_function(function: FunctionType) -> Callable[..., Any]:
     """The function as it is called, with its types checked, and the sizes of axes if it has any."""
     hints = {name: _resolve(hint, function) for name, hint in function.__annotations__.items()}
-    checked = beartype(_copy_with(function, hints))
+    checked = beartype(conf=_AS_JAXTYPING)(_copy_with(function, hints))
     call = _scope_axes(checked, function) if any(map(_has_axes, hints.values())) else checked
     setattr(call, _CHECKED, True)
     return call

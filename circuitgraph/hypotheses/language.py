@@ -435,4 +435,6 @@ def _is_between(frame: FrameType) -> bool:
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     # Projects may check types while they run (jaxtyping's import hook with beartype): their
     # wrappers stand between the file and the language.
-    return frame.f_code.co_filename == __file__ or package in ("jaxtyping", "beartype")
+    file = frame.f_code.co_filename
+    is_wrapper = package in ("jaxtyping", "beartype") or file.startswith("<@beartype(")
+    return file == __file__ or is_wrapper
