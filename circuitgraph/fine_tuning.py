@@ -35,6 +35,7 @@ from circuitgraph.tasks.metrics import metrics
 from circuitgraph.tasks.prompts import Prompts
 
 N_PROMPTS = 512
+LEARNING_RATE = 1e-4
 MOST_STEPS = 1_000_000
 _FLOATS = ("float32", "float64")
 
@@ -58,7 +59,7 @@ def fine_tune(
     *,
     nodes: Sequence[str] | None = None,
     steps: int = 100,
-    learning_rate: float = 1e-4,
+    learning_rate: float = LEARNING_RATE,
     batch_size: int = 16,
     n_prompts: int | None = None,
     bar: bool = False,
@@ -82,7 +83,8 @@ def fine_tune(
             finite.
         DataError: prompts that the model cannot read, or without answers.
     """
-    _check_numbers(model, steps, learning_rate, batch_size)
+    check_numbers(steps, learning_rate, batch_size)
+    _check_precision(model)
     choices = None if nodes is None else choose_layers(model.spec, parse_nodes(model.spec, nodes))
     prompts = _draw_training(task, n_prompts)
     check_prompts(model, prompts, metrics["cross_entropy"])
@@ -138,11 +140,17 @@ def _choose_parts(spec: Spec, nodes: Sequence[Node]) -> LayerChoice:
     )
 
 
-def _check_numbers(model: LanguageModel, steps: int, learning_rate: float, batch_size: int) -> None:
+def check_numbers(
+    steps: int = 1, learning_rate: float = LEARNING_RATE, batch_size: int = 1
+) -> None:
+    """Raise `ArgumentError` for numbers of a tuning that make no sense."""
     check_between("steps", steps, 1, MOST_STEPS)
     check_at_least("batch_size", batch_size, 1)
     if not 0 < learning_rate < 1:
         raise ArgumentError(f"learning_rate is {learning_rate}, but must lie between 0 and 1.")
+
+
+def _check_precision(model: LanguageModel) -> None:
     if model.dtype not in _FLOATS:
         raise ArgumentError(
             f"{model.name!r} is loaded in {model.dtype}, in which small steps vanish: load it with "

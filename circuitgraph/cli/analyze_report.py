@@ -14,7 +14,7 @@ from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli.tables import format_mean, make_table
 from circuitgraph.drawing.marks import is_marked, mark_picture
 from circuitgraph.errors import ArgumentError, unknown_name
-from circuitgraph.printable import make_printable
+from circuitgraph.printable import NAME, make_printable, shorten_text
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.analysis_record import AnalysisRecord, Cell, TableRecord
@@ -74,7 +74,8 @@ def check_picture(file: Path) -> None:
     from circuitgraph.drawing.plots import FORMATS, check_plots
 
     if (ending := _read_ending(file)) not in (*FORMATS, _HTML):
-        raise ArgumentError(str(unknown_name("format of a picture", ending, (*FORMATS, _HTML))))
+        problem = unknown_name("format of a picture", ending, (*FORMATS, _HTML))
+        raise ArgumentError(f"{shorten_text(str(file), NAME)!r} cannot be drawn: {problem}")
     if ending != _HTML:
         check_plots("Tables, .html and --json need nothing.")
     check_file(file, is_own=is_marked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,11 +72,15 @@ def edit_weights(
             help="Fine-tune the parameters of these nodes on the task; all: every parameter.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps of --tune.")] = 100,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of --tune. [default: 100]")
+    ] = None,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", help="Of --tune, by Adam.")
-    ] = 1e-4,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Prompts of a step.")] = 16,
+        float | None, typer.Option("--learning-rate", help="Of --tune, by Adam. [default: 0.0001]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Prompts of a step. [default: 16]")
+    ] = None,
     metric: options.MetricOption = None,
     bos: options.BosOption = None,
     limit: Annotated[
@@ -108,6 +112,7 @@ def edit_weights(
     edits = _read_edits(keep_only, zero, scale)
     if not edits and not tune:
         raise ArgumentError("Nothing is edited: give --zero, --scale, --keep-only or --tune.")
+    tuning_settings = _read_tuning(steps, learning_rate, batch_size, is_tuned=bool(tune))
     settings = gather_task_settings([], bos, None)
     model = choose_model(model, task, data)
     check_task(task, settings)
@@ -125,9 +130,7 @@ def edit_weights(
             edited,
             own_task,
             nodes=None if nodes == [_EVERYTHING] else nodes,
-            steps=steps,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
+            **tuning_settings,
             bar=output.shows_bars,
         )
         edited, tuning = result.model, result.record
@@ -136,6 +139,24 @@ def edit_weights(
             loaded, edited, edits, tuning, [own_task, *others], metric, limit, out
         )
     output.print_result(record.model_dump_json(indent=2), *make_report(record))
+
+
+def _read_tuning(
+    steps: int | None, learning_rate: float | None, batch_size: int | None, *, is_tuned: bool
+) -> dict[str, Any]:
+    """Keywords of `circuitgraph.fine_tune` that were given, checked."""
+    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if settings and not is_tuned:
+        name, value = next(iter(settings.items()))
+        raise ArgumentError(
+            f"--{name.replace('_', '-')} is {value}, but nothing is tuned: name nodes with --tune."
+        )
+    if settings:
+        from circuitgraph.fine_tuning import check_numbers
+
+        check_numbers(**settings)
+    return settings
 
 
 def _make_record(
