@@ -4,7 +4,7 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,19 @@ def random_prompts(vocab: int = 50, batch: int = 5, longest: int = 9, seed: int 
     ].T.astype(np.int32)
     pairs = tuple(Pair(f"clean {i}", f"corrupted {i}", " yes", " no") for i in range(batch))
     return Prompts(clean, corrupted, mask, lengths - 1, answer, distractor, pairs)
+
+
+def score_two_positions(prompts: Prompts) -> Prompts:
+    """The prompts scored by their own tokens at two positions: the scored one, and that before."""
+    at = np.stack([prompts.score_at - 1, prompts.score_at], axis=1)
+    return replace(
+        prompts,
+        score_at=at,
+        answer=np.take_along_axis(prompts.clean, at, axis=1),
+        distractor=None,
+        scores="positions",
+        weights=np.full(at.shape, 0.5),
+    )
 
 
 def oracle_run(

@@ -21,7 +21,7 @@ from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.metrics import metrics
 from tests.analysis.hooked_neurons import log_softmax, run_hooked
-from tests.checkpoints import Tiny, random_prompts
+from tests.checkpoints import Tiny, random_prompts, score_two_positions
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
@@ -76,16 +76,7 @@ def test_copies_of_a_token_see_what_it_sees(
 
 def test_several_scored_positions(tiny: Tiny) -> None:
     """Everywhere, all scored positions count; alone, they are refused."""
-    prompts = random_prompts(batch=2)
-    at = np.stack([prompts.score_at - 1, prompts.score_at], axis=1)
-    several = replace(
-        prompts,
-        score_at=at,
-        answer=np.take_along_axis(prompts.clean, at, axis=1),
-        distractor=None,
-        scores="positions",
-        weights=np.full(at.shape, 0.5),
-    )
+    several = score_two_positions(random_prompts(batch=2))
     sweep = sweep_everywhere(tiny.ours.transformer, several, METRICS)
     kept = keep_all(tiny.ours.spec, 2)
     kept.z[1, 2] = 0

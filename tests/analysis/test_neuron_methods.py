@@ -30,7 +30,7 @@ from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts
-from tests.checkpoints import Tiny
+from tests.checkpoints import Tiny, score_two_positions
 from tests.checkpoints import random_prompts as random_tokens
 from tests.models.constructed.agreement import list_owners, random_prompts
 from tests.models.constructed.common import SIZES, model_of_common_size
@@ -227,14 +227,6 @@ def test_prompts_without_one_answer_token_are_refused(tiny: Tiny) -> None:
     prompts = random_tokens()
     with pytest.raises(DataError, match="needs an answer for every pair"):
         read_value_neurons(tiny.ours, replace(prompts, answer=None))
-    at = np.stack([prompts.score_at - 1, prompts.score_at], axis=1)
-    several = replace(
-        prompts,
-        score_at=at,
-        answer=np.take_along_axis(prompts.clean, at, axis=1),
-        distractor=None,
-        scores="positions",
-        weights=np.full(at.shape, 0.5),
-    )
+    several = score_two_positions(prompts)
     with pytest.raises(DataError, match="one scored position for each prompt, and these have 2"):
         read_value_neurons(tiny.ours, several)
