@@ -31,6 +31,7 @@ from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.refinement import (
     AUTO,
     Units,
+    check_has_errors,
     choose_units,
     measure_rests,
     read_granularity,
@@ -137,6 +138,7 @@ def discover(
     whole = model.graph(direct=search_algorithm.direct, grouped=grouped)
     units = read_granularity(model, granularity, refine, n_units)
     if frozen_errors:
+        check_has_errors(granularity)
         search_algorithm.check_frozen_errors()
     setup = SearchSetup(
         model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew

@@ -50,6 +50,15 @@ def read_granularity(
     return read_refinement(refine, granularity, count_units(model, granularity))
 
 
+def check_has_errors(granularity: str) -> None:
+    """Raise `ArgumentError` where there are no errors of dictionaries that could be frozen."""
+    if granularity != "feature":
+        raise ArgumentError(
+            f"frozen_errors is True, but the granularity {granularity!r}, which has no errors of "
+            "dictionaries: leave it out, or use granularity 'feature'."
+        )
+
+
 def count_units(model: LanguageModel, kind: str) -> dict[int, int]:
     """How many neurons or features the MLP of each layer has that can be cut into them.
 

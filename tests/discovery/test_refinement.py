@@ -163,6 +163,7 @@ def test_a_search_goes_on_among_neurons(
     ("settings", "message"),
     [
         ({"granularity": "feature"}, "no dictionary is loaded"),
+        ({"granularity": "neuron", "frozen_errors": True}, "has no errors of dictionaries"),
         ({"granularity": "atom"}, "expected one of head, neuron, feature"),
         ({"refine": ["m0:1"]}, "use granularity 'neuron'"),
         ({"granularity": "neuron", "n_units": 0}, "n_units"),
