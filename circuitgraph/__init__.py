@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from circuitgraph.hypotheses.scrubbing.scrub import scrub as scrub
     from circuitgraph.hypotheses.study import Study as Study
     from circuitgraph.judging import judge as judge
+    from circuitgraph.models.attaching import attach_dictionaries as attach_dictionaries
     from circuitgraph.models.dictionaries.loading import load_dictionary as load_dictionary
     from circuitgraph.models.dictionaries.saving import save_dictionary as save_dictionary
     from circuitgraph.models.families import family as family
@@ -62,6 +63,7 @@ _HOMES = {
     "report_units": "analysis.unit_report",
     "Intervention": "analysis.interventions",
     "load_model": "models.loading",
+    "attach_dictionaries": "models.attaching",
     "load_dictionary": "models.dictionaries.loading",
     "save_dictionary": "models.dictionaries.saving",
     "verify": "evaluation.parity",
