@@ -557,10 +557,11 @@ def test_ctrl_c_just_after_a_step_was_written_loses_nothing(
 ) -> None:
     synchronise = os.fsync
     calls = iter((synchronise, _interrupt))  # of the header and of the first step
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: next(calls)(descriptor))
         patch.setattr(journals, "_SYNC_SECONDS", -1.0)
-        run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+        with pytest.raises(KeyboardInterrupt):
+            run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
     assert path.read_bytes().count(b"\n") > 1
     same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
 
