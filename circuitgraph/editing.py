@@ -10,12 +10,14 @@ import numpy as np
 from circuitgraph.api import describe_task, draw_prompts
 from circuitgraph.catalog.edit_record import TaskChangeRecord
 from circuitgraph.engine.batch import check_prompts
+from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.masked.runs import run_whole_model
 from circuitgraph.errors import ArgumentError, check_finite
 from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.node_weights import parse_nodes, scale_nodes
+from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
@@ -52,6 +54,51 @@ def edit_weights(
     chosen = parse_nodes(model.spec, nodes)
     edited = scale_nodes(model.transformer, chosen, scale, keep_only=keep_only)
     return rename_edited(model, edited)
+
+
+def choose_neurons(
+    model: LanguageModel,
+    task: Task,
+    share: float,
+    *,
+    n_prompts: int | None = None,
+    memory: int | None = None,
+) -> list[str]:
+    """The hidden neurons that matter most to a task, of all MLPs together, for ``keep_only``.
+
+    They are ranked by ``sum over prompts of |value * gradient|`` where the neuron writes: what
+    zeroing it alone would change of the task's own metric, to first order. Prompts are those for
+    searches.
+
+    Args:
+        share: of all neurons, above 0 and below 1; at least one is chosen.
+        memory: limit in bytes for one launch.
+
+    Raises:
+        ArgumentError: a share without sense, or a model without neurons of its own.
+        DataError: prompts that cannot be used.
+    """
+    check_share(share)
+    parse_nodes(model.spec, ["m0.n0"])  # refuses experts and models without MLPs
+    prompts = draw_prompts(task, "discovery", n_prompts)
+    experiment = Experiment(model, prompts, metric=task.metric, ablation="zero", memory=memory)
+    importances = experiment.attribution.neuron_importances()
+    names = [f"m{layer}.n{i}" for layer, own in importances.items() for i in range(len(own))]
+    ranked = np.argsort(-np.concatenate(list(importances.values())), kind="stable")
+    return [names[i] for i in sorted(ranked[: max(1, round(share * len(names)))].tolist())]
+
+
+def draw_neurons(spec: Spec, n: int, seed: int) -> list[str]:
+    """As many neurons at random, of all MLPs together: what chosen ones are held against."""
+    assert spec.d_mlp is not None  # noqa: S101 - neurons were chosen among those of MLPs
+    drawn = np.random.default_rng(seed).choice(spec.n_layers * spec.d_mlp, n, replace=False)
+    return [f"m{i // spec.d_mlp}.n{i % spec.d_mlp}" for i in sorted(drawn.tolist())]
+
+
+def check_share(share: float) -> None:
+    """Raise `ArgumentError` unless the share lies between 0 and 1."""
+    if not 0 < share < 1:
+        raise ArgumentError(f"The share of neurons is {share}, but must lie between 0 and 1.")
 
 
 def rename_edited(model: LanguageModel, transformer: Transformer) -> LanguageModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from circuitgraph.api import draw_prompts
-from circuitgraph.catalog.edit_record import TuningRecord
+from circuitgraph.catalog.edit_record import LoraRecord, TuningRecord
 from circuitgraph.editing import rename_edited
 from circuitgraph.engine.batch import check_prompts, make_batch
 from circuitgraph.engine.fine_tuning import (
@@ -24,6 +24,7 @@ from circuitgraph.engine.fine_tuning import (
     run_tuning_step,
     start_optimiser,
 )
+from circuitgraph.engine.low_rank import LowRankChange
 from circuitgraph.errors import ArgumentError, check_at_least, check_between, list_problems
 from circuitgraph.graph.node import Node
 from circuitgraph.models.language_model import LanguageModel
@@ -36,6 +37,7 @@ from circuitgraph.tasks.prompts import Prompts
 
 N_PROMPTS = 512
 LEARNING_RATE = 1e-4
+RANK = 8
 MOST_STEPS = 1_000_000
 _FLOATS = ("float32", "float64")
 
@@ -58,6 +60,8 @@ def fine_tune(
     task: Task,
     *,
     nodes: Sequence[str] | None = None,
+    lora: int | None = None,
+    rank: int | None = None,
     steps: int = 100,
     learning_rate: float = LEARNING_RATE,
     batch_size: int = 16,
@@ -72,6 +76,9 @@ def fine_tune(
         nodes: heads (queries, output; keys and values where no other head shares them, or all that
             share them are named), MLPs (all weights but norms) and hidden neurons (their rows and
             columns). Other heads and MLPs compute what they computed. None: all parameters.
+        lora: instead of nodes, a layer to whose query and value matrices changes of low rank are
+            added (`LowRankChange`).
+        rank: of these; 8 if None.
         learning_rate: of Adam.
         batch_size: prompts of a step, drawn without repetition until all were seen.
         n_prompts: 512, or all of a file with fewer, if None.
@@ -85,7 +92,7 @@ def fine_tune(
     """
     check_numbers(steps, learning_rate, batch_size)
     _check_precision(model)
-    choices = None if nodes is None else choose_layers(model.spec, parse_nodes(model.spec, nodes))
+    choices = _read_choices(model.spec, nodes, lora, rank, task.seed)
     prompts = _draw_training(task, n_prompts)
     check_prompts(model, prompts, metrics["cross_entropy"])
     begun = time.monotonic()
@@ -97,6 +104,7 @@ def fine_tune(
     tail = run.losses[-max(1, steps // 10) :]
     record = TuningRecord(
         nodes=None if nodes is None else list(nodes),
+        lora=None if lora is None else LoraRecord(layer=lora, rank=rank or RANK),
         n_tuned=sum(array.size for array in numbers),
         n_parameters=model.n_parameters,
         steps=steps,
@@ -110,6 +118,29 @@ def fine_tune(
     )
     tuned = network.build_model(run.numbers)
     return FineTuning(rename_edited(model, tuned), run.losses, record)
+
+
+def _read_choices(
+    spec: Spec, nodes: Sequence[str] | None, lora: int | None, rank: int | None, seed: int
+) -> Mapping[int, LayerChoice | LowRankChange] | None:
+    """What is tuned of each layer; None for all of the model."""
+    check_lora(lora, rank)
+    if lora is None:
+        return None if nodes is None else choose_layers(spec, parse_nodes(spec, nodes))
+    if nodes is not None:
+        raise ArgumentError(f"Both nodes and lora={lora} were given: tune one of them.")
+    check_between("lora", lora, 0, spec.n_layers - 1)
+    most = min(spec.d_model, spec.n_kv_heads * spec.d_head)
+    check_between("rank", rank or RANK, 1, most)
+    return {lora: LowRankChange(rank or RANK, seed)}
+
+
+def check_lora(lora: int | None, rank: int | None) -> None:
+    """Raise `ArgumentError` for a rank without a layer, or one that no matrix has."""
+    if rank is not None:
+        check_at_least("rank", rank, 1)
+    if rank is not None and lora is None:
+        raise ArgumentError(f"rank is {rank}, but lora names no layer: name one.")
 
 
 def choose_layers(spec: Spec, nodes: Sequence[Node]) -> dict[int, LayerChoice]:
