@@ -20,13 +20,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import circuitgraph as cg
-from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.files import write_circuit
 from circuitgraph.catalog.folders import new_folder
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.jobs.setup import prepare_experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.prompts import Split

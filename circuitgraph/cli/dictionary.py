@@ -151,8 +151,8 @@ def _check_fit(
     record: DictionariesRecord, stored: Sequence[StoredDictionary], model: LanguageModel
 ) -> DictionariesRecord:
     """The record with the model that the dictionaries fit; raises `ModelError` if they do not."""
-    from circuitgraph.api import describe_model
     from circuitgraph.models.dictionaries.checking import check_dictionary
+    from circuitgraph.tasks.describing import describe_model
 
     for dictionary in stored:
         check_dictionary(dictionary, model.spec)
@@ -168,8 +168,9 @@ def _judge(
     limit: int | None,
 ) -> DictionariesRecord:
     """The record with the quality of the dictionaries in a model on prompts of a task."""
-    from circuitgraph.api import describe_task, draw_prompts
     from circuitgraph.evaluation.splice_quality import measure_splice_quality
+    from circuitgraph.jobs.setup import draw_prompts
+    from circuitgraph.tasks.describing import describe_task
 
     record = _check_fit(record, stored, model)  # before anything large is read
     prompts = draw_prompts(task, "evaluation", limit)

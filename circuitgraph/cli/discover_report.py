@@ -24,13 +24,13 @@ from circuitgraph.drawing.dot import render
 from circuitgraph.drawing.graphviz_output import INSTALL_HINT, LayoutError
 
 if TYPE_CHECKING:
-    from circuitgraph.api import Curve
     from circuitgraph.catalog.records import CurveRecord, EvaluationRecord
     from circuitgraph.cli.discover import Setup
     from circuitgraph.cli.output import Output
     from circuitgraph.cli.run_folder import RunFolder
     from circuitgraph.discovery.base import Algorithm
     from circuitgraph.graph.circuit import Circuit
+    from circuitgraph.jobs.sweep import Curve
     from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
 
@@ -57,11 +57,12 @@ def forecast_search(
         n_searches: number of thresholds, of which the algorithm has the lowest. What they share is
             not known: the range is from one search to all of them one after the other.
     """
-    from circuitgraph.api import N_UNITS, prepare_experiment
     from circuitgraph.discovery.forecast import forecast_seconds
     from circuitgraph.discovery.refinement import AUTO, read_granularity, refine_graph
     from circuitgraph.engine.precision import count_bytes
     from circuitgraph.graph.space import make_space
+    from circuitgraph.jobs.discover import N_UNITS
+    from circuitgraph.jobs.setup import prepare_experiment
 
     graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
     # which units "auto" cuts out is not known yet: that search is inside the first one's circuit
@@ -118,8 +119,8 @@ def describe_prompts(
     Args:
         n_prompts: of the search.
     """
-    from circuitgraph.api import draw_prompts
     from circuitgraph.evaluation.behaviour import observe_behaviour
+    from circuitgraph.jobs.setup import draw_prompts
 
     if output.quiet or output.as_json:
         return

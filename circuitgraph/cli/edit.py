@@ -153,7 +153,7 @@ def _read_tuning(
             f"--{name.replace('_', '-')} is {value}, but nothing is tuned: name nodes with --tune."
         )
     if settings:
-        from circuitgraph.fine_tuning import check_numbers
+        from circuitgraph.jobs.fine_tune import check_numbers
 
         check_numbers(**settings)
     return settings
@@ -170,9 +170,9 @@ def _make_record(
     out: Path | None,
 ) -> EditRecord:
     """Measure, write the model if it is asked for, and say all of it."""
-    from circuitgraph.api import describe_environment, describe_model
     from circuitgraph.catalog.edit_record import EditRecord
-    from circuitgraph.editing import compare_models
+    from circuitgraph.jobs.edit import compare_models
+    from circuitgraph.tasks.describing import describe_environment, describe_model
 
     changes = compare_models(model, edited, tasks, metric=metric, n_prompts=limit)
     tensors = [] if out is None else cg.save_model(edited, out)

@@ -100,7 +100,7 @@ def evaluate(
     """
     from circuitgraph.catalog.files import load_record
     from circuitgraph.cli import evaluate_report as report
-    from circuitgraph.judging import find_true_circuit
+    from circuitgraph.jobs.judge import find_true_circuit
     from circuitgraph.models.loading import find_model
 
     output, files = Output(as_json, quiet), curve_out or []

@@ -144,7 +144,7 @@ def _train(
     output: Output,
 ) -> None:
     """Check everything, load the model and the task, train and report."""
-    from circuitgraph.dictionary_training import train_dictionary
+    from circuitgraph.jobs.train_dictionary import train_dictionary
     from circuitgraph.models.dictionaries.training import TrainingSettings
 
     settings = TrainingSettings(

@@ -93,7 +93,7 @@ def test_settings_of_the_file_reach_the_search(
         given.update(settings)
         return load_circuit(finished[0])
 
-    monkeypatch.setattr("circuitgraph.api.discover", search)
+    monkeypatch.setattr("circuitgraph.jobs.discover.discover", search)
     (tmp_path / "run.toml").write_text(FULL.replace("dry-run = true", 'out = "strict"'))
     ran = run("discover", "--config", "run.toml", "--threshold", "0.5")
     assert ran.code == 0, ran.err

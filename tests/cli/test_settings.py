@@ -51,7 +51,7 @@ def test_settings_reach_the_search(
         given.update(settings)
         return load_circuit(finished[0])
 
-    monkeypatch.setattr("circuitgraph.api.discover", search)
+    monkeypatch.setattr("circuitgraph.jobs.discover.discover", search)
     ran = run("discover", "induction", *args, "--quiet")
     assert ran == Ran(0, "", "")
     question = {"metric", "ablation", "grouped", "n_prompts", "memory", "bar", "journal", "anew"}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.discovery import acdc_forecast
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_forecast import jump_to, predict_rest, sample_steps
@@ -17,6 +16,7 @@ from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.forecast import forecast_seconds
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.jobs.setup import prepare_experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.loading import load_task
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import circuitgraph as cg
-from circuitgraph.api import prepare_experiment
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.memory import choose_batch_sizes, estimate_replacement_bytes
 from circuitgraph.engine.precision import count_bytes, estimate_noise
+from circuitgraph.jobs.setup import prepare_experiment
 from tests.engine.test_experiment import GPT2_SMALL
 
 

@@ -27,12 +27,12 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.evaluation.baselines import Baselines
-from circuitgraph.leaderboard import LeaderboardCase, choose_metric, list_cases
+from circuitgraph.jobs.leaderboard import LeaderboardCase, choose_metric, list_cases
+from circuitgraph.jobs.setup import prepare_experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.loading import load_task

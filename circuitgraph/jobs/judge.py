@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.api import draw_prompts
 from circuitgraph.catalog.judgement_record import JudgementRecord
+from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.scoring import Scoring
@@ -25,13 +25,53 @@ from circuitgraph.evaluation.measures import Known, choose_measures, take_measur
 from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.space import make_space
-from circuitgraph.known import find_known_circuit
+from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.setup import draw_prompts, prepare_experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts, Split
 
 EXTRA_METRICS = ("kl", "accuracy")
+
+
+def evaluate(
+    model: LanguageModel,
+    task: Task,
+    circuit: Circuit,
+    *,
+    metric: str | None = None,
+    ablation: str | None = None,
+    n_prompts: int | None = None,
+    memory: int | None = None,
+    bar: bool = False,
+) -> EvaluationRecord:
+    """Judge a circuit on unseen prompts: faithfulness, beside random circuits of equal size.
+
+    Args:
+        metric, ablation: those of the search if None (the task's metric and ``resample`` for other
+            circuits).
+        n_prompts: number of evaluation prompts (200 by default, or fewer if a file has fewer).
+        bar: show progress and time left.
+
+    Raises:
+        GraphError: the circuit is of another model's graph.
+    """
+    experiment, prompts = prepare_experiment(
+        model,
+        task,
+        split="evaluation",
+        graph=model.graph_like(circuit.graph),
+        metric=metric or circuit.provenance.get("metric"),
+        ablation=ablation or circuit.provenance.get("ablation") or "resample",
+        n_prompts=n_prompts,
+        memory=memory,
+        # as the search had them, whose compiled programs then serve
+        at_once=circuit.provenance.get("task", {}).get("n_prompts"),
+    )
+    return measure_faithfulness(
+        experiment, circuit, prompts, split="evaluation", seed=task.seed, bar=bar
+    )
 
 
 def judge(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
 from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
@@ -18,8 +17,9 @@ from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.evaluation.size_curve import measure_size_curve
 from circuitgraph.evaluation.stability import measure_stability
 from circuitgraph.evaluation.truth import compare_with_truth
-from circuitgraph.judging import choose_pruning, choose_ranking_scores, make_search
-from circuitgraph.known import find_known_circuit
+from circuitgraph.jobs.judge import choose_pruning, choose_ranking_scores, make_search
+from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.setup import prepare_experiment
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.progress import show_progress
