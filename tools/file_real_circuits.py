@@ -26,7 +26,8 @@ from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.jobs.setup import prepare_experiment
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.prompts import Split
@@ -53,7 +54,8 @@ def choose_threshold(
     model: LanguageModel, task: Task, metric: str | None, share: float, n_prompts: int
 ) -> float:
     """The threshold: a share of what lies between the whole model and nothing, in two digits."""
-    experiment, _ = prepare_experiment(model, task, metric=metric, n_prompts=n_prompts)
+    terms = Terms(metric=metric, n_prompts=n_prompts)
+    experiment, _ = Workbench(model, task, terms).prepare()
     ends = Baselines.of(experiment)
     return float(f"{share * abs(float(ends.full.mean() - ends.empty.mean())):.2g}")
 

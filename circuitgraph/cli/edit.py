@@ -13,11 +13,10 @@ from circuitgraph.cli import options
 from circuitgraph.cli.edit_report import make_report
 from circuitgraph.cli.inputs import (
     check_names,
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -114,14 +113,16 @@ def edit_weights(
         raise ArgumentError("Nothing is edited: give --zero, --scale, --keep-only or --tune.")
     tuning_settings = _read_tuning(steps, learning_rate, batch_size, is_tuned=bool(tune))
     settings = gather_task_settings([], bos, None)
-    model = choose_model(model, task, data)
-    check_task(task, settings)
+    setup = choose_setup(
+        model, task, data, seed=seed, task_settings=settings, loading=loading.keywords
+    )
     if out is not None:
         from circuitgraph.catalog.folders import check_new_folder
 
         check_new_folder(out)
     keep_compiled_programs()
-    loaded, own_task = load_inputs(output, model, task, data, seed, settings, loading.keywords)
+    bench = open_setup(output, setup)
+    loaded, own_task = bench.model, bench.task
     others = [cg.load_task(name, loaded, seed=seed) for name in other_task or ()]
     edited, tuning = _apply_edits(loaded, edits), None
     if tune:

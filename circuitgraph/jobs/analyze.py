@@ -8,7 +8,7 @@ from typing import Any
 from circuitgraph.analysis.base import GIVEN, analyses
 from circuitgraph.catalog.analysis_record import AnalysisRecord
 from circuitgraph.errors import ArgumentError
-from circuitgraph.jobs.setup import draw_prompts
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from circuitgraph.catalog.records import RefinementRecord
 from circuitgraph.discovery.base import Algorithm, make_algorithm
+from circuitgraph.discovery.journal import Journal
 from circuitgraph.discovery.journal_file import name_unit_journal
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.refinement import (
     AUTO,
-    Units,
-    check_has_errors,
     choose_units,
     measure_rests,
-    read_granularity,
     refine_edges,
     refine_graph,
 )
@@ -27,12 +24,42 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import make_space
-from circuitgraph.jobs.setup import describe_search, open_journal, prepare_experiment
+from circuitgraph.jobs.setup import N_UNITS, GraphChoice, Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
 
-N_UNITS = 64
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """Which search, where it may look, and where it writes down what it decides.
+
+    Attributes:
+        space: keywords of `circuitgraph.graph.space.make_space`.
+        journal: the file of its decisions, if there shall be one.
+        anew: begin again although the journal is there.
+    """
+
+    algorithm: Algorithm[Any]
+    space: Mapping[str, Any] = field(default_factory=dict)
+    journal: Path | None = None
+    anew: bool = False
+
+    def open_journal(self, origin: Mapping[str, Any]) -> Journal | None:
+        """The journal of a search on these weights and prompts, under the versions that matter.
+
+        Args:
+            origin: of `Workbench.describe`.
+        """
+        if self.journal is None:
+            return None
+        versions = {
+            name: origin["environment"]["versions"][name]
+            for name in ("circuitgraph", "jax", "jaxlib", "numpy")
+        }
+        environment = {**origin["environment"], "versions": versions}
+        return Journal(self.journal, {**origin, "environment": environment}, self.anew)
 
 
 def discover(
@@ -94,99 +121,81 @@ def discover(
             used, a pair of algorithm and metric or ablation that does not work, or the journal of
             another search.
     """
-    search_algorithm = make_algorithm(algorithm, **settings)
-    search_algorithm.check_metric(metrics[metric or task.metric], ablations[ablation])
-    whole = model.graph(direct=search_algorithm.direct, grouped=grouped)
-    units = read_granularity(model, granularity, refine, n_units)
-    if frozen_errors:
-        check_has_errors(granularity)
-        search_algorithm.check_frozen_errors()
-    setup = SearchSetup(
-        model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew
+    terms = Terms(
+        graph=GraphChoice(
+            grouped=grouped,
+            granularity=granularity,
+            refine=refine,
+            n_units=n_units,
+            frozen_errors=frozen_errors,
+        ),
+        metric=metric,
+        ablation=ablation,
+        n_prompts=n_prompts,
+        memory=memory,
     )
     space = {"without": without, "protect": protect, "inside": inside, "start_from": start_from}
-    if granularity == "head":
-        return setup.search(whole, space)[0]
-    if units is not None:
-        refined = refine_graph(whole, granularity, units, frozen_errors=frozen_errors)
-        circuit, experiment = setup.search(refined, space)
-        return _add_refinement(experiment, circuit, refine, sum(map(len, units.values())))
-    refine_by = partial(refine_graph, whole, granularity, frozen_errors=frozen_errors)
-    choose = partial(choose_units, kind=granularity, n=n_units)
-    refined, inner, n_head_edges = _search_heads(setup, whole, space, choose, refine_by)
-    own_journal = None if journal is None else name_unit_journal(Path(journal))
-    circuit, experiment = replace(setup, journal=own_journal).search(refined, inner)
-    return _add_refinement(experiment, circuit, refine, n_units, n_head_edges)
+    file = None if journal is None else Path(journal)
+    plan = SearchPlan(make_algorithm(algorithm, **settings), space, file, anew)
+    return find_circuit(Workbench(model, task, terms, bar), plan)
 
 
-@dataclass(frozen=True)
-class SearchSetup:
-    """What a search is told, but for the graph and its space; see `discover`."""
+def find_circuit(bench: Workbench, plan: SearchPlan) -> Circuit:
+    """As `discover`, on a workbench."""
+    choice, algorithm = bench.terms.graph, plan.algorithm
+    algorithm.check_metric(metrics[bench.metric], ablations[bench.ablation])
+    graph = bench.make_graph(direct=algorithm.direct)
+    if isinstance(choice, Graph) or choice.granularity == "head":
+        return search_graph(bench, plan, graph)[0]
+    if choice.frozen_errors:
+        algorithm.check_frozen_errors()
+    n_head_edges = None
+    if choice.chooses_units:
+        graph, plan, n_head_edges = _search_heads(bench, plan, graph, choice)
+    circuit, experiment = search_graph(bench, plan, graph)
+    return _add_refinement(experiment, circuit, choice, n_head_edges)
 
-    model: LanguageModel
-    task: Task
-    algorithm: Algorithm[Any]
-    metric: str | None
-    ablation: str
-    n_prompts: int | None
-    memory: int | None
-    bar: bool
-    journal: str | Path | None
-    anew: bool
 
-    def search(self, graph: Graph, space: Mapping[str, Any]) -> tuple[Circuit, Experiment]:
-        """The circuit in a graph, with all that is needed to run it again, and its experiment."""
-        search_space = make_space(graph, **space)
-        self.algorithm.check_space(search_space)
-        experiment, prompts = prepare_experiment(
-            self.model,
-            self.task,
-            space=search_space,
-            graph=graph,
-            metric=self.metric,
-            ablation=self.ablation,
-            n_prompts=self.n_prompts,
-            memory=self.memory,
-        )
-        origin = describe_search(self.model, self.task, prompts)
-        journal = open_journal(self.journal, origin, self.anew)
-        circuit = run_search(self.algorithm, experiment, bar=self.bar, journal=journal)
-        return replace(circuit, provenance={**circuit.provenance, **origin}), experiment
+def search_graph(bench: Workbench, plan: SearchPlan, graph: Graph) -> tuple[Circuit, Experiment]:
+    """The circuit in a graph, with all that is needed to run it again, and its experiment."""
+    space = make_space(graph, **plan.space)
+    plan.algorithm.check_space(space)
+    prompts = bench.draw_prompts("discovery")
+    experiment = bench.make_experiment(prompts, graph, space=space)
+    origin = bench.describe(prompts)
+    journal = plan.open_journal(origin)
+    circuit = run_search(plan.algorithm, experiment, bar=bench.bar, journal=journal)
+    return replace(circuit, provenance={**circuit.provenance, **origin}), experiment
 
 
 def _search_heads(
-    setup: SearchSetup,
-    whole: Graph,
-    space: Mapping[str, Any],
-    choose: Callable[[Experiment, Circuit], Units],
-    refine: Callable[[Units], Graph],
-) -> tuple[Graph, dict[str, Any], int]:
+    bench: Workbench, plan: SearchPlan, whole: Graph, choice: GraphChoice
+) -> tuple[Graph, SearchPlan, int]:
     """Search among heads and MLPs, whose experiment is forgotten before the next one is made.
 
     Returns:
-        The graph with the strongest units of the circuit's MLPs as nodes; the space inside that
-        circuit; how many edges it has.
+        The graph with the strongest units of the circuit's MLPs as nodes; the plan to search inside
+        that circuit; how many edges it has.
     """
-    circuit, experiment = setup.search(whole, space)
-    refined = refine(choose(experiment, circuit))
+    circuit, experiment = search_graph(bench, plan, whole)
+    units = choose_units(experiment, circuit, choice.granularity, choice.n_units)
+    refined = refine_graph(whole, choice.granularity, units, frozen_errors=choice.frozen_errors)
     protected = refine_edges(whole, experiment.space.protected, refined)
     inner = {
         "protect": Circuit(refined, protected).edges,
         "inside": Circuit(refined, refine_edges(whole, circuit.mask, refined)),
     }
-    return refined, inner, len(circuit)
+    journal = None if plan.journal is None else name_unit_journal(plan.journal)
+    return refined, replace(plan, space=inner, journal=journal), len(circuit)
 
 
 def _add_refinement(
-    experiment: Experiment,
-    circuit: Circuit,
-    refine: Sequence[str],
-    n_units: int,
-    n_head_edges: int | None = None,
+    experiment: Experiment, circuit: Circuit, choice: GraphChoice, n_head_edges: int | None
 ) -> Circuit:
+    named = sum(len(split.indices) for split in circuit.graph.splits)
     record = RefinementRecord(
-        refine=list(refine),
-        n_units=n_units,
+        refine=list(choice.refine),
+        n_units=choice.n_units if choice.chooses_units else named,
         n_head_edges=n_head_edges,
         rests=measure_rests(experiment, circuit),
     )

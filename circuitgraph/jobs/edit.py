@@ -13,7 +13,7 @@ from circuitgraph.engine.masked.runs import run_whole_model
 from circuitgraph.errors import ArgumentError, check_finite
 from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
-from circuitgraph.jobs.setup import draw_prompts
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.node_weights import parse_nodes, scale_nodes
 from circuitgraph.models.transformer import Transformer

@@ -25,7 +25,7 @@ from circuitgraph.engine.fine_tuning import (
 from circuitgraph.errors import ArgumentError, check_at_least, check_between, list_problems
 from circuitgraph.graph.node import Node
 from circuitgraph.jobs.edit import rename_edited
-from circuitgraph.jobs.setup import draw_prompts
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.node_weights import parse_nodes
 from circuitgraph.models.spec import Spec

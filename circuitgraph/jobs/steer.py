@@ -24,7 +24,7 @@ from circuitgraph.engine.steering import SteeredRun, continue_greedily, run_stee
 from circuitgraph.errors import ArgumentError, DataError, check_between
 from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
-from circuitgraph.jobs.setup import draw_prompts
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task

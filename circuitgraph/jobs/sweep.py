@@ -9,13 +9,15 @@ from typing import Any
 
 from circuitgraph.catalog.records import CurvePoint, CurveRecord
 from circuitgraph.discovery.acdc import Acdc
-from circuitgraph.discovery.base import make_algorithm
+from circuitgraph.discovery.base import Algorithm, make_algorithm
 from circuitgraph.discovery.sweep import Sweep, check_thresholds, run_sweep
 from circuitgraph.errors import ArgumentError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.space import make_space
-from circuitgraph.jobs.setup import describe_search, open_journal, prepare_experiment
+from circuitgraph.jobs.discover import SearchPlan
+from circuitgraph.jobs.setup import GraphChoice, Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 
@@ -67,33 +69,37 @@ def sweep(
         CircuitGraphError: as in `discover`; thresholds out of order or repeated.
     """
     check_thresholds(thresholds)
-    steps = Sweep(tuple(map(float, thresholds)), _make_acdc(settings))
-    setup: dict[str, Any] = {
-        "direct": steps.search.direct,
-        "grouped": grouped,
-        "metric": metric,
-        "ablation": ablation,
-        "memory": memory,
-    }
-    space = make_space(
-        model.graph(direct=steps.search.direct, grouped=grouped),
-        without=without,
-        protect=protect,
-        inside=inside,
-        start_from=start_from,
+    terms = Terms(
+        graph=GraphChoice(grouped=grouped),
+        metric=metric,
+        ablation=ablation,
+        n_prompts=n_prompts,
+        n_evaluation=n_evaluation,
+        memory=memory,
     )
-    experiment, prompts = prepare_experiment(model, task, n_prompts=n_prompts, space=space, **setup)
-    origin = describe_search(model, task, prompts)
-    result = run_sweep(steps, experiment, bar=bar, journal=open_journal(journal, origin, anew))
+    space = {"without": without, "protect": protect, "inside": inside, "start_from": start_from}
+    file = None if journal is None else Path(journal)
+    plan = SearchPlan(_make_acdc(settings), space, file, anew)
+    return sweep_thresholds(Workbench(model, task, terms, bar), plan, thresholds)
+
+
+def sweep_thresholds(bench: Workbench, plan: SearchPlan, thresholds: Sequence[float]) -> Curve:
+    """As `sweep`, on a workbench.
+
+    Args:
+        plan: with ACDC, whose own threshold is not used.
+    """
+    steps = Sweep(tuple(map(float, thresholds)), _check_acdc(plan.algorithm))
+    graph = bench.make_graph(direct=steps.search.direct)
+    space = make_space(graph, **plan.space)
+    prompts = bench.draw_prompts("discovery")
+    experiment = bench.make_experiment(prompts, graph, space=space)
+    origin = bench.describe(prompts)
+    journal = plan.open_journal(origin)
+    result = run_sweep(steps, experiment, bar=bench.bar, journal=journal)
     circuits = [replace(c, provenance={**c.provenance, **origin}) for c in result.circuits]
-    judging, unseen = prepare_experiment(
-        model,
-        task,
-        split="evaluation",
-        n_prompts=n_evaluation,
-        at_once=len(prompts),
-        **setup,
-    )
+    unseen = bench.draw_prompts("evaluation")
+    judging = bench.make_experiment(unseen, graph, at_once=len(prompts))
     points = [
         CurvePoint(
             threshold=threshold,
@@ -101,7 +107,7 @@ def sweep(
             n_tested=circuit.provenance["algorithm"]["n_tested"],
             loss=loss,
             evaluation=measure_faithfulness(
-                judging, circuit, unseen, split="evaluation", seed=task.seed, bar=bar
+                judging, circuit, unseen, split="evaluation", seed=bench.task.seed, bar=bench.bar
             ),
         )
         for threshold, circuit, loss in zip(steps.thresholds, circuits, result.losses, strict=True)
@@ -122,9 +128,12 @@ def _make_acdc(settings: Mapping[str, Any]) -> Acdc:
     """ACDC with these settings; a single threshold among many is refused."""
     if "threshold" in settings:
         raise ArgumentError("Both threshold and thresholds were given: give one of them.")
-    acdc = make_algorithm("acdc", **settings)
-    if not isinstance(acdc, Acdc):
+    return _check_acdc(make_algorithm("acdc", **settings))
+
+
+def _check_acdc(algorithm: Algorithm[Any]) -> Acdc:
+    if not isinstance(algorithm, Acdc):
         raise ArgumentError(
-            f"The algorithm 'acdc' was replaced by {type(acdc).__name__}, which has no sweep."
+            f"The algorithm 'acdc' was replaced by {type(algorithm).__name__}, which has no sweep."
         )
-    return acdc
+    return algorithm

@@ -15,7 +15,7 @@ from circuitgraph.catalog.single_files import write_file
 from circuitgraph.engine.splice import collect_values
 from circuitgraph.errors import ArgumentError
 from circuitgraph.evaluation.splice_quality import measure_splice_quality
-from circuitgraph.jobs.setup import draw_prompts
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.dictionaries.checking import check_hooks
 from circuitgraph.models.dictionaries.hooks import MLP_INPUTS, Hook
 from circuitgraph.models.dictionaries.saving import save_dictionary

@@ -64,7 +64,7 @@ def few_prompts() -> Iterator[None]:
     6 prompts of most searches here: judged later, a circuit is judged in launches of another size.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("circuitgraph.jobs.setup.N_EVALUATION", 32)
+        patch.setattr("circuitgraph.jobs.workbench.N_EVALUATION", 32)
         yield
 
 
@@ -86,10 +86,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
 def canned(finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     """The search and the judgement give what they gave before, at once; all around them is real."""
     evaluation = load_record(finished[0]).evaluation
-    monkeypatch.setattr(
-        "circuitgraph.jobs.discover.discover", lambda *_, **__: load_circuit(finished[0])
-    )
-    monkeypatch.setattr("circuitgraph.jobs.judge.evaluate", lambda *_, **__: evaluation)
+    search = "circuitgraph.jobs.discover.find_circuit"
+    monkeypatch.setattr(search, lambda *_: load_circuit(finished[0]))
+    monkeypatch.setattr("circuitgraph.jobs.judge.evaluate_circuit", lambda *_: evaluation)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.errors import ArgumentError, DataError
-from circuitgraph.jobs.setup import draw_prompts
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.pairs_file import PairsTask

@@ -34,8 +34,8 @@ from circuitgraph.engine.grid import Grid
 from circuitgraph.evaluation.truth import compare_with_truth
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.jobs.discover import discover
-from circuitgraph.jobs.setup import N_DISCOVERY
 from circuitgraph.jobs.sweep import sweep
+from circuitgraph.jobs.workbench import N_DISCOVERY
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.describing import describe_model
 from circuitgraph.tasks.loading import load_task
