@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from circuitgraph.graph.graph import Graph as Graph
     from circuitgraph.hypotheses.language import Hypothesis as Hypothesis
     from circuitgraph.hypotheses.loading import load_hypotheses as load_hypotheses
-    from circuitgraph.hypotheses.scrubbing.scrub import scrub as scrub
     from circuitgraph.hypotheses.study import Study as Study
     from circuitgraph.jobs.analyze import analyze as analyze
     from circuitgraph.jobs.discover import discover as discover
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from circuitgraph.jobs.fine_tune import fine_tune as fine_tune
     from circuitgraph.jobs.judge import evaluate as evaluate
     from circuitgraph.jobs.judge import judge as judge
+    from circuitgraph.jobs.scrub import scrub as scrub
     from circuitgraph.jobs.steer import steer as steer
     from circuitgraph.jobs.sweep import sweep as sweep
     from circuitgraph.models.attaching import attach_dictionaries as attach_dictionaries
@@ -72,7 +72,7 @@ _HOMES = {
     "save_circuit": "catalog.files",
     "Hypothesis": "hypotheses.language",
     "load_hypotheses": "hypotheses.loading",
-    "scrub": "hypotheses.scrubbing.scrub",
+    "scrub": "jobs.scrub",
     "Study": "hypotheses.study",
     "Graph": "graph.graph",
     "Circuit": "graph.circuit",
