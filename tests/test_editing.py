@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import circuitgraph as cg
-from circuitgraph.editing import choose_neurons, compare_models, draw_neurons
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.masked.runs import run_whole_model
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.evaluation.behaviour import measure_logits
-from circuitgraph.fine_tuning import choose_layers
+from circuitgraph.jobs.edit import choose_neurons, compare_models, draw_neurons
+from circuitgraph.jobs.fine_tune import choose_layers
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.node_weights import parse_nodes
 from tests.checkpoints import Tiny, load_tiny, random_prompts

@@ -20,7 +20,7 @@ from circuitgraph.engine.fine_tuning import (
 )
 from circuitgraph.engine.low_rank import LowRankChange
 from circuitgraph.errors import ArgumentError
-from circuitgraph.fine_tuning import choose_layers
+from circuitgraph.jobs.fine_tune import choose_layers
 from circuitgraph.models.build import name_arrays
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model

@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 import circuitgraph as cg
-from circuitgraph.api import Curve, prepare_experiment
 from circuitgraph.catalog.files import write_circuit
 from circuitgraph.catalog.folders import TABLE_FILE, new_folder
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.known import find_known_circuit
-from circuitgraph.leaderboard import LeaderboardCase, list_cases
+from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.leaderboard import LeaderboardCase, list_cases
+from circuitgraph.jobs.sweep import Curve
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.constructed.compile import FAMILY
 
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -39,7 +40,7 @@ def file_circuit(case: LeaderboardCase, target: Path, seed: int, measures: Seque
     """Search, choose, judge and file one case."""
     model = cg.load_model(case.model)
     task = cg.load_task(case.task, model, seed=seed)
-    experiment, prompts = prepare_experiment(model, task)
+    experiment, prompts = Workbench(model, task).prepare()
     ends = Baselines.of(experiment)
     full, empty = float(ends.full.mean()), float(ends.empty.mean())
     thresholds = [float(f"{share * abs(full - empty):.2g}") for share in SHARES]

@@ -20,13 +20,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import circuitgraph as cg
-from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.files import write_circuit
 from circuitgraph.catalog.folders import new_folder
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.prompts import Split
@@ -53,7 +54,8 @@ def choose_threshold(
     model: LanguageModel, task: Task, metric: str | None, share: float, n_prompts: int
 ) -> float:
     """The threshold: a share of what lies between the whole model and nothing, in two digits."""
-    experiment, _ = prepare_experiment(model, task, metric=metric, n_prompts=n_prompts)
+    terms = Terms(metric=metric, n_prompts=n_prompts)
+    experiment, _ = Workbench(model, task, terms).prepare()
     ends = Baselines.of(experiment)
     return float(f"{share * abs(float(ends.full.mean() - ends.empty.mean())):.2g}")
 

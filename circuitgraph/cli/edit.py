@@ -13,11 +13,10 @@ from circuitgraph.cli import options
 from circuitgraph.cli.edit_report import make_report
 from circuitgraph.cli.inputs import (
     check_names,
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -139,14 +138,16 @@ def edit_weights(
     _check_keep_share(keep_share, edits, tune, lora)
     tuning_settings = _read_tuning(tune, lora, rank, steps, learning_rate, batch_size)
     settings = gather_task_settings([], bos, None)
-    model = choose_model(model, task, data)
-    check_task(task, settings)
+    setup = choose_setup(
+        model, task, data, seed=seed, task_settings=settings, loading=loading.keywords
+    )
     if out is not None:
         from circuitgraph.catalog.folders import check_new_folder
 
         check_new_folder(out)
     keep_compiled_programs()
-    loaded, own_task = load_inputs(output, model, task, data, seed, settings, loading.keywords)
+    bench = open_setup(output, setup)
+    loaded, own_task = bench.model, bench.task
     others = [cg.load_task(name, loaded, seed=seed) for name in other_task or ()]
     beside = None
     if keep_share is not None:
@@ -171,7 +172,7 @@ def _read_tuning(
     batch_size: int | None,
 ) -> dict[str, Any] | None:
     """Keywords of `circuitgraph.fine_tune` that were given, checked; None if nothing is tuned."""
-    from circuitgraph.fine_tuning import check_lora, check_numbers
+    from circuitgraph.jobs.fine_tune import check_lora, check_numbers
 
     if tune and lora is not None:
         raise ArgumentError(f"--tune {tune[0]} and --lora {lora} were given: give one of them.")
@@ -204,9 +205,9 @@ def _make_record(
     out: Path | None,
 ) -> EditRecord:
     """Measure, write the model if it is asked for, and say all of it."""
-    from circuitgraph.api import describe_environment, describe_model
     from circuitgraph.catalog.edit_record import EditRecord
-    from circuitgraph.editing import compare_models
+    from circuitgraph.jobs.edit import compare_models
+    from circuitgraph.tasks.describing import describe_environment, describe_model
 
     changes, random = (
         own and compare_models(model, own, tasks, metric=metric, n_prompts=limit)
@@ -234,7 +235,7 @@ def _check_keep_share(
 ) -> None:
     if share is None:
         return
-    from circuitgraph.editing import check_share
+    from circuitgraph.jobs.edit import check_share
 
     check_share(share)
     if edits or tune or lora is not None:
@@ -249,7 +250,7 @@ def _choose_share(
 ) -> tuple[list[WeightEditRecord], LanguageModel]:
     """The edit that keeps the share, and the model in which as many random neurons are kept."""
     from circuitgraph.catalog.edit_record import WeightEditRecord
-    from circuitgraph.editing import choose_neurons, draw_neurons
+    from circuitgraph.jobs.edit import choose_neurons, draw_neurons
 
     with output.show_spinner("ranking neurons"):
         kept = choose_neurons(model, task, share)

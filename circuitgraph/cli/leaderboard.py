@@ -68,7 +68,7 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
-    from circuitgraph.leaderboard import LeaderboardSettings, list_cases, measure_cells
+    from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
     check_names(None, ablation)

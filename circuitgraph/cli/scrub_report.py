@@ -16,6 +16,7 @@ from circuitgraph.cli.tables import format_interval, format_mean, make_table
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import Interval
     from circuitgraph.catalog.scrub_record import NodeRecord, ScrubRecord
+    from circuitgraph.jobs.scrub import CheckedScrub
 
 _WIDTH = 70  # letters of a prompt that a line shows
 
@@ -40,6 +41,15 @@ def make_report(record: ScrubRecord) -> list[RenderableType]:
     colours = {"held": "bold green", "not shown": "bold yellow"}
     parts.append(Text(record.verdict, colours.get(record.outcome or "", "bold red")))
     return parts
+
+
+def describe_cost(checked: CheckedScrub) -> str:
+    """What a scrub will take, in a line."""
+    name, n, cost = checked.evidence.study.hypothesis.name, checked.evidence.n, checked.cost
+    return (
+        f"{name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values of nodes to "
+        f"compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
+    )
 
 
 def draw_claims(record: ScrubRecord, path: Path) -> str | None:

@@ -54,7 +54,7 @@ def test_a_search_that_is_interrupted_says_the_command_that_ends_it(tmp_path: Pa
         ),
         (
             "leaderboard",
-            "leaderboard.measure_cells",
+            "jobs.leaderboard.measure_cells",
             "kept in 'runs/leaderboard'. To go on: circuitgraph",
         ),
     ],

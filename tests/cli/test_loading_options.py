@@ -64,7 +64,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({key: str(v) if isinstance(v, Path) else v for key, v in given.items()})
         raise Loaded
 
-    for place in ("models.loading", "hypotheses.study", "leaderboard"):
+    for place in ("models.loading", "hypotheses.study", "jobs.leaderboard"):
         monkeypatch.setattr(f"circuitgraph.{place}.load_model", note)
     return calls
 
@@ -146,7 +146,7 @@ def test_a_circuit_is_judged_in_the_precision_of_its_search(run: Callable[..., R
 
 
 def test_a_model_remembers_how_it_was_loaded() -> None:
-    from circuitgraph.api import describe_model
+    from circuitgraph.tasks.describing import describe_model
 
     assert describe_model(cg.load_model("induction-2l")).options == {}
     told = cg.load_model("induction-2l", trust_remote_code=True)

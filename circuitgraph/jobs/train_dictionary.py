@@ -10,12 +10,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from circuitgraph.api import describe_model, describe_task, draw_prompts
 from circuitgraph.catalog.dictionary_record import TrainingRecord
 from circuitgraph.catalog.single_files import write_file
 from circuitgraph.engine.splice import collect_values
 from circuitgraph.errors import ArgumentError
 from circuitgraph.evaluation.splice_quality import measure_splice_quality
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.dictionaries.checking import check_hooks
 from circuitgraph.models.dictionaries.hooks import MLP_INPUTS, Hook
 from circuitgraph.models.dictionaries.saving import save_dictionary
@@ -29,6 +29,7 @@ from circuitgraph.models.dictionaries.training_file import load_training, save_t
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.progress import show_progress
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.describing import describe_model, describe_task
 
 STATE, RECORD = "training.safetensors", "training.json"
 N_PROMPTS = 2000

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from circuitgraph.api import describe_task, draw_prompts
 from circuitgraph.catalog.edit_record import TaskChangeRecord
 from circuitgraph.engine.batch import check_prompts
 from circuitgraph.engine.experiment import Experiment
@@ -15,11 +14,13 @@ from circuitgraph.engine.masked.runs import run_whole_model
 from circuitgraph.errors import ArgumentError, check_finite
 from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.node_weights import parse_nodes, scale_nodes
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.describing import describe_task
 from circuitgraph.tasks.metrics import metrics
 
 _EDITED = " (edited)"

@@ -6,11 +6,12 @@ import time
 from typing import Any
 
 from circuitgraph.analysis.base import GIVEN, analyses
-from circuitgraph.api import describe_environment, describe_model, describe_task, draw_prompts
 from circuitgraph.catalog.analysis_record import AnalysisRecord
 from circuitgraph.errors import ArgumentError
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task
 from circuitgraph.tasks.prompts import Split
 
 N_ANALYSIS = 32  # prompts

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.api import draw_prompts
 from circuitgraph.catalog.judgement_record import JudgementRecord
+from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.scoring import Scoring
@@ -25,13 +24,53 @@ from circuitgraph.evaluation.measures import Known, choose_measures, take_measur
 from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.space import make_space
-from circuitgraph.known import find_known_circuit
+from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.setup import Terms, recall_task
+from circuitgraph.jobs.workbench import Workbench, draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts, Split
 
 EXTRA_METRICS = ("kl", "accuracy")
+
+
+def evaluate(
+    model: LanguageModel,
+    task: Task,
+    circuit: Circuit,
+    *,
+    metric: str | None = None,
+    ablation: str | None = None,
+    n_prompts: int | None = None,
+    memory: int | None = None,
+    bar: bool = False,
+) -> EvaluationRecord:
+    """Judge a circuit on unseen prompts: faithfulness, beside random circuits of equal size.
+
+    Args:
+        metric, ablation: those of the search if None (the task's metric and ``resample`` for other
+            circuits).
+        n_prompts: number of evaluation prompts (200 by default, or fewer if a file has fewer).
+        bar: show progress and time left.
+
+    Raises:
+        GraphError: the circuit is of another model's graph.
+    """
+    terms = Terms(metric=metric, ablation=ablation, n_evaluation=n_prompts, memory=memory)
+    return evaluate_circuit(Workbench(model, task, terms, bar), circuit)
+
+
+def evaluate_circuit(bench: Workbench, circuit: Circuit) -> EvaluationRecord:
+    """As `evaluate`, on a workbench."""
+    bench = bench.adopt_circuit(circuit)
+    prompts = bench.draw_prompts("evaluation")
+    # in launches as the search had them, whose compiled programs then serve
+    at_once = (circuit.provenance.get("task") or {}).get("n_prompts")
+    experiment = bench.make_experiment(prompts, bench.make_graph(), at_once=at_once)
+    return measure_faithfulness(
+        experiment, circuit, prompts, split="evaluation", seed=bench.task.seed, bar=bench.bar
+    )
 
 
 def judge(
@@ -73,39 +112,53 @@ def judge(
         ArgumentError: the search saw some of the prompts, or something is missing that a measure
             needs.
     """
-    graph = model.graph_like(circuit.graph)
+    terms = Terms(
+        metric=metric,
+        ablation=ablation,
+        n_prompts=n_prompts,
+        n_evaluation=n_prompts,
+        memory=memory,
+    )
+    bench = Workbench(model, task, terms, bar)
+    return judge_circuit(
+        bench, circuit, measures=measures, truth=truth, split=split, force_seen=force_seen
+    )
+
+
+def judge_circuit(
+    bench: Workbench,
+    circuit: Circuit,
+    *,
+    measures: Sequence[str] = ("quick",),
+    truth: Circuit | None = None,
+    split: Split = "evaluation",
+    force_seen: bool = False,
+) -> JudgementRecord:
+    """As `judge`, on a workbench."""
+    bench = bench.adopt_circuit(circuit)
+    model, task, seed, bar = bench.model, bench.task, bench.task.seed, bench.bar
+    graph = bench.make_graph()
     check_graph(graph, circuit)
     if truth is not None:
         check_graph(graph, truth, "The true circuit")
-    prompts = draw_prompts(task, split, n_prompts)
+    prompts = bench.draw_prompts(split)
     search_prompts = draw_search_prompts(model, task, circuit)
     seen = _count_seen(prompts, split, circuit, search_prompts, force_seen)
-    repeat_search = make_search(model, circuit, memory)
-    ablation_name = ablation or circuit.provenance.get("ablation") or "resample"
     known = Known(
         scores=choose_ranking_scores(circuit),
         true=truth,
-        discover=repeat_search,
+        discover=make_search(model, circuit, bench.terms.memory),
         prompts=search_prompts,
-        prune=choose_pruning(circuit, ablation_name),
+        prune=choose_pruning(circuit, bench.ablation),
     )
     names = choose_measures(measures, known, circuit, model.n_parameters * prompts.mask.size)
-    metric_name = metric or circuit.provenance.get("metric") or task.metric
-    experiment = Experiment(
-        model,
-        prompts,
-        metric=metric_name,
-        ablation=ablation_name,
-        graph=graph,
-        memory=memory,
-    )
+    experiment = bench.make_experiment(prompts, graph)
     base = measure_faithfulness(
-        experiment, circuit, prompts, split=split, seed=task.seed, seen=seen, bar=bar
+        experiment, circuit, prompts, split=split, seed=seed, seen=seen, bar=bar
     )
-    extra = take_measures(names, experiment, circuit, known, seed=task.seed, bar=bar)
-    others = measure_other_metrics(
-        experiment, circuit, [name for name in EXTRA_METRICS if name != metric_name], seed=task.seed
-    )
+    extra = take_measures(names, experiment, circuit, known, seed=seed, bar=bar)
+    added = [name for name in EXTRA_METRICS if name != bench.metric]
+    others = measure_other_metrics(experiment, circuit, added, seed=seed)
     return JudgementRecord.model_validate({**dict(base), "metrics": others, **extra})
 
 
@@ -170,21 +223,12 @@ def draw_search_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> P
     try:
         identity = (task.name, dict(task.arguments), task.seed)
         if identity != (record["name"], record["arguments"], record["seed"]):
-            task = _load_search_task(model, record)
+            name, settings = recall_task(record["name"], record["arguments"])
+            task = load_task(name, model, seed=record["seed"], **settings)
         prompts = task.prompts(record["n_prompts"], record["split"])
     except CircuitGraphError:
         return None
     return prompts if prompts.fingerprint == record["prompts_sha256"] else None
-
-
-def _load_search_task(model: LanguageModel, record: dict) -> Task:
-    # where a record says nothing of BOS, none stood before the prompts
-    settings = {"bos": "no", **record["arguments"]}
-    if "data" in settings:
-        path = Path(settings.pop("data"))
-        settings.pop("sha256", None)
-        return load_task(path, model, seed=record["seed"], **settings)
-    return load_task(record["name"], model, seed=record["seed"], **settings)
 
 
 def make_search(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
 from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
@@ -18,8 +17,10 @@ from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.evaluation.size_curve import measure_size_curve
 from circuitgraph.evaluation.stability import measure_stability
 from circuitgraph.evaluation.truth import compare_with_truth
-from circuitgraph.judging import choose_pruning, choose_ranking_scores, make_search
-from circuitgraph.known import find_known_circuit
+from circuitgraph.jobs.judge import choose_pruning, choose_ranking_scores, make_search
+from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.progress import show_progress
@@ -180,13 +181,17 @@ def _measure_cell(
 def _score_algorithm(
     question: Question, model: LanguageModel, task: Task, algorithm: Algorithm
 ) -> Score:
-    setup = {"metric": question.metric, "ablation": question.ablation, "direct": algorithm.direct}
-    experiment, prompts = prepare_experiment(model, task, n_prompts=question.n_discovery, **setup)
+    terms = Terms(
+        metric=question.metric,
+        ablation=question.ablation,
+        n_prompts=question.n_discovery,
+        n_evaluation=question.n_evaluation,
+    )
+    bench = Workbench(model, task, terms)
+    experiment, prompts = bench.prepare(direct=algorithm.direct)
     circuit = run_search(algorithm, experiment)
     del experiment  # the next experiment needs its memory
-    judging, unseen = prepare_experiment(
-        model, task, split="evaluation", n_prompts=question.n_evaluation, **setup
-    )
+    judging, unseen = bench.prepare("evaluation", direct=algorithm.direct)
     scores = choose_ranking_scores(circuit)
     curve = None
     if scores is not None:

@@ -13,7 +13,6 @@ from scipy import special
 from circuitgraph.analysis.interventions import Intervention, find_ends
 from circuitgraph.analysis.steering_plan import SteeringPlan, make_plan
 from circuitgraph.analysis.unit_choice import AnyDictionary
-from circuitgraph.api import describe_environment, describe_model, describe_task, draw_prompts
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.steering_record import (
     SteeredPromptRecord,
@@ -25,8 +24,10 @@ from circuitgraph.engine.steering import SteeredRun, continue_greedily, run_stee
 from circuitgraph.errors import ArgumentError, DataError, check_between
 from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
+from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task
 from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Pair, Prompts
 from circuitgraph.tasks.tokenise import tokenise_pairs

@@ -11,9 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from circuitgraph.api import draw_prompts
 from circuitgraph.catalog.edit_record import LoraRecord, TuningRecord
-from circuitgraph.editing import rename_edited
 from circuitgraph.engine.batch import check_prompts, make_batch
 from circuitgraph.engine.fine_tuning import (
     LayerChoice,
@@ -27,6 +25,8 @@ from circuitgraph.engine.fine_tuning import (
 from circuitgraph.engine.low_rank import LowRankChange
 from circuitgraph.errors import ArgumentError, check_at_least, check_between, list_problems
 from circuitgraph.graph.node import Node
+from circuitgraph.jobs.edit import rename_edited
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.node_weights import parse_nodes
 from circuitgraph.models.spec import Spec
