@@ -47,6 +47,7 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import SearchSpace, make_space
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.showable import Showable
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
 from circuitgraph.tasks.prompts import Prompts, Split
@@ -234,7 +235,7 @@ def _add_refinement(
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Showable):
     """The circuits of several thresholds.
 
     Attributes:

@@ -26,6 +26,7 @@ from circuitgraph.errors import ArgumentError, DataError, check_between
 from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.showable import Showable
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Pair, Prompts
@@ -37,7 +38,7 @@ _TEXT_METRIC = "kl"  # of texts without answers
 
 
 @dataclass(frozen=True)
-class Steering:
+class Steering(Showable):
     """What became of prompts.
 
     Attributes:
