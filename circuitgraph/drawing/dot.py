@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import graphviz
 import numpy as np
@@ -12,13 +11,17 @@ import numpy as np
 from circuitgraph.drawing.arrows import Arrow, Drawn, choose_drawn
 from circuitgraph.drawing.boxes import COLOURS, add_boxes
 from circuitgraph.drawing.graphviz_output import save_drawing, to_label
-from circuitgraph.errors import ArgumentError, check_at_least
+from circuitgraph.drawing.matrix import matrix_to_dot
+from circuitgraph.drawing.titles import write_title
+from circuitgraph.errors import ArgumentError, check_between, check_choice
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
+VIEWS = ("nodes", "layers", "matrix")
 _MOST_LABELS = 40  # in a drawing of more arrows, numbers hide more than they show
 _TALL = 40  # boxes
 MOST_ARROWS = 200  # more of them cannot be told apart
+_MOST_ARROWS = 1_000_000  # that anybody may ask for
 _PALEST = 0x48  # of 255: how opaque the weakest arrow is where there are many
 
 
@@ -44,12 +47,12 @@ def to_dot(
         most_arrows: draw no more than the strongest of so many; None draws all.
 
     Raises:
-        ArgumentError: a share that is none, or a number of arrows below one.
+        ArgumentError: a share that is none, or a number of arrows that is not from 1 to a million.
     """
     if not 0 <= hide_below <= 1:
         raise ArgumentError(f"hide_below is {hide_below}, but must be a share from 0 to 1.")
     if most_arrows is not None:
-        check_at_least("most_arrows", most_arrows, 1)
+        check_between("most_arrows", most_arrows, 1, _MOST_ARROWS)
     drawn = choose_drawn(circuit, by_layer, hide_below, most_arrows)
     dot = graphviz.Digraph("circuit")
     # Many edges make a drawing wide: keep them close together, and names large in proportion.
@@ -62,7 +65,8 @@ def to_dot(
     box = {"shape": "box", "style": "filled,rounded", "color": "#666666"}
     dot.attr("node", fontname="Helvetica", fontsize=str(size), **box)
     dot.attr("edge", fontname="Helvetica", fontsize="10", arrowsize="0.6")
-    dot.attr(label=f"<{_format_title(drawn, title, size - 3)}>", fontsize=str(size + 2))
+    label = write_title(circuit, title, size - 3, _count_hidden(drawn))
+    dot.attr(label=label, fontsize=str(size + 2))
     add_boxes(dot, drawn, captions or {})
     _add_arrows(dot, drawn, crowded)
     _add_legend(dot, drawn, size - 4, crowded)
@@ -75,29 +79,33 @@ def render(
     title: str | None = None,
     captions: Mapping[str, str] | None = None,
     *,
-    by_layer: bool = False,
+    view: str = "nodes",
     hide_below: float = 0.0,
     most_arrows: int | None = MOST_ARROWS,
 ) -> Path:
     """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot).
 
     Args:
-        captions, by_layer, hide_below, most_arrows: as of `to_dot`.
+        captions, hide_below, most_arrows: as of `to_dot`.
+        view: ``nodes``, and arrows between them; ``layers``, whose heads share a box; or
+            ``matrix``, all heads of the model by layer, coloured by effect, without arrows.
 
     Returns:
         The file written: with another ending than asked for (``.dot``) if Graphviz is not
             installed.
 
     Raises:
-        ArgumentError: another ending, or arguments that `to_dot` does not take.
+        ArgumentError: another ending or view, or arguments that `to_dot` does not take.
         OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
+    if check_choice("view", view, VIEWS) == "matrix":
+        return save_drawing(matrix_to_dot(circuit, title, captions), path)
     dot = to_dot(
         circuit,
         title,
         captions,
-        by_layer=by_layer,
+        by_layer=view == "layers",
         hide_below=hide_below,
         most_arrows=most_arrows,
     )
@@ -160,24 +168,12 @@ def _add_legend(dot: graphviz.Digraph, drawn: Drawn, size: int, crowded: bool) -
     dot.node("legend", f"<{table}>", shape="plain", style="", fontsize=str(size))
 
 
-def _format_title(drawn: Drawn, title: str | None, small: int) -> str:
-    """What is drawn and where it came from; and in bold, how much of it is not drawn."""
-    circuit = drawn.circuit
-    facts: Mapping[str, Any] = circuit.provenance
-    if title is None:
-        names = [(facts.get(part) or {}).get("name") for part in ("task", "model")]
-        title = " in ".join(str(name) for name in names if name) or "circuit"
-    size = f"{len(circuit)} of {circuit.graph.n_edges} edges"
-    algorithm = facts.get("algorithm") or {}
-    threshold = (algorithm.get("arguments") or {}).get("threshold")
-    how = [algorithm.get("name"), f"threshold {threshold:g}" if threshold is not None else None]
-    how += [facts.get("metric"), f"{facts['ablation']} ablation" if facts.get("ablation") else None]
-    below = ", ".join([size, *(str(part) for part in how if part)])
-    font = f'<FONT POINT-SIZE="{small}" COLOR="#666666">'
-    lines = [f"<B>{to_label(title)}</B>", f"{font}{to_label(below)}</FONT>"]
-    if drawn.n_hidden:
-        n_nodes = len(circuit.nodes) - sum(map(len, drawn.boxes.values()))
-        nodes = f" and {n_nodes} nodes" if n_nodes else ""
-        weakest = f"the {drawn.n_hidden:,} weakest edges{nodes} are not drawn"
-        lines.append(f'<FONT POINT-SIZE="{small}"><B>{weakest}</B></FONT>')
-    return "<BR/>".join([*lines, " "])
+def _count_hidden(drawn: Drawn) -> str | None:
+    """How much of the circuit has no arrow; None if all has."""
+    if not drawn.n_hidden:
+        return None
+    n_nodes = len(drawn.circuit.nodes) - sum(map(len, drawn.boxes.values()))
+    nodes = f" and {n_nodes} nodes" if n_nodes else ""
+    if any(arrow.n_edges > 1 for arrow in drawn.arrows):
+        return f"the weakest arrows, of {drawn.n_hidden:,} edges{nodes}, are not drawn"
+    return f"the {drawn.n_hidden:,} weakest edges{nodes} are not drawn"

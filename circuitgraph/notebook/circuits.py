@@ -7,6 +7,7 @@ from circuitgraph.cli.tables import make_table
 from circuitgraph.drawing.dot import to_dot
 from circuitgraph.drawing.graphviz_output import LayoutError, draw_svg
 from circuitgraph.drawing.html_parts import show_text, wrap_section
+from circuitgraph.drawing.matrix import matrix_to_html
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.notebook.parts import draw_part, draw_parts
@@ -18,18 +19,19 @@ _SECONDS = 10.0  # of a layout; a cell is not kept waiting longer
 
 @pictures.register("Circuit")
 def draw_circuit(circuit: Circuit) -> str:
-    """A drawing of a circuit, and its strongest edges below."""
+    """A drawing of a circuit, the matrix of its heads where that is not all, and its edges."""
     strongest = f"<details><summary>edges</summary>{draw_part(make_edge_table(circuit))}</details>"
-    return wrap_section([draw_part(make_headline(circuit, None)), _draw_nodes(circuit), strongest])
+    return wrap_section([draw_part(make_headline(circuit, None)), *_draw_nodes(circuit), strongest])
 
 
-def _draw_nodes(circuit: Circuit) -> str:
-    """Nodes and arrows by Graphviz; without it, why there are none."""
+def _draw_nodes(circuit: Circuit) -> list[str]:
+    """Nodes and arrows by Graphviz; without it the matrix, and why there are no arrows."""
     try:
-        return draw_svg(to_dot(circuit, most_arrows=_MOST_ARROWS), _SECONDS)
+        drawing = draw_svg(to_dot(circuit, most_arrows=_MOST_ARROWS), _SECONDS)
     except LayoutError as error:
-        # A page that lays circuits out in the browser would stand here, in a frame.
-        return f"<p>{show_text(str(error))}</p>"
+        # The page that lays circuits out in the browser has its place here, in a frame.
+        return [f"<p>{show_text(str(error))}</p>", matrix_to_html(circuit)]
+    return [drawing] if len(circuit) <= _MOST_ARROWS else [matrix_to_html(circuit), drawing]
 
 
 @pictures.register("Graph")
