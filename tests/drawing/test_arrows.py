@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def box_of(node: str) -> str:
 def test_merged_arrows_carry_all_edges_and_their_sums(seed: int, graph: Graph, n: int) -> None:
     circuit = make_circuit(seed, graph, n)
     drawn = choose_drawn(circuit, True, 0.0, None)
-    effects: Counter[tuple[str, str]] = Counter()
+    effects: defaultdict[tuple[str, str], float] = defaultdict(float)
     for edge in circuit.edges:
         source, target = edge.split("->")
         if "<" in source:
@@ -47,7 +47,7 @@ def test_merged_arrows_carry_all_edges_and_their_sums(seed: int, graph: Graph, n
         kind = re.search(r"<(.)>", target)
         end = box_of(target.partition("<")[0]) + (kind[0] if kind else "")
         effects[box_of(source), end] += circuit.scores[graph.edge_index(edge)]  # pyright: ignore[reportOptionalSubscript]
-    shown: Counter[tuple[str, str]] = Counter()
+    shown: defaultdict[tuple[str, str], float] = defaultdict(float)
     for arrow in drawn.arrows:
         assert arrow.effect is not None
         target = arrow.end or box_of(arrow.targets[0] if arrow.targets else "logits")
