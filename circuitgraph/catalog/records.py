@@ -19,12 +19,14 @@ from pydantic import (
     model_serializer,
 )
 
+from circuitgraph.showable import Showable
+
 SCHEMA_VERSION = 1
 # of circuits in graphs with split MLPs; all others are written as before, and both are read
 SPLIT_SCHEMA_VERSION = 2
 
 
-class Record(BaseModel):
+class Record(Showable, BaseModel):
     """Base of all records: nothing unknown is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -116,8 +116,8 @@ def store_run(
     record = make_circuit_record(circuit, evaluation)
     output.print_result(
         record.to_json(),
-        _make_headline(circuit, describe_dropped(record.algorithm, len(circuit))),
-        _make_edge_table(circuit),
+        make_headline(circuit, describe_dropped(record.algorithm, len(circuit))),
+        make_edge_table(circuit),
         "",
         NOT_JUDGED if evaluation is None else make_judgement_table(evaluation),
         "",
@@ -161,7 +161,7 @@ def store_curve(output: Output, folder: RunFolder, curve: Curve) -> None:
     )
     output.print_result(
         record.model_dump_json(indent=2),
-        _make_curve_table(record),
+        make_curve_table(record),
         "",
         summary,
         f"Written to {folder.target}/",
@@ -175,7 +175,7 @@ def store_curve(output: Output, folder: RunFolder, curve: Curve) -> None:
         )
 
 
-def _make_curve_table(record: CurveRecord) -> Table:
+def make_curve_table(record: CurveRecord) -> Table:
     n_prompts = record.points[0].evaluation.n_prompts
     table = make_table(
         f"{record.metric}, {record.ablation} ablation, {record.n_edges:,} edges; on {n_prompts} "
@@ -201,7 +201,7 @@ def _make_curve_table(record: CurveRecord) -> Table:
     return table
 
 
-def _make_headline(circuit: Circuit, dropped: str | None) -> Text:
+def make_headline(circuit: Circuit, dropped: str | None) -> Text:
     """The size of a circuit, and of its part that lies on paths through the whole graph.
 
     Args:
@@ -214,7 +214,7 @@ def _make_headline(circuit: Circuit, dropped: str | None) -> Text:
     return Text("; ".join(filter(None, (line, dropped))), "bold")
 
 
-def _make_edge_table(circuit: Circuit) -> Table:
+def make_edge_table(circuit: Circuit) -> Table:
     """The strongest edges of a circuit as a table."""
     scores = circuit.scores if circuit.scores is not None else circuit.mask.astype(float)
     strongest = sorted(circuit.mask.nonzero()[0], key=lambda i: -abs(scores[i]))

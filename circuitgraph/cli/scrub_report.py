@@ -14,6 +14,8 @@ from rich.tree import Tree
 from circuitgraph.cli.tables import format_interval, format_mean, make_table
 
 if TYPE_CHECKING:
+    from graphviz import Digraph
+
     from circuitgraph.catalog.records import Interval
     from circuitgraph.catalog.scrub_record import NodeRecord, ScrubRecord
     from circuitgraph.jobs.scrub import CheckedScrub
@@ -58,8 +60,20 @@ def draw_claims(record: ScrubRecord, path: Path) -> str | None:
     Returns:
         What to tell the user if the file is not the picture, because there is no Graphviz.
     """
-    from circuitgraph.drawing.claim_tree import ClaimBox, claims_to_dot
     from circuitgraph.drawing.graphviz_output import save_drawing
+
+    file = save_drawing(make_claim_drawing(record), path)
+    if file == path:
+        return None
+    return (
+        "Graphviz is not installed, so only the DOT text was written. Install it, then run: dot "
+        f"-Tsvg {file} -o {file.with_suffix('.svg')}"
+    )
+
+
+def make_claim_drawing(record: ScrubRecord) -> Digraph:
+    """The tree of claims, the redder a node the more its resampling costs."""
+    from circuitgraph.drawing.claim_tree import ClaimBox, claims_to_dot
 
     claims = [
         ClaimBox(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor)
@@ -69,13 +83,7 @@ def draw_claims(record: ScrubRecord, path: Path) -> str | None:
         f"{record.model.name}, {record.n} prompts: {record.recovered.mean:.2f} of the loss "
         "recovered. Red: what is lost when a node alone is resampled"
     )
-    file = save_drawing(claims_to_dot(claims, record.hypothesis, caption), path)
-    if file == path:
-        return None
-    return (
-        "Graphviz is not installed, so only the DOT text was written. Install it, then run: dot "
-        f"-Tsvg {file} -o {file.with_suffix('.svg')}"
-    )
+    return claims_to_dot(claims, record.hypothesis, caption)
 
 
 def _make_loss_table(record: ScrubRecord) -> Table:

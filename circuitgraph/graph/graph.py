@@ -24,6 +24,7 @@ from circuitgraph.graph.node import (
     edge_name,
     input_name,
 )
+from circuitgraph.showable import Showable
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Graph:
+class Graph(Showable):
     """Every legal edge of one model: a writer may feed every reader that comes after it.
 
     Edges are numbered reader by reader (layer by layer, q/k/v of each head, then the MLP, the

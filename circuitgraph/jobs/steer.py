@@ -26,6 +26,7 @@ from circuitgraph.evaluation.behaviour import measure_logits
 from circuitgraph.evaluation.intervals import estimate_mean
 from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.showable import Showable
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task
 from circuitgraph.tasks.metrics import Metric, metrics
@@ -38,7 +39,7 @@ _TEXT_METRIC = "kl"  # of texts without answers
 
 
 @dataclass(frozen=True)
-class Steering:
+class Steering(Showable):
     """What became of prompts.
 
     Attributes:

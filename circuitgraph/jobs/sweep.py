@@ -19,11 +19,12 @@ from circuitgraph.jobs.discover import SearchPlan
 from circuitgraph.jobs.setup import GraphChoice, Terms
 from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.showable import Showable
 from circuitgraph.tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Showable):
     """The circuits of several thresholds.
 
     Attributes:
