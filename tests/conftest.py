@@ -74,6 +74,7 @@ SLOW = (
     "engine/test_swap.py",
     "engine/test_tree.py",
     "real",
+    "drawing/page/test_browser.py",
     "discovery/test_acdc.py::test_guesses",
     "discovery/test_acdc.py::test_speculation",
     "discovery/test_every_algorithm.py",

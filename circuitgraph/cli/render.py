@@ -21,7 +21,7 @@ def render(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Picture: .svg, .pdf, .png or .dot. [default: circuit.svg]"
+            "--out", "-o", help="Picture: .svg, .pdf, .png, .dot or .html. [default: circuit.svg]"
         ),
     ] = None,
     prune: Annotated[
@@ -46,13 +46,16 @@ def render(
     - `circuitgraph render runs/induction -o induction.pdf`
 
     - `circuitgraph render runs/induction --head-types`
+
+    - `circuitgraph render runs/induction -o circuit.html`
     """
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT, check_format
 
     loaded_circuit, output = cg.load_circuit(circuit), Output(as_json, quiet)
     folder = circuit if circuit.is_dir() else circuit.parent
     target = out or folder / "circuit.svg"
-    check_format(target)
+    if target.suffix.lower() != ".html":
+        check_format(target)
     captions = _name_heads(output, circuit, loaded_circuit) if head_types else {}
     drawn = loaded_circuit.pruned() if prune else loaded_circuit
     picture = cg.render(drawn, target, captions=captions)

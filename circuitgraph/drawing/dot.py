@@ -11,6 +11,9 @@ import graphviz
 import numpy as np
 
 from circuitgraph.drawing.graphviz_output import save_drawing, to_label
+from circuitgraph.drawing.page.assembly import save_page
+from circuitgraph.drawing.page.circuit_page import make_circuit_page
+from circuitgraph.drawing.page.entry import make_entry
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Reader
 from circuitgraph.graph.node import ATTENTION_INPUTS
@@ -72,7 +75,8 @@ def render(
     title: str | None = None,
     captions: Mapping[str, str] | None = None,
 ) -> Path:
-    """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot).
+    """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot, or
+    .html: a page, which needs no Graphviz).
 
     Args:
         captions: as of `to_dot`.
@@ -86,6 +90,9 @@ def render(
         OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
+    if Path(path).suffix.lower() == ".html":
+        entry = make_entry(circuit, title or "circuit")
+        return save_page(path, make_circuit_page([entry], types=captions))
     return save_drawing(to_dot(circuit, title, captions), path)
 
 

@@ -1,0 +1,97 @@
+"""``circuitgraph view``: a circuit, or two of them, as a page in the browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuitgraph.cli.options import JsonOption, QuietOption
+from circuitgraph.cli.output import Output
+from circuitgraph.errors import ArgumentError
+
+_CATALOG = Path("catalog", "circuits")  # of the folder that one works in
+
+
+def view(
+    circuits: Annotated[
+        list[Path],
+        typer.Argument(help="Folder of a circuit, or its circuit.json; two of them to compare."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Page to write, .html. [default: circuit.html in the circuit's folder; "
+            "comparison.html here]",
+        ),
+    ] = None,
+    opens: Annotated[
+        bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
+    ] = True,
+    reading: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reading",
+            help="What `analyze --json` printed: shown at the nodes and edges it names. "
+            "Repeatable.",
+        ),
+    ] = None,
+    scrub: Annotated[
+        Path | None,
+        typer.Option("--scrub", help="What `scrub --json` printed: roles, and the tree of claims."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Look at a circuit in the browser: one HTML file, which needs no network and no server.
+
+    Examples:
+
+    - `circuitgraph view runs/induction`
+
+    - `circuitgraph view runs/ioi runs/ioi-kl`
+    """
+    from circuitgraph.drawing.page.assembly import save_page
+
+    output, paths = Output(as_json, quiet), [_find_entry(path) for path in circuits]
+    if len(paths) > 2:
+        raise ArgumentError(
+            f"{len(paths)} circuits were given, {str(paths[2])!r} among them: give one, or two to "
+            "compare."
+        )
+    target = out or _choose_target(paths)
+    if target.suffix.lower() != ".html":
+        raise ArgumentError(f"A page is an .html file, not {str(target)!r}: give -o FILE.html.")
+    save_page(target, _make_page(paths, reading or [], scrub))
+    output.print_result(json.dumps({"page": str(target)}), str(target))
+    if opens and not as_json and not webbrowser.open(target.resolve().as_uri()):
+        output.print_message("No browser could be opened: open the file yourself.")
+
+
+def _find_entry(path: Path) -> Path:
+    """The folder itself, or the entry of that name in the catalog that is here."""
+    here = os.path.exists(path)  # False for a name that no file can have
+    return path if here or not os.path.exists(_CATALOG / path) else _CATALOG / path
+
+
+def _choose_target(paths: list[Path]) -> Path:
+    if len(paths) == 2:
+        return Path("comparison.html")
+    return (paths[0] if os.path.isdir(paths[0]) else paths[0].parent) / "circuit.html"
+
+
+def _make_page(paths: list[Path], readings: list[Path], scrub: Path | None) -> bytes:
+    from circuitgraph.drawing.page.circuit_page import make_circuit_page
+    from circuitgraph.drawing.page.entry import load_entry
+    from circuitgraph.drawing.page.evidence import load_analysis, load_scrub
+
+    entries = [load_entry(path) for path in paths]
+    analyses = [load_analysis(file) for file in readings]
+    scrub_record = None if scrub is None else load_scrub(scrub)
+    return make_circuit_page(entries, analyses=analyses, scrub=scrub_record)
