@@ -61,9 +61,9 @@ def view(
 
     output, paths = Output(as_json, quiet), [_find_entry(path) for path in circuits]
     if len(paths) > 2:
+        given = ", ".join(repr(str(path)) for path in paths)
         raise ArgumentError(
-            f"{len(paths)} circuits were given, {str(paths[2])!r} among them: give one, or two to "
-            "compare."
+            f"{len(paths)} circuits were given ({given}): give one, or two to compare."
         )
     target = out or _choose_target(paths)
     if target.suffix.lower() != ".html":

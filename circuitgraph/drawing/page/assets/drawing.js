@@ -168,7 +168,7 @@ function drawRows({ data, positions, layers }, shapes) {
     const { row } = data.nodes[shape.members[0]];
     if (row && positions.has(shape.id) && shape.kind !== "group") rows.set(row, positions.get(shape.id).y);
   }
-  const left = Math.min(...shapes.map((shape) => (positions.get(shape.id)?.x ?? 0) - shape.width / 2));
+  const left = Math.min(layers.nodes.getBBox().x, layers.edges.getBBox().x);
   const texts = [...rows].map(([row, y]) => makeSvg("text", { class: "row", x: left - 24, y, "text-anchor": "end", dy: "0.35em" }, row));
   layers.rows.replaceChildren(...texts);
 }

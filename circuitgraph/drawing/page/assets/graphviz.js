@@ -2,7 +2,8 @@
 //
 // Graphviz is told sizes and numbers only: no name of a node, no text of a file.
 
-const MOST_CURVES = 700; // edges; of more, Graphviz places the nodes only
+const MOST_CURVES = 700; // edges; of more, Graphviz places the nodes only,
+const MOST_EDGES = 500; // by the strongest edges
 const MANY_RANKS = 16; // of more, rows stand closer together
 const SECONDS = 60;
 let worker = null;
@@ -44,12 +45,18 @@ export function writeDot(shapes, bundles) {
     lines.push(`{ rank=same r${rank} [label="" shape=point width=0.01 style=invis] ${parts.join(" ")} }`);
   }
   for (let i = 1; i < ranks.length; i++) lines.push(`r${ranks[i - 1]} -> r${ranks[i]} [style=invis]`);
-  bundles.forEach(({ from, to, port }, number) => {
+  const told = curves ? bundles : chooseStrongest(bundles);
+  told.forEach(({ from, to, port }, number) => {
     const end = port ? `:${port}:s` : "";
     // without curves the page draws its own, and asks for none
     lines.push(`n${numbers.get(from)} -> n${numbers.get(to)}${end}${curves ? ` [id=e${number}]` : ""}`);
   });
   return [...lines, "}"].join("\n");
+}
+
+function chooseStrongest(bundles) {
+  const strength = (bundle) => bundle.strongest?.strength ?? Infinity;
+  return [...bundles].sort((a, b) => strength(b) - strength(a)).slice(0, MOST_EDGES);
 }
 
 function writeBox({ width, height, kind }) {

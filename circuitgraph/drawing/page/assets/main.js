@@ -9,7 +9,7 @@ import { layOutByGraphviz } from "./graphviz.js";
 import { squeezeLayout } from "./squeeze.js";
 import { chooseShown, draw, listShown, makeDrawing, recolour, refresh, regroup } from "./drawing.js";
 import { makeView } from "./view.js";
-import { followPointer } from "./pointer.js";
+import { followPointer, showNear } from "./pointer.js";
 import { followKeys, focusShape } from "./keys.js";
 import { makeActions } from "./actions.js";
 import { makeSearch } from "./search.js";
@@ -58,6 +58,7 @@ function showSelection({ state, drawing }) {
   for (const element of drawing.layers.edges.querySelectorAll(".chosen")) element.classList.remove("chosen");
   const bundle = drawing.bundles.find((one) => one.id === state.selection?.bundle);
   bundle?.element?.classList.add("chosen");
+  showNear(drawing, undefined);
 }
 
 // Rows at once; Graphviz's layout, which is better, when it is there.
@@ -82,6 +83,8 @@ async function layOut(page, { fits = false } = {}) {
 function place(page, layout, fits) {
   const focused = document.activeElement?.dataset?.shape;
   draw(page.drawing, layout);
+  page.drawing.near = null;
+  showNear(page.drawing, undefined);
   page.hasLayout = true;
   if (fits) page.view.fit();
   if (focused && page.drawing.shapes.get(focused)?.element) focusShape(page, focused);

@@ -53,8 +53,9 @@ function findBundle({ clientX, clientY }) {
   return null;
 }
 
-// Edges of the node under the pointer stand out.
-export function showNear(drawing, id) {
+// Edges of the node under the pointer stand out, or else of the node that was chosen.
+export function showNear(drawing, hovered) {
+  const id = hovered ?? drawing.state.selection?.shape;
   if (drawing.near === id) return;
   drawing.near = id;
   byId("picture").classList.toggle("focused", id !== undefined);

@@ -15,6 +15,7 @@ export function makeSlider({ data, state, settle }) {
     state.tell("edges");
   };
   slider.addEventListener("input", () => {
+    byId("picture").classList.add("moving");
     if (waits) return; // one change for each picture, however fast the pointer is
     waits = true;
     requestAnimationFrame(() => {
@@ -24,7 +25,10 @@ export function makeSlider({ data, state, settle }) {
       number.value = step === 0 ? "" : formatNumber(state.threshold);
     });
   });
-  slider.addEventListener("change", () => requestAnimationFrame(settle));
+  slider.addEventListener("change", () => requestAnimationFrame(() => {
+    byId("picture").classList.remove("moving");
+    settle();
+  }));
   number.addEventListener("change", () => {
     const wanted = Math.max(0, Number(number.value) || 0);
     const step = data.strengths.findIndex((strength) => strength >= wanted);

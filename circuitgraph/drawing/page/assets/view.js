@@ -2,7 +2,8 @@
 
 import { byId } from "./elements.js";
 
-const MARGIN = 30;
+const MARGIN = 18; // pixels around a picture that is fitted
+const BUTTONS = 52; // pixels below it, where the buttons are
 const LARGEST = 2.2; // of a small picture that is fitted to the window
 const STEP = 1.0015;
 
@@ -38,9 +39,10 @@ export function makeView() {
       const bounds = svg.getBBox();
       if (!bounds.width || !bounds.height) return;
       const { width, height } = svg.getBoundingClientRect();
-      const scale = Math.min(width / (bounds.width + 2 * MARGIN), height / (bounds.height + 2 * MARGIN), LARGEST);
+      const [across, down] = [width - 2 * MARGIN, height - MARGIN - BUTTONS];
+      const scale = Math.min(across / bounds.width, down / bounds.height, LARGEST);
       Object.assign(box, { width: width / scale, height: height / scale });
-      view.center({ x: bounds.x + bounds.width / 2, y: bounds.y + bounds.height / 2 });
+      view.center({ x: bounds.x + bounds.width / 2, y: bounds.y + bounds.height / 2 + (BUTTONS - MARGIN) / 2 / scale });
     },
   };
   svg.addEventListener("wheel", (event) => {
