@@ -6,13 +6,16 @@ import json
 import os
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.analysis_record import Reading
 
 _CATALOG = Path("catalog", "circuits")  # of the folder that one works in
 
@@ -46,6 +49,14 @@ def view(
         Path | None,
         typer.Option("--scrub", help="What `scrub --json` printed: roles, and the tree of claims."),
     ] = None,
+    run_model: Annotated[
+        bool,
+        typer.Option(
+            "--run-model",
+            help="Run the circuit's model: types and patterns of heads, what nodes write, what "
+            "prompts lose without an edge.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -54,6 +65,8 @@ def view(
     Examples:
 
     - `circuitgraph view runs/induction`
+
+    - `circuitgraph view runs/induction --run-model -o induction.html --no-open`
 
     - `circuitgraph view runs/ioi runs/ioi-kl`
     """
@@ -65,10 +78,12 @@ def view(
         raise ArgumentError(
             f"{len(paths)} circuits were given ({given}): give one, or two to compare."
         )
+    if run_model and len(paths) > 1:
+        raise ArgumentError("--run-model looks at one circuit: leave it out to compare two.")
     target = out or _choose_target(paths)
     if target.suffix.lower() != ".html":
         raise ArgumentError(f"A page is an .html file, not {str(target)!r}: give -o FILE.html.")
-    save_page(target, _make_page(paths, reading or [], scrub))
+    save_page(target, _make_page(output, paths, reading or [], scrub, run_model))
     output.print_result(json.dumps({"page": str(target)}), str(target))
     if opens and not as_json and not webbrowser.open(target.resolve().as_uri()):
         output.print_message("No browser could be opened: open the file yourself.")
@@ -86,7 +101,9 @@ def _choose_target(paths: list[Path]) -> Path:
     return (paths[0] if os.path.isdir(paths[0]) else paths[0].parent) / "circuit.html"
 
 
-def _make_page(paths: list[Path], readings: list[Path], scrub: Path | None) -> bytes:
+def _make_page(
+    output: Output, paths: list[Path], readings: list[Path], scrub: Path | None, run_model: bool
+) -> bytes:
     from circuitgraph.drawing.page.circuit_page import make_circuit_page
     from circuitgraph.drawing.page.entry import load_entry
     from circuitgraph.drawing.page.evidence import load_analysis, load_scrub
@@ -94,4 +111,9 @@ def _make_page(paths: list[Path], readings: list[Path], scrub: Path | None) -> b
     entries = [load_entry(path) for path in paths]
     analyses = [load_analysis(file) for file in readings]
     scrub_record = None if scrub is None else load_scrub(scrub)
-    return make_circuit_page(entries, analyses=analyses, scrub=scrub_record)
+    own: dict[str, Reading] = {}
+    if run_model:
+        from circuitgraph.cli.view_readings import read_model
+
+        own = read_model(output, paths[0], entries[0])
+    return make_circuit_page(entries, analyses=analyses, readings=own, scrub=scrub_record)

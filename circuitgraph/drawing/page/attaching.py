@@ -1,6 +1,6 @@
 """Readings put where they belong: tables by the nodes and edges that they name, pictures likewise.
 
-A reading is what any analysis gives. Nothing here knows a method but the one that names types.
+A reading is what any analysis gives; nothing here knows a method.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circuitgraph.catalog.analysis_record import (
-    AnalysisRecord,
     HeatmapRecord,
     Reading,
     TableRecord,
@@ -21,7 +20,6 @@ from circuitgraph.graph.node import ARROW, canonical_edge, canonical_node
 
 Homes = Mapping[str, dict[str, Any]]  # nodes and edges of the page, by name
 _MOST_CELLS = 64 * 64  # of a grid; larger ones are for `analyze -o`
-_NAMES_TYPES = "head-types"
 
 
 def attach_reading(
@@ -41,15 +39,20 @@ def attach_reading(
             _attach_texts(f"{title}: {picture.title}", picture, homes, general)
 
 
-def name_types(record: AnalysisRecord) -> dict[str, str]:
-    """The types that an analysis of head types names heads with, by the head's name."""
-    if record.method != _NAMES_TYPES:
-        return {}
+def name_types(reading: Reading) -> dict[str, str]:
+    """The types that a reading names heads with, by the head's name.
+
+    Its tables say in a last column ``named`` whether a head has a type: that of the column
+    ``type``, or else the first word of the title.
+    """
     types: dict[str, list[str]] = {}
-    for table in record.reading.tables:
-        kind = table.title.split(" ")[0]
+    for table in reading.tables:
+        if table.columns[-1] != "named":
+            continue
+        column = table.columns.index("type") if "type" in table.columns else None
         for row in table.rows:
             if row[-1] is True:
+                kind = table.title.split(" ")[0] if column is None else str(row[column])
                 types.setdefault(str(row[0]), []).append(kind)
     return {head: ", ".join(kinds) for head, kinds in types.items()}
 

@@ -51,11 +51,11 @@ def make_circuit_page(
     homes = {home["name"]: home for home in (*data["edges"], *data["nodes"])}
     titled = [(record.method, record.reading) for record in analyses]
     for title, reading in (*titled, *(readings or {}).items()):
-        attach_reading(title, reading, homes, data["readings"])
-    for record in analyses:
-        for name, kind in name_types(record).items():
+        for name, kind in name_types(reading).items():
             if name in homes:
                 homes[name]["type"] = kind
+        attach_reading(title, reading, homes, data["readings"])
+        data["notes"] += [f"{title}: {note}" for note in reading.notes]
     title = " and ".join(entry.name for entry in entries)
     texts = {
         "title": title,

@@ -3,7 +3,7 @@
 import { announce, byId } from "./elements.js";
 import { prepareData, readData } from "./data.js";
 import { makeState } from "./state.js";
-import { chooseEdges } from "./prune.js";
+import { chooseEdges, countOnes } from "./prune.js";
 import { layOutRows } from "./rows.js";
 import { layOutByGraphviz } from "./graphviz.js";
 import { squeezeLayout } from "./squeeze.js";
@@ -25,6 +25,8 @@ function startPage() {
   const state = makeState(data);
   const page = { data, state, view: makeView(), layouts: 0 };
   page.settle = () => layOut(page);
+  state.kept = chooseEdges(data, state);
+  if (countOnes(state.kept) === 0) byId("dangling").checked = state.dropsDangling = false;
   state.kept = chooseEdges(data, state);
   page.drawing = makeDrawing(data, state);
   page.actions = makeActions(page);

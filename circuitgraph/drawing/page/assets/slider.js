@@ -1,12 +1,12 @@
 // The threshold: the slider's steps are edges, so that each step takes the weakest one away.
 
 import { byId, formatNumber } from "./elements.js";
-import { countOnes } from "./prune.js";
+import { countOnes, keepPaths } from "./prune.js";
 
 export function makeSlider({ data, state, settle }) {
   const slider = byId("threshold");
   const number = byId("threshold-number");
-  slider.max = String(Math.max(0, data.strengths.length - 1));
+  slider.max = String(findLastStep(data));
   slider.disabled = data.strengths.length === 0;
   number.disabled = slider.disabled;
   let waits = false;
@@ -36,6 +36,18 @@ export function makeSlider({ data, state, settle }) {
     setThreshold(wanted);
     settle();
   });
+}
+
+// The last step that leaves a path: beyond it the picture would be empty.
+function findLastStep(data) {
+  let [low, high] = [0, Math.max(0, data.strengths.length - 1)];
+  const leavesPath = (step) => countOnes(keepPaths(data, Uint8Array.from(data.edges, (edge) => (edge.strength >= data.strengths[step] ? 1 : 0)))) > 0;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (leavesPath(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 export function showCounts({ data, state }) {

@@ -4,7 +4,7 @@ import { byId } from "./elements.js";
 
 const MARGIN = 18; // pixels around a picture that is fitted
 const BUTTONS = 52; // pixels below it, where the buttons are
-const LARGEST = 2.2; // of a small picture that is fitted to the window
+const LARGEST = 1.6; // of a small picture that is fitted to the window
 const STEP = 1.0015;
 
 export function makeView() {
