@@ -97,6 +97,8 @@ CONTRADICTIONS = (
     "render given/circuit --out picture.jpg",
     "view given/circuit --no-open --out page.pdf",
     "view given/circuit given/circuit given/circuit --no-open",
+    "view given/circuit --catalog given --no-open",
+    "view --no-open",
     "hypothesize given/circuit --out mine.txt",
     "zzz",
     "scrub given/by_hand.py --draw tree.jpg",

@@ -1,4 +1,4 @@
-"""``circuitgraph view``: a circuit, or two of them, as a page in the browser."""
+"""``circuitgraph view``: a circuit, two of them or a catalog as a page in the browser."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _CATALOG = Path("catalog", "circuits")  # of the folder that one works in
 
 def view(
     circuits: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(help="Folder of a circuit, or its circuit.json; two of them to compare."),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
             help="Page to write, .html. [default: circuit.html in the circuit's folder; "
-            "comparison.html here]",
+            "comparison.html or catalog.html here]",
         ),
     ] = None,
     opens: Annotated[
@@ -57,6 +57,10 @@ def view(
             "prompts lose without an edge.",
         ),
     ] = False,
+    catalog: Annotated[
+        Path | None,
+        typer.Option("--catalog", help="A table of all circuits below this folder, instead."),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -69,24 +73,45 @@ def view(
     - `circuitgraph view runs/induction --run-model -o induction.html --no-open`
 
     - `circuitgraph view runs/ioi runs/ioi-kl`
+
+    - `circuitgraph view --catalog runs`
     """
     from circuitgraph.drawing.page.assembly import save_page
 
-    output, paths = Output(as_json, quiet), [_find_entry(path) for path in circuits]
-    if len(paths) > 2:
-        given = ", ".join(repr(str(path)) for path in paths)
-        raise ArgumentError(
-            f"{len(paths)} circuits were given ({given}): give one, or two to compare."
-        )
-    if run_model and len(paths) > 1:
-        raise ArgumentError("--run-model looks at one circuit: leave it out to compare two.")
-    target = out or _choose_target(paths)
+    output, paths = Output(as_json, quiet), [_find_entry(path) for path in circuits or []]
+    additions = {"--reading": bool(reading), "--scrub": scrub is not None, "--run-model": run_model}
+    _check_arguments(paths, catalog, [name for name, given in additions.items() if given])
+    target = out or _choose_target(paths, catalog)
     if target.suffix.lower() != ".html":
         raise ArgumentError(f"A page is an .html file, not {str(target)!r}: give -o FILE.html.")
-    save_page(target, _make_page(output, paths, reading or [], scrub, run_model))
+    if catalog is not None:
+        from circuitgraph.drawing.page.catalog_page import make_catalog_page
+
+        page = make_catalog_page(catalog, target)
+    else:
+        page = _make_page(output, paths, reading or [], scrub, run_model)
+    save_page(target, page)
     output.print_result(json.dumps({"page": str(target)}), str(target))
     if opens and not as_json and not webbrowser.open(target.resolve().as_uri()):
         output.print_message("No browser could be opened: open the file yourself.")
+
+
+def _check_arguments(paths: list[Path], catalog: Path | None, additions: list[str]) -> None:
+    """Refuse what does not go together."""
+    given = ", ".join(repr(str(path)) for path in paths) or "none"
+    if catalog is not None:
+        if paths or additions:
+            raise ArgumentError(
+                f"--catalog shows all circuits below {str(catalog)!r} and nothing else: leave out "
+                f"{', '.join([given] * bool(paths) + additions)}."
+            )
+    elif len(paths) not in (1, 2):
+        raise ArgumentError(
+            f"{len(paths)} circuits were given ({given}): give one, two to compare, or --catalog "
+            "FOLDER."
+        )
+    elif len(paths) == 2 and "--run-model" in additions:
+        raise ArgumentError("--run-model looks at one circuit: leave it out to compare two.")
 
 
 def _find_entry(path: Path) -> Path:
@@ -95,7 +120,9 @@ def _find_entry(path: Path) -> Path:
     return path if here or not os.path.exists(_CATALOG / path) else _CATALOG / path
 
 
-def _choose_target(paths: list[Path]) -> Path:
+def _choose_target(paths: list[Path], catalog: Path | None) -> Path:
+    if catalog is not None:
+        return Path("catalog.html")
     if len(paths) == 2:
         return Path("comparison.html")
     return (paths[0] if os.path.isdir(paths[0]) else paths[0].parent) / "circuit.html"

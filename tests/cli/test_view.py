@@ -77,12 +77,37 @@ def test_judgement_beside_a_shipped_circuit_is_told(
     assert len(shares) == 1, "how often each edge is found again"
 
 
+def test_catalog_of_a_folder(run: Callable[..., Ran], stored: Path, tmp_path: Path) -> None:
+    assert run("view", "--catalog", tmp_path, "--no-open") == Ran(0, "catalog.html\n", "")
+    assert [entry["path"] for entry in read_data(tmp_path / "catalog.html")["entries"]] == ["mine"]
+    for words, message in (
+        ((stored,), "leave out"),
+        (("--run-model",), "leave out --run-model"),
+        (("--reading", "a.json"), "leave out --reading"),
+    ):
+        ran = run("view", "--catalog", tmp_path, *words, "--no-open")
+        assert (ran.code, message in ran.err) == (2, True)
+    ran = run("view", "--catalog", stored / "none", "--no-open")
+    assert (ran.code, "There is no folder" in ran.err) == (2, True)
+
+
+def test_the_model_is_read_where_it_is_asked_for(run: Callable[..., Ran], tmp_path: Path) -> None:
+    entry = CATALOG / "induction-2l" / "induction" / "acdc"
+    assert run("view", entry, "--run-model", "-o", "a.html", "--no-open").code == 0
+    data = read_data(tmp_path / "a.html")
+    types = {node["name"]: node["type"] for node in data["nodes"]}
+    assert types["a1.h6"] == "induction"
+    head = next(node for node in data["nodes"] if node["name"] == "a1.h6")
+    assert [reading["kind"] for reading in head["readings"]] == ["table", "grid", "table"]
+    assert all(len(edge["readings"][0]["rows"]) == 12 for edge in data["edges"])
+
+
 def test_records_of_other_kinds_are_refused(run: Callable[..., Ran], stored: Path) -> None:
     for option in ("--reading", "--scrub"):
         ran = run("view", stored, option, stored / "circuit.json", "--no-open")
         assert ran.code == 2
         assert "is not what `circuitgraph" in ran.err
     ran = run("view", stored, stored, stored, "--no-open")
-    assert (ran.code, "or two to compare" in ran.err) == (2, True)
+    assert (ran.code, "two to compare" in ran.err) == (2, True)
     ran = run("view", stored, "-o", "page.pdf", "--no-open")
     assert (ran.code, "'page.pdf'" in ran.err) == (2, True)

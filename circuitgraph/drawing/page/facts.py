@@ -13,13 +13,14 @@ Fact = tuple[str, Any]
 
 def list_facts(entry: Entry) -> list[Fact]:
     """Model, task, search and quality; what the record does not say is left out."""
-    facts = [*_describe_search(entry.record), *_describe_quality(entry.record)]
+    facts = [*describe_search(entry.record), *_describe_quality(entry.record)]
     if entry.judgement is not None:
         facts += _describe_judgement(entry.judgement)
     return [(name, value) for name, value in facts if value is not None]
 
 
-def _describe_search(record: CircuitRecord) -> list[Fact]:
+def describe_search(record: CircuitRecord) -> list[Fact]:
+    """What was searched, and how; None where the record does not say."""
     model, task, algorithm = record.model, record.task, record.algorithm
     facts: list[Fact] = [
         ("model", model and model.name),

@@ -55,7 +55,7 @@ def test_each_module_comes_once_and_after_those_it_imports() -> None:
 def test_every_asset_is_small_and_used() -> None:
     used = {
         f"{name}.js"
-        for main in ("main",)
+        for main in ("main", "catalog")
         for name in re.findall(r"\$(\w+) = \(", bundle_modules(main))
     }
     used |= {"worker.js"}

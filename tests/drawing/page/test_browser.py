@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,6 +17,8 @@ from circuitgraph.catalog.analysis_record import (
     TextRecord,
     TextsRecord,
 )
+from circuitgraph.catalog.files import save_circuit
+from circuitgraph.drawing.page.catalog_page import make_catalog_page
 from circuitgraph.drawing.page.circuit_page import make_circuit_page
 from circuitgraph.drawing.page.entry import make_entry
 from circuitgraph.graph.circuit import Circuit
@@ -42,6 +45,14 @@ def choose_node(page: Any, name: str) -> None:
         "const {actions, data} = $main.app;"
         "actions.choose({shape: data.nodes.find(n => n.name === arguments[0]).shape})",
         name,
+    )
+
+
+def type_text(page: Any, text: str) -> None:
+    page.run(
+        "const s = document.getElementById('search'); s.value = arguments[0];"
+        "s.dispatchEvent(new Event('input'))",
+        text,
     )
 
 
@@ -110,11 +121,7 @@ def test_a_node_tells_its_edges_and_an_edge_its_effect(open_page: Any) -> None:
 def test_search_understands_names_of_papers(open_page: Any) -> None:
     page = open_page(make_circuit_page([make_entry(make_induction(), "x")]))
     for text in ("L1H0", "1.0", "A1.H0"):
-        page.run(
-            "const s = document.getElementById('search'); s.value = arguments[0];"
-            "s.dispatchEvent(new Event('input'))",
-            text,
-        )
+        type_text(page, text)
         assert page.text("#matches button") == "a1.h0"
     page.press("#search", "Enter")
     assert page.text("#panel h2") == "a1.h0"
@@ -134,6 +141,25 @@ def test_arrows_go_along_edges_and_rows(open_page: Any) -> None:
         )
         walked.append(page.run(f"return {focus}"))
     assert walked == ["a0.h1", "a1.h0", "logits", "a1.h0", "a0.h1"]
+
+
+def test_a_click_chooses_and_a_drag_pins(open_page: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    page = open_page(make_circuit_page([make_entry(make_induction(), "x")]))
+    find = page.driver.find_element
+    node = find("css selector", "[aria-label^='a1.h0'] .box")
+    ActionChains(page.driver).move_to_element(node).click().perform()
+    assert page.text("#panel h2") == "a1.h0"
+    assert page.run("return document.querySelectorAll('.edge.near').length") == 3
+    before = page.run("return [...$main.app.drawing.positions.values()].map(p => p.x)")
+    ActionChains(page.driver).drag_and_drop_by_offset(node, 60, 0).perform()
+    after = page.run("return [...$main.app.drawing.positions.values()].map(p => p.x)")
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
+    assert page.run("return [...$main.app.state.pinned.keys()].length") == 1
+    background = find("id", "picture")
+    ActionChains(page.driver).move_to_element_with_offset(background, -300, 0).click().perform()
+    assert page.text("#panel h2") == "Circuit"
 
 
 def test_nodes_are_hidden_pinned_and_grouped(open_page: Any) -> None:
@@ -226,6 +252,38 @@ def test_exports_hold_the_picture_without_the_page(open_page: Any) -> None:
         "r.onload = () => done(r.result); r.readAsDataURL(blob)})"
     )
     assert base64.b64decode(data.split(",")[1]).startswith(b"\x89PNG")
+
+
+def test_catalog_is_searched_and_sorted(open_page: Any, tmp_path: Path) -> None:
+    names = ["b", "a & <img src=x onerror=window.harm=1>", "c"]
+    for number, name in enumerate(names):
+        save_circuit(draw_circuit(Graph(1, 2), 3 + number, number), tmp_path / "all" / name)
+    (tmp_path / "all" / "c" / "circuit.html").write_text("")
+    (tmp_path / "all" / "broken").mkdir()
+    (tmp_path / "all" / "broken" / "circuit.json").write_text("{")
+    content = make_catalog_page(tmp_path / "all", tmp_path / "page.html")
+    page = open_page(content, is_circuit=False)
+    paths = "return [...document.querySelectorAll('tr[data-path]')].map(row => row.dataset.path)"
+    assert page.run(paths) == [names[1], "b", "c"]
+    for _ in range(2):
+        page.click("th[data-column='edges'] button")
+    assert page.run(paths) == ["c", names[1], "b"]
+    assert page.text("th[aria-sort='descending']") == "edges ▼"
+    for _ in range(3):
+        page.run(
+            "[...document.querySelectorAll('td button')].filter(b => b.textContent === 'More')"
+            "[0]?.click()"
+        )
+    assert page.run("return document.querySelector('a').getAttribute('href')") == (
+        "./all/c/circuit.html"
+    )
+    assert f"circuitgraph view {tmp_path / 'all' / names[1]}" in page.text("#catalog")
+    assert "cannot be read as JSON" in page.text("#catalog .note")
+    type_text(page, "src=x")
+    assert page.run(paths) == [names[1]]
+    assert page.text("#status") == "1 of 3 circuits"
+    assert page.run("return window.harm") is None
+    assert page.log() == []
 
 
 def test_light_and_dark(open_page: Any) -> None:
