@@ -44,6 +44,7 @@ _PROGRAMS = 20_000
 # --durations=0` measured it): these tests carry the marker ``slow``, so that ``pytest -m "not
 # slow"`` is quick and touches every room.
 SLOW = (
+    "analysis/test_circuit_nodes.py",
     "analysis/test_token_shapley.py::test_tokens_of_a_prompt",
     "analysis/test_knock_out.py",
     "analysis/test_neuron_methods.py",
@@ -74,6 +75,7 @@ SLOW = (
     "engine/test_swap.py",
     "engine/test_tree.py",
     "real",
+    "drawing/page/test_browser.py",
     "discovery/test_acdc.py::test_guesses",
     "discovery/test_acdc.py::test_speculation",
     "discovery/test_every_algorithm.py",
@@ -115,6 +117,7 @@ SLOW = (
     "cli/test_thresholds.py",
     "cli/test_planted_errors.py",
     "cli/test_verify.py",
+    "cli/test_view.py::test_the_model",
     "test_dictionary_training.py",
     "test_editing.py::test_a_node",
     "test_editing.py::test_the_edited",

@@ -25,7 +25,7 @@ CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
-PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
+PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png", "circuit.html"}
 _RESULT_FILES = {
     *(CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, UNIT_JOURNAL_FILE, CURVE_FILE, TABLE_FILE),
     *PICTURES,

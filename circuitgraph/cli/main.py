@@ -26,6 +26,7 @@ from circuitgraph.cli import (
     scrub,
     steer,
     train_dictionary,
+    view,
 )
 from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import test as testing
@@ -54,6 +55,7 @@ app.command("discover")(discover.discover)
 app.command("edit")(edit.edit_weights)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
+app.command("view")(view.view)
 app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)

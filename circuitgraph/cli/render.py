@@ -22,7 +22,7 @@ def render(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Picture: .svg, .pdf, .png or .dot. [default: circuit.svg]"
+            "--out", "-o", help="Picture: .svg, .pdf, .png, .dot or .html. [default: circuit.svg]"
         ),
     ] = None,
     prune: Annotated[
@@ -76,13 +76,15 @@ def render(
     - `circuitgraph render runs/large --view layers --hide-below 0.02`
 
     - `circuitgraph render runs/large --view matrix -o heads.svg`
+    - `circuitgraph render runs/induction -o circuit.html`
     """
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT, check_format
 
     loaded_circuit, output = cg.load_circuit(circuit), Output(as_json, quiet)
     folder = circuit if circuit.is_dir() else circuit.parent
     target = out or folder / "circuit.svg"
-    check_format(target)
+    if target.suffix.lower() != ".html":
+        check_format(target)
     if check_choice("--view", view, VIEWS) == "matrix" and (
         hide_below or most_arrows != MOST_ARROWS
     ):

@@ -12,6 +12,9 @@ from circuitgraph.drawing.arrows import Arrow, Drawn, choose_drawn
 from circuitgraph.drawing.boxes import COLOURS, add_boxes
 from circuitgraph.drawing.graphviz_output import save_drawing, to_label
 from circuitgraph.drawing.matrix import matrix_to_dot
+from circuitgraph.drawing.page.assembly import save_page
+from circuitgraph.drawing.page.circuit_page import make_circuit_page
+from circuitgraph.drawing.page.entry import make_entry
 from circuitgraph.drawing.titles import write_title
 from circuitgraph.errors import ArgumentError, check_between, check_choice
 from circuitgraph.graph.circuit import Circuit
@@ -83,7 +86,8 @@ def render(
     hide_below: float = 0.0,
     most_arrows: int | None = MOST_ARROWS,
 ) -> Path:
-    """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot).
+    """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot, or
+    .html: a page, which needs no Graphviz).
 
     Args:
         captions, hide_below, most_arrows: as of `to_dot`.
@@ -99,6 +103,9 @@ def render(
         OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
+    if Path(path).suffix.lower() == ".html":
+        entry = make_entry(circuit, title or "circuit")
+        return save_page(path, make_circuit_page([entry], types=captions))
     if check_choice("view", view, VIEWS) == "matrix":
         return save_drawing(matrix_to_dot(circuit, title, captions), path)
     dot = to_dot(

@@ -47,7 +47,7 @@ def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
         kind, content, path = "dot", dot.source.encode(), path.with_suffix(".dot")
     else:
         content = _run_graphviz(dot, kind, _LAYOUT_SECONDS)
-    write_file(path, mark_picture(content, kind), is_own=_recognise_drawings(path))
+    write_file(path, mark_picture(content, kind), is_own=recognise_drawings(path))
     return path
 
 
@@ -60,10 +60,10 @@ def check_drawing(path: Path) -> None:
     """
     check_format(path)
     path = path if has_graphviz() else path.with_suffix(".dot")
-    check_file(path, is_own=_recognise_drawings(path))
+    check_file(path, is_own=recognise_drawings(path))
 
 
-def _recognise_drawings(path: Path) -> Callable[[bytes], bool]:
+def recognise_drawings(path: Path) -> Callable[[bytes], bool]:
     """What says of the content of that file whether it is a drawing of ours."""
     # The pictures of a stored circuit belong to it, whatever version drew them.
     belongs = path.name in PICTURES and holds_record(path.parent)
