@@ -6,7 +6,6 @@ A comment on the line before a block says what becomes of it:
     <!-- run by FILE -->           another test (or .ci/run) runs it
     <!-- excerpt of FILE -->       its lines stand in that file
     <!-- file: NAME -->            it is written to that file, for the blocks below it
-    <!-- folder: PATH -->          it is run in that folder of the repository's copy
 
 Without a comment a block is run, in the order of its page, in a folder of its own.
 """
