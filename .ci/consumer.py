@@ -42,4 +42,4 @@ except cg.CircuitGraphError as error:
     print(error)
 
 cg.load_model(5)  # pyright: ignore[reportArgumentType]
-circuit.no_such_name  # pyright: ignore[reportAttributeAccessIssue, reportUnusedExpression]
+circuit.no_such_name  # pyright: ignore[reportAttributeAccessIssue]
