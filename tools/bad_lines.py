@@ -51,6 +51,7 @@ _WRITTEN = {
 # What a command needs, so that it would run if nothing were wrong.
 BASES: dict[str, tuple[str, ...]] = {
     "compile": ("induction-2l",),
+    "doctor": ("--local-only",),
     "discover": ("induction", "--limit", "2", "--overwrite", "--algorithm", "random"),
     "evaluate": ("given/circuit", "--limit", "2"),
     "render": ("given/circuit",),

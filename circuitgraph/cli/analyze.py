@@ -9,6 +9,7 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_analyses, complete_tasks
 from circuitgraph.cli.config_file import prefer_typed_prompts
 from circuitgraph.cli.inputs import (
     check_split,
@@ -26,13 +27,19 @@ from circuitgraph.errors import ArgumentError
 
 @options.expand_options
 def analyze(
-    method: Annotated[str, typer.Argument(help="See `circuitgraph list analyses`.")],
+    method: Annotated[
+        str,
+        typer.Argument(autocompletion=complete_analyses, help="See `circuitgraph list analyses`."),
+    ],
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", callback=prefer_typed_prompts, help="See `circuitgraph list tasks`."
+            "--task",
+            callback=prefer_typed_prompts,
+            autocompletion=complete_tasks,
+            help="See `circuitgraph list tasks`.",
         ),
     ] = None,
     data: options.DataOption = None,

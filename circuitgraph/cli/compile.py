@@ -9,6 +9,7 @@ from rich.table import Table
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_models
 from circuitgraph.cli.inputs import keep_compiled_programs
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -24,6 +25,7 @@ def compile_model(
     model: Annotated[
         str,
         typer.Argument(
+            autocompletion=complete_models,
             help="Folder, GGUF file, shipped model or hub name; or a TransformerLens state dict "
             "(.pt)."
         ),

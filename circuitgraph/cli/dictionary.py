@@ -10,6 +10,7 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.dictionary_report import make_report
 from circuitgraph.cli.inputs import (
     choose_setup,
@@ -66,7 +67,12 @@ def show_dictionary(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
-        str | None, typer.Option("--task", help="Prompts on which its quality is measured.")
+        str | None,
+        typer.Option(
+            "--task",
+            autocompletion=complete_tasks,
+            help="Prompts on which its quality is measured.",
+        ),
     ] = None,
     data: options.DataOption = None,
     bos: options.BosOption = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_algorithms, complete_tasks
 from circuitgraph.cli.config_file import prefer_typed_prompts
 from circuitgraph.cli.inputs import (
     check_names,
@@ -43,12 +44,19 @@ def discover(
     task: Annotated[
         str | None,
         typer.Argument(
-            callback=prefer_typed_prompts, help="A task; see `circuitgraph list tasks`."
+            callback=prefer_typed_prompts,
+            autocompletion=complete_tasks,
+            help="A task; see `circuitgraph list tasks`.",
         ),
     ] = None,
     task_option: Annotated[
         str | None,
-        typer.Option("--task", callback=prefer_typed_prompts, help="The same, as an option."),
+        typer.Option(
+            "--task",
+            callback=prefer_typed_prompts,
+            autocompletion=complete_tasks,
+            help="The same, as an option.",
+        ),
     ] = None,
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
@@ -56,7 +64,12 @@ def discover(
     task_assignments: options.TaskSetOption = None,
     metric: options.MetricOption = None,
     algorithm: Annotated[
-        str, typer.Option("--algorithm", help="See `circuitgraph list algorithms`.")
+        str,
+        typer.Option(
+            "--algorithm",
+            autocompletion=complete_algorithms,
+            help="See `circuitgraph list algorithms`.",
+        ),
     ] = "acdc",
     threshold: options.ThresholdOption = None,
     thresholds: options.ThresholdsOption = None,

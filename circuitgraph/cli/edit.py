@@ -10,6 +10,7 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.edit_report import make_report
 from circuitgraph.cli.inputs import (
     check_names,
@@ -36,7 +37,10 @@ def edit_weights(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
-        str | None, typer.Option("--task", help="What is measured, and tuned on.")
+        str | None,
+        typer.Option(
+            "--task", autocompletion=complete_tasks, help="What is measured, and tuned on."
+        ),
     ] = None,
     data: options.DataOption = None,
     other_task: Annotated[

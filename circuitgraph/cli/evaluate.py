@@ -11,6 +11,7 @@ import typer
 import circuitgraph as cg
 from circuitgraph.cli import options
 from circuitgraph.cli.circuit_notes import describe_overshoot
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.inputs import (
     check_names,
     check_same_model,
@@ -38,7 +39,10 @@ def evaluate(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
-        str | None, typer.Option("--task", help="Another task than the circuit's own.")
+        str | None,
+        typer.Option(
+            "--task", autocompletion=complete_tasks, help="Another task than the circuit's own."
+        ),
     ] = None,
     data: options.DataOption = None,
     bos: options.BosOption = None,

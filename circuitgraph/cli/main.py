@@ -15,6 +15,7 @@ from circuitgraph.cli import (
     analyze,
     dictionary,
     discover,
+    doctor,
     edit,
     evaluate,
     hypothesize,
@@ -31,6 +32,7 @@ from circuitgraph.cli import (
 from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.command_group import CommandGroup
+from circuitgraph.cli.logs import LEVELS, set_log_level
 from circuitgraph.errors import CircuitGraphError
 from circuitgraph.printable import make_lines_printable
 
@@ -52,6 +54,7 @@ app.command("analyze")(analyze.analyze)
 app.command("compile")(compiling.compile_model)
 app.command("dictionary")(dictionary.show_dictionary)
 app.command("discover")(discover.discover)
+app.command("doctor")(doctor.examine_installation)
 app.command("edit")(edit.edit_weights)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
@@ -83,8 +86,20 @@ def _accept_version(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level",
+            callback=set_log_level,
+            is_eager=True,
+            metavar="LEVEL",
+            help=f"Messages of the libraries underneath (jax, transformers, the hub) on stderr: "
+            f"{', '.join(LEVELS)}. Before the command: `circuitgraph --log-level info discover "
+            "induction`.",
+        ),
+    ] = None,
 ) -> None:
-    del version
+    del version, log_level
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_models
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.tables import make_table
@@ -26,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="Files of pairs.")
 @options.expand_options
 def check_pairs(
     file: Annotated[Path, typer.Argument(help="File of pairs: .jsonl or .csv.")],
-    model: Annotated[str, typer.Option("--model", help="Folder, shipped model or hub name.")],
+    model: Annotated[str, typer.Option("--model", autocompletion=complete_models, help="Folder, shipped model or hub name.")],
     loading: options.LoadingOptions = options.AS_RECORDED,
     bos: options.BosOption = None,
     chat: options.ChatOption = None,

@@ -9,6 +9,7 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options, unit_options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.inputs import (
     check_names,
     choose_setup,
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 def steer_units(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
-    task: Annotated[str | None, typer.Option("--task", help="Prompts of a task.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", autocompletion=complete_tasks, help="Prompts of a task."),
+    ] = None,
     data: options.DataOption = None,
     prompt: Annotated[
         list[str] | None,

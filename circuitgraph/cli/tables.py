@@ -37,7 +37,8 @@ def make_table(title: str, *headings: str, n_left: int = 1, no_wrap: bool = Fals
     )
     for i, heading in enumerate(headings):
         justify = "left" if i < n_left else "right"
-        table.add_column(heading, justify=justify, no_wrap=no_wrap and i > 0)
+        # what is too long goes on below, and is never cut
+        table.add_column(heading, justify=justify, no_wrap=no_wrap and i > 0, overflow="fold")
     return table
 
 

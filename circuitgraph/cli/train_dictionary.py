@@ -11,6 +11,7 @@ import typer
 
 from circuitgraph.catalog.folders import check_new_folder
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.dictionary_report import make_splice_table
 from circuitgraph.cli.inputs import (
     choose_setup,
@@ -56,7 +57,11 @@ class SourceOptions:
 
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Its prompts are trained on, half of them kept apart."),
+        typer.Option(
+            "--task",
+            autocompletion=complete_tasks,
+            help="Its prompts are trained on, half of them kept apart.",
+        ),
     ] = None
     data: options.DataOption = None
     bos: options.BosOption = None
