@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from circuitgraph.catalog.leaderboard_record import check_cell_folder
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli import options
 from circuitgraph.cli.inputs import check_names, keep_compiled_programs
@@ -68,6 +67,7 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
+    from circuitgraph.catalog.leaderboard_record import check_cell_folder
     from circuitgraph.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)

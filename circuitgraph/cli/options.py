@@ -14,7 +14,6 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from circuitgraph.catalog.folders import find_beside
-from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
 from circuitgraph.errors import ArgumentError, check_between
 
@@ -354,6 +353,7 @@ ConfigOption = Annotated[
 
 def check_counts(limit: int | None, minimum: int, seed: int | None) -> None:
     """Refuse fewer prompts than ``minimum`` or too many, and a seed that no record holds."""
+    from circuitgraph.catalog.records import LARGEST_SEED
     from circuitgraph.tasks.base import MOST_PROMPTS
 
     if limit is not None:
