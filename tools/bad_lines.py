@@ -71,6 +71,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "catalog show": ("induction-2l/induction/acdc",),
     "catalog diff": ("induction-2l/induction/acdc", "ioi/ioi/acdc"),
     "catalog add": ("given/circuit", "--catalog", "new"),
+    "catalog verify": ("induction-2l/induction/acdc",),
     "catalog remove": ("induction-2l/induction/acdc", "--catalog", "new"),
     "pairs check": ("given/pairs.jsonl", "--model", "induction-2l"),
 }
