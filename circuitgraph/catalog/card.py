@@ -14,7 +14,8 @@ import yaml
 from circuitgraph.catalog.evidence_files import EvidenceFile, format_interval
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import CircuitRecord, EdgeRecord
-from circuitgraph.printable import to_markdown_cell
+from circuitgraph.graph.node import ARROW, parse_input
+from circuitgraph.printable import NAME, make_printable, to_markdown_cell
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _FEW_PROMPTS = 100
@@ -28,6 +29,7 @@ def write_card(
     *,
     picture: str | None = None,
     table: str | None = None,
+    rivals: Sequence[Sequence[object]] = (),
     sections: Sequence[str] = (),
 ) -> str:
     """The Markdown of a card.
@@ -35,6 +37,7 @@ def write_card(
     Args:
         picture: file name of a drawing beside it.
         table: CSV of sizes and faithfulness over thresholds.
+        rivals: rows (name, edges, faithfulness) of other circuits to compare with.
         sections: more Markdown, before the table of edges.
     """
     nodes = list_nodes(record)
@@ -43,9 +46,9 @@ def write_card(
         f"# {_name_task(record)} in {_name_model(record)}",
         f"{len(record.edges)} of {record.graph.n_edges:,} edges between {len(nodes)} nodes: "
         f"{', '.join(nodes)}.",
-        *([f"![{_name_task(record)}]({picture})"] if picture else []),
+        _link_picture(record, picture),
         _describe_search(record),
-        *_list_own_sections(record, judgement, table),
+        *_list_own_sections(record, judgement, table, rivals),
         *sections,
         *([format_evidence(evidence)] if evidence else []),
         format_table(["edge", "effect when it was tested"], list_strongest(record.edges)),
@@ -75,8 +78,13 @@ def format_front(record: CircuitRecord) -> str:
     }
     if record.model is not None and is_on_hub(record):
         content["base_model"] = record.model.name
-    content["circuit"] = {name: value for name, value in circuit.items() if value is not None}
-    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
+    content["circuit"] = {
+        name: make_printable(value, NAME) if isinstance(value, str) else value
+        for name, value in circuit.items()
+        if value is not None
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=2**16)
+    return f"---\n{text}---"
 
 
 def is_on_hub(record: CircuitRecord) -> bool:
@@ -95,10 +103,16 @@ def _name_model(record: CircuitRecord) -> str:
 
 def list_nodes(record: CircuitRecord) -> list[str]:
     """The nodes that an edge touches, in the order of the forward pass."""
-    from circuitgraph.catalog.files import make_graph
-    from circuitgraph.graph.circuit import Circuit
+    ends = [end for edge in record.edges for end in edge.edge.split(ARROW)]
+    return [str(node) for node in sorted({parse_input(end)[0] for end in ends})]
 
-    return Circuit.of(make_graph(record.graph), [edge.edge for edge in record.edges]).nodes
+
+def _link_picture(record: CircuitRecord, picture: str | None) -> str:
+    if picture is None:
+        return ""
+    if picture.endswith((".dot", ".pdf")):  # which no page shows
+        return f"Drawn in [{picture}]({picture})."
+    return f"![{_name_task(record)}]({picture})"
 
 
 def _describe_search(record: CircuitRecord) -> str:
@@ -108,7 +122,7 @@ def _describe_search(record: CircuitRecord) -> str:
     prompts = ""
     if record.task is not None:
         prompts = f" on {record.task.n_prompts} prompts (seed {record.task.seed})"
-    return (
+    return to_markdown_cell(
         f"Found by {record.algorithm.name}{f' ({arguments})' if arguments else ''} with "
         f"{record.metric} and {record.ablation} ablation{prompts}, "
         f"{record.algorithm.n_tested:,} edges tested in {record.algorithm.seconds:,.0f} s."
@@ -116,7 +130,10 @@ def _describe_search(record: CircuitRecord) -> str:
 
 
 def _list_own_sections(
-    record: CircuitRecord, judgement: JudgementRecord | None, table: str | None
+    record: CircuitRecord,
+    judgement: JudgementRecord | None,
+    table: str | None,
+    rivals: Sequence[Sequence[object]],
 ) -> list[str]:
     """The tables of the judgement and of the thresholds."""
     evaluation = judgement or record.evaluation
@@ -125,6 +142,7 @@ def _list_own_sections(
         size = len(record.edges)
         rows = [
             ["this circuit", size, format_interval(evaluation.faithfulness)],
+            *rivals,
             [
                 f"random, {evaluation.n_random} circuits",
                 size,
@@ -138,10 +156,11 @@ def _list_own_sections(
             else f"Faithfulness over {evaluation.n_prompts} prompts, **some of which the search "
             "saw**, with 95 % intervals."
         )
-        heading = f"faithfulness ({evaluation.metric})"
+        heading = f"faithfulness ({to_markdown_cell(evaluation.metric)})"
         sections.append(format_table(["circuit", "edges", heading], rows))
     if judgement is not None and (measures := list_measures(judgement)):
-        sections.append(format_table(["measure", "value"], measures))
+        rows = [[to_markdown_cell(cell) for cell in row] for row in measures]
+        sections.append(format_table(["measure", "value"], rows))
     if table:
         header, *lines = (line.split(",") for line in table.strip().splitlines())
         sections.append(format_table(header, lines))
@@ -227,8 +246,8 @@ def list_limits(
 ) -> list[str]:
     """What nobody should conclude from the entry, or has measured."""
     lines = [
-        f"It is the circuit of these prompts, of {record.metric or 'no metric'} and of "
-        f"{record.ablation or 'no'} ablation; another of them may have another circuit.",
+        f"It is the circuit of these prompts, of {to_markdown_cell(record.metric or 'no metric')} "
+        f"and of {to_markdown_cell(record.ablation or 'no')} ablation; others may have others.",
     ]
     evaluation = judgement or record.evaluation
     if evaluation is None:

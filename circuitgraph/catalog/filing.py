@@ -32,6 +32,8 @@ from circuitgraph.catalog.records import CircuitRecord, EvaluationRecord, Record
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.circuit import Circuit
 
+_SHOWN_FIRST = ("circuit.svg", "circuit.png", "circuit.pdf", "circuit.dot")
+
 
 @dataclass(frozen=True)
 class EntryContent:
@@ -93,13 +95,13 @@ def write_content(content: EntryContent, target: Path, *, overwrite: bool) -> No
         for each in content.evidence:
             (inside / EVIDENCE_FOLDER).mkdir(exist_ok=True)
             _write_record(each.record, inside / EVIDENCE_FOLDER / each.file)
-        pictures = sorted(PICTURES & set(content.files))
+        pictures = sorted(PICTURES & set(content.files), key=_SHOWN_FIRST.index)
         table = content.files.get(TABLE_FILE)
         card = write_card(
             content.record,
             content.judgement,
             content.evidence,
-            picture=next((name for name in pictures if not name.endswith(".dot")), None),
+            picture=next(iter(pictures), None),
             table=table and table.read_text(encoding="utf-8"),
         )
         (inside / CARD_FILE).write_text(card, encoding="utf-8")
@@ -180,12 +182,12 @@ def _is_same_data(path: Path, arguments: dict) -> bool:
 
 def _name_files(evidence: Iterable[EvidenceFile]) -> tuple[EvidenceFile, ...]:
     """Evidence with names; the same record twice counts once."""
-    named: list[EvidenceFile] = []
+    named: dict[str, EvidenceFile] = {}
     for each in evidence:
-        if all(each.record != other.record for other in named):
-            file = name_file(each, (other.file for other in named))
-            named.append(replace(each, file=file))
-    return tuple(named)
+        # as it is written: a list is a tuple's equal there
+        file = name_file(each, [other.file for other in named.values()])
+        named.setdefault(each.record.model_dump_json(), replace(each, file=file))
+    return tuple(named.values())
 
 
 def _write_record(record: Record, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -36,7 +37,6 @@ class VerifiedEntry:
     seconds: float
 
 
-@options.expand_options
 def verify_entries(
     entries: Annotated[
         list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries to run again.")
@@ -55,7 +55,15 @@ def verify_entries(
         ),
     ] = None,
     catalog: CatalogsOption = None,
-    loading: options.LoadingOptions = options.AS_RECORDED,
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Let checkpoints' own Python read what is theirs."
+        ),
+    ] = False,
     memory: options.MemoryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -74,13 +82,13 @@ def verify_entries(
 
     - `circuitgraph catalog verify ioi/ioi/acdc --search`
     """
-    from circuitgraph.cli.inputs import keep_compiled_programs
     from circuitgraph.progress import show_progress
 
-    output, share = Output(as_json, quiet), _check_tolerance(tolerance)
-    limit = options.convert_to_bytes(memory)
+    output, limit = Output(as_json, quiet), options.convert_to_bytes(memory)
     chosen, problems = _choose_entries(entries or [], everything, catalog)
-    keep_compiled_programs()
+    _prepare_precision(chosen)
+    share = _check_tolerance(tolerance)
+    loading = options.LoadingOptions(local_only=local_only, trust_remote_code=trust_remote_code)
     verifier = _Verifier(loading, search, share, limit)
     done = [VerifiedEntry(name, DAMAGED, [text], 0.0) for name, text in problems.items()]
     print_problems(output, problems)
@@ -92,6 +100,14 @@ def verify_entries(
             if not as_json and not quiet:
                 typer.echo("\n".join(_format_lines(done[-1])))
     _report_outcomes(output, done, share)
+
+
+def _prepare_precision(entries: list[Entry]) -> None:
+    """Allow for float64 where a circuit was searched for in it, before jax is imported."""
+    for entry in entries:
+        with contextlib.suppress(CircuitGraphError):
+            if (environment := entry.read_record().environment) is not None:
+                options.prepare_precision(environment.precision)
 
 
 def _check_tolerance(tolerance: float | None) -> float:
@@ -129,6 +145,9 @@ class _Verifier:
     def __init__(
         self, loading: options.LoadingOptions, search: bool, tolerance: float, memory: int | None
     ) -> None:
+        from circuitgraph.cli.inputs import keep_compiled_programs
+
+        keep_compiled_programs()
         self._loading, self._search = loading, search
         self._tolerance, self._memory = tolerance, memory
         self._key: str | None = None
