@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from circuitgraph.analysis.unit_report import report_units as report_units
     from circuitgraph.catalog.files import load_circuit as load_circuit
     from circuitgraph.catalog.files import save_circuit as save_circuit
+    from circuitgraph.catalog.store import Catalog as Catalog
     from circuitgraph.discovery.base import Algorithm as Algorithm
     from circuitgraph.discovery.base import algorithm as algorithm
     from circuitgraph.drawing.dot import render as render
@@ -70,6 +71,7 @@ _HOMES = {
     "render": "drawing.dot",
     "load_circuit": "catalog.files",
     "save_circuit": "catalog.files",
+    "Catalog": "catalog.store",
     "Hypothesis": "hypotheses.language",
     "load_hypotheses": "hypotheses.loading",
     "scrub": "jobs.scrub",

@@ -68,10 +68,21 @@ BASES: dict[str, tuple[str, ...]] = {
     "edit": ("--task", "addition", "--limit", "2", "--zero", "a1.h0"),
     "train-sae": ("--task", "addition", "--hook", "blocks.0.hook_mlp_out", "--out", "sae"),
     "train-transcoder": ("--task", "addition", "--layer", "0", "--out", "transcoder"),
+    "catalog list": (),
+    "catalog search": (),
+    "catalog show": ("induction-2l/induction/acdc",),
+    "catalog diff": ("induction-2l/induction/acdc", "ioi/ioi/acdc"),
+    "catalog add": ("given/circuit", "--catalog", "new"),
+    "catalog verify": ("induction-2l/induction/acdc",),
+    "catalog remove": ("induction-2l/induction/acdc", "--catalog", "new"),
     "pairs check": ("given/pairs.jsonl", "--model", "induction-2l"),
 }
-# Where any word is one: an expression of pytest's, which says itself what it makes of it.
-_FREE = {("test", "-k"), ("test", "--for-pytest")}
+# Where any word is one, such as an expression of pytest's, which says itself what it makes of it.
+_FREE = {
+    *(("test", "-k"), ("test", "--for-pytest")),
+    *(("catalog search", "--model"), ("catalog search", "--task")),  # patterns
+    *(("catalog add", "--catalog"), ("catalog remove", "--catalog")),  # made if they are not there
+}
 CONTRADICTIONS = (
     "discover induction --resume --overwrite --out new",
     "discover induction --threshold 1 --thresholds 1,2",

@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli.tables import format_mean, make_table
 from circuitgraph.drawing.marks import is_marked, mark_picture
@@ -43,6 +42,8 @@ def describe_analysis(record: AnalysisRecord) -> str:
 
 def _make_table(table: TableRecord) -> Table:
     """A table as text; where many columns have intervals, each stands below its mean."""
+    from circuitgraph.catalog.records import Interval
+
     columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
     of_text = [all(isinstance(cell, str) for cell in column) for column in columns]
     n_left = [*of_text, False].index(False)
@@ -55,6 +56,8 @@ def _make_table(table: TableRecord) -> Table:
 
 
 def format_cell(cell: Cell, below: bool) -> str:
+    from circuitgraph.catalog.records import Interval
+
     if cell is None:
         return "-"
     if isinstance(cell, Interval):

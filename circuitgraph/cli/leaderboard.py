@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from circuitgraph.catalog.leaderboard_record import check_cell_folder
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli import options
 from circuitgraph.cli.completion import complete_algorithms, complete_models, complete_tasks
@@ -31,7 +30,11 @@ def leaderboard(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", autocompletion=complete_models, help="Only this shipped model. Repeatable. [default: all]"),
+        typer.Option(
+            "--model",
+            autocompletion=complete_models,
+            help="Only this shipped model. Repeatable. [default: all]",
+        ),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     algorithm: Annotated[
@@ -78,6 +81,7 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
+    from circuitgraph.catalog.leaderboard_record import check_cell_folder
     from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)

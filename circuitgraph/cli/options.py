@@ -13,7 +13,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.cli.completion import (
     complete_ablations,
     complete_dictionaries,
@@ -394,6 +393,7 @@ ConfigOption = Annotated[
 
 def check_counts(limit: int | None, minimum: int, seed: int | None) -> None:
     """Refuse fewer prompts than ``minimum`` or too many, and a seed that no record holds."""
+    from circuitgraph.catalog.records import LARGEST_SEED
     from circuitgraph.tasks.base import MOST_PROMPTS
 
     if limit is not None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import circuitgraph as cg
-from circuitgraph.catalog.files import load_record
 from circuitgraph.cli.options import JsonOption, LoadingOptions, QuietOption, gather_loading
 from circuitgraph.cli.output import Output
-from circuitgraph.drawing.dot import MOST_ARROWS, VIEWS
+from circuitgraph.drawing.views import MOST_ARROWS, VIEWS
 from circuitgraph.errors import ArgumentError, check_choice
-from circuitgraph.graph.circuit import Circuit
+
+if TYPE_CHECKING:
+    from circuitgraph.graph.circuit import Circuit
 
 
 def render(
@@ -129,6 +130,7 @@ def _name_roles(path: Path) -> dict[str, str]:
 def _name_heads(output: Output, path: Path, circuit: Circuit) -> dict[str, str]:
     """The types of the heads of the model that a stored circuit was found in."""
     from circuitgraph.analysis.head_types import measure_types
+    from circuitgraph.catalog.files import load_record
     from circuitgraph.cli.inputs import check_same_model, keep_compiled_programs, load_alone
     from circuitgraph.models.loading import find_model
 

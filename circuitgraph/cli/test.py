@@ -21,7 +21,6 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.verdicts import Results
 from circuitgraph.engine.compile_cache import cache_folder
 from circuitgraph.errors import ArgumentError, MissingExtraError, check_between, list_problems
-from circuitgraph.progress import send_progress
 
 Profile = Literal["dev", "ci", "hunt"]
 _PYTEST_ARGUMENT = "--for-pytest"
@@ -218,6 +217,8 @@ def _run_pytest(arguments: Sequence[str], results: Results, output: Output) -> i
 @contextlib.contextmanager
 def _pass_progress() -> Iterator[None]:
     """Send lines of progress past pytest, which holds back what tests write to stderr."""
+    from circuitgraph.progress import send_progress
+
     try:
         number = os.dup(sys.stderr.fileno())
     except (OSError, ValueError):  # no file, but something in a notebook or a test

@@ -16,14 +16,13 @@ from circuitgraph.drawing.page.assembly import save_page
 from circuitgraph.drawing.page.circuit_page import make_circuit_page
 from circuitgraph.drawing.page.entry import make_entry
 from circuitgraph.drawing.titles import write_title
+from circuitgraph.drawing.views import MOST_ARROWS, VIEWS
 from circuitgraph.errors import ArgumentError, check_between, check_choice
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.node import ATTENTION_INPUTS
 
-VIEWS = ("nodes", "layers", "matrix")
 _MOST_LABELS = 40  # in a drawing of more arrows, numbers hide more than they show
 _TALL = 40  # boxes
-MOST_ARROWS = 200  # more of them cannot be told apart
 _MOST_ARROWS = 1_000_000  # that anybody may ask for
 _PALEST = 0x48  # of 255: how opaque the weakest arrow is where there are many
 
