@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from circuitgraph.jobs.analyze import analyze as analyze
     from circuitgraph.jobs.discover import discover as discover
     from circuitgraph.jobs.edit import edit_weights as edit_weights
+    from circuitgraph.jobs.evaluate import evaluate as evaluate
     from circuitgraph.jobs.fine_tune import fine_tune as fine_tune
-    from circuitgraph.jobs.judge import evaluate as evaluate
     from circuitgraph.jobs.judge import judge as judge
     from circuitgraph.jobs.scrub import scrub as scrub
     from circuitgraph.jobs.steer import steer as steer
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "discover": "jobs.discover",
-    "evaluate": "jobs.judge",
+    "evaluate": "jobs.evaluate",
     "judge": "jobs.judge",
     "analyze": "jobs.analyze",
     "load_task": "tasks.loading",

@@ -163,7 +163,7 @@ def discover(
         store_run,
     )
     from circuitgraph.jobs.discover import SearchPlan, find_circuit
-    from circuitgraph.jobs.judge import evaluate_circuit
+    from circuitgraph.jobs.evaluate import evaluate_circuit
     from circuitgraph.jobs.setup import Terms
     from circuitgraph.jobs.sweep import sweep_thresholds
 

@@ -17,7 +17,6 @@ from circuitgraph.discovery.refinement import (
     choose_units,
     measure_rests,
     refine_edges,
-    refine_graph,
 )
 from circuitgraph.engine.ablation import ablations
 from circuitgraph.engine.experiment import Experiment
@@ -25,7 +24,7 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import make_space
 from circuitgraph.jobs.setup import N_UNITS, GraphChoice, Terms
-from circuitgraph.jobs.workbench import Workbench
+from circuitgraph.jobs.workbench import Workbench, cut_units
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.metrics import metrics
@@ -179,7 +178,7 @@ def _search_heads(
     """
     circuit, experiment = search_graph(bench, plan, whole)
     units = choose_units(experiment, circuit, choice.granularity, choice.n_units)
-    refined = refine_graph(whole, choice.granularity, units, frozen_errors=choice.frozen_errors)
+    refined = cut_units(whole, choice, units)
     protected = refine_edges(whole, experiment.space.protected, refined)
     inner = {
         "protect": Circuit(refined, protected).edges,

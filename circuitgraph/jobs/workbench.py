@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from circuitgraph.discovery.refinement import check_has_errors, read_granularity, refine_graph
+from circuitgraph.discovery.refinement import (
+    Units,
+    check_has_errors,
+    read_granularity,
+    refine_graph,
+)
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import SearchSpace
-from circuitgraph.jobs.setup import Setup, Terms
+from circuitgraph.jobs.setup import GraphChoice, Setup, Terms
 from circuitgraph.models import loading
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
@@ -65,9 +70,7 @@ class Workbench:
         units = read_granularity(self.model, kind, choice.refine, choice.n_units)
         if choice.frozen_errors:
             check_has_errors(kind)
-        if units is None:
-            return whole
-        return refine_graph(whole, kind, units, frozen_errors=choice.frozen_errors)
+        return whole if units is None else cut_units(whole, choice, units)
 
     def draw_prompts(self, split: Split) -> Prompts:
         """The prompts of a split, as many as the terms say."""
@@ -130,6 +133,11 @@ class Workbench:
             "environment": describe_environment(self.model.dtype),
         }
         return {name: record.model_dump(mode="json") for name, record in records.items()}
+
+
+def cut_units(whole: Graph, choice: GraphChoice, units: Units) -> Graph:
+    """A graph of heads and MLPs with these units as nodes of their own, as a choice has them."""
+    return refine_graph(whole, choice.granularity, units, frozen_errors=choice.frozen_errors)
 
 
 def load_setup(setup: Setup, *, bar: bool = False) -> Workbench:

@@ -88,7 +88,7 @@ def canned(finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = load_record(finished[0]).evaluation
     search = "circuitgraph.jobs.discover.find_circuit"
     monkeypatch.setattr(search, lambda *_: load_circuit(finished[0]))
-    monkeypatch.setattr("circuitgraph.jobs.judge.evaluate_circuit", lambda *_: evaluation)
+    monkeypatch.setattr("circuitgraph.jobs.evaluate.evaluate_circuit", lambda *_: evaluation)
 
 
 @pytest.fixture

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -151,3 +155,19 @@ def test_a_model_remembers_how_it_was_loaded() -> None:
     assert describe_model(cg.load_model("induction-2l")).options == {}
     told = cg.load_model("induction-2l", trust_remote_code=True)
     assert describe_model(told).options == {"trust_remote_code": True}
+
+
+def test_a_circuit_of_double_precision_is_judged_in_it(
+    finished: tuple[Path, Ran], tmp_path: Path
+) -> None:
+    """In a process of its own, as jax decides once; the record comes before jax is imported."""
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    content = json.loads((folder / "circuit.json").read_text())
+    content["environment"]["precision"] = "float64"
+    (folder / "circuit.json").write_text(json.dumps(content))
+    env = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    command = [sys.executable, "-m", "circuitgraph", "evaluate", "run", "--limit", "2", "-q"]
+    done = subprocess.run(
+        [*command, "--measures", "curve"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.subnetwork_probing import SubnetworkProbing
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
-from circuitgraph.jobs.judge import evaluate
+from circuitgraph.jobs.evaluate import evaluate
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import shipped_models
 from circuitgraph.tasks.loading import load_task
