@@ -27,7 +27,7 @@ def compile_model(
         typer.Argument(
             autocompletion=complete_models,
             help="Folder, GGUF file, shipped model or hub name; or a TransformerLens state dict "
-            "(.pt)."
+            "(.pt).",
         ),
     ],
     verify: Annotated[

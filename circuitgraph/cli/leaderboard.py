@@ -31,7 +31,11 @@ def leaderboard(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", autocompletion=complete_models, help="Only this shipped model. Repeatable. [default: all]"),
+        typer.Option(
+            "--model",
+            autocompletion=complete_models,
+            help="Only this shipped model. Repeatable. [default: all]",
+        ),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     algorithm: Annotated[

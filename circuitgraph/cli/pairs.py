@@ -27,7 +27,12 @@ app = typer.Typer(no_args_is_help=True, help="Files of pairs.")
 @options.expand_options
 def check_pairs(
     file: Annotated[Path, typer.Argument(help="File of pairs: .jsonl or .csv.")],
-    model: Annotated[str, typer.Option("--model", autocompletion=complete_models, help="Folder, shipped model or hub name.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", autocompletion=complete_models, help="Folder, shipped model or hub name."
+        ),
+    ],
     loading: options.LoadingOptions = options.AS_RECORDED,
     bos: options.BosOption = None,
     chat: options.ChatOption = None,
