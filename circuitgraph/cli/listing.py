@@ -50,7 +50,7 @@ def list_names(
     rows = listings.get(kind, partial(_list_registered, kind))()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column()
     for row in rows:
         table.add_row(row["name"], row["description"].replace("``", "`"))
         if row.get("settings"):

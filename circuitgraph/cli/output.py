@@ -55,19 +55,26 @@ class Output:
                 self._print_part(part)
 
     def _print_part(self, part: Any) -> None:
-        """Print a line or a table; where it goes to no terminal, without blanks at ends of lines."""
+        """Print a line or a table; without blanks at ends of lines where there is no terminal."""
         if isinstance(part, str):
             self.out.print(make_lines_printable(part), soft_wrap=True)
             return
         with self.out.capture() as capture:
-            if isinstance(part, Table) and part.title:  # as wide as the console, not as the table
-                self.out.print(Text(str(part.title), part.title_style or ""))
-                part.title = None
+            if isinstance(part, Table):
+                self._print_title(part)
+                for column in part.columns:  # what is too long goes on below, and is not cut
+                    column.overflow = "ellipsis" if column.no_wrap else "fold"
             self.out.print(part)
         text = capture.get()
         if not self.out.is_terminal:
             text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
         self.out.file.write(text)
+
+    def _print_title(self, table: Table) -> None:
+        """Print a table's title as wide as the console, not as the table, and take it off."""
+        if table.title:
+            self.out.print(Text(str(table.title), table.title_style or ""))
+            table.title = None
 
     def print_message(self, message: str) -> None:
         """Print a message to the person at the terminal."""

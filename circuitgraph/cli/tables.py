@@ -37,8 +37,7 @@ def make_table(title: str, *headings: str, n_left: int = 1, no_wrap: bool = Fals
     )
     for i, heading in enumerate(headings):
         justify = "left" if i < n_left else "right"
-        # what is too long goes on below, and is never cut
-        table.add_column(heading, justify=justify, no_wrap=no_wrap and i > 0, overflow="fold")
+        table.add_column(heading, justify=justify, no_wrap=no_wrap and i > 0)
     return table
 
 
