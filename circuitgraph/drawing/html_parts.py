@@ -17,7 +17,7 @@ _STYLE = f"""<style>
 .{_CLASS} th.number, .{_CLASS} td.number {{ text-align: right }}
 .{_CLASS} h4 {{ white-space: pre-line }}
 .{_CLASS} p.text {{ font-family: monospace; white-space: pre-wrap; margin: 4px 0 }}
-.{_CLASS} svg {{ max-width: 100%; height: auto }}
+.{_CLASS} svg, .{_CLASS} img {{ max-width: 100%; height: auto }}
 </style>"""
 
 

@@ -24,12 +24,13 @@ def draw_html(reading: Reading, title: str, format_cell: Callable[[Cell], str]) 
 
 def draw_reading(reading: Reading, format_cell: Callable[[Cell], str]) -> list[str]:
     """What `draw_html` puts into its section, below the title."""
-    parts = [_draw_cells(table, format_cell) for table in reading.tables]
+    parts = [draw_cells(table, format_cell) for table in reading.tables]
     parts += [_draw_texts(one) for one in reading.pictures if isinstance(one, TextsRecord)]
     return [*parts, *(f"<p>{show_text(note)}</p>" for note in reading.notes)]
 
 
-def _draw_cells(table: TableRecord, format_cell: Callable[[Cell], str]) -> str:
+def draw_cells(table: TableRecord, format_cell: Callable[[Cell], str]) -> str:
+    """A table of a reading, its numbers aligned to the right."""
     rows = [[format_cell(cell) for cell in row] for row in table.rows]
     numbers = frozenset(
         i

@@ -5,7 +5,15 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from circuitgraph.catalog.analysis_record import AnalysisRecord, Reading, TextsRecord
+from rich.console import Group
+
+from circuitgraph.catalog.analysis_record import (
+    AnalysisRecord,
+    Cell,
+    Reading,
+    TableRecord,
+    TextsRecord,
+)
 from circuitgraph.catalog.compile_record import ParityRecord
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import CurveRecord, EvaluationRecord
@@ -19,7 +27,7 @@ from circuitgraph.cli.evaluate_report import make_tables
 from circuitgraph.cli.tables import make_judgement_table
 from circuitgraph.drawing.graphviz_output import LayoutError, draw_svg
 from circuitgraph.drawing.html_parts import show_text, wrap_section
-from circuitgraph.drawing.reading_html import draw_reading
+from circuitgraph.drawing.reading_html import draw_cells, draw_reading
 from circuitgraph.drawing.reading_plots import draw_pictures
 from circuitgraph.errors import MissingExtraError
 from circuitgraph.notebook.parts import draw_part, draw_parts
@@ -64,12 +72,21 @@ def draw_parity(record: ParityRecord) -> str:
 
 @pictures.register("ScrubRecord")
 def draw_scrub(record: ScrubRecord) -> str:
-    """The tree of claims as a drawing, and what ``circuitgraph scrub`` prints."""
+    """What ``circuitgraph scrub`` prints, its tree of claims as a drawing too, if there can be one.
+
+    The tree as text is long: it opens on a click.
+    """
+    parts = [
+        f"<details><summary>the claims one by one</summary>{draw_part(part)}</details>"
+        if isinstance(part, Group)
+        else draw_part(part)
+        for part in scrub_report.make_report(record)
+    ]
     try:
-        tree = draw_svg(scrub_report.make_claim_drawing(record), _SECONDS)
-    except LayoutError:
-        tree = ""  # the report below has it as text
-    return wrap_section([tree, *map(draw_part, scrub_report.make_report(record))])
+        parts.append(draw_svg(scrub_report.make_claim_drawing(record), _SECONDS))
+    except LayoutError as error:
+        parts.append(f"<p>{show_text(str(error))}</p>")
+    return wrap_section(parts)
 
 
 @pictures.register("SteeringRecord")
@@ -98,11 +115,18 @@ def draw_bare_reading(reading: Reading) -> str:
     return wrap_section(_draw_results(reading))
 
 
+@pictures.register("TableRecord")
+def draw_table_record(table: TableRecord) -> str:
+    """One table of a reading."""
+    return wrap_section([draw_cells(table, _write_cell)])
+
+
 def _draw_results(reading: Reading) -> list[str]:
-    return [
-        *draw_reading(reading, lambda cell: format_cell(cell, below=False)),
-        _draw_plots(reading),
-    ]
+    return [*draw_reading(reading, _write_cell), _draw_plots(reading)]
+
+
+def _write_cell(cell: Cell) -> str:
+    return format_cell(cell, below=False)
 
 
 def _draw_plots(reading: Reading) -> str:
@@ -111,7 +135,9 @@ def _draw_plots(reading: Reading) -> str:
     if not plots:
         return ""
     try:
-        content = base64.b64encode(draw_pictures(plots, title="", kind="png")).decode()
+        picture = draw_pictures(plots, title="", kind="png")
     except MissingExtraError as error:
         return f"<p>{show_text(str(error))}</p>"
-    return f'<img style="max-width: 100%" src="data:image/png;base64,{content}"/>'
+    width = int.from_bytes(picture[16:20]) // 2  # of the PNG's header; fit for print, so too large
+    content = base64.b64encode(picture).decode()
+    return f'<img width="{width}" src="data:image/png;base64,{content}"/>'
