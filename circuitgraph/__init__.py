@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from circuitgraph.engine.experiment import Experiment as Experiment
     from circuitgraph.errors import CircuitGraphError as CircuitGraphError
     from circuitgraph.evaluation.parity import verify as verify
+    from circuitgraph.exporting import export_circuit as export_circuit
     from circuitgraph.fine_tuning import fine_tune as fine_tune
     from circuitgraph.graph.circuit import Circuit as Circuit
     from circuitgraph.graph.graph import Graph as Graph
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from circuitgraph.hypotheses.loading import load_hypotheses as load_hypotheses
     from circuitgraph.hypotheses.scrubbing.scrub import scrub as scrub
     from circuitgraph.hypotheses.study import Study as Study
+    from circuitgraph.importing import import_circuit as import_circuit
     from circuitgraph.judging import judge as judge
     from circuitgraph.models.attaching import attach_dictionaries as attach_dictionaries
     from circuitgraph.models.dictionaries.loading import load_dictionary as load_dictionary
@@ -70,6 +72,8 @@ _HOMES = {
     "render": "drawing.dot",
     "load_circuit": "catalog.files",
     "save_circuit": "catalog.files",
+    "export_circuit": "exporting",
+    "import_circuit": "importing",
     "Hypothesis": "hypotheses.language",
     "load_hypotheses": "hypotheses.loading",
     "scrub": "hypotheses.scrubbing.scrub",

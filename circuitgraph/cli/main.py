@@ -13,6 +13,7 @@ import typer
 from circuitgraph import __version__
 from circuitgraph.cli import (
     analyze,
+    catalog,
     dictionary,
     discover,
     edit,
@@ -63,6 +64,7 @@ app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(catalog.app, name="catalog")
 app.command("list")(listing.list_names)
 
 
