@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,8 +23,8 @@ from circuitgraph.evaluation.faithfulness import (
     measure_other_metrics,
 )
 from circuitgraph.evaluation.measures import Known, choose_measures, take_measures
-from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.selection import rank_edges
 from circuitgraph.graph.space import make_space
 from circuitgraph.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
@@ -170,14 +171,19 @@ def draw_search_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> P
     try:
         identity = (task.name, dict(task.arguments), task.seed)
         if identity != (record["name"], record["arguments"], record["seed"]):
-            task = _load_search_task(model, record)
+            task = load_search_task(model, record)
         prompts = task.prompts(record["n_prompts"], record["split"])
     except CircuitGraphError:
         return None
     return prompts if prompts.fingerprint == record["prompts_sha256"] else None
 
 
-def _load_search_task(model: LanguageModel, record: dict) -> Task:
+def load_search_task(model: LanguageModel, record: Mapping[str, Any]) -> Task:
+    """The task that a circuit's record names, with its settings.
+
+    Raises:
+        CircuitGraphError: it is not registered here, or its file is gone.
+    """
     # where a record says nothing of BOS, none stood before the prompts
     settings = {"bos": "no", **record["arguments"]}
     if "data" in settings:

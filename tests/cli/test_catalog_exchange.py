@@ -87,6 +87,28 @@ def test_mib_files_are_of_prompts_with_bos(run: Callable[..., Ran]) -> None:
     assert "begin with BOS, which this tokenizer does not have" in ran.err
 
 
+def test_a_prompt_of_the_search_is_shown(run: Callable[..., Ran]) -> None:
+    words = ("catalog", "export", CIRCUIT, "--format", "neuronpedia")
+    assert run(*words, "-o", "it.json", "--prompt", "3", "--quiet").code == 0
+    content = json.loads(Path("it.json").read_text())
+    tokens = content["metadata"]["prompt_tokens"]
+    shown = next(node for node in content["nodes"] if node["feature_type"] == "logit")
+    assert tokens[-1] in tokens[:-1]  # what comes again
+    assert shown["token_prob"] > 0.9
+    assert shown["clerp"].split('"')[1].strip() in tokens
+    ran = run(*words, "-o", "other.json", "--prompt", "99999")
+    assert (ran.code, "--prompt is 99999, but must be at most" in ran.err) == (2, True)
+    ran = run("catalog", "export", CIRCUIT, "-o", "it.csv", "--prompt", "0")
+    assert (ran.code, "--prompt is for neuronpedia" in ran.err) == (2, True)
+
+
+def test_a_submission_is_one_command(run: Callable[..., Ran]) -> None:
+    words = ("--format", "mib-submission", "--d-model", "128", "--signed")
+    ran = run("catalog", "export", CIRCUIT, "-o", "submission/ioi_gpt2", *words)
+    assert (ran.code, ran.out) == (0, "submission/ioi_gpt2\n")
+    assert len(list(Path("submission/ioi_gpt2").iterdir())) == 9
+
+
 def test_the_formats_start_without_jax_and_torch() -> None:
     code = "import sys, circuitgraph.exporting as e; e.encoders.names(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

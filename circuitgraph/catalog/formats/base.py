@@ -66,18 +66,25 @@ class Encoder:
         """Names of the options."""
         return list(inspect.signature(self.encode).parameters)[1:]
 
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options in the types that the format wants.
+
+        Raises:
+            UnknownNameError: an option that the format does not have.
+            ArgumentError: one of another type.
+        """
+        kind, hints = f"option of the format {self.name!r}", get_type_hints(self.encode)
+        return convert_settings(kind, self.options, hints, options)
+
     def encode_circuit(self, circuit: Circuit, options: Mapping[str, Any]) -> Encoded:
         """The circuit in this format.
 
         Raises:
-            UnknownNameError: an option that the format does not have.
-            ArgumentError: one of another type, a missing one, or a circuit that the format cannot
-                hold.
+            UnknownNameError, ArgumentError: as `check_options`; or an option is missing, or the
+                circuit would be another one in this format.
         """
+        given = self.check_options(options)
         parameters = list(inspect.signature(self.encode).parameters.values())[1:]
-        kind = f"option of the format {self.name!r}"
-        hints = get_type_hints(self.encode)
-        given = convert_settings(kind, self.options, hints, options)
         missing = [p.name for p in parameters if p.default is p.empty and p.name not in given]
         if missing:
             raise ArgumentError(

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import circuitgraph as cg
-from circuitgraph.cli.options import JsonOption, QuietOption
+from circuitgraph.catalog.files import load_record
+from circuitgraph.cli.catalog.one_prompt import read_prompt
+from circuitgraph.cli.options import (
+    AbsoluteOption,
+    JsonOption,
+    LoadingOptions,
+    QuietOption,
+    SelectionOption,
+    gather_loading,
+)
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.records import CircuitRecord
+    from circuitgraph.models.language_model import LanguageModel
 
 
 def export_file(
@@ -36,6 +50,15 @@ def export_file(
             "circuit's model is loaded to see]",
         ),
     ] = None,
+    absolute: AbsoluteOption = None,
+    selection: SelectionOption = None,
+    prompt: Annotated[
+        int | None,
+        typer.Option(
+            "--prompt",
+            help="For neuronpedia: which prompt of the search to show, from 0. [default: 0]",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file that is there.")
     ] = False,
@@ -57,11 +80,12 @@ def export_file(
     output = Output(as_json, quiet)
     stored_circuit = cg.load_circuit(circuit)
     chosen = choose_format(encoders, format, out)
-    options: dict[str, Any] = {}
-    if d_model is not None:
-        options["d_model"] = d_model
-    elif "d_model" in chosen.options:
-        options["d_model"] = _read_width(output, circuit)
+    given = {"d_model": d_model, "absolute": absolute, "selection": selection}
+    options = {name: value for name, value in given.items() if value is not None}
+    chosen.check_options(options)
+    if prompt is not None and "token_ids" not in chosen.options:
+        raise ArgumentError(f"--prompt is for neuronpedia, not for {chosen.name}: leave it out.")
+    options |= _complete_options(output, circuit, chosen.options, options, prompt or 0)
     notes = cg.export_circuit(stored_circuit, out, chosen.name, overwrite=overwrite, **options)
     for note in notes:
         output.print_message(f"Note: {note}")
@@ -69,16 +93,30 @@ def export_file(
     output.print_result(json.dumps(record, indent=2), str(out))
 
 
-def _read_width(output: Output, circuit: Path) -> int:
-    """The width of a stored circuit's model, which is loaded."""
-    from circuitgraph.catalog.files import load_record
-    from circuitgraph.cli.inputs import load_alone
-    from circuitgraph.cli.options import LoadingOptions, gather_loading
+def _complete_options(
+    output: Output, circuit: Path, names: Collection[str], given: Collection[str], prompt: int
+) -> dict[str, Any]:
+    """What a format asks for and only the circuit's model can say: it is loaded where need be."""
+    needs_width = "d_model" in names and "d_model" not in given
+    if not needs_width and "token_ids" not in names:
+        return {}
+    record = load_record(circuit)
+    if record.model is None:
+        remedy = " with --d-model" if needs_width else " another format"
+        raise ArgumentError(f"This circuit names no model to ask: give{remedy}.")
+    model = _load_model(output, circuit, record)
+    if needs_width:
+        return {"d_model": model.spec.d_model}
+    return read_prompt(record, model, circuit, prompt)
+
+
+def _load_model(output: Output, circuit: Path, record: CircuitRecord) -> LanguageModel:
+    from circuitgraph.cli.inputs import check_same_model, load_alone
     from circuitgraph.models.loading import find_model
 
-    record = load_record(circuit).model
-    if record is None:
-        raise ArgumentError("This circuit names no model: give the width with --d-model.")
-    facts = {"model": record.model_dump(mode="json")}
+    assert record.model is not None  # noqa: S101 - asked by the caller
+    facts = record.model_dump(mode="json", include={"model", "environment"})
     keywords = gather_loading(LoadingOptions(), facts, is_own=True, path=circuit)
-    return load_alone(output, find_model(record.name, circuit), keywords).spec.d_model
+    model = load_alone(output, find_model(record.model.name, circuit), keywords)
+    check_same_model(record.model, model, "Give --d-model to do without it.")
+    return model
