@@ -16,7 +16,7 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.printable import NAME, shorten_text
 from circuitgraph.registry import Registry, read_summary
 
-MOST_EDGES = 2**22  # of a graph that a file may describe; Llama 3 8B's has 1,592,881
+MOST_EDGES = 2**21  # of a graph that a small file may describe; Llama 3 8B's has 1,592,881
 
 
 @dataclass(frozen=True)
