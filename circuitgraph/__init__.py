@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from circuitgraph.jobs.discover import discover as discover
     from circuitgraph.jobs.edit import edit_weights as edit_weights
     from circuitgraph.jobs.evaluate import evaluate as evaluate
+    from circuitgraph.jobs.export import export_circuit as export_circuit
     from circuitgraph.jobs.fine_tune import fine_tune as fine_tune
+    from circuitgraph.jobs.import_circuit import import_circuit as import_circuit
     from circuitgraph.jobs.judge import judge as judge
     from circuitgraph.jobs.scrub import scrub as scrub
     from circuitgraph.jobs.steer import steer as steer
@@ -72,6 +74,8 @@ _HOMES = {
     "load_circuit": "catalog.files",
     "save_circuit": "catalog.files",
     "Catalog": "catalog.store",
+    "export_circuit": "jobs.export",
+    "import_circuit": "jobs.import_circuit",
     "Hypothesis": "hypotheses.language",
     "load_hypotheses": "hypotheses.loading",
     "scrub": "jobs.scrub",

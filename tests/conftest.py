@@ -97,6 +97,8 @@ SLOW = (
     "models/test_saving.py::test_every",
     "models/dictionaries/test_training.py",
     "models/test_parity.py",
+    "cli/test_catalog_exchange.py",
+    "cli/test_formats_page.py::test_the_commands",
     "cli/test_bad_values.py::test_bad_value_is_refused_and_nothing_is_left[more prompts",
     "cli/test_bad_values.py::test_negative_threshold",
     "cli/test_catalog_page.py::test_a_circuit",

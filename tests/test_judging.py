@@ -12,9 +12,10 @@ import pytest
 import circuitgraph as cg
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.evaluation.measures import MEASURES, Known, choose_measures
-from circuitgraph.evaluation.size_curve import SHARES, count_edges, rank_edges
+from circuitgraph.evaluation.size_curve import SHARES, count_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.selection import rank_edges
 from circuitgraph.jobs import judge as judging
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task

@@ -76,6 +76,8 @@ BASES: dict[str, tuple[str, ...]] = {
     "catalog verify": ("induction-2l/induction/acdc",),
     "catalog remove": ("induction-2l/induction/acdc", "--catalog", "new"),
     "pairs check": ("given/pairs.jsonl", "--model", "induction-2l"),
+    "catalog export": ("given/circuit", "--out", "new.csv"),
+    "catalog import": ("given/edges.csv", "--model", "induction-2l", "--task", "induction"),
 }
 # Where any word is one, such as an expression of pytest's, which says itself what it makes of it.
 _FREE = {
@@ -219,6 +221,7 @@ def write_given(folder: Path) -> None:
     shutil.copytree(source, folder / "circuit")
     (folder / "by_hand.py").write_text(_HYPOTHESIS)
     (folder / "pairs.jsonl").write_text(_PAIR)
+    (folder / "edges.csv").write_text("edge\nembed->logits\n")
     sizes = {"W_enc": (8, 16), "W_dec": (16, 8), "b_enc": (16,), "b_dec": (8,)}
     (folder / "sae").mkdir()
     save_file(

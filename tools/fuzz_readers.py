@@ -22,6 +22,13 @@ PAIRS = (
 )
 CONFIG = b"threshold = 0.5\nlimit = 10\nthresholds = [0.1, 0.2]\n[set]\nsteps = 5\n"
 GGUF = ("gpt2", "llama")  # kinds of its tokenizer
+FORMATS = {"mib-json": "x.json", "mib-pt": "x.pt", "edge-list": "x.csv"}
+FORMATS |= {"auto-circuit": "x.txt", "acdc": "x.txt"}
+LISTS = {
+    "auto-circuit": b"Resid Start->A0.1.Q, 0.5\nA0.1->MLP 1\nMLP 1->Resid End, -1e-3\n",
+    "acdc": b"blocks.1.hook_q_input[:, :, 0] <- blocks.0.attn.hook_result[:, :, 1]\n"
+    b"(('blocks.1.hook_resid_post', [:], 'blocks.1.hook_mlp_out', [:]), 0.25)\n",
+}
 TRANSFORMER_LENS = {
     "n_layers": 1,
     "d_model": 8,
@@ -73,6 +80,10 @@ def list_readers() -> list[Reader]:
         Reader("leaderboard cell", "t/m/a.json", _write_cell, _read_cells),
         Reader("stored hypothesis", "h.json", _write_hypothesis, _read_hypothesis),
         Reader("options", "c.toml", _write("c.toml", CONFIG), _read_options),
+        *(
+            Reader(f"circuit, {name}", file, _write_format(name, file), _read_format(name, file))
+            for name, file in FORMATS.items()
+        ),
     ]
 
 
@@ -109,6 +120,26 @@ def _write_lens(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     torch.save({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "x.pt")
     (folder / "x.json").write_text(json.dumps(TRANSFORMER_LENS))
+
+
+def _write_format(name: str, file: str) -> Callable[[Path], None]:
+    """A circuit of a small graph; lists of tools that circuitgraph does not write are by hand."""
+    if name in LISTS:
+        return _write(file, LISTS[name])
+
+    def write_file(folder: Path) -> None:
+        import numpy as np
+
+        from circuitgraph.graph.circuit import Circuit
+        from circuitgraph.graph.graph import Graph
+        from circuitgraph.jobs.export import export_circuit
+
+        graph = Graph(2, 2)
+        circuit = Circuit.top(graph, np.arange(graph.n_edges) / 7, 20)
+        options: dict[str, Any] = {} if name == "edge-list" else {"d_model": 8}
+        export_circuit(circuit, folder / file, name, **options)
+
+    return write_file
 
 
 def _write_cell(folder: Path) -> None:
@@ -255,6 +286,16 @@ def _read_pairs(file: str) -> Callable[[Path], None]:
 
 
 _read_table = _read_pairs("x.csv")
+
+
+def _read_format(name: str, file: str) -> Callable[[Path], None]:
+    def read_file(folder: Path) -> None:
+        from circuitgraph.catalog.formats.base import decoders
+        from circuitgraph.graph.graph import Graph
+
+        decoders[name].decode_file(folder / file, Graph(2, 2))
+
+    return read_file
 
 
 def _read_cells(folder: Path) -> None:

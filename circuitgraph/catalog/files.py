@@ -202,7 +202,7 @@ def _check_graph(record: CircuitRecord, scores: Path) -> None:
     graph = record.graph
     if min(graph.n_layers, graph.n_heads, 1 if graph.n_kv_heads is None else graph.n_kv_heads) < 1:
         return  # which the graph itself refuses
-    counts = _count_graph(graph)
+    counts = count_graph(graph)
     said = (graph.n_writers, graph.n_readers, graph.n_edges)
     if counts != said:
         raise DataError(
@@ -223,8 +223,8 @@ def _check_graph(record: CircuitRecord, scores: Path) -> None:
         )
 
 
-def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
-    """Writers, readers and edges of the graph that a record describes."""
+def count_graph(graph: GraphRecord | Graph) -> tuple[int, int, int]:
+    """Writers, readers and edges of a graph, or of the one that a record describes, unbuilt."""
     layers, heads, mlp = graph.n_layers, graph.n_heads, int(graph.mlp)
     into_heads = 3 * heads if graph.n_kv_heads is None else heads + 2 * graph.n_kv_heads
     n_writers = 1 + layers * (heads + mlp)

@@ -296,6 +296,19 @@ class RefinementRecord(Record):
     rests: dict[str, float]
 
 
+class ImportedRecord(Record):
+    """From which file of another tool a circuit was read.
+
+    Which prompts that tool's search saw is not known: the record's task has those that would have
+    been drawn here. ``notes``: what of the file was not taken.
+    """
+
+    format: str
+    file: str
+    sha256: str
+    notes: list[str] = []
+
+
 class CircuitRecord(Record):
     """The whole of ``circuit.json``. A circuit made by hand has no model, task or algorithm."""
 
@@ -312,14 +325,16 @@ class CircuitRecord(Record):
     environment: Environment | None = None
     graph: GraphRecord
     refinement: RefinementRecord | None = None
+    imported: ImportedRecord | None = Field(None, description="left out where it was found here")
     edges: list[EdgeRecord]
     evaluation: EvaluationRecord | None = None
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_refinement(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _leave_out_what_is_not(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         content = write(self)
-        if self.refinement is None:
-            content.pop("refinement", None)
+        for name in ("refinement", "imported"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
     def to_json(self) -> str:

@@ -70,6 +70,7 @@ app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(catalog.app, name="catalog")
 app.command("list")(listing.list_names)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,8 +21,8 @@ from circuitgraph.evaluation.faithfulness import (
     measure_other_metrics,
 )
 from circuitgraph.evaluation.measures import Known, choose_measures, take_measures
-from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.graph.selection import rank_edges
 from circuitgraph.graph.space import make_space
 from circuitgraph.jobs.known import find_known_circuit
 from circuitgraph.jobs.setup import Terms, recall_task
@@ -184,12 +185,21 @@ def draw_search_prompts(model: LanguageModel, task: Task, circuit: Circuit) -> P
     try:
         identity = (task.name, dict(task.arguments), task.seed)
         if identity != (record["name"], record["arguments"], record["seed"]):
-            name, settings = recall_task(record["name"], record["arguments"])
-            task = load_task(name, model, seed=record["seed"], **settings)
+            task = load_search_task(model, record)
         prompts = task.prompts(record["n_prompts"], record["split"])
     except CircuitGraphError:
         return None
     return prompts if prompts.fingerprint == record["prompts_sha256"] else None
+
+
+def load_search_task(model: LanguageModel, record: Mapping[str, Any]) -> Task:
+    """The task that a circuit's record names, with its settings.
+
+    Raises:
+        CircuitGraphError: it is not registered here, or its file is gone.
+    """
+    name, settings = recall_task(record["name"], record["arguments"])
+    return load_task(name, model, seed=record["seed"], **settings)
 
 
 def make_search(

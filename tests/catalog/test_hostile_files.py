@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from circuitgraph.catalog.files import _count_graph, load_circuit, load_record, make_graph_record
+from circuitgraph.catalog.files import count_graph, load_circuit, load_record, make_graph_record
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 
@@ -35,7 +35,7 @@ def test_counts_of_a_record_are_those_of_its_graph(
         n_kv_heads=n_kv if grouped else None,
     )
     record = make_graph_record(graph)
-    assert _count_graph(record) == (record.n_writers, record.n_readers, record.n_edges)
+    assert count_graph(record) == (record.n_writers, record.n_readers, record.n_edges)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_graph_of_other_counts_is_not_built(folder: Path) -> None:
 def test_a_graph_beyond_what_is_stored_is_not_built(folder: Path) -> None:
     record = load_record(folder).graph.model_copy(update={"n_layers": 10**6})
     counts: dict[str, Any] = dict(
-        zip(("n_writers", "n_readers", "n_edges"), _count_graph(record), strict=True)
+        zip(("n_writers", "n_readers", "n_edges"), count_graph(record), strict=True)
     )
     change_record(folder, "graph", value=record.model_copy(update=counts).model_dump())
     with pytest.raises(DataError, match=r"scores\.safetensors cannot be read: it has"):

@@ -1,4 +1,4 @@
-"""``circuitgraph catalog``: circuits that were found, listed, compared and checked again.
+"""``circuitgraph catalog``: circuits listed, compared, checked again and exchanged.
 
 One file for each command; what is slow to import is imported in the commands.
 """
@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import typer
 
-from circuitgraph.cli.catalog import add, diff, list_entries, remove, search, show, verify
+from circuitgraph.cli.catalog import (
+    add,
+    diff,
+    export,
+    import_,
+    list_entries,
+    remove,
+    search,
+    show,
+    verify,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Circuits that were found: list, compare, verify.")
 app.command("list")(list_entries.list_entries)
@@ -17,3 +27,5 @@ app.command("diff")(diff.compare_entries)
 app.command("add")(add.add_entry)
 app.command("verify")(verify.verify_entries)
 app.command("remove")(remove.remove_entry)
+app.command("export")(export.export_file)
+app.command("import")(import_.import_file)
