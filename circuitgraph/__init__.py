@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from circuitgraph.api import sweep as sweep
     from circuitgraph.catalog.files import load_circuit as load_circuit
     from circuitgraph.catalog.files import save_circuit as save_circuit
+    from circuitgraph.certainty import measure_certainty as measure_certainty
     from circuitgraph.discovery.base import Algorithm as Algorithm
     from circuitgraph.discovery.base import algorithm as algorithm
     from circuitgraph.drawing.dot import render as render
@@ -52,6 +53,7 @@ _HOMES = {
     "discover": "api",
     "evaluate": "api",
     "judge": "judging",
+    "measure_certainty": "certainty",
     "analyze": "analyzing",
     "load_task": "tasks.loading",
     "sweep": "api",

@@ -54,6 +54,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "discover": ("induction", "--limit", "2", "--overwrite", "--algorithm", "random"),
     "evaluate": ("given/circuit", "--limit", "2"),
     "render": ("given/circuit",),
+    "stability": ("given/circuit", "--samples", "2", "--factors", "1", "--metrics", "kl"),
     "hypothesize": ("given/circuit", "--out", "mine.py", "--force"),
     "leaderboard": ("--task", "induction", "--model", "induction-2l", "--algorithm", "random"),
     "scrub": ("given/by_hand.py", "--limit", "2"),

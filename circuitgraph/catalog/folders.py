@@ -23,11 +23,14 @@ JOURNAL_FILE = "journal.jsonl"
 UNIT_JOURNAL_FILE = "journal.units.jsonl"
 CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
+CERTAINTY_FILE = "certainty.json"
+CERTAINTY_JOURNAL_FILE = "certainty.journal.jsonl"  # while it is being measured
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png"}
 _RESULT_FILES = {
     *(CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, UNIT_JOURNAL_FILE, CURVE_FILE, TABLE_FILE),
+    *(CERTAINTY_FILE, CERTAINTY_JOURNAL_FILE),
     *PICTURES,
 }
 _VERSION = re.compile(rb'"schema_version"\s*:\s*\d')

@@ -114,7 +114,7 @@ def evaluate(
         loading, stored_circuit.provenance, is_own=model is None, path=circuit
     )
     true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
-    task, data, arguments = _choose_prompts(record, task, data, circuit)
+    task, data, arguments = choose_prompts(record, task, data, circuit)
     if seed is None:
         seed = record.task.seed if record.task else 0
     own_model = find_model(record.model.name, circuit) if record.model else None
@@ -178,7 +178,7 @@ def _choose_measures(
     return names
 
 
-def _choose_prompts(
+def choose_prompts(
     record: CircuitRecord, task: str | None, data: Path | None, circuit: Path
 ) -> tuple[str | None, Path | None, dict[str, Any]]:
     """Task or data file with its arguments, as they were given; else those of the search."""

@@ -34,6 +34,12 @@ def render(
             help="Run the circuit's model, and name induction heads and others in the drawing.",
         ),
     ] = False,
+    certainty: Annotated[
+        bool,
+        typer.Option(
+            "--certainty", help="Fade edges by how often searches keep them (after `stability`)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -46,16 +52,20 @@ def render(
     - `circuitgraph render runs/induction -o induction.pdf`
 
     - `circuitgraph render runs/induction --head-types`
+
+    - `circuitgraph render runs/induction --certainty -o certainty.svg`
     """
+    from circuitgraph.catalog.certainty_record import load_certainty
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT, check_format
 
     loaded_circuit, output = cg.load_circuit(circuit), Output(as_json, quiet)
     folder = circuit if circuit.is_dir() else circuit.parent
     target = out or folder / "circuit.svg"
     check_format(target)
+    record = load_certainty(folder) if certainty else None
     captions = _name_heads(output, circuit, loaded_circuit) if head_types else {}
     drawn = loaded_circuit.pruned() if prune else loaded_circuit
-    picture = cg.render(drawn, target, captions=captions)
+    picture = cg.render(drawn, target, captions=captions, certainty=record)
     if picture != target:
         output.print_message(INSTALL_HINT.replace("{where}", str(circuit)))
     output.print_result(json.dumps({"picture": str(picture)}), str(picture))

@@ -10,6 +10,7 @@ from typing import Any
 import graphviz
 import numpy as np
 
+from circuitgraph.catalog.certainty_record import CertaintyRecord, EdgeCertainty
 from circuitgraph.drawing.graphviz_output import save_drawing, to_label
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Reader
@@ -23,11 +24,17 @@ _FILLS |= {"neuron": "#FFE0A3", "feature": "#FFE0A3", "rest": "#FFF3D6", "error"
 _HEAD_RANK, _INPUT_RANK, _MLP_RANK = range(3)
 _RANK_NAMES = ("0", "input", "1")
 _RANK_LABELS = ("", " MLP input", " MLP")
+# how an edge is drawn that most, some or few searches keep
+_LINES = {"core": "solid", "contingent": "dashed", "noise": "dotted"}
+_FAINTEST = 0.2  # opacity of an edge that no search keeps
 _MOST_LABELS = 40  # in a drawing of more edges, numbers hide more than they show
 
 
 def to_dot(
-    circuit: Circuit, title: str | None = None, captions: Mapping[str, str] | None = None
+    circuit: Circuit,
+    title: str | None = None,
+    captions: Mapping[str, str] | None = None,
+    certainty: CertaintyRecord | None = None,
 ) -> graphviz.Digraph:
     """The drawing as a `graphviz.Digraph`; needs no Graphviz program.
 
@@ -37,6 +44,8 @@ def to_dot(
 
     Args:
         captions: what to write below the names of nodes, such as types of heads.
+        certainty: fade each edge by how often repeated searches keep it; lines of core edges are
+            solid then, of contingent ones dashed, of noise dotted, and labels say how often.
     """
     dot = graphviz.Digraph("circuit")
     # Many edges make a drawing wide: keep them close together, and names large in proportion.
@@ -61,8 +70,8 @@ def to_dot(
     dot.attr("edge", fontname="Helvetica", fontsize="10", arrowsize="0.6")
     dot.attr(label=f"<{_format_title(circuit, title, size - 3)}>", fontsize=str(size + 2))
     _add_nodes(dot, circuit, captions or {})
-    _add_edges(dot, circuit)
-    _add_legend(dot, circuit, size - 4)
+    _add_edges(dot, circuit, certainty)
+    _add_legend(dot, circuit, size - 4, certainty)
     return dot
 
 
@@ -71,11 +80,12 @@ def render(
     path: str | Path,
     title: str | None = None,
     captions: Mapping[str, str] | None = None,
+    certainty: CertaintyRecord | None = None,
 ) -> Path:
     """Draw a circuit into a file, in the format that its ending says (.svg, .pdf, .png, .dot).
 
     Args:
-        captions: as of `to_dot`.
+        captions, certainty: as of `to_dot`.
 
     Returns:
         The file written: with another ending than asked for (``.dot``) if Graphviz is not
@@ -86,7 +96,7 @@ def render(
         OutputError: the file cannot be written.
         LayoutError: Graphviz failed, or needed more than a minute.
     """
-    return save_drawing(to_dot(circuit, title, captions), path)
+    return save_drawing(to_dot(circuit, title, captions, certainty), path)
 
 
 # Parts of the drawing
@@ -175,7 +185,8 @@ def _iterate_edges(circuit: Circuit) -> Iterable[tuple[Reader, str, float | None
         yield reader, writer.name, circuit.effect_of(edge)
 
 
-def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
+def _add_edges(dot: graphviz.Digraph, circuit: Circuit, certainty: CertaintyRecord | None) -> None:
+    known = {} if certainty is None else {each.edge: each for each in certainty.edges}
     edges = list(_iterate_edges(circuit))
     largest = max((abs(effect) for _, _, effect in edges if effect is not None), default=0.0)
     labelled = len(edges) <= _MOST_LABELS
@@ -183,6 +194,8 @@ def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
     side = "" if labelled else ":s"
     for reader, writer, effect in edges:
         style = _style_edge(reader, writer, effect, largest, labelled)
+        if certain := known.get(f"{writer}->{reader.name}"):
+            style |= _style_certainty(style, certain, labelled)
         nodes = (reader.name,) if reader.feeds_parts else circuit.graph.reader_nodes(reader)
         for node in nodes:
             dot.edge(
@@ -213,7 +226,24 @@ def _style_edge(
     return style
 
 
-def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
+def _style_certainty(
+    style: Mapping[str, str], certain: EdgeCertainty, labelled: bool
+) -> dict[str, str]:
+    """What changes of an edge's style where it is known how often searches keep it."""
+    often = certain.frequency.mean
+    opacity = round(255 * (_FAINTEST + (1 - _FAINTEST) * often))
+    text = f"in {often:.0%} of searches, {certain.kind}"
+    changed = {
+        "color": f"{style['color']}{opacity:02X}",
+        "style": _LINES[certain.kind],
+        "tooltip": f"{style['tooltip']}, {text}" if ":" in style["tooltip"] else text,
+    }
+    return changed | ({"label": f" {often:.0%}", "fontcolor": style["color"]} if labelled else {})
+
+
+def _add_legend(
+    dot: graphviz.Digraph, circuit: Circuit, size: int, certainty: CertaintyRecord | None
+) -> None:
     """A small table in a corner; its rank is the embedding's, so that it pushes no layers apart."""
     swatches = "".join(
         f'<TR><TD BGCOLOR="{COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
@@ -224,6 +254,13 @@ def _add_legend(dot: graphviz.Digraph, circuit: Circuit, size: int) -> None:
         f"width: effect on {to_label(str(unit))}" if unit else "width: score",
         "dashed: removal helps",
     ]
+    if certainty is not None:
+        lines[1:] = [
+            f"solid: core, in {certainty.core:.0%} of searches or more",
+            "dashed: contingent",
+            f"dotted: noise, in {certainty.noise:.0%} or less",
+            "faint: seldom kept",
+        ]
     rows = "".join(f'<TR><TD COLSPAN="2" ALIGN="LEFT">{line}</TD></TR>' for line in lines)
     table = (
         '<TABLE BORDER="1" COLOR="#CCCCCC" CELLBORDER="0" CELLSPACING="2" CELLPADDING="2">'
