@@ -155,6 +155,7 @@ def list_measures(judgement: JudgementRecord) -> list[tuple[str, str]]:
             )
         )
         rows.append(("edges whose effect is not shown", f"{len(m.unneeded)} of {m.n_edges}"))
+        rows.append(("minimality: level", f"{m.level}, at a tolerance of {m.tolerance:.3g}"))
     if curve := judgement.curve:
         rows.append(
             (

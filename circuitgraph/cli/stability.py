@@ -72,8 +72,8 @@ def measure_stability(
     output = Output(as_json, quiet)
     memory_limit, multiples = convert_to_bytes(memory), read_thresholds(factors, "--factors")
     check_counts(samples, 2, seed)
-    folder = circuit if circuit.is_dir() else circuit.parent
     stored = cg.load_circuit(circuit)
+    folder = circuit if circuit.is_dir() else circuit.parent
     journal = folder / CERTAINTY_JOURNAL_FILE
     _check_place(output, folder, journal, anew)
     model, task = _load_origin(output, circuit, loading)
