@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.files import load_circuit as load_circuit
     from circuitgraph.catalog.files import save_circuit as save_circuit
     from circuitgraph.certainty import measure_certainty as measure_certainty
+    from circuitgraph.comparing import compare_circuits as compare_circuits
     from circuitgraph.discovery.base import Algorithm as Algorithm
     from circuitgraph.discovery.base import algorithm as algorithm
     from circuitgraph.drawing.dot import render as render
@@ -54,6 +55,7 @@ _HOMES = {
     "evaluate": "api",
     "judge": "judging",
     "measure_certainty": "certainty",
+    "compare_circuits": "comparing",
     "analyze": "analyzing",
     "load_task": "tasks.loading",
     "sweep": "api",

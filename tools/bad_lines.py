@@ -67,6 +67,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "edit": ("--task", "addition", "--limit", "2", "--zero", "a1.h0"),
     "train-sae": ("--task", "addition", "--hook", "blocks.0.hook_mlp_out", "--out", "sae"),
     "train-transcoder": ("--task", "addition", "--layer", "0", "--out", "transcoder"),
+    "catalog compare": ("given", "--within", "--draws", "19"),
     "pairs check": ("given/pairs.jsonl", "--model", "induction-2l"),
 }
 # Where any word is one: an expression of pytest's, which says itself what it makes of it.

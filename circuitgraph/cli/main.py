@@ -13,6 +13,7 @@ import typer
 from circuitgraph import __version__
 from circuitgraph.cli import (
     analyze,
+    catalog,
     dictionary,
     discover,
     edit,
@@ -64,6 +65,7 @@ app.command("steer")(steer.steer_units)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(pairs.app, name="pairs")
 app.command("list")(listing.list_names)
 
