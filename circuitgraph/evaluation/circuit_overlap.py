@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from circuitgraph.catalog.comparison_record import Overlap
 from circuitgraph.evaluation.intervals import summarise_spread
@@ -12,6 +13,7 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.random_circuits import RandomCircuits
 
+EdgeNumbers = Int[np.ndarray, " kept"]
 _OUTER = ("embed", "logits")  # in every circuit
 
 
@@ -50,8 +52,12 @@ class OverlapDraws:
         self._seed, self._n_draws = seed, n_draws
         rng = np.random.default_rng([seed, n_draws])
         random, draws = RandomCircuits(circuits[0].graph), range(n_draws)
-        self._paths = [[random.draw_circuit(len(c), rng) for _ in draws] for c in circuits]
-        self._rewired = [[random.rewire_circuit(c, rng) for _ in draws] for c in circuits]
+        self._paths = [
+            [_list_edges(random.draw_circuit(len(c), rng)) for _ in draws] for c in circuits
+        ]
+        self._rewired = [
+            [_list_edges(random.rewire_circuit(c, rng)) for _ in draws] for c in circuits
+        ]
 
     def compare_edges(self, one: int, other: int) -> Overlap:
         """Beside circuits of random paths, of the same sizes."""
@@ -61,11 +67,11 @@ class OverlapDraws:
         """Beside circuits that use the same nodes as often."""
         return self._compare(one, other, self._rewired)
 
-    def _compare(self, one: int, other: int, drawn: Sequence[Sequence[Circuit]]) -> Overlap:
-        real = (self._circuits[one], self._circuits[other])
+    def _compare(self, one: int, other: int, drawn: Sequence[Sequence[EdgeNumbers]]) -> Overlap:
+        real = [_list_edges(self._circuits[i]) for i in (one, other)]
         pairs = zip(drawn[one], drawn[other], strict=True)
-        chance = [_measure_masks(*pair) for pair in pairs]
-        return judge_overlap(len(real[0] & real[1]), _measure_masks(*real), chance)
+        chance = [_measure_edges(*pair)[1] for pair in pairs]
+        return judge_overlap(*_measure_edges(*real), chance)
 
     def compare_nodes(self, one: int, other: int) -> Overlap:
         """Beside as many random nodes of each kind."""
@@ -78,9 +84,16 @@ class OverlapDraws:
         return judge_overlap(n_shared, measure_jaccard(*names), chance)
 
 
-def _measure_masks(one: Circuit, other: Circuit) -> float:
-    either = int((one.mask | other.mask).sum())
-    return int((one.mask & other.mask).sum()) / either if either else 1.0
+def _list_edges(circuit: Circuit) -> EdgeNumbers:
+    """The numbers of the edges: thousands of masks of a large graph would not fit into memory."""
+    return np.flatnonzero(circuit.mask).astype(np.int32)
+
+
+def _measure_edges(one: EdgeNumbers, other: EdgeNumbers) -> tuple[int, float]:
+    """How many edges are shared, and the Jaccard overlap; two empty circuits overlap fully."""
+    n_shared = len(np.intersect1d(one, other, assume_unique=True))
+    either = len(one) + len(other) - n_shared
+    return n_shared, n_shared / either if either else 1.0
 
 
 def _make_node_draw(graph: Graph, rng: np.random.Generator) -> Callable[[Sequence[str]], list[str]]:
