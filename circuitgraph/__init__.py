@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from circuitgraph.hypotheses.loading import load_hypotheses as load_hypotheses
     from circuitgraph.hypotheses.study import Study as Study
     from circuitgraph.jobs.analyze import analyze as analyze
+    from circuitgraph.jobs.certainty import measure_certainty as measure_certainty
+    from circuitgraph.jobs.compare import compare_circuits as compare_circuits
     from circuitgraph.jobs.discover import discover as discover
     from circuitgraph.jobs.edit import edit_weights as edit_weights
     from circuitgraph.jobs.evaluate import evaluate as evaluate
@@ -56,6 +58,8 @@ _HOMES = {
     "evaluate": "jobs.evaluate",
     "judge": "jobs.judge",
     "analyze": "jobs.analyze",
+    "measure_certainty": "jobs.certainty",
+    "compare_circuits": "jobs.compare",
     "load_task": "tasks.loading",
     "sweep": "jobs.sweep",
     "explain_scores": "analysis.attention_scores",

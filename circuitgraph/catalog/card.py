@@ -191,6 +191,8 @@ def list_measures(judgement: JudgementRecord) -> list[tuple[str, str]]:
         least = f"{format_interval(m.least.effect)} of {m.least.edge}"
         rows.append(("minimality: least effect of an edge", least))
         rows.append(("edges whose effect is not shown", f"{len(m.unneeded)} of {m.n_edges}"))
+        if m.level:
+            rows.append(("minimality: level", f"{m.level}, at a tolerance of {m.tolerance:.3g}"))
     if curve := judgement.curve:
         for name, own, random in (
             ("CMD; of random scores", curve.cmd, curve.random_cmd),

@@ -27,12 +27,15 @@ JUDGEMENT_FILE = "judgement.json"
 CARD_FILE = "card.md"
 EVIDENCE_FOLDER = "evidence"  # of an entry of a catalog: records about its circuit
 DATA_FOLDER = "data"  # likewise: the file of pairs that it was searched for on
+CERTAINTY_FILE = "certainty.json"
+CERTAINTY_JOURNAL_FILE = "certainty.journal.jsonl"  # while it is being measured
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png", "circuit.html"}
 _RESULT_FILES = {
     *(CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, UNIT_JOURNAL_FILE, CURVE_FILE, TABLE_FILE),
     *(JUDGEMENT_FILE, CARD_FILE),
+    *(CERTAINTY_FILE, CERTAINTY_JOURNAL_FILE),
     *PICTURES,
 }
 _RESULT_SUFFIXES = {EVIDENCE_FOLDER: {".json"}, DATA_FOLDER: {".jsonl", ".csv"}}

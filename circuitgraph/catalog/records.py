@@ -7,7 +7,7 @@ To a record of any file here, fields are only ever added; a change of meaning ra
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -339,14 +339,19 @@ class CircuitRecord(Record):
 
     def to_json(self) -> str:
         """JSON made to be read and compared in git: sorted keys, one edge a line."""
-        content = self.model_dump(mode="json")
-        texts = {
-            name: json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
-            for name, value in content.items()
-        }
-        if content["edges"]:
-            edges = ",\n".join(f"  {json.dumps(edge, sort_keys=True)}" for edge in content["edges"])
-            texts["edges"] = f"[\n{edges}\n]"
-        # A field's text is indented by one level more. Newlines inside strings are escaped.
-        fields = [f'  "{name}": ' + texts[name].replace("\n", "\n  ") for name in sorted(texts)]
-        return "{\n" + ",\n".join(fields) + "\n}\n"
+        return format_lines(self.model_dump(mode="json"), ("edges",))
+
+
+def format_lines(content: Mapping[str, Any], lists: Sequence[str]) -> str:
+    """A record as JSON with sorted keys, where each item of these lists has a line of its own."""
+    texts = {
+        name: json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
+        for name, value in content.items()
+    }
+    for name in lists:
+        if content[name]:
+            items = ",\n".join(f"  {json.dumps(item, sort_keys=True)}" for item in content[name])
+            texts[name] = f"[\n{items}\n]"
+    # A field's text is indented by one level more. Newlines inside strings are escaped.
+    fields = [f'  "{name}": ' + texts[name].replace("\n", "\n  ") for name in sorted(texts)]
+    return "{\n" + ",\n".join(fields) + "\n}\n"

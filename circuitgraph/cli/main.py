@@ -26,6 +26,7 @@ from circuitgraph.cli import (
     pairs,
     render,
     scrub,
+    stability,
     steer,
     train_dictionary,
     view,
@@ -64,6 +65,7 @@ app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
+app.command("stability")(stability.measure_stability)
 app.command("steer")(steer.steer_units)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)

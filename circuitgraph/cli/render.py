@@ -59,6 +59,12 @@ def render(
     most_arrows: Annotated[
         int, typer.Option("--most-arrows", help="Draw only the strongest of so many.")
     ] = MOST_ARROWS,
+    certainty: Annotated[
+        bool,
+        typer.Option(
+            "--certainty", help="Fade edges by how often searches keep them (after `stability`)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -78,7 +84,10 @@ def render(
 
     - `circuitgraph render runs/large --view matrix -o heads.svg`
     - `circuitgraph render runs/induction -o circuit.html`
+
+    - `circuitgraph render runs/induction --certainty -o certainty.svg`
     """
+    from circuitgraph.catalog.certainty_record import load_certainty
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT, check_format
 
     loaded_circuit, output = cg.load_circuit(circuit), Output(as_json, quiet)
@@ -92,6 +101,7 @@ def render(
         raise ArgumentError(
             "A matrix has no arrows: leave out --hide-below and --most-arrows, or --view matrix."
         )
+    record = load_certainty(folder) if certainty else None
     captions = _name_roles(roles) if roles else {}
     if head_types:
         for node, types in _name_heads(output, circuit, loaded_circuit).items():
@@ -103,6 +113,7 @@ def render(
         drawn,
         target,
         captions=captions,
+        certainty=record,
         view=view,
         hide_below=hide_below,
         most_arrows=most_arrows,

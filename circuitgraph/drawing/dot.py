@@ -8,8 +8,10 @@ from pathlib import Path
 import graphviz
 import numpy as np
 
+from circuitgraph.catalog.certainty_record import CertaintyRecord
 from circuitgraph.drawing.arrows import Arrow, Drawn, choose_drawn
 from circuitgraph.drawing.boxes import COLOURS, add_boxes
+from circuitgraph.drawing.certainty_style import explain_certainty, style_certainty
 from circuitgraph.drawing.graphviz_output import save_drawing, to_label
 from circuitgraph.drawing.matrix import matrix_to_dot
 from circuitgraph.drawing.page.assembly import save_page
@@ -32,6 +34,7 @@ def to_dot(
     title: str | None = None,
     captions: Mapping[str, str] | None = None,
     *,
+    certainty: CertaintyRecord | None = None,
     by_layer: bool = False,
     hide_below: float = 0.0,
     most_arrows: int | None = MOST_ARROWS,
@@ -44,6 +47,9 @@ def to_dot(
 
     Args:
         captions: what to write below the names of nodes, such as types of heads.
+        certainty: fade each edge by how often repeated searches keep it; lines of core edges are
+            solid then, of contingent ones dashed, of noise dotted, and labels say how often.
+            Arrows that stand for several edges stay as they are.
         by_layer: draw the heads of a layer as one box, and edges between the same boxes as one.
         hide_below: leave out arrows weaker than this share of the strongest.
         most_arrows: draw no more than the strongest of so many; None draws all.
@@ -70,8 +76,8 @@ def to_dot(
     label = write_title(circuit, title, size - 3, _count_hidden(drawn))
     dot.attr(label=label, fontsize=str(size + 2))
     add_boxes(dot, drawn, captions or {})
-    _add_arrows(dot, drawn, crowded)
-    _add_legend(dot, drawn, size - 4, crowded)
+    _add_arrows(dot, drawn, crowded, certainty)
+    _add_legend(dot, drawn, size - 4, crowded, certainty)
     return dot
 
 
@@ -81,6 +87,7 @@ def render(
     title: str | None = None,
     captions: Mapping[str, str] | None = None,
     *,
+    certainty: CertaintyRecord | None = None,
     view: str = "nodes",
     hide_below: float = 0.0,
     most_arrows: int | None = MOST_ARROWS,
@@ -89,7 +96,7 @@ def render(
     .html: a page, which needs no Graphviz).
 
     Args:
-        captions, hide_below, most_arrows: as of `to_dot`.
+        captions, certainty, hide_below, most_arrows: as of `to_dot`.
         view: ``nodes``, and arrows between them; ``layers``, whose heads share a box; or
             ``matrix``, all heads of the model by layer, coloured by effect, without arrows.
 
@@ -111,6 +118,7 @@ def render(
         circuit,
         title,
         captions,
+        certainty=certainty,
         by_layer=view == "layers",
         hide_below=hide_below,
         most_arrows=most_arrows,
@@ -121,8 +129,11 @@ def render(
 # Parts of the drawing
 
 
-def _add_arrows(dot: graphviz.Digraph, drawn: Drawn, crowded: bool) -> None:
+def _add_arrows(
+    dot: graphviz.Digraph, drawn: Drawn, crowded: bool, certainty: CertaintyRecord | None
+) -> None:
     """The strongest last, so that it lies on top of the others."""
+    known = {} if certainty is None else {each.edge: each for each in certainty.edges}
     sizes = [arrow.strength for arrow in drawn.arrows if np.isfinite(arrow.strength)]
     largest = max(sizes, default=0.0)
     # Edges that enter from below only (":s") are neater, but put labels on top of each other.
@@ -131,6 +142,8 @@ def _add_arrows(dot: graphviz.Digraph, drawn: Drawn, crowded: bool) -> None:
         sorted(drawn.arrows, key=lambda arrow: arrow.strength) if crowded else drawn.arrows
     ):
         style = _style_arrow(arrow, largest, crowded)
+        if certain := known.get(arrow.name):
+            style |= style_certainty(style, certain, labelled=not crowded)
         for target in (arrow.end,) if arrow.end else arrow.targets:
             port = f":{arrow.kind}{side}" if arrow.kind in ATTENTION_INPUTS else ""
             dot.edge(arrow.source, f"{target}{port}", **style)
@@ -153,7 +166,13 @@ def _style_arrow(arrow: Arrow, largest: float, crowded: bool) -> dict[str, str]:
     return style | {"label": f" {arrow.effect:.3g}", "fontcolor": colour}
 
 
-def _add_legend(dot: graphviz.Digraph, drawn: Drawn, size: int, crowded: bool) -> None:
+def _add_legend(
+    dot: graphviz.Digraph,
+    drawn: Drawn,
+    size: int,
+    crowded: bool,
+    certainty: CertaintyRecord | None,
+) -> None:
     """A small table in a corner; its rank is the embedding's, so that it pushes no layers apart."""
     swatches = "".join(
         f'<TR><TD BGCOLOR="{COLOURS[i]}" WIDTH="24"></TD><TD ALIGN="LEFT">into {text}</TD></TR>'
@@ -166,6 +185,8 @@ def _add_legend(dot: graphviz.Digraph, drawn: Drawn, size: int, crowded: bool) -
         "dashed: removal helps",
         *(["pale: weak"] if crowded else []),
     ]
+    if certainty is not None:
+        lines[1:] = explain_certainty(certainty)
     rows = "".join(f'<TR><TD COLSPAN="2" ALIGN="LEFT">{line}</TD></TR>' for line in lines)
     table = (
         '<TABLE BORDER="1" COLOR="#CCCCCC" CELLBORDER="0" CELLSPACING="2" CELLPADDING="2">'

@@ -261,9 +261,19 @@ class Experiment:
         Raises:
             SearchError: a value is not finite; names the prompt.
         """
+        return self._mean_losses(self.reader_values(masks, reader))
+
+    def reader_values(
+        self, masks: Bool[np.ndarray, "n edges"], reader: int
+    ) -> Float[np.ndarray, "n batch"]:
+        """The metric of each example under masks that differ in the edges into one reader only.
+
+        Raises:
+            SearchError: a value is not finite; names the prompt.
+        """
         if self.frontier is None or not self.frontier.is_cheaper(reader, masks[0]):
-            return self.losses(masks)
-        return self._mean_losses(self._check_finite(self.frontier.candidate_values(reader, masks)))
+            return self.values(masks)
+        return self._check_finite(self.frontier.candidate_values(reader, masks))
 
     @property
     def noise(self) -> float:

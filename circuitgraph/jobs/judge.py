@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from circuitgraph.catalog.judgement_record import JudgementRecord
-from circuitgraph.discovery.base import algorithms, make_algorithm
+from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.scoring import Scoring
 from circuitgraph.engine.experiment import Experiment
@@ -205,7 +205,17 @@ def load_search_task(model: LanguageModel, record: Mapping[str, Any]) -> Task:
 def make_search(
     model: LanguageModel, circuit: Circuit, memory: int | None = None
 ) -> Callable[[Prompts], Circuit] | None:
-    """The search that found a circuit, to be run on other prompts.
+    """The search that found a circuit, to be run on other prompts; None as `read_search` says."""
+    algorithm = read_search(circuit)
+    if algorithm is None:
+        return None
+    return lambda prompts: run_search(
+        algorithm, repeat_experiment(model, circuit, prompts, memory=memory)
+    )
+
+
+def read_search(circuit: Circuit) -> Algorithm[Any] | None:
+    """The search that found a circuit, with the settings that it had.
 
     None if the circuit does not name its search, or if the means of its ablation were taken over
     prompts of their own.
@@ -215,16 +225,29 @@ def make_search(
         return None
     if origin.get("metric") is None or origin.get("ablation") is None:
         return None
+    name, arguments = origin["algorithm"]["name"], origin["algorithm"]["arguments"]
+    return make_algorithm(name, **algorithms[name].complete_arguments(arguments))
 
-    def repeat_search(prompts: Prompts) -> Circuit:
-        name, arguments = origin["algorithm"]["name"], origin["algorithm"]["arguments"]
-        algorithm = make_algorithm(name, **algorithms[name].complete_arguments(arguments))
-        setup = {"metric": origin["metric"], "ablation": origin["ablation"], "memory": memory}
-        space = make_space(circuit.graph, **(origin.get("space") or {}))
-        experiment = Experiment(model, prompts, graph=circuit.graph, space=space, **setup)
-        return run_search(algorithm, experiment)
 
-    return repeat_search
+def repeat_experiment(
+    model: LanguageModel,
+    circuit: Circuit,
+    prompts: Prompts,
+    *,
+    metric: str | None = None,
+    memory: int | None = None,
+) -> Experiment:
+    """What the search for a circuit asked, of other prompts; by another metric if one is given."""
+    origin = circuit.provenance
+    return Experiment(
+        model,
+        prompts,
+        metric=metric or origin["metric"],
+        ablation=origin["ablation"],
+        graph=circuit.graph,
+        space=make_space(circuit.graph, **(origin.get("space") or {})),
+        memory=memory,
+    )
 
 
 def _count_seen(

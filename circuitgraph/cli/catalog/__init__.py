@@ -9,6 +9,7 @@ import typer
 
 from circuitgraph.cli.catalog import (
     add,
+    compare,
     diff,
     export,
     import_,
@@ -29,3 +30,4 @@ app.command("verify")(verify.verify_entries)
 app.command("remove")(remove.remove_entry)
 app.command("export")(export.export_file)
 app.command("import")(import_.import_file)
+app.command("compare")(compare.compare_stored)
