@@ -157,10 +157,13 @@ def test_a_model_remembers_how_it_was_loaded() -> None:
     assert describe_model(told).options == {"trust_remote_code": True}
 
 
-def test_a_circuit_of_double_precision_is_judged_in_it(
+def test_a_circuit_of_double_precision_has_its_model_loaded_in_it(
     finished: tuple[Path, Ran], tmp_path: Path
 ) -> None:
-    """In a process of its own, as jax decides once; the record comes before jax is imported."""
+    """In a process of its own, as jax decides once; the record comes before jax is imported.
+
+    The weights are loaded, in double precision; they are not those of the search in single.
+    """
     folder = shutil.copytree(finished[0], tmp_path / "run")
     content = json.loads((folder / "circuit.json").read_text())
     content["environment"]["precision"] = "float64"
@@ -170,4 +173,5 @@ def test_a_circuit_of_double_precision_is_judged_in_it(
     done = subprocess.run(
         [*command, "--measures", "curve"], cwd=tmp_path, env=env, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert "The weights of 'induction-2l' changed" in done.stderr
