@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -68,8 +69,11 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({key: str(v) if isinstance(v, Path) else v for key, v in given.items()})
         raise Loaded
 
-    for place in ("models.loading", "hypotheses.study", "jobs.leaderboard"):
-        monkeypatch.setattr(f"circuitgraph.{place}.load_model", note)
+    places = [f"circuitgraph.{name}" for name in ("hypotheses.study", "jobs.leaderboard")]
+    # a module that is imported only after the first patch would keep `note` for ever
+    modules = [importlib.import_module(name) for name in (*places, "circuitgraph.models.loading")]
+    for module in modules:
+        monkeypatch.setattr(module, "load_model", note)
     return calls
 
 
