@@ -93,6 +93,7 @@ SLOW = (
     "models/test_parity.py",
     "cli/test_bad_values.py::test_bad_value_is_refused_and_nothing_is_left[more prompts",
     "cli/test_bad_values.py::test_negative_threshold",
+    "cli/test_completion.py::test_every",
     "cli/test_config_file.py",
     "cli/test_dictionary.py",
     "cli/test_edit.py::test_edits",
