@@ -1,5 +1,6 @@
-"""What a program of somebody else sees of the types: `.ci/run` has pyright check it against the installed package.
+"""What a program of somebody else sees of the types.
 
+`.ci/run` has pyright check this file against the installed package.
 It is never run.
 """
 
@@ -42,4 +43,4 @@ except cg.CircuitGraphError as error:
     print(error)
 
 cg.load_model(5)  # pyright: ignore[reportArgumentType]
-circuit.no_such_name  # pyright: ignore[reportAttributeAccessIssue]
+print(circuit.no_such_name)  # pyright: ignore[reportAttributeAccessIssue]

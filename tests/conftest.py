@@ -103,6 +103,7 @@ SLOW = (
     "cli/test_bad_values.py::test_negative_threshold",
     "cli/test_catalog_page.py::test_a_circuit",
     "cli/test_catalog_verify.py",
+    "cli/test_completion.py::test_every",
     "cli/test_config_file.py",
     "cli/test_dictionary.py",
     "cli/test_edit.py::test_edits",

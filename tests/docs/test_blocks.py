@@ -36,6 +36,17 @@ GROUP = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = vars(GROUP)["commands"]
 
 
+def list_options(command: Any) -> set[str]:
+    """The options of a command and of all commands in it."""
+    inner = vars(command).get("commands", {}).values()
+    own = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return own.union(*map(list_options, inner))
+
+
+OPTIONS = list_options(GROUP)
+OF_OTHERS = {"--kills"}  # options of our tools
+
+
 def name_page(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -53,6 +64,7 @@ def test_blocks_run(
 ) -> None:
     """In the order of the page, in a folder of its own; its Python blocks share their names."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "catalog").symlink_to(ROOT / "catalog")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -160,3 +172,13 @@ def test_blocks_that_run_are_many() -> None:
     run = [b for b in BLOCKS if not b.kind and (b.commands or b.language == "python")]
     assert len(run) >= 25
     assert sum(len(b.commands) for b in BLOCKS) >= 80
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
+def test_commands_and_options_in_the_text_are_there(page: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+    commands = [words[1] for code in inline if (words := code.split())[0] == "circuitgraph" != code]
+    assert set(commands) - {*COMMANDS, "COMMAND", "--log-level", "--help"} == set()
+    options = {m[1] for code in inline if (m := re.match(r"(--[a-z][a-z-]+)", code))}
+    assert options - OPTIONS - OF_OTHERS == set()
