@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.api import prepare_experiment
-from circuitgraph.catalog.folders import find_beside
+from circuitgraph.catalog.folders import find_path
 from circuitgraph.catalog.records import CircuitRecord, EvaluationRecord, Interval
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
@@ -52,11 +52,20 @@ def load_recorded_task(
     settings = {"bos": "no", **record.task.arguments}
     if "data" not in settings:
         return load_task(record.task.name, model, seed=seed, **settings)
-    file = Path(find_beside(settings.pop("data"), folder))
+    file = _find_data(settings.pop("data"), folder)
     settings.pop("sha256", None)
-    if not file.is_file():
-        raise DataError(f"The file of pairs {str(file)!r} is not here.")
     return load_task(file, model, seed=seed, **settings)
+
+
+def _find_data(name: str, folder: Path) -> Path:
+    """The file of pairs that a record names: there, or in the folder or above it, under that name
+    or the end of it, because folders above a catalog have other names elsewhere.
+    """
+    parts = Path(name).parts
+    for i in range(len(parts)):
+        if (file := find_path(str(Path(*parts[i:])), folder, Path.is_file)) is not None:
+            return file
+    raise DataError(f"The file of pairs {name!r} is not here.")
 
 
 def replay_evaluation(
