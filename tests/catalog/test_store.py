@@ -176,6 +176,24 @@ def test_a_crash_leaves_no_half_entry(catalog: Catalog, monkeypatch: pytest.Monk
     assert read_all(Path(catalog.place)) == before
 
 
+KILLED = """
+import os, signal, sys
+from circuitgraph.catalog import filing
+from circuitgraph.catalog.store import Catalog
+filing.write_card = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+Catalog(sys.argv[1]).add(sys.argv[2])
+"""
+
+
+def test_a_killed_process_leaves_no_half_entry(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(RUN)], timeout=120)
+    assert ended.returncode == -9
+    catalog = Catalog(tmp_path)
+    assert (len(catalog.list()), catalog.list().problems) == (0, {})
+    assert str(catalog.add(RUN)) == NAME
+    assert not list(tmp_path.rglob(".*")), "the next one removes what is left"
+
+
 def change(content: dict[str, Any], name: str, value: Any) -> str:
     return json.dumps({**content, name: value})
 
