@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from circuitgraph.errors import UnknownNameError
+from circuitgraph.printable import NAME, shorten_text
 
 Kind = Literal["embed", "head", "kv", "mlp", "neuron", "feature", "rest", "error", "logits"]
 Input = Literal["q", "k", "v", "x"]
@@ -127,6 +128,8 @@ def parse_input(text: str) -> tuple[Node, str]:
     Raises:
         UnknownNameError: the text has none of the known forms.
     """
+    if len(text) > NAME:
+        raise UnknownNameError(f"{shorten_text(text, NAME)!r} is too long for the name of a node.")
     name = text.strip().lower()
     for kind, form in _FORMS:
         if match := re.fullmatch(form, name):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from circuitgraph.catalog.folders import find_path
 from circuitgraph.catalog.records import CircuitRecord, EvaluationRecord, Interval
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
@@ -48,10 +49,21 @@ def load_recorded_task(
     if record.task is None:
         raise ArgumentError("The record names no task, on whose prompts it could be run again.")
     seed = record.task.seed if seed is None else seed
-    task, settings = recall_task(record.task.name, record.task.arguments, folder)
-    if isinstance(task, Path) and not task.is_file():
-        raise DataError(f"The file of pairs {str(task)!r} is not here.")
+    task, settings = recall_task(record.task.name, record.task.arguments)
+    if isinstance(task, Path):
+        task = _find_data(str(task), folder)
     return load_task(task, model, seed=seed, **settings)
+
+
+def _find_data(name: str, folder: Path) -> Path:
+    """The file of pairs that a record names: there, or in the folder or above it, under that name
+    or the end of it, because folders above a catalog have other names elsewhere.
+    """
+    parts = Path(name).parts
+    for i in range(len(parts)):
+        if (file := find_path(str(Path(*parts[i:])), folder, Path.is_file)) is not None:
+            return file
+    raise DataError(f"The file of pairs {name!r} is not here.")
 
 
 def replay_evaluation(

@@ -62,6 +62,13 @@ def test_a_graph_of_other_counts_is_not_built(folder: Path) -> None:
     assert time.perf_counter() - start < 2
 
 
+def test_an_edge_with_a_number_of_thousands_of_digits_is_refused(folder: Path) -> None:
+    edges = [{"edge": f"a{'9' * 5001}.h0->logits", "effect": None}]
+    change_record(folder, "edges", value=edges)
+    with pytest.raises(DataError, match="too long for the name of a node"):
+        load_circuit(folder)
+
+
 def test_a_graph_beyond_what_is_stored_is_not_built(folder: Path) -> None:
     record = load_record(folder).graph.model_copy(update={"n_layers": 10**6})
     counts: dict[str, Any] = dict(

@@ -14,6 +14,8 @@ from typing import Any
 
 import fsspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from circuitgraph.catalog.catalogs import (
     find_entry,
@@ -26,6 +28,7 @@ from circuitgraph.catalog.files import load_circuit, load_record
 from circuitgraph.catalog.folders import CIRCUIT_FILE
 from circuitgraph.catalog.locks import hold_folder
 from circuitgraph.catalog.searching import parse_range
+from circuitgraph.catalog.sources import FolderSource
 from circuitgraph.catalog.store import Catalog
 from circuitgraph.errors import (
     ArgumentError,
@@ -112,6 +115,7 @@ def test_a_folder_with_circuits_in_it_is_the_repository_s(tmp_path: Path) -> Non
 
 ADD = """
 import sys
+from circuitgraph.catalog.sources import FolderSource
 from circuitgraph.catalog.store import Catalog
 catalog = Catalog(sys.argv[1])
 for _ in range(4):
@@ -120,6 +124,7 @@ for _ in range(4):
 EVIDENCE = """
 import sys
 from pathlib import Path
+from circuitgraph.catalog.sources import FolderSource
 from circuitgraph.catalog.store import Catalog
 for name in sys.argv[3:]:
     Catalog(sys.argv[1]).add_evidence(sys.argv[2], [Path(name)])
@@ -169,6 +174,24 @@ def test_a_crash_leaves_no_half_entry(catalog: Catalog, monkeypatch: pytest.Monk
         with pytest.raises(OutputError, match="No space left"):
             catalog.add(OTHER, name=NAME if overwrite else None, overwrite=overwrite)
     assert read_all(Path(catalog.place)) == before
+
+
+KILLED = """
+import os, signal, sys
+from circuitgraph.catalog import filing
+from circuitgraph.catalog.store import Catalog
+filing.write_card = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+Catalog(sys.argv[1]).add(sys.argv[2])
+"""
+
+
+def test_a_killed_process_leaves_no_half_entry(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(RUN)], timeout=120)
+    assert ended.returncode == -9
+    catalog = Catalog(tmp_path)
+    assert (len(catalog.list()), catalog.list().problems) == (0, {})
+    assert str(catalog.add(RUN)) == NAME
+    assert not list(tmp_path.rglob(".*")), "the next one removes what is left"
 
 
 def change(content: dict[str, Any], name: str, value: Any) -> str:
@@ -225,6 +248,24 @@ def test_links_out_of_the_catalog_are_refused(catalog: Catalog, tmp_path: Path, 
     assert "leads out of the catalog" in listing.problems[NAME]
     with pytest.raises(DataError, match="leads out of the catalog"):
         catalog.get(NAME).read_circuit()
+
+
+def test_a_gigantic_record_is_not_read(catalog: Catalog) -> None:
+    os.truncate(Path(catalog.place) / NAME / CIRCUIT_FILE, 2**28 + 1)  # mostly a hole on the disk
+    assert "more than 268,435,456 bytes" in catalog.list().problems[NAME]
+    with pytest.raises(DataError, match=f"Entry '{NAME}'.*more than"):
+        catalog.get(NAME).read_record()
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a./\\~]{1,12}/[a.]{1,3}/[a.]{1,3}", fullmatch=True))
+@settings(max_examples=300)
+def test_no_name_leads_out_of_the_catalog(text: str) -> None:
+    root = Path("/mine")
+    try:
+        folder = FolderSource(root).find_folder(EntryName.parse(text))
+    except DataError:
+        return
+    assert Path(os.path.normpath(folder)).parents[2] == root
 
 
 def test_links_inside_are_followed_and_pipes_are_not_read(catalog: Catalog) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from circuitgraph.catalog.records import CircuitRecord
 from circuitgraph.catalog.store import Catalog
-from circuitgraph.jobs.replay import compare_evaluations
+from circuitgraph.errors import DataError
+from circuitgraph.jobs.replay import _find_data, compare_evaluations
 from tests.cli.conftest import Ran
 
 NAME = "induction-2l/induction/acdc"
@@ -124,3 +125,14 @@ def test_ends_of_intervals_may_move_a_tenth_of_their_width(finished: tuple[Path,
         assert len(compare_evaluations(old, new, 0.0)) == n
     nothing = old.model_copy(update={"faithfulness": None})
     assert len(compare_evaluations(old, nothing, 0.5)) == 1
+
+
+def test_a_file_of_pairs_is_looked_for_by_the_end_of_its_name(tmp_path: Path) -> None:
+    entry = tmp_path / "elsewhere" / "x" / "task" / "acdc"
+    pairs = tmp_path / "elsewhere" / "x" / "pairs"
+    entry.mkdir(parents=True)
+    pairs.mkdir()
+    (pairs / "p.jsonl").write_text("")
+    assert _find_data("catalog/circuits/x/pairs/p.jsonl", entry) == pairs / "p.jsonl"
+    with pytest.raises(DataError, match=r"'catalog/x/q\.jsonl' is not here"):
+        _find_data("catalog/x/q.jsonl", entry)
