@@ -17,7 +17,7 @@ export function showPanel(app) {
 
 function describeCircuit(app) {
   const { data, state } = app;
-  const strongest = data.edges.filter((edge) => state.kept[edge.index]).sort((a, b) => b.strength - a.strength);
+  const strongest = data.edges.filter((edge) => state.kept[edge.index] && edge.from !== null).sort((a, b) => b.strength - a.strength);
   return [
     make("h2", {}, data.isComparison ? "Two circuits" : "Circuit"),
     makeLegend(data, state),
