@@ -18,10 +18,12 @@ from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.node import UNITS, Node
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.printable import shorten_text
 from circuitgraph.tasks.prompts import Prompts
 
 _TOP = 8  # tokens of each side
 _MOST_TOKENS = 48  # of a pattern; of a longer prompt the last ones are shown
+_MOST_LETTERS = 100  # of the prompt, in a title
 _MOST_EDGES = 128  # of a circuit whose edges are taken out one by one
 
 
@@ -39,7 +41,8 @@ def read_circuit_nodes(
     nodes = [Node.parse(name) for name in circuit.nodes]
     heads = [node for node in nodes if node.kind == "head"]
     run, tokens = _run_first(model, prompts)
-    readings = {"on one prompt": _read_prompt(model, nodes, heads, run, tokens)}
+    text = str(prompts.pairs[0].clean)
+    readings = {"on one prompt": _read_prompt(model, nodes, heads, run, tokens, text)}
     if heads and model.tokenizer is not None:
         readings |= _read_types(model, heads)
     units = [str(node) for node in nodes if node.kind in UNITS]
@@ -89,6 +92,7 @@ def _read_prompt(
     heads: Sequence[Node],
     run: PromptRun,
     tokens: Sequence[str],
+    text: str,
 ) -> Reading:
     first = max(0, len(tokens) - _MOST_TOKENS)
     pictures = [
@@ -103,11 +107,13 @@ def _read_prompt(
         )
         for head in heads
     ]
-    table = _rank_tokens(model, nodes, run)
+    table = _rank_tokens(model, nodes, run, shorten_text(text, _MOST_LETTERS))
     return Reading(tables=[table], pictures=pictures)
 
 
-def _rank_tokens(model: LanguageModel, nodes: Sequence[Node], run: PromptRun) -> TableRecord:
+def _rank_tokens(
+    model: LanguageModel, nodes: Sequence[Node], run: PromptRun, text: str
+) -> TableRecord:
     """The logits that what each node writes raises and lowers most, if nothing else reads it."""
     named = [node for node in nodes if node.kind in ("embed", "head", "mlp")]
     parts = jnp.stack([_take_part(node, run) for node in named])
@@ -120,7 +126,7 @@ def _rank_tokens(model: LanguageModel, nodes: Sequence[Node], run: PromptRun) ->
             words = [_show_answer(model, int(tokens[i])) for i in (high, low)]
             rows.append([str(node), words[0], float(own[high]), words[1], float(own[low])])
     return TableRecord(
-        title="what it adds to the logits, if nothing else reads it",
+        title=f"what it adds to the logits after {text!r}, if nothing else reads it",
         columns=["node", "raises", "by", "lowers", " by"],
         rows=rows,
     )

@@ -15,7 +15,7 @@ from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.readings.direct import run_direct
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.loading import shipped_models
+from circuitgraph.models.loading import load_model, shipped_models
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.prompts import Prompts
 
@@ -72,3 +72,12 @@ def test_what_prompts_lose_without_an_edge(
     )
     np.testing.assert_allclose([float(str(row[2])) for row in rows], whole - without, atol=1e-4)
     assert read_circuit_edges(experiment, prompts, Circuit.full(circuit.graph)) is None
+
+
+def test_units_of_a_circuit_have_their_report() -> None:
+    model = load_model("addition")
+    prompts = load_task("addition", model, seed=0).prompts(3, "evaluation")
+    graph = model.graph().refine("m0", neurons=[3, 5])
+    readings = read_circuit_nodes(model, prompts, Circuit.of(graph, ["embed->m0", "m0.n3->logits"]))
+    assert {row[0] for row in readings["unit"].tables[0].rows} == {"m0.n3"}
+    assert [row[0] for row in readings["on one prompt"].tables[0].rows][::8] == ["embed"]

@@ -24,6 +24,7 @@ from circuitgraph.drawing.page.entry import make_entry
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from tests.drawing.page.circuits import HOSTILE, draw_circuit, draw_entry
+from tests.drawing.page.test_data import make_scrub
 
 SHOWN = (
     "[...document.querySelectorAll('.edges [data-bundle]')].filter(e => e.style.display !== 'none')"
@@ -237,6 +238,20 @@ def test_texts_of_others_stay_texts(open_page: Any) -> None:
     svg = page.run("return $exporting.makeSvgText().text")
     assert HOSTILE[0] in "".join(ElementTree.fromstring(svg).itertext())  # noqa: S314
     assert page.log() == []
+
+
+def test_the_tree_of_a_scrub_leads_to_its_nodes(open_page: Any) -> None:
+    page = open_page(make_circuit_page([make_entry(make_induction(), "x")], scrub=make_scrub()))
+    assert "alone 0.8" in page.text(".scrub")
+    assert page.run("return document.querySelectorAll('.scrub ul ul li').length") == 2
+    page.click(".scrub ul ul button")
+    assert page.text("#panel h2") == "a1.h0"
+    page.run(
+        "const f = document.getElementById('fill'); f.value = 'role';"
+        "f.dispatchEvent(new Event('change')); document.getElementById('overview').click()"
+    )
+    assert "induction head" in page.text(".legend")
+    assert page.run("return document.querySelectorAll('.node[class*=category-]').length") == 3
 
 
 def test_exports_hold_the_picture_without_the_page(open_page: Any) -> None:

@@ -49,7 +49,7 @@ export function makeActions(app) {
       state.groups = [];
       const rows = Map.groupBy(data.nodes.filter((node) => node.row), (node) => node.row);
       if (!isGrouped) for (const [row, nodes] of rows) if (nodes.length > 1) addGroup(row, nodes.map((node) => node.index));
-      state.marked.clear();
+      state.selection = null;
       state.tell("shapes");
     },
     ungroup(id) {

@@ -147,7 +147,7 @@ function drawShape(drawing, shape) {
 }
 
 function drawCells(drawing, { id, width, height }, cell) {
-  const used = new Set(drawing.touching.get(id).filter((bundle) => bundle.to === id).map((bundle) => bundle.kind));
+  const used = new Set(drawing.touching.get(id).filter((bundle) => bundle.to === id && bundle.shown).map((bundle) => bundle.kind));
   return ["q", "k", "v"].flatMap((letter, number) => {
     const x = -width / 2 + (number * width) / 3;
     const place = { x: x + 1, y: height / 2 - cell, width: width / 3 - 2, height: cell - 1, rx: 3 };

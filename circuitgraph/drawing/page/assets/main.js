@@ -24,7 +24,10 @@ function startPage() {
   const data = prepareData(readData());
   const state = makeState(data);
   const page = { data, state, view: makeView(), layouts: 0 };
-  page.settle = () => layOut(page);
+  page.settle = () => {
+    layOut(page);
+    showPanel(page);
+  };
   state.kept = chooseEdges(data, state);
   if (countOnes(state.kept) === 0) byId("dangling").checked = state.dropsDangling = false;
   state.kept = chooseEdges(data, state);
@@ -51,7 +54,8 @@ function follow(page, what) {
   }
   if (what === "edges") refresh(drawing);
   if (what === "colours" || what === "selection") recolour(drawing);
-  if (what === "selection" || what === "colours" || what === "shapes") showPanel(page);
+  // lists are long: not at every step of the slider
+  if (!byId("picture").classList.contains("moving")) showPanel(page);
   if (what === "selection") showSelection(page);
   showCounts(page);
 }

@@ -11,13 +11,16 @@ const MOST_ROWS = 200; // of edges, in one list
 export function showPanel(app) {
   const { selection } = app.state;
   const content = selection?.shape ? describeShape(app, selection.shape) : selection?.bundle ? describeBundle(app, selection.bundle) : describeCircuit(app);
-  byId("panel").replaceChildren(...content.filter(Boolean));
-  byId("panel").scrollTop = 0;
+  const panel = byId("panel");
+  const hadFocus = panel.contains(document.activeElement);
+  panel.replaceChildren(...content.filter(Boolean));
+  panel.scrollTop = 0;
+  if (hadFocus) panel.focus(); // what had it may be gone
 }
 
 function describeCircuit(app) {
   const { data, state } = app;
-  const strongest = data.edges.filter((edge) => state.kept[edge.index]).sort((a, b) => b.strength - a.strength);
+  const strongest = data.edges.filter((edge) => state.kept[edge.index] && edge.from !== null).sort((a, b) => b.strength - a.strength);
   return [
     make("h2", {}, data.isComparison ? "Two circuits" : "Circuit"),
     makeLegend(data, state),

@@ -59,6 +59,9 @@ export function showNear(drawing, hovered) {
   if (drawing.near === id) return;
   drawing.near = id;
   byId("picture").classList.toggle("focused", id !== undefined);
-  for (const element of drawing.layers.edges.querySelectorAll(".near")) element.classList.remove("near");
-  for (const bundle of drawing.touching.get(id) || []) bundle.element?.classList.add("near");
+  for (const element of byId("picture").querySelectorAll(".near")) element.classList.remove("near");
+  for (const { element, label } of drawing.touching.get(id) || []) {
+    element?.classList.add("near");
+    label?.classList.add("near");
+  }
 }

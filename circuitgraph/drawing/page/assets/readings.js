@@ -11,10 +11,12 @@ export function makeReadings(app, readings) {
 }
 
 function makeReading(reading) {
-  if (reading.kind === "table") return makeTable(reading.columns, reading.rows.slice(0, MOST_ROWS));
   if (reading.kind === "grid") return makeGrid(reading);
   if (reading.kind === "texts") return make("div", {}, ...reading.texts.map((text) => makeText(text, reading.texts)));
-  return makeFacts(reading.facts);
+  const [first, ...others] = reading.rows;
+  // one row is better read downwards: the panel is narrow
+  if (!others.length) return makeFacts(reading.columns.map((column, number) => [column, first[number]]));
+  return makeTable(reading.columns, reading.rows.slice(0, MOST_ROWS));
 }
 
 // Tokens, the stronger the larger their numbers; red above 0, blue below.
