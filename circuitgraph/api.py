@@ -32,6 +32,7 @@ from circuitgraph.discovery.refinement import (
     AUTO,
     Units,
     check_has_errors,
+    check_has_units,
     choose_units,
     measure_rests,
     read_granularity,
@@ -95,6 +96,7 @@ def discover(
     refine: Sequence[str] = (AUTO,),
     n_units: int = N_UNITS,
     frozen_errors: bool = False,
+    own_inputs: bool = False,
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -124,6 +126,8 @@ def discover(
         n_units: how many units ``auto`` makes nodes: those that matter most to first order.
         frozen_errors: of features, keep the errors of dictionaries as they are in the clean run,
             whatever their MLPs read; by default they are computed anew.
+        own_inputs: each neuron or feature has an input of its own, so that edges into it are
+            decided on one by one; by default all parts of an MLP share its input.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -140,17 +144,20 @@ def discover(
     if frozen_errors:
         check_has_errors(granularity)
         search_algorithm.check_frozen_errors()
+    if own_inputs:
+        check_has_units(granularity)
     setup = SearchSetup(
         model, task, search_algorithm, metric, ablation, n_prompts, memory, bar, journal, anew
     )
     space = {"without": without, "protect": protect, "inside": inside, "start_from": start_from}
     if granularity == "head":
         return setup.search(whole, space)[0]
+    how = {"frozen_errors": frozen_errors, "own_inputs": own_inputs}
     if units is not None:
-        refined = refine_graph(whole, granularity, units, frozen_errors=frozen_errors)
+        refined = refine_graph(whole, granularity, units, **how)
         circuit, experiment = setup.search(refined, space)
         return _add_refinement(experiment, circuit, refine, sum(map(len, units.values())))
-    refine_by = partial(refine_graph, whole, granularity, frozen_errors=frozen_errors)
+    refine_by = partial(refine_graph, whole, granularity, **how)
     choose = partial(choose_units, kind=granularity, n=n_units)
     refined, inner, n_head_edges = _search_heads(setup, whole, space, choose, refine_by)
     own_journal = None if journal is None else name_unit_journal(Path(journal))

@@ -84,6 +84,7 @@ def discover(
     granularity: options.GranularityOption = None,
     dictionaries: options.DictionariesOption = None,
     frozen_errors: options.FrozenErrorsOption = False,
+    own_inputs: options.OwnInputsOption = False,
     refine: options.RefineOption = None,
     units: options.UnitsOption = None,
     grouped: options.GroupedOption = False,
@@ -189,6 +190,7 @@ def discover(
     refinement = _read_refinement(granularity, refine, units, sweep_thresholds is not None)
     _check_dictionaries(dictionaries, refinement, frozen_errors)
     refinement |= {"frozen_errors": True} if frozen_errors else {}
+    refinement |= _read_own_inputs(own_inputs, refinement)
     model = choose_model(model, task, data)
     check_task(task, task_settings)
     lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
@@ -277,6 +279,15 @@ def _check_dictionaries(
         )
     if frozen_errors and not of_features:
         raise ArgumentError("--frozen-errors was given, but there is no --dictionary with errors.")
+
+
+def _read_own_inputs(own_inputs: bool, refinement: dict[str, Any]) -> dict[str, Any]:
+    if own_inputs and not refinement:
+        raise ArgumentError(
+            "--own-inputs was given, but there are no neurons or features among the nodes: use "
+            "--granularity neuron, or a --dictionary."
+        )
+    return {"own_inputs": True} if own_inputs else {}
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:

@@ -66,10 +66,10 @@ def forecast_search(
     graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
     # which units "auto" cuts out is not known yet: that search is inside the first one's circuit
     asked = {"granularity": "head", "refine": [AUTO], "n_units": N_UNITS, **(refinement or {})}
-    frozen_errors = asked.pop("frozen_errors", False)
+    how = {name: asked.pop(name, False) for name in ("frozen_errors", "own_inputs")}
     units = read_granularity(model, **asked)
     if units is not None:
-        graph = refine_graph(graph, asked["granularity"], units, frozen_errors=frozen_errors)
+        graph = refine_graph(graph, asked["granularity"], units, **how)
     search_space = make_space(graph, **space)
     algorithm.check_space(search_space)
     experiment, prompts = prepare_experiment(model, task, graph=graph, space=search_space, **setup)

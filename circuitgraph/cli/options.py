@@ -296,6 +296,14 @@ FrozenErrorsOption = Annotated[
         "MLPs read.",
     ),
 ]
+OwnInputsOption = Annotated[
+    bool,
+    typer.Option(
+        "--own-inputs",
+        help="Give each neuron or feature an input of its own, with edges into it; by default all "
+        "share that of their MLP.",
+    ),
+]
 DictionariesOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -200,7 +200,7 @@ def _add_edges(dot: graphviz.Digraph, circuit: Circuit) -> None:
 def _style_edge(
     reader: Reader, writer: str, effect: float | None, largest: float, labelled: bool
 ) -> dict[str, str]:
-    colour = COLOURS[reader.kind]
+    colour = COLOURS.get(reader.kind, COLOURS["mlp"])  # units have no colour of their own
     style = {"color": colour, "tooltip": f"{writer}->{reader.name}", "penwidth": "1.2"}
     if effect is None:
         return style
