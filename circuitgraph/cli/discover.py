@@ -196,7 +196,7 @@ def discover(
     lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
     search = _make_algorithm(algorithm, {**settings, **lowest}, task, setup)
     keep_compiled_programs()
-    keywords = loading.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
+    keywords = loading.with_dictionaries(dictionaries)
     inputs = (output, model, task, data, seed, task_settings, keywords)
     if dry_run:
         loaded_model, loaded_task = load_inputs(*inputs)

@@ -89,6 +89,10 @@ class LoadingOptions:
         }
         return {name: value for name, value in options.items() if value is not None}
 
+    def with_dictionaries(self, dictionaries: list[str] | None) -> dict[str, Any]:
+        """``keywords`` with the dictionaries that go beside the model, if any were named."""
+        return self.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
+
 
 AS_RECORDED = LoadingOptions()  # nothing is given
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ def scrub(
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
+    dictionaries: options.DictionariesOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -120,7 +121,8 @@ def scrub(
     records: list[ScrubRecord] = []
     held = True
     for hypothesis in hypotheses:
-        study = _open_study(output, hypothesis, (model, loading), seed, (metric, unclaimed, align))
+        source = (model, loading.with_dictionaries(dictionaries))
+        study = _open_study(output, hypothesis, source, seed, (metric, unclaimed, align))
         record, verdicts = _scrub_study(output, study, limit, seed, memory_limit)
         records.append(record)
         held = held and record.held and all(verdict.held for verdict in verdicts)
@@ -140,7 +142,7 @@ def scrub(
 def _open_study(
     output: Output,
     hypothesis: Hypothesis,
-    source: tuple[str | None, options.LoadingOptions],
+    source: tuple[str | None, dict[str, Any]],
     seed: int,
     changes: tuple[str | None, str | None, str | None],
 ) -> Study:
@@ -151,7 +153,7 @@ def _open_study(
 
     with output.show_spinner("loading the model, checking the hypothesis"):
         model, loading = source
-        study = Study.open(hypothesis, model=model, seed=seed, loading=loading.keywords)
+        study = Study.open(hypothesis, model=model, seed=seed, loading=loading)
         study = override_settings(study, *changes)
         notes = check_study(study)
     for note in notes:
