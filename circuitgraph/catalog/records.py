@@ -161,12 +161,16 @@ class MlpSplitRecord(Record):
     frozen: bool = Field(
         False, description="the dictionary's error is the clean run's; left out where it is not"
     )
+    own_inputs: bool = Field(
+        False, description="each of them is a reader, too; left out where all share an input"
+    )
 
     @model_serializer(mode="wrap")
-    def _leave_out_not_frozen(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _leave_out_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         content = write(self)
-        if not self.frozen:
-            del content["frozen"]
+        for name in ("frozen", "own_inputs"):
+            if not content[name]:
+                del content[name]
         return content
 
 

@@ -87,6 +87,7 @@ def discover(
     granularity: options.GranularityOption = None,
     dictionaries: options.DictionariesOption = None,
     frozen_errors: options.FrozenErrorsOption = False,
+    own_inputs: options.OwnInputsOption = False,
     refine: options.RefineOption = None,
     units: options.UnitsOption = None,
     grouped: options.GroupedOption = False,
@@ -189,13 +190,14 @@ def discover(
     granularity = granularity or ("feature" if dictionaries else None)
     graph = _choose_graph(granularity, refine, units, grouped, curve_thresholds is not None)
     graph = _add_dictionaries(graph, dictionaries, frozen_errors)
+    graph = _give_own_inputs(graph, own_inputs)
     setup = choose_setup(
         model,
         task,
         data,
         seed=seed,
         task_settings=task_settings,
-        loading=loading.keywords | ({"dictionaries": dictionaries} if dictionaries else {}),
+        loading=loading.with_dictionaries(dictionaries),
         terms=Terms(
             graph=graph, metric=metric, ablation=ablation, n_prompts=limit, memory=memory_limit
         ),
@@ -273,6 +275,15 @@ def _add_dictionaries(
     if frozen_errors and not of_features:
         raise ArgumentError("--frozen-errors was given, but there is no --dictionary with errors.")
     return replace(graph, frozen_errors=frozen_errors)
+
+
+def _give_own_inputs(graph: GraphChoice, own_inputs: bool) -> GraphChoice:
+    if own_inputs and graph.granularity == "head":
+        raise ArgumentError(
+            "--own-inputs was given, but there are no neurons or features among the nodes: use "
+            "--granularity neuron, or a --dictionary."
+        )
+    return replace(graph, own_inputs=own_inputs)
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:

@@ -109,6 +109,10 @@ class LoadingOptions:
         }
         return {name: value for name, value in options.items() if value is not None}
 
+    def with_dictionaries(self, dictionaries: list[str] | None) -> dict[str, Any]:
+        """``keywords`` with the dictionaries that go beside the model, if any were named."""
+        return self.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
+
 
 AS_RECORDED = LoadingOptions()  # nothing is given
 
@@ -321,6 +325,14 @@ FrozenErrorsOption = Annotated[
         rich_help_panel=NODES,
         help="Keep what dictionaries do not reconstruct as it is in the clean run, whatever their "
         "MLPs read.",
+    ),
+]
+OwnInputsOption = Annotated[
+    bool,
+    typer.Option(
+        "--own-inputs",
+        help="Give each neuron or feature an input of its own, with edges into it; by default all "
+        "share that of their MLP.",
     ),
 ]
 DictionariesOption = Annotated[

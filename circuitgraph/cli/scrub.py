@@ -31,6 +31,7 @@ def scrub(
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
+    dictionaries: options.DictionariesOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -121,7 +122,8 @@ def scrub(
     held = True
     for hypothesis in hypotheses:
         with output.show_spinner("loading the model, checking the hypothesis"):
-            study = Study.open(hypothesis, model=model, seed=seed, loading=loading.keywords)
+            keywords = loading.with_dictionaries(dictionaries)
+            study = Study.open(hypothesis, model=model, seed=seed, loading=keywords)
             study = override_settings(study, metric, unclaimed, align)
             checked = check_scrub(
                 study, n=limit, seed=seed, bar=output.shows_bars, memory=memory_limit

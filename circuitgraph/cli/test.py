@@ -55,6 +55,7 @@ def run_claims(
         str | None, typer.Option("--model", help="Test this model in place of the hypotheses' own.")
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
+    dictionaries: options.DictionariesOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all that is drawn.")] = 0,
     prompts: Annotated[
         int | None,
@@ -113,7 +114,7 @@ def run_claims(
     options_for_pytest = {
         "--circuitgraph-profile": profile,
         "--circuitgraph-model": model,
-        "--circuitgraph-loading": json.dumps(loading.keywords, default=str),
+        "--circuitgraph-loading": json.dumps(loading.with_dictionaries(dictionaries), default=str),
         "--circuitgraph-prompts": prompts,
         "-k": expression,
         "--junitxml": junit,

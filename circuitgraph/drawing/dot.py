@@ -150,7 +150,7 @@ def _add_arrows(
 
 
 def _style_arrow(arrow: Arrow, largest: float, crowded: bool) -> dict[str, str]:
-    colour = COLOURS[arrow.kind]
+    colour = COLOURS.get(arrow.kind, COLOURS["mlp"])  # units have no colour of their own
     style = {"color": colour, "tooltip": arrow.name, "penwidth": "1.2"}
     if arrow.effect is None:
         return style

@@ -82,6 +82,7 @@ def discover(
     refine: Sequence[str] = (AUTO,),
     n_units: int = N_UNITS,
     frozen_errors: bool = False,
+    own_inputs: bool = False,
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -111,6 +112,8 @@ def discover(
         n_units: how many units ``auto`` makes nodes: those that matter most to first order.
         frozen_errors: of features, keep the errors of dictionaries as they are in the clean run,
             whatever their MLPs read; by default they are computed anew.
+        own_inputs: each neuron or feature has an input of its own, so that edges into it are
+            decided on one by one; by default all parts of an MLP share its input.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -127,6 +130,7 @@ def discover(
             refine=refine,
             n_units=n_units,
             frozen_errors=frozen_errors,
+            own_inputs=own_inputs,
         ),
         metric=metric,
         ablation=ablation,

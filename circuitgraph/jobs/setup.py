@@ -28,6 +28,7 @@ class GraphChoice:
     refine: Sequence[str] = ("auto",)
     n_units: int = N_UNITS
     frozen_errors: bool = False
+    own_inputs: bool = False
 
     @property
     def chooses_units(self) -> bool:

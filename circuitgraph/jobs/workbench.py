@@ -8,6 +8,7 @@ from typing import Any
 from circuitgraph.discovery.refinement import (
     Units,
     check_has_errors,
+    check_has_units,
     read_granularity,
     refine_graph,
 )
@@ -70,6 +71,8 @@ class Workbench:
         units = read_granularity(self.model, kind, choice.refine, choice.n_units)
         if choice.frozen_errors:
             check_has_errors(kind)
+        if choice.own_inputs:
+            check_has_units(kind)
         return whole if units is None else cut_units(whole, choice, units)
 
     def draw_prompts(self, split: Split) -> Prompts:
@@ -137,7 +140,13 @@ class Workbench:
 
 def cut_units(whole: Graph, choice: GraphChoice, units: Units) -> Graph:
     """A graph of heads and MLPs with these units as nodes of their own, as a choice has them."""
-    return refine_graph(whole, choice.granularity, units, frozen_errors=choice.frozen_errors)
+    return refine_graph(
+        whole,
+        choice.granularity,
+        units,
+        frozen_errors=choice.frozen_errors,
+        own_inputs=choice.own_inputs,
+    )
 
 
 def load_setup(setup: Setup, *, bar: bool = False) -> Workbench:

@@ -14,17 +14,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from circuitgraph.catalog.files import count_graph, load_circuit, load_record, make_graph_record
+from circuitgraph.catalog.files import (
+    count_graph,
+    load_circuit,
+    load_record,
+    make_graph,
+    make_graph_record,
+)
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 
 CIRCUIT = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
 
 
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), *(st.booleans() for _ in range(4)))
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), *(st.booleans() for _ in range(5)))
 @settings(max_examples=60, deadline=None)
 def test_counts_of_a_record_are_those_of_its_graph(
-    n_layers: int, n_kv: int, group: int, mlp: bool, direct: bool, parallel: bool, grouped: bool
+    n_layers: int,
+    n_kv: int,
+    group: int,
+    mlp: bool,
+    direct: bool,
+    parallel: bool,
+    grouped: bool,
+    own_inputs: bool,
 ) -> None:
     graph = Graph(
         n_layers,
@@ -34,8 +47,13 @@ def test_counts_of_a_record_are_those_of_its_graph(
         parallel=parallel,
         n_kv_heads=n_kv if grouped else None,
     )
+    if mlp:
+        graph = graph.refine("m0", neurons=[3, 1], own_inputs=own_inputs)
+        last = f"m{n_layers - 1}"
+        graph = graph.refine(last, features=[4], own_inputs=True) if n_layers > 1 else graph
     record = make_graph_record(graph)
     assert count_graph(record) == (record.n_writers, record.n_readers, record.n_edges)
+    assert make_graph(record) == graph
 
 
 @pytest.fixture
