@@ -18,10 +18,11 @@ from circuitgraph.catalog.formats.named_edges import (
     check_score,
     make_circuit,
     need_graph,
+    read_list,
     read_score,
 )
 from circuitgraph.errors import DataError
-from circuitgraph.foreign import parse_json, read_text
+from circuitgraph.foreign import parse_json
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import edge_name
 from circuitgraph.printable import NAME, shorten_text
@@ -54,7 +55,7 @@ def decode_acdc(path: Path, graph: Graph | None) -> Decoded:
                 "it is a pickle, which could run code and is never read: write the list as JSON or "
                 "line by line where it comes from"
             )
-    text = read_text(path)
+    text = read_list(path, graph)
     hooks = list(_parse_content(text) if text.lstrip().startswith("[[") else _parse_lines(text))
     last = f"blocks.{graph.n_layers - 1}.hook_resid_post"
     entries = [

@@ -17,10 +17,11 @@ from circuitgraph.catalog.formats.named_edges import (
     check_score,
     make_circuit,
     need_graph,
+    read_list,
     read_score,
 )
 from circuitgraph.errors import DataError
-from circuitgraph.foreign import parse_json, read_text
+from circuitgraph.foreign import parse_json
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import ARROW
 from circuitgraph.printable import NAME, make_printable
@@ -36,7 +37,8 @@ def decode_auto_circuit(path: Path, graph: Graph | None) -> Decoded:
     Lines are ``Resid Start->A0.1.Q`` or ``Resid Start->A0.1.Q, 0.25``; JSON is a list of such names
     or an object with a score for each.
     """
-    graph, text = need_graph(graph), read_text(path)
+    graph = need_graph(graph)
+    text = read_list(path, graph)
     is_json = text.lstrip()[:1] in ("[", "{")
     entries = list(_parse_content(text) if is_json else _parse_lines(text))
     whole = [entry for entry in entries if _HEAD.fullmatch(entry.name.partition(ARROW)[2])]

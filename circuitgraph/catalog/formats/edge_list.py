@@ -16,10 +16,10 @@ from circuitgraph.catalog.formats.named_edges import (
     NamedEdge,
     make_circuit,
     need_graph,
+    read_list,
     read_score,
 )
 from circuitgraph.errors import DataError
-from circuitgraph.foreign import read_text
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import ARROW
@@ -50,7 +50,8 @@ def encode_edge_list(circuit: Circuit) -> Encoded:
 @decoder("edge-list", suffix=".csv")
 def decode_edge_list(path: Path, graph: Graph | None) -> Decoded:
     """A table with the columns edge, score and in_graph; the last two may be missing."""
-    graph, rows = need_graph(graph), _read_rows(path)
+    graph = need_graph(graph)
+    rows = _read_rows(read_list(path, graph, "utf-8-sig"))
     names = [row["edge"] for row in rows]
     _refuse_other_graphs(graph, names)
     # Edges from a q, k or v to its own head are of the ACDC reference's graph.
@@ -78,9 +79,9 @@ def _read_entry(where: str, row: Mapping[str, str]) -> NamedEdge:
     return NamedEdge(where, row["edge"], read_score(row.get("score") or "", where), _TRUTH[word])
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(text: str) -> list[dict[str, str]]:
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path, encoding="utf-8-sig")), strict=True)
+        reader = csv.DictReader(io.StringIO(text), strict=True)
         unknown = [name for name in reader.fieldnames or [""] if name not in COLUMNS]
         if unknown or "edge" not in (reader.fieldnames or []):
             names = make_printable(", ".join(map(repr, unknown)), NAME)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from circuitgraph.errors import CircuitGraphError, DataError, list_problems
+from circuitgraph.foreign import LARGEST_FILE, read_text
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.printable import NAME, make_printable, shorten_text
+
+_LONGEST, _FEWEST = 500, 2**16  # bytes of an entry, which may be in several lines; of a list
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ def need_graph(graph: Graph | None) -> Graph:
     if graph is None:
         raise DataError("it names edges, but not the model's shape: give the model (--model)")
     return graph
+
+
+def read_list(path: Path, graph: Graph, encoding: str = "utf-8") -> str:
+    """The text of a list, which is no longer than one of all edges of the graph can be.
+
+    Raises:
+        OSError, DataError, UnicodeDecodeError: as `circuitgraph.foreign.read_text`.
+    """
+    return read_text(path, min(LARGEST_FILE, _FEWEST + _LONGEST * graph.n_edges), encoding)
 
 
 def make_circuit(graph: Graph, entries: Iterable[NamedEdge]) -> Circuit:

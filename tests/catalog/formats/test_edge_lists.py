@@ -92,6 +92,13 @@ def test_a_list_needs_a_model(tmp_path: Path, name: str) -> None:
         decode(write(tmp_path / "it", "edge\nembed->m0\n"), name, None)
 
 
+@pytest.mark.parametrize("name", ["edge-list", "auto-circuit", "acdc"])
+def test_a_list_far_longer_than_the_graph_is_not_read(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "it", "edge\n" + "embed->m0\n" * 20_000)
+    with pytest.raises(DataError, match="bytes, the most that is read"):
+        decode(path, name)
+
+
 def test_neurons_are_written(tmp_path: Path) -> None:
     graph = GRAPH.refine("m0", neurons=[3])
     export_circuit(Circuit.of(graph, ["m0.n3->logits"]), tmp_path / "it.csv")

@@ -160,7 +160,7 @@ def test_options_and_endings(tmp_path: Path) -> None:
         export_circuit(circuit, path, d_mode=8)
     with pytest.raises(UnknownNameError, match="mib-json"):
         export_circuit(circuit, path, "mib-jsn", d_model=8)
-    with pytest.raises(ArgumentError, match=r"may be mib-json or node-link"):
+    with pytest.raises(ArgumentError, match="may be mib-json or neuronpedia or node-link"):
         export_circuit(circuit, tmp_path / "it.json", d_model=8)
     export_circuit(circuit, path, d_model=8)
     with pytest.raises(OutputError, match="--overwrite"):
