@@ -116,6 +116,8 @@ def _make_report(record: ComparisonRecord) -> list[Table | str]:
         rows = [(pair, overlap) for pair, overlap in rows if overlap is not None]
         if rows:
             tables.append(_make_overlap_table(title, rows))
+    if record.types:
+        tables.append(_make_type_table(record))
     tables += [
         f"In all circuits of {model}: {', '.join(nodes) or 'no head or MLP'}"
         for model, nodes in record.in_all.items()
@@ -148,4 +150,14 @@ def _make_overlap_table(title: str, rows: Sequence[tuple[CircuitPair, Overlap]])
             f"{overlap.chance.low:.3f} .. {overlap.chance.high:.3f}",
             f"{overlap.p:.3f}",
         )
+    return table
+
+
+def _make_type_table(record: ComparisonRecord) -> Table:
+    """The heads of each circuit that look most like heads of each type."""
+    title = "The most previous-token, duplicate-token and induction head of each"
+    table = make_table(title, "circuit", "type", "head", "evidence", "p", n_left=3)
+    for each in record.types:
+        row = (each.circuit, each.type, each.head, f"{each.evidence:.2f}", f"{each.p:.3f}")
+        table.add_row(*row)
     return table
