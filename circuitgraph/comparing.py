@@ -12,12 +12,13 @@ from circuitgraph.catalog.comparison_record import (
     ComparisonRecord,
     StrongestHead,
 )
-from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least
+from circuitgraph.errors import ArgumentError, CircuitGraphError, check_at_least, check_between
 from circuitgraph.evaluation.circuit_overlap import OverlapDraws, list_inner_nodes
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.models.language_model import LanguageModel
 
 N_DRAWS = 199
+LEAST_DRAWS, MOST_DRAWS = 19, 10**5
 
 
 def compare_circuits(
@@ -42,7 +43,7 @@ def compare_circuits(
         ArgumentError: fewer than two circuits, or a circuit that does not say its model and task.
     """
     check_at_least("the number of circuits", len(circuits), 2)
-    check_at_least("n_draws", n_draws, 19)
+    check_between("n_draws", n_draws, LEAST_DRAWS, MOST_DRAWS)
     check_at_least("seed", seed, 0)
     described = [_describe(name, circuit) for name, circuit in circuits.items()]
     pairs = _compare_within(described, list(circuits.values()), n_draws, seed)

@@ -15,7 +15,7 @@ from circuitgraph.cli import options
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.tables import make_table
-from circuitgraph.errors import DataError
+from circuitgraph.errors import DataError, check_between
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.comparison_record import CircuitPair, ComparisonRecord, Overlap
@@ -56,8 +56,11 @@ def compare_stored(
 
     - `circuitgraph catalog compare runs/ioi runs/greater-than --json`
     """
+    from circuitgraph.comparing import LEAST_DRAWS, MOST_DRAWS
+
     output = Output(as_json, quiet)
     check_counts(None, 1, seed)
+    check_between("--draws", draws, LEAST_DRAWS, MOST_DRAWS)
     folders = _find_circuits(circuits)
     stored = {str(folder): cg.load_circuit(folder) for folder in folders}
     short = _shorten_names(list(stored))
@@ -77,7 +80,12 @@ def _find_circuits(paths: Sequence[Path]) -> list[Path]:
         if path.name == CIRCUIT_FILE:
             folders.append(path.parent)
             continue
-        below = sorted(file.parent for file in path.rglob(CIRCUIT_FILE)) if path.is_dir() else []
+        try:
+            below = sorted(file.parent for file in path.rglob(CIRCUIT_FILE))
+        except OSError as error:
+            raise DataError(
+                f"{str(path)!r} cannot be read: {error.strerror}. Name the folder of a circuit."
+            ) from error
         if not below:
             raise DataError(
                 f"{str(path)!r} holds no {CIRCUIT_FILE}, at any depth: name the folder of a "
