@@ -47,6 +47,7 @@ SLOW = (
     "analysis/test_circuit_nodes.py",
     "analysis/test_token_shapley.py::test_tokens_of_a_prompt",
     "analysis/test_knock_out.py",
+    "analysis/test_mechanisms.py",
     "analysis/test_neuron_methods.py",
     "analysis/test_path_patching.py",
     "analysis/test_probes.py",

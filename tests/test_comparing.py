@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph import comparing
+from circuitgraph.analysis import matched_heads
 from circuitgraph.errors import ArgumentError, ModelError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -63,7 +63,7 @@ def test_heads_of_two_models_are_matched_by_type(monkeypatch: pytest.MonkeyPatch
     models = {name: object.__new__(LanguageModel) for name in evidence}  # nothing asks of them
     names = {id(model): name for name, model in models.items()}
     measure = lambda model: SimpleNamespace(evidence=evidence[names[id(model)]])  # noqa: E731
-    monkeypatch.setattr(comparing, "measure_types", measure)
+    monkeypatch.setattr(matched_heads, "measure_types", measure)
 
     def load(circuit: Circuit) -> LanguageModel:
         return models[circuit.provenance["model"]["name"]]
@@ -74,10 +74,17 @@ def test_heads_of_two_models_are_matched_by_type(monkeypatch: pytest.MonkeyPatch
         )
         for name, graph in (("big", GRAPH), ("small", SMALL))
     }
-    (pair,) = compare_circuits(circuits, load, n_draws=199).pairs
+    record = compare_circuits(circuits, load, n_draws=199)
+    (pair,) = record.pairs
     assert pair.heads is not None
     assert (pair.heads.n_shared, pair.heads.jaccard) == (4, 1.0)
     assert pair.heads.p < 0.05
+    rated = {(each.circuit, each.type): each for each in record.types}
+    strongest = rated["small", "induction"]
+    assert (strongest.head, strongest.evidence, strongest.n_named) == ("a1.h1", 0.9, 2)
+    # of 6 heads 4 are drawn: the strongest is among them in 4 of 6 draws
+    assert strongest.p == pytest.approx(4 / 6)
+    assert rated["big", "duplicate-token"].p == pytest.approx(1.0), "no head is of that type"
     named = {(head.one, head.other, head.type) for head in pair.matched_heads}
     assert named == {
         ("a0.h1", "a0.h0", "previous-token"),
@@ -93,7 +100,7 @@ def test_a_model_that_cannot_be_read_leaves_its_pairs_out() -> None:
 
     circuits = {"a": of(Circuit.full(GRAPH), "big"), "b": of(Circuit.full(SMALL), "small")}
     (pair,) = compare_circuits(circuits, load).pairs
-    assert (pair.heads, pair.problem) == (None, "big: it is gone")
+    assert (pair.heads, pair.problem) == (None, "big: it is gone; small: it is gone")
     assert compare_circuits(circuits).pairs == [], "no model is to be loaded"
 
 

@@ -57,10 +57,26 @@ class CircuitPair(Record):
     problem: str | None = None
 
 
+class StrongestHead(Record):
+    """The head of a circuit that is most of a type (previous-token, duplicate-token, induction).
+
+    ``n_named``: how many of the circuit's heads have the type's name. ``p``: the probability that
+    as many random heads of the model have one whose evidence is as high.
+    """
+
+    circuit: str
+    type: str
+    head: str
+    evidence: float
+    n_named: int
+    p: float
+
+
 class ComparisonRecord(Record):
     """Circuits of one graph, or of one task, two by two.
 
     ``in_all``: for each model the nodes that are in all of its circuits, where it has several.
+    ``types``: of circuits that are compared over models.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -69,3 +85,4 @@ class ComparisonRecord(Record):
     circuits: list[ComparedCircuit]
     pairs: list[CircuitPair]
     in_all: dict[str, list[str]]
+    types: list[StrongestHead] = Field(default_factory=list)

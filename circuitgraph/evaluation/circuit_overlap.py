@@ -13,7 +13,7 @@ from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.random_circuits import RandomCircuits
 
-EdgeNumbers = Int[np.ndarray, " kept"]
+EdgeNumbers = Int[np.ndarray, " _"]
 _OUTER = ("embed", "logits")  # in every circuit
 
 

@@ -15,7 +15,7 @@ from circuitgraph.cli import options
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.tables import make_table
-from circuitgraph.errors import DataError
+from circuitgraph.errors import DataError, check_between
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.comparison_record import CircuitPair, ComparisonRecord, Overlap
@@ -56,8 +56,11 @@ def compare_stored(
 
     - `circuitgraph catalog compare runs/ioi runs/greater-than --json`
     """
+    from circuitgraph.comparing import LEAST_DRAWS, MOST_DRAWS
+
     output = Output(as_json, quiet)
     check_counts(None, 1, seed)
+    check_between("--draws", draws, LEAST_DRAWS, MOST_DRAWS)
     folders = _find_circuits(circuits)
     stored = {str(folder): cg.load_circuit(folder) for folder in folders}
     short = _shorten_names(list(stored))
@@ -77,7 +80,12 @@ def _find_circuits(paths: Sequence[Path]) -> list[Path]:
         if path.name == CIRCUIT_FILE:
             folders.append(path.parent)
             continue
-        below = sorted(file.parent for file in path.rglob(CIRCUIT_FILE)) if path.is_dir() else []
+        try:
+            below = sorted(file.parent for file in path.rglob(CIRCUIT_FILE))
+        except OSError as error:
+            raise DataError(
+                f"{str(path)!r} cannot be read: {error.strerror}. Name the folder of a circuit."
+            ) from error
         if not below:
             raise DataError(
                 f"{str(path)!r} holds no {CIRCUIT_FILE}, at any depth: name the folder of a "
@@ -116,6 +124,8 @@ def _make_report(record: ComparisonRecord) -> list[Table | str]:
         rows = [(pair, overlap) for pair, overlap in rows if overlap is not None]
         if rows:
             tables.append(_make_overlap_table(title, rows))
+    if record.types:
+        tables.append(_make_type_table(record))
     tables += [
         f"In all circuits of {model}: {', '.join(nodes) or 'no head or MLP'}"
         for model, nodes in record.in_all.items()
@@ -148,4 +158,14 @@ def _make_overlap_table(title: str, rows: Sequence[tuple[CircuitPair, Overlap]])
             f"{overlap.chance.low:.3f} .. {overlap.chance.high:.3f}",
             f"{overlap.p:.3f}",
         )
+    return table
+
+
+def _make_type_table(record: ComparisonRecord) -> Table:
+    """The heads of each circuit that look most like heads of each type."""
+    title = "The most previous-token, duplicate-token and induction head of each"
+    table = make_table(title, "circuit", "type", "head", "evidence", "p", n_left=3)
+    for each in record.types:
+        row = (each.circuit, each.type, each.head, f"{each.evidence:.2f}", f"{each.p:.3f}")
+        table.add_row(*row)
     return table
