@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.node import UNITS
 from circuitgraph.models.attaching import attach_dictionaries
+from circuitgraph.models.dictionaries.hooks import Place
 from tests.checkpoints import Tiny, load_tiny, random_prompts, save_tiny
 from tests.laws.agreement import assert_same_logits, compare, split_graph
 from tests.laws.parts import (
@@ -145,3 +149,22 @@ def test_the_frontier_answers_as_masked_runs(
         )
         ours = frontier.candidate_values(reader, candidates)
         np.testing.assert_allclose(ours, masked.values(candidates), atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(
+    ("place", "activation", "message"),
+    [
+        ("mlp_output", "relu", "read what the MLP writes, which has one input for all"),
+        ("mlp_normed", "top_k", "by the activation 'top_k' they compete"),
+    ],
+)
+def test_features_that_depend_on_all_are_refused_inputs_of_their_own(
+    place: Place, activation: Any, message: str, tmp_path: Path
+) -> None:
+    tiny = save_tiny(tmp_path, n_layer=2)
+    drawn = draw_dictionary(tiny.ours.spec.d_model, place, 1)
+    spec = replace(drawn.spec, activation=activation, k=4)
+    model = attach_dictionaries(tiny.ours, replace(drawn, spec=spec))
+    graph = model.graph().refine("m1", features=[2], own_inputs=True)
+    with pytest.raises(ArgumentError, match=message):
+        Experiment(model, PROMPTS, graph=graph)
