@@ -45,6 +45,11 @@ class _Compared(NamedTuple):
     value: Float[np.ndarray, "layers batch d_mlp"]
     value_without: Float[np.ndarray, "layers batch d_mlp"]
 
+    @property
+    def falls(self) -> Float[np.ndarray, "layers d_mlp"]:
+        """How far importance falls without the head, the mean over prompts."""
+        return (self.importance - self.importance_without).mean(1)
+
 
 @analysis(
     "compare-neurons",
@@ -85,8 +90,7 @@ def read_neuron_comparison(
     check_answers(model, prompts, "compare-neurons")
     place = (asked.layer, asked.index) if asked else find_strongest_head(model, prompts)
     compared = _compare_neurons(model, prompts, *place)
-    fall = (compared.importance - compared.importance_without).mean(1)  # [layers, d_mlp]
-    strongest = rank_neurons(fall, top)
+    strongest = rank_neurons(compared.falls, top)
     name = name_head(place)
     return Reading(
         tables=[
@@ -96,6 +100,13 @@ def read_neuron_comparison(
         pictures=[_draw_layers(name, compared)],
         notes=[f"{name} is silent at all positions."],
     )
+
+
+def measure_falls(
+    model: LanguageModel, prompts: Prompts, head: HeadPlace
+) -> Float[np.ndarray, "layers d_mlp"]:
+    """How far each neuron's importance falls when a head is silent, the mean over prompts."""
+    return _compare_neurons(model, prompts, *head).falls
 
 
 def find_strongest_head(model: LanguageModel, prompts: Prompts, first: int = 0) -> HeadPlace:

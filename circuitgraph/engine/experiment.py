@@ -88,8 +88,7 @@ class Experiment:
             memory: limit in bytes for one launch; if there are several devices, on each of them.
             frontier: answer what searches ask by the `Frontier`, or by whole masked runs; by
                 default the former, where it fits into memory and takes less than compiling it does.
-                Both give the same up to rounding. Graphs whose neurons or features have inputs of
-                their own are answered by whole masked runs.
+                Both give the same up to rounding.
             space: which edges a search decides on; all of them by default.
             at_once: prompts in a launch, where that suits; see `choose_batch_sizes`.
 

@@ -200,15 +200,13 @@ def choose_frontier_lanes(
 
     The number is a power of two. The frontier's state is every node's value in the clean run and
     under the mask of the moment, its replacement, and all streams without edges and clean. At the
-    worst a candidate has slots for all nodes. It has no steps for units with inputs of their own.
+    worst a candidate has slots for all nodes.
 
     Args:
         shape: prompts in all, and in a chunk, as far as the device has them; positions.
         itemsize: bytes of a number of the model's precision.
     """
     n_prompts, in_chunk, n_pos = shape
-    if graph.has_own_inputs:  # its steps compute all parts of an MLP from one input
-        return 0
     raws = spec.n_layers * spec.n_heads * graph.coupled * spec.d_model
     values = itemsize * n_pos * (count_numbers(spec, graph) + raws)
     streams = itemsize * n_pos * (4 * spec.n_layers + 3) * spec.d_model

@@ -51,6 +51,23 @@ class Dependencies:
         return of_layer
 
     @cached_property
+    def own_units(self) -> list[tuple[Int[np.ndarray, " units"], Int[np.ndarray, " units"]]]:
+        """The units of each layer that are computed one by one, as columns, and their readers.
+
+        That is all of them where some unit has an input of its own, else none.
+        """
+        readers, first = np.asarray(self.grid.units), self.graph.n_vectors
+        columns = [
+            np.array(units if self.graph.has_own_inputs else [], np.int32) for units in self.units
+        ]
+        return [(of_layer, readers[of_layer - first]) for of_layer in columns]
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps a schedule has at most: of nodes, and of units computed one by one."""
+        return self.n_nodes + len(self.grid.units)
+
+    @cached_property
     def heads(self) -> Int[np.ndarray, "layers heads"]:
         """The writers that are heads."""
         return np.asarray(self.grid.heads)
@@ -65,9 +82,11 @@ class Dependencies:
         return list(zip(self.grid.mlps[layer].tolist(), self.grid.mlp[layer].tolist(), strict=True))
 
     def list_parts(self, layer: int) -> list[int]:
-        """The columns of what is computed from what a layer's MLP reads: itself, or its parts."""
+        """The columns of what a layer's MLP computes from one input: itself, or its parts."""
         readers = self.grid.mlp[layer].tolist()
-        return [int(self.grid.column[w]) for r in readers for w in self.graph.readers[r].feeds]
+        parts = [int(self.grid.column[w]) for r in readers for w in self.graph.readers[r].feeds]
+        apart = set(self.own_units[layer][0].tolist())
+        return [part for part in parts if part not in apart]
 
     @cached_property
     def base(self) -> Int[np.ndarray, " readers"]:
@@ -100,6 +119,8 @@ class Dependencies:
                 changed[heads] = True
             for _, reader in self.list_mlps(layer):
                 changed[self.list_parts(layer)] |= (kept[reader] & changed).any()
+            units, readers = self.own_units[layer]
+            changed[units] |= (kept[readers] & changed).any(1)
         return changed
 
     def find_heads_reading(
@@ -128,6 +149,10 @@ class Dependencies:
         """
         needed, everywhere = kept[-1].copy(), np.zeros(kept.shape[1], bool)
         for layer in reversed(range(self.graph.n_layers)):
+            units, readers = self.own_units[layer]
+            rows = kept[readers]
+            needed |= rows[needed[units]].any(0)
+            everywhere |= rows[everywhere[units]].any(0)
             for _, reader in self.list_mlps(layer):
                 parts = self.list_parts(layer)  # computed together
                 if needed[parts].any():

@@ -194,7 +194,7 @@ def put_values(
     values: Values, place: Array, value: Float[Array, "*lanes batch pos d"], units: NewUnits | None
 ) -> Values:
     """``values`` with a step's value, and its units, in their places."""
-    nodes = values.nodes.at[place].set(value)
+    nodes = values.nodes.at[place].set(value, mode="drop")  # a unit's step has no place
     if units is None:
         return Values(nodes, values.units)
     return Values(nodes, put_layer(values.units, units.slots, units.numbers))

@@ -17,15 +17,16 @@ from circuitgraph.graph.node import ATTENTION_INPUTS
 
 Nodes = Bool[np.ndarray, " nodes"]
 # what a step computes; POST_NORM: a head's part of a post-norm's output; ERROR: what an MLP writes
-# and its dictionary does not
-HEAD, MLP, POST_NORM, ERROR = range(4)
+# and its dictionary does not; UNIT: one unit of a graph in which units have inputs of their own
+HEAD, MLP, POST_NORM, ERROR, UNIT = range(5)
 
 
 class StepTable(NamedTuple):
     """Steps in an order in which they can be computed, as arrays.
 
     Each step has up to three inputs to sum: q, k and v; an MLP has one. The step of a split MLP
-    computes its units too.
+    computes its units too, but where units are steps of their own: these have no node, no slot, and
+    as ``head`` their place in the layer's units.
 
     Attributes:
         n: how many steps; the arrays are padded, so that one program serves many tables.
@@ -69,7 +70,8 @@ class Schedule:
         candidate_everywhere: the candidates' inputs count at every position.
         n_slots: slots that the steps of ``everywhere`` and of ``scored`` take, the candidate's
             inputs included.
-        touched: nodes that the steps compute.
+        touched: nodes that the steps compute; the last entry stands for units with steps of their
+            own.
     """
 
     everywhere: StepTable
@@ -118,17 +120,18 @@ class NodeStep(NamedTuple):
     writes_rest: bool = True
 
 
-def make_table(steps: Sequence[NodeStep], n_nodes: int, no_unit: int) -> StepTable:
+def make_table(steps: Sequence[NodeStep], most: int, no_unit: int) -> StepTable:
     """Steps as padded arrays; the number of reads is rounded up, for the same reason.
 
     Args:
+        most: how many steps a table may have.
         no_unit: a number that no unit has.
     """
     reads: list[int] = []
-    parts = {name: np.zeros((n_nodes, 3, 2), np.int32) for name in InputSources._fields[1:]}
-    base = np.zeros((n_nodes, 3), np.int32)
+    parts = {name: np.zeros((most, 3, 2), np.int32) for name in InputSources._fields[1:]}
+    base = np.zeros((most, 3), np.int32)
     # rows: kind, layer, head, node, slot, as `NodeStep` has them first
-    facts, writes_rest = np.zeros((5, n_nodes), np.int32), np.ones(n_nodes, bool)
+    facts, writes_rest = np.zeros((5, most), np.int32), np.ones(most, bool)
     for i, step in enumerate(steps):
         facts[:, i], writes_rest[i] = step[:5], step.writes_rest
         for j, sources in enumerate(step.inputs):
@@ -195,12 +198,14 @@ class Scheduler:
         )
         if not builder.candidate_everywhere:
             scored = builder.make_steps(False, [CANDIDATE])
-            return builder.build_schedule([], scored, (0, self._count_slots(1 + len(scored), 16)))
+            n_scored = self._count_slots(len(builder.slots), 16)
+            return builder.build_schedule([], scored, (0, n_scored))
         everywhere = builder.make_steps(True, [CANDIDATE])
-        n = self._count_slots(1 + len(everywhere), 4)
+        n = self._count_slots(len(builder.slots), 4)
         builder.slots += [None] * (n - len(builder.slots))
         scored = builder.make_steps(False, ())
-        return builder.build_schedule(everywhere, scored, (n, self._count_slots(len(scored), 16)))
+        n_scored = self._count_slots(len(builder.slots) - n, 16)
+        return builder.build_schedule(everywhere, scored, (n, n_scored))
 
     def _count_slots(self, n: int, least: int) -> int:
         most = self.dependencies.n_nodes + 1
@@ -232,6 +237,7 @@ class Scheduler:
         )
 
 
+_NO_SLOT = np.iinfo(np.int32).max  # beyond all slots
 CANDIDATE = -1  # stands in the list of slots for the input that differs from candidate to candidate
 
 
@@ -257,10 +263,10 @@ class _ScheduleBuilder:
         logits = len(self.scheduler.kept) - 1
         final = [NodeStep(MLP, 0, 0, 0, 0, (self.find_sources(logits),))]
         first, second, last = (
-            make_table(steps, dependencies.n_nodes, len(self.changed))
+            make_table(steps, dependencies.n_steps, len(self.changed))
             for steps in (everywhere, scored, final)
         )
-        touched = np.zeros(dependencies.n_nodes, bool)
+        touched = np.zeros(dependencies.n_nodes + 1, bool)
         touched[[step.node for step in (*everywhere, *scored)]] = True
         base = dependencies.zero_base
         if self.candidate is not None:
@@ -272,9 +278,17 @@ class _ScheduleBuilder:
         self.slots += slots
         steps: list[NodeStep] = []
         for layer in range(self.dependencies.graph.n_layers):
-            generators = (self._make_head_steps, self._make_post_norm_steps, self._make_mlp_steps)
+            generators = (
+                self._make_head_steps,
+                self._make_post_norm_steps,
+                self._make_mlp_steps,
+                self._make_unit_steps,
+            )
             # a step takes its slot before the next one is made, which may read that slot
             for step in itertools.chain.from_iterable(g(layer, everywhere) for g in generators):
+                if step.kind == UNIT:
+                    steps.append(step)
+                    continue
                 steps.append(step._replace(slot=len(self.slots)))
                 if self.candidate is not None:
                     self.slots.append(step.node)
@@ -317,13 +331,26 @@ class _ScheduleBuilder:
                 continue
             if needed_everywhere[parts].any() == everywhere:
                 sources = self.find_sources(reader)
-                if self.candidate is not None:
+                if self.candidate is not None and not self.dependencies.graph.has_own_inputs:
                     first = self.dependencies.graph.n_vectors
                     self.slot_units.update(column - first for column in units)
                 yield NodeStep(MLP, layer, 0, node, 0, (sources,), bool(needed[node]))
                 for error in self.dependencies.grid.errors[layer].tolist():
                     if error in parts and needed[error]:
                         yield NodeStep(ERROR, layer, 0, error, 0, (sources,))
+
+    def _make_unit_steps(self, layer: int, everywhere: bool) -> Iterator[NodeStep]:
+        """Each unit by itself, where units have inputs of their own."""
+        dependencies, scheduler = self.dependencies, self.scheduler
+        columns, readers = dependencies.own_units[layer]
+        due = self.changed[columns] & scheduler.needed[columns]
+        due &= scheduler.everywhere[columns] == everywhere
+        nowhere = dependencies.n_nodes
+        for place in np.flatnonzero(due).tolist():
+            sources = self.find_sources(int(readers[place]))
+            if self.candidate is not None:
+                self.slot_units.add(int(columns[place]) - dependencies.graph.n_vectors)
+            yield NodeStep(UNIT, layer, place, nowhere, _NO_SLOT, (sources,))
 
     def find_sources(self, reader: int) -> InputSources:
         """Where a reader's input comes from.

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from circuitgraph.engine.batch import take_scored, take_scored_numbers
 from circuitgraph.engine.frontier.clean_run import CleanRun
-from circuitgraph.engine.frontier.schedule import ERROR, HEAD, POST_NORM, StepTable
+from circuitgraph.engine.frontier.schedule import ERROR, HEAD, POST_NORM, UNIT, StepTable
 from circuitgraph.engine.frontier.schedule import MLP as MLP_STEP
 from circuitgraph.engine.tuning import UNITS_AT_ONCE
 from circuitgraph.engine.values import take_layer
@@ -25,6 +25,7 @@ from circuitgraph.models.mlp import MLP
 from circuitgraph.models.positions import LayerSettings
 from circuitgraph.models.split_mlp import SplitMlp
 from circuitgraph.models.transformer import Block, Transformer
+from circuitgraph.models.units import Units
 
 
 class UnitSources(NamedTuple):
@@ -177,6 +178,8 @@ class StepRunner(NamedTuple):
             kinds[POST_NORM] = self._run_post_norm
         if self.model.units is not None and self.model.units.features is not None:
             kinds[ERROR] = self._run_error
+        if self.model.units is not None and self.model.units.own_inputs:
+            kinds[UNIT] = self._write_nothing
         # the program of a kind that this model has no steps of is as small as can be
         every = [kinds.get(kind, self._pass_input) for kind in range(max(kinds) + 1)]
         branches = [lambda run=run: run(step, inputs_from, keys_from) for run in every]
@@ -187,6 +190,14 @@ class StepRunner(NamedTuple):
     ) -> Array:
         del keys_from
         return sum_input(self.table, inputs_from, step, 0)
+
+    def _write_nothing(
+        self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
+    ) -> Array:
+        """A unit's step has no vector."""
+        del step, keys_from
+        lanes = inputs_from.shared[:1] if inputs_from.slots is None else inputs_from.slots[0]
+        return jnp.zeros_like(lanes)
 
     def _run_head(
         self, step: Int[Array, ""], inputs_from: ValueSources, keys_from: ValueSources
@@ -271,13 +282,13 @@ class StepRunner(NamedTuple):
         units = self.model.units
         if units is None:
             return None
+        if units.own_inputs:
+            return self._compute_own_unit(units, step, inputs_from)
         split = self._split_mlp(step)
 
         def read_units() -> Array:
             x = sum_input(self.table, inputs_from, step, 0)
-            old = take_layer(self.clean_run.replaced.units, split.own)
-            if not self.everywhere and old.shape[2] > 1:
-                old = take_scored_numbers(old, self.clean_run.plan.score_in)
+            old = self._take_old_units(take_layer(self.clean_run.replaced.units, split.own))
             return split.read_units(x) - old[:, None]
 
         lanes = 1 if inputs_from.slots is None else inputs_from.slots.shape[1]
@@ -288,6 +299,34 @@ class StepRunner(NamedTuple):
             is_due, read_units, lambda: jnp.zeros(shape, inputs_from.shared.dtype)
         )
         return NewUnits(jnp.where(is_due, slots, len(units.rows)), numbers)
+
+    def _compute_own_unit(
+        self, units: Units, step: Int[Array, ""], inputs_from: ValueSources
+    ) -> NewUnits:
+        """The one unit of a step, where units have inputs of their own."""
+        split, place, n_units = self._split_mlp(step), self.table.head[step], len(units.rows)
+        slot = split.own.slots.at[place].get(mode="fill", fill_value=n_units)
+
+        def read_unit() -> Array:
+            x = sum_input(self.table, inputs_from, step, 0)
+            old = self._take_old_units(self.clean_run.replaced.units[slot][None])
+            return split.read_unit(x, split.own.indices[place])[None] - old[:, None]
+
+        lanes = 1 if inputs_from.slots is None else inputs_from.slots.shape[1]
+        shape = (1, lanes, *inputs_from.shared.shape[1:-1])
+        is_due = self.table.kind[step] == UNIT
+        numbers = jax.lax.cond(
+            is_due, read_unit, lambda: jnp.zeros(shape, inputs_from.shared.dtype)
+        )
+        return NewUnits(jnp.where(is_due, slot, n_units)[None], numbers)
+
+    def _take_old_units(
+        self, old: Float[Array, "units one_or_batch one_or_moved"]
+    ) -> Float[Array, "units one_or_batch one_or_positions"]:
+        """Units' replacements at the positions of this table's steps."""
+        if self.everywhere or old.shape[2] == 1:
+            return old
+        return take_scored_numbers(old, self.clean_run.plan.score_in)
 
     def compute_lane_units(
         self, step: Int[Array, ""], inputs_from: ValueSources
