@@ -91,15 +91,15 @@ def compile_model(
             record = record.model_copy(
                 update={"parity": parity, "weights_sha256": loaded_model.fingerprint}
             )
-    tables = [_make_model_table(record)]
+    tables = [make_model_table(record)]
     if parity is not None:
-        tables += ["", _make_parity_table(parity)]
+        tables += ["", make_parity_table(parity)]
     output.print_result(record.model_dump_json(indent=2), *tables)
     if parity is not None and not parity.held:
         raise typer.Exit(1)
 
 
-def _make_model_table(record: CompileRecord) -> Table:
+def make_model_table(record: CompileRecord) -> Table:
     sizes, graph, memory = record.sizes, record.graph, record.memory
     kv = sizes["n_kv_heads"]
     heads = f"{sizes['n_heads']} heads" + (f" ({kv} key-value)" if kv < sizes["n_heads"] else "")
@@ -136,7 +136,7 @@ def _describe_tokens(record: CompileRecord) -> str:
     return f"{tokens}; nothing is added{note}; {bos}"
 
 
-def _make_parity_table(parity: ParityRecord) -> Table:
+def make_parity_table(parity: ParityRecord) -> Table:
     """The comparison as a table, ending with its verdict."""
     against = "its own stream" if parity.reference == "none" else parity.reference
     table = make_table(

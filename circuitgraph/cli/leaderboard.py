@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from circuitgraph.catalog.leaderboard_record import check_cell_folder
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli import options
 from circuitgraph.cli.completion import complete_algorithms, complete_models, complete_tasks
@@ -82,7 +81,8 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
-    from circuitgraph.leaderboard import LeaderboardSettings, list_cases, measure_cells
+    from circuitgraph.catalog.leaderboard_record import check_cell_folder
+    from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
     check_names(None, ablation)

@@ -13,6 +13,7 @@ import typer
 from circuitgraph import __version__
 from circuitgraph.cli import (
     analyze,
+    catalog,
     dictionary,
     discover,
     doctor,
@@ -25,8 +26,10 @@ from circuitgraph.cli import (
     pairs,
     render,
     scrub,
+    stability,
     steer,
     train_dictionary,
+    view,
 )
 from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import test as testing
@@ -57,15 +60,19 @@ app.command("doctor")(doctor.examine_installation)
 app.command("edit")(edit.edit_weights)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
+app.command("view")(view.view)
 app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
+app.command("stability")(stability.measure_stability)
 app.command("steer")(steer.steer_units)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(catalog.app, name="catalog")
 app.command("list")(listing.list_names)
 
 

@@ -6,15 +6,13 @@ import functools
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from circuitgraph.catalog.folders import find_beside
-from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.cli.completion import (
     complete_ablations,
     complete_dictionaries,
@@ -23,6 +21,7 @@ from circuitgraph.cli.completion import (
 )
 from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
 from circuitgraph.errors import ArgumentError, check_between
+from circuitgraph.jobs.setup import recall_loading
 
 _LARGEST_MEMORY = 2**20  # GiB
 
@@ -110,6 +109,10 @@ class LoadingOptions:
         }
         return {name: value for name, value in options.items() if value is not None}
 
+    def with_dictionaries(self, dictionaries: list[str] | None) -> dict[str, Any]:
+        """``keywords`` with the dictionaries that go beside the model, if any were named."""
+        return self.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
+
 
 AS_RECORDED = LoadingOptions()  # nothing is given
 
@@ -178,39 +181,9 @@ def gather_loading(
     Raises:
         ArgumentError: the search trusted Python of the checkpoint: a record is no leave to run it.
     """
-    recorded: dict[str, Any] = {}
-    if environment := provenance.get("environment"):
-        recorded["dtype"] = environment["precision"]
-    model = provenance.get("model")
-    if is_own and model is not None:
-        recorded |= {"revision": model.get("revision"), **(model.get("options") or {})}
-        recorded["dictionaries"] = _name_dictionaries(model.get("dictionaries") or [], path)
-    if isinstance(config := recorded.get("config"), str):
-        recorded["config"] = find_beside(config, path)
-    needs_trust = recorded.pop("trust_remote_code", False)
-    if needs_trust and not loading.trust_remote_code:
-        raise ArgumentError(
-            "The circuit's model was loaded with Python code of its checkpoint. To run that code "
-            "again, add --trust-remote-code."
-        )
-    keywords = {**recorded, **loading.keywords}
+    keywords = recall_loading(provenance, path, loading.keywords, is_own=is_own)
     prepare_precision(keywords.get("dtype"))
-    return {name: value for name, value in keywords.items() if value is not None}
-
-
-def _name_dictionaries(recorded: Sequence[Mapping[str, Any]], path: Path) -> list[str] | None:
-    """Where the dictionaries of a circuit's model are, each once; None without any.
-
-    Raises:
-        ArgumentError: one came from no file.
-    """
-    names = dict.fromkeys(each["name"] for each in recorded)
-    if "" in names:
-        raise ArgumentError(
-            "A dictionary of the circuit's model came from no file: judge the circuit in Python, "
-            "with the same dictionary beside the model (attach_dictionaries)."
-        )
-    return [find_beside(name, path) for name in names] or None
+    return keywords
 
 
 DataOption = Annotated[
@@ -354,6 +327,14 @@ FrozenErrorsOption = Annotated[
         "MLPs read.",
     ),
 ]
+OwnInputsOption = Annotated[
+    bool,
+    typer.Option(
+        "--own-inputs",
+        help="Give each neuron or feature an input of its own, with edges into it; by default all "
+        "share that of their MLP.",
+    ),
+]
 DictionariesOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -424,6 +405,7 @@ ConfigOption = Annotated[
 
 def check_counts(limit: int | None, minimum: int, seed: int | None) -> None:
     """Refuse fewer prompts than ``minimum`` or too many, and a seed that no record holds."""
+    from circuitgraph.catalog.records import LARGEST_SEED
     from circuitgraph.tasks.base import MOST_PROMPTS
 
     if limit is not None:

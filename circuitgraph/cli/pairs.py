@@ -50,7 +50,7 @@ def check_pairs(
 
     - `circuitgraph pairs check pairs.jsonl --model ./my-model`
     """
-    from circuitgraph.cli.inputs import choose_model, gather_task_settings, load_inputs
+    from circuitgraph.cli.inputs import choose_setup, gather_task_settings, open_setup
     from circuitgraph.evaluation.behaviour import observe_behaviour
     from circuitgraph.tasks.pairs_file import PairsTask
     from circuitgraph.tasks.tokenise import tokenise_pairs
@@ -58,8 +58,9 @@ def check_pairs(
     check_counts(limit, 1, None)
     output = Output(as_json, quiet)
     settings = {**gather_task_settings([], bos, chat), "judging": False}
-    name = choose_model(model, None, file)
-    loaded_model, task = load_inputs(output, name, None, file, 0, settings, loading.keywords)
+    setup = choose_setup(model, None, file, task_settings=settings, loading=loading.keywords)
+    bench = open_setup(output, setup)
+    loaded_model, task = bench.model, bench.task
     assert isinstance(task, PairsTask)  # noqa: S101 - it was opened as a file
     prompts = tokenise_pairs([pair for _, pair in task.numbered_pairs], task.tokenizer)
     behaviour = observe_behaviour(loaded_model, prompts)

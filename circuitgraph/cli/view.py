@@ -1,0 +1,146 @@
+"""``circuitgraph view``: a circuit, two of them or a catalog as a page in the browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuitgraph.cli.options import JsonOption, QuietOption
+from circuitgraph.cli.output import Output
+from circuitgraph.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.analysis_record import Reading
+
+_CATALOG = Path("catalog", "circuits")  # of the folder that one works in
+
+
+def view(
+    circuits: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folder of a circuit, or its circuit.json; two of them to compare."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Page to write, .html. [default: circuit.html in the circuit's folder; "
+            "comparison.html or catalog.html here]",
+        ),
+    ] = None,
+    opens: Annotated[
+        bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
+    ] = True,
+    reading: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reading",
+            help="What `analyze --json` printed: shown at the nodes and edges it names. "
+            "Repeatable.",
+        ),
+    ] = None,
+    scrub: Annotated[
+        Path | None,
+        typer.Option("--scrub", help="What `scrub --json` printed: roles, and the tree of claims."),
+    ] = None,
+    run_model: Annotated[
+        bool,
+        typer.Option(
+            "--run-model",
+            help="Run the circuit's model: types and patterns of heads, what nodes write, what "
+            "prompts lose without an edge.",
+        ),
+    ] = False,
+    catalog: Annotated[
+        Path | None,
+        typer.Option("--catalog", help="A table of all circuits below this folder, instead."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Look at a circuit in the browser: one HTML file, which needs no network and no server.
+
+    Examples:
+
+    - `circuitgraph view runs/induction`
+
+    - `circuitgraph view runs/induction --run-model -o induction.html --no-open`
+
+    - `circuitgraph view runs/ioi runs/ioi-kl`
+
+    - `circuitgraph view --catalog runs`
+    """
+    from circuitgraph.drawing.page.assembly import save_page
+
+    output, paths = Output(as_json, quiet), [_find_entry(path) for path in circuits or []]
+    additions = {"--reading": bool(reading), "--scrub": scrub is not None, "--run-model": run_model}
+    _check_arguments(paths, catalog, [name for name, given in additions.items() if given])
+    target = out or _choose_target(paths, catalog)
+    if target.suffix.lower() != ".html":
+        raise ArgumentError(f"A page is an .html file, not {str(target)!r}: give -o FILE.html.")
+    if catalog is not None:
+        from circuitgraph.drawing.page.catalog_page import make_catalog_page
+
+        page = make_catalog_page(catalog, target)
+    else:
+        page = _make_page(output, paths, reading or [], scrub, run_model)
+    save_page(target, page)
+    output.print_result(json.dumps({"page": str(target)}), str(target))
+    if opens and not as_json and not webbrowser.open(target.resolve().as_uri()):
+        output.print_message("No browser could be opened: open the file yourself.")
+
+
+def _check_arguments(paths: list[Path], catalog: Path | None, additions: list[str]) -> None:
+    """Refuse what does not go together."""
+    given = ", ".join(repr(str(path)) for path in paths) or "none"
+    if catalog is not None:
+        if paths or additions:
+            raise ArgumentError(
+                f"--catalog shows all circuits below {str(catalog)!r} and nothing else: leave out "
+                f"{', '.join([given] * bool(paths) + additions)}."
+            )
+    elif len(paths) not in (1, 2):
+        raise ArgumentError(
+            f"{len(paths)} circuits were given ({given}): give one, two to compare, or --catalog "
+            "FOLDER."
+        )
+    elif len(paths) == 2 and "--run-model" in additions:
+        raise ArgumentError("--run-model looks at one circuit: leave it out to compare two.")
+
+
+def _find_entry(path: Path) -> Path:
+    """The folder itself, or the entry of that name in the catalog that is here."""
+    here = os.path.exists(path)  # False for a name that no file can have
+    return path if here or not os.path.exists(_CATALOG / path) else _CATALOG / path
+
+
+def _choose_target(paths: list[Path], catalog: Path | None) -> Path:
+    if catalog is not None:
+        return Path("catalog.html")
+    if len(paths) == 2:
+        return Path("comparison.html")
+    return (paths[0] if os.path.isdir(paths[0]) else paths[0].parent) / "circuit.html"
+
+
+def _make_page(
+    output: Output, paths: list[Path], readings: list[Path], scrub: Path | None, run_model: bool
+) -> bytes:
+    from circuitgraph.drawing.page.circuit_page import make_circuit_page
+    from circuitgraph.drawing.page.entry import load_entry
+    from circuitgraph.drawing.page.evidence import load_analysis, load_scrub
+
+    entries = [load_entry(path) for path in paths]
+    analyses = [load_analysis(file) for file in readings]
+    scrub_record = None if scrub is None else load_scrub(scrub)
+    own: dict[str, Reading] = {}
+    if run_model:
+        from circuitgraph.cli.view_readings import read_model
+
+        own = read_model(output, paths[0], entries[0])
+    return make_circuit_page(entries, analyses=analyses, readings=own, scrub=scrub_record)

@@ -1,0 +1,1 @@
+"""Pages: a circuit, or a catalog, as one HTML file that needs no network."""
