@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,16 +19,9 @@ import typer
 import circuitgraph as cg
 from circuitgraph.cli import completion
 from circuitgraph.cli.main import app
-from tests.cli.conftest import call
 from tests.docs.blocks import PAGES, ROOT, Block, read_blocks, split_words
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
-RUN = {
-    page: blocks
-    for page in PAGES
-    if (blocks := [b for b in read_blocks(page) if b.kind in ("", "file")])
-    and any(b.commands or b.language == "python" for b in blocks if not b.kind)
-}
 NAMES = {  # what values of options and first arguments must be one of
     "--algorithm": completion.complete_algorithms,
     "--metric": completion.complete_metrics,
@@ -51,34 +47,21 @@ def name_page(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one page has compiled the others need not."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN, ids=name_page)
-def test_blocks_run(
-    page: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the order of the page, in a folder of its own; its Python blocks share their names."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "catalog").symlink_to(ROOT / "catalog")
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for block in RUN[page]:
-        if block.kind == "file":
-            (tmp_path / block.note).write_text(block.text, encoding="utf-8")
-        elif block.language == "python":
-            exec(compile(block.text, str(block), "exec"), names)  # noqa: S102
-        for words in (w for command in block.commands for w in split_words(command)):
-            assert words[0] == "circuitgraph", (
-                f"{block}: say by a comment why {words[0]} is not run"
-            )
-            ran = call(*words[1:])
-            assert ran.code == 0, f"{block}: {words} ended with {ran.code}: {ran.err}"
+@pytest.mark.parametrize("half", [0, 1])
+def test_blocks_run(half: int, tmp_path: Path) -> None:
+    """In two halves, which can be run side by side."""
+    ours = {"COLUMNS": "100", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    pages = list(map(str, PAGES[half::2]))
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.docs.run_pages", *pages],
+        cwd=tmp_path,
+        env=os.environ | ours,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_page)
