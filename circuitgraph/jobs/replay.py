@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.catalog.folders import find_path
 from circuitgraph.catalog.records import CircuitRecord, EvaluationRecord, Interval
+from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
@@ -98,18 +98,17 @@ def replay_evaluation(
             f"The record asks for {question.n_random:,} random circuits, more than the "
             f"{_MOST_RANDOM:,} that are run."
         )
-    experiment, prompts = prepare_experiment(
-        model,
-        task,
-        split=_check_split(question.split),
-        graph=model.graph_like(circuit.graph),
-        metric=question.metric,
-        ablation=question.ablation,
-        n_prompts=question.n_prompts,
-        memory=memory,
-    )
+    prompts = task.prompts(question.n_prompts, _check_split(question.split))
     if problem := _compare_prompts(prompts, question.prompts_sha256):
         return [problem]
+    experiment = Experiment(
+        model,
+        prompts,
+        metric=question.metric,
+        ablation=question.ablation,
+        graph=model.graph_like(circuit.graph),
+        memory=memory,
+    )
     current = measure_faithfulness(
         experiment,
         circuit,
