@@ -154,8 +154,10 @@ def list_lines(command: str | None = None) -> list[Line]:
     """All lines, or those of one command, in a fixed order."""
     lines = [Line(tuple(text.split()), ("",)) for text in CONTRADICTIONS]
     for name, parameters in _iterate_commands():
+        arguments = [each for each in parameters if each.param_type_name == "argument"]
         for parameter in parameters:
-            lines += _list_bad_values(name, parameter)
+            place = arguments.index(parameter) if parameter in arguments else 0
+            lines += _list_bad_values(name, parameter, place)
         base = (*name.split(), *BASES[name])
         lines.append(Line((*base, "--zzz"), ("--zzz",)))
         lines.append(Line((*base, "more", "words"), ("more",)))
@@ -173,12 +175,13 @@ def _iterate_commands() -> Iterator[tuple[str, list[Any]]]:
             yield f"{name} {inner}".strip(), it.params
 
 
-def _list_bad_values(name: str, parameter: Any) -> Iterator[Line]:
-    """Lines with one option, or the first argument, that makes no sense."""
+def _list_bad_values(name: str, parameter: Any, place: int) -> Iterator[Line]:
+    """Lines with one option, or the argument at a place, that makes no sense."""
     command, base = tuple(name.split()), BASES[name]
     values = _choose_values(parameter)
     if parameter.param_type_name == "argument":
-        yield from (Line((*command, value, *base[1:]), (value,)) for value in values)
+        before, after = base[:place], base[place + 1 :]
+        yield from (Line((*command, *before, value, *after), (value,)) for value in values)
         return
     option = parameter.opts[0]
     if (name, option) in _FREE:

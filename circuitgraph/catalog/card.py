@@ -161,9 +161,11 @@ def _list_own_sections(
     if judgement is not None and (measures := list_measures(judgement)):
         rows = [[to_markdown_cell(cell) for cell in row] for row in measures]
         sections.append(format_table(["measure", "value"], rows))
-    if table:
-        header, *lines = (line.split(",") for line in table.strip().splitlines())
-        sections.append(format_table(header, lines))
+    if table and table.strip():
+        cells = [
+            list(map(to_markdown_cell, line.split(","))) for line in table.strip().splitlines()
+        ]
+        sections.append(format_table(cells[0], cells[1:]))
     return sections
 
 

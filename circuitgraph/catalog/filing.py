@@ -102,7 +102,7 @@ def write_content(content: EntryContent, target: Path, *, overwrite: bool) -> No
             content.judgement,
             content.evidence,
             picture=next(iter(pictures), None),
-            table=table and table.read_text(encoding="utf-8"),
+            table=table and table.read_text(encoding="utf-8", errors="replace"),
         )
         (inside / CARD_FILE).write_text(card, encoding="utf-8")
 

@@ -9,7 +9,7 @@ catalog wait for each other. There is no index that could be wrong: a listing re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,7 @@ class Catalog:
         content = gather_content(circuit, evidence, pictures)
         wanted = EntryName.parse(name) if name else name_circuit(content.record)
         with self._hold():
-            chosen = wanted if name else _number_name(wanted, self._is_free)
+            chosen = wanted if name else self._number_name(wanted)
             if name:
                 self._check_name(chosen, overwrite)
             write_content(content, source.find_folder(chosen), overwrite=overwrite and bool(name))
@@ -193,10 +193,14 @@ class Catalog:
                 f"The catalog {self.place!r} cannot be written: {reason}. Choose another folder."
             ) from error
 
-    def _is_free(self, name: EntryName) -> bool:
-        taken = {str(each).casefold() for each in self._source.list_names()[0]}
-        folder = self._require_folder().find_folder(name)
-        return str(name).casefold() not in taken and not os.path.lexists(folder)
+    def _number_name(self, wanted: EntryName) -> EntryName:
+        """The name, with the lowest number that makes it free."""
+        source, number, name = self._require_folder(), 2, wanted
+        taken = {str(each).casefold() for each in source.list_names()[0]}
+        while str(name).casefold() in taken or os.path.lexists(source.find_folder(name)):
+            name = EntryName(wanted.model, wanted.task, f"{wanted.slug}-{number}")
+            number += 1
+        return name
 
     def _check_name(self, name: EntryName, overwrite: bool) -> None:
         """Refuse a name that is taken, or that differs from a taken one in capitals only."""
@@ -207,11 +211,3 @@ class Catalog:
                     f"There is an entry {str(each)!r} in {self.place!r} already: choose another "
                     "name" + (", or overwrite it." if same else ".")
                 )
-
-
-def _number_name(wanted: EntryName, is_free: Callable[[EntryName], bool]) -> EntryName:
-    name, number = wanted, 2
-    while not is_free(name):
-        name = EntryName(wanted.model, wanted.task, f"{wanted.slug}-{number}")
-        number += 1
-    return name

@@ -14,12 +14,12 @@ import numpy as np
 
 from circuitgraph.catalog.folders import find_path
 from circuitgraph.catalog.records import CircuitRecord, EvaluationRecord, Interval
+from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.jobs.judge import make_search
-from circuitgraph.jobs.setup import Terms, recall_task
-from circuitgraph.jobs.workbench import Workbench
+from circuitgraph.jobs.setup import recall_task
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.loading import load_task
@@ -96,17 +96,17 @@ def replay_evaluation(
             f"The record asks for {question.n_random:,} random circuits, more than the "
             f"{_MOST_RANDOM:,} that are run."
         )
-    terms = Terms(
-        graph=circuit.graph,
-        metric=question.metric,
-        ablation=question.ablation,
-        n_prompts=question.n_prompts,
-        n_evaluation=question.n_prompts,
-        memory=memory,
-    )
-    experiment, prompts = Workbench(model, task, terms).prepare(_check_split(question.split))
+    prompts = task.prompts(question.n_prompts, _check_split(question.split))
     if problem := _compare_prompts(prompts, question.prompts_sha256):
         return [problem]
+    experiment = Experiment(
+        model,
+        prompts,
+        metric=question.metric,
+        ablation=question.ablation,
+        graph=model.graph_like(circuit.graph),
+        memory=memory,
+    )
     current = measure_faithfulness(
         experiment,
         circuit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,16 @@ def test_texts_from_elsewhere_are_no_markup() -> None:
     assert "<script>" not in card.split("---\n", 2)[2]
     assert card.count("\n---\n") == 1
     assert read_front(card)["circuit"]["task"] == make_printable(hostile)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff,b\n<script>,|\n"])
+def test_a_damaged_table_of_thresholds_is_no_markup(tmp_path: Path, content: bytes) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(RUN, run)
+    (run / "curve.csv").write_bytes(content)
+    card = Catalog(tmp_path / "mine").add(run).read_card() or ""
+    assert "<script>" not in card
+    assert "## Limits" in card
 
 
 def test_limits_are_what_was_not_measured() -> None:

@@ -56,7 +56,7 @@ def compare_stored(
 
     - `circuitgraph catalog compare runs/ioi runs/greater-than --json`
     """
-    from circuitgraph.comparing import LEAST_DRAWS, MOST_DRAWS
+    from circuitgraph.jobs.compare import LEAST_DRAWS, MOST_DRAWS
 
     output = Output(as_json, quiet)
     check_counts(None, 1, seed)
