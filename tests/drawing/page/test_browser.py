@@ -325,6 +325,20 @@ def test_every_control_has_a_name(open_page: Any) -> None:
     assert all(name.strip() for name in names)
 
 
+def test_of_very_many_edges_the_strongest_are_shown_first(open_page: Any) -> None:
+    circuit = draw_circuit(Graph(6, 8), 3600, 0)
+    page = open_page(make_circuit_page([make_entry(circuit, "many")]))
+    assert circuit.scores is not None
+    strongest = Circuit.top(circuit.graph, circuit.scores * circuit.mask, 2500).pruned()
+    assert len(page.run(f"return {KEPT}")) == len(strongest)
+    assert 0 < page.run("return document.querySelectorAll('.edges path').length") <= len(strongest)
+    page.run(
+        "const s = document.getElementById('threshold'); s.value = 0;"
+        "s.dispatchEvent(new Event('input')); s.dispatchEvent(new Event('change'))"
+    )
+    page.wait_for(f"{SHOWN}.length > 3400")
+
+
 def test_nothing_is_fetched_and_nothing_could_be(open_page: Any) -> None:
     page = open_page(make_circuit_page([draw_entry(Graph(2, 2), 20)]))
     names = "performance.getEntriesByType('resource').map(e => e.name)"
