@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,12 @@ from contextvars import ContextVar
 from io import TextIOBase
 from typing import TextIO
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets the bars are of text, which is no news to anybody.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 SECONDS_BETWEEN_LINES = 30.0
 # Lines over whose time the pace is taken: work is uneven, and what was quick an hour ago says
@@ -57,6 +63,11 @@ class BarProgress(Progress):
 
     def rename(self, what: str) -> None:
         self._bar.set_description(what)
+
+
+def _is_notebook() -> bool:
+    """Whether standard error is the output of a cell, where a bar can be drawn again and again."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
 
 
 class LineProgress(Progress):
@@ -120,7 +131,7 @@ def show_progress(
     """
     if not bar:
         yield Progress()
-    elif _stream.get() is None and sys.stderr.isatty():
+    elif _stream.get() is None and (sys.stderr.isatty() or _is_notebook()):
         with tqdm(total=total, initial=done, desc=what, unit=unit, leave=leave) as on_terminal:
             yield BarProgress(on_terminal)
     else:

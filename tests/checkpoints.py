@@ -4,6 +4,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,11 @@ def oracle_run(
     *,
     double: bool = False,
     parts: Parts | None = None,
+    own: Collection[int] = (),
 ) -> oracle.OracleRun:
-    """The oracle on the same checkpoint and prompts; ``parts`` of MLPs are nodes of their own."""
+    """The oracle on the same checkpoint and prompts; ``parts`` of MLPs are nodes of their own, with
+    ``own`` inputs in these layers.
+    """
     hf: Any = tiny.hf
     if double:
         hf = load_double(tiny.folder)
@@ -124,4 +128,5 @@ def oracle_run(
         torch.tensor(prompts.score_at).long(),
         ablation,  # pyright: ignore[reportArgumentType]
         parts,
+        own,
     )

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import circuitgraph as cg
-from circuitgraph import dictionary_training
 from circuitgraph.catalog.dictionary_record import TrainingRecord
 from circuitgraph.cli.main import main
-from circuitgraph.dictionary_training import train_dictionary
 from circuitgraph.errors import ArgumentError, ModelError
+from circuitgraph.jobs import train_dictionary as dictionary_training
+from circuitgraph.jobs.train_dictionary import train_dictionary
 from circuitgraph.models.dictionaries.hooks import Hook
 from circuitgraph.models.dictionaries.training import TrainingSettings
 from circuitgraph.models.language_model import LanguageModel

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import circuitgraph as cg
-from circuitgraph.editing import compare_models
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.masked.runs import run_whole_model
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.evaluation.behaviour import measure_logits
-from circuitgraph.fine_tuning import choose_layers
+from circuitgraph.jobs.edit import choose_neurons, compare_models, draw_neurons
+from circuitgraph.jobs.fine_tune import choose_layers
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.node_weights import parse_nodes
 from tests.checkpoints import Tiny, load_tiny, random_prompts
@@ -128,3 +128,22 @@ def test_tasks_before_and_after() -> None:
     huge = cg.edit_weights(model, ["m0", "m1"], scale=3e38)
     with pytest.raises(ArgumentError, match="is not finite: scale by less"):
         compare_models(model, huge, [task], n_prompts=9)
+
+
+def test_neurons_that_matter_are_those_that_zeroing_changes() -> None:
+    """In a model whose other neurons write nothing, they are chosen, in all layers together."""
+    model = load_model("addition")
+    task = cg.load_task("addition", model, seed=0)
+    writing = ["m0.n3", "m0.n20", "m1.n30", "m1.n38"]
+    pruned = cg.edit_weights(model, writing, keep_only=True)
+    assert model.spec.d_mlp is not None
+    n = model.spec.n_layers * model.spec.d_mlp
+    assert choose_neurons(pruned, task, 4 / n, n_prompts=8) == writing
+    assert len(set(draw_neurons(model.spec, 40, 0))) == 40
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
+def test_shares_without_sense(share: float) -> None:
+    model = load_model("addition")
+    with pytest.raises(ArgumentError, match="must lie between 0 and 1"):
+        choose_neurons(model, cg.load_task("addition", model, seed=0), share)

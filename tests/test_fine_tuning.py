@@ -18,8 +18,9 @@ from circuitgraph.engine.fine_tuning import (
     run_tuning_step,
     start_optimiser,
 )
+from circuitgraph.engine.low_rank import LowRankChange
 from circuitgraph.errors import ArgumentError
-from circuitgraph.fine_tuning import choose_layers
+from circuitgraph.jobs.fine_tune import choose_layers
 from circuitgraph.models.build import name_arrays
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
@@ -102,6 +103,33 @@ def test_keys_that_heads_share_are_tuned_with_all_of_them() -> None:
     }
 
 
+def test_the_step_of_low_rank_is_that_of_torch(tiny: Tiny) -> None:
+    """While B is 0, its gradient is the matrix's own times A transposed, and A has none."""
+    prompts, transformer, layer = random_prompts(), tiny.ours.transformer, 1
+    network, numbers = open_nodes(transformer, {layer: LowRankChange(rank=3, seed=0)})
+    same = name_arrays(network.build_model(numbers))
+    state, batch = start_optimiser(numbers, 0.01), make_batch(prompts)
+    moved, _, loss = run_tuning_step(network, numbers, state, batch.inputs, batch.targets, 0.01)
+    expected, gradients = read_gradients(tiny, prompts)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(moved[0], numbers[0])
+    of_matrix = gradients["attention.q.weight"][layer].reshape(-1, tiny.ours.spec.d_model)
+    gradient = of_matrix @ np.asarray(numbers[0]).T
+    clear = np.abs(gradient) > 1e-4
+    assert clear.any()
+    np.testing.assert_array_equal(np.sign(moved[1])[clear], -np.sign(gradient)[clear])
+    after, old = name_arrays(network.build_model(moved)), name_arrays(transformer)
+    for key, array in after.items():
+        np.testing.assert_array_equal(same[key], old[key])
+        change = np.asarray(array) - np.asarray(old[key])
+        is_changed = key in ("attention.q.weight", "attention.v.weight")
+        assert change.any() == is_changed
+        if is_changed:
+            assert not np.delete(change, layer, axis=0).any()
+            whole = change[layer].reshape(-1, change.shape[-1])
+            assert np.linalg.matrix_rank(whole, tol=1e-5) == 3
+
+
 def test_tuning_lowers_the_loss_and_is_saved(
     addition: LanguageModel, task: Task, tmp_path: Path
 ) -> None:
@@ -117,6 +145,10 @@ def test_tuning_lowers_the_loss_and_is_saved(
     cg.save_model(tuned.model, tmp_path / "new")
     assert load_model(str(tmp_path / "new")).fingerprint == tuned.model.fingerprint
     old = name_arrays(broken.transformer)
+    low = cg.fine_tune(broken, task, lora=1, rank=2, **arguments)
+    assert low.record.loss_first == tuned.losses[0] > low.record.loss_last
+    d_model, n_heads, d_head = spec.d_model, spec.n_heads, spec.d_head
+    assert low.record.n_tuned == 2 * 2 * (d_model + n_heads * d_head)
     for key, array in name_arrays(tuned.model.transformer).items():
         if key.startswith(("embedding", "mlp.norm", "attention.norm")):
             np.testing.assert_array_equal(array, old[key])
@@ -130,6 +162,11 @@ def test_tuning_lowers_the_loss_and_is_saved(
         ({"batch_size": 0}, "batch_size is 0"),
         ({"nodes": []}, "there are none: name some"),
         ({"nodes": ["logits"]}, "logits: expected a head"),
+        ({"nodes": ["m1"], "lora": 1}, "Both nodes and lora=1 were given"),
+        ({"lora": 2}, "lora is 2, but must be at most 1"),
+        ({"rank": 2}, "rank is 2, but lora names no layer"),
+        ({"lora": 0, "rank": 0}, "rank is 0"),
+        ({"lora": 0, "rank": 999}, "rank is 999, but must be at most 64"),
     ],
 )
 def test_what_cannot_be_tuned(

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph import api, judging
+import circuitgraph as cg
 from circuitgraph.errors import ArgumentError, UnknownNameError
 from circuitgraph.evaluation.measures import MEASURES, Known, choose_measures
-from circuitgraph.evaluation.size_curve import SHARES, count_edges, rank_edges
+from circuitgraph.evaluation.size_curve import SHARES, count_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.selection import rank_edges
+from circuitgraph.jobs import judge as judging
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.loading import load_task
@@ -29,7 +31,7 @@ def task(shipped: LanguageModel) -> Task:
 
 @pytest.fixture(scope="module")
 def found(shipped: LanguageModel, task: Task) -> Circuit:
-    return api.discover(shipped, task, algorithm="random", n_edges=60, n_prompts=6)
+    return cg.discover(shipped, task, algorithm="random", n_edges=60, n_prompts=6)
 
 
 def of(algorithm: str | None, tested: np.ndarray | None = None) -> Circuit:
@@ -191,7 +193,7 @@ def test_judgement_by_prompts_of_the_search(
 def test_unseen_prompts_give_what_evaluate_gives(
     shipped: LanguageModel, task: Task, found: Circuit
 ) -> None:
-    short = api.evaluate(shipped, task, found, n_prompts=8)
+    short = cg.evaluate(shipped, task, found, n_prompts=8)
     long = judging.judge(shipped, task, found, n_prompts=8, measures=("faithfulness",))
     assert short.model_dump().items() <= long.model_dump().items()
     assert short.seen == 0

@@ -8,8 +8,8 @@ import pytest
 
 import circuitgraph as cg
 from circuitgraph.evaluation.truth import compare_with_truth
-from circuitgraph.judging import choose_ranking_scores
-from circuitgraph.known import find_known_circuit
+from circuitgraph.jobs.judge import choose_ranking_scores
+from circuitgraph.jobs.known import find_known_circuit
 from circuitgraph.models.language_model import LanguageModel
 
 

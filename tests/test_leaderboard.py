@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
-from circuitgraph import leaderboard as board
 from circuitgraph.catalog.leaderboard_record import Cell, read_cells
 from circuitgraph.catalog.records import Interval
 from circuitgraph.cli.leaderboard_report import format_markdown
 from circuitgraph.discovery.base import algorithms
 from circuitgraph.errors import ArgumentError, DataError, UnknownNameError
-from circuitgraph.leaderboard import LeaderboardCase, LeaderboardSettings, list_cases, measure_cells
+from circuitgraph.jobs import leaderboard as board
+from circuitgraph.jobs.leaderboard import (
+    LeaderboardCase,
+    LeaderboardSettings,
+    list_cases,
+    measure_cells,
+)
 
 INDUCTION = [LeaderboardCase("induction", "induction-2l")]
 QUICK = LeaderboardSettings(n_discovery=8, n_evaluation=8, n_bootstraps=2)

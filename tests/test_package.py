@@ -25,6 +25,7 @@ HEAVY = ["jax", "jaxlib", "equinox", "torch", "transformers"]
         "circuitgraph.Circuit",
         "from circuitgraph import CircuitGraphError, load_circuit, save_circuit, render",
         "import circuitgraph.registry, circuitgraph.graph.reach, circuitgraph.catalog.records",
+        "import circuitgraph.jobs.setup",
     ],
 )
 def test_the_light_half_loads_no_array_library(light: str) -> None:

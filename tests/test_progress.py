@@ -91,3 +91,15 @@ def test_lines_go_to_stderr_if_anything_is_shown(
 )
 def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_a_notebook_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CellOutput(io.StringIO):
+        """What ipykernel puts in the place of standard error: no terminal."""
+
+    CellOutput.__module__ = "ipykernel.iostream"
+    stream = CellOutput()
+    monkeypatch.setattr("sys.stderr", stream)
+    with show_progress(2, "trees", "run", bar=True) as progress:
+        progress.advance(2)
+    assert "trees: 100%" in stream.getvalue()

@@ -51,10 +51,12 @@ _WRITTEN = {
 # What a command needs, so that it would run if nothing were wrong.
 BASES: dict[str, tuple[str, ...]] = {
     "compile": ("induction-2l",),
+    "doctor": ("--local-only",),
     "discover": ("induction", "--limit", "2", "--overwrite", "--algorithm", "random"),
     "evaluate": ("given/circuit", "--limit", "2"),
     "render": ("given/circuit",),
     "view": ("given/circuit", "--no-open"),
+    "stability": ("given/circuit", "--samples", "2", "--factors", "1", "--metrics", "kl"),
     "hypothesize": ("given/circuit", "--out", "mine.py", "--force"),
     "leaderboard": ("--task", "induction", "--model", "induction-2l", "--algorithm", "random"),
     "scrub": ("given/by_hand.py", "--limit", "2"),
@@ -67,10 +69,24 @@ BASES: dict[str, tuple[str, ...]] = {
     "edit": ("--task", "addition", "--limit", "2", "--zero", "a1.h0"),
     "train-sae": ("--task", "addition", "--hook", "blocks.0.hook_mlp_out", "--out", "sae"),
     "train-transcoder": ("--task", "addition", "--layer", "0", "--out", "transcoder"),
+    "catalog list": (),
+    "catalog search": (),
+    "catalog show": ("induction-2l/induction/acdc",),
+    "catalog diff": ("induction-2l/induction/acdc", "ioi/ioi/acdc"),
+    "catalog add": ("given/circuit", "--catalog", "new"),
+    "catalog verify": ("induction-2l/induction/acdc",),
+    "catalog remove": ("induction-2l/induction/acdc", "--catalog", "new"),
+    "catalog compare": ("given", "--within", "--draws", "19"),
     "pairs check": ("given/pairs.jsonl", "--model", "induction-2l"),
+    "catalog export": ("given/circuit", "--out", "new.csv"),
+    "catalog import": ("given/edges.csv", "--model", "induction-2l", "--task", "induction"),
 }
-# Where any word is one: an expression of pytest's, which says itself what it makes of it.
-_FREE = {("test", "-k"), ("test", "--for-pytest")}
+# Where any word is one, such as an expression of pytest's, which says itself what it makes of it.
+_FREE = {
+    *(("test", "-k"), ("test", "--for-pytest")),
+    *(("catalog search", "--model"), ("catalog search", "--task")),  # patterns
+    *(("catalog add", "--catalog"), ("catalog remove", "--catalog")),  # made if they are not there
+}
 CONTRADICTIONS = (
     "discover induction --resume --overwrite --out new",
     "discover induction --threshold 1 --thresholds 1,2",
@@ -95,6 +111,9 @@ CONTRADICTIONS = (
     "evaluate given/circuit --task induction --data given/pairs.jsonl",
     "evaluate given/circuit --curve-out curve.txt",
     "render given/circuit --out picture.jpg",
+    "render given/circuit --view zzz",
+    "render given/circuit --hide-below 2",
+    "render given/circuit --view matrix --most-arrows 5",
     "view given/circuit --no-open --out page.pdf",
     "view given/circuit given/circuit given/circuit --no-open",
     "view given/circuit --catalog given --no-open",
@@ -204,6 +223,7 @@ def write_given(folder: Path) -> None:
     shutil.copytree(source, folder / "circuit")
     (folder / "by_hand.py").write_text(_HYPOTHESIS)
     (folder / "pairs.jsonl").write_text(_PAIR)
+    (folder / "edges.csv").write_text("edge\nembed->logits\n")
     sizes = {"W_enc": (8, 16), "W_dec": (16, 8), "b_enc": (16,), "b_dec": (8,)}
     (folder / "sae").mkdir()
     save_file(

@@ -15,23 +15,25 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 import circuitgraph as cg
-from circuitgraph.api import Curve, prepare_experiment
-from circuitgraph.catalog.files import write_circuit
+from circuitgraph.catalog.card import format_interval, format_table
+from circuitgraph.catalog.card import write_card as format_card
+from circuitgraph.catalog.files import make_circuit_record, write_circuit
 from circuitgraph.catalog.folders import TABLE_FILE, new_folder
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.evaluation.baselines import Baselines
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.known import find_known_circuit
-from circuitgraph.leaderboard import LeaderboardCase, list_cases
+from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.leaderboard import LeaderboardCase, list_cases
+from circuitgraph.jobs.sweep import Curve
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.constructed.compile import FAMILY
 
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.05)
 ENOUGH = 0.95
 SLUG = "acdc"
+LARGEST_DRAWN = 150  # edges
 MEASURES = ("completeness", "minimality", "curve", "stability")
 
 
@@ -39,7 +41,7 @@ def file_circuit(case: LeaderboardCase, target: Path, seed: int, measures: Seque
     """Search, choose, judge and file one case."""
     model = cg.load_model(case.model)
     task = cg.load_task(case.task, model, seed=seed)
-    experiment, prompts = prepare_experiment(model, task)
+    experiment, prompts = Workbench(model, task).prepare()
     ends = Baselines.of(experiment)
     full, empty = float(ends.full.mean()), float(ends.empty.mean())
     thresholds = [float(f"{share * abs(full - empty):.2g}") for share in SHARES]
@@ -52,12 +54,17 @@ def file_circuit(case: LeaderboardCase, target: Path, seed: int, measures: Seque
     judgement = cg.judge(model, task, circuit, measures=all_measures, truth=true, bar=True)
     with new_folder(target) as inside:
         write_circuit(circuit, inside, curve.record.points[i].evaluation)
-        cg.render(circuit, inside / "circuit.dot")
+        picture = cg.render(circuit, inside / choose_picture(circuit)).name
         (inside / "judgement.json").write_text(judgement.model_dump_json(indent=2) + "\n")
         (inside / TABLE_FILE).write_bytes(format_csv(curve).encode())
         (inside / "card.md").write_text(
-            write_card(case, circuit, judgement, curve, faithfulness, i)
+            write_card(case, circuit, judgement, curve, faithfulness, i, picture)
         )
+
+
+def choose_picture(circuit: Circuit) -> str:
+    """The file of a drawing: DOT alone where a drawing has more edges than anybody reads."""
+    return "circuit.svg" if len(circuit) <= LARGEST_DRAWN else "circuit.dot"
 
 
 def format_csv(curve: Curve) -> str:
@@ -77,21 +84,6 @@ def _format_numbers(interval: Interval | None, separator: str) -> str:
     )
 
 
-def format_interval(interval: Interval | None) -> str:
-    """A mean with its interval."""
-    return (
-        "-"
-        if interval is None
-        else f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-    )
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def write_card(
     case: LeaderboardCase,
     circuit: Circuit,
@@ -99,6 +91,7 @@ def write_card(
     curve: Curve,
     faithfulness: Sequence[float],
     chosen: int,
+    picture: str,
 ) -> str:
     """What was found, in words and tables, all of it from the measurements."""
     points = [
@@ -115,84 +108,22 @@ def write_card(
         )
     ]
     threshold = curve.record.points[chosen].threshold
-    return f"""# {case.task} in {case.model}
-
-{len(circuit)} of {circuit.graph.n_edges} edges between {len(circuit.nodes)} nodes: {", ".join(circuit.nodes)}.
-
-    circuitgraph discover {case.task} --model {case.model} --threshold {threshold}
-
-ACDC with {judgement.metric} and {judgement.ablation} ablation. Filed is the smallest circuit that is {ENOUGH:.0%} faithful on
-the prompts of the search, or the largest if none is. All intervals (95 %) are over {judgement.n_prompts} prompts that the
-search did not see; random circuits are of equal size.
-
-{format_table(["threshold", "edges", "faithfulness, searched", "faithfulness, unseen", "random circuits", ""], points)}
-
-{format_table(["measure", "value"], list_measures(judgement))}
-
-{format_table(["edge", "effect when it was tested"], list_strongest(circuit))}
-"""
-
-
-def list_measures(judgement: JudgementRecord) -> list[tuple[str, str]]:
-    """The judgement, a line for each measure."""
-    rows = [
-        (
-            f"{m.metric}: model, circuit, nothing",
-            "; ".join(map(format_interval, (m.full, m.circuit, m.empty))),
-        )
-        for m in judgement.metrics
+    command = f"    circuitgraph discover {case.task} --model {case.model} --threshold {threshold}"
+    choice = (
+        f"Filed is the smallest circuit that is {ENOUGH:.0%} faithful on the prompts of the search, or the largest if "
+        "none is."
+    )
+    header = [
+        "threshold",
+        "edges",
+        "faithfulness, searched",
+        "faithfulness, unseen",
+        "random circuits",
+        "",
     ]
-    if (c := judgement.completeness) and c.worst:
-        nodes = ", ".join(c.worst.nodes) or "a random set"
-        worst = f"{format_interval(c.worst.incompleteness)} at {nodes}"
-        rows.append(("incompleteness, worst", worst))
-        rows.append(("incompleteness, random sets", format_interval(c.random)))
-    if (m := judgement.minimality) and m.least:
-        rows.append(
-            (
-                "minimality: least effect of an edge",
-                f"{format_interval(m.least.effect)} of {m.least.edge}",
-            )
-        )
-        rows.append(("edges whose effect is not shown", f"{len(m.unneeded)} of {m.n_edges}"))
-    if curve := judgement.curve:
-        rows.append(
-            (
-                "CMD; of random scores",
-                f"{format_interval(curve.cmd)}; {format_interval(curve.random_cmd)}",
-            )
-        )
-        rows.append(
-            (
-                "CPR; of random scores",
-                f"{format_interval(curve.cpr)}; {format_interval(curve.random_cpr)}",
-            )
-        )
-        rows.append(("size at 95 % faithfulness", str(curve.size_95)))
-    if s := judgement.stability:
-        rows.append(
-            (
-                f"stability: Jaccard overlap of {s.n_discoveries} searches",
-                format_interval(s.overlap),
-            )
-        )
-    if t := judgement.truth:
-        rows.append(
-            (
-                "against the true circuit, node pairs",
-                f"AUROC {t.promoted.auroc:.3f}, precision {t.promoted.precision:.3f}, recall "
-                f"{t.promoted.recall:.3f}",
-            )
-        )
-    return rows
-
-
-def list_strongest(circuit: Circuit, n: int = 20) -> list[tuple[str, str]]:
-    """The edges of largest effect."""
-    scores = np.zeros(len(circuit.mask)) if circuit.scores is None else circuit.scores
-    order = sorted(np.flatnonzero(circuit.mask), key=lambda i: -abs(scores[i]))
-    rows = [(f"`{circuit.graph.edges[i]}`", f"{scores[i]:.4f}") for i in order[:n]]
-    return [*rows, (f"{len(order) - n} weaker ones", "")] if len(order) > n else rows
+    record = make_circuit_record(circuit, curve.record.points[chosen].evaluation)
+    sections = [command, choice, format_table(header, points)]
+    return format_card(record, judgement, picture=picture, sections=sections)
 
 
 def main() -> None:

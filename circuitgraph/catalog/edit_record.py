@@ -32,13 +32,21 @@ class WeightEditRecord(Record):
     keep_only: bool
 
 
+class LoraRecord(Record):
+    """The layer to whose query and value matrices changes of low rank were added."""
+
+    layer: int
+    rank: int
+
+
 class TuningRecord(Record):
     """Parameters that were tuned, and what that took.
 
     ``step_seconds``: the median time of a step, compilation left out.
     """
 
-    nodes: list[str] | None = Field(description="None: all parameters")
+    nodes: list[str] | None = Field(description="None: all parameters, or those of lora")
+    lora: LoraRecord | None = None
     n_tuned: int
     n_parameters: int
     steps: int
@@ -54,6 +62,7 @@ class TuningRecord(Record):
 class EditRecord(Record):
     """A model whose weights were edited, and what that did to tasks; the first is the edit's own.
 
+    ``random``: the same tasks where as many neurons were kept at random, if a share was kept.
     ``folder``: where it was written as a checkpoint, and ``tensors``, which of it are others.
     """
 
@@ -64,5 +73,6 @@ class EditRecord(Record):
     edits: list[WeightEditRecord]
     tuning: TuningRecord | None
     tasks: list[TaskChangeRecord]
+    random: list[TaskChangeRecord] | None = None
     folder: str | None
     tensors: list[str]

@@ -89,6 +89,7 @@ def make_graph_record(graph: Graph) -> GraphRecord:
                 kind=split.kind,
                 indices=list(split.indices),
                 frozen=split.frozen,
+                own_inputs=split.own_inputs,
             )
             for split in graph.splits
         ],
@@ -103,7 +104,9 @@ def make_graph(record: GraphRecord) -> Graph:
     """
     names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
     shape = {name: getattr(record, name) for name in names - {"splits"}}
-    splits = tuple(Split(s.layer, s.kind, tuple(s.indices), s.frozen) for s in record.splits)
+    splits = tuple(
+        Split(s.layer, s.kind, tuple(s.indices), s.frozen, s.own_inputs) for s in record.splits
+    )
     return Graph(**shape, splits=splits)
 
 
@@ -202,7 +205,7 @@ def _check_graph(record: CircuitRecord, scores: Path) -> None:
     graph = record.graph
     if min(graph.n_layers, graph.n_heads, 1 if graph.n_kv_heads is None else graph.n_kv_heads) < 1:
         return  # which the graph itself refuses
-    counts = _count_graph(graph)
+    counts = count_graph(graph)
     said = (graph.n_writers, graph.n_readers, graph.n_edges)
     if counts != said:
         raise DataError(
@@ -223,8 +226,8 @@ def _check_graph(record: CircuitRecord, scores: Path) -> None:
         )
 
 
-def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
-    """Writers, readers and edges of the graph that a record describes."""
+def count_graph(graph: GraphRecord | Graph) -> tuple[int, int, int]:
+    """Writers, readers and edges of a graph, or of the one that a record describes, unbuilt."""
     layers, heads, mlp = graph.n_layers, graph.n_heads, int(graph.mlp)
     into_heads = 3 * heads if graph.n_kv_heads is None else heads + 2 * graph.n_kv_heads
     n_writers = 1 + layers * (heads + mlp)
@@ -233,10 +236,15 @@ def _count_graph(graph: GraphRecord) -> tuple[int, int, int]:
     below = layers + (heads + mlp) * (layers * (layers - 1) // 2)
     n_edges = (into_heads + mlp) * below + n_writers
     n_edges += 0 if graph.parallel else layers * mlp * heads
+    own = {split.layer: len(split.indices) * split.own_inputs for split in graph.splits}
+    n_readers += sum(own.values())
+    for layer, n in own.items():
+        n_edges += n * (1 + layer * (heads + mlp) + heads * (not graph.parallel))
     for split in graph.splits:
         more = len(split.indices) + (split.kind == "feature")  # beside the rest, which was counted
+        above = sum(n for layer, n in own.items() if layer > split.layer)
         n_writers += more
-        n_edges += more * ((layers - 1 - split.layer) * (into_heads + mlp) + 1)
+        n_edges += more * ((layers - 1 - split.layer) * (into_heads + mlp) + above + 1)
     return n_writers, n_readers, n_edges + graph.direct * layers * into_heads
 
 

@@ -23,13 +23,22 @@ JOURNAL_FILE = "journal.jsonl"
 UNIT_JOURNAL_FILE = "journal.units.jsonl"
 CURVE_FILE = "curve.json"
 TABLE_FILE = "curve.csv"
+JUDGEMENT_FILE = "judgement.json"
+CARD_FILE = "card.md"
+EVIDENCE_FOLDER = "evidence"  # of an entry of a catalog: records about its circuit
+DATA_FOLDER = "data"  # likewise: the file of pairs that it was searched for on
+CERTAINTY_FILE = "certainty.json"
+CERTAINTY_JOURNAL_FILE = "certainty.journal.jsonl"  # while it is being measured
 CIRCUIT_FOLDER = "threshold-"  # how the folders of a curve's circuits begin
 
 PICTURES = {"circuit.dot", "circuit.svg", "circuit.pdf", "circuit.png", "circuit.html"}
 _RESULT_FILES = {
     *(CIRCUIT_FILE, SCORES_FILE, JOURNAL_FILE, UNIT_JOURNAL_FILE, CURVE_FILE, TABLE_FILE),
+    *(JUDGEMENT_FILE, CARD_FILE),
+    *(CERTAINTY_FILE, CERTAINTY_JOURNAL_FILE),
     *PICTURES,
 }
+_RESULT_SUFFIXES = {EVIDENCE_FOLDER: {".json"}, DATA_FOLDER: {".jsonl", ".csv"}}
 _VERSION = re.compile(rb'"schema_version"\s*:\s*\d')
 
 
@@ -121,6 +130,20 @@ def _check_free(target: Path, folder: str | Path, overwrite: bool) -> None:
         )
 
 
+def remove_folder(target: Path) -> None:
+    """Remove the folder of a result at once: it loses its name first, and its content then.
+
+    Raises:
+        OutputError: it holds other things than a result, or is a symbolic link.
+        OSError: it cannot be removed.
+    """
+    if target.is_symlink():
+        raise OutputError(f"{str(target)!r} is a symbolic link, which is not followed: remove it.")
+    _check_free(target, target, overwrite=True)
+    with make_temporary_folder(target) as temporary:
+        target.rename(temporary / target.name)
+
+
 def holds_record(folder: Path) -> bool:
     """Whether a folder has the record of a circuit or of a curve; only a glance at it is taken."""
     for path in (folder / CIRCUIT_FILE, folder / CURVE_FILE):
@@ -132,8 +155,13 @@ def holds_record(folder: Path) -> bool:
 
 
 def _is_result(path: Path) -> bool:
-    """Whether a path is a file of a result, or the folder of one circuit of a curve."""
+    """Whether a path is a file of a result, the folder of one circuit of a curve, or one of the
+    folders of an entry of a catalog.
+    """
     if path.is_dir() and not path.is_symlink():
+        if path.name in _RESULT_SUFFIXES:
+            suffixes = _RESULT_SUFFIXES[path.name]
+            return all(_is_plain_file(p) and p.suffix in suffixes for p in path.iterdir())
         return path.name.startswith(CIRCUIT_FOLDER) and all(
             _is_plain_file(p) and p.name in _RESULT_FILES for p in path.iterdir()
         )

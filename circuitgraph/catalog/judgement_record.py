@@ -57,17 +57,31 @@ class EdgeEffect(Record):
     effect: Interval
 
 
+MinimalityLevel = Literal["none", "some", "single", "pairs", "subsets"]
+
+
 class MinimalityRecord(Record):
     """Whether a circuit needs each of its edges, taken out alone.
 
     ``least``: the edge whose effect is smallest in size, which decides it. ``unneeded``: the edges
     whose 95 % interval holds 0, so that these prompts do not show that the edges matter. ``least``
     is None for a circuit without edges, or where full and empty do not differ.
+
+    ``level``: how minimal the circuit is. A set of its edges can go if taking all of it out at once
+    moves the mean metric by less than ``tolerance``. ``none``: every edge can go alone; ``some``:
+    some can; ``single``: none can (local minimality); ``pairs``: nor any of the ``n_pairs`` pairs
+    that were tried, those whose own effects cancel best; ``subsets``: nor any set of edges, all of
+    which were tried. ``removable``: edges that can go alone; if there are none, a pair that can,
+    else the smallest set that can. None in records of before.
     """
 
     least: EdgeEffect | None
     n_edges: int
     unneeded: list[str]
+    level: MinimalityLevel | None = None
+    tolerance: float | None = None
+    removable: list[str] = Field(default_factory=list)
+    n_pairs: int = 0
 
 
 class SizePoint(Record):

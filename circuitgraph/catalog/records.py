@@ -7,7 +7,7 @@ To a record of any file here, fields are only ever added; a change of meaning ra
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,12 +19,14 @@ from pydantic import (
     model_serializer,
 )
 
+from circuitgraph.showable import Showable
+
 SCHEMA_VERSION = 1
 # of circuits in graphs with split MLPs; all others are written as before, and both are read
 SPLIT_SCHEMA_VERSION = 2
 
 
-class Record(BaseModel):
+class Record(Showable, BaseModel):
     """Base of all records: nothing unknown is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -159,12 +161,16 @@ class MlpSplitRecord(Record):
     frozen: bool = Field(
         False, description="the dictionary's error is the clean run's; left out where it is not"
     )
+    own_inputs: bool = Field(
+        False, description="each of them is a reader, too; left out where all share an input"
+    )
 
     @model_serializer(mode="wrap")
-    def _leave_out_not_frozen(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _leave_out_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         content = write(self)
-        if not self.frozen:
-            del content["frozen"]
+        for name in ("frozen", "own_inputs"):
+            if not content[name]:
+                del content[name]
         return content
 
 
@@ -294,6 +300,19 @@ class RefinementRecord(Record):
     rests: dict[str, float]
 
 
+class ImportedRecord(Record):
+    """From which file of another tool a circuit was read.
+
+    Which prompts that tool's search saw is not known: the record's task has those that would have
+    been drawn here. ``notes``: what of the file was not taken.
+    """
+
+    format: str
+    file: str
+    sha256: str
+    notes: list[str] = []
+
+
 class CircuitRecord(Record):
     """The whole of ``circuit.json``. A circuit made by hand has no model, task or algorithm."""
 
@@ -310,26 +329,33 @@ class CircuitRecord(Record):
     environment: Environment | None = None
     graph: GraphRecord
     refinement: RefinementRecord | None = None
+    imported: ImportedRecord | None = Field(None, description="left out where it was found here")
     edges: list[EdgeRecord]
     evaluation: EvaluationRecord | None = None
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_refinement(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _leave_out_what_is_not(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         content = write(self)
-        if self.refinement is None:
-            content.pop("refinement", None)
+        for name in ("refinement", "imported"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
     def to_json(self) -> str:
         """JSON made to be read and compared in git: sorted keys, one edge a line."""
-        content = self.model_dump(mode="json")
-        texts = {
-            name: json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
-            for name, value in content.items()
-        }
-        if content["edges"]:
-            edges = ",\n".join(f"  {json.dumps(edge, sort_keys=True)}" for edge in content["edges"])
-            texts["edges"] = f"[\n{edges}\n]"
-        # A field's text is indented by one level more. Newlines inside strings are escaped.
-        fields = [f'  "{name}": ' + texts[name].replace("\n", "\n  ") for name in sorted(texts)]
-        return "{\n" + ",\n".join(fields) + "\n}\n"
+        return format_lines(self.model_dump(mode="json"), ("edges",))
+
+
+def format_lines(content: Mapping[str, Any], lists: Sequence[str]) -> str:
+    """A record as JSON with sorted keys, where each item of these lists has a line of its own."""
+    texts = {
+        name: json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
+        for name, value in content.items()
+    }
+    for name in lists:
+        if content[name]:
+            items = ",\n".join(f"  {json.dumps(item, sort_keys=True)}" for item in content[name])
+            texts[name] = f"[\n{items}\n]"
+    # A field's text is indented by one level more. Newlines inside strings are escaped.
+    fields = [f'  "{name}": ' + texts[name].replace("\n", "\n  ") for name in sorted(texts)]
+    return "{\n" + ",\n".join(fields) + "\n}\n"

@@ -9,15 +9,15 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_analyses, complete_tasks
 from circuitgraph.cli.config_file import prefer_typed_prompts
 from circuitgraph.cli.inputs import (
     check_split,
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
     load_alone,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -27,13 +27,19 @@ from circuitgraph.errors import ArgumentError
 
 @options.expand_options
 def analyze(
-    method: Annotated[str, typer.Argument(help="See `circuitgraph list analyses`.")],
+    method: Annotated[
+        str,
+        typer.Argument(autocompletion=complete_analyses, help="See `circuitgraph list analyses`."),
+    ],
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", callback=prefer_typed_prompts, help="See `circuitgraph list tasks`."
+            "--task",
+            callback=prefer_typed_prompts,
+            autocompletion=complete_tasks,
+            help="See `circuitgraph list tasks`.",
         ),
     ] = None,
     data: options.DataOption = None,
@@ -87,20 +93,20 @@ def analyze(
     if picture is not None:
         check_picture(picture)
     task_settings = gather_task_settings(task_assignments or [], bos, chat)
-    name = model
+    setup = None
     if chosen.needs_prompts or task is not None or data is not None:
-        name = choose_model(model, task, data)
-        check_task(task, task_settings)
-    if name is None:
+        setup = choose_setup(
+            model, task, data, seed=seed, task_settings=task_settings, loading=loading.keywords
+        )
+    elif model is None:
         raise ArgumentError(f"The analysis {method!r} looks at weights: name a model with --model.")
     keep_compiled_programs()
     output = Output(as_json, quiet)
-    if task is None and data is None:
-        loaded_model, loaded_task = load_alone(output, name, loading.keywords), None
+    if setup is None:
+        loaded_model, loaded_task = load_alone(output, model or "", loading.keywords), None
     else:
-        loaded_model, loaded_task = load_inputs(
-            output, name, task, data, seed, task_settings, loading.keywords
-        )
+        bench = open_setup(output, setup)
+        loaded_model, loaded_task = bench.model, bench.task
     record = cg.analyze(
         loaded_model,
         loaded_task,

@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli.tables import format_mean, make_table
 from circuitgraph.drawing.marks import is_marked, mark_picture
@@ -26,14 +25,14 @@ _SIDE_BY_SIDE = 2  # columns whose means and intervals stand beside each other
 
 def make_report(record: AnalysisRecord) -> list[RenderableType]:
     """An analysis, part by part."""
-    parts: list[RenderableType] = [Text(_describe_analysis(record), "bold")]
+    parts: list[RenderableType] = [Text(describe_analysis(record), "bold")]
     for table in record.reading.tables:
         parts += ["", _make_table(table)]
     lines = [*record.reading.notes, f"It cannot tell: {record.cannot_tell}"]
     return [*parts, "", *(Text(make_printable(line)) for line in lines)]
 
 
-def _describe_analysis(record: AnalysisRecord) -> str:
+def describe_analysis(record: AnalysisRecord) -> str:
     """Method, model and prompts in a line."""
     prompts, task = "by itself", record.task
     if task is not None:
@@ -43,6 +42,8 @@ def _describe_analysis(record: AnalysisRecord) -> str:
 
 def _make_table(table: TableRecord) -> Table:
     """A table as text; where many columns have intervals, each stands below its mean."""
+    from circuitgraph.catalog.records import Interval
+
     columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
     of_text = [all(isinstance(cell, str) for cell in column) for column in columns]
     n_left = [*of_text, False].index(False)
@@ -50,11 +51,13 @@ def _make_table(table: TableRecord) -> Table:
     headings = (name.replace("_", " ") for name in table.columns)
     shown = make_table(table.title, *headings, n_left=n_left)
     for row in table.rows:
-        shown.add_row(*(_format_cell(cell, below=n_wide > _SIDE_BY_SIDE) for cell in row))
+        shown.add_row(*(format_cell(cell, below=n_wide > _SIDE_BY_SIDE) for cell in row))
     return shown
 
 
-def _format_cell(cell: Cell, below: bool) -> str:
+def format_cell(cell: Cell, below: bool) -> str:
+    from circuitgraph.catalog.records import Interval
+
     if cell is None:
         return "-"
     if isinstance(cell, Interval):
@@ -91,10 +94,10 @@ def write_picture(record: AnalysisRecord, file: Path) -> bool:
     from circuitgraph.drawing.reading_html import draw_html
     from circuitgraph.drawing.reading_plots import draw_pictures
 
-    kind, title = _read_ending(file), _describe_analysis(record)
+    kind, title = _read_ending(file), describe_analysis(record)
     pictures = [one for one in record.reading.pictures if not isinstance(one, TextsRecord)]
     if kind == _HTML:
-        content = draw_html(record.reading, title, lambda cell: _format_cell(cell, below=False))
+        content = draw_html(record.reading, title, lambda cell: format_cell(cell, below=False))
     elif pictures:
         content = draw_pictures(pictures, title=title, kind=kind)
     else:

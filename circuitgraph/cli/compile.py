@@ -9,6 +9,7 @@ from rich.table import Table
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_models
 from circuitgraph.cli.inputs import keep_compiled_programs
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -24,8 +25,9 @@ def compile_model(
     model: Annotated[
         str,
         typer.Argument(
+            autocompletion=complete_models,
             help="Folder, GGUF file, shipped model or hub name; or a TransformerLens state dict "
-            "(.pt)."
+            "(.pt).",
         ),
     ],
     verify: Annotated[
@@ -89,15 +91,15 @@ def compile_model(
             record = record.model_copy(
                 update={"parity": parity, "weights_sha256": loaded_model.fingerprint}
             )
-    tables = [_make_model_table(record)]
+    tables = [make_model_table(record)]
     if parity is not None:
-        tables += ["", _make_parity_table(parity)]
+        tables += ["", make_parity_table(parity)]
     output.print_result(record.model_dump_json(indent=2), *tables)
     if parity is not None and not parity.held:
         raise typer.Exit(1)
 
 
-def _make_model_table(record: CompileRecord) -> Table:
+def make_model_table(record: CompileRecord) -> Table:
     sizes, graph, memory = record.sizes, record.graph, record.memory
     kv = sizes["n_kv_heads"]
     heads = f"{sizes['n_heads']} heads" + (f" ({kv} key-value)" if kv < sizes["n_heads"] else "")
@@ -134,7 +136,7 @@ def _describe_tokens(record: CompileRecord) -> str:
     return f"{tokens}; nothing is added{note}; {bos}"
 
 
-def _make_parity_table(parity: ParityRecord) -> Table:
+def make_parity_table(parity: ParityRecord) -> Table:
     """The comparison as a table, ending with its verdict."""
     against = "its own stream" if parity.reference == "none" else parity.reference
     table = make_table(

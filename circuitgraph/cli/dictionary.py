@@ -10,13 +10,13 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.dictionary_report import make_report
 from circuitgraph.cli.inputs import (
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -67,7 +67,12 @@ def show_dictionary(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
-        str | None, typer.Option("--task", help="Prompts on which its quality is measured.")
+        str | None,
+        typer.Option(
+            "--task",
+            autocompletion=complete_tasks,
+            help="Prompts on which its quality is measured.",
+        ),
     ] = None,
     data: options.DataOption = None,
     bos: options.BosOption = None,
@@ -95,14 +100,15 @@ def show_dictionary(
     """
     output = Output(as_json, quiet)
     check_counts(limit, 2, seed)
-    judges, arguments = task is not None or data is not None, gather_task_settings([], bos, None)
-    if judges:
-        model = choose_model(model, task, data)
-        check_task(task, arguments)
+    setup, arguments = None, gather_task_settings([], bos, None)
+    if task is not None or data is not None:
+        setup = choose_setup(
+            model, task, data, seed=seed, task_settings=arguments, loading=loading.keywords
+        )
     elif limit is not None or arguments:
         raise ArgumentError("--limit and --bos are about prompts: give --task or --data.")
     of_model = {name: x for name, x in loading.keywords.items() if name != "local_only"}
-    if model is None and (unused := options.format_loading(of_model)):
+    if model is None and setup is None and (unused := options.format_loading(of_model)):
         raise ArgumentError(
             f"There is no model to be loaded with{unused}: give --model, or leave that out."
         )
@@ -117,10 +123,10 @@ def show_dictionary(
             dictionary, layer, given, dictionary_revision, loading.local_only
         )
     record = _describe(dictionary, stored)
-    if judges and model is not None:
+    if setup is not None:
         keep_compiled_programs()
-        inputs = load_inputs(output, model, task, data, seed, arguments, loading.keywords)
-        record = _judge(output, record, stored, *inputs, limit)
+        bench = open_setup(output, setup)
+        record = _judge(output, record, stored, bench.model, bench.task, limit)
     elif model is not None:
         with output.show_spinner("loading the model"):
             record = _check_fit(record, stored, cg.load_model(model, **loading.keywords))
@@ -151,8 +157,8 @@ def _check_fit(
     record: DictionariesRecord, stored: Sequence[StoredDictionary], model: LanguageModel
 ) -> DictionariesRecord:
     """The record with the model that the dictionaries fit; raises `ModelError` if they do not."""
-    from circuitgraph.api import describe_model
     from circuitgraph.models.dictionaries.checking import check_dictionary
+    from circuitgraph.tasks.describing import describe_model
 
     for dictionary in stored:
         check_dictionary(dictionary, model.spec)
@@ -168,8 +174,9 @@ def _judge(
     limit: int | None,
 ) -> DictionariesRecord:
     """The record with the quality of the dictionaries in a model on prompts of a task."""
-    from circuitgraph.api import describe_task, draw_prompts
     from circuitgraph.evaluation.splice_quality import measure_splice_quality
+    from circuitgraph.jobs.workbench import draw_prompts
+    from circuitgraph.tasks.describing import describe_task
 
     record = _check_fit(record, stored, model)  # before anything large is read
     prompts = draw_prompts(task, "evaluation", limit)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import circuitgraph as cg
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_algorithms, complete_tasks
 from circuitgraph.cli.config_file import prefer_typed_prompts
 from circuitgraph.cli.inputs import (
     check_names,
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
@@ -33,19 +33,10 @@ from circuitgraph.errors import ArgumentError, check_between, check_choice
 
 if TYPE_CHECKING:
     from circuitgraph.discovery.base import Algorithm
+    from circuitgraph.jobs.setup import GraphChoice, Setup
 
 
 _MOST_UNITS = 10**6
-
-
-class Setup(TypedDict):
-    """What every search is told, whatever its algorithm: keywords of `circuitgraph.discover`."""
-
-    metric: str | None
-    ablation: str
-    grouped: bool
-    n_prompts: int | None
-    memory: int | None
 
 
 @options.expand_options
@@ -53,12 +44,19 @@ def discover(
     task: Annotated[
         str | None,
         typer.Argument(
-            callback=prefer_typed_prompts, help="A task; see `circuitgraph list tasks`."
+            callback=prefer_typed_prompts,
+            autocompletion=complete_tasks,
+            help="A task; see `circuitgraph list tasks`.",
         ),
     ] = None,
     task_option: Annotated[
         str | None,
-        typer.Option("--task", callback=prefer_typed_prompts, help="The same, as an option."),
+        typer.Option(
+            "--task",
+            callback=prefer_typed_prompts,
+            autocompletion=complete_tasks,
+            help="The same, as an option.",
+        ),
     ] = None,
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
@@ -66,7 +64,12 @@ def discover(
     task_assignments: options.TaskSetOption = None,
     metric: options.MetricOption = None,
     algorithm: Annotated[
-        str, typer.Option("--algorithm", help="See `circuitgraph list algorithms`.")
+        str,
+        typer.Option(
+            "--algorithm",
+            autocompletion=complete_algorithms,
+            help="See `circuitgraph list algorithms`.",
+        ),
     ] = "acdc",
     threshold: options.ThresholdOption = None,
     thresholds: options.ThresholdsOption = None,
@@ -84,6 +87,7 @@ def discover(
     granularity: options.GranularityOption = None,
     dictionaries: options.DictionariesOption = None,
     frozen_errors: options.FrozenErrorsOption = False,
+    own_inputs: options.OwnInputsOption = False,
     refine: options.RefineOption = None,
     units: options.UnitsOption = None,
     grouped: options.GroupedOption = False,
@@ -159,6 +163,10 @@ def discover(
         store_curve,
         store_run,
     )
+    from circuitgraph.jobs.discover import SearchPlan, find_circuit
+    from circuitgraph.jobs.evaluate import evaluate_circuit
+    from circuitgraph.jobs.setup import Terms
+    from circuitgraph.jobs.sweep import sweep_thresholds
 
     del config  # it was read by its option's callback
     # All that can be refused is refused first: before a model is loaded or a folder is made.
@@ -174,101 +182,90 @@ def discover(
     }
     settings = gather_settings(common_settings, assignments or [])
     task_settings = gather_task_settings(task_assignments or [], bos, chat, judging)
-    sweep_thresholds = _read_sweep_thresholds(thresholds, algorithm, settings, judging)
-    setup = Setup(
-        metric=metric,
-        ablation=ablation or "resample",
-        grouped=grouped,
-        n_prompts=limit,
-        memory=convert_to_bytes(memory),
-    )
+    curve_thresholds = _read_sweep_thresholds(thresholds, algorithm, settings, judging)
+    memory_limit = convert_to_bytes(memory)
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
     space = read_space(without, protect, inside, start_from)
     granularity = granularity or ("feature" if dictionaries else None)
-    refinement = _read_refinement(granularity, refine, units, sweep_thresholds is not None)
-    _check_dictionaries(dictionaries, refinement, frozen_errors)
-    refinement |= {"frozen_errors": True} if frozen_errors else {}
-    model = choose_model(model, task, data)
-    check_task(task, task_settings)
-    lowest = {"threshold": sweep_thresholds[0]} if sweep_thresholds else {}
-    search = _make_algorithm(algorithm, {**settings, **lowest}, task, setup)
+    graph = _choose_graph(granularity, refine, units, grouped, curve_thresholds is not None)
+    graph = _add_dictionaries(graph, dictionaries, frozen_errors)
+    graph = _give_own_inputs(graph, own_inputs)
+    setup = choose_setup(
+        model,
+        task,
+        data,
+        seed=seed,
+        task_settings=task_settings,
+        loading=loading.with_dictionaries(dictionaries),
+        terms=Terms(
+            graph=graph, metric=metric, ablation=ablation, n_prompts=limit, memory=memory_limit
+        ),
+    )
+    lowest = {"threshold": curve_thresholds[0]} if curve_thresholds else {}
+    plan = SearchPlan(_make_algorithm(algorithm, {**settings, **lowest}, setup), space)
     keep_compiled_programs()
-    keywords = loading.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
-    inputs = (output, model, task, data, seed, task_settings, keywords)
     if dry_run:
-        loaded_model, loaded_task = load_inputs(*inputs)
-        n_searches = len(sweep_thresholds or (0,))
-        forecast_search(
-            output, loaded_model, loaded_task, search, setup, space, n_searches, refinement
-        )
+        bench = open_setup(output, setup)
+        forecast_search(output, bench, plan, len(curve_thresholds or (0,)))
         return
     name = task or (data.stem if data else "circuit")
     folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
+    plan = replace(plan, journal=folder.journal, anew=folder.anew)
     with folder.explain_resuming():
-        loaded_model, loaded_task = load_inputs(*inputs)
-        describe_prompts(output, loaded_model, loaded_task, limit)
-        search_options: dict[str, Any] = {
-            **setup,
-            **settings,
-            **space,
-            "bar": output.shows_bars,
-            "journal": folder.journal,
-            "anew": folder.anew,
-        }
-        if sweep_thresholds:
-            curve = cg.sweep(loaded_model, loaded_task, sweep_thresholds, **search_options)
-            store_curve(output, folder, curve)
+        bench = open_setup(output, setup)
+        describe_prompts(output, bench)
+        if curve_thresholds:
+            store_curve(output, folder, sweep_thresholds(bench, plan, curve_thresholds))
             return
-        circuit = cg.discover(
-            loaded_model, loaded_task, algorithm=algorithm, **search_options, **refinement
-        )
-        evaluation = None
-        if judging:
-            evaluation = cg.evaluate(
-                loaded_model,
-                loaded_task,
-                circuit,
-                memory=setup["memory"],
-                bar=output.shows_bars,
-            )
+        circuit = find_circuit(bench, plan)
+        evaluation = evaluate_circuit(bench, circuit) if judging else None
         store_run(output, folder, circuit, evaluation)
 
 
-def _read_refinement(
-    granularity: str | None, refine: list[str] | None, units: int | None, is_sweep: bool
-) -> dict[str, Any]:
-    """Keywords of `circuitgraph.discover`; none for a search among heads and MLPs."""
-    from circuitgraph.discovery.refinement import AUTO, GRANULARITIES, parse_refinement
+def _choose_graph(
+    granularity: str | None,
+    refine: list[str] | None,
+    units: int | None,
+    grouped: bool,
+    is_sweep: bool,
+) -> GraphChoice:
+    """Which graph the options ask for: of heads and MLPs, or with MLPs cut into parts."""
+    from circuitgraph.discovery.refinement import GRANULARITIES, parse_refinement
+    from circuitgraph.jobs.setup import GraphChoice
 
+    choice = GraphChoice(grouped=grouped)
     if granularity is None and refine is None and units is None:
-        return {}
-    chosen = granularity or "neuron"
-    check_choice("--granularity", chosen, GRANULARITIES)
-    if chosen == "head":
+        return choice
+    kind = granularity or "neuron"
+    check_choice("--granularity", kind, GRANULARITIES)
+    if kind == "head":
         if refine is not None or units is not None:
             raise ArgumentError(
                 "--refine and --units cut MLPs into parts, but --granularity is head: leave "
                 "them out, or use --granularity neuron."
             )
-        return {}
+        return choice
     if is_sweep:
         raise ArgumentError("--thresholds searches among heads and MLPs: give one --threshold.")
     if units is not None:
         check_between("--units", units, 1, _MOST_UNITS)
     if units is not None and refine not in (None, ["auto"]):
         raise ArgumentError(f"--units is {units}, but --refine names the units: give one of them.")
-    parse_refinement(refine or [AUTO])
-    settings: dict[str, Any] = {"granularity": chosen}
-    settings |= {} if refine is None else {"refine": refine}
-    return settings | ({} if units is None else {"n_units": units})
+    choice = replace(choice, granularity=kind, refine=refine or choice.refine)
+    parse_refinement(choice.refine)
+    return choice if units is None else replace(choice, n_units=units)
 
 
-def _check_dictionaries(
-    dictionaries: list[str] | None, refinement: dict[str, Any], frozen_errors: bool
-) -> None:
-    """Refuse dictionaries without features in the graph, and features without dictionaries."""
-    of_features = refinement.get("granularity") == "feature"
+def _add_dictionaries(
+    graph: GraphChoice, dictionaries: list[str] | None, frozen_errors: bool
+) -> GraphChoice:
+    """The choice with the errors of its dictionaries frozen or not.
+
+    Raises:
+        ArgumentError: dictionaries without features in the graph, or features without dictionaries.
+    """
+    of_features = graph.granularity == "feature"
     if of_features and not dictionaries:
         raise ArgumentError("--granularity is feature: name a dictionary with --dictionary.")
     if dictionaries and not of_features:
@@ -277,6 +274,16 @@ def _check_dictionaries(
         )
     if frozen_errors and not of_features:
         raise ArgumentError("--frozen-errors was given, but there is no --dictionary with errors.")
+    return replace(graph, frozen_errors=frozen_errors)
+
+
+def _give_own_inputs(graph: GraphChoice, own_inputs: bool) -> GraphChoice:
+    if own_inputs and graph.granularity == "head":
+        raise ArgumentError(
+            "--own-inputs was given, but there are no neurons or features among the nodes: use "
+            "--granularity neuron, or a --dictionary."
+        )
+    return replace(graph, own_inputs=own_inputs)
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:
@@ -306,9 +313,7 @@ def _read_sweep_thresholds(
     return thresholds
 
 
-def _make_algorithm(
-    name: str, settings: dict[str, Any], task: str | None, setup: Setup
-) -> Algorithm[Any]:
+def _make_algorithm(name: str, settings: dict[str, Any], setup: Setup) -> Algorithm[Any]:
     """The search, checked against its metric, if the metric is known, and against its ablation."""
     from circuitgraph.discovery.base import make_algorithm
     from circuitgraph.engine.ablation import ablations
@@ -317,7 +322,8 @@ def _make_algorithm(
 
     algorithm = make_algorithm(name, **settings)
     # Of a data file the default metric is not known before the file is read.
-    metric = setup["metric"] or (None if task is None else tasks[task].metric)
+    is_file = isinstance(setup.task, Path)
+    metric = setup.metric or (None if is_file else tasks[str(setup.task)].metric)
     if metric is not None:
-        algorithm.check_metric(metrics[metric], ablations[setup["ablation"]])
+        algorithm.check_metric(metrics[metric], ablations[setup.ablation or "resample"])
     return algorithm

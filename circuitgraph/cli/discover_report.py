@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -24,55 +23,40 @@ from circuitgraph.drawing.dot import render
 from circuitgraph.drawing.graphviz_output import INSTALL_HINT, LayoutError
 
 if TYPE_CHECKING:
-    from circuitgraph.api import Curve
     from circuitgraph.catalog.records import CurveRecord, EvaluationRecord
-    from circuitgraph.cli.discover import Setup
     from circuitgraph.cli.output import Output
     from circuitgraph.cli.run_folder import RunFolder
-    from circuitgraph.discovery.base import Algorithm
     from circuitgraph.graph.circuit import Circuit
-    from circuitgraph.models.language_model import LanguageModel
-    from circuitgraph.tasks.base import Task
+    from circuitgraph.jobs.discover import SearchPlan
+    from circuitgraph.jobs.sweep import Curve
+    from circuitgraph.jobs.workbench import Workbench
 
 _N_ROWS = 25
 NOT_JUDGED = "Not judged: the search saw all pairs, so nothing says how it does on others."
 
 
 def forecast_search(
-    output: Output,
-    model: LanguageModel,
-    task: Task,
-    algorithm: Algorithm[Any],
-    setup: Setup,
-    space: Mapping[str, Any],
-    n_searches: int = 1,
-    refinement: Mapping[str, Any] | None = None,
+    output: Output, bench: Workbench, plan: SearchPlan, n_searches: int = 1
 ) -> None:
     """Print what a search would take.
 
-    Sizes follow from the shapes; the time from steps that are taken and thrown away.
+    Sizes follow from the shapes; the time from steps that are taken and thrown away. Of a search
+    that chooses its units it is the first one: the second is inside the first one's circuit.
 
     Args:
-        space: keywords of `circuitgraph.graph.space.make_space`.
         n_searches: number of thresholds, of which the algorithm has the lowest. What they share is
             not known: the range is from one search to all of them one after the other.
     """
-    from circuitgraph.api import N_UNITS, prepare_experiment
     from circuitgraph.discovery.forecast import forecast_seconds
-    from circuitgraph.discovery.refinement import AUTO, read_granularity, refine_graph
     from circuitgraph.engine.precision import count_bytes
     from circuitgraph.graph.space import make_space
 
-    graph = model.graph(direct=algorithm.direct, grouped=setup["grouped"])
-    # which units "auto" cuts out is not known yet: that search is inside the first one's circuit
-    asked = {"granularity": "head", "refine": [AUTO], "n_units": N_UNITS, **(refinement or {})}
-    frozen_errors = asked.pop("frozen_errors", False)
-    units = read_granularity(model, **asked)
-    if units is not None:
-        graph = refine_graph(graph, asked["granularity"], units, frozen_errors=frozen_errors)
-    search_space = make_space(graph, **space)
-    algorithm.check_space(search_space)
-    experiment, prompts = prepare_experiment(model, task, graph=graph, space=search_space, **setup)
+    model, algorithm = bench.model, plan.algorithm
+    graph = bench.make_graph(direct=algorithm.direct)
+    space = make_space(graph, **plan.space)
+    algorithm.check_space(space)
+    prompts = bench.draw_prompts("discovery")
+    experiment = bench.make_experiment(prompts, graph, space=space)
     with output.show_spinner("timing some steps of the search"):
         forecast = forecast_seconds(algorithm, experiment)
     likely, high = (forecast.likely * n_searches**0.5, forecast.high * n_searches)
@@ -110,22 +94,15 @@ def round_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def describe_prompts(
-    output: Output, model: LanguageModel, task: Task, n_prompts: int | None
-) -> None:
-    """Say how the first prompt tokenises, and how often the whole model is right.
-
-    Args:
-        n_prompts: of the search.
-    """
-    from circuitgraph.api import draw_prompts
+def describe_prompts(output: Output, bench: Workbench) -> None:
+    """Say how the first prompt of the search tokenises, and how often the whole model is right."""
     from circuitgraph.evaluation.behaviour import observe_behaviour
 
     if output.quiet or output.as_json:
         return
-    prompts = draw_prompts(task, "discovery", n_prompts)
-    behaviour = observe_behaviour(model, prompts)
-    output.print_message(f"The first prompt: {show_tokens(prompts, 0, task.tokenizer)}")
+    prompts = bench.draw_prompts("discovery")
+    behaviour = observe_behaviour(bench.model, prompts)
+    output.print_message(f"The first prompt: {show_tokens(prompts, 0, bench.task.tokenizer)}")
     output.print_message(format_behaviour(behaviour))
 
 
@@ -139,8 +116,8 @@ def store_run(
     record = make_circuit_record(circuit, evaluation)
     output.print_result(
         record.to_json(),
-        _make_headline(circuit, describe_dropped(record.algorithm, len(circuit))),
-        _make_edge_table(circuit),
+        make_headline(circuit, describe_dropped(record.algorithm, len(circuit))),
+        make_edge_table(circuit),
         "",
         NOT_JUDGED if evaluation is None else make_judgement_table(evaluation),
         "",
@@ -184,7 +161,7 @@ def store_curve(output: Output, folder: RunFolder, curve: Curve) -> None:
     )
     output.print_result(
         record.model_dump_json(indent=2),
-        _make_curve_table(record),
+        make_curve_table(record),
         "",
         summary,
         f"Written to {folder.target}/",
@@ -198,7 +175,7 @@ def store_curve(output: Output, folder: RunFolder, curve: Curve) -> None:
         )
 
 
-def _make_curve_table(record: CurveRecord) -> Table:
+def make_curve_table(record: CurveRecord) -> Table:
     n_prompts = record.points[0].evaluation.n_prompts
     table = make_table(
         f"{record.metric}, {record.ablation} ablation, {record.n_edges:,} edges; on {n_prompts} "
@@ -224,7 +201,7 @@ def _make_curve_table(record: CurveRecord) -> Table:
     return table
 
 
-def _make_headline(circuit: Circuit, dropped: str | None) -> Text:
+def make_headline(circuit: Circuit, dropped: str | None) -> Text:
     """The size of a circuit, and of its part that lies on paths through the whole graph.
 
     Args:
@@ -237,7 +214,7 @@ def _make_headline(circuit: Circuit, dropped: str | None) -> Text:
     return Text("; ".join(filter(None, (line, dropped))), "bold")
 
 
-def _make_edge_table(circuit: Circuit) -> Table:
+def make_edge_table(circuit: Circuit) -> Table:
     """The strongest edges of a circuit as a table."""
     scores = circuit.scores if circuit.scores is not None else circuit.mask.astype(float)
     strongest = sorted(circuit.mask.nonzero()[0], key=lambda i: -abs(scores[i]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -21,9 +22,11 @@ def make_report(record: EditRecord) -> list[Table | str]:
     if record.tuning is not None:
         parts += [f"  {line}" for line in _describe_tuning(record.tuning)]
     table = make_table("", "task", "metric", "", "mean [95 %]", "change [95 %]", n_left=3)
-    for own in record.tasks:
+    for own, beside in zip(record.tasks, record.random or repeat(None), strict=False):
         table.add_row(own.task.name, own.metric, "before", format_mean(own.before), "")
         table.add_row("", "", "after", format_mean(own.after), format_mean(own.change))
+        if beside is not None:
+            table.add_row("", "", "random", format_mean(beside.after), format_mean(beside.change))
     parts += ["", table]
     if record.folder is not None:
         n = len(record.tensors)
@@ -39,7 +42,10 @@ def _describe_edit(edit: WeightEditRecord) -> str:
 
 
 def _describe_tuning(tuning: TuningRecord) -> list[str]:
-    what = "all parameters" if tuning.nodes is None else _list_names(tuning.nodes)
+    if tuning.lora is not None:
+        what = f"queries and values of layer {tuning.lora.layer} by rank {tuning.lora.rank}"
+    else:
+        what = "all parameters" if tuning.nodes is None else _list_names(tuning.nodes)
     return [
         f"tuned: {what}: {tuning.n_tuned:,} of {tuning.n_parameters:,} parameters, "
         f"{tuning.steps:,} steps of {tuning.batch_size} prompts, "

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import circuitgraph as cg
-from circuitgraph.catalog.folders import find_beside
 from circuitgraph.cli import options
 from circuitgraph.cli.circuit_notes import describe_overshoot
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.inputs import (
     check_names,
     check_same_model,
+    check_setup,
     check_split,
-    check_task,
-    choose_model,
+    choose_task,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
@@ -38,7 +39,10 @@ def evaluate(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
-        str | None, typer.Option("--task", help="Another task than the circuit's own.")
+        str | None,
+        typer.Option(
+            "--task", autocompletion=complete_tasks, help="Another task than the circuit's own."
+        ),
     ] = None,
     data: options.DataOption = None,
     bos: options.BosOption = None,
@@ -99,9 +103,12 @@ def evaluate(
     - `circuitgraph evaluate runs/induction --measures curve,truth --truth runs/true-circuit`
     """
     from circuitgraph.catalog.files import load_record
+
+    record = load_record(circuit)
+    options.prepare_precision(loading.dtype or _read_precision(record))  # before jax is imported
     from circuitgraph.cli import evaluate_report as report
-    from circuitgraph.judging import find_true_circuit
-    from circuitgraph.models.loading import find_model
+    from circuitgraph.jobs.judge import find_true_circuit, judge_circuit
+    from circuitgraph.jobs.setup import Setup
 
     output, files = Output(as_json, quiet), curve_out or []
     names = _choose_measures(measures, everything, truth, files)
@@ -109,43 +116,46 @@ def evaluate(
     check_names(metric, ablation)
     check_counts(limit, 2, seed)
     report.check_curve_files(files)
-    record, stored_circuit = load_record(circuit), cg.load_circuit(circuit)
-    keywords = options.gather_loading(
-        loading, stored_circuit.provenance, is_own=model is None, path=circuit
+    stored_circuit = cg.load_circuit(circuit)
+    setup = Setup.from_record(
+        record,
+        circuit,
+        model=model,
+        task=None if task is None and data is None else choose_task(task, data),
+        task_settings=gather_task_settings([], bos, chat),
+        loading=loading.keywords,
+        seed=seed,
     )
-    true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
-    task, data, arguments = choose_prompts(record, task, data, circuit)
-    if seed is None:
-        seed = record.task.seed if record.task else 0
-    own_model = find_model(record.model.name, circuit) if record.model else None
-    name = choose_model(model or own_model, task, data)
-    keep_compiled_programs()
-    arguments |= gather_task_settings([], bos, chat)
-    check_task(task, arguments)
-    loaded_model, loaded_task = load_inputs(output, name, task, data, seed, arguments, keywords)
-    _note_changed_file(output, record, loaded_task)
-    asks_for_other = loading.revision is not None or loaded_model.dtype != _read_precision(record)
-    if model is None and not asks_for_other:
-        advice = "To judge it all the same, name the model with --model."
-        check_same_model(record.model, loaded_model, advice)
-    if truth == KNOWN:
-        true_circuit = find_true_circuit(loaded_model, loaded_task, stored_circuit)
-    judgement = cg.judge(
-        loaded_model,
-        loaded_task,
-        stored_circuit,
-        measures=names,
-        truth=true_circuit,
+    # a circuit's own metric and ablation are taken where none is given
+    setup = replace(
+        setup,
         metric=metric,
         ablation=ablation,
         n_prompts=limit,
+        n_evaluation=limit,
+        memory=memory_limit,
+    )
+    true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
+    check_setup(setup)
+    keep_compiled_programs()
+    bench = open_setup(output, setup)
+    _note_changed_file(output, record, bench.task)
+    asks_for_other = loading.revision is not None or bench.model.dtype != _read_precision(record)
+    if model is None and not asks_for_other:
+        advice = "To judge it all the same, name the model with --model."
+        check_same_model(record.model, bench.model, advice)
+    if truth == KNOWN:
+        true_circuit = find_true_circuit(bench.model, bench.task, stored_circuit)
+    judgement = judge_circuit(
+        bench,
+        stored_circuit,
+        measures=names,
+        truth=true_circuit,
         split=prompt_split,
         force_seen=force_seen,
-        memory=memory_limit,
-        bar=output.shows_bars,
     )
     if judgement.curve is not None:
-        title = f"{name}: {judgement.metric}, {judgement.n_prompts} prompts"
+        title = f"{bench.model.name}: {judgement.metric}, {judgement.n_prompts} prompts"
         report.write_curve_files(files, judgement.curve, title)
     output.print_result(judgement.model_dump_json(indent=2), *report.make_tables(judgement))
     if note := describe_overshoot(judgement):
@@ -176,23 +186,6 @@ def _choose_measures(
     names += ["truth"] * (truth is not None) + ["curve"] * bool(files)
     check_measures(names)
     return names
-
-
-def choose_prompts(
-    record: CircuitRecord, task: str | None, data: Path | None, circuit: Path
-) -> tuple[str | None, Path | None, dict[str, Any]]:
-    """Task or data file with its arguments, as they were given; else those of the search."""
-    if task is not None or data is not None:
-        return task, data, {}
-    if record.task is None:
-        raise ArgumentError("This circuit names no task: give one with --task or --data.")
-    # where a record says nothing of BOS, none stood before the prompts
-    arguments = {"bos": "no", **record.task.arguments}
-    if "data" not in arguments:
-        return record.task.name, None, arguments
-    file = find_beside(arguments.pop("data"), circuit)
-    arguments.pop("sha256", None)
-    return None, Path(file), arguments
 
 
 def _note_changed_file(output: Output, record: CircuitRecord, task: Task) -> None:

@@ -123,6 +123,21 @@ def _add_minimality(table: Table, minimality: MinimalityRecord) -> None:
     table.add_row(f"least effect of an edge, {least.edge}", *format_interval(least.effect))
     n_unneeded = f"{len(minimality.unneeded)} of {minimality.n_edges}"
     table.add_row("edges that these prompts do not show to matter", n_unneeded, "")
+    if minimality.level is not None:
+        table.add_row("minimality", minimality.level, _describe_level(minimality))
+
+
+def _describe_level(minimality: MinimalityRecord) -> str:
+    """What a level of minimality says, in a few words."""
+    n = len(minimality.removable)
+    what = {
+        "none": "each edge can go alone",
+        "some": f"{n} of {minimality.n_edges} edges can go alone",
+        "single": "no edge can go alone, but a pair can",
+        "pairs": f"no edge, none of {minimality.n_pairs} pairs can go",
+        "subsets": "no set of edges can go",
+    }
+    return what[minimality.level or "none"]
 
 
 def _add_areas(table: Table, curve: SizeCurveRecord) -> None:

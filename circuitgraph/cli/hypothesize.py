@@ -191,19 +191,22 @@ def _measure_roles(
     Args:
         loading: keywords of `circuitgraph.load_model`.
     """
-    from circuitgraph.cli.inputs import keep_compiled_programs, load_inputs
+    from circuitgraph.cli.inputs import keep_compiled_programs, open_setup
     from circuitgraph.hypotheses.writing.roles import MeasuredRoles
     from circuitgraph.hypotheses.writing.skeleton import list_writers
-    from circuitgraph.tasks.loading import is_pairs_file
+    from circuitgraph.jobs.setup import Setup
 
     keep_compiled_programs()
-    data = Path(origin["task"]) if is_pairs_file(origin["task"]) else None
-    task_name = None if data else origin["task"]
-    model, task = load_inputs(
-        output, origin["model"], task_name, data, 0, origin["settings"], loading
+    setup = Setup(
+        model=origin["model"],
+        task=origin["task"],
+        task_settings=origin["settings"],
+        loading=loading,
+        metric=origin["metric"],
     )
-    _check_graph(circuit, model)
-    roles = MeasuredRoles(model, task, origin["metric"] or task.metric)
+    bench = open_setup(output, setup)
+    _check_graph(circuit, bench.model)
+    roles = MeasuredRoles(bench.model, bench.task, bench.metric)
     roles.measure_all_costs(list_writers(circuit), output.shows_bars)
     return roles
 

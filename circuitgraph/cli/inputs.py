@@ -15,8 +15,9 @@ from circuitgraph.errors import ArgumentError, DataError, ModelError, check_choi
 if TYPE_CHECKING:
     from circuitgraph.catalog.records import ModelRecord
     from circuitgraph.cli.output import Output
+    from circuitgraph.jobs.setup import Setup, Terms
+    from circuitgraph.jobs.workbench import Workbench
     from circuitgraph.models.language_model import LanguageModel
-    from circuitgraph.tasks.base import Task
     from circuitgraph.tasks.prompts import Split
 
 
@@ -30,37 +31,32 @@ def check_names(metric: str | None, ablation: str | None) -> None:
             registry[name]
 
 
-def choose_model(model: str | None, task: str | None, data: Path | None) -> str:
-    """The model's name, or the name of the model that is shipped for the task.
+def choose_task(task: str | None, data: Path | None) -> str | Path:
+    """The task or the data file that options name.
 
     Raises:
-        CircuitGraphError: model, task and data file do not go together; nothing is loaded to see
-            that.
+        CircuitGraphError: none or both, no such task, or no such file of pairs; nothing is loaded
+            to see that.
     """
     from circuitgraph.tasks.base import tasks
     from circuitgraph.tasks.pair_lines import SUFFIXES
 
-    if (task is None) == (data is None):
+    if task is not None and data is None:
+        if task not in tasks and task.endswith(SUFFIXES):
+            raise ArgumentError(f"{task!r} is a file, not a task: give it with --data.")
+        return tasks[task].name
+    if data is None or task is not None:
         raise ArgumentError(
             "Give either a task (circuitgraph list tasks) or --data FILE (.jsonl or .csv), and not "
             "both."
         )
-    if data is not None and not os.path.exists(data):
+    if not os.path.exists(data):
         raise DataError(
             f"There is no data file {str(data)!r}: name a file of pairs, {' or '.join(SUFFIXES)}."
         )
-    if data is not None and model is None:
-        raise ArgumentError("--data needs --model: a folder, a shipped model or a hub name.")
-    if data is not None and data.is_file() and data.suffix not in SUFFIXES:
+    if data.is_file() and data.suffix not in SUFFIXES:
         raise DataError(f"The data file {str(data)!r} is none of {', '.join(SUFFIXES)}.")
-    if task is not None and task not in tasks and task.endswith(SUFFIXES):
-        raise ArgumentError(f"{task!r} is a file, not a task: give it with --data.")
-    if task is not None:
-        shipped = tasks[task].model
-        model = model or shipped
-    if model is None:
-        raise ArgumentError(f"No model is shipped for task {task!r}: name one with --model.")
-    return model
+    return data
 
 
 def check_split(name: str) -> Split:
@@ -73,7 +69,7 @@ def check_split(name: str) -> Split:
     raise unknown_name("split", name, SPLITS)
 
 
-def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
+def check_task(task: str | Path, arguments: Mapping[str, Any]) -> None:
     """Refuse settings that the task does not have, before a model is loaded."""
     from circuitgraph.tasks.base import tasks
     from circuitgraph.tasks.loading import BOS_CHOICES, COMMON_SETTINGS
@@ -81,11 +77,11 @@ def check_task(task: str | None, arguments: Mapping[str, Any]) -> None:
     if bos := arguments.get("bos"):
         check_choice("--bos", bos, BOS_CHOICES)
     own = [name for name in arguments if name not in COMMON_SETTINGS]
-    if task is None and own:
+    if isinstance(task, Path) and own:
         raise ArgumentError(
             f"A file of pairs has no settings, but {', '.join(own)} was given with --task-set."
         )
-    if task is not None:
+    if isinstance(task, str):
         if "chat" in arguments or "judging" in arguments:
             raise ArgumentError(
                 "--chat and --no-judging are for files of pairs (--data), not for tasks: leave "
@@ -102,27 +98,55 @@ def gather_task_settings(
     return gather_settings(options, assignments, "--task-set")
 
 
-def load_inputs(
-    output: Output,
-    model: str,
+def choose_setup(
+    model: str | None,
     task: str | None,
     data: Path | None,
-    seed: int,
-    arguments: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    task_settings: Mapping[str, Any] | None = None,
     loading: Mapping[str, Any] | None = None,
-) -> tuple[LanguageModel, Task]:
-    """Load the model, and the task with its arguments or the data file; print the task's notes.
+    terms: Terms | None = None,
+) -> Setup:
+    """The setup that options stand for.
 
     Args:
         loading: keywords of `circuitgraph.load_model`.
+
+    Raises:
+        CircuitGraphError: what does not go together, or is not there; nothing is loaded to see it.
     """
+    from circuitgraph.jobs.setup import Setup, Terms, find_shipped_model
+
+    chosen = choose_task(task, data)
+    model = model or find_shipped_model(chosen)
+    check_task(chosen, task_settings or {})
+    return Setup(
+        model=model,
+        task=chosen,
+        task_settings=task_settings or {},
+        loading=loading or {},
+        seed=seed,
+        **vars(terms or Terms()),
+    )
+
+
+def check_setup(setup: Setup) -> None:
+    """Refuse a task, or a file, and settings that are not there, before a model is loaded."""
+    is_file = isinstance(setup.task, Path)
+    choose_task(None if is_file else str(setup.task), Path(setup.task) if is_file else None)
+    check_task(setup.task, setup.task_settings)
+
+
+def open_setup(output: Output, setup: Setup) -> Workbench:
+    """Load the model and the task of a setup; print the task's notes."""
+    from circuitgraph.jobs.workbench import load_setup
+
     with output.show_spinner("loading the model"):
-        loaded_model = cg.load_model(model, **(loading or {}))
-        prompts = data if data is not None else task or ""
-        loaded_task = cg.load_task(prompts, loaded_model, seed=seed, **(arguments or {}))
-    for note in loaded_task.notes:
+        bench = load_setup(setup, bar=output.shows_bars)
+    for note in bench.task.notes:
         output.print_message(f"Note: {note}")
-    return loaded_model, loaded_task
+    return bench
 
 
 def load_alone(output: Output, model: str, loading: Mapping[str, Any]) -> LanguageModel:

@@ -31,6 +31,7 @@ def interchange(
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
+    dictionaries: options.DictionariesOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -73,7 +74,8 @@ def interchange(
     records = []
     for hypothesis in hypotheses:
         with output.show_spinner("loading the model, checking the hypothesis"):
-            study = open_checked(hypothesis, model=model, seed=seed, loading=loading.keywords)
+            keywords = loading.with_dictionaries(dictionaries)
+            study = open_checked(hypothesis, model=model, seed=seed, loading=keywords)
         n = choose_count(study, limit)
         record = run_interventions(Evidence(study, n, seed, output.shows_bars, memory_limit))
         records.append(record)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from circuitgraph.catalog.leaderboard_record import check_cell_folder
 from circuitgraph.catalog.single_files import check_file, write_file
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_algorithms, complete_models, complete_tasks
 from circuitgraph.cli.inputs import check_names, keep_compiled_programs
 from circuitgraph.cli.interrupts import repeat_command
 from circuitgraph.cli.leaderboard_report import format_markdown, is_markdown, make_tables
@@ -21,16 +21,29 @@ from circuitgraph.cli.output import Output
 @options.expand_options
 def leaderboard(
     task: Annotated[
-        list[str] | None, typer.Option("--task", help="Only this task. Repeatable. [default: all]")
+        list[str] | None,
+        typer.Option(
+            "--task",
+            autocompletion=complete_tasks,
+            help="Only this task. Repeatable. [default: all]",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Only this shipped model. Repeatable. [default: all]"),
+        typer.Option(
+            "--model",
+            autocompletion=complete_models,
+            help="Only this shipped model. Repeatable. [default: all]",
+        ),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     algorithm: Annotated[
         list[str] | None,
-        typer.Option("--algorithm", help="Only this algorithm. Repeatable. [default: all]"),
+        typer.Option(
+            "--algorithm",
+            autocompletion=complete_algorithms,
+            help="Only this algorithm. Repeatable. [default: all]",
+        ),
     ] = None,
     ablation: options.AblationOption = "resample",
     limit: Annotated[int, typer.Option("--limit", help="Number of discovery prompts.")] = 50,
@@ -68,7 +81,8 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
-    from circuitgraph.leaderboard import LeaderboardSettings, list_cases, measure_cells
+    from circuitgraph.catalog.leaderboard_record import check_cell_folder
+    from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
     check_names(None, ablation)

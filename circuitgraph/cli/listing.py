@@ -48,9 +48,11 @@ def list_names(
         "properties": _list_properties,
     }
     rows = listings.get(kind, partial(_list_registered, kind))()
-    table = Table(box=None, show_header=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
     for row in rows:
-        table.add_row(row["name"], row["description"])
+        table.add_row(row["name"], row["description"].replace("``", "`"))
         if row.get("settings"):
             settings = (f"{name}={json.dumps(value)}" for name, value in row["settings"].items())
             table.add_row("", ", ".join(settings))

@@ -13,8 +13,10 @@ import typer
 from circuitgraph import __version__
 from circuitgraph.cli import (
     analyze,
+    catalog,
     dictionary,
     discover,
+    doctor,
     edit,
     evaluate,
     hypothesize,
@@ -24,6 +26,7 @@ from circuitgraph.cli import (
     pairs,
     render,
     scrub,
+    stability,
     steer,
     train_dictionary,
     view,
@@ -31,6 +34,7 @@ from circuitgraph.cli import (
 from circuitgraph.cli import compile as compiling
 from circuitgraph.cli import test as testing
 from circuitgraph.cli.command_group import CommandGroup
+from circuitgraph.cli.logs import LEVELS, set_log_level
 from circuitgraph.errors import CircuitGraphError
 from circuitgraph.printable import make_lines_printable
 
@@ -52,6 +56,7 @@ app.command("analyze")(analyze.analyze)
 app.command("compile")(compiling.compile_model)
 app.command("dictionary")(dictionary.show_dictionary)
 app.command("discover")(discover.discover)
+app.command("doctor")(doctor.examine_installation)
 app.command("edit")(edit.edit_weights)
 app.command("evaluate")(evaluate.evaluate)
 app.command("render")(render.render)
@@ -60,11 +65,14 @@ app.command("hypothesize")(hypothesize.hypothesize)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
+app.command("stability")(stability.measure_stability)
 app.command("steer")(steer.steer_units)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(catalog.app, name="catalog")
 app.command("list")(listing.list_names)
 
 
@@ -83,8 +91,20 @@ def _accept_version(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level",
+            callback=set_log_level,
+            is_eager=True,
+            metavar="LEVEL",
+            help=f"Messages of the libraries underneath (jax, transformers, the hub) on stderr: "
+            f"{', '.join(LEVELS)}. Before the command: `circuitgraph --log-level info discover "
+            "induction`.",
+        ),
+    ] = None,
 ) -> None:
-    del version
+    del version, log_level
 
 
 def main() -> None:

@@ -6,24 +6,35 @@ import functools
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from circuitgraph.catalog.folders import find_beside
-from circuitgraph.catalog.records import LARGEST_SEED
+from circuitgraph.cli.completion import (
+    complete_ablations,
+    complete_dictionaries,
+    complete_metrics,
+    complete_models,
+)
 from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
 from circuitgraph.errors import ArgumentError, check_between
+from circuitgraph.jobs.setup import recall_loading
 
 _LARGEST_MEMORY = 2**20  # GiB
+
+# The boxes of `--help`: options of one kind stand together.
+MODEL, PROMPTS, MEASURE = "Model", "Prompts", "What is measured"
+SEARCH, SPACE, NODES = "Search", "Where to look", "What is a node"
 
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
+        autocompletion=complete_models,
+        rich_help_panel=MODEL,
         help="Folder, GGUF file, shipped model or hub name. [default: the model shipped for the "
         "task]",
     ),
@@ -38,6 +49,7 @@ class LoadingOptions:
         str | None,
         typer.Option(
             "--dtype",
+            rich_help_panel=MODEL,
             help="Precision: float32, bfloat16, float16 or float64. [default: a circuit's own, "
             "else float32]",
         ),
@@ -46,22 +58,29 @@ class LoadingOptions:
         str | None,
         typer.Option(
             "--revision",
+            rich_help_panel=MODEL,
             help="Branch, tag or commit on the hub. [default: a circuit's own, else main]",
         ),
     ] = None
     model_config: Annotated[
         Path | None,
         typer.Option(
-            "--model-config", help="JSON with a TransformerLens checkpoint's configuration."
+            "--model-config",
+            rich_help_panel=MODEL,
+            help="JSON with a TransformerLens checkpoint's configuration.",
         ),
     ] = None
     local_only: Annotated[
-        bool, typer.Option("--local-only", help="Use the hub's cache only, no network.")
+        bool,
+        typer.Option(
+            "--local-only", rich_help_panel=MODEL, help="Use the hub's cache only, no network."
+        ),
     ] = False
     trust_remote_code: Annotated[
         bool,
         typer.Option(
             "--trust-remote-code",
+            rich_help_panel=MODEL,
             help="Let the checkpoint's own Python read its configuration and tokens.",
         ),
     ] = False
@@ -70,6 +89,7 @@ class LoadingOptions:
         list[str] | None,
         typer.Option(
             "--ignore-config-field",
+            rich_help_panel=MODEL,
             metavar="NAME",
             help="A field of config.json that is refused, and that you know to change nothing; "
             "may be given several times.",
@@ -88,6 +108,10 @@ class LoadingOptions:
             "ignore_config_fields": self.ignore_config_field or None,
         }
         return {name: value for name, value in options.items() if value is not None}
+
+    def with_dictionaries(self, dictionaries: list[str] | None) -> dict[str, Any]:
+        """``keywords`` with the dictionaries that go beside the model, if any were named."""
+        return self.keywords | ({"dictionaries": dictionaries} if dictionaries else {})
 
 
 AS_RECORDED = LoadingOptions()  # nothing is given
@@ -157,45 +181,16 @@ def gather_loading(
     Raises:
         ArgumentError: the search trusted Python of the checkpoint: a record is no leave to run it.
     """
-    recorded: dict[str, Any] = {}
-    if environment := provenance.get("environment"):
-        recorded["dtype"] = environment["precision"]
-    model = provenance.get("model")
-    if is_own and model is not None:
-        recorded |= {"revision": model.get("revision"), **(model.get("options") or {})}
-        recorded["dictionaries"] = _name_dictionaries(model.get("dictionaries") or [], path)
-    if isinstance(config := recorded.get("config"), str):
-        recorded["config"] = find_beside(config, path)
-    needs_trust = recorded.pop("trust_remote_code", False)
-    if needs_trust and not loading.trust_remote_code:
-        raise ArgumentError(
-            "The circuit's model was loaded with Python code of its checkpoint. To run that code "
-            "again, add --trust-remote-code."
-        )
-    keywords = {**recorded, **loading.keywords}
+    keywords = recall_loading(provenance, path, loading.keywords, is_own=is_own)
     prepare_precision(keywords.get("dtype"))
-    return {name: value for name, value in keywords.items() if value is not None}
-
-
-def _name_dictionaries(recorded: Sequence[Mapping[str, Any]], path: Path) -> list[str] | None:
-    """Where the dictionaries of a circuit's model are, each once; None without any.
-
-    Raises:
-        ArgumentError: one came from no file.
-    """
-    names = dict.fromkeys(each["name"] for each in recorded)
-    if "" in names:
-        raise ArgumentError(
-            "A dictionary of the circuit's model came from no file: judge the circuit in Python, "
-            "with the same dictionary beside the model (attach_dictionaries)."
-        )
-    return [find_beside(name, path) for name in names] or None
+    return keywords
 
 
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
+        rich_help_panel=PROMPTS,
         callback=prefer_typed_prompts,
         help="File of pairs (.jsonl, .csv): clean, corrupted, answer, distractor. Instead of a "
         "task.",
@@ -205,6 +200,7 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option(
         "--threshold",
+        rich_help_panel=SEARCH,
         help="ACDC removes an edge that changes the metric by less than this, in its unit. "
         "[default: 0.2 % of what lies between the whole model and nothing]",
     ),
@@ -212,32 +208,50 @@ ThresholdOption = Annotated[
 ThresholdsOption = Annotated[
     str | None,
     typer.Option(
-        "--thresholds", help="Several, rising, between commas: one run of ACDC, a circuit for each."
+        "--thresholds",
+        rich_help_panel=SEARCH,
+        help="Several, rising, between commas: one run of ACDC, a circuit for each.",
     ),
 ]
 NEdgesOption = Annotated[
-    int | None, typer.Option("--n-edges", help="Size of the circuit, for searches that rank.")
+    int | None,
+    typer.Option(
+        "--n-edges", rich_help_panel=SEARCH, help="Size of the circuit, for searches that rank."
+    ),
 ]
 SelectionOption = Annotated[
-    str | None, typer.Option("--selection", help="How ranked edges are selected: top or greedy.")
+    str | None,
+    typer.Option(
+        "--selection", rich_help_panel=SEARCH, help="How ranked edges are selected: top or greedy."
+    ),
 ]
 StepsOption = Annotated[
-    int | None, typer.Option("--steps", help="Steps of a search that integrates or learns.")
+    int | None,
+    typer.Option(
+        "--steps", rich_help_panel=SEARCH, help="Steps of a search that integrates or learns."
+    ),
 ]
 AbsoluteOption = Annotated[
     bool | None,
     typer.Option(
         "--absolute/--signed",
+        rich_help_panel=SEARCH,
         help="Judge an edge by the size of its effect, or by its sign as well.",
     ),
 ]
 DirectOption = Annotated[
-    bool, typer.Option("--direct", help="The ACDC reference's graph, with direct q/k/v edges.")
+    bool,
+    typer.Option(
+        "--direct",
+        rich_help_panel=SEARCH,
+        help="The ACDC reference's graph, with direct q/k/v edges.",
+    ),
 ]
 HeadsOption = Annotated[
     str | None,
     typer.Option(
         "--heads",
+        rich_help_panel=SEARCH,
         help="ACDC's order of a layer's heads: ascending or descending. [default: descending]",
     ),
 ]
@@ -245,6 +259,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
+        rich_help_panel=SEARCH,
         metavar="NAME=VALUE",
         help="Any setting of the algorithm; see `circuitgraph list algorithms`.",
     ),
@@ -253,6 +268,7 @@ TaskSetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--task-set",
+        rich_help_panel=PROMPTS,
         metavar="NAME=VALUE",
         help="Any setting of the task; see `circuitgraph list tasks`.",
     ),
@@ -261,28 +277,42 @@ BosOption = Annotated[
     str | None,
     typer.Option(
         "--bos",
+        rich_help_panel=PROMPTS,
         help="Whether BOS stands before every prompt: yes, no, or auto, as the tokenizer itself "
         "does. [default: auto]",
     ),
 ]
 ChatOption = Annotated[
     bool | None,
-    typer.Option("--chat/--no-chat", help="Render a file's prompts by the model's chat template."),
+    typer.Option(
+        "--chat/--no-chat",
+        rich_help_panel=PROMPTS,
+        help="Render a file's prompts by the model's chat template.",
+    ),
 ]
 MetricOption = Annotated[
     str | None,
-    typer.Option("--metric", help="See `circuitgraph list metrics`. [default: the task's]"),
+    typer.Option(
+        "--metric",
+        autocompletion=complete_metrics,
+        rich_help_panel=MEASURE,
+        help="See `circuitgraph list metrics`. [default: the task's]",
+    ),
 ]
 AblationOption = Annotated[
     str | None,
     typer.Option(
-        "--ablation", help="What an absent edge carries: resample, mean, mean-positional or zero."
+        "--ablation",
+        autocompletion=complete_ablations,
+        rich_help_panel=MEASURE,
+        help="What an absent edge carries: resample, mean, mean-positional or zero.",
     ),
 ]
 GranularityOption = Annotated[
     str | None,
     typer.Option(
         "--granularity",
+        rich_help_panel=NODES,
         help="head: nodes are heads and MLPs. neuron: some MLPs are cut into neurons and the rest "
         "of them, as --refine says. feature: into features of a --dictionary. [default: head; "
         "neuron with --refine, feature with --dictionary]",
@@ -292,14 +322,25 @@ FrozenErrorsOption = Annotated[
     bool,
     typer.Option(
         "--frozen-errors",
+        rich_help_panel=NODES,
         help="Keep what dictionaries do not reconstruct as it is in the clean run, whatever their "
         "MLPs read.",
+    ),
+]
+OwnInputsOption = Annotated[
+    bool,
+    typer.Option(
+        "--own-inputs",
+        help="Give each neuron or feature an input of its own, with edges into it; by default all "
+        "share that of their MLP.",
     ),
 ]
 DictionariesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--dictionary",
+        autocompletion=complete_dictionaries,
+        rich_help_panel=NODES,
         metavar="NAME",
         help="Sparse autoencoder or transcoder, or a set of them: folder, file or place on the "
         "hub; may be given several times.",
@@ -309,6 +350,7 @@ RefineOption = Annotated[
     list[str] | None,
     typer.Option(
         "--refine",
+        rich_help_panel=NODES,
         help="MLPs to cut: m3:all or m3:117,204, repeatable; or auto, which searches among heads "
         "and MLPs first, cuts the MLPs of that circuit and goes on inside it. [default: auto]",
     ),
@@ -316,19 +358,28 @@ RefineOption = Annotated[
 UnitsOption = Annotated[
     int | None,
     typer.Option(
-        "--units", help="How many units --refine auto makes nodes, the strongest. [default: 64]"
+        "--units",
+        rich_help_panel=NODES,
+        help="How many units --refine auto makes nodes, the strongest. [default: 64]",
     ),
 ]
 GroupedOption = Annotated[
     bool,
     typer.Option(
-        "--grouped", help="One k and one v reader for each key-value head, not for each query head."
+        "--grouped",
+        rich_help_panel=NODES,
+        help="One k and one v reader for each key-value head, not for each query head.",
     ),
 ]
 SplitOption = Annotated[
-    str, typer.Option("--split", help="Which prompts: evaluation or discovery.")
+    str,
+    typer.Option(
+        "--split", rich_help_panel=PROMPTS, help="Which prompts: evaluation or discovery."
+    ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", rich_help_panel=PROMPTS, help="Seed of the prompts.")
+]
 MemoryOption = Annotated[
     float | None,
     typer.Option(
@@ -354,6 +405,7 @@ ConfigOption = Annotated[
 
 def check_counts(limit: int | None, minimum: int, seed: int | None) -> None:
     """Refuse fewer prompts than ``minimum`` or too many, and a seed that no record holds."""
+    from circuitgraph.catalog.records import LARGEST_SEED
     from circuitgraph.tasks.base import MOST_PROMPTS
 
     if limit is not None:

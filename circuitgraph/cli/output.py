@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,20 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from circuitgraph.printable import make_lines_printable
+
+_WIDTH_OF_LOGS = 160  # columns where nothing is a terminal: logs of CI and of queues
+
+
+def _make_console() -> Console:
+    """A console for results, as wide as the terminal; in a pipe, the terminal that it starts in."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    has_terminal = any(stream is not None and stream.isatty() for stream in streams)
+    width = None if has_terminal or "COLUMNS" in os.environ else _WIDTH_OF_LOGS
+    return Console(markup=False, emoji=False, width=width)
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,7 @@ class Output:
 
     as_json: bool
     quiet: bool
-    out: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+    out: Console = field(default_factory=_make_console)
     err: Console = field(default_factory=lambda: Console(stderr=True, markup=False, emoji=False))
 
     @property
@@ -39,8 +52,29 @@ class Output:
             typer.echo(json_text.rstrip("\n"))
         elif not self.quiet:
             for part in parts:
-                shown = make_lines_printable(part) if isinstance(part, str) else part
-                self.out.print(shown, soft_wrap=isinstance(part, str))
+                self._print_part(part)
+
+    def _print_part(self, part: Any) -> None:
+        """Print a line or a table; without blanks at ends of lines where there is no terminal."""
+        if isinstance(part, str):
+            self.out.print(make_lines_printable(part), soft_wrap=True)
+            return
+        with self.out.capture() as capture:
+            if isinstance(part, Table):
+                self._print_title(part)
+                for column in part.columns:  # what is too long goes on below, and is not cut
+                    column.overflow = "ellipsis" if column.no_wrap else "fold"
+            self.out.print(part)
+        text = capture.get()
+        if not self.out.is_terminal:
+            text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+        self.out.file.write(text)
+
+    def _print_title(self, table: Table) -> None:
+        """Print a table's title as wide as the console, not as the table, and take it off."""
+        if table.title:
+            self.out.print(Text(str(table.title), table.title_style or ""))
+            table.title = None
 
     def print_message(self, message: str) -> None:
         """Print a message to the person at the terminal."""

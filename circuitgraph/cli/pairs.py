@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_models
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.tables import make_table
@@ -26,7 +27,12 @@ app = typer.Typer(no_args_is_help=True, help="Files of pairs.")
 @options.expand_options
 def check_pairs(
     file: Annotated[Path, typer.Argument(help="File of pairs: .jsonl or .csv.")],
-    model: Annotated[str, typer.Option("--model", help="Folder, shipped model or hub name.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", autocompletion=complete_models, help="Folder, shipped model or hub name."
+        ),
+    ],
     loading: options.LoadingOptions = options.AS_RECORDED,
     bos: options.BosOption = None,
     chat: options.ChatOption = None,
@@ -44,7 +50,7 @@ def check_pairs(
 
     - `circuitgraph pairs check pairs.jsonl --model ./my-model`
     """
-    from circuitgraph.cli.inputs import choose_model, gather_task_settings, load_inputs
+    from circuitgraph.cli.inputs import choose_setup, gather_task_settings, open_setup
     from circuitgraph.evaluation.behaviour import observe_behaviour
     from circuitgraph.tasks.pairs_file import PairsTask
     from circuitgraph.tasks.tokenise import tokenise_pairs
@@ -52,8 +58,9 @@ def check_pairs(
     check_counts(limit, 1, None)
     output = Output(as_json, quiet)
     settings = {**gather_task_settings([], bos, chat), "judging": False}
-    name = choose_model(model, None, file)
-    loaded_model, task = load_inputs(output, name, None, file, 0, settings, loading.keywords)
+    setup = choose_setup(model, None, file, task_settings=settings, loading=loading.keywords)
+    bench = open_setup(output, setup)
+    loaded_model, task = bench.model, bench.task
     assert isinstance(task, PairsTask)  # noqa: S101 - it was opened as a file
     prompts = tokenise_pairs([pair for _, pair in task.numbered_pairs], task.tokenizer)
     behaviour = observe_behaviour(loaded_model, prompts)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import circuitgraph as cg
-from circuitgraph.catalog.files import load_record
 from circuitgraph.cli.options import JsonOption, LoadingOptions, QuietOption, gather_loading
 from circuitgraph.cli.output import Output
-from circuitgraph.errors import ArgumentError
-from circuitgraph.graph.circuit import Circuit
+from circuitgraph.drawing.views import MOST_ARROWS, VIEWS
+from circuitgraph.errors import ArgumentError, check_choice
+
+if TYPE_CHECKING:
+    from circuitgraph.graph.circuit import Circuit
 
 
 def render(
@@ -34,6 +36,35 @@ def render(
             help="Run the circuit's model, and name induction heads and others in the drawing.",
         ),
     ] = False,
+    roles: Annotated[
+        Path | None,
+        typer.Option(
+            "--roles",
+            metavar="HYPOTHESIS",
+            help="Name nodes by what this hypothesis file claims of them, and where in the prompt.",
+        ),
+    ] = None,
+    view: Annotated[
+        str,
+        typer.Option(
+            "--view",
+            help="nodes and arrows; layers, whose heads share a box; or a matrix of all heads, "
+            "coloured by effect.",
+        ),
+    ] = VIEWS[0],
+    hide_below: Annotated[
+        float,
+        typer.Option("--hide-below", help="Hide arrows below this share of the strongest."),
+    ] = 0.0,
+    most_arrows: Annotated[
+        int, typer.Option("--most-arrows", help="Draw only the strongest of so many.")
+    ] = MOST_ARROWS,
+    certainty: Annotated[
+        bool,
+        typer.Option(
+            "--certainty", help="Fade edges by how often searches keep them (after `stability`)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -47,8 +78,16 @@ def render(
 
     - `circuitgraph render runs/induction --head-types`
 
+    - `circuitgraph render runs/induction --roles hypotheses/induction.py`
+
+    - `circuitgraph render runs/large --view layers --hide-below 0.02`
+
+    - `circuitgraph render runs/large --view matrix -o heads.svg`
     - `circuitgraph render runs/induction -o circuit.html`
+
+    - `circuitgraph render runs/induction --certainty -o certainty.svg`
     """
+    from circuitgraph.catalog.certainty_record import load_certainty
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT, check_format
 
     loaded_circuit, output = cg.load_circuit(circuit), Output(as_json, quiet)
@@ -56,9 +95,29 @@ def render(
     target = out or folder / "circuit.svg"
     if target.suffix.lower() != ".html":
         check_format(target)
-    captions = _name_heads(output, circuit, loaded_circuit) if head_types else {}
+    if check_choice("--view", view, VIEWS) == "matrix" and (
+        hide_below or most_arrows != MOST_ARROWS
+    ):
+        raise ArgumentError(
+            "A matrix has no arrows: leave out --hide-below and --most-arrows, or --view matrix."
+        )
+    record = load_certainty(folder) if certainty else None
+    captions = _name_roles(roles) if roles else {}
+    if head_types:
+        for node, types in _name_heads(output, circuit, loaded_circuit).items():
+            captions[node] = "\n".join(filter(None, [captions.get(node), types]))
     drawn = loaded_circuit.pruned() if prune else loaded_circuit
-    picture = cg.render(drawn, target, captions=captions)
+    if absent := sorted(set(captions) - set(drawn.nodes)) if roles else []:
+        output.print_message(f"Named, but not in the circuit: {', '.join(absent)}")
+    picture = cg.render(
+        drawn,
+        target,
+        captions=captions,
+        certainty=record,
+        view=view,
+        hide_below=hide_below,
+        most_arrows=most_arrows,
+    )
     if picture != target:
         output.print_message(INSTALL_HINT.replace("{where}", str(circuit)))
     output.print_result(json.dumps({"picture": str(picture)}), str(picture))
@@ -66,9 +125,23 @@ def render(
         raise typer.Exit(1)
 
 
+def _name_roles(path: Path) -> dict[str, str]:
+    """What the hypotheses of a file claim of nodes: the role, or the variable, and where it is."""
+    claims: dict[str, list[str]] = {}
+    for hypothesis in cg.load_hypotheses(path):
+        for variable in hypothesis.variables:
+            for site in variable.sites:
+                where = f" @ {', '.join(site.roles)}" if site.roles else ""
+                claims.setdefault(str(site.node), []).append(
+                    f"{variable.role or variable.name}{where}"
+                )
+    return {node: "\n".join(dict.fromkeys(texts)) for node, texts in claims.items()}
+
+
 def _name_heads(output: Output, path: Path, circuit: Circuit) -> dict[str, str]:
     """The types of the heads of the model that a stored circuit was found in."""
     from circuitgraph.analysis.head_types import measure_types
+    from circuitgraph.catalog.files import load_record
     from circuitgraph.cli.inputs import check_same_model, keep_compiled_programs, load_alone
     from circuitgraph.models.loading import find_model
 

@@ -13,14 +13,11 @@ from circuitgraph.cli import options
 from circuitgraph.cli.inputs import check_names, keep_compiled_programs
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
-from circuitgraph.cli.scrub_report import draw_claims, make_report
+from circuitgraph.cli.scrub_report import describe_cost, draw_claims, make_report
 from circuitgraph.errors import ArgumentError, check_choice
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.scrub_record import ScrubRecord
-    from circuitgraph.hypotheses.diagnostics import Verdict
-    from circuitgraph.hypotheses.language import Hypothesis
-    from circuitgraph.hypotheses.study import Study
 
 
 @options.expand_options
@@ -34,6 +31,7 @@ def scrub(
         typer.Option("--model", help="Folder, shipped model or hub name. [default: the file's]"),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
+    dictionaries: options.DictionariesOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -101,6 +99,9 @@ def scrub(
     """
     from circuitgraph.drawing.graphviz_output import check_drawing
     from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
+    from circuitgraph.hypotheses.scrubbing.scrub import override_settings
+    from circuitgraph.hypotheses.study import Study
+    from circuitgraph.jobs.scrub import check_scrub
 
     output = Output(as_json, quiet)
     for name, value, known in (("--unclaimed", unclaimed, UNCLAIMED), ("--align", align, ALIGN)):
@@ -120,8 +121,17 @@ def scrub(
     records: list[ScrubRecord] = []
     held = True
     for hypothesis in hypotheses:
-        study = _open_study(output, hypothesis, (model, loading), seed, (metric, unclaimed, align))
-        record, verdicts = _scrub_study(output, study, limit, seed, memory_limit)
+        with output.show_spinner("loading the model, checking the hypothesis"):
+            keywords = loading.with_dictionaries(dictionaries)
+            study = Study.open(hypothesis, model=model, seed=seed, loading=keywords)
+            study = override_settings(study, metric, unclaimed, align)
+            checked = check_scrub(
+                study, n=limit, seed=seed, bar=output.shows_bars, memory=memory_limit
+            )
+        for note in checked.notes:
+            output.print_message(f"Note: {note}")
+        output.print_message(describe_cost(checked))
+        record, verdicts = checked.run(), checked.judge_expectations()
         records.append(record)
         held = held and record.held and all(verdict.held for verdict in verdicts)
         if picture is not None and (hint := draw_claims(record, picture)):
@@ -135,47 +145,3 @@ def scrub(
         output.print_result(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
     if not held:
         raise typer.Exit(1)
-
-
-def _open_study(
-    output: Output,
-    hypothesis: Hypothesis,
-    source: tuple[str | None, options.LoadingOptions],
-    seed: int,
-    changes: tuple[str | None, str | None, str | None],
-) -> Study:
-    """A hypothesis with its model and task, checked."""
-    from circuitgraph.hypotheses.checking import check_study
-    from circuitgraph.hypotheses.scrubbing.scrub import override_settings
-    from circuitgraph.hypotheses.study import Study
-
-    with output.show_spinner("loading the model, checking the hypothesis"):
-        model, loading = source
-        study = Study.open(hypothesis, model=model, seed=seed, loading=loading.keywords)
-        study = override_settings(study, *changes)
-        notes = check_study(study)
-    for note in notes:
-        output.print_message(f"Note: {note}")
-    return study
-
-
-def _scrub_study(
-    output: Output, study: Study, n: int | None, seed: int, memory: int | None
-) -> tuple[ScrubRecord, list[Verdict]]:
-    """The record, and what the file expects of it."""
-    from circuitgraph.hypotheses.evidence import Evidence, choose_count
-    from circuitgraph.hypotheses.expecting import judge_expectation
-    from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
-    from circuitgraph.hypotheses.scrubbing.scrub import scrub_evidence
-
-    n = choose_count(study, n)
-    evidence = Evidence(study, n, seed, output.shows_bars, memory)
-    cost = prepare_scrub(evidence).cost
-    output.print_message(
-        f"{study.hypothesis.name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values "
-        f"of nodes to compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
-    )
-    expected = [e for e in study.hypothesis.expectations if e.quantity == "loss_recovered"]
-    return scrub_evidence(evidence), [
-        judge_expectation(evidence, expectation) for expectation in expected
-    ]

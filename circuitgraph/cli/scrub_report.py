@@ -14,8 +14,11 @@ from rich.tree import Tree
 from circuitgraph.cli.tables import format_interval, format_mean, make_table
 
 if TYPE_CHECKING:
+    from graphviz import Digraph
+
     from circuitgraph.catalog.records import Interval
     from circuitgraph.catalog.scrub_record import NodeRecord, ScrubRecord
+    from circuitgraph.jobs.scrub import CheckedScrub
 
 _WIDTH = 70  # letters of a prompt that a line shows
 
@@ -42,14 +45,35 @@ def make_report(record: ScrubRecord) -> list[RenderableType]:
     return parts
 
 
+def describe_cost(checked: CheckedScrub) -> str:
+    """What a scrub will take, in a line."""
+    name, n, cost = checked.evidence.study.hypothesis.name, checked.evidence.n, checked.cost
+    return (
+        f"{name}: {cost.n_trees} trees on {n:,} prompts, {cost.n_values:,} values of nodes to "
+        f"compute, about {cost.bytes_held / 2**20:,.0f} MiB of activations to keep"
+    )
+
+
 def draw_claims(record: ScrubRecord, path: Path) -> str | None:
     """Draw the tree of claims into a file.
 
     Returns:
         What to tell the user if the file is not the picture, because there is no Graphviz.
     """
-    from circuitgraph.drawing.claim_tree import ClaimBox, claims_to_dot
     from circuitgraph.drawing.graphviz_output import save_drawing
+
+    file = save_drawing(make_claim_drawing(record), path)
+    if file == path:
+        return None
+    return (
+        "Graphviz is not installed, so only the DOT text was written. Install it, then run: dot "
+        f"-Tsvg {file} -o {file.with_suffix('.svg')}"
+    )
+
+
+def make_claim_drawing(record: ScrubRecord) -> Digraph:
+    """The tree of claims, the redder a node the more its resampling costs."""
+    from circuitgraph.drawing.claim_tree import ClaimBox, claims_to_dot
 
     claims = [
         ClaimBox(tuple(n.path), n.site, n.variable, n.feeds, n.alone.mean, n.value, n.donor)
@@ -59,13 +83,7 @@ def draw_claims(record: ScrubRecord, path: Path) -> str | None:
         f"{record.model.name}, {record.n} prompts: {record.recovered.mean:.2f} of the loss "
         "recovered. Red: what is lost when a node alone is resampled"
     )
-    file = save_drawing(claims_to_dot(claims, record.hypothesis, caption), path)
-    if file == path:
-        return None
-    return (
-        "Graphviz is not installed, so only the DOT text was written. Install it, then run: dot "
-        f"-Tsvg {file} -o {file.with_suffix('.svg')}"
-    )
+    return claims_to_dot(claims, record.hypothesis, caption)
 
 
 def _make_loss_table(record: ScrubRecord) -> Table:

@@ -72,7 +72,7 @@ def _parse_value(assignment: str, text: str) -> Any:
     return content["value"]
 
 
-def read_thresholds(text: str | None) -> tuple[float, ...] | None:
+def read_thresholds(text: str | None, option: str = "--thresholds") -> tuple[float, ...] | None:
     """Numbers between commas.
 
     Raises:
@@ -86,7 +86,7 @@ def read_thresholds(text: str | None) -> tuple[float, ...] | None:
         thresholds = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise ArgumentError(
-            f"--thresholds is {text!r}, but must be numbers between commas, such as 0.01,0.03,0.1."
+            f"{option} is {text!r}, but must be numbers between commas, such as 0.01,0.03,0.1."
         ) from error
     check_thresholds(thresholds)
     return thresholds

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import circuitgraph as cg
+from circuitgraph.cli.options import SPACE
 
 if TYPE_CHECKING:
     from circuitgraph.graph.circuit import Circuit
@@ -18,7 +19,8 @@ WithoutOption = Annotated[
     list[str] | None,
     typer.Option(
         "--without",
-        metavar="NODE|GROUP|EDGE",
+        rich_help_panel=SPACE,
+        metavar="NODE",
         help="Never in the circuit: a node, mlps, heads, 'layer 2', an edge, or a pattern as in "
         "'m*'. Repeatable.",
     ),
@@ -27,19 +29,26 @@ ProtectOption = Annotated[
     list[str] | None,
     typer.Option(
         "--protect",
-        metavar="NODE|GROUP|EDGE|RUN",
+        rich_help_panel=SPACE,
+        metavar="NODE|RUN",
         help="Always in the circuit, by the same names; or all edges of a stored circuit. "
         "Repeatable.",
     ),
 ]
 InsideOption = Annotated[
     Path | None,
-    typer.Option("--inside", metavar="RUN", help="Keep edges of this stored circuit only."),
+    typer.Option(
+        "--inside",
+        rich_help_panel=SPACE,
+        metavar="RUN",
+        help="Keep edges of this stored circuit only.",
+    ),
 ]
 StartFromOption = Annotated[
     Path | None,
     typer.Option(
         "--start-from",
+        rich_help_panel=SPACE,
         metavar="RUN",
         help="Begin with this stored circuit. ACDC only removes, so it stays inside as well; "
         "learned masks can bring edges back.",

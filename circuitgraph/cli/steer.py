@@ -9,13 +9,13 @@ import typer
 
 import circuitgraph as cg
 from circuitgraph.cli import options, unit_options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.inputs import (
     check_names,
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 def steer_units(
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
-    task: Annotated[str | None, typer.Option("--task", help="Prompts of a task.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", autocompletion=complete_tasks, help="Prompts of a task."),
+    ] = None,
     data: options.DataOption = None,
     prompt: Annotated[
         list[str] | None,
@@ -111,19 +114,22 @@ def steer_units(
             )
         if model is None:
             raise ArgumentError("--prompt needs --model: a folder, a shipped model or a hub name.")
+        setup = None
     else:
-        model = choose_model(model, task, data)
-        check_task(task, settings)
+        setup = choose_setup(
+            model, task, data, seed=seed, task_settings=settings, loading=loading.keywords
+        )
     nodes = [one.site.node for one in interventions]
     with output.show_spinner("reading the dictionary"):
         stored = open_named_dictionaries(dictionary or (), nodes, local_only=loading.local_only)
     keep_compiled_programs()
     prompts: Task | Sequence[str]
-    if prompt:
+    if setup is None:
         with output.show_spinner("loading the model"):
-            loaded, prompts = cg.load_model(model, **loading.keywords), prompt
+            loaded, prompts = cg.load_model(model or "", **loading.keywords), prompt or []
     else:
-        loaded, prompts = load_inputs(output, model, task, data, seed, settings, loading.keywords)
+        bench = open_setup(output, setup)
+        loaded, prompts = bench.model, bench.task
     with output.show_spinner("running the model"):
         record = cg.steer(
             loaded, prompts, interventions, dictionaries=stored, metric=metric, n_prompts=limit,

@@ -21,7 +21,6 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.verdicts import Results
 from circuitgraph.engine.compile_cache import cache_folder
 from circuitgraph.errors import ArgumentError, MissingExtraError, check_between, list_problems
-from circuitgraph.progress import send_progress
 
 Profile = Literal["dev", "ci", "hunt"]
 _PYTEST_ARGUMENT = "--for-pytest"
@@ -56,6 +55,7 @@ def run_claims(
         str | None, typer.Option("--model", help="Test this model in place of the hypotheses' own.")
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
+    dictionaries: options.DictionariesOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all that is drawn.")] = 0,
     prompts: Annotated[
         int | None,
@@ -114,7 +114,7 @@ def run_claims(
     options_for_pytest = {
         "--circuitgraph-profile": profile,
         "--circuitgraph-model": model,
-        "--circuitgraph-loading": json.dumps(loading.keywords, default=str),
+        "--circuitgraph-loading": json.dumps(loading.with_dictionaries(dictionaries), default=str),
         "--circuitgraph-prompts": prompts,
         "-k": expression,
         "--junitxml": junit,
@@ -218,6 +218,8 @@ def _run_pytest(arguments: Sequence[str], results: Results, output: Output) -> i
 @contextlib.contextmanager
 def _pass_progress() -> Iterator[None]:
     """Send lines of progress past pytest, which holds back what tests write to stderr."""
+    from circuitgraph.progress import send_progress
+
     try:
         number = os.dup(sys.stderr.fileno())
     except (OSError, ValueError):  # no file, but something in a notebook or a test

@@ -11,13 +11,13 @@ import typer
 
 from circuitgraph.catalog.folders import check_new_folder
 from circuitgraph.cli import options
+from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.dictionary_report import make_splice_table
 from circuitgraph.cli.inputs import (
-    check_task,
-    choose_model,
+    choose_setup,
     gather_task_settings,
     keep_compiled_programs,
-    load_inputs,
+    open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
@@ -57,7 +57,11 @@ class SourceOptions:
 
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Its prompts are trained on, half of them kept apart."),
+        typer.Option(
+            "--task",
+            autocompletion=complete_tasks,
+            help="Its prompts are trained on, half of them kept apart.",
+        ),
     ] = None
     data: options.DataOption = None
     bos: options.BosOption = None
@@ -144,7 +148,7 @@ def _train(
     output: Output,
 ) -> None:
     """Check everything, load the model and the task, train and report."""
-    from circuitgraph.dictionary_training import train_dictionary
+    from circuitgraph.jobs.train_dictionary import train_dictionary
     from circuitgraph.models.dictionaries.training import TrainingSettings
 
     settings = TrainingSettings(
@@ -159,14 +163,20 @@ def _train(
     settings.check()
     if not training.resume:
         _check_folder(out)
-    task, data = source.task, source.data
     check_counts(source.limit, 1, source.seed)
-    name, arguments = choose_model(model, task, data), gather_task_settings([], source.bos, None)
-    check_task(task, arguments)
+    setup = choose_setup(
+        model,
+        source.task,
+        source.data,
+        seed=source.seed,
+        task_settings=gather_task_settings([], source.bos, None),
+        loading=loading.keywords,
+    )
     keep_compiled_programs()
-    loaded = load_inputs(output, name, task, data, source.seed, arguments, loading.keywords)
+    bench = open_setup(output, setup)
     record = train_dictionary(
-        *loaded,
+        bench.model,
+        bench.task,
         *places,
         settings,
         out,

@@ -259,8 +259,9 @@ def _count_next_candidates(
 def order_removals(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
     """All edges in ACDC's order, in groups.
 
-    First the logits; then from the last layer on its MLP, its direct edges, its q/k/v. Readers of a
-    layer go v, k, q and within each from the highest head to the lowest. Writers of a reader go
+    First the logits; then from the last layer on its MLP (of one in parts the shared input, then
+    the units with inputs of their own, the highest first), its direct edges, its q/k/v. Readers of
+    a layer go v, k, q and within each from the highest head to the lowest. Writers of a reader go
     from the last layer to the first, an MLP before the heads of its layer, the embedding last; the
     parts of a split MLP as the heads, the rest of it first or last.
     Whether a group's edges are dead depends on earlier groups only.
@@ -274,7 +275,7 @@ def order_removals(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
             rank = 2 if src[edge] >= 0 else 1  # direct edges have no writer: -1
             key = (-ATTENTION_INPUTS.index(reader.input), -reader.node.index)
         else:
-            rank, key = 0, (0, 0)
+            rank, key = 0, (0, -int(dst[edge]))
         if src[edge] >= 0:
             writer = graph.writers[src[edge]].node
             key = (*key, -writer.layer, writer.kind == "head", sign * int(src[edge]))

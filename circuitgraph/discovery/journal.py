@@ -78,7 +78,7 @@ class Journal:
             writer.read_or_begin(header, self.anew)
             yield writer
         finally:
-            file.close(remove=writer.ours and not writer.n_steps)
+            file.close(remove=writer.is_bare())
             remove_empty(made)  # a folder that holds the journal is not
 
 
@@ -88,14 +88,13 @@ class JournalWriter:
     Attributes:
         steps: the entries of each whole step that the file held when it was opened.
         seconds: how long these steps took, in all processes that wrote them.
-        n_steps: number of steps in the file now.
         ours: whether the file is known to be a journal of this search.
     """
 
     def __init__(self, path: Path, file: JournalFile) -> None:
         self.path, self._file = path, file
         self.steps: list[list[Entry]] = []
-        self.seconds, self.n_steps, self.ours = 0.0, 0, False
+        self.seconds, self.ours, self._header_size = 0.0, False, 0
         self._check, self._start, self._synced = 0, time.perf_counter(), 0.0
 
     def read_or_begin(self, header: Entry, anew: bool) -> None:
@@ -106,6 +105,7 @@ class JournalWriter:
         """
         content = self._file.read_all()
         first, _ = encode_line(header, 0)
+        self._header_size = len(first)
         if anew and not is_journal(content):
             raise OutputError(describe_foreign_file(self.path))
         if anew or first.startswith(content):  # an empty file, or a torn first line
@@ -128,7 +128,6 @@ class JournalWriter:
                 self.seconds = float(entry["seconds"])
                 self.steps.append(step)
                 step = []
-        self.n_steps = len(self.steps)
         whole = len(parsed) - len(step)
         self._file.truncate(sum(len(line) + 1 for line in lines[:whole]))
         self._check = zlib.crc32(b"".join(encode_entry(entry) for entry in parsed[:whole]))
@@ -139,7 +138,13 @@ class JournalWriter:
             return
         spent = self.seconds + time.perf_counter() - self._start
         self._write_entries([*entries[:-1], {**entries[-1], "seconds": round(spent, 3)}])
-        self.n_steps += 1
+
+    def is_bare(self) -> bool:
+        """Whether the file is ours and holds no decision.
+
+        It is asked by its size: Ctrl-C may come when a step is in the file, before that is counted.
+        """
+        return self.ours and self._file.count_bytes() <= self._header_size
 
     def _write_entries(self, entries: Sequence[Entry]) -> None:
         lines, check = [], self._check

@@ -58,6 +58,11 @@ class JournalFile:
                 parts.append(part)
             return b"".join(parts)
 
+    def count_bytes(self) -> int:
+        """The size of the file."""
+        with report_failure(self.path):
+            return os.fstat(self._descriptor).st_size
+
     def truncate(self, size: int) -> None:
         """Forget all but the first ``size`` bytes."""
         with report_failure(self.path):

@@ -59,6 +59,15 @@ def check_has_errors(granularity: str) -> None:
         )
 
 
+def check_has_units(granularity: str) -> None:
+    """Raise `ArgumentError` where there are no units that could have inputs of their own."""
+    if granularity == "head":
+        raise ArgumentError(
+            "own_inputs is True, but the granularity 'head', which has no neurons or features: "
+            "leave it out, or use granularity 'neuron' or 'feature'."
+        )
+
+
 def count_units(model: LanguageModel, kind: str) -> dict[int, int]:
     """How many neurons or features the MLP of each layer has that can be cut into them.
 
@@ -139,13 +148,25 @@ def parse_refinement(texts: Sequence[str]) -> dict[int, tuple[int, ...] | None] 
     return chosen
 
 
-def refine_graph(graph: Graph, kind: str, units: Units, *, frozen_errors: bool = False) -> Graph:
+def refine_graph(
+    graph: Graph,
+    kind: str,
+    units: Units,
+    *,
+    frozen_errors: bool = False,
+    own_inputs: bool = False,
+) -> Graph:
     """The graph with these neurons or features as nodes of their own; see `Graph.refine`."""
     for layer in sorted(units):
         if kind == "neuron":
-            graph = graph.refine(f"m{layer}", neurons=units[layer])
+            graph = graph.refine(f"m{layer}", neurons=units[layer], own_inputs=own_inputs)
         else:
-            graph = graph.refine(f"m{layer}", features=units[layer], frozen_error=frozen_errors)
+            graph = graph.refine(
+                f"m{layer}",
+                features=units[layer],
+                frozen_error=frozen_errors,
+                own_inputs=own_inputs,
+            )
     return graph
 
 
@@ -193,7 +214,9 @@ def refine_edges(
         [
             edge in kept
             if writer < 0
-            else edge_name(str(refined.writers[writer].node.whole), refined.readers[reader].name)
+            else edge_name(
+                str(refined.writers[writer].node.whole), refined.readers[reader].whole_name
+            )
             in kept
             for edge, reader, writer in zip(refined.edges, *refined.ends, strict=True)
         ]

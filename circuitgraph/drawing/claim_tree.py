@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import graphviz
 
-from circuitgraph.drawing.dot import COLOURS
+from circuitgraph.drawing.boxes import COLOURS
 from circuitgraph.drawing.graphviz_output import to_label
 from circuitgraph.printable import make_printable
 

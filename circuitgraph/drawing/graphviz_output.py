@@ -22,7 +22,7 @@ INSTALL_HINT = (
     "graphviz, brew install graphviz, conda install graphviz), then run: circuitgraph render "
     "{where}"
 )
-_LAYOUT_SECONDS = 60  # a layout that takes longer is given up: the drawing has too many edges
+_LAYOUT_SECONDS = 60.0  # a layout that takes longer is given up: the drawing has too many edges
 
 
 class LayoutError(OutputError):
@@ -46,7 +46,7 @@ def save_drawing(dot: graphviz.Digraph, path: str | Path) -> Path:
     if kind == "dot" or not has_graphviz():
         kind, content, path = "dot", dot.source.encode(), path.with_suffix(".dot")
     else:
-        content = _run_graphviz(dot, kind)
+        content = _run_graphviz(dot, kind, _LAYOUT_SECONDS)
     write_file(path, mark_picture(content, kind), is_own=recognise_drawings(path))
     return path
 
@@ -93,7 +93,19 @@ def has_graphviz() -> bool:
     return shutil.which("dot") is not None
 
 
-def _run_graphviz(dot: graphviz.Digraph, kind: str) -> bytes:
+def draw_svg(dot: graphviz.Digraph, seconds: float) -> str:
+    """A drawing as an SVG element, to be put into a page.
+
+    Raises:
+        LayoutError: Graphviz is not installed, failed, or needed longer than that.
+    """
+    if not has_graphviz():
+        raise LayoutError("Graphviz is not installed.")
+    svg = _run_graphviz(dot, "svg", seconds).decode()
+    return svg[svg.index("<svg") :]  # without what stands before it in a file
+
+
+def _run_graphviz(dot: graphviz.Digraph, kind: str, seconds: float) -> bytes:
     remedy = "Draw fewer edges (a higher threshold, or --prune), or write a .dot file."
     try:
         done = subprocess.run(  # noqa: S603
@@ -101,12 +113,10 @@ def _run_graphviz(dot: graphviz.Digraph, kind: str) -> bytes:
             input=dot.source.encode(),
             capture_output=True,
             check=True,
-            timeout=_LAYOUT_SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired as error:
-        raise LayoutError(
-            f"Graphviz found no layout within {_LAYOUT_SECONDS} s. {remedy}"
-        ) from error
+        raise LayoutError(f"Graphviz found no layout within {seconds:g} s. {remedy}") from error
     except subprocess.CalledProcessError as error:
         reason = error.stderr.decode(errors="replace").strip()
         raise LayoutError(f"Graphviz failed: {make_printable(reason)}. {remedy}") from error

@@ -15,7 +15,7 @@ def keep_compiled_programs() -> None:
     folder = cache_folder() / "jax"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _is_private(folder):
+        if not is_private(folder):
             return  # compiled programs are run as they are: nobody else may put one there
     except OSError:
         return  # no home, or one that cannot be written: every run compiles anew
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
     return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "circuitgraph"
 
 
-def _is_private(folder: Path) -> bool:
+def is_private(folder: Path) -> bool:
     """Whether a folder is this user's, and not everybody may write in it."""
     if os.name == "nt":
         return True

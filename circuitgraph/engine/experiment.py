@@ -88,7 +88,8 @@ class Experiment:
             memory: limit in bytes for one launch; if there are several devices, on each of them.
             frontier: answer what searches ask by the `Frontier`, or by whole masked runs; by
                 default the former, where it fits into memory and takes less than compiling it does.
-                Both give the same up to rounding.
+                Both give the same up to rounding. Graphs whose neurons or features have inputs of
+                their own are answered by whole masked runs.
             space: which edges a search decides on; all of them by default.
             at_once: prompts in a launch, where that suits; see `choose_batch_sizes`.
 
@@ -261,9 +262,19 @@ class Experiment:
         Raises:
             SearchError: a value is not finite; names the prompt.
         """
+        return self._mean_losses(self.reader_values(masks, reader))
+
+    def reader_values(
+        self, masks: Bool[np.ndarray, "n edges"], reader: int
+    ) -> Float[np.ndarray, "n batch"]:
+        """The metric of each example under masks that differ in the edges into one reader only.
+
+        Raises:
+            SearchError: a value is not finite; names the prompt.
+        """
         if self.frontier is None or not self.frontier.is_cheaper(reader, masks[0]):
-            return self.losses(masks)
-        return self._mean_losses(self._check_finite(self.frontier.candidate_values(reader, masks)))
+            return self.values(masks)
+        return self._check_finite(self.frontier.candidate_values(reader, masks))
 
     @property
     def noise(self) -> float:

@@ -6,7 +6,7 @@ and nothing below the lowest of them is gone back through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from circuitgraph.engine.batch import Inputs, take_scored
+from circuitgraph.engine.low_rank import LowRankChange
 from circuitgraph.models.positions import LayerSettings, Positions
 from circuitgraph.models.transformer import Block, Transformer
 from circuitgraph.tasks.metrics import Targets, metrics
@@ -90,7 +91,7 @@ class TunedNodes(eqx.Module):
 
     model: Transformer
     layers: tuple[tuple[Block, LayerSettings], ...]
-    choices: tuple[LayerChoice | None, ...] = eqx.field(static=True)
+    choices: tuple[LayerChoice | LowRankChange | None, ...] = eqx.field(static=True)
 
     def compute_residual(
         self, numbers: Numbers, inputs: Inputs
@@ -150,8 +151,10 @@ class TunedModel(eqx.Module):
         return jax.tree.unflatten(self.structure, [numbers[place] for place in self.places])
 
 
-def open_nodes(model: Transformer, choices: dict[int, LayerChoice]) -> tuple[TunedNodes, Numbers]:
-    """The model whose chosen nodes are tuned, and their numbers as they are."""
+def open_nodes(
+    model: Transformer, choices: Mapping[int, LayerChoice | LowRankChange]
+) -> tuple[TunedNodes, Numbers]:
+    """The model of whose chosen layers something is tuned, and those numbers as they begin."""
     layers, own, numbers, start = [], [], [], 0
     stacked = model.stacked_layers()
     for layer in (*sorted(choices), model.spec.n_layers):

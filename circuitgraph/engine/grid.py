@@ -40,6 +40,8 @@ class Grid(NamedTuple):
         column: of each writer.
         stream: which residual stream each reader reads, in the order of `Background.streams`: those
             before each layer, those that the MLPs read, the final one.
+        units: the reader of each unit, in their order: its own, or that of its MLP; empty where no
+            unit has an input of its own.
     """
 
     edge: Numbers
@@ -53,6 +55,7 @@ class Grid(NamedTuple):
     errors: Numbers
     column: Numbers
     stream: Numbers
+    units: Numbers
 
     @classmethod
     def of(cls, graph: Graph) -> Grid:
@@ -70,7 +73,8 @@ class Grid(NamedTuple):
         whole = ["mlp" if kind == "rest" else kind for kind in writing]
         heads, mlps = (column[_number_nodes(graph, whole, kind)] for kind in ("head", "mlp"))
         errors = mlps[:, mlps.shape[1] * (not graph.has_features) :] + 1
-        return cls(edge, direct, q, k, v, mlp, heads, mlps, errors, column, _streams_read(graph))
+        nodes = (q, k, v, mlp, heads, mlps, errors, column)
+        return cls(edge, direct, *nodes, _streams_read(graph), _find_unit_readers(graph))
 
     @property
     def n_columns(self) -> int:
@@ -189,3 +193,12 @@ def _streams_read(graph: Graph) -> Int[np.ndarray, " readers"]:
         for r in graph.readers
     ]
     return np.array(numbers, np.int32)
+
+
+def _find_unit_readers(graph: Graph) -> Int[np.ndarray, " units"]:
+    """The number of the reader that feeds each unit, as `Grid` says."""
+    if not graph.has_own_inputs:
+        return np.zeros(0, np.int32)
+    feeding = {writer: n for n, reader in enumerate(graph.readers) for writer in reader.feeds}
+    units = [n for n, writer in enumerate(graph.writers) if writer.kind in UNITS]
+    return np.array([feeding[unit] for unit in units], np.int32)

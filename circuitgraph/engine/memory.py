@@ -16,6 +16,7 @@ from circuitgraph.engine.tuning import (
     FEWEST_LANES,
     GPU_LANE_NUMBERS,
     MOST_LANES,
+    OWN_INPUTS_AT_ONCE,
 )
 from circuitgraph.errors import ArgumentError
 from circuitgraph.graph.graph import Graph
@@ -75,6 +76,8 @@ def estimate_row_bytes(
     """
     values = 2 * n_pos * count_numbers(spec, graph)
     values += n_pos * graph.n_units  # weighed for one reader at a time
+    if graph.has_own_inputs:
+        values += n_pos * OWN_INPUTS_AT_ONCE * (2 * spec.d_model + graph.n_units)
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
     attention = spec.n_heads * n_pos * 3 * spec.d_head
     # an input's queries of all heads, one input at a time
@@ -161,7 +164,10 @@ def choose_batch_sizes(
         prompts = at_once
     own = prompts // count_prompt_parts(prompts, devices)
     all_held = held * (n_prompts if keeps else own)
-    most = max(1, (limit - all_held) // (_ROWS_OF_A_GRADIENT * row))
+    of_gradient = _ROWS_OF_A_GRADIENT * row
+    if graph.has_own_inputs:  # derivatives at the inputs of all units, and of the largest layer's
+        of_gradient += 2 * itemsize * graph.n_units * n_pos * spec.d_model
+    most = max(1, (limit - all_held) // of_gradient)
     for_gradient = choose_chunk_size(prompts, most, devices)
     lanes = 1 if on_cpu else max(1, min(256, (limit - all_held) // (row * own)))
     last = n_prompts % prompts or prompts
@@ -194,13 +200,15 @@ def choose_frontier_lanes(
 
     The number is a power of two. The frontier's state is every node's value in the clean run and
     under the mask of the moment, its replacement, and all streams without edges and clean. At the
-    worst a candidate has slots for all nodes.
+    worst a candidate has slots for all nodes. It has no steps for units with inputs of their own.
 
     Args:
         shape: prompts in all, and in a chunk, as far as the device has them; positions.
         itemsize: bytes of a number of the model's precision.
     """
     n_prompts, in_chunk, n_pos = shape
+    if graph.has_own_inputs:  # its steps compute all parts of an MLP from one input
+        return 0
     raws = spec.n_layers * spec.n_heads * graph.coupled * spec.d_model
     values = itemsize * n_pos * (count_numbers(spec, graph) + raws)
     streams = itemsize * n_pos * (4 * spec.n_layers + 3) * spec.d_model

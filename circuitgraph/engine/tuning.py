@@ -74,3 +74,8 @@ LENGTH_STEP = 8
 # Prompts with masks of their own whose writers' values are alive at a time: more need more memory.
 # No benchmark runs them.
 PATCHED_AT_ONCE = 8
+
+# Units with an input of their own whose inputs are alive at a time: fewer read all writers' values
+# more often, more need more memory.
+# python tools/bench/units.py
+OWN_INPUTS_AT_ONCE = 8

@@ -20,9 +20,11 @@ from circuitgraph.evaluation.intervals import (
     find_quantiles,
     resample_means,
 )
+from circuitgraph.evaluation.minimality_level import EdgeSet, count_set_masks, find_level
 from circuitgraph.graph.circuit import Circuit
 
 _NOISE = 1e-5  # a smaller effect, as a share of full minus empty, is rounding of float32
+_TOLERANCE_SHARE = 0.002  # of full minus empty, as ACDC's default threshold
 _EDGES_AT_ONCE = 4096  # bounds the memory for resampled means: 2,000 for each edge
 
 
@@ -32,7 +34,7 @@ def measure_minimality(
     """(m(C) - m(C - e)) / (m(full) - m(empty)) for every edge e of C, each taken out alone.
 
     Two edges that can stand in for each other are both unneeded by this measure, although the
-    circuit needs one of them.
+    circuit needs one of them: the record's level says whether it holds such edges.
 
     Args:
         experiment: the experiment over prompts that the search did not see.
@@ -50,6 +52,14 @@ def measure_minimality(
     losses = whole[None] - np.stack(without_one)  # [edges of the circuit, batch]
     least = int(np.argmin(np.abs(losses.mean(axis=1, dtype=np.float64))))
     samples = np.stack([whole, without_one[least], baselines.empty, baselines.full])
+    tolerance = choose_tolerance(experiment, circuit, baselines)
+
+    def measure_sets(sets: list[EdgeSet]) -> Float[np.ndarray, " sets"]:
+        masks = (_take_out(circuit, kept[list(edges)]) for edges in sets)
+        values = evaluate_masks(experiment, masks, len(sets), what="minimality of sets", bar=bar)
+        return (whole[None] - values).mean(axis=1, dtype=np.float64)
+
+    reached = find_level(losses.mean(axis=1, dtype=np.float64), tolerance, measure_sets)
     return MinimalityRecord(
         least=EdgeEffect(
             edge=circuit.graph.edges[kept[least]],
@@ -61,21 +71,46 @@ def measure_minimality(
         unneeded=[
             circuit.graph.edges[edge] for edge in kept[_find_unneeded(losses, baselines, seed)]
         ],
+        level=reached.level,
+        tolerance=tolerance,
+        removable=[circuit.graph.edges[kept[place]] for place in reached.removable],
+        n_pairs=reached.n_pairs,
     )
 
 
+def choose_tolerance(experiment: Experiment, circuit: Circuit, baselines: Baselines) -> float:
+    """What an edge must move the mean metric by to be needed.
+
+    The threshold of the circuit's own ACDC search, where the experiment is by its metric and
+    ablation; else 0.2 % of what lies between the whole model and nothing.
+    """
+    origin = circuit.provenance
+    algorithm = origin.get("algorithm") or {}
+    threshold = (algorithm.get("arguments") or {}).get("threshold")
+    if algorithm.get("name") == "acdc" and threshold:
+        names = (experiment.metric.name, experiment.ablation.name)
+        if names == (origin.get("metric"), origin.get("ablation")):
+            return float(threshold)
+    gap = baselines.full.mean(dtype=np.float64) - baselines.empty.mean(dtype=np.float64)
+    return _TOLERANCE_SHARE * abs(float(gap))
+
+
 def count_masks(circuit: Circuit) -> int:
-    """How many masks `measure_minimality` evaluates."""
-    return len(circuit) + 3
+    """How many masks `measure_minimality` evaluates at most."""
+    return len(circuit) + 3 + count_set_masks(len(circuit))
 
 
 def _iterate_masks(circuit: Circuit) -> Iterator[Bool[np.ndarray, " edges"]]:
     """The circuit, and then the circuit without each of its edges."""
     yield circuit.mask
     for edge in np.flatnonzero(circuit.mask):
-        mask = circuit.mask.copy()
-        mask[edge] = False
-        yield mask
+        yield _take_out(circuit, edge)
+
+
+def _take_out(circuit: Circuit, edges: np.integer | np.ndarray) -> Bool[np.ndarray, " edges"]:
+    mask = circuit.mask.copy()
+    mask[edges] = False
+    return mask
 
 
 def _compute_effect(means: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, " resamples"]:

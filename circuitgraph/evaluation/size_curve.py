@@ -134,29 +134,6 @@ def find_smallest_faithful(
     return None
 
 
-def rank_edges(circuit: Circuit) -> Float[np.ndarray, " edges"]:
-    """Scores that order a circuit's edges: kept before removed before never tested.
-
-    ACDC measures an edge's effect at the moment of its test, when other edges are gone already, so
-    that effects of a kept and of a removed edge cannot be compared; the decisions can. The kept
-    edges are ordered by their effects, and so are the removed ones. Edges that were never tested
-    (ACDC removes edges into dead nodes unseen) come last, all alike, unless they were kept.
-
-    Returns:
-        From 2 to 3 for kept edges, from 1 to 2 for removed ones, 0 for the others; equal effects
-        have equal scores. No score is negative, so that signed and absolute selection agree.
-        Without effects, 2 where kept and else 0.
-    """
-    n_edges, has_effects = len(circuit.mask), circuit.scores is not None
-    effects = np.zeros(n_edges) if circuit.scores is None else circuit.scores
-    tested = np.full(n_edges, has_effects) if circuit.tested is None else circuit.tested
-    scores = np.zeros(n_edges)
-    for group, base in ((circuit.mask, 2.0), (tested & ~circuit.mask, 1.0)):
-        _, ranks = np.unique(effects[group], return_inverse=True)
-        scores[group] = base + ranks / max(1, group.sum())
-    return scores
-
-
 def count_masks(n_random: int = 5) -> int:
     """How many masks `measure_size_curve` evaluates, that for the size at 0.95 left out."""
     return 2 + len(SHARES) * (2 + n_random)

@@ -13,10 +13,11 @@ from jaxtyping import Bool, Float
 from circuitgraph.errors import ArgumentError, GraphError, check_at_least, check_finite
 from circuitgraph.graph.graph import Graph, make_networkx
 from circuitgraph.graph.reach import find_path_edges
+from circuitgraph.showable import Showable
 
 
 @dataclass(frozen=True, eq=False)
-class Circuit:
+class Circuit(Showable):
     """A mask over a graph's edges, with scores.
 
     Circuits of one graph form a Boolean algebra: ``a | b``, ``a & b``, ``a - b``, ``a ^ b``,

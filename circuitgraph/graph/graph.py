@@ -24,6 +24,7 @@ from circuitgraph.graph.node import (
     edge_name,
     input_name,
 )
+from circuitgraph.showable import Showable
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Reader:
         input: ``q``, ``k`` or ``v`` of a head; ``x``, the stream, of everything else.
         stage: the reader sees writers of this stage or earlier.
         feeds: the indices of the writers that are computed from this input: one head or MLP, all
-            heads of a group, all parts of a split MLP, nothing for the logits.
+            heads of a group, all parts of a split MLP that have no input of their own, nothing for
+            the logits.
     """
 
     node: Node
@@ -70,13 +72,18 @@ class Reader:
         return input_name(self.node, self.input)
 
     @property
+    def whole_name(self) -> str:
+        """Its name in the graph of whole MLPs, where no part has an input of its own."""
+        return input_name(self.node.whole, self.input)
+
+    @property
     def is_attention(self) -> bool:
         """Whether a head reads through it."""
         return self.input in ATTENTION_INPUTS
 
     @property
     def feeds_parts(self) -> bool:
-        """Whether it is the input of a split MLP, which all of its parts read."""
+        """Whether it is the input of a split MLP that several of its parts read."""
         return self.node.kind == "mlp" and len(self.feeds) > 1
 
     @property
@@ -92,12 +99,16 @@ class Split:
     Features leave an ``m3.error`` too: what the dictionary does not reconstruct. It is recomputed
     from what the MLP reads, unless it is ``frozen``: then it is that of the clean run whatever the
     MLP reads, and no reader feeds it.
+
+    All parts read what the MLP reads, by one reader, ``m3``. With ``own_inputs`` each neuron or
+    feature is a reader too, ``m3.n117``, and ``m3`` feeds what is left.
     """
 
     layer: int
     kind: Literal["neuron", "feature"]
     indices: tuple[int, ...]
     frozen: bool = False
+    own_inputs: bool = False
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -108,16 +119,23 @@ class Split:
 
     @property
     def fed(self) -> tuple[Node, ...]:
-        """The parts that are computed from what the MLP reads."""
-        return self.nodes[:-1] if self.frozen else self.nodes
+        """The parts that are computed from what the reader ``m3`` gets."""
+        nodes = self.nodes[:-1] if self.frozen else self.nodes
+        return nodes[len(self.indices) :] if self.own_inputs else nodes
+
+    @property
+    def own_readers(self) -> tuple[Node, ...]:
+        """The parts that have an input of their own."""
+        return self.nodes[: len(self.indices)] if self.own_inputs else ()
 
 
 @dataclass(frozen=True)
-class Graph:
+class Graph(Showable):
     """Every legal edge of one model: a writer may feed every reader that comes after it.
 
-    Edges are numbered reader by reader (layer by layer, q/k/v of each head, then the MLP, the
-    logits last), and within a reader writer by writer. GPT-2 small's shape has 32,491 of them.
+    Edges are numbered reader by reader (layer by layer, q/k/v of each head, then the neurons or
+    features with an input of their own, then the MLP; the logits last), and within a reader writer
+    by writer. GPT-2 small's shape has 32,491 of them.
 
     Attributes:
         n_layers: number of layers.
@@ -202,6 +220,7 @@ class Graph:
         neurons: Sequence[int] = (),
         features: Sequence[int] = (),
         frozen_error: bool = False,
+        own_inputs: bool = False,
     ) -> Graph:
         """The graph with one MLP cut into these parts and the rest of it.
 
@@ -210,6 +229,8 @@ class Graph:
             neurons, features: numbers of hidden neurons, or of dictionary features; not both.
             frozen_error: of features, keep the dictionary's error as it is in the clean run; by
                 default it is recomputed from what the MLP reads.
+            own_inputs: each neuron or feature gets an input of its own, so that there are edges
+                such as ``a1.h2->m3.n117``; by default all parts share that of the MLP.
 
         Raises:
             UnknownNameError: no whole MLP of that name.
@@ -227,7 +248,7 @@ class Graph:
                 f"The parts of {node} are {list(indices)}: each number once, from 0."
             )
         kind = "neuron" if neurons else "feature"
-        split = Split(node.layer, kind, indices, frozen_error)
+        split = Split(node.layer, kind, indices, frozen_error, own_inputs)
         return replace(self, splits=tuple(sorted((*self.splits, split), key=lambda s: s.layer)))
 
     @cached_property
@@ -250,11 +271,7 @@ class Graph:
             stage = layer * self.n_sublayers
             readers += self._make_attention_readers(layer, stage)
             if self.mlp:
-                split = self._split_of(layer)
-                fed = (Node("mlp", layer),) if split is None else split.fed
-                parts = tuple(self._writer_indices[str(node)] for node in fed)
-                seen = stage + self.n_sublayers - 1
-                readers.append(Reader(Node("mlp", layer), STREAM, seen, parts))
+                readers += self._make_mlp_readers(layer, stage + self.n_sublayers - 1)
         return (*readers, Reader(Node("logits"), STREAM, self.n_layers * self.n_sublayers, ()))
 
     def _list_heads(self, layer: int) -> list[Node]:
@@ -281,6 +298,16 @@ class Graph:
             readers += [Reader(shared, "k", stage, group), Reader(shared, "v", stage, group)]
         return readers
 
+    def _make_mlp_readers(self, layer: int, stage: int) -> list[Reader]:
+        split = self._split_of(layer)
+        own = () if split is None else split.own_readers
+        fed = (Node("mlp", layer),) if split is None else split.fed
+        places = [(node, (node,)) for node in own] + [(Node("mlp", layer), fed)]
+        return [
+            Reader(node, STREAM, stage, tuple(self._writer_indices[str(part)] for part in parts))
+            for node, parts in places
+        ]
+
     def reader_nodes(self, reader: Reader) -> tuple[str, ...]:
         """Names of the nodes computed from a reader's input; several where heads share it."""
         return tuple(self.writers[writer].name for writer in reader.feeds) or (reader.name,)
@@ -302,6 +329,11 @@ class Graph:
     def n_units(self) -> int:
         """How many writers are units: neurons or features."""
         return sum(len(split.indices) for split in self.splits)
+
+    @property
+    def has_own_inputs(self) -> bool:
+        """Whether some neurons or features have inputs of their own."""
+        return any(split.own_inputs for split in self.splits)
 
     @property
     def has_features(self) -> bool:
@@ -365,8 +397,13 @@ class Graph:
         return self.writers[self.writer_index(name)]
 
     def reader_of(self, node: Node, node_input: str) -> Reader:
-        """The reader of one of a node's inputs; a part of an MLP reads what its MLP reads."""
-        return self.readers[self.reader_index(input_name(node.whole, node_input))]
+        """The reader of one of a node's inputs; a part of an MLP reads what its MLP reads, unless
+        it has an input of its own.
+        """
+        name = input_name(node, node_input)
+        if name not in self._reader_indices:
+            name = input_name(node.whole, node_input)
+        return self.readers[self.reader_index(name)]
 
     def edge_index(self, name: str) -> int:
         """Position in `edges`; names of papers and other tools are understood.

@@ -7,8 +7,8 @@ through three inputs, ``a5.h1<q>``, ``<k>``, ``<v>``; everything else has one. A
 ``a5.h1->a7.h3<q>``.
 
 Names of papers and other tools are understood: ``L5H1`` and ``5.1`` (papers), ``input`` (EAP-IG),
-``blocks.5.attn.hook_result[1]``, ``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ...
-(TransformerLens).
+``Resid Start``, ``A5.1``, ``A7.3.Q``, ``MLP 3`` (auto-circuit), ``blocks.5.attn.hook_result[1]``,
+``blocks.7.hook_q_input[3]``, ``blocks.3.hook_mlp_out`` ... (TransformerLens).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from circuitgraph.errors import UnknownNameError
+from circuitgraph.printable import NAME, shorten_text
 
 Kind = Literal["embed", "head", "kv", "mlp", "neuron", "feature", "rest", "error", "logits"]
 Input = Literal["q", "k", "v", "x"]
@@ -45,11 +46,11 @@ _INPUT = r"(?:<(?P<input>[qkv])>|[._](?P<input_dot>[qkv]))?"
 _INDEX = r"(?:\[(?:[:,\s]*)(?P<index>\d+)\]|\.(?P<index_dot>\d+))"
 _LAYER = r"(?P<layer>\d+)"
 _FORMS: list[tuple[Kind, str]] = [
-    ("embed", r"embed|input|embeds|hook_embed|blocks\.0\.hook_resid_pre"),
-    ("logits", r"logits|output|resid_post|unembed"),
+    ("embed", r"embed|input|embeds|hook_embed|blocks\.0\.hook_resid_pre|resid start"),
+    ("logits", r"logits|output|resid_post|unembed|resid end"),
     ("head", rf"a{_LAYER}\.h(?P<index>\d+){_INPUT}"),
     ("head", rf"l{_LAYER}\.?h(?P<index>\d+){_INPUT}"),
-    ("head", rf"{_LAYER}\.(?P<index>\d+){_INPUT}"),
+    ("head", rf"a?{_LAYER}\.(?P<index>\d+){_INPUT}"),
     ("head", rf"blocks\.{_LAYER}\.attn\.hook_(?:result|z){_INDEX}"),
     ("head", rf"blocks\.{_LAYER}\.hook_(?P<input>[qkv])_input{_INDEX}"),
     ("kv", rf"a{_LAYER}\.kv(?P<index>\d+)<(?P<input>[kv])>"),
@@ -127,6 +128,8 @@ def parse_input(text: str) -> tuple[Node, str]:
     Raises:
         UnknownNameError: the text has none of the known forms.
     """
+    if len(text) > NAME:
+        raise UnknownNameError(f"{shorten_text(text, NAME)!r} is too long for the name of a node.")
     name = text.strip().lower()
     for kind, form in _FORMS:
         if match := re.fullmatch(form, name):

@@ -117,3 +117,26 @@ def select_edges_among(graph: Graph, chosen: Bool[np.ndarray, " writers"]) -> Ci
         [not r.feeds or bool(chosen[list(r.feeds)].any()) for r in graph.readers]
     )
     return Circuit(graph, reader_chosen[dst] & ((src < 0) | chosen[src]))
+
+
+def rank_edges(circuit: Circuit) -> Float[np.ndarray, " edges"]:
+    """Scores that order a circuit's edges: kept before removed before never tested.
+
+    ACDC measures an edge's effect at the moment of its test, when other edges are gone already, so
+    that effects of a kept and of a removed edge cannot be compared; the decisions can. The kept
+    edges are ordered by their effects, and so are the removed ones. Edges that were never tested
+    (ACDC removes edges into dead nodes unseen) come last, all alike, unless they were kept.
+
+    Returns:
+        From 2 to 3 for kept edges, from 1 to 2 for removed ones, 0 for the others; equal effects
+        have equal scores. No score is negative, so that signed and absolute selection agree.
+        Without effects, 2 where kept and else 0.
+    """
+    n_edges, has_effects = len(circuit.mask), circuit.scores is not None
+    effects = np.zeros(n_edges) if circuit.scores is None else circuit.scores
+    tested = np.full(n_edges, has_effects) if circuit.tested is None else circuit.tested
+    scores = np.zeros(n_edges)
+    for group, base in ((circuit.mask, 2.0), (tested & ~circuit.mask, 1.0)):
+        _, ranks = np.unique(effects[group], return_inverse=True)
+        scores[group] = base + ranks / max(1, group.sum())
+    return scores

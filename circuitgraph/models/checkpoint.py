@@ -4,20 +4,23 @@ several.
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from circuitgraph.errors import ModelError, first_line, list_problems
+from circuitgraph.errors import DataError, ModelError, first_line, list_problems
 from circuitgraph.foreign import read_json
 from circuitgraph.models.npz import read_npz_array, read_npz_headers
 from circuitgraph.printable import NAME, make_printable, shorten_text
+from circuitgraph.torch_files import (
+    load_torch_file,
+    refuse_packed,
+    refuse_unstored,
+    torch_to_numpy,
+)
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -138,67 +141,36 @@ def _read_torch_file(name: str, path: Path) -> Mapping[str, Any]:
     """
     import torch
 
-    _refuse_packed(name, path)
+    subject = _name_file(name, path)
     try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, ValueError):  # files of before torch 1.6 cannot be mapped
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"The file {path.name} of {name!r} is a pickle that is broken or would run code when "
-            "read, so it is refused. Save them as safetensors where they come from."
-        ) from error
-    except Exception as error:
-        raise ModelError(
-            f"The file {path.name} of {name!r} cannot be read: {first_line(error)}. {SAVE_AGAIN}"
-        ) from error
+        content = load_torch_file(path, subject, SAVE_AGAIN)
+    except DataError as error:
+        raise ModelError(str(error)) from error
     if not isinstance(content, Mapping):
-        raise ModelError(
-            f"The file {path.name} of {name!r} holds a {type(content).__name__}, not a state dict."
-        )
+        raise ModelError(f"{subject} holds a {type(content).__name__}, not a state dict.")
     inner = unwrap_state_dict(content)
     tensors = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise ModelError(
-            f"The file {path.name} of {name!r} holds no tensors. It holds: "
+            f"{subject} holds no tensors. It holds: "
             f"{make_printable(', '.join(map(str, inner)), NAME) or 'nothing'}."
         )
-    _refuse_unstored(name, path, tensors)
+    try:
+        refuse_unstored(tensors, subject)
+    except DataError as error:
+        raise ModelError(str(error)) from error
     return tensors
 
 
 def _refuse_packed(name: str, path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is; neither torch nor numpy packs anything."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return  # which torch says better
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise ModelError(
-            f"The file {path.name} of {name!r} is a packed archive, as torch and numpy's savez "
-            f"write none, and would unpack to more than its {path.stat().st_size:,} bytes. "
-            f"{SAVE_AGAIN}"
-        )
+        refuse_packed(path, _name_file(name, path), SAVE_AGAIN)
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
-def _refuse_unstored(name: str, path: Path, tensors: Mapping[str, Any]) -> None:
-    """Refuse tensors that are larger than what is stored of them, or not stored plainly."""
-    import torch
-
-    problems = []
-    for tensor, value in tensors.items():
-        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
-            problems.append(f"{tensor} is {value.layout} on {value.device.type}, not plain numbers")
-        elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            stored = value.untyped_storage().nbytes()
-            problems.append(f"{tensor} has the shape {list(value.shape)}, but {stored:,} bytes")
-    if problems:
-        title = f"The file {path.name} of {name!r} holds tensors that are not all there:"
-        raise ModelError(list_problems(title, problems))
+def _name_file(name: str, path: Path) -> str:
+    return f"The file {path.name} of {name!r}"
 
 
 def unwrap_state_dict(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -209,15 +181,6 @@ def unwrap_state_dict(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
             break
         content = wrapped[0]
     return content
-
-
-def torch_to_numpy(tensor: Any) -> np.ndarray:
-    """A torch tensor as numpy has it, bfloat16 included; the same memory where possible."""
-    import torch
-
-    if tensor.dtype == torch.bfloat16:  # which numpy itself does not know
-        return tensor.view(torch.int16).numpy(force=True).view(ml_dtypes.bfloat16)
-    return tensor.numpy(force=True)
 
 
 _SAFE_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}

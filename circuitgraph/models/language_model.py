@@ -23,10 +23,11 @@ from circuitgraph.models.norms import to_float32
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.models.transformer import Transformer
+from circuitgraph.showable import Showable
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(Showable):
     """A loaded model: what runs, and what says where it came from.
 
     Attributes:

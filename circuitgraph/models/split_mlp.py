@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.dictionaries.hooks import Place
@@ -69,6 +69,14 @@ class SplitMlp(NamedTuple):
         """The units' values."""
         return self._choose(self._read_features, self._read_neurons, x)
 
+    def read_unit(self, x: Float[Array, "*axes d"], index: Int[Array, ""]) -> Float[Array, "*axes"]:
+        """The value of one unit of the layer, of which ``index`` is the number in the MLP or in the
+        dictionary, if it reads ``x``.
+        """
+        return self._choose(
+            lambda x: self._read_feature(x, index), lambda x: self._read_neuron(x, index), x
+        )
+
     def _choose(
         self, of_features: Callable[[Array], T], of_neurons: Callable[[Array], T], x: Array
     ) -> T:
@@ -85,6 +93,15 @@ class SplitMlp(NamedTuple):
         if self.mlp.router is not None:
             return jnp.zeros((len(self.own.slots), *x.shape[:-1]), x.dtype)
         return self.mlp.read_units(x, self.own.indices)
+
+    def _read_neuron(self, x: Array, index: Array) -> Array:
+        if self.mlp.router is not None:
+            return jnp.zeros(x.shape[:-1], x.dtype)
+        return self.mlp.read_units(x, index[None])[0]
+
+    def _read_feature(self, x: Array, index: Array) -> Array:
+        feature = self._select_dictionary().encode_feature(self._read_place(x), index)
+        return feature.astype(x.dtype)
 
     def _write_rest_of_features(self, x: Array) -> Array:
         assert self.features is not None  # noqa: S101 - called where there are features

@@ -13,9 +13,9 @@ from circuitgraph.models.checkpoint import (
     Checkpoint,
     dtype_name,
     open_checkpoint,
-    torch_to_numpy,
     unwrap_state_dict,
 )
+from circuitgraph.torch_files import torch_to_numpy
 
 
 @dataclass

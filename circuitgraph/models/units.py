@@ -69,12 +69,14 @@ class Units(eqx.Module):
         layers: which units are whose, layers stacked.
         features: None in a graph without features.
         freezes: whether some layer's error is frozen.
+        own_inputs: whether some units have inputs of their own: then all are read one by one.
     """
 
     rows: Float[Array, "units d"]
     layers: LayerUnits
     features: Features | None = None
     freezes: bool = eqx.field(static=True, default=False)
+    own_inputs: bool = eqx.field(static=True, default=False)
 
 
 def make_units(
@@ -119,7 +121,7 @@ def make_units(
         jnp.asarray(frozen, mlps.w_in.dtype),
     )
     features = stack_features(chosen, dictionaries) if chosen else None
-    return Units(jnp.concatenate(rows), layers, features, bool(frozen.any()))
+    return Units(jnp.concatenate(rows), layers, features, bool(frozen.any()), graph.has_own_inputs)
 
 
 def number_dictionaries(n_layers: int, layers: Collection[int]) -> Int[Array, " layers"]:
@@ -163,6 +165,18 @@ def _check_features(split: Split, dictionaries: Mapping[int, Dictionary]) -> Non
         raise ArgumentError(
             f"{name}.f{max(split.indices)} is no feature of its dictionary, which has "
             f"{dictionary.n_features:,}, 0 to {dictionary.n_features - 1}."
+        )
+    reads = dictionary.spec.reads
+    if split.own_inputs and reads is not None and reads.after_mlp:
+        raise ArgumentError(
+            f"The features of {name} read what the MLP writes, which has one input for all of "
+            "them: they cannot have inputs of their own. Use a transcoder, or the shared input."
+        )
+    if split.own_inputs and not dictionary.spec.reads_features_apart:
+        raise ArgumentError(
+            f"The features of {name} cannot have inputs of their own: by the activation "
+            f"{dictionary.spec.activation!r} they compete, and each depends on all. Use the shared "
+            "input."
         )
 
 

@@ -14,17 +14,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from circuitgraph.catalog.files import _count_graph, load_circuit, load_record, make_graph_record
+from circuitgraph.catalog.files import (
+    count_graph,
+    load_circuit,
+    load_record,
+    make_graph,
+    make_graph_record,
+)
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 
 CIRCUIT = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
 
 
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), *(st.booleans() for _ in range(4)))
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), *(st.booleans() for _ in range(5)))
 @settings(max_examples=60, deadline=None)
 def test_counts_of_a_record_are_those_of_its_graph(
-    n_layers: int, n_kv: int, group: int, mlp: bool, direct: bool, parallel: bool, grouped: bool
+    n_layers: int,
+    n_kv: int,
+    group: int,
+    mlp: bool,
+    direct: bool,
+    parallel: bool,
+    grouped: bool,
+    own_inputs: bool,
 ) -> None:
     graph = Graph(
         n_layers,
@@ -34,8 +47,13 @@ def test_counts_of_a_record_are_those_of_its_graph(
         parallel=parallel,
         n_kv_heads=n_kv if grouped else None,
     )
+    if mlp:
+        graph = graph.refine("m0", neurons=[3, 1], own_inputs=own_inputs)
+        last = f"m{n_layers - 1}"
+        graph = graph.refine(last, features=[4], own_inputs=True) if n_layers > 1 else graph
     record = make_graph_record(graph)
-    assert _count_graph(record) == (record.n_writers, record.n_readers, record.n_edges)
+    assert count_graph(record) == (record.n_writers, record.n_readers, record.n_edges)
+    assert make_graph(record) == graph
 
 
 @pytest.fixture
@@ -62,10 +80,17 @@ def test_a_graph_of_other_counts_is_not_built(folder: Path) -> None:
     assert time.perf_counter() - start < 2
 
 
+def test_an_edge_with_a_number_of_thousands_of_digits_is_refused(folder: Path) -> None:
+    edges = [{"edge": f"a{'9' * 5001}.h0->logits", "effect": None}]
+    change_record(folder, "edges", value=edges)
+    with pytest.raises(DataError, match="too long for the name of a node"):
+        load_circuit(folder)
+
+
 def test_a_graph_beyond_what_is_stored_is_not_built(folder: Path) -> None:
     record = load_record(folder).graph.model_copy(update={"n_layers": 10**6})
     counts: dict[str, Any] = dict(
-        zip(("n_writers", "n_readers", "n_edges"), _count_graph(record), strict=True)
+        zip(("n_writers", "n_readers", "n_edges"), count_graph(record), strict=True)
     )
     change_record(folder, "graph", value=record.model_copy(update=counts).model_dump())
     with pytest.raises(DataError, match=r"scores\.safetensors cannot be read: it has"):

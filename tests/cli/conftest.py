@@ -64,7 +64,7 @@ def few_prompts() -> Iterator[None]:
     6 prompts of most searches here: judged later, a circuit is judged in launches of another size.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("circuitgraph.api.N_EVALUATION", 32)
+        patch.setattr("circuitgraph.jobs.workbench.N_EVALUATION", 32)
         yield
 
 
@@ -86,8 +86,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
 def canned(finished: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     """The search and the judgement give what they gave before, at once; all around them is real."""
     evaluation = load_record(finished[0]).evaluation
-    monkeypatch.setattr("circuitgraph.api.discover", lambda *_, **__: load_circuit(finished[0]))
-    monkeypatch.setattr("circuitgraph.api.evaluate", lambda *_, **__: evaluation)
+    search = "circuitgraph.jobs.discover.find_circuit"
+    monkeypatch.setattr(search, lambda *_: load_circuit(finished[0]))
+    monkeypatch.setattr("circuitgraph.jobs.evaluate.evaluate_circuit", lambda *_: evaluation)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a model was loaded before the command line was checked")
 
     # a module that is imported only now would keep the failing function for ever
-    for keeper in ("leaderboard", "hypotheses.study"):
+    for keeper in ("jobs.leaderboard", "hypotheses.study"):
         importlib.import_module(f"circuitgraph.{keeper}")
     monkeypatch.setattr("circuitgraph.models.loading.load_model", fail)
 

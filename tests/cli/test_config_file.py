@@ -12,6 +12,8 @@ import pytest
 
 from circuitgraph.catalog.files import load_circuit
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.jobs.discover import SearchPlan
+from circuitgraph.jobs.workbench import Workbench
 from tests.cli.conftest import Ran, files_below
 
 BROKEN = {
@@ -89,11 +91,11 @@ def test_settings_of_the_file_reach_the_search(
 ) -> None:
     given: dict[str, object] = {}
 
-    def search(*_: object, **settings: object) -> Circuit:
-        given.update(settings)
+    def search(bench: Workbench, plan: SearchPlan) -> Circuit:
+        given.update(vars(bench.terms) | plan.algorithm.arguments)
         return load_circuit(finished[0])
 
-    monkeypatch.setattr("circuitgraph.api.discover", search)
+    monkeypatch.setattr("circuitgraph.jobs.discover.find_circuit", search)
     (tmp_path / "run.toml").write_text(FULL.replace("dry-run = true", 'out = "strict"'))
     ran = run("discover", "--config", "run.toml", "--threshold", "0.5")
     assert ran.code == 0, ran.err

@@ -47,10 +47,27 @@ def test_what_is_shown(run: Callable[..., Ran]) -> None:
     assert "logit_difference" in ran.out
 
 
+def test_a_share_is_kept_beside_random_neurons(run: Callable[..., Ran]) -> None:
+    record = EditRecord.model_validate_json(run("edit", *TASK, "--keep-share", 0.25, "--json").out)
+    (edit,) = record.edits
+    assert (edit.keep_only, len(edit.nodes)) == (True, 128)
+    assert record.random is not None
+    (own,), (beside,) = record.tasks, record.random
+    assert own.before == beside.before
+    assert own.after != beside.after
+    assert "random" in run("edit", *TASK, "--keep-share", 0.25).out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "Nothing is edited"),
+        (("--keep-share", 1), "The share of neurons is 1.0"),
+        (("--keep-share", 0.5, "--zero", "m1"), "is done alone"),
+        (("--zero", "m1", "--rank", 4), "--rank is 4, but nothing is tuned"),
+        (("--tune", "m1", "--lora", 1), "--tune m1 and --lora 1 were given"),
+        (("--tune", "m1", "--rank", 2), "rank is 2, but lora names no layer"),
+        (("--lora", 2), "lora is 2"),
         (("--zero", "m0,,m1"), "--zero 'm0,,m1' has an empty name"),
         (("--scale", "m0"), "--scale 'm0' cannot be read"),
         (("--scale", "m0=x"), "--scale 'm0=x' cannot be read"),

@@ -201,7 +201,7 @@ def test_a_truth_that_comes_with_the_model(
     found = load_circuit(stored)
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(
-        "circuitgraph.judging.find_known_circuit", lambda *given: asked.append(given) or found
+        "circuitgraph.jobs.judge.find_known_circuit", lambda *given: asked.append(given) or found
     )
     ran = run("evaluate", stored, *QUICKLY, "--truth", "known")
     assert ran.code == 0, ran.err
@@ -212,7 +212,7 @@ def test_a_truth_that_comes_with_the_model(
         found.provenance["task"]["prompts_sha256"],
         "resample",
     )
-    monkeypatch.setattr("circuitgraph.judging.find_known_circuit", lambda *given: None)
+    monkeypatch.setattr("circuitgraph.jobs.judge.find_known_circuit", lambda *given: None)
     ran = run("evaluate", stored, *QUICKLY, "--truth", "known")
     assert ran.code == 2
     assert "The true circuit of task 'induction' in 'induction-2l' is not known" in ran.err

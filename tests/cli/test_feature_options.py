@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,3 +48,48 @@ def test_from_a_search_to_a_judgement(tmp_path: Path) -> None:
     judged = call(*judge)
     assert judged.code == 2
     assert "dictionary of m0" in judged.err
+
+
+HYPOTHESIS = """
+from circuitgraph.hypotheses import Hypothesis, embed, feature, head, logits
+
+H = Hypothesis(
+    "features add",
+    task="addition",
+    model="addition",
+    settings={"operators": "+", "place": "last"},
+)
+
+@H.var(at=embed @ "a.ones")
+def a(p):
+    return int(p.token["a.ones"])
+
+@H.var(at=embed @ "b.ones")
+def b(p):
+    return int(p.token["b.ones"])
+
+@H.var(at=head(0, [0, 1]) @ "end", v=("a", "b"))
+def fetched(a, b):
+    return a, b
+
+@H.var(at=feature(0, [30, 31]) @ "end")
+def read(fetched):
+    return fetched
+
+@H.output(at=logits @ "end")
+def answer(read):
+    return sum(read) % 10
+"""
+
+
+def test_features_are_sites_of_a_hypothesis(tmp_path: Path) -> None:
+    file = tmp_path / "features.py"
+    file.write_text(HYPOTHESIS)
+    ran = call("scrub", file, "--limit", 60, "--dictionary", "addition-m0", "--json")
+    assert ran.code in (0, 1), ran.err
+    record = json.loads(ran.out)
+    assert "m0.f30@end" in {node["site"] for node in record["nodes"]}
+    assert [own["name"] for own in record["model"]["dictionaries"]] == ["addition-m0"]
+    ran = call("scrub", file, "--limit", 8)
+    assert ran.code == 2
+    assert "no dictionary of m0 is loaded with this model (loaded: none)" in ran.err

@@ -33,7 +33,7 @@ def test_a_search_that_is_interrupted_says_the_command_that_ends_it(tmp_path: Pa
         said = process.communicate(timeout=120)[1].splitlines()
     assert process.returncode == 130
     start = "Stopped. What was decided so far is kept in 'runs/induction.journal.jsonl'. To go on: "
-    assert said[-1].startswith(start)
+    assert said[-1].startswith(start), said
     again = said[-1].removeprefix(start)
     assert again == (
         "python -m circuitgraph discover induction --limit 400 --resume --out runs/induction"
@@ -54,7 +54,7 @@ def test_a_search_that_is_interrupted_says_the_command_that_ends_it(tmp_path: Pa
         ),
         (
             "leaderboard",
-            "leaderboard.measure_cells",
+            "jobs.leaderboard.measure_cells",
             "kept in 'runs/leaderboard'. To go on: circuitgraph",
         ),
     ],

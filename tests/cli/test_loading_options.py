@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -64,8 +69,11 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({key: str(v) if isinstance(v, Path) else v for key, v in given.items()})
         raise Loaded
 
-    for place in ("models.loading", "hypotheses.study", "leaderboard"):
-        monkeypatch.setattr(f"circuitgraph.{place}.load_model", note)
+    places = [f"circuitgraph.{name}" for name in ("hypotheses.study", "jobs.leaderboard")]
+    # a module that is imported only after the first patch would keep `note` for ever
+    modules = [importlib.import_module(name) for name in (*places, "circuitgraph.models.loading")]
+    for module in modules:
+        monkeypatch.setattr(module, "load_model", note)
     return calls
 
 
@@ -146,8 +154,28 @@ def test_a_circuit_is_judged_in_the_precision_of_its_search(run: Callable[..., R
 
 
 def test_a_model_remembers_how_it_was_loaded() -> None:
-    from circuitgraph.api import describe_model
+    from circuitgraph.tasks.describing import describe_model
 
     assert describe_model(cg.load_model("induction-2l")).options == {}
     told = cg.load_model("induction-2l", trust_remote_code=True)
     assert describe_model(told).options == {"trust_remote_code": True}
+
+
+def test_a_circuit_of_double_precision_has_its_model_loaded_in_it(
+    finished: tuple[Path, Ran], tmp_path: Path
+) -> None:
+    """In a process of its own, as jax decides once; the record comes before jax is imported.
+
+    The weights are loaded, in double precision; they are not those of the search in single.
+    """
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    content = json.loads((folder / "circuit.json").read_text())
+    content["environment"]["precision"] = "float64"
+    (folder / "circuit.json").write_text(json.dumps(content))
+    env = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    command = [sys.executable, "-m", "circuitgraph", "evaluate", "run", "--limit", "2", "-q"]
+    done = subprocess.run(
+        [*command, "--measures", "curve"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "The weights of 'induction-2l' changed" in done.stderr

@@ -160,7 +160,7 @@ def test_search_that_is_stopped_leaves_nothing(
     def stopped(*args: object, **options: object) -> Circuit:
         raise stop
 
-    monkeypatch.setattr("circuitgraph.api.discover", stopped)
+    monkeypatch.setattr("circuitgraph.jobs.discover.find_circuit", stopped)
     if stop is RuntimeError:
         with pytest.raises(RuntimeError):
             run(*QUICK)

@@ -30,6 +30,20 @@ def test_named_neurons_are_nodes_of_the_stored_circuit(tmp_path: Path) -> None:
     assert judged.code == 0, judged.err
 
 
+@pytest.mark.slow
+def test_neurons_with_inputs_of_their_own_are_readers_of_the_stored_circuit(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ran = call(*SEARCH, "--refine", "m1:3,5", "--own-inputs", "--out", folder, "--json")
+    assert ran.code == 0, ran.err
+    record = json.loads(ran.out)
+    split = {"indices": [3, 5], "kind": "neuron", "layer": 1, "own_inputs": True}
+    assert record["graph"]["splits"] == [split]
+    graph = load_circuit(folder).graph
+    assert graph.edges[graph.edge_index("a1.h0->m1.n5")] == "a1.h0->m1.n5"
+    forecast = call(*SEARCH, "--refine", "m1:3,5", "--own-inputs", "--dry-run", "--json")
+    assert json.loads(forecast.out)["edges"] == graph.n_edges == record["graph"]["n_edges"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -37,6 +51,7 @@ def test_named_neurons_are_nodes_of_the_stored_circuit(tmp_path: Path) -> None:
         (("--granularity", "atom"), "expected one of head, neuron, feature"),
         (("--granularity", "neuron", "--dictionary", "x"), "leave one of them out"),
         (("--granularity", "head", "--units", 3), "leave them out"),
+        (("--own-inputs",), "there are no neurons or features among the nodes"),
         (("--units", 0), "--units is 0"),
         (("--refine", "m0:1", "--units", 3), "give one of them"),
         (("--granularity", "neuron", "--thresholds", "1,2"), "give one --threshold"),

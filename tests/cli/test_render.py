@@ -162,3 +162,24 @@ def test_types_of_heads_need_the_model(run: Callable[..., Ran], stored: Path) ->
     assert "The weights of 'induction-2l' changed" in ran.err
     assert "leave out --head-types" in ran.err
     assert not (stored.parent / "a.dot").exists()
+
+
+def test_views_of_a_circuit(run: Callable[..., Ran], stored: Path) -> None:
+    for view, text in (("layers", "a0.h1"), ("matrix", "sum of effects")):
+        assert run("render", stored, "-o", f"{view}.dot", "-q", "--view", view).code == 0
+        assert text in (stored.parent / f"{view}.dot").read_text()
+    assert run("render", stored, "-o", "few.dot", "--most-arrows", "1").code == 0
+    assert "the 3 weakest edges" in (stored.parent / "few.dot").read_text()
+    ran = run("render", stored, "-o", "a.dot", "--view", "matrix", "--hide-below", "0.1")
+    assert (ran.code, "A matrix has no arrows" in ran.err) == (2, True)
+    assert not (stored.parent / "a.dot").exists()
+
+
+def test_roles_of_a_hypothesis_are_names_of_nodes(run: Callable[..., Ran], stored: Path) -> None:
+    file = Path(__file__).parents[2] / "hypotheses/induction.py"
+    ran = run("render", stored, "--roles", file, "-o", "a.dot")
+    assert (ran.code, ran.out) == (0, "a.dot\n")
+    assert "Named, but not in the circuit: a0.h3, a1.h6" in ran.err
+    source = (stored.parent / "a.dot").read_text()
+    assert "earlier @ A1" in source
+    assert "previous-token" not in source

@@ -13,6 +13,8 @@ from circuitgraph.catalog.files import load_circuit
 from circuitgraph.cli.settings import gather_settings
 from circuitgraph.discovery.base import algorithms, make_algorithm
 from circuitgraph.errors import ArgumentError
+from circuitgraph.jobs.discover import SearchPlan
+from circuitgraph.jobs.workbench import Workbench
 from tests.cli.conftest import Ran, files_below
 
 GOOD: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -45,17 +47,19 @@ def test_settings_reach_the_search(
     case: str,
 ) -> None:
     args, wanted = GOOD[case]
-    given: dict[str, Any] = {}
+    given: list[SearchPlan] = []
 
-    def search(*_: object, **settings: Any) -> object:
-        given.update(settings)
+    def search(_: Workbench, plan: SearchPlan) -> object:
+        given.append(plan)
         return load_circuit(finished[0])
 
-    monkeypatch.setattr("circuitgraph.api.discover", search)
+    monkeypatch.setattr("circuitgraph.jobs.discover.find_circuit", search)
     ran = run("discover", "induction", *args, "--quiet")
     assert ran == Ran(0, "", "")
-    question = {"metric", "ablation", "grouped", "n_prompts", "memory", "bar", "journal", "anew"}
-    assert {k: v for k, v in given.items() if k not in question} == {"algorithm": "acdc", **wanted}
+    name = wanted.get("algorithm", "acdc")
+    settings = {key: value for key, value in wanted.items() if key != "algorithm"}
+    assert [plan.algorithm for plan in given] == [make_algorithm(name, **settings)]
+    assert given[0].space == {}
 
 
 BAD: dict[str, tuple[tuple[str, ...], list[str]]] = {

@@ -12,7 +12,7 @@ import pytest
 
 from circuitgraph.catalog.files import load_circuit
 from circuitgraph.cli.space_options import read_space
-from circuitgraph.judging import make_search
+from circuitgraph.jobs.judge import make_search
 from circuitgraph.models.language_model import LanguageModel
 from tests.cli.conftest import Ran, call, files_below
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.discovery import acdc_forecast
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_forecast import jump_to, predict_rest, sample_steps
@@ -17,6 +16,8 @@ from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.forecast import forecast_seconds
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.loading import load_task
 
@@ -26,7 +27,7 @@ ACDC = Acdc(threshold=0.1)
 @pytest.fixture(scope="module")
 def experiment(shipped: LanguageModel) -> Experiment:
     task = load_task("induction", shipped, seed=0)
-    return prepare_experiment(shipped, task, n_prompts=8)[0]
+    return Workbench(shipped, task, Terms(n_prompts=8)).prepare()[0]
 
 
 def list_states(experiment: Experiment) -> list[AcdcState]:
@@ -121,9 +122,8 @@ def test_every_search_has_a_forecast(
 ) -> None:
     task = load_task("induction", shipped, seed=0)
     algorithm = make_algorithm(name, **settings)
-    experiment, _ = prepare_experiment(
-        shipped, task, n_prompts=4, metric=metric, direct=algorithm.direct
-    )
+    bench = Workbench(shipped, task, Terms(n_prompts=4, metric=metric))
+    experiment, _ = bench.prepare(direct=algorithm.direct)
     told = forecast_seconds(algorithm, experiment, beginning=0.0)
     assert 0 <= told.low <= told.likely <= told.high < np.inf
 

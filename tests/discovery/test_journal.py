@@ -547,3 +547,24 @@ def test_a_full_disk_within_a_line_leaves_whole_lines(
     assert kept.endswith(b"}\n")
     assert content(kept) == content(whole[1])[: kept.count(b"\n")]
     same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+
+
+def test_ctrl_c_just_after_a_step_was_written_loses_nothing(
+    experiment: Experiment,
+    whole: tuple[Circuit, bytes],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    synchronise = os.fsync
+    calls = iter((synchronise, _interrupt))  # of the header and of the first step
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: next(calls)(descriptor))
+        patch.setattr(journals, "_SYNC_SECONDS", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            run_search(ALGORITHM, experiment, journal=Journal(path, FACTS))
+    assert path.read_bytes().count(b"\n") > 1
+    same(run_search(ALGORITHM, experiment, journal=Journal(path, FACTS)), whole[0])
+
+
+def _interrupt(_: int) -> None:
+    raise KeyboardInterrupt

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuitgraph.api import evaluate
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.edge_pruning import EdgePruning
 from circuitgraph.discovery.learned_masks import SNAPSHOT, LearnedMask
@@ -18,6 +17,7 @@ from circuitgraph.discovery.loop import run_search
 from circuitgraph.discovery.subnetwork_probing import SubnetworkProbing
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, DataError, SearchError, UnknownNameError
+from circuitgraph.jobs.evaluate import evaluate
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import shipped_models
 from circuitgraph.tasks.loading import load_task

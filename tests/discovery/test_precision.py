@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import circuitgraph as cg
-from circuitgraph.api import prepare_experiment
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.memory import choose_batch_sizes, estimate_replacement_bytes
 from circuitgraph.engine.precision import count_bytes, estimate_noise
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from tests.engine.test_experiment import GPT2_SMALL
 
 
@@ -28,9 +29,8 @@ def searches() -> dict[str, cg.Circuit]:
     circuits = {}
     for dtype in ("float32", "bfloat16"):
         model = cg.load_model("induction-2l", dtype=dtype)
-        experiment, _ = prepare_experiment(
-            model, cg.load_task("induction", model, seed=0), n_prompts=8
-        )
+        task = cg.load_task("induction", model, seed=0)
+        experiment, _ = Workbench(model, task, Terms(n_prompts=8)).prepare()
         assert experiment.precision == dtype
         circuits[dtype] = run_search(make_algorithm("acdc", threshold=0.2), experiment)
     return circuits

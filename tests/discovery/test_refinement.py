@@ -116,6 +116,14 @@ def test_parts_keep_the_edges_of_their_mlp() -> None:
     assert Circuit(refined, mask) == Circuit.of(refined, [edges[0], *parts, *edges[2:]])
 
 
+def test_inputs_of_their_own_keep_the_edges_of_their_mlp() -> None:
+    whole = Graph(2, 1)
+    refined = refine_graph(whole, "neuron", {1: (5,)}, own_inputs=True)
+    mask = refine_edges(whole, Circuit.of(whole, ["m0->m1", "m1->logits"]).mask, refined)
+    edges = ["m0->m1", "m0->m1.n5", "m1.n5->logits", "m1.rest->logits"]
+    assert Circuit(refined, mask) == Circuit.of(refined, edges)
+
+
 def test_rests_are_measured_by_removal(small: Tiny) -> None:
     graph = refine_graph(small.ours.graph(), "neuron", {0: (1,), 1: (2, 3)})
     experiment = Experiment(small.ours, PROMPTS, graph=graph)
@@ -164,6 +172,7 @@ def test_a_search_goes_on_among_neurons(
     [
         ({"granularity": "feature"}, "no dictionary is loaded"),
         ({"granularity": "neuron", "frozen_errors": True}, "has no errors of dictionaries"),
+        ({"own_inputs": True}, "has no neurons or features"),
         ({"granularity": "atom"}, "expected one of head, neuron, feature"),
         ({"refine": ["m0:1"]}, "use granularity 'neuron'"),
         ({"granularity": "neuron", "n_units": 0}, "n_units"),

@@ -18,7 +18,7 @@ from circuitgraph.discovery.scoring import Scoring
 from circuitgraph.discovery.sizing import MAX_SIZES, choose_threshold, find_faithful_size
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
-from circuitgraph.judging import make_search
+from circuitgraph.jobs.judge import make_search
 from tests.checkpoints import Tiny, random_prompts
 
 

@@ -241,6 +241,15 @@ def test_parts_of_an_mlp_stand_above_its_input() -> None:
     assert list(dict.fromkeys(ranks))[1:3] == ["0-input", "0-1"], "the input is below the parts"
 
 
+def test_units_with_inputs_of_their_own_have_edges_of_their_own() -> None:
+    graph = Graph(2, 2).refine("m0", neurons=[1, 5], own_inputs=True)
+    effects = {"embed->m0.n5": 1.0, "a0.h1->m0": 0.5, "m0.n5->logits": 2.0, "m0.rest->logits": 1.0}
+    source = to_dot(circuit_of(effects, graph)).source
+    assert re.search(r'^\s*embed -> "?m0.n5"? \[', source, re.MULTILINE)
+    assert re.search(r'^\s*"?a0.h1"? -> "?m0.rest"? \[', source, re.MULTILINE)
+    assert "0-input" not in source, "no input is shared"
+
+
 def test_captions_stand_below_the_names_of_nodes() -> None:
     circuit = circuit_of({"embed->a0.h1<v>": 1.0, "a0.h1->logits": 1.0})
     source = to_dot(circuit, captions={"a0.h1": "<copying>", "embed": "words"}).source

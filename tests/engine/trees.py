@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from circuitgraph.graph.tree import Path, TreeNode
 from circuitgraph.tasks.prompts import Prompts
 from tests.checkpoints import Tiny, load_double, random_prompts
 from tests.oracle.tree import Claim, Prompt, TreeOracle
+from tests.oracle.units import FeatureParts
 
 ROLES = ("A", "B", "C")
 
@@ -58,14 +59,14 @@ class Case:
             Activations(tiny.ours, prompts, role_positions, ROLES, launch=8, **padding),
         )
 
-    def oracle(self) -> TreeOracle:
+    def oracle(self, dictionaries: Mapping[int, FeatureParts] | None = None) -> TreeOracle:
         model = load_double(self.tiny.folder)
         rows = zip(self.prompts.clean, self.prompts.mask, self.role_positions, strict=True)
         prompts = [
             Prompt(tokens[real].tolist(), dict(zip(ROLES, map(int, at), strict=True)))
             for tokens, real, at in rows
         ]
-        return TreeOracle(model.eval(), prompts)
+        return TreeOracle(model.eval(), prompts, dictionaries)
 
 
 @dataclass

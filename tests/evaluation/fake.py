@@ -25,6 +25,7 @@ class Formula(Experiment):
         self.metric = metrics["logit_difference"]
         self.sizes: Any = SimpleNamespace(masks=7)  # not a divisor of anything asked
         self.asked: list[int] = []
+        self._wants_frontier = False
 
     def values(self, masks: np.ndarray) -> np.ndarray:
         assert masks.dtype == bool

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from circuitgraph import api
+import circuitgraph as cg
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.errors import ArgumentError, GraphError
 from circuitgraph.evaluation.faithfulness import measure_faithfulness, measure_other_metrics
@@ -118,7 +118,7 @@ def test_induction_circuit_is_faithful_where_its_parts_are_not(shipped: Language
         "a1.h6->logits",
     ]
     whole, broken = (
-        api.evaluate(shipped, task, Circuit.of(graph, edges), n_prompts=16)
+        cg.evaluate(shipped, task, Circuit.of(graph, edges), n_prompts=16)
         for edges in (path, path[1:])
     )
     assert whole.faithfulness is not None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from circuitgraph.evaluation.size_curve import rank_edges
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.selection import rank_edges
 
 GRAPH = Graph(1, 2, mlp=False)  # nine edges
 

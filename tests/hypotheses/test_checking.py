@@ -303,7 +303,7 @@ PLACES = {
     "neuron": (("head(0, 3)", "neuron(0, 3)"), ["the model has no MLPs"]),
     "feature": (
         ("head(0, 3)", "feature(0, 3)"),
-        ["no dictionary of features can be attached to a model yet"],
+        ["no dictionary of m0 is loaded with this model (loaded: none)"],
     ),
     "role": (
         ('embed @ "A1"', 'embed @ "A3"'),

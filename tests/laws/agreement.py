@@ -7,6 +7,7 @@ matter of being right and not of the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -72,26 +73,30 @@ def compare(
     ablation: str,
     threshold: float | None = None,
     *,
+    share: float = 0.75,
     grouped: bool = False,
     frontier: bool = False,
     parts: Parts | None = None,
+    own: Collection[int] = (),
     **settings: Any,
 ) -> Circuit:
-    """Search with both, by default at a threshold in a gap of the effects; returns our circuit.
+    """Search with both, by default at a threshold in a gap of the effects, near the quantile
+    ``share`` of them; returns our circuit.
 
     With ``frontier`` our search is answered by it and, beside, by whole masked runs: both decide as
-    the oracle does. ``parts`` are neurons or features that are nodes.
+    the oracle does. ``parts`` are neurons or features that are nodes, with ``own`` inputs in these
+    layers.
     """
     mlp = tiny.ours.spec.d_mlp is not None
-    run = oracle_run(tiny, prompts, ablation, parts=parts)
+    run = oracle_run(tiny, prompts, ablation, parts=parts, own=own)
     loss = loss_of(metric, prompts, run)
     if threshold is None:
-        threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share=0.75)
+        threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share)
     settings.setdefault("absolute", False)  # the reference's rule, and the oracle's default
     threshold = abs(threshold) if settings["absolute"] else threshold
     decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
-    graph = split_graph(graph, parts)
+    graph = split_graph(graph, parts, own)
     circuits = []
     for route in (False, True)[: 1 + frontier]:
         experiment = Experiment(
@@ -115,13 +120,16 @@ def _effects_of_single_removals(
     ]
 
 
-def split_graph(graph: Graph, parts: Parts | None) -> Graph:
+def split_graph(graph: Graph, parts: Parts | None, own: Collection[int] = ()) -> Graph:
     """The graph with these neurons or features as nodes of their own, by layer."""
     for layer, chosen in (parts or {}).items():
+        mlp, own_inputs = f"m{layer}", layer in own
         if isinstance(chosen, FeatureParts):
-            graph = graph.refine(f"m{layer}", features=chosen.indices, frozen_error=chosen.frozen)
+            graph = graph.refine(
+                mlp, features=chosen.indices, frozen_error=chosen.frozen, own_inputs=own_inputs
+            )
         else:
-            graph = graph.refine(f"m{layer}", neurons=chosen)
+            graph = graph.refine(mlp, neurons=chosen, own_inputs=own_inputs)
     return graph
 
 
@@ -133,10 +141,11 @@ def assert_same_logits(
     direct: bool = False,
     kv: bool = False,
     parts: Parts | None = None,
+    own: Collection[int] = (),
 ) -> None:
     """Values of random masks agree to 1e-5 of the largest logit."""
-    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), parts)
-    run = oracle_run(tiny, prompts, ablation, parts=parts)
+    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), parts, own)
+    run = oracle_run(tiny, prompts, ablation, parts=parts, own=own)
     experiment = Experiment(tiny.ours, prompts, metric="logit", ablation=ablation, graph=graph)
     rng = np.random.default_rng(5)
     masks = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.3, 0.6, 0.9, 0.99)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -16,10 +17,12 @@ from tests.oracle import eap
 from tests.oracle.units import Parts
 
 
-def assert_explicit_scores(model: Tiny, prompts: Prompts, graph: Graph, parts: Parts) -> None:
+def assert_explicit_scores(
+    model: Tiny, prompts: Prompts, graph: Graph, parts: Parts, own: Collection[int] = ()
+) -> None:
     """EAP, EAP-IG of activations and information flow are those of the oracle's caches."""
     experiment = Experiment(model.ours, prompts, graph=graph)
-    run = oracle_run(model, prompts, "resample", double=True, parts=parts)
+    run = oracle_run(model, prompts, "resample", double=True, parts=parts, own=own)
     loss = loss_of("logit_difference", prompts, run)
     attribution, groups = experiment.attribution, group_writers(graph)
     scores = [
@@ -36,15 +39,16 @@ def assert_explicit_scores(model: Tiny, prompts: Prompts, graph: Graph, parts: P
 
 
 def assert_gradient_of_small_steps(model: Tiny, prompts: Prompts, graph: Graph) -> None:
-    """The gradient by the mask, of edges from parts, under a mask of fractions."""
+    """The gradient by the mask, of edges from and into parts, under a mask of fractions."""
     experiment = Experiment(model.ours, prompts, graph=graph, metric="kl", frontier=False)
     rng = np.random.default_rng(0)
     mask = rng.random(graph.n_edges).astype(np.float32)
     gradient = experiment.gradient(mask)
     of_parts = [
         edge
-        for edge, writer in enumerate(graph.ends[1])
-        if graph.writers[writer].node != graph.writers[writer].node.whole
+        for edge, (reader, writer) in enumerate(zip(*graph.ends, strict=True))
+        if {"neuron", "feature", "rest", "error"}
+        & {graph.readers[reader].kind, graph.writers[writer].kind}
     ]
     edges = rng.choice(of_parts, 20, replace=False)
     steps = np.eye(graph.n_edges, dtype=np.float32)[edges] / 64
@@ -59,7 +63,7 @@ def assert_parts_are_the_whole(model: Tiny, prompts: Prompts, graph: Graph) -> N
     masks = np.random.default_rng(1).random((6, whole.n_edges)) < 0.6
     masks[0], masks[1] = True, False
     parent = [
-        whole.edge_index(f"{graph.writers[writer].node.whole}->{graph.readers[reader].name}")
+        whole.edge_index(f"{graph.writers[writer].node.whole}->{graph.readers[reader].whole_name}")
         for reader, writer in zip(*graph.ends, strict=True)
     ]
     run = partial(Experiment, model.ours, prompts, metric="logit")

@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from .names import head_names, kv_head_names, nodes_moved, refuse_direct_with_kv, sizes
 from .run import OracleRun
+from .units import read_apart
 
 Loss = Callable[[Tensor], Tensor]
 HeadOrder = Literal["descending", "ascending"]
@@ -49,7 +50,14 @@ def oracle_acdc(
     kept = set(run.edge_names(direct, mlp, kv))
     current = _mean_loss(run, loss, kept, direct, kv)
     decisions = []
-    for reader, senders in visits(run.config, direct=direct, heads=heads, mlp=mlp, kv=kv):
+    order = visits(run.config, direct=direct, heads=heads, mlp=mlp, kv=kv)
+    # of an MLP in parts the shared input first, then those of units, the highest first
+    apart = (
+        (own, senders)
+        for reader, senders in order
+        for own in reversed(read_apart(reader, run.parts, run.own))
+    )
+    for reader, senders in apart:
         dead = _is_dead(run, reader, kept, direct)
         for sender in _in_parts(run, senders, heads):
             edge = f"{sender}->{reader}"
@@ -124,7 +132,13 @@ def _is_dead(run: OracleRun, reader: str, kept: set[str], direct: bool) -> bool:
     if direct and bracket and f"{reader}->{node}" not in kept:
         return True
     moved = nodes_moved(run.config, reader)
-    starts = tuple(f"{part}->" for name in moved for part in run.names_of_parts.get(name, [name]))
+    own = read_apart(node, run.parts, run.own)[:-1]  # parts that this reader does not feed
+    starts = tuple(
+        f"{part}->"
+        for name in moved
+        for part in run.names_of_parts.get(name, [name])
+        if part not in own
+    )
     return not any(edge.startswith(starts) for edge in kept)
 
 

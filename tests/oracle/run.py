@@ -1,6 +1,6 @@
 """One circuit, one forward pass: a transformer head by head, around Hugging Face's own weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import torch
@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from .families import take_apart
 from .names import attention_readers, edge_names, head_names, input_names, refuse_direct_with_kv
-from .units import Parts, part_names, split_mlp
+from .units import Parts, part_names, read_apart, split_mlp
 
 Ablation = Literal["resample", "mean", "mean-positional", "zero"]
 Values = dict[str, Tensor]
@@ -41,15 +41,18 @@ class OracleRun:
         score_at: Tensor,
         ablation: Ablation = "resample",
         parts: Parts | None = None,
+        own: Collection[int] = (),
     ) -> None:
-        """``parts``: neurons or features that are nodes of their own, by layer."""
+        """``parts``: neurons or features that are nodes of their own, by layer; ``own``: the layers
+        in which each of them reads an input of its own.
+        """
         _check_batch(model, clean, corrupted, attention_mask, score_at)
         self.model: Any = model  # torch types no sub-modules
         self.config = self.model.config
         self.family = take_apart(model)
         self.clean_tokens, self.corrupted_tokens = clean, corrupted
         self.mask, self.score_at = attention_mask.bool(), score_at
-        self.parts = parts or {}
+        self.parts, self.own = parts or {}, own
         self.names_of_parts = part_names(self.parts)
         self._edges = {kv: set(self.edge_names(direct=not kv, kv=kv)) for kv in (False, True)}
         self.freezes = False  # the two runs that circuits are made of are whole
@@ -65,10 +68,11 @@ class OracleRun:
     def edge_names(self, direct: bool = False, mlp: bool = True, kv: bool = False) -> list[str]:
         """Every edge of the graph: an MLP in parts has one edge from each."""
         return [
-            f"{part}->{reader}"
+            f"{part}->{own}"
             for writer, _, reader in (
                 edge.partition("->") for edge in edge_names(self.config, direct, mlp, kv)
             )
+            for own in read_apart(reader, self.parts, self.own)
             for part in self.names_of_parts.get(writer, [writer])
         ]
 
@@ -114,7 +118,7 @@ class OracleRun:
             values |= self._attention(layer, *before, read, kv)
             constant = constant + family.constant(layer)
             seen = before if family.sizes.parallel else (values, constant)
-            values |= self._mlp(layer, read(f"m{layer}", *seen))
+            values |= self._mlp(layer, lambda reader, seen=seen: read(reader, *seen))
         return values, family.logits(read("logits", values, constant))
 
     def _attention(
@@ -131,12 +135,18 @@ class OracleRun:
             shares[name] = self.family.head(layer, head, x_q, x_k, x_v, self.mask)
         return self.family.finish(layer, shares)
 
-    def _mlp(self, layer: int, x: Tensor) -> Values:
+    def _mlp(self, layer: int, read: Callable[[str], Tensor]) -> Values:
         """The value of one layer's MLP, or of each of its parts."""
         if layer not in self.parts:
-            return {f"m{layer}": self.family.mlp(layer, x)}
+            return {f"m{layer}": self.family.mlp(layer, read(f"m{layer}"))}
         chosen, error = self.parts[layer], f"m{layer}.error"
-        values = split_mlp(self.model, layer, chosen, lambda: self.family.mlp(layer, x))
+        values: Values = {}
+        for reader in read_apart(f"m{layer}", self.parts, self.own):
+            x = read(reader)
+            parts = split_mlp(self.model, layer, chosen, lambda x=x: self.family.mlp(layer, x))
+            # the last reader, the MLP, feeds all that have no input of their own
+            values |= {reader: parts[reader]} if reader in parts else parts | values
+        values = {name: values[name] for name in self.names_of_parts[f"m{layer}"]}
         if getattr(chosen, "frozen", False) and self.freezes:
             values[error] = self.clean[error]
         return values

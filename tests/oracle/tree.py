@@ -4,7 +4,9 @@ And swaps by hooks inside Hugging Face's forward pass of GPT-2, which share noth
 recursion.
 """
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from transformers import PreTrainedModel
 from .families import take_apart
 from .hooked import install_hooks
 from .names import edge_names, head_names
+from .units import FeatureParts, split_mlp
 
 Donors = int | dict[tuple[str, str], int]
 NEURON_READERS = {"gpt2": "c_proj", "llama": "down_proj", "gpt_neox": "dense_4h_to_h"}
@@ -53,7 +56,14 @@ class Run:
 class TreeOracle:
     """A model and a pool of prompts, without any padding."""
 
-    def __init__(self, model: PreTrainedModel, prompts: list[Prompt]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: list[Prompt],
+        dictionaries: Mapping[int, FeatureParts] | None = None,
+    ) -> None:
+        """``dictionaries``: by the layer whose MLP they take apart into features."""
+        self.dictionaries = dictionaries or {}
         self.family, self.config, self.prompts = take_apart(model), model.config, prompts
         self.edges = set(edge_names(model.config))
         with torch.no_grad():
@@ -74,7 +84,7 @@ class TreeOracle:
         inputs = {
             letter: self._read(claim, letter, reference) for letter in self._letters(claim.node)
         }
-        if "." not in claim.node or ".n" in claim.node:
+        if ".h" not in claim.node:
             return self._mlp(claim.node, inputs["x"])
         layer, head = map(int, claim.node[1:].split(".h"))
         mask = torch.ones(1, len(inputs["q"]), dtype=torch.bool)
@@ -89,14 +99,14 @@ class TreeOracle:
 
     def _read(self, claim: Claim, letter: str, reference: int) -> Tensor:
         """A claim's input: its prompt's stream, with its children's values in their positions."""
-        reader = f"{claim.node}<{letter}>" if letter in "qkv" else claim.node.partition(".n")[0]
+        reader = f"{claim.node}<{letter}>" if letter in "qkv" else _name_mlp(claim.node)
         children = [child for child in claim.children if child.feeds == letter]
         first = [] if claim.node == "logits" else [r for c in [*children, claim] for r in c.roles]
         own = self.prompts[reference]
         done: set[tuple[str, int]] = set()
         x = self._background(claim, letter, reader, reference, first)
         for child in children:
-            donor = self._donor(claim, letter, child.node.partition(".n")[0])
+            donor = self._donor(claim, letter, _name_mlp(child.node))
             before = self._align_positions(
                 self.node_value(child.node, donor), reference, donor, first
             )
@@ -153,16 +163,19 @@ class TreeOracle:
     def node_value(self, node: str, prompt: int) -> Tensor:
         """What a node writes in a prompt's plain run."""
         run = self.runs[prompt]
-        return (
-            self._mlp(node, run.streams[node.partition(".n")[0]])
-            if ".n" in node
-            else run.values[node]
-        )
+        mlp = _name_mlp(node)
+        return run.values[node] if mlp == node else self._mlp(node, run.streams[mlp])
 
     def _mlp(self, node: str, x: Tensor) -> Tensor:
-        """What an MLP writes, or one neuron of it: that is what is missing if it is silenced."""
+        """What an MLP writes, or a feature, or one neuron: that is what is missing if it is
+        silenced.
+        """
         name, _, neuron = node.partition(".n")
-        layer = int(name[1:])
+        layer = int(_name_mlp(name)[1:])
+        if ".f" in node:
+            chosen = replace(self.dictionaries[layer], indices=[int(node.partition(".f")[2])])
+            run = lambda: self.family.mlp(layer, x[None])  # noqa: E731
+            return split_mlp(self.family.model, layer, chosen, run)[node][0]
         if not neuron:
             return self.family.mlp(layer, x[None])[0]
 
@@ -201,6 +214,35 @@ class TreeOracle:
             run.values |= {name: value[0] for name, value in heads.items()} | {f"m{layer}": mlp[0]}
         run.streams["logits"] = x[0]
         return run
+
+
+def _name_mlp(node: str) -> str:
+    """The MLP that a neuron or feature belongs to; any other node itself."""
+    return re.sub(r"\.[nf]\d+$", "", node)
+
+
+@torch.no_grad()
+def swapped_feature_logits(
+    model: Any, oracle: TreeOracle, base: int, layer: int, feature: int, donor: int
+) -> Tensor:
+    """Logits [vocab] at the last token of GPT-2 on ``base``, with a feature of the donor's run."""
+    chosen = replace(oracle.dictionaries[layer], indices=[feature])
+    module, read = model.transformer.h[layer].mlp, []
+
+    def value(inputs: Tensor, out: Tensor) -> Tensor:
+        given = out if chosen.reads_output else inputs
+        return chosen.take_apart(layer, given, out)[f"m{layer}.f{feature}"]
+
+    def catch(_module: Any, args: tuple[Tensor], out: Tensor) -> None:
+        read.append(value(args[0], out))
+
+    def exchange(_module: Any, args: tuple[Tensor], out: Tensor) -> Tensor:
+        return out - value(args[0], out) + read[0][:, oracle.positions(base, donor, [])]
+
+    with install_hooks(module.register_forward_hook(catch)):
+        model(torch.tensor([oracle.prompts[donor].tokens]))
+    with install_hooks(module.register_forward_hook(exchange)):
+        return model(torch.tensor([oracle.prompts[base].tokens])).logits[0, -1]
 
 
 @torch.no_grad()

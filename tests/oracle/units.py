@@ -1,6 +1,6 @@
 """MLPs cut into neurons, or into features of a dictionary: what each part writes, and the rest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,14 @@ def _list_names(mlp: str, chosen: list[int] | FeatureParts) -> list[str]:
     if isinstance(chosen, FeatureParts):
         return [*(f"{mlp}.f{i}" for i in sorted(chosen.indices)), f"{mlp}.rest", f"{mlp}.error"]
     return [*(f"{mlp}.n{neuron}" for neuron in sorted(chosen)), f"{mlp}.rest"]
+
+
+def read_apart(name: str, parts: Parts, own: Collection[int]) -> list[str]:
+    """The readers that stand for one: an MLP whose units have inputs of their own has several."""
+    layer = next((layer for layer in own if name == f"m{layer}"), None)
+    if layer is None:
+        return [name]
+    return [*(n for n in part_names(parts)[name] if ".n" in n or ".f" in n), name]
 
 
 def split_mlp(

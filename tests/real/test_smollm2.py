@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import circuitgraph as cg
-from circuitgraph.api import draw_prompts
 from circuitgraph.catalog.files import load_record
 from circuitgraph.evaluation.parity import ROUNDINGS, verify
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.base import Task
 from tests.cli.conftest import call

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuitgraph.api import draw_prompts
 from circuitgraph.errors import ArgumentError, DataError
+from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.loading import load_task
 from circuitgraph.tasks.pairs_file import PairsTask

@@ -27,12 +27,13 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from circuitgraph.api import prepare_experiment
 from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.evaluation.baselines import Baselines
-from circuitgraph.leaderboard import LeaderboardCase, choose_metric, list_cases
+from circuitgraph.jobs.leaderboard import LeaderboardCase, choose_metric, list_cases
+from circuitgraph.jobs.setup import Terms
+from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.loading import load_task
@@ -101,19 +102,15 @@ class Trial:
         """The experiment that candidates search in."""
         task = load_task(self.case.task, self.model, seed=self.seed)
         chosen = choose_metric(task) if metric == "own" else metric
-        return prepare_experiment(self.model, task, metric=chosen, n_prompts=N_DISCOVERY)[0]
+        terms = Terms(metric=chosen, n_prompts=N_DISCOVERY)
+        return Workbench(self.model, task, terms).prepare()[0]
 
     @cache  # noqa: B019
     def judge_by(self) -> tuple[Experiment, Baselines]:
         """The experiment over unseen prompts, the same for all seeds."""
         task = load_task(self.case.task, self.model, seed=0)
-        experiment, _ = prepare_experiment(
-            self.model,
-            task,
-            split="evaluation",
-            metric=choose_metric(task),
-            n_prompts=N_EVALUATION,
-        )
+        terms = Terms(metric=choose_metric(task), n_evaluation=N_EVALUATION)
+        experiment, _ = Workbench(self.model, task, terms).prepare("evaluation")
         return experiment, Baselines.of(experiment)
 
     def measure(self, candidate: Candidate) -> dict[str, Any]:

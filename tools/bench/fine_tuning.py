@@ -31,7 +31,7 @@ from circuitgraph.engine.fine_tuning import (
     run_tuning_step,
     start_optimiser,
 )
-from circuitgraph.fine_tuning import choose_layers
+from circuitgraph.jobs.fine_tune import choose_layers
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.node_weights import parse_nodes
 from tools.bench.search_cases import list_cases

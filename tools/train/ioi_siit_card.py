@@ -27,14 +27,17 @@ from ioi_interchange import draw_mask, draw_question, number_true_edges, run_gro
 from ioi_program import DUPLICATE, ROLES, TRUE
 from ioi_prompts import Language
 
-from circuitgraph.api import N_DISCOVERY, describe_model, discover, sweep
 from circuitgraph.catalog.files import make_circuit_record
 from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.grid import Grid
 from circuitgraph.evaluation.truth import compare_with_truth
 from circuitgraph.graph.circuit import Circuit
+from circuitgraph.jobs.discover import discover
+from circuitgraph.jobs.sweep import sweep
+from circuitgraph.jobs.workbench import N_DISCOVERY
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.tasks.describing import describe_model
 from circuitgraph.tasks.loading import load_task
 
 N_PAIRS = 2000

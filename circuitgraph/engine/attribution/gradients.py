@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Batch, Inputs, take_scored, take_scored_values
@@ -27,8 +27,9 @@ from circuitgraph.engine.trace import trace_model
 from circuitgraph.engine.values import Values, subtract_values, sum_writers, weigh_units
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.positions import LayerSettings, Positions
+from circuitgraph.models.split_mlp import SplitMlp
 from circuitgraph.models.transformer import Block, Stream, Transformer
-from circuitgraph.models.units import LayerUnits
+from circuitgraph.models.units import LayerUnits, Units
 from circuitgraph.tasks.metrics import Metric, Targets
 
 Share = np.float32 | Float[Array, ""]
@@ -53,11 +54,14 @@ class Gradients(NamedTuple):
     Attributes:
         readers: at each reader's own input: q of all heads, then k, then v, then the MLP.
         heads, mlp: at what each head, and the MLP, writes.
+        of_unit: at the input of its own that one of the layer's units has, given its place in the
+            layer's units; None in a graph without such inputs.
     """
 
     readers: Float[Array, "readers batch pos d"]
     heads: Stream
     mlp: Stream
+    of_unit: Callable[[Int[Array, ""]], Stream] | None = None
 
 
 Visit = Callable[[Gradients, Any], Any]
@@ -109,17 +113,22 @@ def visit_gradients(
     def visit_layer(above: Stream, layer: Any) -> tuple[Stream, Any]:
         (block, settings), own, hold_heads, hold_mlp, x, own_extra = layer
         written, into_heads = _pull_back_heads(block.attention, x, positions, settings, kv_heads)
-        mlp, heads, past_heads = jnp.zeros_like(x)[None], above, 0
+        mlp, heads, past_heads, of_unit = jnp.zeros_like(x)[None], above, 0, None
         if block.mlp is not None:
             after = x + jnp.where(hold_heads, held.value + block.attention.constant, written)
             _, into_mlp = jax.vjp(_run_mlp_on(model, block, own), x, after)
             # the MLP reads the stream before the attention or after it: one of the two is zero
-            past_heads, through_heads = into_mlp(jnp.where(hold_mlp, 0, above))
+            d_written = jnp.where(hold_mlp, 0, above)
+            past_heads, through_heads = into_mlp(d_written)
             mlp, heads = (past_heads + through_heads)[None], above + through_heads
+            if own is not None and model.units is not None and model.units.own_inputs:
+                split, read = model.split_mlp(block.mlp, own), block.mlp_input(x, after)
+                mlp = _pull_back_rest(split, read, d_written)[None]
+                of_unit = partial(_pull_back_unit, split, model.units, read, d_written)
         qkv = into_heads(jnp.where(hold_heads, 0, heads))
         readers = qkv if block.mlp is None else jnp.concatenate([qkv, mlp])
         below = heads + qkv.sum(0) + past_heads
-        return below, visit(Gradients(readers, heads, above), own_extra)
+        return below, visit(Gradients(readers, heads, above, of_unit), own_extra)
 
     # the logits read the scored positions alone: [batch, scored, d] into [batch, pos, d]
     rows = jnp.arange(len(final))[:, None]
@@ -141,6 +150,24 @@ def _run_mlp_on(
     if own is not None and model.units is not None and model.units.freezes:
         run = model.split_mlp(block.mlp, own).write_fed
     return lambda x, after_attention: run(block.mlp_input(x, after_attention))
+
+
+def _pull_back_rest(split: SplitMlp, read: Stream, d_written: Stream) -> Stream:
+    """The gradient at what the rest of an MLP reads, from that at what the MLP writes."""
+    written, pull = jax.vjp(lambda x: split.write_parts(x)[0], read)
+    by_part = jnp.broadcast_to(d_written, written.shape)
+    if len(written) > 1:
+        by_part = by_part.at[1].multiply(1 - split.own.frozen)
+    return pull(by_part)[0]
+
+
+def _pull_back_unit(
+    split: SplitMlp, units: Units, read: Stream, d_written: Stream, place: Int[Array, ""]
+) -> Stream:
+    """The gradient at what one of a layer's units reads, from that at what its MLP writes."""
+    row = units.rows.at[split.own.slots[place]].get(mode="fill", fill_value=0)
+    index = split.own.indices[place]
+    return jax.vjp(lambda x: split.read_unit(x, index), read)[1](d_written @ row)[0]
 
 
 def _pull_back_heads(
@@ -219,12 +246,24 @@ def run_scores(
     flat = nodes.reshape(len(nodes), -1)  # [nodes, batch pos d]
 
     def contract(gradients: Gradients, _: None) -> Float[Array, "readers writers"]:
-        each = gradients.readers.reshape(len(gradients.readers), -1)
+        rows = weigh_readers(gradients.readers)
+        of_unit = gradients.of_unit
+        if of_unit is None or units is None:
+            return rows
+        # one unit after the other: together they would take the memory of as many nodes
+        places = jnp.arange(units.layers.slots.shape[1])
+        own = jax.lax.map(lambda place: weigh_readers(of_unit(place)[None])[0], places)
+        return jnp.concatenate([rows, own])
+
+    def weigh_readers(
+        gradients: Float[Array, "readers batch pos d"],
+    ) -> Float[Array, "readers writers"]:
+        each = gradients.reshape(len(gradients), -1)
         # in this order, which a CPU runs twice as fast as the other
         scores = jnp.einsum("wk,rk->wr", flat, each, preferred_element_type=jnp.float32).T
         if units is None:
             return scores
-        of_units = weigh_units(gradients.readers, differences.units, units.rows)
+        of_units = weigh_units(gradients, differences.units, units.rows)
         return jnp.concatenate([scores, of_units.astype(jnp.float32)], axis=1)
 
     with jax.default_matmul_precision("highest"):
@@ -238,5 +277,11 @@ def run_scores(
             into_logits = jnp.concatenate([into_logits, of_units])
         rows = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
         # [layers, readers of a layer, writers] into [readers, writers]; the logits come last
-        matrix = jnp.zeros(grid.edge.shape, by_layer.dtype).at[rows].set(by_layer)
+        matrix = jnp.zeros(grid.edge.shape, by_layer.dtype)
+        matrix = matrix.at[rows].set(by_layer[:, : rows.shape[1]])
+        if units is not None and units.own_inputs:
+            # added: units that share an input are one reader's, with the rest of their MLP
+            each = jnp.asarray(grid.units).at[units.layers.slots]
+            of_slots = each.get(mode="fill", fill_value=len(matrix))
+            matrix = matrix.at[of_slots].add(by_layer[:, rows.shape[1] :], mode="drop")
         return matrix.at[-1].set(into_logits.astype(by_layer.dtype))

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs, take_scored, take_scored_values
 from circuitgraph.engine.grid import Grid, join_layers, split_by_layer
+from circuitgraph.engine.masked.own_inputs import read_own_units
 from circuitgraph.engine.trace import Trace, trace_model
 from circuitgraph.engine.values import (
     Values,
@@ -120,7 +121,12 @@ def compute_differences(
             if own is None:
                 vectors = block.mlp(x)[None]
             else:
-                vectors, numbers = model.split_mlp(block.mlp, own).write_parts(x)
+                split = model.split_mlp(block.mlp, own)
+                vectors, numbers = split.write_parts(x)
+                if units is not None and units.own_inputs:
+                    kept = take_layer(matrix[grid.units], own)
+                    now = Values(nodes, of_units)
+                    numbers = read_own_units(split, kept, into_mlp, now, units)
                 if error is not None:
                     vectors = vectors.at[1].set(jnp.where(own.frozen, error, vectors[1]))
                 numbers -= take_layer(background.writers.units, own)

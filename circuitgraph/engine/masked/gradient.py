@@ -21,6 +21,7 @@ from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.batch import Inputs, take_scored
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.forward import compute_differences
+from circuitgraph.engine.masked.own_inputs import pull_own_units
 from circuitgraph.engine.values import (
     Values,
     sum_vectors,
@@ -59,12 +60,13 @@ def compute_losses_and_gradient(
     final = background.final + sum_writers(matrix[-1:], moved, model.units)[0]
     # d_ means: the derivative of the sum of losses by
     d_final, losses = jax.grad(sum_losses, has_aux=True)(final)
-    # each layer's readers side by side, then the logits
+    # each layer's readers side by side, then the logits, then units with inputs of their own
     layers = jnp.concatenate([grid.q, grid.k, grid.v, grid.mlp], axis=1)
-    order = jnp.append(layers, len(matrix) - 1)
+    order = jnp.concatenate([jnp.append(layers, len(matrix) - 1), grid.units])
     d_read = _pull_layers(model, matrix[order], grid, background, inputs, moved, d_final)
     d_rows = weigh_writers(d_read, moved, model.units)
-    (gradient,) = pull_mask(jnp.zeros_like(matrix).at[order].set(d_rows))
+    # units that share an input have a row each, which are one reader's
+    (gradient,) = pull_mask(jnp.zeros_like(matrix).at[order].add(d_rows))
     return losses, gradient
 
 
@@ -80,10 +82,11 @@ def _pull_layers(
     """The derivative by what each reader reads.
 
     Args:
-        matrix: with the readers in the order of the layers.
-        d_final: the derivative by what the logits read, the last of the readers.
+        matrix: with the readers in the order of the layers, then the logits, then units.
+        d_final: the derivative by what the logits read.
     """
     n_heads, units = model.spec.n_heads, model.units
+    n_placed = len(matrix) - len(grid.units)  # readers that are no units
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     sizes = [rows.shape[1] for rows in (grid.q, grid.k, grid.v, grid.mlp)]
 
@@ -99,12 +102,18 @@ def _pull_layers(
                 _, pull = jax.vjp(block.mlp, into_mlp + x_mlp[0])
                 d_mlp = pull(d_written[n_heads])[0][None]
             else:
-                parts = model.split_mlp(block.mlp, own).write_parts
-                (_, values), pull = jax.vjp(parts, into_mlp + x_mlp[0])
+                split = model.split_mlp(block.mlp, own)
+                (_, values), pull = jax.vjp(split.write_parts, into_mlp + x_mlp[0])
                 d_units = weigh_units(own, jnp.zeros_like(values), d_read)
                 d_vectors = d_written[n_heads:]
                 if model.units is not None and model.units.freezes:
                     d_vectors = d_vectors.at[1].multiply(1 - own.frozen)
+                if units is not None and units.own_inputs:
+                    rows = take_layer(matrix[n_placed:], own)
+                    d_own = pull_own_units(split, rows, into_mlp, moved, units, d_units)
+                    d_heads += sum_vectors(rows[:, writers[:n_heads]].T, d_own)
+                    d_read = put_rows(d_read, own, d_own)
+                    d_units = jnp.zeros_like(d_units)
                 d_mlp = pull((d_vectors, d_units))[0][None]
             d_heads += sum_vectors(kept[-1:, writers[:n_heads]].T, d_mlp)
         _, pull_heads = jax.vjp(
@@ -112,6 +121,10 @@ def _pull_layers(
         )
         d_layer = jnp.concatenate([*pull_heads(d_heads), d_mlp])
         return jax.lax.dynamic_update_slice_in_dim(d_read, d_layer, start, axis=0), None
+
+    def put_rows(d_read: Array, own: LayerUnits, d_own: Array) -> Array:
+        """``d_read`` with what a layer's units read."""
+        return d_read.at[n_placed + own.slots].set(d_own, mode="drop")
 
     def weigh_units(own: LayerUnits, nothing: Array, d_read: Array) -> Array:
         """The derivative by the values of a layer's units; of ``nothing``'s shape."""
@@ -127,7 +140,8 @@ def _pull_layers(
 
         return jax.lax.scan(add_reader, nothing, (kept, d_read))[0]
 
-    d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype).at[-1].set(d_final)
+    d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype)
+    d_read = d_read.at[n_placed - 1].set(d_final)
     starts = np.arange(model.spec.n_layers) * sum(sizes)
     writers = jnp.concatenate([grid.heads, grid.mlps, grid.errors], axis=1)
     streams = (background.into_heads, background.into_mlp)

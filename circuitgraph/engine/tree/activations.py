@@ -239,6 +239,9 @@ class Activations:
             )
         if site.kind == "neuron":
             return nodes.run_neuron(model, layer, index, x[0])
+        if site.kind == "feature":
+            dictionary = self.model.dictionaries[site.layer].dictionary
+            return nodes.run_feature(model, dictionary, layer, index, x[0])
         return nodes.run_mlp(model, layer, x[0])
 
     def _run_to(
@@ -284,7 +287,7 @@ class Activations:
         return self.graph.readers[-1].stage
 
     def reader_of(self, site: Site, into: str = "q") -> Reader:
-        """What a site reads through one of its inputs; a neuron reads what its MLP reads."""
+        """What a site reads through one of its inputs; a unit reads what its MLP reads."""
         return self.graph.reader_of(site.node, into if site.kind == "head" else STREAM)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -10,9 +10,10 @@ from jaxtyping import Int
 from circuitgraph.engine.batch import check_prompts
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.errors import ArgumentError, list_problems, unknown_name
+from circuitgraph.graph.node import UNITS
 from circuitgraph.graph.site import Site
 from circuitgraph.graph.tree import Path, TreeNode, list_site_edges
-from circuitgraph.models.spec import Spec
+from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.tasks.metrics import Metric, metrics
 
 # numbers of prompts, one for each reference
@@ -34,12 +35,13 @@ def look_up_metrics(activations: Activations, names: Sequence[str]) -> tuple[Met
     return kinds
 
 
-def find_missing_part(spec: Spec, site: Site) -> tuple[str, int] | None:
+def find_missing_part(model: LanguageModel, site: Site) -> tuple[str, int] | None:
     """Which part of a site the model lacks: a sentence, and how many the model has of that part.
 
     It is ``("the model has 2 layers", 2)`` for a site in layer 5, and None if the model has the
-    site. Features are not looked for.
+    site.
     """
+    spec = model.spec
     if site.kind in ("embed", "logits"):
         return None
     if site.layer >= spec.n_layers:
@@ -50,7 +52,22 @@ def find_missing_part(spec: Spec, site: Site) -> tuple[str, int] | None:
         return "the model has no MLPs", 0
     if site.kind == "neuron" and spec.d_mlp is not None and site.index >= spec.d_mlp:
         return f"an MLP of the model has {_count_noun(spec.d_mlp, 'neuron')}", spec.d_mlp
+    if site.kind == "feature":
+        return _find_missing_feature(model, site)
     return None
+
+
+def _find_missing_feature(model: LanguageModel, site: Site) -> tuple[str, int] | None:
+    own = model.dictionaries.get(site.layer)
+    if own is None:
+        listed = ", ".join(f"m{layer}" for layer in model.dictionaries) or "none"
+        return (
+            f"no dictionary of m{site.layer} is loaded with this model (loaded: {listed}); give "
+            "one (--dictionary, or attach_dictionaries), or name the MLP or some of its neurons",
+            0,
+        )
+    n = own.dictionary.n_features
+    return None if site.index < n else (f"its dictionary has {_count_noun(n, 'feature')}", n)
 
 
 def _count_noun(n: int, noun: str) -> str:
@@ -61,7 +78,7 @@ def list_site_problems(activations: Activations, site: Site) -> list[str]:
     """Everything about a site that this model or these prompts do not have, in words."""
     spec, roles = activations.model.spec, activations.alignment.roles
     problems = [str(unknown_name("role", role, roles)) for role in site.roles if role not in roles]
-    missing = find_missing_part(spec, site)
+    missing = find_missing_part(activations.model, site)
     if missing is not None:
         sentence, n = missing
         return [*problems, f"{site}: {sentence}" + (f", 0 to {n - 1}" if n else "")]
@@ -75,12 +92,19 @@ def list_site_problems(activations: Activations, site: Site) -> list[str]:
             *problems,
             f"{site}: neurons cannot be told apart in this model, because {why}; use the MLP",
         ]
-    if site.kind == "feature":
-        return [
-            *problems,
-            f"{site}: no dictionary of features is loaded with this model; use neurons or the MLP",
-        ]
     return problems
+
+
+def find_shared_mlp(sites: Iterable[Site]) -> str | None:
+    """What is wrong where an MLP is taken apart into neurons and into features at once, in words.
+
+    A neuron's share of what the MLP writes is in the features, too.
+    """
+    kinds: dict[int, Site] = {}
+    for site in sites:
+        if site.kind in UNITS and kinds.setdefault(site.layer, site).kind != site.kind:
+            return f"{site} and {kinds[site.layer]} take m{site.layer} apart in two ways"
+    return None
 
 
 def list_index_problems(
@@ -145,7 +169,8 @@ def _check_inputs(
 
 
 def _check_children(activations: Activations, node: TreeNode) -> list[str]:
-    problems = []
+    apart = (find_shared_mlp(c.site for c in node.children if c.feeds == i) for i in "qkvx")
+    problems = [f"{node.name}: {problem}" for problem in apart if problem]
     for child in node.children:
         if child.feeds not in node.site.inputs:
             problems.append(

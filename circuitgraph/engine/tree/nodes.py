@@ -16,7 +16,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.batch import Inputs, take_scored
+from circuitgraph.models.dictionaries.dictionary import Dictionary
 from circuitgraph.models.positions import Positions
+from circuitgraph.models.split_mlp import read_mlp_place
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
@@ -83,6 +85,24 @@ def run_neuron(
         mlp = model.select_layer(layer)[0].mlp
         assert mlp is not None  # noqa: S101 - sites are checked before
         return mlp.neuron_output(x, jnp.asarray(index))
+
+
+@jax.jit
+def run_feature(
+    model: Transformer,
+    dictionary: Dictionary,
+    layer: Number,
+    index: Number,
+    x: Float[Array, "batch pos d"],
+) -> Float[Array, "batch pos d"]:
+    """What one feature of an MLP's dictionary writes."""
+    reads = dictionary.spec.reads
+    with jax.default_matmul_precision("highest"):
+        mlp = model.select_layer(layer)[0].mlp
+        assert mlp is not None  # noqa: S101 - sites are checked before
+        assert reads is not None  # noqa: S101 - checked when the model got the dictionary
+        values = dictionary.encode(read_mlp_place(mlp, reads.place, x))[..., index]
+        return (values[..., None] * dictionary.decoder_rows()[0][index]).astype(x.dtype)
 
 
 @jax.jit

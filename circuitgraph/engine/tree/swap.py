@@ -13,13 +13,14 @@ from circuitgraph.engine.tree import nodes
 from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.checks import (
     Donors,
+    find_shared_mlp,
     list_index_problems,
     list_site_problems,
     look_up_metrics,
 )
 from circuitgraph.engine.tree.run import Outcome, make_outcome
 from circuitgraph.errors import ArgumentError, list_problems
-from circuitgraph.graph.node import Node
+from circuitgraph.graph.node import UNITS, Node
 from circuitgraph.graph.site import Site
 
 
@@ -45,8 +46,8 @@ def swap_sites(
         metrics: their names; against the labels of the bases.
 
     Raises:
-        ArgumentError: sites or prompts that do not exist, or a neuron and the whole of its MLP;
-            names every problem.
+        ArgumentError: sites or prompts that do not exist, a neuron or feature and the whole of its
+            MLP, or neurons and features of one MLP; names every problem.
         SearchError: a metric is not finite; names the prompt.
     """
     base, donors = np.asarray(base), {site: np.asarray(given) for site, given in donors.items()}
@@ -150,7 +151,7 @@ def _run_patched(
         read = model.blocks.mlp_input(x, after)
         x = nodes.add_mlp(model, layer, read, after) if graph.mlp else after
         for patch in here:
-            if patch.site.kind in ("mlp", "neuron"):
+            if patch.site.node.is_in_mlp:
                 x = _apply_patch(
                     activations,
                     x,
@@ -176,12 +177,14 @@ def _check_swaps(
         )
         if site.kind == "logits":
             problems.append(f"{site} writes nothing that could be swapped")
-        if site.kind == "neuron" and any(
+        if site.kind in UNITS and any(
             other.kind == "mlp" and other.layer == site.layer for other in donors
         ):
             problems.append(
                 f"{site} is part of m{site.layer}, which is swapped as well: swap one of them"
             )
+    if shared := find_shared_mlp(donors):
+        problems.append(f"{shared}: swap one of them")
     if problems:
         raise ArgumentError(
             list_problems("These sites cannot be swapped:", list(dict.fromkeys(problems)))

@@ -18,7 +18,7 @@ from circuitgraph.hypotheses.language import Hypothesis, Location
 from circuitgraph.hypotheses.prompt import Prompt, order_prompts
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.hypotheses.unroll import contains_site
-from circuitgraph.models.spec import Spec
+from circuitgraph.models.language_model import LanguageModel
 
 NamedSite = tuple[Location, str, Site]  # the line that names a site, the site's owner, the site
 
@@ -47,7 +47,7 @@ def check_positions(study: Study, prompts: Sequence[Prompt]) -> list[Diagnostic]
     role_counts = Counter(role for prompt in prompts for role in prompt.position)
     problems: list[Diagnostic] = []
     for location, owner, site in _list_sites(study.hypothesis):
-        missing = _explain_missing(site, study.model.spec)
+        missing = _explain_missing(site, study.model)
         if missing is not None:
             problems.append(Diagnostic(location, f"{owner} is at {site}, but {missing}"))
         for role in site.roles:
@@ -101,14 +101,9 @@ def check_paths(study: Study) -> list[Diagnostic]:
     return problems
 
 
-def _explain_missing(site: Site, spec: Spec) -> str | None:
+def _explain_missing(site: Site, model: LanguageModel) -> str | None:
     """Why the model has no such site, in words; None if the model has the site."""
-    if site.kind == "feature":
-        return (
-            "no dictionary of features can be attached to a model yet: name the MLP, or some of "
-            "its neurons"
-        )
-    missing = find_missing_part(spec, site)
+    missing = find_missing_part(model, site)
     if missing is None:
         return None
     sentence, n = missing

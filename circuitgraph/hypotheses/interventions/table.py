@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from circuitgraph.api import describe_environment, describe_model, describe_task
 from circuitgraph.catalog.interchange_record import InterchangeRecord, NecessityRecord, SwapRecord
 from circuitgraph.errors import HypothesisError
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.interventions.interchange import swap_variables
 from circuitgraph.hypotheses.interventions.necessity import measure_necessity
 from circuitgraph.progress import show_progress
+from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task
 
 VariableNames = tuple[str, ...]
 

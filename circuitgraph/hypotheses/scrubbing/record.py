@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from circuitgraph.api import describe_environment, describe_model, describe_task
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ComparedRecord, ScrubRecord
@@ -32,6 +31,7 @@ from circuitgraph.hypotheses.scrubbing.verdict import (
     write_notes,
 )
 from circuitgraph.hypotheses.writing.stored import store_hypothesis
+from circuitgraph.tasks.describing import describe_environment, describe_model, describe_task
 
 Outcomes = Mapping[TrialKey, Outcome]
 

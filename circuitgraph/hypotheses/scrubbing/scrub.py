@@ -12,52 +12,22 @@ from copy import copy
 from dataclasses import replace
 
 from circuitgraph.catalog.scrub_record import ScrubRecord
-from circuitgraph.errors import check_at_least, check_choice
-from circuitgraph.hypotheses.evidence import Evidence, cache_on_evidence, choose_count
-from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED, Align, Unclaimed
+from circuitgraph.errors import check_choice
+from circuitgraph.hypotheses.evidence import Evidence, cache_on_evidence
+from circuitgraph.hypotheses.language import ALIGN, UNCLAIMED
 from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
 from circuitgraph.hypotheses.scrubbing.record import make_record
 from circuitgraph.hypotheses.study import Study
 from circuitgraph.tasks.metrics import metrics
 
 
-def scrub(
-    study: Study,
-    *,
-    n: int | None = None,
-    seed: int = 0,
-    metric: str | None = None,
-    unclaimed: Unclaimed | None = None,
-    align: Align | None = None,
-    bar: bool = False,
-    memory: int | None = None,
-) -> ScrubRecord:
-    """Scrub a hypothesis on prompts that nobody has looked at while writing it.
-
-    Args:
-        n: how many prompts: each is a reference, and all of them together are the pool of donors.
-            If None, 2,000, or all that a file of pairs has.
-        seed: of the donors; the study has that of the prompts.
-        metric, unclaimed, align: the hypothesis's own if None.
-        bar: show progress.
-        memory: limit in bytes of the activations that are kept.
+@cache_on_evidence
+def scrub_evidence(evidence: Evidence) -> ScrubRecord:
+    """Scrub a hypothesis on prompts that are at hand.
 
     Raises:
         HypothesisError: the claims have no path in the model, a variable has no two prompts of one
             value, or the model does no better than chance.
-        CircuitGraphError: an unknown name, fewer prompts than asked for, or too little memory.
-    """
-    n = check_at_least("n", choose_count(study, n), 2)
-    changed = override_settings(study, metric, unclaimed, align)
-    return scrub_evidence(Evidence(changed, n, seed, bar, memory))
-
-
-@cache_on_evidence
-def scrub_evidence(evidence: Evidence) -> ScrubRecord:
-    """As `scrub`, on prompts that are at hand.
-
-    Raises:
-        HypothesisError: as `scrub`.
         ArgumentError: the activations do not fit into memory.
     """
     prepared = prepare_scrub(evidence)

@@ -8,6 +8,7 @@ which only a cross-layer transcoder has more than one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -94,6 +95,16 @@ class Dictionary(eqx.Module):
             return self._activate(values)
         features = self._activate(values * self.decoder_norms)
         return features / self.decoder_norms if self.spec.decoder_norm == "choice" else features
+
+    def encode_feature(
+        self, x: Float[Array, "*axes d_in"], feature: Int[Array, ""]
+    ) -> Float[Array, "*axes"]:
+        """One feature of inputs, without the others; see `DictionarySpec.reads_features_apart`."""
+        of_each = ("w_enc", "b_enc", "threshold", "r_mag", "b_mag")
+        weights = {name: getattr(self, name) for name in of_each}
+        own = {name: None if w is None else w[feature][None] for name, w in weights.items()}
+        alone = replace(self, **own, w_dec=self.w_dec[:, feature][:, None])
+        return alone.encode(x)[..., 0]
 
     def decode(
         self,

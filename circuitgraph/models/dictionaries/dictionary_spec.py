@@ -65,6 +65,11 @@ class DictionarySpec:
         return (*own, *(None if hook is None else hook.place for hook in places))
 
     @property
+    def reads_features_apart(self) -> bool:
+        """Whether each feature depends on the input alone, and on no other feature."""
+        return self.activation in ("relu", "jump_relu", "gated")
+
+    @property
     def can_be_nodes(self) -> bool:
         """Whether features can be nodes of a graph; `node_problem` says why not."""
         return self.node_problem is None

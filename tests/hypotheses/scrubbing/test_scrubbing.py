@@ -16,9 +16,10 @@ from circuitgraph.graph.tree import list_site_edges
 from circuitgraph.hypotheses import Hypothesis, Site, embed, logits
 from circuitgraph.hypotheses.evidence import Evidence
 from circuitgraph.hypotheses.scrubbing.prepared import prepare_scrub
-from circuitgraph.hypotheses.scrubbing.scrub import override_settings, scrub, scrub_evidence
+from circuitgraph.hypotheses.scrubbing.scrub import override_settings, scrub_evidence
 from circuitgraph.hypotheses.scrubbing.trials import MODEL, SCRUBBED, ScrubTrial, make_node_trials
 from circuitgraph.hypotheses.study import Study
+from circuitgraph.jobs.scrub import scrub
 
 N = 256
 PREVIOUS, INDUCTION = Site(Node("head", 0, 3)), Site(Node("head", 1, 6))
@@ -56,7 +57,15 @@ def make_induction(induction_head: Site = INDUCTION, **options: Any) -> Hypothes
 
 
 @pytest.fixture(scope="module")
+def plain_study() -> Study:
+    h = make_induction()
+    h.rival("no previous-token head", drop="seen_before")
+    return Study.open(h)
+
+
+@pytest.fixture(scope="module")
 def study() -> Study:
+    """The same with a variable that splits the results, and that nobody uses."""
     h = make_induction()
     h.rival("no previous-token head", drop="seen_before")
 
@@ -193,8 +202,13 @@ def test_the_memory_is_estimated_and_not_exceeded(record: ScrubRecord, evidence:
     assert 0.3 * record.cost.bytes_held <= evidence.activations.bytes <= record.cost.bytes_held
 
 
-def test_the_same_seed_gives_the_same_record(record: ScrubRecord, study: Study) -> None:
-    assert scrub(study, n=N) == record
+def test_the_same_seed_gives_the_same_record(plain_study: Study) -> None:
+    assert scrub(plain_study, n=N) == scrub_evidence(Evidence(plain_study, N))
+
+
+def test_a_hypothesis_is_checked_before_it_is_scrubbed(study: Study) -> None:
+    with pytest.raises(HypothesisError, match=r"py:\d+: nobody uses `long`"):
+        scrub(study, n=N)
 
 
 def test_with_every_donor_exact_the_tree_is_the_model_bit_for_bit(evidence: Evidence) -> None:
@@ -255,10 +269,10 @@ def test_other_policies_for_what_is_unclaimed(
 
 
 def test_align_index_takes_donors_of_the_same_layout_only(
-    study: Study, record: ScrubRecord
+    plain_study: Study, record: ScrubRecord
 ) -> None:
     assert record.other_layout > 0.5
-    exact = scrub(study, n=N, align="index")
+    exact = scrub(plain_study, n=N, align="index")
     assert exact.align == "index"
     assert exact.other_layout == 0
     assert exact.loss_random == record.loss_random
@@ -269,8 +283,8 @@ def test_align_index_takes_donors_of_the_same_layout_only(
     assert "their own donors" in exact.notes[0]
 
 
-def test_another_metric_has_its_own_loss(study: Study) -> None:
-    record = scrub(study, n=N, metric="kl")
+def test_another_metric_has_its_own_loss(plain_study: Study) -> None:
+    record = scrub(plain_study, n=N, metric="kl")
     assert record.metric == "kl"
     assert record.loss_model.mean == pytest.approx(0, abs=1e-5)
     assert record.loss_scrubbed.mean > 0
@@ -312,7 +326,8 @@ def test_the_edges_of_a_site_are_those_of_the_graph(study: Study) -> None:
         } == names
 
 
-def test_what_cannot_be_scrubbed_is_refused(study: Study) -> None:
+def test_what_cannot_be_scrubbed_is_refused(plain_study: Study) -> None:
+    study = plain_study
     h = Hypothesis("nothing", task="induction", model="induction-2l")
 
     @h.output(at=logits @ "A2")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuitgraph.api import discover
 from circuitgraph.errors import DataError, UnknownNameError
+from circuitgraph.jobs.discover import discover
 from circuitgraph.models.constructed.interpreter import compute_answer
 from circuitgraph.models.constructed.named_programs import load_constructed, named_programs
 from circuitgraph.models.constructed.truth import find_true_edges

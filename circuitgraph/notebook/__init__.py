@@ -1,0 +1,1 @@
+"""Pictures and tables at the end of a notebook's cell, one function for each class."""
