@@ -175,9 +175,10 @@ def test_certainty_beside_a_circuit_is_told_edge_by_edge(tmp_path: Path) -> None
     folder = save_circuit(draw_circuit(Graph(1, 2), 4, 0), tmp_path / "x")
     first, second, *_ = load_entry(folder).circuit.edges
     share = Interval(mean=0.75, low=0.5, high=1)
+    told = {"frequency": share, "in_circuit": True, "runs": "1101"}
     edges = [
-        EdgeCertainty(edge=edge, kind=kind, frequency=share, in_circuit=True, runs="1101")
-        for edge, kind in ((first, "core"), (second, "noise"))
+        EdgeCertainty(edge=first, kind="core", **told),
+        EdgeCertainty(edge=second, kind="noise", **told),
     ]
     searches = [
         RepeatedSearchRecord(metric="kl", factor=1.0, sample=i, n_edges=4) for i in range(4)
