@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,8 +93,16 @@ def view(
         page = _make_page(output, paths, reading or [], scrub, run_model)
     save_page(target, page)
     output.print_result(json.dumps({"page": str(target)}), str(target))
-    if opens and not as_json and not webbrowser.open(target.resolve().as_uri()):
-        output.print_message("No browser could be opened: open the file yourself.")
+    if opens and not as_json and not _open_browser(target):
+        output.print_message("No browser could be opened here: open the file yourself.")
+
+
+def _open_browser(page: Path) -> bool:
+    """Open a page, unless there is no screen: a browser of a terminal would show nothing of it."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
+        return False
+    return webbrowser.open(page.resolve().as_uri())
 
 
 def _check_arguments(paths: list[Path], catalog: Path | None, additions: list[str]) -> None:

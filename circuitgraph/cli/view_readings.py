@@ -9,14 +9,14 @@ from circuitgraph.analysis.circuit_nodes import read_circuit_edges, read_circuit
 from circuitgraph.catalog.analysis_record import Reading
 from circuitgraph.cli.inputs import check_same_model, keep_compiled_programs, open_setup
 from circuitgraph.cli.output import Output
-from circuitgraph.drawing.page.entry import Entry
+from circuitgraph.drawing.page.entry import PageCircuit
 from circuitgraph.errors import ArgumentError
 from circuitgraph.jobs.setup import Setup
 
 _PROMPTS = 12
 
 
-def read_model(output: Output, path: Path, entry: Entry) -> dict[str, Reading]:
+def read_model(output: Output, path: Path, entry: PageCircuit) -> dict[str, Reading]:
     """What the nodes and edges of a stored circuit do, by the titles of readings.
 
     Raises:

@@ -79,5 +79,5 @@ def test_units_of_a_circuit_have_their_report() -> None:
     prompts = load_task("addition", model, seed=0).prompts(3, "evaluation")
     graph = model.graph().refine("m0", neurons=[3, 5])
     readings = read_circuit_nodes(model, prompts, Circuit.of(graph, ["embed->m0", "m0.n3->logits"]))
-    assert {row[0] for row in readings["unit"].tables[0].rows} == {"m0.n3"}
+    assert {str(row[0]) for row in readings["unit"].tables[0].rows} == {"m0.n3"}
     assert [row[0] for row in readings["on one prompt"].tables[0].rows][::8] == ["embed"]

@@ -23,6 +23,7 @@ CATALOG = Path(__file__).resolve().parents[2] / "catalog" / "circuits"
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that a browser was asked to open."""
     addresses: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", lambda url: bool(addresses.append(url)) or True)
     return addresses
 
@@ -49,6 +50,17 @@ def test_page_lies_beside_the_circuit_and_is_opened(
         f'{{"page": "{page}"}}\n'
     )
     assert len(opened) == 1
+
+
+def test_without_a_screen_nothing_is_opened(
+    run: Callable[..., Ran], stored: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    ran = run("view", stored)
+    assert (ran.code, ran.err) == (0, "No browser could be opened here: open the file yourself.\n")
+    assert opened == []
 
 
 def test_two_are_compared_and_render_writes_the_same_page(

@@ -12,7 +12,7 @@ from circuitgraph.catalog.analysis_record import AnalysisRecord, Reading
 from circuitgraph.catalog.scrub_record import ScrubRecord
 from circuitgraph.drawing.page.assembly import assemble_page
 from circuitgraph.drawing.page.attaching import attach_reading, name_types
-from circuitgraph.drawing.page.entry import Entry
+from circuitgraph.drawing.page.entry import PageCircuit
 from circuitgraph.drawing.page.facts import list_facts
 from circuitgraph.drawing.page.hypothesis import describe_scrub, name_roles
 from circuitgraph.drawing.page.parts import (
@@ -28,7 +28,7 @@ _STYLES = ("page.css", "drawing.css", "panel.css")
 
 
 def make_circuit_page(
-    entries: Sequence[Entry],
+    entries: Sequence[PageCircuit],
     *,
     types: Mapping[str, str] | None = None,
     analyses: Sequence[AnalysisRecord] = (),
@@ -73,7 +73,7 @@ def make_circuit_page(
 
 
 def make_data(
-    entries: Sequence[Entry], types: Mapping[str, str], scrub: ScrubRecord | None
+    entries: Sequence[PageCircuit], types: Mapping[str, str], scrub: ScrubRecord | None
 ) -> dict[str, Any]:
     """What the page is told, as plain values; see `parts` for nodes, readers and edges."""
     graph = _check_graph(entries)
@@ -105,7 +105,7 @@ def make_data(
     }
 
 
-def _check_graph(entries: Sequence[Entry]) -> Graph:
+def _check_graph(entries: Sequence[PageCircuit]) -> Graph:
     """The one graph of all circuits."""
     if len(entries) not in (1, 2):
         raise ArgumentError(f"A page shows one circuit or two, not {len(entries)}.")
@@ -118,7 +118,7 @@ def _check_graph(entries: Sequence[Entry]) -> Graph:
     return first
 
 
-def _describe_circuit(entry: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
+def _describe_circuit(entry: PageCircuit, entries: Sequence[PageCircuit]) -> dict[str, Any]:
     letter = f"{'AB'[entries.index(entry)]}: " if len(entries) > 1 else ""
     algorithm = entry.record.algorithm
     return {
@@ -129,7 +129,7 @@ def _describe_circuit(entry: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _list_node_facts(name: str, entries: Sequence[Entry]) -> list[tuple[str, Any]]:
+def _list_node_facts(name: str, entries: Sequence[PageCircuit]) -> list[tuple[str, Any]]:
     """What judgements say of single nodes."""
     judgements = [entry.judgement for entry in entries]
     return [
@@ -139,7 +139,7 @@ def _list_node_facts(name: str, entries: Sequence[Entry]) -> list[tuple[str, Any
     ]
 
 
-def _describe_entries(entries: Sequence[Entry]) -> str:
+def _describe_entries(entries: Sequence[PageCircuit]) -> str:
     parts = []
     for entry in entries:
         record = entry.record

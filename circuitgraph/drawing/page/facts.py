@@ -6,16 +6,19 @@ from typing import Any
 
 from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.records import CircuitRecord, Interval
-from circuitgraph.drawing.page.entry import Entry
+from circuitgraph.drawing.page.entry import PageCircuit
 
 Fact = tuple[str, Any]
 
 
-def list_facts(entry: Entry) -> list[Fact]:
+def list_facts(entry: PageCircuit) -> list[Fact]:
     """Model, task, search and quality; what the record does not say is left out."""
     facts = [*describe_search(entry.record), *_describe_quality(entry.record)]
     if entry.judgement is not None:
         facts += _describe_judgement(entry.judgement)
+    if entry.certainty is not None:
+        counts = entry.certainty.count_kinds(in_circuit=True)
+        facts.append(("certainty", ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)))
     return [(name, value) for name, value in facts if value is not None]
 
 

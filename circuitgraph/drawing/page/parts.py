@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from circuitgraph.drawing.page.entry import Entry
+from circuitgraph.drawing.page.entry import PageCircuit
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph, Reader
 from circuitgraph.graph.node import Node
@@ -99,13 +99,14 @@ def list_readers(
 
 def list_edges(
     graph: Graph,
-    entries: Sequence[Entry],
+    entries: Sequence[PageCircuit],
     numbers: Mapping[str, int],
     places: Mapping[int, int],
 ) -> list[dict[str, Any]]:
     """The edges that one of the circuits keeps, with what each circuit says of them."""
     circuits = [entry.circuit for entry in entries]
     known = [_list_edge_facts(entry) for entry in entries]
+    certain = [_list_certainty(entry) for entry in entries]
     listed = []
     dst, src = graph.ends
     for edge in np.flatnonzero(np.any([circuit.mask for circuit in circuits], axis=0)).tolist():
@@ -119,14 +120,20 @@ def list_edges(
                 "kept": [bool(circuit.mask[edge]) for circuit in circuits],
                 "effects": effects,
                 "facts": [fact for facts in known for fact in facts.get(name, [])],
+                "certainty": next((kinds[name] for kinds in certain if name in kinds), ""),
                 "readings": [],
             }
         )
     return listed
 
 
-def _list_edge_facts(entry: Entry) -> dict[str, list[tuple[str, Any]]]:
-    """What a judgement says of single edges."""
+def _list_certainty(entry: PageCircuit) -> dict[str, str]:
+    """Whether an edge is core, contingent or noise, where that was measured."""
+    return {} if entry.certainty is None else {e.edge: e.kind for e in entry.certainty.edges}
+
+
+def _list_edge_facts(entry: PageCircuit) -> dict[str, list[tuple[str, Any]]]:
+    """What a judgement and repeated searches say of single edges."""
     facts: dict[str, list[tuple[str, Any]]] = {}
     judgement = entry.judgement
     if judgement and judgement.stability:
@@ -139,4 +146,8 @@ def _list_edge_facts(entry: Entry) -> dict[str, list[tuple[str, Any]]]:
         if least := judgement.minimality.least:
             effect = least.effect.model_dump()
             facts.setdefault(least.edge, []).append(("lost without it (the least)", effect))
+    if certainty := entry.certainty:
+        for one in certainty.edges:
+            name = f"{one.kind}: share of {len(certainty.searches)} searches that keep it"
+            facts.setdefault(one.edge, []).append((name, one.frequency.model_dump()))
     return facts

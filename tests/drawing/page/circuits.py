@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from circuitgraph.drawing.page.entry import Entry, make_entry
+from circuitgraph.drawing.page.entry import PageCircuit, make_entry
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 
@@ -28,6 +28,6 @@ def draw_circuit(graph: Graph, n_edges: int, seed: int) -> Circuit:
     return Circuit(graph, Circuit.random(graph, n_edges, rng).mask, scores)
 
 
-def draw_entry(graph: Graph, n_edges: int, seed: int = 0, name: str = "mine") -> Entry:
+def draw_entry(graph: Graph, n_edges: int, seed: int = 0, name: str = "mine") -> PageCircuit:
     """The same, as a page takes it."""
     return make_entry(draw_circuit(graph, n_edges, seed), name)

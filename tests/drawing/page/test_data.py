@@ -15,12 +15,18 @@ from circuitgraph.catalog.analysis_record import (
     TextRecord,
     TextsRecord,
 )
+from circuitgraph.catalog.certainty_record import (
+    CertaintyRecord,
+    EdgeCertainty,
+    RepeatedSearchRecord,
+    save_certainty,
+)
 from circuitgraph.catalog.files import save_circuit
 from circuitgraph.catalog.records import Interval
 from circuitgraph.catalog.scrub_record import ComparedRecord, NodeRecord, ScrubRecord
 from circuitgraph.drawing.page.attaching import attach_reading, name_types
 from circuitgraph.drawing.page.circuit_page import make_data
-from circuitgraph.drawing.page.entry import Entry, load_entry, make_entry
+from circuitgraph.drawing.page.entry import PageCircuit, load_entry, make_entry
 from circuitgraph.errors import DataError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
@@ -71,7 +77,7 @@ def make_scrub() -> ScrubRecord:
     )
 
 
-def small_entry() -> Entry:
+def small_entry() -> PageCircuit:
     return make_entry(Circuit.of(Graph(2, 2, mlp=False), EDGES), "small")
 
 
@@ -163,3 +169,28 @@ def test_a_damaged_judgement_is_refused_with_its_name(tmp_path: Path) -> None:
     (folder / "judgement.json").write_text(json.dumps({"metric": 3}))
     with pytest.raises(DataError, match=r"judgement\.json' is not what `circuitgraph evaluate"):
         load_entry(folder)
+
+
+def test_certainty_beside_a_circuit_is_told_edge_by_edge(tmp_path: Path) -> None:
+    folder = save_circuit(draw_circuit(Graph(1, 2), 4, 0), tmp_path / "x")
+    first, second, *_ = load_entry(folder).circuit.edges
+    share = Interval(mean=0.75, low=0.5, high=1)
+    told = {"frequency": share, "in_circuit": True, "runs": "1101"}
+    edges = [
+        EdgeCertainty(edge=first, kind="core", **told),
+        EdgeCertainty(edge=second, kind="noise", **told),
+    ]
+    searches = [
+        RepeatedSearchRecord(metric="kl", factor=1.0, sample=i, n_edges=4) for i in range(4)
+    ]
+    record = CertaintyRecord(
+        metrics=["kl"], factors=[1.0], n_samples=4, n_prompts=8, prompts_sha256="0", seed=0,
+        core=0.9, noise=0.1, chance=0.2, overlap_samples=None, overlap_factors=None,
+        overlap_metrics=None, seconds=1.0, searches=searches, edges=edges,
+    )  # fmt: skip
+    save_certainty(record, folder)
+    data = make_data([load_entry(folder)], {}, None)
+    assert [edge["certainty"] for edge in data["edges"]] == ["core", "noise", "", ""]
+    fact = ("core: share of 4 searches that keep it", {"mean": 0.75, "low": 0.5, "high": 1.0})
+    assert data["edges"][0]["facts"] == [fact]
+    assert ("certainty", "1 core, 1 noise") in data["circuits"][0]["facts"]

@@ -5,11 +5,18 @@ import { mainEffect, STATUSES } from "./data.js";
 
 const INPUTS = { q: "into a query", k: "into a key", v: "into a value", mlp: "into an MLP or the logits" };
 const KINDS = { head: "head", mlp: "MLP", unit: "neuron or feature", end: "embedding, logits", group: "group" };
+const CERTAINTIES = {
+  core: "core: kept by nearly all searches",
+  contingent: "contingent",
+  noise: "noise: kept by hardly any",
+  unknown: "not measured",
+};
 const N_COLOURS = 8; // of roles and types; then they come again
 
 function nameStroke({ state }, bundle) {
   if (bundle.kind === "part") return "part";
   if (state.stroke === "status") return `status-${bundle.strongest ? bundle.strongest.status : 0}`;
+  if (state.stroke === "certainty") return `certainty-${bundle.strongest?.certainty || "unknown"}`;
   return `input-${bundle.kind in INPUTS ? bundle.kind : "mlp"}`;
 }
 
@@ -22,7 +29,11 @@ export function colourBundle(drawing, bundle) {
 }
 
 export function makeArrows() {
-  const strokes = [...Object.keys(INPUTS).map((name) => `input-${name}`), ...STATUSES.map((_, i) => `status-${i}`)];
+  const strokes = [
+    ...Object.keys(INPUTS).map((name) => `input-${name}`),
+    ...STATUSES.map((_, i) => `status-${i}`),
+    ...Object.keys(CERTAINTIES).map((name) => `certainty-${name}`),
+  ];
   const arrows = strokes.map((stroke) =>
     makeSvg(
       "marker",
@@ -67,10 +78,11 @@ export function colourShape(drawing, shape) {
 
 export function makeLegend(data, state) {
   const unit = data.circuits[0].metric;
-  const strokes =
-    state.stroke === "status"
-      ? STATUSES.map((name, number) => [`status-${number}`, name])
-      : Object.entries(INPUTS).map(([name, text]) => [`input-${name}`, text]);
+  const strokes = {
+    status: STATUSES.map((name, number) => [`status-${number}`, name]),
+    certainty: Object.entries(CERTAINTIES).map(([name, text]) => [`certainty-${name}`, text]),
+    input: Object.entries(INPUTS).map(([name, text]) => [`input-${name}`, text]),
+  }[state.stroke];
   const fills = state.fill === "kind" ? listKinds(data) : listCategories(data, state).map((name, i) => [`category-${i % N_COLOURS}`, name]);
   const items = [
     ...strokes.map(([name, text]) => makeItem(`line ${name}`, text)),

@@ -69,18 +69,17 @@ export function draw(drawing, layout) {
   drawing.hasLabels = shownBundles.length <= MOST_LABELS;
   drawing.hasArrows = shownBundles.length <= MOST_ARROWS;
   byId("picture").classList.toggle("crowded", shownBundles.length > CROWDED);
-  const placed = (id) => drawing.positions.has(id);
   for (const bundle of bundles) bundle.element = bundle.label = null;
   for (const shape of shapes.values()) shape.element = null;
-  const drawn = bundles.filter(({ from, to }) => placed(from) && placed(to));
-  layers.labels.replaceChildren();
-  layers.edges.replaceChildren(...drawn.map((bundle) => drawBundle(drawing, bundle)));
-  const nodes = [...shapes.values()].filter(({ id }) => placed(id));
+  for (const layer of [layers.labels, layers.edges]) layer.replaceChildren();
+  for (const bundle of shownBundles) drawBundle(drawing, bundle);
+  const nodes = [...shapes.values()].filter(({ id }) => drawing.positions.has(id));
   layers.nodes.replaceChildren(...nodes.map((shape) => drawShape(drawing, shape)));
   drawRows(drawing, shownShapes);
 }
 
 function drawBundle(drawing, bundle) {
+  if (!drawing.positions.has(bundle.from) || !drawing.positions.has(bundle.to)) return;
   bundle.element = makeSvg("path", { "data-bundle": bundle.id, fill: "none" });
   if (drawing.hasLabels && bundle.kind !== "part") {
     bundle.label = makeSvg("text", { class: "effect", "data-bundle": bundle.id, "text-anchor": "middle", dy: "0.35em" });
@@ -88,7 +87,7 @@ function drawBundle(drawing, bundle) {
   }
   routeBundle(drawing, bundle);
   showBundle(drawing, bundle, true);
-  return bundle.element;
+  drawing.layers.edges.append(bundle.element);
 }
 
 // The layout's curve, or a plain one where a shape was moved since.
@@ -173,10 +172,14 @@ function drawRows({ data, positions, layers }, shapes) {
   layers.rows.replaceChildren(...texts);
 }
 
-// What remains, shown and hidden in place: cheap enough for every step of the slider.
+// What remains, shown and hidden in place: cheap enough for every step of the slider. Edges that
+// were not shown at the last layout are drawn when they first are.
 export function refresh(drawing) {
   chooseShown(drawing);
-  for (const bundle of drawing.bundles) if (bundle.element) showBundle(drawing, bundle, false);
+  for (const bundle of drawing.bundles) {
+    if (bundle.element) showBundle(drawing, bundle, false);
+    else if (bundle.shown) drawBundle(drawing, bundle);
+  }
   for (const shape of drawing.shapes.values()) {
     const { element, shown } = shape;
     if (element && element.shown !== shown) {

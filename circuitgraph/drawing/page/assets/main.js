@@ -18,6 +18,8 @@ import { makeToolbar } from "./toolbar.js";
 import { showPanel } from "./panel.js";
 import { makeTheme } from "./theme.js";
 
+const MOST_AT_FIRST = 2500; // edges; of more, the strongest are shown until the slider asks for others
+
 export const app = startPage();
 
 function startPage() {
@@ -28,6 +30,7 @@ function startPage() {
     layOut(page);
     showPanel(page);
   };
+  state.threshold = data.strengths.at(-MOST_AT_FIRST) ?? 0;
   state.kept = chooseEdges(data, state);
   if (countOnes(state.kept) === 0) byId("dangling").checked = state.dropsDangling = false;
   state.kept = chooseEdges(data, state);

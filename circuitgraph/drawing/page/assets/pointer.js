@@ -1,6 +1,7 @@
 // Clicks and drags: a click chooses a node or an edge, a drag moves a node or the picture.
 
-import { byId } from "./elements.js";
+import { byId, formatNumber } from "./elements.js";
+import { mainEffect } from "./data.js";
 import { moveShape } from "./drawing.js";
 
 const STILL = 4; // pixels that a click may move
@@ -16,7 +17,10 @@ export function followPointer(drawing, view, choose) {
     svg.setPointerCapture(event.pointerId);
   });
   svg.addEventListener("pointermove", (event) => {
-    if (!drag) return showNear(drawing, event.target.closest("[data-shape]")?.dataset.shape);
+    if (!drag) {
+      byId("hint").textContent = describeTarget(drawing, event.target);
+      return showNear(drawing, event.target.closest("[data-shape]")?.dataset.shape);
+    }
     const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
     if (!drag.moved && Math.hypot(dx, dy) < STILL) return;
     drag.moved = true;
@@ -35,6 +39,14 @@ export function followPointer(drawing, view, choose) {
   });
   svg.addEventListener("pointercancel", () => (drag = null));
   svg.addEventListener("pointerleave", () => showNear(drawing, undefined));
+}
+
+// The edge under the pointer, in a corner: names on all edges would hide the picture.
+function describeTarget({ bundles }, { dataset }) {
+  const bundle = dataset.bundle && bundles.find((one) => one.id === dataset.bundle);
+  if (!bundle?.strongest) return "";
+  const more = bundle.edges.length > 1 ? `, the strongest of ${bundle.edges.length}` : "";
+  return `${bundle.strongest.name}: ${formatNumber(mainEffect(bundle.strongest))}${more}`;
 }
 
 function pinShape({ state, positions }, id) {

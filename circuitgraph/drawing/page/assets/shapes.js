@@ -1,6 +1,7 @@
 // What is drawn: nodes or groups of them as shapes, edges that would lie on each other as bundles.
 
 const HEIGHTS = { head: 42, input: 24 };
+const LONGEST = 28; // letters of a caption; its node's panel has all
 const LETTER = 7.6; // width of a letter of a name, in units of the drawing
 
 export function makeShapes(data, state) {
@@ -16,7 +17,8 @@ export function makeShapes(data, state) {
 }
 
 function makeShape(node, id) {
-  const caption = node.role || node.type || "";
+  const text = node.role || node.type || "";
+  const caption = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
   const width = Math.max(58, LETTER * node.name.length + 18, Math.min(170, 6 * caption.length + 14));
   const height = (HEIGHTS[node.kind] || 30) + (caption ? 14 : 0);
   return { id, name: node.name, caption, kind: node.kind, rank: node.rank, members: [node.index], width, height };

@@ -7,6 +7,10 @@ export function makeSlider({ data, state, settle }) {
   const slider = byId("threshold");
   const number = byId("threshold-number");
   slider.max = String(findLastStep(data));
+  if (state.threshold) {
+    slider.value = String(data.strengths.indexOf(state.threshold));
+    number.value = formatNumber(state.threshold);
+  }
   slider.disabled = data.strengths.length === 0;
   number.disabled = slider.disabled;
   let waits = false;

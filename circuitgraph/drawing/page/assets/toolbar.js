@@ -34,6 +34,7 @@ function offerColours({ data, state }) {
   if (data.nodes.some((node) => node.type)) fills.push(["type", "type"]);
   if (data.nodes.some((node) => node.role)) fills.push(["role", "role"]);
   const strokes = data.isComparison ? [["status", "circuit"], ["input", "input"]] : [["input", "input"]];
+  if (data.edges.some((edge) => edge.certainty)) strokes.push(["certainty", "certainty"]);
   offerChoice(byId("fill"), fills, (value) => (state.fill = value), state);
   offerChoice(byId("stroke"), strokes, (value) => (state.stroke = value), state);
 }
