@@ -12,7 +12,7 @@ from circuitgraph.analysis.probe_fits import check_probes
 from circuitgraph.analysis.prompt_clusters import (
     ALPHA,
     LEAST_PROMPTS,
-    CircuitComparison,
+    ClusterComparison,
     PromptClusters,
     cluster_prompts,
     compare_clusters,
@@ -43,7 +43,7 @@ class Mechanisms:
 
     n: int
     clusters: PromptClusters
-    comparison: CircuitComparison | None
+    comparison: ClusterComparison | None
     circuits: tuple[Circuit, ...]
 
 

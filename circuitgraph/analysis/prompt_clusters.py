@@ -103,7 +103,7 @@ def _find_directions(effects: Effects) -> Float[np.ndarray, "prompts directions"
 
 
 @dataclass(frozen=True)
-class CircuitComparison:
+class ClusterComparison:
     """Circuits of clusters, how alike they are, and how alike those of shuffled labels are.
 
     Attributes:
@@ -121,7 +121,7 @@ class CircuitComparison:
 
 def compare_clusters(
     effects: Effects, gaps: Float[np.ndarray, " prompts"], labels: Labels, share: float, seed: int
-) -> CircuitComparison:
+) -> ClusterComparison:
     """A circuit for each cluster, and a permutation test of whether they differ beyond chance.
 
     A circuit is the edges whose mean effect on the cluster's prompts is at least this share of the
@@ -138,7 +138,7 @@ def compare_clusters(
         for _ in range(_N_DEALS)
     ]
     p = (1 + sum(value <= overlap for value in shuffled)) / (1 + _N_DEALS)
-    return CircuitComparison(masks, overlap, summarise_spread(shuffled), p)
+    return ClusterComparison(masks, overlap, summarise_spread(shuffled), p)
 
 
 def _select_edges(
