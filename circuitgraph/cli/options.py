@@ -21,7 +21,6 @@ from circuitgraph.cli.completion import (
 )
 from circuitgraph.cli.config_file import prefer_typed_prompts, read_config
 from circuitgraph.errors import ArgumentError, check_between
-from circuitgraph.jobs.setup import recall_loading
 
 _LARGEST_MEMORY = 2**20  # GiB
 
@@ -181,6 +180,8 @@ def gather_loading(
     Raises:
         ArgumentError: the search trusted Python of the checkpoint: a record is no leave to run it.
     """
+    from circuitgraph.jobs.setup import recall_loading
+
     keywords = recall_loading(provenance, path, loading.keywords, is_own=is_own)
     prepare_precision(keywords.get("dtype"))
     return keywords

@@ -10,8 +10,6 @@ import typer
 from rich.table import Table
 
 import circuitgraph as cg
-from circuitgraph.catalog.certainty_record import CertaintyRecord, load_certainty, save_certainty
-from circuitgraph.catalog.files import load_record
 from circuitgraph.catalog.folders import CERTAINTY_FILE, CERTAINTY_JOURNAL_FILE
 from circuitgraph.cli import options
 from circuitgraph.cli.inputs import check_same_model, keep_compiled_programs, open_setup
@@ -22,6 +20,7 @@ from circuitgraph.cli.tables import format_interval, make_table
 from circuitgraph.errors import ArgumentError, DataError, OutputError, SearchError
 
 if TYPE_CHECKING:
+    from circuitgraph.catalog.certainty_record import CertaintyRecord
     from circuitgraph.models.language_model import LanguageModel
     from circuitgraph.tasks.base import Task
 
@@ -68,6 +67,8 @@ def measure_stability(
 
     - `circuitgraph stability runs/ioi --samples 20 --factors 0.5,0.7,1,1.4,2 --metrics kl`
     """
+    from circuitgraph.catalog.certainty_record import save_certainty
+
     output = Output(as_json, quiet)
     memory_limit, multiples = convert_to_bytes(memory), read_thresholds(factors, "--factors")
     check_counts(samples, 2, seed)
@@ -107,6 +108,8 @@ def measure_stability(
 
 def _check_place(output: Output, folder: Path, journal: Path, anew: bool) -> None:
     """Refuse to measure again what is there; say so where a measurement is gone on with."""
+    from circuitgraph.catalog.certainty_record import load_certainty
+
     if anew:
         if os.path.lexists(folder / CERTAINTY_FILE):
             load_certainty(folder)  # something else of that name is left alone
@@ -123,6 +126,7 @@ def _load_origin(
     output: Output, circuit: Path, loading: options.LoadingOptions
 ) -> tuple[LanguageModel, Task]:
     """The model and the task that a stored circuit is of."""
+    from circuitgraph.catalog.files import load_record
     from circuitgraph.jobs.setup import Setup
 
     record = load_record(circuit)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import circuitgraph as cg
-from circuitgraph.catalog.files import load_record
 from circuitgraph.cli.catalog.one_prompt import read_prompt
 from circuitgraph.cli.options import (
     AbsoluteOption,
@@ -100,6 +99,8 @@ def _complete_options(
     needs_width = "d_model" in names and "d_model" not in given
     if not needs_width and "token_ids" not in names:
         return {}
+    from circuitgraph.catalog.files import load_record
+
     record = load_record(circuit)
     if record.model is None:
         remedy = " with --d-model" if needs_width else " another format"
