@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -19,15 +20,18 @@ from circuitgraph.cli.main import main as run_command
 from tests.docs.blocks import ROOT, Block, read_blocks, split_words
 
 
-def run_page(page: Path, folder: Path) -> list[str]:
+def run_page(page: Path, folder: Path, catalog: Path) -> list[str]:
     """Run a page's blocks in their order; its Python blocks share their names.
+
+    Args:
+        catalog: a copy, since a command may write beside a circuit.
 
     Returns:
         What went wrong in the first block that did not run; nothing if all did.
     """
     folder.mkdir()
     os.chdir(folder)
-    (folder / "catalog").symlink_to(ROOT / "catalog")
+    (folder / "catalog").symlink_to(catalog)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in read_blocks(page):
         try:
@@ -70,8 +74,10 @@ def run_line(words: list[str]) -> None:
 def main() -> int:
     """Run the pages whose paths are given."""
     here, problems = Path.cwd(), []
+    catalog = shutil.copytree(ROOT / "catalog", here / f"catalog-{os.getpid()}")
     for page in map(Path, sys.argv[1:]):
-        problems += run_page(page, here / "-".join(page.relative_to(ROOT).with_suffix("").parts))
+        name = "-".join(page.relative_to(ROOT).with_suffix("").parts)
+        problems += run_page(page, here / name, catalog)
     sys.stderr.write("\n".join(problems))
     return int(bool(problems))
 
