@@ -70,6 +70,15 @@ class Analysis:
             check_at_least("seed", made["seed"], 0)
         return made
 
+    def read(self, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Reading:
+        """Run the function.
+
+        Args:
+            given: of `GIVEN`, at least those that it takes.
+            settings: all, as of `fill_settings`.
+        """
+        return self.function(**{name: given[name] for name in self.given}, **settings)
+
     def _list_settings(self) -> list[inspect.Parameter]:
         parameters = inspect.signature(self.function).parameters.values()
         return [p for p in parameters if p.name not in GIVEN]

@@ -21,6 +21,7 @@ from circuitgraph.catalog.records import (
     Record,
     TaskRecord,
 )
+from circuitgraph.errors import unknown_name
 
 Cell = Interval | bool | int | float | str | None
 """A mean over prompts is an `Interval`; None is a number that does not exist."""
@@ -157,6 +158,26 @@ class Reading(Record):
     tables: Sequence[TableRecord]
     pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()
+
+    def look_up(self, row: str, column: str, table: str = "") -> Cell:
+        """One cell, by the first cell of its row and the name of its column.
+
+        Args:
+            table: how the table's title begins; the first table if empty.
+
+        Raises:
+            UnknownNameError: there is no such table, row or column; near names are suggested.
+        """
+        named = {each.title: each for each in reversed(self.tables) if each.title.startswith(table)}
+        if not named:
+            raise unknown_name("table", table, [each.title for each in self.tables])
+        chosen = list(named.values())[-1]  # the first that begins so
+        rows = {str(cells[0]): cells for cells in reversed(chosen.rows)}
+        if row not in rows:
+            raise unknown_name("row", row, rows)
+        if column not in chosen.columns:
+            raise unknown_name("column", column, chosen.columns)
+        return rows[row][list(chosen.columns).index(column)]
 
 
 class AnalysisRecord(Record):

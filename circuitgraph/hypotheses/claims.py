@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from circuitgraph.errors import CircuitGraphError, first_line
 from circuitgraph.hypotheses.diagnostics import Verdict
-from circuitgraph.hypotheses.language import Expectation, Hypothesis, Location, Property, Rival
+from circuitgraph.hypotheses.language import (
+    Expectation,
+    Hypothesis,
+    Location,
+    Property,
+    ReadingClaim,
+    Rival,
+)
 
 if TYPE_CHECKING:
     from circuitgraph.hypotheses.evidence import Evidence
@@ -110,7 +117,8 @@ class Claim:
     Attributes:
         id: readable, unique in its hypothesis and always the same, such as ``rival[no
             previous-token head]``.
-        kind: ``program``, ``expect``, ``scrub``, ``rival``, ``holds``, ``never`` or ``property``.
+        kind: ``program``, ``expect``, ``scrub``, ``rival``, ``reading``, ``holds``, ``never`` or
+            ``property``.
         location: the line of the file that makes the claim.
     """
 
@@ -138,6 +146,9 @@ def list_claims(source: Hypothesis | Study) -> list[Claim]:
     for expectation in hypothesis.expectations:
         name = _make_id("expect", expectation.name)
         claims.append(Claim(name, "expect", expectation.location, _ExpectationJudge(expectation)))
+    for reading in hypothesis.readings:
+        name = _make_id("reading", reading.name)
+        claims.append(Claim(name, "reading", reading.location, _ReadingJudge(reading)))
     ids = number_repeats(claim.id for claim in claims)
     return [replace(claim, id=name) for name, claim in zip(ids, claims, strict=True)]
 
@@ -196,6 +207,18 @@ class _ExpectationJudge:
         from circuitgraph.hypotheses.expecting import judge_expectation
 
         return judge_expectation(context.gather_evidence(self.expectation.n), self.expectation)
+
+
+@dataclass(frozen=True)
+class _ReadingJudge:
+    """An analysis shows what the file asserts of it."""
+
+    claim: ReadingClaim
+
+    def __call__(self, context: Context) -> Verdict:
+        from circuitgraph.hypotheses.readings import judge_reading
+
+        return judge_reading(context.study, self.claim)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,25 @@ class Property:
     location: Location
 
 
+@dataclass(frozen=True)
+class ReadingClaim:
+    """What an analysis of the model should show.
+
+    Attributes:
+        method: name of the analysis (``circuitgraph list analyses``).
+        settings: its own.
+        function: takes the `Reading` and asserts something of it.
+        n: how many prompts are drawn; 32 if None, or fewer where a file has fewer.
+    """
+
+    name: str
+    method: str
+    settings: Mapping[str, Any] = field(hash=False)
+    function: Callable[..., Any] = field(compare=False)
+    n: int | None
+    location: Location
+
+
 class Hypothesis:
     """What a model computes on a task, said so that it can be tested.
 
@@ -202,6 +221,7 @@ class Hypothesis:
         self.expectations: list[Expectation] = []
         self.rivals: list[Rival] = []
         self.properties: list[Property] = []
+        self.readings: list[ReadingClaim] = []
         self.outputs = 0  # how often an output was declared; checked to be once
 
     def var(
@@ -356,6 +376,25 @@ class Hypothesis:
             return function
 
         return declare_function if function is None else declare_function(function)
+
+    def reading(self, method: str, *, n: int | None = None, **settings: Any) -> Any:
+        """Declare what an analysis shows: the decorated function asserts something of its reading.
+
+        The function is given a `Reading`, whose numbers `Reading.look_up` finds by the names of a
+        row and a column.
+
+        Args:
+            method: name of the analysis, with its ``settings``.
+            n: how many prompts, of those that the hypothesis is about.
+        """
+
+        def declare_function(function: Callable[..., Any]) -> Callable[..., Any]:
+            location = _locate_function(function, self)
+            name = function.__name__
+            self.readings.append(ReadingClaim(name, method, settings, function, n, location))
+            return function
+
+        return declare_function
 
     def __repr__(self) -> str:
         return (

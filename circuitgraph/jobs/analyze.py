@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from circuitgraph.analysis.base import GIVEN, analyses
+from circuitgraph.analysis.base import analyses
 from circuitgraph.catalog.analysis_record import AnalysisRecord
 from circuitgraph.errors import ArgumentError
 from circuitgraph.jobs.workbench import draw_prompts
@@ -51,9 +51,7 @@ def analyze(
         given["prompts"] = draw_prompts(task, split, n_prompts, default=N_ANALYSIS)
         task_record = describe_task(task, given["prompts"], split)
     start = time.perf_counter()
-    reading = chosen.function(
-        **{name: given[name] for name in GIVEN if name in chosen.given}, **filled
-    )
+    reading = chosen.read(given, filled)
     return AnalysisRecord(
         method=method,
         source=chosen.source,
