@@ -91,18 +91,78 @@ def read_probes(
         UnknownNameError, ArgumentError: roles, positions, layers or sites that there are not.
         DataError: fewer than two classes with an example for each fold.
     """
+    settings = ProbeSettings(label, at, site, folds, penalty, shuffles, seed)
+    probed = probe_layers(model, prompts, settings, layers, bar)
+    names, fits, shuffled = probed.names, probed.fits, probed.shuffled
+    changes = [None] * (len(fits) - len(probed.rates)) + probed.rates.tolist()
+    return Reading(
+        tables=[
+            _make_layer_table(names, fits, shuffled, changes, label, at),
+            _make_depth_table(probed.depths),
+        ],
+        pictures=[
+            _draw_accuracies(names, fits, shuffled, probed.majority),
+            _draw_components(probed.best_vectors, probed.examples, names[probed.best]),
+        ],
+        notes=_describe_examples(probed.examples, probed.majority),
+    )
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """What is probed, and how; attributes are as of `read_probes`."""
+
+    label: str = ANSWER
+    at: str | int = SCORED
+    site: VectorSite = "stream"
+    folds: int = 5
+    penalty: float = 1.0
+    shuffles: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ProbedLayers:
+    """The probes of a model's layers.
+
+    Attributes:
+        names: of the layers; the first is the embedding where the stream is probed.
+        fits, shuffled: of each; accuracies of probes of shuffled labels.
+        rates: the accuracy of each layer as a multiple of that before.
+        majority: share of the most common class.
+        best: which of them is the most accurate, on ``best_vectors``.
+    """
+
+    names: list[str]
+    fits: list[ProbeFit]
+    shuffled: list[list[float]]
+    rates: Float[np.ndarray, " layers"]
+    depths: Depths
+    examples: Examples
+    majority: float
+    best: int
+    best_vectors: Float[np.ndarray, "examples d"]
+
+
+def probe_layers(
+    model: LanguageModel,
+    prompts: Prompts,
+    settings: ProbeSettings,
+    layers: Sequence[int] | None = None,
+    bar: bool = False,
+) -> ProbedLayers:
+    """Probe each layer; arguments and errors as of `read_probes`."""
     check_probes()
-    for name, number, least in (("folds", folds, 2), ("shuffles", shuffles, 1)):
-        check_at_least(name, number, least)
-    if penalty <= 0:
-        raise ArgumentError(f"penalty is {penalty}, but must be above 0.")
+    for name, least in (("folds", 2), ("shuffles", 1)):
+        check_at_least(name, getattr(settings, name), least)
+    if settings.penalty <= 0:
+        raise ArgumentError(f"penalty is {settings.penalty}, but must be above 0.")
     chosen = choose_layers(model.spec, layers)
-    examples = label_examples(model, prompts, label, folds)
-    vectors = collect_vectors(model, prompts, examples, at, site)
-    first = int(site == "stream")  # where layer 0 stands, after the embedding
+    examples = label_examples(model, prompts, settings.label, settings.folds)
+    vectors = collect_vectors(model, prompts, examples, settings.at, settings.site)
+    first = int(settings.site == "stream")  # where layer 0 stands, after the embedding
     vectors = vectors[[*range(first), *(first + layer for layer in chosen)]]
-    names = ["embedding"] * first + [f"layer {i}" for i in chosen]
-    fits, shuffled = _fit_layers(vectors, examples, (folds, penalty, seed), shuffles, bar)
+    fits, shuffled = _fit_layers(vectors, examples, settings, bar)
     majority = max(Counter(examples.labels.tolist()).values()) / len(examples.labels)
     accuracies = np.array([fit.accuracy for fit in fits])
     best = int(accuracies.argmax())
@@ -110,17 +170,16 @@ def read_probes(
         accuracies = np.array([majority, *accuracies])
     rates = accuracies[1:] / np.maximum(accuracies[:-1], _TINY)
     above = [fit.is_above(majority) for fit in fits[first:]]
-    depths = find_depths(rates, above, [(layer + 1) / model.spec.n_layers for layer in chosen])
-    return Reading(
-        tables=[
-            _make_layer_table(names, fits, shuffled, [None] * first + rates.tolist(), label, at),
-            _make_depth_table(depths),
-        ],
-        pictures=[
-            _draw_accuracies(names, fits, shuffled, majority),
-            _draw_components(vectors[best], examples, names[best]),
-        ],
-        notes=_describe_examples(examples, majority),
+    return ProbedLayers(
+        names=["embedding"] * first + [f"layer {i}" for i in chosen],
+        fits=fits,
+        shuffled=shuffled,
+        rates=rates,
+        depths=find_depths(rates, above, [(i + 1) / model.spec.n_layers for i in chosen]),
+        examples=examples,
+        majority=majority,
+        best=best,
+        best_vectors=vectors[best],
     )
 
 
@@ -144,14 +203,13 @@ def find_depths(
 def _fit_layers(
     vectors: Float[np.ndarray, "layers examples d"],
     examples: Examples,
-    settings: tuple[int, float, int],
-    shuffles: int,
+    settings: ProbeSettings,
     bar: bool,
 ) -> tuple[list[ProbeFit], list[list[float]]]:
     """A probe of each layer, and accuracies of probes of shuffled labels."""
-    folds, penalty, seed = settings
-    rng = np.random.default_rng([seed, shuffles])
-    mixed = [rng.permutation(examples.labels) for _ in range(shuffles)]
+    folds, penalty, seed = settings.folds, settings.penalty, settings.seed
+    rng = np.random.default_rng([seed, settings.shuffles])
+    mixed = [rng.permutation(examples.labels) for _ in range(settings.shuffles)]
     fits: list[ProbeFit] = []
     shuffled: list[list[float]] = []
     with show_progress(len(vectors), "probes", "layer", bar=bar) as progress:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import circuitgraph as cg
+from circuitgraph.analysis.probe_depths import read_probe_depths
 from circuitgraph.analysis.probe_examples import collect_vectors, label_examples
 from circuitgraph.analysis.probe_fits import choose_examples, find_components, fit_probe
 from circuitgraph.analysis.probes import find_depths, read_probes
@@ -188,3 +189,26 @@ def test_without_scikit_learn(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> No
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'circuitgraph-interp\[probes\]'"):
         read_probes(tiny.ours, random_prompts())
+
+
+def test_depths_of_models_and_tasks_are_those_of_their_probes() -> None:
+    model = cg.load_model("multitask")
+    task = cg.load_task("ioi", model, seed=0)
+    settings: dict[str, Any] = {"label": "side", "folds": 2, "shuffles": 1}
+    cases = [
+        ({"tasks": ("agreement",)}, [("multitask", "ioi"), ("multitask", "agreement")]),
+        ({"others": ("ioi",)}, [("multitask", "ioi"), ("ioi", "ioi")]),
+    ]
+    for given, expected in cases:
+        drawn = task.prompts(12, "evaluation")
+        reading = read_probe_depths(model, task, drawn, **given, **settings)
+        rows = reading.tables[0].rows
+        assert [tuple(row[:2]) for row in rows] == expected
+        own = cg.load_model(expected[1][0])
+        prompts = cg.load_task(expected[1][1], own, seed=0).prompts(12, "evaluation")
+        alone = read_probes(own, prompts, **settings)
+        best = next(cells for cells in alone.tables[0].rows if cells[0] == rows[1][2])
+        assert rows[1][3:5] == [best[1], best[3]]
+        assert rows[1][6:] == [alone.tables[1].rows[0][1], alone.tables[1].rows[2][1]]
+        named = [one.name for picture in reading.pictures for one in vars(picture)["series"]]
+        assert sorted(named) == sorted(f"{name} in {of}" for of, name in expected)
