@@ -26,6 +26,7 @@ from circuitgraph.catalog.catalogs import (
 from circuitgraph.catalog.entry_names import EntryName, make_part
 from circuitgraph.catalog.files import load_circuit, load_record
 from circuitgraph.catalog.folders import CIRCUIT_FILE
+from circuitgraph.catalog.judgement_record import JudgementRecord
 from circuitgraph.catalog.locks import hold_folder
 from circuitgraph.catalog.searching import parse_range
 from circuitgraph.catalog.sources import FolderSource
@@ -67,9 +68,9 @@ def test_what_is_added_comes_back(catalog: Catalog) -> None:
     entry = catalog.get(NAME)
     assert entry.read_circuit() == load_circuit(RUN)
     assert entry.read_record() == load_record(RUN)
-    assert json.loads((RUN / "judgement.json").read_text()) == json.loads(
-        (Path(catalog.place) / NAME / "judgement.json").read_text()
-    )
+    files = (RUN / "judgement.json", Path(catalog.place) / NAME / "judgement.json")
+    own, stored = (JudgementRecord.model_validate_json(file.read_text()) for file in files)
+    assert own == stored
     (summary,) = catalog.list()
     assert (summary.n_edges, summary.n_graph, summary.model) == (5, 257, "induction-2l")
     evaluation = load_record(RUN).evaluation

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Ran, files_below
 
+STORED = Path(__file__).parents[2] / "catalog" / "circuits" / "induction-2l" / "induction" / "acdc"
 EARLY = {
     "negative threshold, absolute test": (
         "discover induction --absolute --threshold=-0.1",
@@ -127,9 +128,9 @@ EARLY = {
         ["'there.txt' exists already", "--overwrite"],
     ),
     "list of what": ("list metric", ["Unknown kind of list 'metric'", "'metrics'"]),
-    "evaluate: metric": ("evaluate nowhere --metric acuracy", ["Unknown metric 'acuracy'"]),
-    "evaluate: ablation": ("evaluate nowhere --ablation none", ["Unknown ablation 'none'", "zero"]),
-    "evaluate: one prompt": ("evaluate nowhere --limit 1", ["--limit is 1", "at least 2"]),
+    "evaluate: metric": (f"evaluate {STORED} --metric acuracy", ["Unknown metric 'acuracy'"]),
+    "evaluate: ablation": (f"evaluate {STORED} --ablation none", ["Unknown ablation 'none'", "zero"]),
+    "evaluate: one prompt": (f"evaluate {STORED} --limit 1", ["--limit is 1", "at least 2"]),
     "evaluate: no circuit": ("evaluate nowhere", ["no circuit at 'nowhere'", "circuit.json"]),
     "render: no circuit": ("render nowhere", ["no circuit at 'nowhere'", "circuit.json"]),
 }
