@@ -129,7 +129,10 @@ EARLY = {
     ),
     "list of what": ("list metric", ["Unknown kind of list 'metric'", "'metrics'"]),
     "evaluate: metric": (f"evaluate {STORED} --metric acuracy", ["Unknown metric 'acuracy'"]),
-    "evaluate: ablation": (f"evaluate {STORED} --ablation none", ["Unknown ablation 'none'", "zero"]),
+    "evaluate: ablation": (
+        f"evaluate {STORED} --ablation none",
+        ["Unknown ablation 'none'", "zero"],
+    ),
     "evaluate: one prompt": (f"evaluate {STORED} --limit 1", ["--limit is 1", "at least 2"]),
     "evaluate: no circuit": ("evaluate nowhere", ["no circuit at 'nowhere'", "circuit.json"]),
     "render: no circuit": ("render nowhere", ["no circuit at 'nowhere'", "circuit.json"]),
