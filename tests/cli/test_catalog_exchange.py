@@ -41,6 +41,14 @@ def test_out_and_in_again(run: Callable[..., Ran], tmp_path: Path, name: str) ->
     assert files_below(tmp_path) == {name, "back", "back/circuit.json", "back/scores.safetensors"}
 
 
+def test_an_entry_is_exported_by_its_name(run: Callable[..., Ran]) -> None:
+    for circuit, name in ((CIRCUIT, "one.csv"), ("induction-2l/induction/acdc", "two.csv")):
+        assert run("catalog", "export", circuit, "-o", name).code == 0
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
+    ran = run("catalog", "export", "induction-2l/induction/acd", "-o", "three.csv")
+    assert (ran.code, "Did you mean 'induction-2l/induction/acdc'" in ran.err) == (2, True)
+
+
 def test_the_result_is_json_and_notes_are_on_stderr(run: Callable[..., Ran]) -> None:
     ran = run("catalog", "export", CIRCUIT, "-o", "it.graphml", "--json")
     content = json.loads(ran.out)
