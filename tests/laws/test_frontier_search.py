@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from circuitgraph.discovery.acdc import Acdc
@@ -36,11 +36,19 @@ def model(shape: str) -> LanguageModel:
     threshold=st.one_of(st.floats(-0.05, 0.05), st.floats(0.05, 2.0), st.just(0.0)),
     absolute=st.booleans(),
     heads=st.sampled_from(["ascending", "descending"]),
+    n_shared=st.tuples(*[st.integers(0, 2)] * 3),
 )
+# One prompt needs all positions, another one's first does not differ from its corrupted one.
+@example(seed=0, threshold=0.0, absolute=True, heads="ascending", n_shared=(0, 1, 0))
 def test_both_routes_decide_alike(
-    shape: str, seed: int, threshold: float, absolute: bool, heads: str
+    shape: str,
+    seed: int,
+    threshold: float,
+    absolute: bool,
+    heads: str,
+    n_shared: tuple[int, int, int],
 ) -> None:
-    """Effects are equal up to rounding.
+    """Effects are equal up to rounding, however many first tokens a prompt shares with its other.
 
     Decisions are equal too, unless an effect is nearer to the threshold than rounding.
     """
@@ -48,6 +56,9 @@ def test_both_routes_decide_alike(
         threshold=abs(threshold) if absolute else threshold, absolute=absolute, heads=heads
     )
     prompts = random_prompts(batch=3, longest=6, seed=seed)
+    assert prompts.corrupted is not None
+    for row, n in enumerate(n_shared):
+        prompts.corrupted[row, :n] = prompts.clean[row, :n]
     fast, plain = (
         run_search(algorithm, Experiment(model(shape), prompts, frontier=route))
         for route in (True, False)

@@ -128,8 +128,18 @@ def run_clean(
     """What no mask changes of some prompts, and every node's value in the clean run."""
     streams = _run_streams(model, inputs, background)
     moved = np.asarray(streams.moved) if model.spec.causal else np.ones(inputs.mask.shape, bool)
-    plan = plan_positions(moved, np.asarray(inputs.mask), np.asarray(inputs.score_at))
-    return _take_positions(model, inputs, streams, plan)
+    mask = np.asarray(inputs.mask)
+    plan = plan_positions(moved, mask, np.asarray(inputs.score_at))
+    return _take_positions(model, inputs, streams, plan, not _is_everywhere(plan, mask))
+
+
+def _is_everywhere(plan: PositionPlan, mask: Bool[np.ndarray, "batch pos"]) -> bool:
+    """Whether every token of every prompt is computed, where it stands.
+
+    It is not enough that one prompt needs all positions: another's first ones may not be moved.
+    """
+    is_wide = plan.moved_at.shape[1] == mask.shape[1]
+    return is_wide and not ((np.asarray(plan.keys_in) < 0) & mask).any()
 
 
 def plan_positions(
@@ -178,12 +188,16 @@ def _run_streams(model: Transformer, inputs: Inputs, background: Background) -> 
 
 @eqx.filter_jit
 def _take_positions(
-    model: Transformer, inputs: Inputs, streams: CleanStreams, plan: PositionPlan
+    model: Transformer,
+    inputs: Inputs,
+    streams: CleanStreams,
+    plan: PositionPlan,
+    keeps_keys: bool,
 ) -> tuple[CleanRun, NodeValues]:
-    """The clean run at the positions of a plan."""
+    """The clean run at the positions of a plan, with the keys of all others if wanted."""
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     keys, values = None, None
-    if plan.moved_at.shape[1] < inputs.tokens.shape[1]:
+    if keeps_keys:
         into_heads = streams.bases[len(streams.bases) // 2 :][: model.spec.n_layers]
         keys, values = _project_clean_keys(model, into_heads, positions)
 
