@@ -175,7 +175,7 @@ def chain(site: Site, feeds: str, children: tuple[TreeNode, ...] = (), path: str
         (chain(head_at(3, 1), "x"), r"a3.h1: the model has 3 layers, 0 to 2"),
         (chain(head_at(0, 4), "x"), r"a0.h4: a layer of the model has 4 heads, 0 to 3"),
         (chain(neuron_at(0, 40), "x"), r"m0.n40: an MLP of the model has 40 neurons, 0 to 39"),
-        (chain(Site(Node("feature", 0, 3)), "x"), "no dictionary of features"),
+        (chain(Site(Node("feature", 0, 3)), "x"), "no dictionary of m0 is loaded"),
         (chain(head_at(0, 1), "q"), r"feeds 'q', but logits reads \['x'\]"),
         (
             chain(mlp(0), "x", (chain(mlp(1), "x", path="m0 "),)),
