@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,6 +139,40 @@ def test_a_higher_neuron_loses_what_the_lowest_gave_it(shipped: LanguageModel) -
     assert abs(random[4]) < abs(lowest[4])
     together = read_neuron_masks(model, prompts, counts=(5,), together=True, draws=1)
     assert "of the mean over prompts" in together.tables[0].title
+
+
+def test_a_unit_rests_on_the_unit_below_that_looks_its_symbol_up() -> None:
+    """Two maps, one after the other: without the first's unit of `a` the second has no `a` to read,
+    and all other symbols are as they were.
+    """
+    once = Map(NEXT.get, tokens, name="successor")
+    program = RaspProgram(Map(NEXT.get, once, name="second"), tuple("abcd"), 5, 3)
+    constructed = compile_program(program, "twice", sizes=SIZES, exact=True)
+    model, prompts = constructed.model, random_prompts(constructed, 12, 0)
+    layers = tuple(range(model.spec.n_layers))
+    reading = read_lowest_neuron(model, prompts, layers=layers, top=2)
+    _, lowest, _ = list_rows(reading, 0)
+    ((masked, n, _),) = list_rows(reading, 1)
+    assert (list_owners(constructed)[parse_place(masked)].name, n) == ("successor", 12)
+    last = np.take_along_axis(prompts.clean, prompts.score_at[:, None], axis=1)[:, 0]
+    symbols = [model.text_tokenizer.decode([token]) for token in last.tolist()]
+    share = symbols.count("abcd"[parse_place(masked)[1]]) / len(symbols)
+    assert 0 < share < 1
+    assert lowest[4] == pytest.approx(share)
+
+
+def test_tasks_of_the_same_kind_share_the_head_that_answers(tmp_path: Path) -> None:
+    """The induction head of `induction-2l`, on the task and on a file of other such prompts."""
+    model = load_model("induction-2l")
+    task = cg.load_task("induction", model, seed=0)
+    pairs = [*task.pairs(8, "discovery"), *task.pairs(16, "evaluation")[8:]]
+    kept = ("clean", "corrupted", "answer", "distractor")
+    lines = [json.dumps({name: getattr(pair, name) for name in kept}) for pair in pairs]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines))
+    prompts = task.prompts(6, "evaluation")
+    reading = read_shared_heads(model, task, prompts, other=str(tmp_path / "own.jsonl"), top=1)
+    ((head, is_shared, *_),) = list_rows(reading, 0)
+    assert (head, is_shared) == ("a1.h6", True)
 
 
 def test_tables_of_value_neurons_and_shared_heads() -> None:
