@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from circuitgraph.cli.discover_report import make_edge_table, make_headline
 from circuitgraph.cli.tables import make_table
 from circuitgraph.drawing.dot import to_dot
 from circuitgraph.drawing.graphviz_output import LayoutError, draw_svg
 from circuitgraph.drawing.html_parts import show_text, wrap_section
 from circuitgraph.drawing.matrix import matrix_to_html
+from circuitgraph.drawing.page.circuit_page import make_circuit_page
+from circuitgraph.drawing.page.entry import make_entry
+from circuitgraph.errors import CircuitGraphError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from circuitgraph.notebook.parts import draw_part, draw_parts
@@ -25,13 +30,29 @@ def draw_circuit(circuit: Circuit) -> str:
 
 
 def _draw_nodes(circuit: Circuit) -> list[str]:
-    """Nodes and arrows by Graphviz; without it the matrix, and why there are no arrows."""
+    """Nodes and arrows by Graphviz; without it the page that lays them out in the browser, and the
+    matrix for where a notebook is shown without its scripts.
+    """
     try:
         drawing = draw_svg(to_dot(circuit, most_arrows=_MOST_ARROWS), _SECONDS)
     except LayoutError as error:
-        # The page that lays circuits out in the browser has its place here, in a frame.
-        return [f"<p>{show_text(str(error))}</p>", matrix_to_html(circuit)]
+        return [f"<p>{show_text(str(error))}</p>", *_frame_page(circuit), matrix_to_html(circuit)]
     return [drawing] if len(circuit) <= _MOST_ARROWS else [matrix_to_html(circuit), drawing]
+
+
+def _frame_page(circuit: Circuit) -> list[str]:
+    """The page inside a cell: it may run its scripts, and reach nothing of the notebook.
+
+    A circuit with a provenance that is none has no page.
+    """
+    try:
+        page = make_circuit_page([make_entry(circuit, "circuit")])
+    except CircuitGraphError:
+        return []
+    return [
+        '<iframe sandbox="allow-scripts allow-downloads" title="circuit" '
+        f'style="width: 100%; height: 40em; border: 0" srcdoc="{escape(page.decode())}"></iframe>'
+    ]
 
 
 @pictures.register("Graph")

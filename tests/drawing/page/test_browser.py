@@ -24,6 +24,7 @@ from circuitgraph.drawing.page.entry import make_entry
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
 from tests.drawing.page.circuits import HOSTILE, draw_circuit, draw_entry
+from tests.drawing.page.conftest import Page
 from tests.drawing.page.test_data import make_scrub
 
 SHOWN = (
@@ -348,3 +349,21 @@ def test_nothing_is_fetched_and_nothing_could_be(open_page: Any) -> None:
     )
     assert refused
     assert any("Content Security Policy" in line for line in page.log())
+
+
+def test_a_notebook_cell_without_graphviz_has_the_page_in_a_frame(
+    driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    cell = make_induction()._repr_html_()
+    assert cell is not None
+    (tmp_path / "cell.html").write_text(f"<!doctype html><meta charset=utf-8>{cell}")
+    driver.get((tmp_path / "cell.html").as_uri())
+    driver.switch_to.frame(0)
+    page = Page(driver)
+    try:
+        page.wait_for("document.documentElement.dataset.layouts")
+        assert set(page.run(f"return {KEPT}")) >= set(INDUCTION)
+        assert page.log() == []
+    finally:
+        driver.switch_to.default_content()
