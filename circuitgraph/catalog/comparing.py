@@ -56,7 +56,7 @@ class CircuitComparison:
         return {**vars(self), **overlaps}
 
 
-def compare_circuits(a: Circuit, b: Circuit) -> CircuitComparison:
+def diff_circuits(a: Circuit, b: Circuit) -> CircuitComparison:
     """What became of circuit A in circuit B; effects are compared in each one's own unit."""
     own, other = dict.fromkeys(a.edges), dict.fromkeys(b.edges)
     shared = [edge for edge in own if edge in other]

@@ -33,9 +33,9 @@ def compare_entries(
 
     Example: `circuitgraph catalog diff ioi/ioi/acdc ioi-natural/ioi/acdc`
     """
-    from circuitgraph.catalog.comparing import compare_circuits
+    from circuitgraph.catalog.comparing import diff_circuits
 
-    comparison = compare_circuits(*(_load_named(name, catalog) for name in (a, b)))
+    comparison = diff_circuits(*(_load_named(name, catalog) for name in (a, b)))
     parts = [] if as_json else _make_parts(a, b, comparison)
     Output(as_json, quiet).print_result(dump_json(comparison.to_content()), *parts)
     if not comparison.is_same:
