@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from circuitgraph.catalog.entry_names import CIRCUITS, EntryName
-from circuitgraph.catalog.folders import CIRCUIT_FILE, DATA_FOLDER, SCORES_FILE
+from circuitgraph.catalog.folders import (
+    CERTAINTY_FILE,
+    CIRCUIT_FILE,
+    DATA_FOLDER,
+    JUDGEMENT_FILE,
+    SCORES_FILE,
+)
 from circuitgraph.catalog.sources import Names, describe_size, sort_names
 from circuitgraph.errors import ArgumentError, DataError, MissingExtraError, first_line
 from circuitgraph.foreign import LARGEST_FILE
+
+_BESIDE = {SCORES_FILE, JUDGEMENT_FILE, CERTAINTY_FILE}
 
 
 class UrlSource:
@@ -79,7 +87,7 @@ class UrlSource:
     def open_folder(self, name: EntryName) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            files = [CIRCUIT_FILE, *({SCORES_FILE} & {*self.list_files(name)})]
+            files = [CIRCUIT_FILE, *(_BESIDE & {*self.list_files(name)})]
             files += [f"{DATA_FOLDER}/{file}" for file in self.list_files(name, DATA_FOLDER)]
             (folder / DATA_FOLDER).mkdir()
             for file in files:

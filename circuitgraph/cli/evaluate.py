@@ -11,6 +11,7 @@ import typer
 import circuitgraph as cg
 from circuitgraph.cli import options
 from circuitgraph.cli.circuit_notes import describe_overshoot
+from circuitgraph.cli.circuit_places import find_circuit
 from circuitgraph.cli.completion import complete_tasks
 from circuitgraph.cli.inputs import (
     check_names,
@@ -35,7 +36,7 @@ KNOWN = "known"  # what ``--truth`` takes where the model's maker says what is t
 
 @options.expand_options
 def evaluate(
-    circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
+    circuit: options.CircuitArgument,
     model: options.ModelOption = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
     task: Annotated[
@@ -104,6 +105,7 @@ def evaluate(
     """
     from circuitgraph.catalog.files import load_record
 
+    circuit = find_circuit(circuit)
     record = load_record(circuit)
     options.prepare_precision(loading.dtype or _read_precision(record))  # before jax is imported
     from circuitgraph.cli import evaluate_report as report
@@ -135,7 +137,9 @@ def evaluate(
         n_evaluation=limit,
         memory=memory_limit,
     )
-    true_circuit = cg.load_circuit(truth) if truth not in (None, KNOWN) else None
+    true_circuit = (
+        cg.load_circuit(find_circuit(Path(truth))) if truth not in (None, KNOWN) else None
+    )
     check_setup(setup)
     keep_compiled_programs()
     bench = open_setup(output, setup)

@@ -13,6 +13,7 @@ import typer
 import circuitgraph as cg
 from circuitgraph.catalog.folders import find_path
 from circuitgraph.cli import options
+from circuitgraph.cli.circuit_places import find_circuit
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError, GraphError, OutputError
 from circuitgraph.foreign import read_json
@@ -29,8 +30,8 @@ def hypothesize(
     circuit: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a circuit, or its circuit.json; or what `circuitgraph scrub FILE "
-            "--json` printed, whose hypothesis is written out again."
+            help="Folder of a circuit, or an entry of the catalog; or what `circuitgraph scrub "
+            "FILE --json` printed, whose hypothesis is written out again."
         ),
     ],
     out: Annotated[
@@ -85,6 +86,7 @@ def hypothesize(
     record = _read_stored_hypothesis(circuit)
     keywords = loading.keywords
     if record is None:
+        circuit = find_circuit(circuit)
         loaded_circuit = cg.load_circuit(circuit)
         keywords = options.gather_loading(
             loading, loaded_circuit.provenance, is_own=model is None, path=circuit

@@ -372,6 +372,12 @@ GroupedOption = Annotated[
         help="One k and one v reader for each key-value head, not for each query head.",
     ),
 ]
+CircuitArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of a circuit, its circuit.json, or an entry of the catalog: MODEL/TASK/SLUG."
+    ),
+]
 SplitOption = Annotated[
     str,
     typer.Option(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import circuitgraph as cg
-from circuitgraph.cli.options import JsonOption, LoadingOptions, QuietOption, gather_loading
+from circuitgraph.cli.circuit_places import choose_output_folder, find_circuit
+from circuitgraph.cli.options import (
+    CircuitArgument,
+    JsonOption,
+    LoadingOptions,
+    QuietOption,
+    gather_loading,
+)
 from circuitgraph.cli.output import Output
 from circuitgraph.drawing.views import MOST_ARROWS, VIEWS
 from circuitgraph.errors import ArgumentError, check_choice
@@ -19,11 +26,14 @@ if TYPE_CHECKING:
 
 
 def render(
-    circuit: Annotated[Path, typer.Argument(help="Folder of a circuit, or its circuit.json.")],
+    circuit: CircuitArgument,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Picture: .svg, .pdf, .png, .dot or .html. [default: circuit.svg]"
+            "--out",
+            "-o",
+            help="Picture: .svg, .pdf, .png, .dot or .html. [default: circuit.svg in its folder, "
+            "or here if it is a catalog's]",
         ),
     ] = None,
     prune: Annotated[
@@ -83,16 +93,20 @@ def render(
     - `circuitgraph render runs/large --view layers --hide-below 0.02`
 
     - `circuitgraph render runs/large --view matrix -o heads.svg`
+
     - `circuitgraph render runs/induction -o circuit.html`
+
+    - `circuitgraph render ioi/ioi/acdc`
 
     - `circuitgraph render runs/induction --certainty -o certainty.svg`
     """
     from circuitgraph.catalog.certainty_record import load_certainty
     from circuitgraph.drawing.graphviz_output import INSTALL_HINT, check_format
 
+    target = out or choose_output_folder(circuit) / "circuit.svg"
+    circuit = find_circuit(circuit)
     loaded_circuit, output = cg.load_circuit(circuit), Output(as_json, quiet)
     folder = circuit if circuit.is_dir() else circuit.parent
-    target = out or folder / "circuit.svg"
     if target.suffix.lower() != ".html":
         check_format(target)
     if check_choice("--view", view, VIEWS) == "matrix" and (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import circuitgraph as cg
+from circuitgraph.cli.circuit_places import find_circuit
 from circuitgraph.cli.options import SPACE
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def read_space(
 
 
 def _load_circuit(path: Path | None) -> Circuit | None:
-    return None if path is None else cg.load_circuit(path)
+    return None if path is None else cg.load_circuit(find_circuit(path))
 
 
 def _read_protected(name: str) -> list[str]:

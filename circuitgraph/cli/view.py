@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuitgraph.cli.circuit_places import choose_output_folder, find_circuit
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 from circuitgraph.errors import ArgumentError
@@ -18,21 +19,22 @@ from circuitgraph.errors import ArgumentError
 if TYPE_CHECKING:
     from circuitgraph.catalog.analysis_record import Reading
 
-_CATALOG = Path("catalog", "circuits")  # of the folder that one works in
-
 
 def view(
     circuits: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folder of a circuit, or its circuit.json; two of them to compare."),
+        typer.Argument(
+            help="Folder of a circuit, its circuit.json, or an entry of the catalog; two to "
+            "compare."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Page to write, .html. [default: circuit.html in the circuit's folder; "
-            "comparison.html or catalog.html here]",
+            help="Page to write, .html. [default: circuit.html in the circuit's folder, or here if "
+            "it is a catalog's; comparison.html or catalog.html here]",
         ),
     ] = None,
     opens: Annotated[
@@ -75,11 +77,13 @@ def view(
 
     - `circuitgraph view runs/ioi runs/ioi-kl`
 
+    - `circuitgraph view ioi/ioi/acdc`
+
     - `circuitgraph view --catalog runs`
     """
     from circuitgraph.drawing.page.assembly import save_page
 
-    output, paths = Output(as_json, quiet), [_find_entry(path) for path in circuits or []]
+    output, paths = Output(as_json, quiet), circuits or []
     additions = {"--reading": bool(reading), "--scrub": scrub is not None, "--run-model": run_model}
     _check_arguments(paths, catalog, [name for name, given in additions.items() if given])
     target = out or _choose_target(paths, catalog)
@@ -90,7 +94,8 @@ def view(
 
         page = make_catalog_page(catalog, target)
     else:
-        page = _make_page(output, paths, reading or [], scrub, run_model)
+        places = [find_circuit(path) for path in paths]
+        page = _make_page(output, places, reading or [], scrub, run_model)
     save_page(target, page)
     output.print_result(json.dumps({"page": str(target)}), str(target))
     if opens and not as_json and not _open_browser(target):
@@ -123,18 +128,12 @@ def _check_arguments(paths: list[Path], catalog: Path | None, additions: list[st
         raise ArgumentError("--run-model looks at one circuit: leave it out to compare two.")
 
 
-def _find_entry(path: Path) -> Path:
-    """The folder itself, or the entry of that name in the catalog that is here."""
-    here = os.path.exists(path)  # False for a name that no file can have
-    return path if here or not os.path.exists(_CATALOG / path) else _CATALOG / path
-
-
 def _choose_target(paths: list[Path], catalog: Path | None) -> Path:
     if catalog is not None:
         return Path("catalog.html")
     if len(paths) == 2:
         return Path("comparison.html")
-    return (paths[0] if os.path.isdir(paths[0]) else paths[0].parent) / "circuit.html"
+    return choose_output_folder(paths[0]) / "circuit.html"
 
 
 def _make_page(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuitgraph.cli.catalog.catalog_options import CatalogsOption, dump_json
+from circuitgraph.cli.circuit_places import find_circuit
 from circuitgraph.cli.options import JsonOption, QuietOption
 from circuitgraph.cli.output import Output
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.comparing import CircuitComparison
-    from circuitgraph.graph.circuit import Circuit
 
 _SHOWN = 20  # edges of each kind
 
@@ -33,24 +33,23 @@ def compare_entries(
 
     Example: `circuitgraph catalog diff ioi/ioi/acdc ioi-natural/ioi/acdc`
     """
+    import circuitgraph as cg
     from circuitgraph.catalog.comparing import diff_circuits
 
-    comparison = diff_circuits(*(_load_named(name, catalog) for name in (a, b)))
+    circuits = (cg.load_circuit(_find_named(Path(name), catalog)) for name in (a, b))
+    comparison = diff_circuits(*circuits)
     parts = [] if as_json else _make_parts(a, b, comparison)
     Output(as_json, quiet).print_result(dump_json(comparison.to_content()), *parts)
     if not comparison.is_same:
         raise typer.Exit(1)
 
 
-def _load_named(name: str, catalog: list[str] | None) -> Circuit:
-    """The circuit of an entry, or of a folder here."""
-    from circuitgraph.catalog.catalogs import find_entry, open_catalogs
-    from circuitgraph.catalog.files import load_circuit
+def _find_named(path: Path, catalog: list[str] | None) -> Path:
+    """The folder of a run here, or of an entry."""
     from circuitgraph.catalog.folders import CIRCUIT_FILE
 
-    if os.path.isfile(Path(name) / CIRCUIT_FILE):
-        return load_circuit(name)
-    return find_entry(name, open_catalogs(catalog or ())).read_circuit()
+    is_run = os.path.isfile(path / CIRCUIT_FILE)
+    return path if is_run else find_circuit(path, catalog)
 
 
 def _make_parts(a: str, b: str, comparison: CircuitComparison) -> list[Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import circuitgraph as cg
+from circuitgraph.cli.circuit_places import find_circuit
 from circuitgraph.cli.options import (
     AbsoluteOption,
+    CircuitArgument,
     JsonOption,
     LoadingOptions,
     QuietOption,
@@ -27,13 +27,9 @@ if TYPE_CHECKING:
     from circuitgraph.catalog.records import CircuitRecord
     from circuitgraph.models.language_model import LanguageModel
 
-_ENTRY_PARTS = 3  # MODEL/TASK/SLUG
-
 
 def export_file(
-    circuit: Annotated[
-        Path, typer.Argument(help="Folder of a circuit, or an entry: MODEL/TASK/SLUG.")
-    ],
+    circuit: CircuitArgument,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="File to write; for mib-submission a new folder."),
@@ -88,23 +84,14 @@ def export_file(
     chosen.check_options(options)
     if prompt is not None and "token_ids" not in chosen.options:
         raise ArgumentError(f"--prompt is for neuronpedia, not for {chosen.name}: leave it out.")
-    with _open_circuit(circuit) as place:
-        stored_circuit = cg.load_circuit(place)
-        options |= _complete_options(output, place, chosen.options, options, prompt or 0)
-        notes = cg.export_circuit(stored_circuit, out, chosen.name, overwrite=overwrite, **options)
+    place = find_circuit(circuit)
+    stored_circuit = cg.load_circuit(place)
+    options |= _complete_options(output, place, chosen.options, options, prompt or 0)
+    notes = cg.export_circuit(stored_circuit, out, chosen.name, overwrite=overwrite, **options)
     for note in notes:
         output.print_message(f"Note: {note}")
     record = {"path": str(out), "format": chosen.name, "notes": notes}
     output.print_result(json.dumps(record, indent=2), str(out))
-
-
-def _open_circuit(circuit: Path) -> AbstractContextManager[Path]:
-    """Where a circuit is: there, or an entry of a catalog, which may be elsewhere."""
-    if os.path.lexists(circuit) or len(circuit.parts) != _ENTRY_PARTS or circuit.is_absolute():
-        return nullcontext(circuit)
-    from circuitgraph.catalog.catalogs import find_entry, open_catalogs
-
-    return find_entry(circuit.as_posix(), open_catalogs()).open_folder()
 
 
 def _complete_options(
