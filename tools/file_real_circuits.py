@@ -39,7 +39,7 @@ BEHAVIOURS: dict[str, tuple[str | Path, float, float]] = {
     "capitals": (PAIRS / "capitals.jsonl", 0.005, 0.02),
     "ioi": ("ioi", 0.04, 0.04),
     "greater-than": (PAIRS / "greater-than.jsonl", 0.02, 0.02),
-    "agreement": ("agreement", 0.02, 0.02),
+    "agreement": ("agreement", 0.02, 0.005),
     "pronoun": (PAIRS / "pronoun.jsonl", 0.02, 0.02),
     "induction": ("induction", 0.04, 0.04),
     "sums": (PAIRS / "sums.jsonl", 0.04, 0.04),
