@@ -5,9 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import keyword
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from circuitgraph.catalog.records import Record, describe_fields
 from circuitgraph.errors import CircuitGraphError, DataError, list_problems
@@ -133,6 +141,7 @@ class PropertyRecord(Record):
 class HypothesisRecord(Record):
     """The whole of a stored hypothesis.
 
+    ``dictionaries`` are the names of those beside the model, left out where there are none.
     ``where`` is the text of the function that selects prompts. ``support`` is the text of whatever
     else the functions need of the file, such as imports, constants and helpers. ``output`` is the
     name of the output variable.
@@ -143,6 +152,7 @@ class HypothesisRecord(Record):
     task: str
     settings: dict[Name, JsonValue] = Field(default_factory=dict)
     model: str
+    dictionaries: list[str] = Field(default_factory=list)
     metric: str | None = None
     unclaimed: str = "joint"
     align: str = "role"
@@ -163,6 +173,13 @@ class HypothesisRecord(Record):
         if [v.name for v in self.variables].count(self.output) != 1:
             raise ValueError(f"the output {self.output!r} is not the name of one variable")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_dictionaries(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        content = write(self)
+        if not self.dictionaries:
+            del content["dictionaries"]
+        return content
 
     def to_json(self) -> str:
         """JSON with sorted keys, made to be read and compared in git."""

@@ -17,14 +17,17 @@ from circuitgraph.cli.inputs import (
     choose_setup,
     gather_task_settings,
     keep_compiled_programs,
+    load_alone,
     open_setup,
 )
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
-from circuitgraph.errors import OutputError, check_between
+from circuitgraph.errors import ArgumentError, OutputError, check_between
 
 if TYPE_CHECKING:
+    from circuitgraph.catalog.dictionary_record import TrainingRecord
     from circuitgraph.models.dictionaries.hooks import Hook
+    from circuitgraph.models.dictionaries.training import TrainingSettings
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the dictionary.")]
 
@@ -64,11 +67,27 @@ class SourceOptions:
         ),
     ] = None
     data: options.DataOption = None
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            "--tokens",
+            help="File of text (.txt), of JSON lines with texts or token ids (.jsonl), or of an "
+            "array of ids (.npy, .safetensors). Instead of a task.",
+        ),
+    ] = None
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            help="Tokens of one sequence of --tokens. [default: 128, or what the model has]",
+        ),
+    ] = None
     bos: options.BosOption = None
     limit: Annotated[
         int | None,
         typer.Option(
-            "--limit", help="How many prompts to train on. [default: 2000, or all of a file]"
+            "--limit",
+            help="How many prompts or sequences to train on. [default: 2000, or all of a file]",
         ),
     ] = None
     seed: options.SeedOption = 0
@@ -97,7 +116,10 @@ def train_sae(
     prompts beside it. The same settings give the same dictionary, whether the training was
     interrupted (--resume) or not.
 
-    Example: `circuitgraph train-sae --task addition --hook blocks.0.hook_mlp_out -o sae`
+    Examples:
+
+    * `circuitgraph train-sae --task addition --hook blocks.0.hook_mlp_out -o sae`
+    * `circuitgraph train-sae --model gpt2 --tokens text.txt --hook blocks.3.hook_mlp_out -o sae`
     """
     from circuitgraph.models.dictionaries.hooks import parse_hook
 
@@ -148,7 +170,6 @@ def _train(
     output: Output,
 ) -> None:
     """Check everything, load the model and the task, train and report."""
-    from circuitgraph.jobs.train_dictionary import train_dictionary
     from circuitgraph.models.dictionaries.training import TrainingSettings
 
     settings = TrainingSettings(
@@ -164,6 +185,41 @@ def _train(
     if not training.resume:
         _check_folder(out)
     check_counts(source.limit, 1, source.seed)
+    _check_source(source, model)
+    keep_compiled_programs()
+    train = _train_on_task if source.tokens is None else _train_on_file
+    record = train(places, out, settings, training.resume, model, loading, source, output)
+    summary = (
+        f"Trained on {record.n_tokens:,} tokens in {record.seconds:.0f} s; "
+        f"{record.unexplained:.1%} of the variance is left. Saved in {out}."
+    )
+    table = make_splice_table(record.task.name, record.model.name, record.splice)
+    output.print_result(record.model_dump_json(indent=2), summary, "", table)
+
+
+def _check_source(source: SourceOptions, model: str | None) -> None:
+    """Refuse what does not go together."""
+    if source.tokens is None:
+        if source.context is not None:
+            raise ArgumentError("--context is about a file of --tokens: leave it out.")
+    elif source.task is not None or source.data is not None:
+        raise ArgumentError("--tokens stands instead of --task and --data: give one of them.")
+    elif model is None:
+        raise ArgumentError("--tokens says nothing of a model: give --model.")
+
+
+def _train_on_task(
+    places: tuple[Hook, Hook],
+    out: Path,
+    settings: TrainingSettings,
+    resume: bool,
+    model: str | None,
+    loading: options.LoadingOptions,
+    source: SourceOptions,
+    output: Output,
+) -> TrainingRecord:
+    from circuitgraph.jobs.train_dictionary import train_dictionary
+
     setup = choose_setup(
         model,
         source.task,
@@ -172,21 +228,34 @@ def _train(
         task_settings=gather_task_settings([], source.bos, None),
         loading=loading.keywords,
     )
-    keep_compiled_programs()
     bench = open_setup(output, setup)
-    record = train_dictionary(
+    return train_dictionary(
         bench.model,
         bench.task,
         *places,
         settings,
         out,
         n_prompts=source.limit,
-        resume=training.resume,
+        resume=resume,
         bar=output.shows_bars,
     )
-    summary = (
-        f"Trained on {record.n_tokens:,} tokens in {record.seconds:.0f} s; "
-        f"{record.unexplained:.1%} of the variance is left. Saved in {out}."
-    )
-    table = make_splice_table(record.task.name, record.model.name, record.splice)
-    output.print_result(record.model_dump_json(indent=2), summary, "", table)
+
+
+def _train_on_file(
+    places: tuple[Hook, Hook],
+    out: Path,
+    settings: TrainingSettings,
+    resume: bool,
+    model: str | None,
+    loading: options.LoadingOptions,
+    source: SourceOptions,
+    output: Output,
+) -> TrainingRecord:
+    from circuitgraph.jobs.train_dictionary import train_dictionary_on_file
+    from circuitgraph.tasks.token_file import open_token_file
+
+    loaded = load_alone(output, str(model), loading.keywords)
+    bar = output.shows_bars
+    settings_of_file = {"context": source.context, "bos": source.bos, "limit": source.limit}
+    file = open_token_file(str(source.tokens), loaded, bar=bar, **settings_of_file)
+    return train_dictionary_on_file(loaded, file, *places, settings, out, resume=resume, bar=bar)

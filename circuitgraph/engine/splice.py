@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from circuitgraph.engine.batch import Inputs, make_batch, take_scored
+from circuitgraph.engine.batch import Inputs, make_batch, make_inputs, take_scored
 from circuitgraph.engine.edits import (
     add_change,
     compute_change,
@@ -68,14 +68,25 @@ class _Splice(NamedTuple):
 
 
 def collect_values(
-    model: Transformer, prompts: Prompts, hooks: Sequence[Hook]
+    model: Transformer,
+    tokens: Int[np.ndarray, "batch pos"],
+    mask: Bool[np.ndarray, "batch pos"],
+    hooks: Sequence[Hook],
 ) -> list[Float[np.ndarray, "tokens width"]]:
-    """The values at some places, of all tokens of clean prompts, one prompt after the other."""
+    """The values at some places, of all tokens of some prompts, one prompt after the other.
+
+    Args:
+        tokens, mask: prompts padded on the right, and True on their tokens.
+    """
     parts: list[list[np.ndarray]] = [[] for _ in hooks]
-    for rows in cut_prompts(prompts, _PROMPTS_AT_ONCE):
-        inputs = make_batch(prompts, rows).inputs
+    # rows of nothing fill the last launch up, so that one program serves all
+    n_more = -len(tokens) % _PROMPTS_AT_ONCE if len(tokens) > _PROMPTS_AT_ONCE else 0
+    full, full_mask = (np.pad(each, ((0, n_more), (0, 0))) for each in (tokens, mask))
+    for start in range(0, len(full), _PROMPTS_AT_ONCE):
+        rows = slice(start, start + _PROMPTS_AT_ONCE)
+        inputs = make_inputs(full[rows], full_mask[rows], np.zeros(len(full[rows]), np.int32))
         for part, values in zip(parts, _run_hooks(model, inputs, tuple(hooks)), strict=True):
-            part.append(np.asarray(values, np.float32)[prompts.mask[rows]])
+            part.append(np.asarray(values, np.float32)[full_mask[rows]])
     return [np.concatenate(part) for part in parts]
 
 

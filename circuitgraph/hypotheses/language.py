@@ -163,6 +163,19 @@ class Property:
 
 
 @dataclass(frozen=True)
+class NamedDictionary:
+    """A dictionary that goes beside the model.
+
+    Attributes:
+        name: of one that is shipped, of a folder or file beside the hypothesis file or above it, or
+            of a place on the hub.
+    """
+
+    name: str
+    location: Location
+
+
+@dataclass(frozen=True)
 class ReadingClaim:
     """What an analysis of the model should show.
 
@@ -222,6 +235,7 @@ class Hypothesis:
         self.rivals: list[Rival] = []
         self.properties: list[Property] = []
         self.readings: list[ReadingClaim] = []
+        self.dictionaries: list[NamedDictionary] = []
         self.outputs = 0  # how often an output was declared; checked to be once
 
     def var(
@@ -280,6 +294,19 @@ class Hypothesis:
             return self.output_variable
 
         return declare_output
+
+    def dictionary(self, *names: str) -> None:
+        """Name dictionaries that go beside the model, so that sites can be their features.
+
+        Dictionaries that whoever tests the hypothesis names, as with ``--dictionary``, stand in
+        place of all of these.
+
+        Args:
+            names: of shipped ones (``circuitgraph list dictionaries``), of folders or files beside
+                this file or above it, or of places on the hub.
+        """
+        location = _locate_caller()
+        self.dictionaries += [NamedDictionary(name, location) for name in names]
 
     def expect(
         self,

@@ -19,6 +19,7 @@ from circuitgraph.hypotheses.language import Hypothesis
 from circuitgraph.hypotheses.program import Program
 from circuitgraph.hypotheses.prompt import Prompt, make_prompts
 from circuitgraph.hypotheses.unroll import Unrolled, unroll_program
+from circuitgraph.models.dictionaries.files import find_dictionary
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import find_model, load_model
 from circuitgraph.tasks.base import Task
@@ -73,13 +74,16 @@ class Study:
         """Load the model and the task that a hypothesis names; or another model.
 
         Args:
-            loading: keywords of `circuitgraph.load_model`.
+            loading: keywords of `circuitgraph.load_model`; ``dictionaries`` among them stand in
+                place of those that the hypothesis names.
 
         Raises:
             CircuitGraphError: either does not exist, or they do not fit each other.
         """
         file = hypothesis.location.file
-        loaded = load_model(model or find_model(hypothesis.model, file), **(loading or {}))
+        names = [find_dictionary(each.name, file) for each in hypothesis.dictionaries]
+        keywords = {**({"dictionaries": names} if names else {}), **(loading or {})}
+        loaded = load_model(model or find_model(hypothesis.model, file), **keywords)
         name = hypothesis.task
         if is_pairs_file(name):
             name = find_beside(name, file)

@@ -1,20 +1,19 @@
-"""Training a dictionary on what a model computes on the prompts of a task."""
+"""Training a dictionary on what a model computes on the prompts of a task, or a file of tokens."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 
 from circuitgraph.catalog.dictionary_record import TrainingRecord
+from circuitgraph.catalog.records import TaskRecord
 from circuitgraph.catalog.single_files import write_file
-from circuitgraph.engine.splice import collect_values
 from circuitgraph.errors import ArgumentError
 from circuitgraph.evaluation.splice_quality import measure_splice_quality
+from circuitgraph.jobs.token_values import ValueBlocks, collect_prompt_values, cut_token_file
 from circuitgraph.jobs.workbench import draw_prompts
 from circuitgraph.models.dictionaries.checking import check_hooks
 from circuitgraph.models.dictionaries.hooks import MLP_INPUTS, Hook
@@ -30,11 +29,28 @@ from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.progress import show_progress
 from circuitgraph.tasks.base import Task
 from circuitgraph.tasks.describing import describe_model, describe_task
+from circuitgraph.tasks.prompts import Prompts
+from circuitgraph.tasks.token_file import TokenFile
 
 STATE, RECORD = "training.safetensors", "training.json"
 N_PROMPTS = 2000
-_AT_ONCE = 50  # steps of one launch
 _SECONDS_BETWEEN_SAVES = 30.0
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is trained on, and what is judged on.
+
+    Attributes:
+        name: of what is trained on, by its hash, so that another training is not gone on with.
+    """
+
+    blocks: ValueBlocks
+    name: str
+    record: TaskRecord
+    n_tokens: int
+    judged: Prompts
+    seed: int
 
 
 def train_dictionary(
@@ -65,25 +81,77 @@ def train_dictionary(
             go on with.
         ModelError: the model does not have these places.
     """
-    start_time = time.monotonic()
     settings.check()
     _check_places(reads, writes, model)
-    folder = Path(folder).expanduser()
     n = n_prompts or min(N_PROMPTS, task.count_pairs("discovery") or N_PROMPTS)
     prompts = draw_prompts(task, "discovery", n)
-    values = collect_values(model.transformer, prompts, list(dict.fromkeys((reads, writes))))
-    state = start_training(values[0], values[-1], reads, writes, settings)
-    name = f"{reads} to {writes} of {model.fingerprint[:12]} on {prompts.fingerprint[:12]}"
-    description = f"{name}, {settings}"
+    blocks = collect_prompt_values(model, prompts, _list_hooks(reads, writes))
+    record = describe_task(task, prompts, "discovery")
+    judged = draw_prompts(task, "evaluation")
+    source = _Source(blocks, prompts.fingerprint[:12], record, blocks.n_tokens, judged, task.seed)
+    return _train(model, source, reads, writes, settings, folder, resume, bar)
+
+
+def train_dictionary_on_file(
+    model: LanguageModel,
+    file: TokenFile,
+    reads: Hook,
+    writes: Hook,
+    settings: TrainingSettings,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    bar: bool = False,
+) -> TrainingRecord:
+    """Train on a file of tokens, measure on the sequences that it keeps apart.
+
+    As `train_dictionary`, but that the values of no more than some tokens are in memory: the model
+    runs on a block of the file, steps are taken on its tokens, and the next block comes.
+
+    Args:
+        file: of `circuitgraph.tasks.token_file.open_token_file`.
+    """
+    settings.check()
+    _check_places(reads, writes, model)
+    blocks = cut_token_file(model, file, _list_hooks(reads, writes))
+    record = TaskRecord(
+        name=file.documents.path.stem,
+        arguments={"tokens": str(file.documents.path), "context": file.context},
+        seed=settings.seed,
+        split="discovery",
+        n_prompts=file.n_sequences,
+        prompts_sha256=file.sha256,
+    )
+    judged = file.make_judged_prompts()
+    name = f"{file.sha256[:12]} in {file.n_sequences} of {file.context}"
+    source = _Source(blocks, name, record, file.n_tokens, judged, settings.seed)
+    return _train(model, source, reads, writes, settings, folder, resume, bar)
+
+
+def _train(
+    model: LanguageModel,
+    source: _Source,
+    reads: Hook,
+    writes: Hook,
+    settings: TrainingSettings,
+    folder: str | Path,
+    resume: bool,
+    bar: bool,
+) -> TrainingRecord:
+    """Train, judge and save."""
+    start_time = time.monotonic()
+    folder = Path(folder).expanduser()
+    first = source.blocks.read(0)
+    state = start_training(first[0], first[-1], reads, writes, settings)
+    description = f"{reads} to {writes} of {model.fingerprint[:12]} on {source.name}, {settings}"
     if resume:
         state = load_training(folder / STATE, state, description)
-    state = _run_training(state, values, settings, folder / STATE, description, bar)
-    judged = draw_prompts(task, "evaluation")
-    quality = measure_splice_quality(model, [state.dictionary], judged, seed=task.seed)
+    state = _run_training(state, source.blocks, settings, folder / STATE, description, bar)
+    quality = measure_splice_quality(model, [state.dictionary], source.judged, seed=source.seed)
     record = TrainingRecord(
         model=describe_model(model),
-        task=describe_task(task, prompts, "discovery"),
-        n_tokens=len(values[0]),
+        task=source.record,
+        n_tokens=source.n_tokens,
         reads=str(reads),
         writes=str(writes),
         settings=asdict(settings),
@@ -99,18 +167,23 @@ def train_dictionary(
 
 def _run_training(
     state: TrainingState,
-    values: Sequence[np.ndarray],
+    blocks: ValueBlocks,
     settings: TrainingSettings,
     file: Path,
     description: str,
     bar: bool,
 ) -> TrainingState:
     """Take the steps that are left; the state is saved on the way and at the end."""
-    x, y = jnp.asarray(values[0]), jnp.asarray(values[-1])
-    done, saved = int(state.step), time.monotonic()
+    done, saved, at = int(state.step), time.monotonic(), -1
+    x = y = jnp.zeros(0)
     with show_progress(settings.steps, "training", "step", bar=bar, done=done) as progress:
         while done < settings.steps:
-            n = min(_AT_ONCE, settings.steps - done)
+            block, n = blocks.plan_launch(done, settings.batch, settings.steps)
+            if block != at:
+                progress.rename("running the model")
+                values = blocks.read(block)
+                x, y, at = jnp.asarray(values[0]), jnp.asarray(values[-1]), block
+                progress.rename("training")
             state = train_steps(state, x, y, settings, n)
             done += n
             progress.advance(n, f"{float(state.loss):.3f} of the variance left")
@@ -119,6 +192,10 @@ def _run_training(
                 saved = time.monotonic()
     save_training(file, state, description)
     return state
+
+
+def _list_hooks(reads: Hook, writes: Hook) -> list[Hook]:
+    return list(dict.fromkeys((reads, writes)))
 
 
 def _check_places(reads: Hook, writes: Hook, model: LanguageModel) -> None:

@@ -86,8 +86,8 @@ def _pad_batch(
     score_at = _pad_scored([row.at for row in rows], scores)
     assert score_at is not None  # noqa: S101 - every row has a scored position
     return Prompts(
-        clean=_pad_rows([row.clean for row in rows], mask),
-        corrupted=_pad_rows([row.corrupted for row in rows], mask) if rows[0].corrupted else None,
+        clean=pad_rows([row.clean for row in rows], mask),
+        corrupted=pad_rows([row.corrupted for row in rows], mask) if rows[0].corrupted else None,
         mask=mask,
         score_at=score_at,
         answer=_pad_scored([row.answers for row in rows], scores),
@@ -117,7 +117,7 @@ def _make_weights(counts: list[int], scores: Scores) -> Float[np.ndarray, "batch
     return (counts_at_all / (n_scored if scores == "positions" else 1)).astype(np.float32)
 
 
-def _pad_rows(
+def pad_rows(
     rows: Sequence[Sequence[int]], mask: Bool[np.ndarray, "batch pos"]
 ) -> Int[np.ndarray, "batch pos"]:
     """Rows as one array; padding is token 0, which nothing reads because ``mask`` hides it."""

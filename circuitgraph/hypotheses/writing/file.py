@@ -34,6 +34,8 @@ def write_source(
         end: lines of comment to end with.
     """
     parts = [_write_head(record)]
+    if record.dictionaries:
+        parts.append(_write_call("H.dictionary", [quote_text(n) for n in record.dictionaries], {}))
     for variable in record.variables:
         lines = [_write_comment(line) for line in (comments or {}).get(variable.name, ())]
         lines.append(_write_variable(variable, variable.name == record.output))

@@ -44,6 +44,7 @@ def store_hypothesis(hypothesis: Hypothesis) -> HypothesisRecord:
         task=hypothesis.task,
         settings=make_plain(hypothesis.settings),
         model=hypothesis.model,
+        dictionaries=[each.name for each in hypothesis.dictionaries],
         metric=hypothesis.metric,
         unclaimed=hypothesis.unclaimed,
         align=hypothesis.align,

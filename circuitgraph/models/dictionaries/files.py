@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from circuitgraph.catalog.folders import find_beside
 from circuitgraph.errors import ModelError, first_line
 from circuitgraph.models.checkpoint import Checkpoint, open_checkpoint
 from circuitgraph.models.dictionaries.config_reader import ConfigReader, read_config_file
@@ -129,6 +130,11 @@ class DictionaryFiles:
 def shipped_dictionaries() -> dict[str, Path]:
     """The trained dictionaries that come with circuitgraph, by name."""
     return list_shipped("dictionaries", "cfg.json")
+
+
+def find_dictionary(name: str, file: str | Path) -> str:
+    """The dictionary that a file names: shipped, or else a path as `find_beside` has it."""
+    return name if name in shipped_dictionaries() else find_beside(name, file)
 
 
 def locate_files(name: str, *, revision: str | None, local_only: bool) -> DictionaryFiles:

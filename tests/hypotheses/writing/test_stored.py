@@ -112,6 +112,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
         name=draw(TEXTS),
         task=draw(TEXTS),
         model=draw(TEXTS),
+        dictionaries=draw(st.lists(TEXTS, max_size=2)),
         settings=draw(SETTINGS),
         metric=draw(st.none() | TEXTS),
         unclaimed=draw(st.sampled_from(["joint", "keep"])),
