@@ -256,7 +256,7 @@ def _take_positions(values: Array, rows: Rows, at: Array) -> Array:
 
 
 def _take_rows(prompts: Inputs, rows: Rows) -> Inputs:
-    return Inputs(*(array[rows] for array in prompts))
+    return jax.tree.map(lambda array: array[rows], prompts)
 
 
 def _make_positions(
