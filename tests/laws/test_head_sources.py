@@ -43,7 +43,7 @@ def place_roles(prompts: Prompts) -> Prompts:
 PROMPTS = place_roles(random_prompts(batch=4, longest=7))
 
 
-FAMILIES = ["gpt2", "llama", "gpt_neox: parallel", "gemma2"]
+FAMILIES = ["gpt2", "llama", "gemma2"]
 Load = Callable[[str], Tiny]
 
 
