@@ -371,7 +371,7 @@ SplitSourcesOption = Annotated[
         rich_help_panel=NODES,
         metavar="HEAD[:ROLES]",
         help="A head to cut by where it fetches: a3.h5:IO,S1 (roles or positions), or a3.h5 for "
-        "all roles; may be given several times.",
+        "all roles that are tokens of their own; may be given several times.",
     ),
 ]
 GroupedOption = Annotated[

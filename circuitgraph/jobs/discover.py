@@ -116,7 +116,8 @@ def discover(
         own_inputs: each neuron or feature has an input of its own, so that edges into it are
             decided on one by one; by default all parts of an MLP share its input.
         split_sources: ``a3.h5:IO,S1`` for each head to be cut into what it fetches at the positions
-            of these roles and the rest of it; ``a3.h5`` for all roles. Positions by number do too.
+            of these roles and the rest of it; ``a3.h5`` for all roles that are tokens of their
+            own. Positions by number do too.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
