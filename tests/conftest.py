@@ -72,6 +72,7 @@ SLOW = (
     "engine/test_devices.py",
     "engine/test_experiment.py",
     "engine/test_feature_sites.py",
+    "engine/test_head_sources.py",
     "engine/test_frontier.py",
     "engine/test_mask_gradient.py",
     "engine/test_sharing.py",
