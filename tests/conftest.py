@@ -126,6 +126,7 @@ SLOW = (
     "cli/test_settings.py::test_a_table",
     "cli/test_settings.py::test_settings_of_the_task",
     "cli/test_space_options.py::test_edges_on_no_path",
+    "cli/test_split_sources.py::test_a_head",
     "cli/test_start.py::test_without_a_home",
     "cli/test_thresholds.py",
     "cli/test_planted_errors.py",

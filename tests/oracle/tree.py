@@ -104,7 +104,8 @@ class TreeOracle:
         """What a head, or a head's part and the rest of it, writes before a post-norm."""
         whole, _, source = node.partition("[")
         layer, head = map(int, whole[1:].split(".h"))
-        given = (*(one[None] for one in x), torch.ones(1, len(x[0]), dtype=torch.bool))
+        x_q, x_k, x_v = (one[None] for one in x)
+        given = (x_q, x_k, x_v, torch.ones(1, len(x[0]), dtype=torch.bool))
         if not source:
             return {whole: self.family.head(layer, head, *given)[0]}
         name = source.rstrip("]")
