@@ -96,12 +96,16 @@ class Site:
 
 
 class Sites(tuple[Site, ...]):
-    """Several sites at once; ``@`` goes to each."""
+    """Several sites at once; ``@`` and `Site.fetched_from` go to each."""
 
     __slots__ = ()
 
     def __matmul__(self, role: str | Iterable[str]) -> Sites:
         return Sites(site @ role for site in self)
+
+    def fetched_from(self, source: str) -> Sites:
+        """What each of several heads fetches from one position alone; as `Site.fetched_from`."""
+        return Sites(site.fetched_from(source) for site in self)
 
 
 embed = Site(Node("embed"))

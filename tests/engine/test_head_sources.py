@@ -8,7 +8,7 @@ import pytest
 from circuitgraph.engine.tree.run import run_tree
 from circuitgraph.engine.tree.swap import swap_sites
 from circuitgraph.errors import ArgumentError
-from circuitgraph.graph.site import Site, embed, logits
+from circuitgraph.graph.site import Site, Sites, embed, head, logits
 from circuitgraph.graph.tree import Path, TreeNode
 from tests.checkpoints import load_tiny, save_tiny
 from tests.engine.trees import Case, Growth, claim, head_at, neuron_at, readings
@@ -96,4 +96,6 @@ def test_parts_that_cannot_be_swapped_are_refused(
 def test_only_heads_fetch() -> None:
     with pytest.raises(ArgumentError, match=r"m1\.n5 fetches nothing"):
         neuron_at(1, 5).fetched_from("A")
+    each = [head_at(0, index).fetched_from("A") for index in (1, 2)]
+    assert head(0, [1, 2]).fetched_from("A") == Sites(each)
     assert Site.parse("a0.h1[A]@B") == head_at(0, 1).fetched_from("A") @ "B"

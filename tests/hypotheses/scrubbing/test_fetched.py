@@ -22,6 +22,7 @@ def test_what_two_heads_fetch_at_one_position_each_is_all_that_counts() -> None:
     assert record.recovered.mean > 0.85
     assert record.rivals[0].recovered.mean < 0.3
     assert "a1.h6[B1]@A2" in {node.site for node in record.nodes}
+    assert record.stored is not None
     written = write_source(record.stored)
     assert 'head(1, 6).fetched_from("B1") @ "A2"' in written
 
