@@ -4,7 +4,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,10 @@ def oracle_run(
     double: bool = False,
     parts: Parts | None = None,
     own: Collection[int] = (),
+    sources: Mapping[str, Sequence[str]] | None = None,
 ) -> oracle.OracleRun:
     """The oracle on the same checkpoint and prompts; ``parts`` of MLPs are nodes of their own, with
-    ``own`` inputs in these layers.
+    ``own`` inputs in these layers; heads are cut by ``sources``.
     """
     hf: Any = tiny.hf
     if double:
@@ -129,4 +130,13 @@ def oracle_run(
         ablation,  # pyright: ignore[reportArgumentType]
         parts,
         own,
+        {head: _find_places(prompts, names) for head, names in (sources or {}).items()},
     )
+
+
+def _find_places(prompts: Prompts, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Where roles, or positions by their numbers, stand in each prompt."""
+    return {
+        name: torch.tensor([p.roles[name] if name in p.roles else int(name) for p in prompts.pairs])
+        for name in names
+    }

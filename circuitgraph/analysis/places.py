@@ -53,6 +53,16 @@ def list_roles(prompts: Prompts) -> list[str]:
     return [role for role in first if all(role in roles for roles in others)]
 
 
+def list_roles_apart(prompts: Prompts) -> list[str]:
+    """As `list_roles`, without a role that is in some prompt the token of one before it."""
+    apart: dict[str, Int[np.ndarray, " batch"]] = {}
+    for role in list_roles(prompts):
+        at = _find_role(prompts, role)
+        if not any((at == other).any() for other in apart.values()):
+            apart[role] = at
+    return list(apart)
+
+
 class Columns(NamedTuple):
     """Places that all prompts have, for pictures and tables over positions.
 

@@ -14,12 +14,14 @@ from safetensors.numpy import load_file, save_file
 
 from circuitgraph.catalog.folders import CIRCUIT_FILE, CURVE_FILE, SCORES_FILE, new_folder
 from circuitgraph.catalog.records import (
+    HEAD_SPLIT_SCHEMA_VERSION,
     SCHEMA_VERSION,
     SPLIT_SCHEMA_VERSION,
     CircuitRecord,
     EdgeRecord,
     EvaluationRecord,
     GraphRecord,
+    HeadSplitRecord,
     MlpSplitRecord,
     describe_fields,
 )
@@ -27,6 +29,7 @@ from circuitgraph.errors import CircuitGraphError, DataError, first_line, list_p
 from circuitgraph.foreign import read_json
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph, Split
+from circuitgraph.graph.head_split import HeadSplit
 
 _LARGEST_UNSCORED = 2**22  # edges of a graph whose scores are not stored
 
@@ -50,6 +53,7 @@ def make_circuit_record(
             )
         edges.append(EdgeRecord(edge=graph.edges[i], effect=effect))
     version = SPLIT_SCHEMA_VERSION if graph.splits else SCHEMA_VERSION
+    version = HEAD_SPLIT_SCHEMA_VERSION if graph.head_splits else version
     try:
         return CircuitRecord(
             **{**circuit.provenance, "schema_version": version},
@@ -71,6 +75,7 @@ def make_graph_record(graph: Graph) -> GraphRecord:
     parts += ["direct q/k/v edges (ACDC reference)"] * graph.direct
     parts += ["k and v of each key-value head"] * (graph.n_kv_heads is not None)
     parts += ["some MLPs in parts"] * bool(graph.splits)
+    parts += ["some heads in parts"] * bool(graph.head_splits)
     return GraphRecord(
         convention=", ".join(parts),
         n_layers=graph.n_layers,
@@ -93,6 +98,10 @@ def make_graph_record(graph: Graph) -> GraphRecord:
             )
             for split in graph.splits
         ],
+        head_splits=[
+            HeadSplitRecord(layer=split.layer, head=split.head, sources=list(split.sources))
+            for split in graph.head_splits
+        ],
     )
 
 
@@ -103,11 +112,12 @@ def make_graph(record: GraphRecord) -> Graph:
         ArgumentError, GraphError: there is no such graph.
     """
     names = {field.name for field in fields(Graph)} & set(GraphRecord.model_fields)
-    shape = {name: getattr(record, name) for name in names - {"splits"}}
+    shape = {name: getattr(record, name) for name in names - {"splits", "head_splits"}}
     splits = tuple(
         Split(s.layer, s.kind, tuple(s.indices), s.frozen, s.own_inputs) for s in record.splits
     )
-    return Graph(**shape, splits=splits)
+    head_splits = tuple(HeadSplit(s.layer, s.head, tuple(s.sources)) for s in record.head_splits)
+    return Graph(**shape, splits=splits, head_splits=head_splits)
 
 
 def save_circuit(
@@ -163,10 +173,10 @@ def load_record(path: str | Path) -> CircuitRecord:
             f"{CIRCUIT_FILE}."
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SPLIT_SCHEMA_VERSION:
+    if isinstance(version, int) and version > HEAD_SPLIT_SCHEMA_VERSION:
         raise DataError(
             f"{str(file)!r} has schema version {version}; this circuitgraph reads up to "
-            f"{SPLIT_SCHEMA_VERSION}: update it."
+            f"{HEAD_SPLIT_SCHEMA_VERSION}: update it."
         )
     try:
         return CircuitRecord.model_validate(content)
@@ -245,6 +255,13 @@ def count_graph(graph: GraphRecord | Graph) -> tuple[int, int, int]:
         above = sum(n for layer, n in own.items() if layer > split.layer)
         n_writers += more
         n_edges += more * ((layers - 1 - split.layer) * (into_heads + mlp) + above + 1)
+    for split in graph.head_splits:
+        more = len(split.sources)  # beside the rest, which was counted
+        first = split.layer + graph.parallel  # whose MLP is the first that sees the head
+        n_writers += more
+        above = sum(n for layer, n in own.items() if layer >= first)
+        into_mlps = mlp * (layers - first)
+        n_edges += more * ((layers - 1 - split.layer) * into_heads + into_mlps + above + 1)
     return n_writers, n_readers, n_edges + graph.direct * layers * into_heads
 
 

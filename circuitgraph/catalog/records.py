@@ -24,6 +24,8 @@ from circuitgraph.showable import Showable
 SCHEMA_VERSION = 1
 # of circuits in graphs with split MLPs; all others are written as before, and both are read
 SPLIT_SCHEMA_VERSION = 2
+# of circuits in graphs with split heads
+HEAD_SPLIT_SCHEMA_VERSION = 3
 
 
 class Record(Showable, BaseModel):
@@ -174,6 +176,14 @@ class MlpSplitRecord(Record):
         return content
 
 
+class HeadSplitRecord(Record):
+    """By which source positions a head is cut: names of roles, or numbers of positions."""
+
+    layer: int
+    head: int
+    sources: list[str]
+
+
 class GraphRecord(Record):
     """Which graph: enough to build the graph again, with its counts to check against."""
 
@@ -193,12 +203,16 @@ class GraphRecord(Record):
     splits: list[MlpSplitRecord] = Field(
         [], description="MLPs in parts; left out where all are whole"
     )
+    head_splits: list[HeadSplitRecord] = Field(
+        [], description="heads in parts by where they fetch; left out where all are whole"
+    )
 
     @model_serializer(mode="wrap")
     def _leave_out_no_splits(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         content = write(self)
-        if not self.splits:
-            del content["splits"]
+        for name in ("splits", "head_splits"):
+            if not content[name]:
+                del content[name]
         return content
 
 

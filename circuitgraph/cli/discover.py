@@ -90,6 +90,7 @@ def discover(
     own_inputs: options.OwnInputsOption = False,
     refine: options.RefineOption = None,
     units: options.UnitsOption = None,
+    split_sources: options.SplitSourcesOption = None,
     grouped: options.GroupedOption = False,
     ablation: options.AblationOption = "resample",
     bos: options.BosOption = None,
@@ -155,6 +156,8 @@ def discover(
 
     - `circuitgraph discover addition --dictionary ./transcoders --refine m0:all --metric kl`
 
+    - `circuitgraph discover induction --split-sources a1.h6 --out runs/sources`
+
     - `circuitgraph discover --resume`, with the options of a search that was stopped
     """
     from circuitgraph.cli.discover_report import (
@@ -191,6 +194,7 @@ def discover(
     graph = _choose_graph(granularity, refine, units, grouped, curve_thresholds is not None)
     graph = _add_dictionaries(graph, dictionaries, frozen_errors)
     graph = _give_own_inputs(graph, own_inputs)
+    graph = _split_sources(graph, split_sources or [])
     setup = choose_setup(
         model,
         task,
@@ -284,6 +288,13 @@ def _give_own_inputs(graph: GraphChoice, own_inputs: bool) -> GraphChoice:
             "--granularity neuron, or a --dictionary."
         )
     return replace(graph, own_inputs=own_inputs)
+
+
+def _split_sources(graph: GraphChoice, texts: list[str]) -> GraphChoice:
+    from circuitgraph.discovery.head_sources import parse_head_sources
+
+    parse_head_sources(texts)
+    return replace(graph, split_sources=tuple(texts))
 
 
 def _choose_task(argument: str | None, option: str | None) -> str | None:

@@ -71,7 +71,7 @@ def hypothesize(
     from circuitgraph.catalog.single_files import check_file, write_file
     from circuitgraph.hypotheses.writing.file import write_source
     from circuitgraph.hypotheses.writing.roles import NoRoles
-    from circuitgraph.hypotheses.writing.skeleton import write_skeleton
+    from circuitgraph.hypotheses.writing.skeleton import check_whole_heads, write_skeleton
 
     if out.suffix != ".py":
         raise ArgumentError(
@@ -88,6 +88,7 @@ def hypothesize(
     if record is None:
         circuit = find_circuit(circuit)
         loaded_circuit = cg.load_circuit(circuit)
+        check_whole_heads(loaded_circuit)
         keywords = options.gather_loading(
             loading, loaded_circuit.provenance, is_own=model is None, path=circuit
         )

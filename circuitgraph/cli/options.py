@@ -364,6 +364,16 @@ UnitsOption = Annotated[
         help="How many units --refine auto makes nodes, the strongest. [default: 64]",
     ),
 ]
+SplitSourcesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split-sources",
+        rich_help_panel=NODES,
+        metavar="HEAD[:ROLES]",
+        help="A head to cut by where it fetches: a3.h5:IO,S1 (roles or positions), or a3.h5 for "
+        "all roles that are tokens of their own; may be given several times.",
+    ),
+]
 GroupedOption = Annotated[
     bool,
     typer.Option(

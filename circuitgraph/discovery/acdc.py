@@ -263,7 +263,7 @@ def order_removals(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
     the units with inputs of their own, the highest first), its direct edges, its q/k/v. Readers of
     a layer go v, k, q and within each from the highest head to the lowest. Writers of a reader go
     from the last layer to the first, an MLP before the heads of its layer, the embedding last; the
-    parts of a split MLP as the heads, the rest of it first or last.
+    parts of a split MLP or head as the heads, the rest of it first or last.
     Whether a group's edges are dead depends on earlier groups only.
     """
     dst, src = graph.ends
@@ -278,7 +278,7 @@ def order_removals(graph: Graph, heads: str) -> list[Int[np.ndarray, " _"]]:
             rank, key = 0, (0, -int(dst[edge]))
         if src[edge] >= 0:
             writer = graph.writers[src[edge]].node
-            key = (*key, -writer.layer, writer.kind == "head", sign * int(src[edge]))
+            key = (*key, -writer.layer, writer.whole.kind == "head", sign * int(src[edge]))
         group = (reader.kind != "logits", -reader.node.layer, rank)
         groups.setdefault(group, []).append((key, edge))
     return [np.array([edge for _, edge in sorted(groups[g])]) for g in sorted(groups)]

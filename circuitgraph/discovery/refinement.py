@@ -18,7 +18,7 @@ from circuitgraph.errors import (
 )
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.graph import Graph
-from circuitgraph.graph.node import edge_name
+from circuitgraph.graph.node import Node, edge_name
 from circuitgraph.models.language_model import LanguageModel
 
 AUTO = "auto"
@@ -215,7 +215,7 @@ def refine_edges(
             edge in kept
             if writer < 0
             else edge_name(
-                str(refined.writers[writer].node.whole), refined.readers[reader].whole_name
+                _name_whole(refined.writers[writer].node), refined.readers[reader].whole_name
             )
             in kept
             for edge, reader, writer in zip(refined.edges, *refined.ends, strict=True)
@@ -223,17 +223,23 @@ def refine_edges(
     )
 
 
+def _name_whole(node: Node) -> str:
+    """The writer in the graph of whole MLPs, whose heads may be in parts."""
+    return str(node.whole if node.is_in_mlp else node)
+
+
 def measure_rests(experiment: Experiment, circuit: Circuit) -> dict[str, float]:
     """What the loss rises by when all edges from one MLP's rest are removed from a circuit.
 
-    It is what a circuit of units owes to what is no node of its own; likewise of the errors of
-    dictionaries. An entry for each that has a kept edge.
+    It is what a circuit of units owes to what is no node of its own; likewise of the rests of heads
+    and the errors of dictionaries. An entry for each that has a kept edge.
     """
     graph = circuit.graph
     rests = [
         index
         for index, writer in enumerate(graph.writers)
-        if writer.kind in ("rest", "error") and circuit.mask[graph.ends[1] == index].any()
+        if (writer.node.is_rest or writer.kind == "error")
+        and circuit.mask[graph.ends[1] == index].any()
     ]
     masks = [circuit.mask, *(circuit.mask & (graph.ends[1] != index) for index in rests)]
     before, *after = experiment.losses(np.stack(masks))

@@ -66,7 +66,7 @@ def name_groups(circuit: Circuit) -> dict[str, str]:
     layers: dict[int, list[str]] = {}
     drawn = set(circuit.nodes)
     for writer in circuit.graph.writers:
-        if writer.kind == "head" and writer.name in drawn:
+        if writer.node.whole.kind == "head" and writer.name in drawn:
             layers.setdefault(writer.node.layer, []).append(writer.name)
     return {
         name: f"a{layer}" for layer, names in layers.items() for name in names if len(names) > 1

@@ -91,7 +91,7 @@ def _find_used_inputs(drawn: Drawn) -> dict[str, set[str]]:
 
 
 def _style_box(text: str, kind: str, inputs: set[str]) -> dict[str, str]:
-    if kind != "head":
+    if kind not in ("head", "source"):
         return {"label": text, "fillcolor": FILLS[kind]}
     cells = "".join(
         f'<TD PORT="{i}" BGCOLOR="{COLOURS[i] if i in inputs else "#E4E4E4"}" WIDTH="18">'

@@ -110,7 +110,7 @@ class Background(NamedTuple):
     @classmethod
     def of(cls, model: Transformer, replacement: Values) -> Background:
         """The background that these replacements of all writers make."""
-        n_heads = model.spec.n_heads
+        n_heads = model.n_head_slots
         embed, by_layer = split_by_layer(replacement.nodes, model.spec.n_layers)
         constant = model.blocks.attention.constant[:, None, None, :]  # [layers, 1, 1, d]
         from_heads = by_layer[:, :n_heads].sum(1) + constant

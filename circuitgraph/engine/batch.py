@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Background
 from circuitgraph.engine.values import Values
-from circuitgraph.errors import DataError
+from circuitgraph.errors import DataError, list_problems, unknown_name
+from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.spec import Spec
 from circuitgraph.tasks.metrics import Metric, Targets, metrics
@@ -25,12 +27,19 @@ ALL = slice(None)
 
 
 class Inputs(NamedTuple):
-    """One side (clean or corrupted) of a batch of right-padded prompts; ``score_at``: positions."""
+    """One side (clean or corrupted) of a batch of right-padded prompts.
+
+    Attributes:
+        score_at: positions.
+        sources: where the sources stand by which heads are split, in the order of
+            `HeadSources.names`; None where all heads are whole.
+    """
 
     tokens: Int[Array, "batch pos"]
     mask: Bool[Array, "batch pos"]
     positions: Int[Array, "batch pos"]
     score_at: Int[Array, "batch scored"]
+    sources: Int[Array, "batch names"] | None = None
 
 
 class Batch(NamedTuple):
@@ -63,20 +72,47 @@ class Batch(NamedTuple):
         return Batch(first(self.inputs), first(self.targets), first(self.corrupted), made, errors)
 
 
-def make_batch(prompts: Prompts, rows: Rows = ALL, *, length: int | None = None) -> Batch:
+def make_batch(
+    prompts: Prompts,
+    rows: Rows = ALL,
+    *,
+    length: int | None = None,
+    sources: Sequence[str] = (),
+) -> Batch:
     """Some of the prompts with both of their sides, on the device.
 
     Args:
         rows: which prompts; a number may stand there several times, to fill a batch up.
         length: pad to that many positions; by default the prompts' own.
+        sources: by which heads are split; see `find_sources`.
     """
     mask = pad_positions(prompts.mask[rows], length)
     at = prompts.score_at[rows]
     clean, corrupted = make_inputs(pad_positions(prompts.clean[rows], length), mask, at), None
+    if sources:
+        at = find_sources(prompts, sources)[rows]
+        clean = clean._replace(sources=jax.device_put(at))
     if prompts.corrupted is not None:
         tokens = jax.device_put(pad_positions(prompts.corrupted[rows], length))
         corrupted = clean._replace(tokens=tokens)
     return Batch(clean, make_targets(prompts, rows), corrupted)
+
+
+def find_sources(prompts: Prompts, names: Sequence[str]) -> Int[np.ndarray, "batch names"]:
+    """Where each source stands in each prompt: the position of a role, or the one of that number.
+
+    Raises:
+        UnknownNameError: a role that a prompt does not have.
+    """
+    for pair in prompts.pairs:
+        for name in names:
+            if not name.isdecimal() and name not in pair.roles:
+                raise unknown_name("role of these prompts", name, pair.roles)
+    rows = [
+        [int(name) if name.isdecimal() else pair.roles[name] for name in names]
+        for pair in prompts.pairs
+    ]
+    return np.array(rows, np.int32).reshape(len(prompts), len(names))
 
 
 def make_inputs(
@@ -171,6 +207,32 @@ def check_prompts(model: LanguageModel, prompts: Prompts, metric: Metric) -> Non
             f"Metric {metric.name!r} says nothing of answers of several tokens. For them, use: "
             f"{_list_metrics(lambda other: other.over_tokens is not None)}."
         )
+
+
+def check_sources(graph: Graph, prompts: Prompts) -> None:
+    """Refuse sources of split heads that these prompts do not have, or that are not apart.
+
+    Raises:
+        UnknownNameError: as `find_sources`.
+        DataError: a position beyond all prompts, or two sources of one head at one position.
+    """
+    n_pos, problems = prompts.mask.shape[1], list[str]()
+    for split in graph.head_splits:
+        at = find_sources(prompts, split.sources)
+        problems += [
+            f"{split.whole} is split at position {name}, but the prompts have {n_pos} tokens"
+            for name, places in zip(split.sources, at.T, strict=True)
+            if (places >= n_pos).all()
+        ]
+        for one, other in combinations(range(len(split.sources)), 2):
+            if (same := at[:, one] == at[:, other]).any():
+                problems.append(
+                    f"{split.sources[one]!r} and {split.sources[other]!r}, sources of "
+                    f"{split.whole}, are the same token in prompt {int(same.argmax()) + 1}: name "
+                    "one of them"
+                )
+    if problems:
+        raise DataError(list_problems("These heads cannot be split so:", problems))
 
 
 def _list_metrics(suits: Callable[[Metric], bool]) -> str:

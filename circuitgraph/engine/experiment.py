@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Ablation, ablations
 from circuitgraph.engine.attribution.scores import Attribution
-from circuitgraph.engine.batch import check_prompts, check_tokens
+from circuitgraph.engine.batch import check_prompts, check_sources, check_tokens
 from circuitgraph.engine.devices import Devices
 from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.engine.grid import Grid
@@ -113,6 +113,12 @@ class Experiment:
             raise ArgumentError(
                 f"The graph given is {self.graph}, but the model's own is {model.graph()}."
             )
+        check_sources(self.graph, prompts)
+        if self.graph.head_splits and frontier:
+            raise ArgumentError(
+                "The frontier knows no heads that are split by source. Leave it out: whole "
+                "masked runs answer."
+            )
         self._dictionaries = {n: each.dictionary for n, each in model.dictionaries.items()}
         network = model.transformer.with_units(self.graph, self._dictionaries)
         self.precision = model.dtype
@@ -130,14 +136,15 @@ class Experiment:
             at_once=at_once,
             itemsize=count_bytes(model.dtype),
         )
-        if frontier is None:
+        if frontier is None and not self.graph.head_splits:
             frontier = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
-        self._wants_frontier = frontier and self.sizes.frontier_lanes > 0
+        self._wants_frontier = bool(frontier) and self.sizes.frontier_lanes > 0
         self.reference_sha256 = None if reference is None else reference.fingerprint
         shared = None
         if not self.ablation.per_prompt:
             reference = prompts if reference is None else reference
             check_tokens(model.spec, reference)
+            check_sources(self.graph, reference)
             n_prompts = self.sizes.prompts_per_device
             shared = make_shared_background(network, reference, self.ablation, n_prompts, n_pos)
         # one copy of the weights on each device, which all batches use

@@ -33,8 +33,10 @@ class Grid(NamedTuple):
             n_edges where there is none.
         direct: number of a reader's direct edge, n_edges + 1 where it has none.
         q, k, v, mlp: the readers, [layers, heads], [layers, kv_heads] twice, [layers, none_or_one].
-        heads, mlps: the writers' columns, [layers, heads] and [layers, none_or_one]; of a split MLP
-            that of its rest.
+        heads, mlps: the writers' columns, [layers, heads] and [layers, none_or_one]; of a split
+            head or MLP that of its rest.
+        sources: likewise of the named parts of heads, [layers, most]; a layer with fewer has
+            columns that belong to no writer, and stay zero.
         errors: likewise of dictionaries' errors; in a graph with features every layer has a column
             for one, which in other layers belongs to no writer, and stays zero.
         column: of each writer.
@@ -51,6 +53,7 @@ class Grid(NamedTuple):
     v: Numbers
     mlp: Numbers
     heads: Numbers
+    sources: Numbers
     mlps: Numbers
     errors: Numbers
     column: Numbers
@@ -68,12 +71,13 @@ class Grid(NamedTuple):
         ordinary = writers >= 0
         edge[readers[ordinary], column[writers[ordinary]]] = np.flatnonzero(ordinary)
         direct[readers[~ordinary]] = np.flatnonzero(~ordinary)
-        reading, writing = [r.kind for r in graph.readers], [w.kind for w in graph.writers]
+        reading = [r.kind for r in graph.readers]
         q, k, v, mlp = (_number_nodes(graph, reading, kind) for kind in (*ATTENTION_INPUTS, "mlp"))
-        whole = ["mlp" if kind == "rest" else kind for kind in writing]
+        whole = [w.node.whole.kind if w.node.is_rest else w.kind for w in graph.writers]
         heads, mlps = (column[_number_nodes(graph, whole, kind)] for kind in ("head", "mlp"))
         errors = mlps[:, mlps.shape[1] * (not graph.has_features) :] + 1
-        nodes = (q, k, v, mlp, heads, mlps, errors, column)
+        sources = _list_source_columns(graph)
+        nodes = (q, k, v, mlp, heads, sources, mlps, errors, column)
         return cls(edge, direct, *nodes, _streams_read(graph), _find_unit_readers(graph))
 
     @property
@@ -141,7 +145,7 @@ def group_writers(graph: Graph) -> list[WriterGroup]:
     """The embedding, then each layer's heads and, if it has one, its MLP."""
     numbers: dict[tuple[str, int], list[int]] = {}
     for number, writer in enumerate(graph.writers):
-        kind = "mlp" if writer.node.is_in_mlp else writer.kind
+        kind = "mlp" if writer.node.is_in_mlp else writer.node.whole.kind
         numbers.setdefault((kind, writer.node.layer), []).append(number)
     return [WriterGroup(*key, tuple(members)) for key, members in numbers.items()]
 
@@ -165,18 +169,30 @@ def join_layers(
 def _number_columns(graph: Graph) -> Int[np.ndarray, " writers"]:
     """The column of each writer, as `Grid` has them: layer by layer, then the units."""
     n_slots = (graph.n_vectors - 1) // graph.n_layers
-    places = {"embed": 0, "mlp": graph.n_heads, "rest": graph.n_heads, "error": graph.n_heads + 1}
+    after = graph.n_head_slots
+    places = {"embed": 0, "mlp": after, "rest": after, "error": after + 1}
     column, n_units = np.empty(len(graph.writers), np.int32), 0
+    # the next free column of each layer's named parts
+    free = [1 + layer * n_slots + graph.n_heads for layer in range(graph.n_layers)]
     for number, writer in enumerate(graph.writers):
         layer, kind = writer.node.layer, writer.kind
         if kind in UNITS:
             column[number], n_units = graph.n_vectors + n_units, n_units + 1
         elif kind == "embed":
             column[number] = 0
+        elif kind == "source" and not writer.node.is_rest:
+            column[number], free[layer] = free[layer], free[layer] + 1
         else:
-            place = writer.node.index if kind == "head" else places[kind]
+            place = places.get(kind, writer.node.index)
             column[number] = 1 + layer * n_slots + place
     return column
+
+
+def _list_source_columns(graph: Graph) -> Int[np.ndarray, "layers most"]:
+    """The columns of the named parts of heads, as `Grid` has them: behind the layer's heads."""
+    n_slots = (graph.n_vectors - 1) // graph.n_layers
+    first = 1 + n_slots * np.arange(graph.n_layers, dtype=np.int32) + graph.n_heads
+    return first[:, None] + np.arange(graph.n_head_slots - graph.n_heads, dtype=np.int32)
 
 
 def _number_nodes(graph: Graph, kinds: list[str], kind: str) -> Int[np.ndarray, "layers _"]:

@@ -79,13 +79,13 @@ def estimate_row_bytes(
     if graph.has_own_inputs:
         values += n_pos * OWN_INPUTS_AT_ONCE * (2 * spec.d_model + graph.n_units)
     inputs = 6 * spec.n_heads * n_pos * spec.d_model
-    attention = spec.n_heads * n_pos * 3 * spec.d_head
+    attention = graph.n_head_slots * n_pos * 3 * spec.d_head
     # an input's queries of all heads, one input at a time
     if spec.qk_norm_over == "width" and spec.qk_norm is not None:
         attention += 2 * spec.n_heads * n_pos * spec.d_head
     mlp = (3 if spec.gated else 2) * n_pos * (spec.d_mlp or 0)
     masks = len(graph.readers) * len(graph.writers)
-    patterns_and_logits = 2 * spec.n_heads * n_pos**2 + 2 * n_scored * spec.d_vocab_out
+    patterns_and_logits = 2 * graph.n_head_slots * n_pos**2 + 2 * n_scored * spec.d_vocab_out
     own = itemsize * (values + inputs + attention + mlp + masks)
     return own + max(_FLOAT, itemsize) * patterns_and_logits
 

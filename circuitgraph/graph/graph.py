@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from circuitgraph.errors import ArgumentError, GraphError, check_at_least, unknown_name
+from circuitgraph.graph.head_split import HeadSplit, check_head_splits, check_sources
 from circuitgraph.graph.node import (
     ARROW,
     ATTENTION_INPUTS,
@@ -57,8 +58,8 @@ class Reader:
         input: ``q``, ``k`` or ``v`` of a head; ``x``, the stream, of everything else.
         stage: the reader sees writers of this stage or earlier.
         feeds: the indices of the writers that are computed from this input: one head or MLP, all
-            heads of a group, all parts of a split MLP that have no input of their own, nothing for
-            the logits.
+            heads of a group, all parts of a split head, all parts of a split MLP that have no input
+            of their own, nothing for the logits.
     """
 
     node: Node
@@ -151,6 +152,7 @@ class Graph(Showable):
             all q of its layer), which feeds a group of query heads; if None they are one for each
             query head, as EAP-IG and MIB count.
         splits: MLPs that are cut into parts; see `refine`.
+        head_splits: heads that are cut by where they fetch; see `refine_head`.
 
     Raises:
         ArgumentError: a count below one, heads that cannot be grouped so, or ``direct`` with
@@ -165,11 +167,13 @@ class Graph(Showable):
     coupled: bool = False
     n_kv_heads: int | None = None
     splits: Collection[Split] = ()
+    head_splits: Collection[HeadSplit] = ()
 
     def __post_init__(self) -> None:
         check_at_least("n_layers", self.n_layers, 1)
         check_at_least("n_heads", self.n_heads, 1)
         self._check_splits()
+        check_head_splits(self.head_splits, self.n_layers, self.n_heads)
         if self.n_kv_heads is None:
             return
         check_at_least("n_kv_heads", self.n_kv_heads, 1)
@@ -205,7 +209,8 @@ class Graph(Showable):
                 )
 
     def __repr__(self) -> str:
-        shape = [f for f in fields(self) if f.name != "splits" or self.splits]
+        empty = {name for name in ("splits", "head_splits") if not getattr(self, name)}
+        shape = [f for f in fields(self) if f.name not in empty]
         return f"Graph({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shape)})"
 
     @property
@@ -251,13 +256,31 @@ class Graph(Showable):
         split = Split(node.layer, kind, indices, frozen_error, own_inputs)
         return replace(self, splits=tuple(sorted((*self.splits, split), key=lambda s: s.layer)))
 
+    def refine_head(self, head: str, sources: Sequence[str]) -> Graph:
+        """The graph with one head cut into what it fetches at these sources, and the rest of it.
+
+        Args:
+            head: the name of a head that is whole in this graph.
+            sources: names of roles of the prompts, or numbers of positions; see `HeadSplit`.
+
+        Raises:
+            UnknownNameError: no whole head of that name.
+            ArgumentError: no source, one of them twice, or a name that cannot be one.
+        """
+        node = self.writers[self.writer_index(head)].node
+        if node.kind != "head":
+            raise ArgumentError(f"{node} cannot be cut by source: only whole heads can.")
+        check_sources(node, sources)
+        splits = (*self.head_splits, HeadSplit(node.layer, node.index, tuple(sources)))
+        return replace(self, head_splits=tuple(sorted(splits, key=lambda s: (s.layer, s.head))))
+
     @cached_property
     def writers(self) -> tuple[Writer, ...]:
         """All writers, in the order of the forward pass."""
         writers = [Writer(Node("embed"), 0)]
         for layer in range(self.n_layers):
             stage = layer * self.n_sublayers
-            writers += [Writer(node, stage + 1) for node in self._list_heads(layer)]
+            writers += [Writer(node, stage + 1) for node in self._list_head_parts(layer)]
             writers += [
                 Writer(node, stage + self.n_sublayers) for node in self._list_mlp_parts(layer)
             ]
@@ -277,6 +300,15 @@ class Graph(Showable):
     def _list_heads(self, layer: int) -> list[Node]:
         return [Node("head", layer, head) for head in range(self.n_heads)]
 
+    def _list_head_parts(self, layer: int) -> list[Node]:
+        """The writers that a layer's heads consist of."""
+        return [part for head in self._list_heads(layer) for part in self._parts_of(head)]
+
+    def _parts_of(self, head: Node) -> tuple[Node, ...]:
+        """The writers that a head consists of: itself, unless it is split."""
+        split = next((split for split in self.head_splits if split.whole == head), None)
+        return (head,) if split is None else split.nodes
+
     def _list_mlp_parts(self, layer: int) -> tuple[Node, ...]:
         """The writers that a layer's MLP consists of."""
         if split := self._split_of(layer):
@@ -287,13 +319,17 @@ class Graph(Showable):
         return next((split for split in self.splits if split.layer == layer), None)
 
     def _make_attention_readers(self, layer: int, stage: int) -> list[Reader]:
-        heads = [(node, self._writer_indices[str(node)]) for node in self._list_heads(layer)]
+        heads = [
+            (node, tuple(self._writer_indices[str(part)] for part in self._parts_of(node)))
+            for node in self._list_heads(layer)
+        ]
         if self.n_kv_heads is None:
-            return [Reader(n, i, stage, (fed,)) for n, fed in heads for i in ATTENTION_INPUTS]
-        readers = [Reader(node, "q", stage, (fed,)) for node, fed in heads]
+            return [Reader(n, i, stage, fed) for n, fed in heads for i in ATTENTION_INPUTS]
+        readers = [Reader(node, "q", stage, fed) for node, fed in heads]
         size = self.n_heads // self.n_kv_heads  # query heads that share one key-value head
         for number in range(self.n_kv_heads):
-            group = tuple(fed for _, fed in heads[number * size : (number + 1) * size])
+            members = heads[number * size : (number + 1) * size]
+            group = tuple(part for _, fed in members for part in fed)
             shared = Node("kv", layer, number)
             readers += [Reader(shared, "k", stage, group), Reader(shared, "v", stage, group)]
         return readers
@@ -316,8 +352,8 @@ class Graph(Showable):
         """The writers whose value can change with this reader's input; none for the logits."""
         if not self.coupled or not reader.is_attention:
             return reader.feeds
-        first = self._writer_indices[str(Node("head", reader.node.layer, 0))]
-        return tuple(range(first, first + self.n_heads))
+        parts = self._list_head_parts(reader.node.layer)
+        return tuple(self._writer_indices[str(part)] for part in parts)
 
     @cached_property
     def source_writers(self) -> tuple[int, ...]:
@@ -341,11 +377,21 @@ class Graph(Showable):
         return any(split.kind == "feature" for split in self.splits)
 
     @cached_property
+    def n_head_slots(self) -> int:
+        """How many vectors the heads of a layer write: one each (of a split head its rest), then
+        the named parts; all layers count as many of these as the one that has most.
+        """
+        each = [0] * self.n_layers
+        for split in self.head_splits:
+            each[split.layer] += len(split.sources)
+        return self.n_heads + max(each)
+
+    @cached_property
     def n_vectors(self) -> int:
         """How many vectors the nodes that are no units write: the embedding, and as many in each
         layer; where some MLP is cut into features all layers count an error.
         """
-        return 1 + self.n_layers * (self.n_heads + self.mlp + self.has_features)
+        return 1 + self.n_layers * (self.n_head_slots + self.mlp + self.has_features)
 
     @property
     def n_sublayers(self) -> int:
@@ -392,7 +438,7 @@ class Graph(Showable):
         return self._look_up("reader", canonical_node(name), self._reader_indices)
 
     def writer_of(self, node: Node) -> Writer:
-        """The writer that a node is, or, of an MLP's part that is none itself, belongs to."""
+        """The writer that a node is, or, of a part that is none itself, belongs to."""
         name = str(node) if str(node) in self._writer_indices else str(node.whole)
         return self.writers[self.writer_index(name)]
 
@@ -461,19 +507,22 @@ class Graph(Showable):
 def make_networkx(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> nx.DiGraph:
     """The kept edges between whole nodes: parallel q, k and v edges become one, with ``inputs``.
 
-    An edge into a split MLP leads to those of its parts that feed something.
+    An edge into a split MLP or head leads to those of its parts that feed something.
     """
     network = nx.DiGraph()
     network.add_nodes_from((w.name, {"kind": w.kind, "layer": w.node.layer}) for w in graph.writers)
     network.add_node("logits", kind="logits", layer=graph.n_layers)
     kept = np.flatnonzero(mask & (graph.ends[1] >= 0))
+    sources = {str(node) for split in graph.head_splits for node in split.nodes}
     feeding = {graph.writers[writer].name for writer in np.unique(graph.ends[1][kept])}
     for edge in kept:
         reader, writer = graph.readers[graph.ends[0][edge]], graph.writers[graph.ends[1][edge]]
         letter = reader.input if reader.is_attention else ""
-        targets = graph.reader_nodes(reader)
-        if reader.feeds_parts:
-            targets = tuple(target for target in targets if target in feeding)
+        targets = [
+            target
+            for target in graph.reader_nodes(reader)
+            if target in feeding or not (reader.feeds_parts or target in sources)
+        ]
         for target in targets:
             if network.has_edge(writer.name, target):
                 network.edges[writer.name, target]["inputs"] += letter

@@ -2,7 +2,8 @@
 
 Canonical names: ``embed``, ``a5.h1`` (head 1 of layer 5), ``m3`` (MLP 3), ``logits``; the parts of
 a split MLP ``m3.n117`` (hidden neuron), ``m3.f2098`` (dictionary feature), ``m3.rest``,
-``m3.error``; a key-value head that is one reader for a group of heads ``a5.kv1``. A head reads
+``m3.error``; of a split head ``a5.h1[IO]`` (what it fetches at the position of the role ``IO``) and
+``a5.h1[rest]``; a key-value head that is one reader for a group of heads ``a5.kv1``. A head reads
 through three inputs, ``a5.h1<q>``, ``<k>``, ``<v>``; everything else has one. An edge is
 ``a5.h1->a7.h3<q>``.
 
@@ -21,7 +22,9 @@ from typing import Any, Literal
 from circuitgraph.errors import UnknownNameError
 from circuitgraph.printable import NAME, shorten_text
 
-Kind = Literal["embed", "head", "kv", "mlp", "neuron", "feature", "rest", "error", "logits"]
+Kind = Literal[
+    "embed", "head", "source", "kv", "mlp", "neuron", "feature", "rest", "error", "logits"
+]
 Input = Literal["q", "k", "v", "x"]
 
 ARROW = "->"
@@ -29,11 +32,14 @@ ATTENTION_INPUTS: tuple[Input, ...] = ("q", "k", "v")
 STREAM: Input = "x"  # the one input of what is no head: the residual stream
 UNITS = ("neuron", "feature")  # parts of a split MLP that write a number times a row
 PARTS = (*UNITS, "rest", "error")  # of a split MLP
+REST = "rest"  # the source of a split head that stands for all positions without a name
 
-_ORDER: tuple[Kind, ...] = ("embed", "head", "kv", "mlp", *PARTS, "logits")  # within one layer
+# within one layer
+_ORDER: tuple[Kind, ...] = ("embed", "head", "source", "kv", "mlp", *PARTS, "logits")
 _FORMATS: dict[Kind, str] = {
     "embed": "embed",
     "head": "a{layer}.h{index}",
+    "source": "a{layer}.h{index}[{source}]",
     "kv": "a{layer}.kv{index}",
     "mlp": "m{layer}",
     "neuron": "m{layer}.n{index}",
@@ -66,18 +72,21 @@ _FORMS: list[tuple[Kind, str]] = [
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A head, an MLP or a part of one, the embedding, or the logits.
+    """A head, an MLP, a part of one of them, the embedding, or the logits.
 
     Nodes are ordered as the forward pass runs them, the parts of an MLP in the order of `PARTS`.
 
     Attributes:
         layer: -1 for the embedding and the logits.
         index: of the head, key-value head, neuron or feature in its layer; -1 for others.
+        source: of a part of a head, where the head fetches it: the name of a role, a position, or
+            ``rest``; empty for all other nodes.
     """
 
     kind: Kind
     layer: int = -1
     index: int = -1
+    source: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Node:
@@ -99,18 +108,25 @@ class Node:
 
     @property
     def whole(self) -> Node:
-        """The MLP that a part belongs to; every other node is whole itself."""
+        """The MLP or head that a part belongs to; every other node is whole itself."""
+        if self.kind == "source":
+            return Node("head", self.layer, self.index)
         return Node("mlp", self.layer) if self.kind in PARTS else self
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether the node is what no named part of a split MLP or head writes."""
+        return self.kind == "rest" or self.source == REST
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """What the node reads: ``q``, ``k`` and ``v``, or the stream; nothing for the embedding."""
-        if self.kind == "head":
+        if self.kind in ("head", "source"):
             return ATTENTION_INPUTS
         return () if self.kind == "embed" else (STREAM,)
 
     def __str__(self) -> str:
-        return _FORMATS[self.kind].format(layer=self.layer, index=self.index)
+        return _FORMATS[self.kind].format(layer=self.layer, index=self.index, source=self.source)
 
     def __lt__(self, other: Node) -> bool:
         return self._sort_key < other._sort_key
@@ -118,7 +134,10 @@ class Node:
     @property
     def _sort_key(self) -> tuple[Any, ...]:
         in_order = _ORDER.index(self.kind)
-        return self.kind == "logits", self.layer, self.is_in_mlp, in_order, self.index
+        place = self.kind == "logits", self.layer, self.is_in_mlp
+        if self.kind == "source":  # beside the heads, where its own head would stand
+            return *place, _ORDER.index("head"), self.index, self.is_rest, self.source
+        return *place, in_order, self.index
 
 
 @lru_cache(maxsize=4096)  # the same few names are looked up in every launch
@@ -137,6 +156,10 @@ def parse_input(text: str) -> tuple[Node, str]:
             layer, index = parts.get("layer"), parts.get("index") or parts.get("index_dot")
             node = Node(kind, int(layer or -1), int(index or -1))
             return node, parts.get("input") or parts.get("input_dot") or ""
+    if match := re.fullmatch(r"(.+)\[([^\[\]]+)\]", text.strip()):
+        whole, head_input = parse_input(match[1])
+        if whole.kind == "head" and not head_input:
+            return Node("source", whole.layer, whole.index, match[2]), ""
     raise UnknownNameError(
         f"{text!r} is not the name of a node. Expected for example 'embed', 'a5.h1' (or 'L5H1', "
         "'5.1'), 'a5.h1<q>', 'm3' or 'logits'."

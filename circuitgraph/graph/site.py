@@ -1,6 +1,7 @@
 """Sites: places in a model that a hypothesis can speak of, ``head(0, 3) @ "B1"``.
 
-A site is a node (also a neuron or dictionary feature of an MLP) at named positions of the prompt.
+A site is a node (also a neuron or dictionary feature of an MLP, or what a head fetches from one
+position) at named positions of the prompt.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from circuitgraph.errors import UnknownNameError
+from circuitgraph.errors import ArgumentError, UnknownNameError
+from circuitgraph.graph.head_split import check_sources
 from circuitgraph.graph.node import Input, Kind, Node, parse_input
 
 
@@ -25,7 +27,7 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """The site of a name such as ``a0.h3@B1``, ``m1.n7@A+B`` or ``embed``.
+        """The site of a name such as ``a0.h3@B1``, ``a0.h3[A1]@B1``, ``m1.n7@A+B`` or ``embed``.
 
         Raises:
             UnknownNameError: no site has that name.
@@ -49,6 +51,25 @@ class Site:
         if not roles or not all(isinstance(name, str) for name in roles):
             raise TypeError(f"a site stands @ a role or several, each a string, not {role!r}")
         return replace(self, roles=roles)
+
+    def fetched_from(self, source: str) -> Site:
+        """What a head fetches from one position alone: attention times value times output weights.
+
+        Args:
+            source: the name of a role, or the number of a position from the first token.
+
+        Raises:
+            ArgumentError: not a head, or a name that cannot be a source's.
+        """
+        if self.kind != "head":
+            raise ArgumentError(f"{self} fetches nothing: only whole heads do, as head(0, 3).")
+        check_sources(self.node, [source])
+        return replace(self, node=replace(self.node, kind="source", source=source))
+
+    @property
+    def is_of_head(self) -> bool:
+        """Whether the node is a head or a part of one."""
+        return self.node.whole.kind == "head"
 
     @property
     def kind(self) -> Kind:
@@ -75,12 +96,16 @@ class Site:
 
 
 class Sites(tuple[Site, ...]):
-    """Several sites at once; ``@`` goes to each."""
+    """Several sites at once; ``@`` and `Site.fetched_from` go to each."""
 
     __slots__ = ()
 
     def __matmul__(self, role: str | Iterable[str]) -> Sites:
         return Sites(site @ role for site in self)
+
+    def fetched_from(self, source: str) -> Sites:
+        """What each of several heads fetches from one position alone; as `Site.fetched_from`."""
+        return Sites(site.fetched_from(source) for site in self)
 
 
 embed = Site(Node("embed"))

@@ -83,6 +83,7 @@ def discover(
     n_units: int = N_UNITS,
     frozen_errors: bool = False,
     own_inputs: bool = False,
+    split_sources: Sequence[str] = (),
     **settings: Any,
 ) -> Circuit:
     """Find the circuit of a task in a model.
@@ -114,6 +115,9 @@ def discover(
             whatever their MLPs read; by default they are computed anew.
         own_inputs: each neuron or feature has an input of its own, so that edges into it are
             decided on one by one; by default all parts of an MLP share its input.
+        split_sources: ``a3.h5:IO,S1`` for each head to be cut into what it fetches at the positions
+            of these roles and the rest of it; ``a3.h5`` for all roles that are tokens of their
+            own. Positions by number do too.
 
     Returns:
         The circuit, with every edge's measured effect and all that is needed to run it again.
@@ -131,6 +135,7 @@ def discover(
             n_units=n_units,
             frozen_errors=frozen_errors,
             own_inputs=own_inputs,
+            split_sources=split_sources,
         ),
         metric=metric,
         ablation=ablation,

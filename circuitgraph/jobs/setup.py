@@ -29,6 +29,7 @@ class GraphChoice:
     n_units: int = N_UNITS
     frozen_errors: bool = False
     own_inputs: bool = False
+    split_sources: Sequence[str] = ()
 
     @property
     def chooses_units(self) -> bool:

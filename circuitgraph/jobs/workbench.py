@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from circuitgraph.analysis.places import list_roles_apart
+from circuitgraph.discovery.head_sources import parse_head_sources, split_heads
 from circuitgraph.discovery.refinement import (
     Units,
     check_has_errors,
@@ -67,6 +69,11 @@ class Workbench:
         if isinstance(choice, Graph):
             return self.model.graph_like(choice)
         whole = self.model.graph(direct=direct, grouped=choice.grouped)
+        if choice.split_sources:
+            sources = parse_head_sources(choice.split_sources)
+            by_roles = not all(sources.values())
+            roles = list_roles_apart(self.draw_prompts("discovery")) if by_roles else ()
+            whole = split_heads(whole, sources, roles)
         kind = choice.granularity
         units = read_granularity(self.model, kind, choice.refine, choice.n_units)
         if choice.frozen_errors:

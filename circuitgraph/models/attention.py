@@ -57,14 +57,51 @@ class Attention(eqx.Module):
         Args:
             key_positions: where keys and values are those of other tokens than the queries'.
         """
+        q, k, v = self._project_all(x_q, x_k, x_v, positions, settings, key_positions or positions)
+        return self.attend(q, k, v, positions, settings)
+
+    def compute_z_by_source(
+        self,
+        x_q: Float[Array, "one_or_heads batch pos d"],
+        x_k: Float[Array, "one_or_any_heads batch keys d"],
+        x_v: Float[Array, "one_or_any_heads batch keys d"],
+        positions: Positions,
+        settings: LayerSettings,
+        heads: Int[Array, " parts"],
+        keys: Float[Array, "parts batch keys"],
+    ) -> Float[Array, "heads_and_parts batch pos d_head"]:
+        """`compute_z` in parts: what each head fetches at keys that no part has, then the parts.
+
+        Args:
+            heads: whose part each is.
+            keys: 1 where a part fetches, 0 elsewhere; of one head's parts at most one has a key.
+        """
+        q, k, v = self._project_all(x_q, x_k, x_v, positions, settings, positions)
+        pattern = self.attention_pattern(q, k, positions, settings)
+        keys = keys.astype(pattern.dtype)
+        others = jnp.ones((len(q), *keys.shape[1:]), pattern.dtype).at[heads].add(-keys)
+        every = jnp.concatenate([jnp.arange(len(q)), heads])
+        looks = pattern[every] * jnp.concatenate([others, keys])[:, :, None, :]
+        return jnp.einsum("hbqk,hbke->hbqe", looks, v[every])
+
+    def _project_all(
+        self,
+        x_q: Float[Array, "one_or_heads batch pos d"],
+        x_k: Float[Array, "one_or_any_heads batch keys d"],
+        x_v: Float[Array, "one_or_any_heads batch keys d"],
+        positions: Positions,
+        settings: LayerSettings,
+        key_positions: Positions,
+    ) -> tuple[Array, Array, Array]:
+        """Queries, keys and values of each query head."""
         q, k, v = (
             self.project_queries(x_q, positions, settings),
-            self.project_keys(x_k, key_positions or positions, settings),
+            self.project_keys(x_k, key_positions, settings),
             self.project_values(x_v),
         )
         # key-value heads for each query head: [heads, batch, pos, d_head]
         k, v = (jnp.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
-        return self.attend(q, k, v, positions, settings)
+        return q, k, v
 
     # The steps of `compute_z`. With ``head`` they are of that one query head alone, and of the
     # key-value head that it uses.
@@ -139,7 +176,18 @@ class Attention(eqx.Module):
         self, z: Float[Array, "heads batch pos d_head"]
     ) -> Float[Array, "heads batch pos d"]:
         """What each head adds to the stream; after a post-norm, its share of the norm's output."""
-        each = jnp.einsum("hbpe,hde->hbpd", z, self.w_o)
+        return self.part_contributions(z)
+
+    def part_contributions(
+        self, z: Float[Array, "parts batch pos d_head"], heads: Int[Array, " parts"] | None = None
+    ) -> Float[Array, "parts batch pos d"]:
+        """`head_contributions` of what heads have fetched in parts, which together are the whole.
+
+        Args:
+            heads: whose part each is; all heads in their order if None.
+        """
+        w_o = self.w_o if heads is None else self.w_o[heads]
+        each = jnp.einsum("hbpe,hde->hbpd", z, w_o)
         if self.post_norm is not None:
             each = self.post_norm.apply_to_part(each, each.sum(0))
         return each * self.spec.residual_scale

@@ -74,9 +74,9 @@ class LanguageModel(Showable):
         return self.spec.graph(direct=direct, grouped=grouped)
 
     def graph_like(self, other: Graph) -> Graph:
-        """The model's graph by the conventions of another, its MLPs in the same parts."""
+        """The model's graph by the conventions of another, its nodes in the same parts."""
         graph = self.graph(direct=other.direct, grouped=other.n_kv_heads is not None)
-        return replace(graph, splits=other.splits) if other.splits else graph
+        return replace(graph, splits=other.splits, head_splits=other.head_splits)
 
     def logits(
         self, prompts: Sequence[str] | Sequence[Sequence[int]] | Int[np.ndarray, "batch pos"]

@@ -21,6 +21,12 @@ from jaxtyping import Bool, Float, Int
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.attention import Attention
 from circuitgraph.models.dictionaries.dictionary import Dictionary
+from circuitgraph.models.head_sources import (
+    HeadSources,
+    LayerSources,
+    find_keys,
+    make_head_sources,
+)
 from circuitgraph.models.mlp import MLP
 from circuitgraph.models.norms import Norm, apply_norm
 from circuitgraph.models.positions import (
@@ -179,10 +185,24 @@ class Block(eqx.Module):
         x_v: Float[Array, "one_or_any_heads batch pos d"],
         positions: Positions,
         settings: LayerSettings,
-    ) -> Float[Array, "heads batch pos d"]:
-        """What each head adds to the stream, given inputs of its own."""
-        z = self.attention.compute_z(x_q, x_k, x_v, positions, settings)
-        return self.attention.head_contributions(z)
+        own: LayerSources | None = None,
+        sources: Int[Array, "batch names"] | None = None,
+    ) -> Float[Array, "heads_and_parts batch pos d"]:
+        """What each head adds to the stream, given inputs of its own.
+
+        Args:
+            own: the named parts of the layer's heads, whose values follow those of the heads; of a
+                split head that of its rest is then in its place. None where all heads are whole.
+            sources: where each source stands in each prompt; needed with ``own``.
+        """
+        if own is None:
+            z = self.attention.compute_z(x_q, x_k, x_v, positions, settings)
+            return self.attention.head_contributions(z)
+        assert sources is not None  # noqa: S101 - batches of graphs with split heads have them
+        keys = find_keys(own, sources, x_k.shape[-2])
+        z = self.attention.compute_z_by_source(x_q, x_k, x_v, positions, settings, own.heads, keys)
+        heads = jnp.concatenate([jnp.arange(self.attention.spec.n_heads), own.heads])
+        return self.attention.part_contributions(z, heads)
 
     def mlp_input(
         self, x: Float[Array, "*axes d"], after_attention: Float[Array, "*axes d"]
@@ -202,7 +222,9 @@ class Transformer(eqx.Module):
     unembedding: Float[Array, "vocab_out d"] | None  # None: tied to the embedding
     b_unembed: Float[Array, " vocab_out"] | None
     spec: Spec = eqx.field(static=True)
-    units: Units | None = None  # that are nodes of a refined graph; the run is the same
+    # nodes of a refined graph; the run is the same
+    units: Units | None = None
+    sources: HeadSources | None = None
 
     def __call__(
         self,
@@ -246,7 +268,7 @@ class Transformer(eqx.Module):
     def with_units(
         self, graph: Graph, dictionaries: Mapping[int, Dictionary] | None = None
     ) -> Transformer:
-        """The same network, with the units of a refined graph beside it.
+        """The same network, with the units and parts of heads of a refined graph beside it.
 
         Args:
             dictionaries: by the layer whose MLP they take apart.
@@ -254,7 +276,8 @@ class Transformer(eqx.Module):
         Raises:
             ArgumentError: units that the MLPs or dictionaries do not have; see `make_units`.
         """
-        return replace(self, units=make_units(self.blocks.mlp, graph, dictionaries or {}))
+        units = make_units(self.blocks.mlp, graph, dictionaries or {})
+        return replace(self, units=units, sources=make_head_sources(graph))
 
     def split_mlp(self, mlp: MLP, own: LayerUnits) -> SplitMlp:
         """A layer's MLP in its parts."""
@@ -264,6 +287,16 @@ class Transformer(eqx.Module):
     def layers_of_units(self) -> LayerUnits | None:
         """Which units are whose, for scans over layers; None without any."""
         return None if self.units is None else self.units.layers
+
+    @property
+    def layers_of_sources(self) -> LayerSources | None:
+        """Which parts of heads are whose, for scans over layers; None without any."""
+        return None if self.sources is None else self.sources.layers
+
+    @property
+    def n_head_slots(self) -> int:
+        """How many vectors the heads of a layer write; as of `Graph.n_head_slots`."""
+        return self.spec.n_heads + (0 if self.sources is None else self.sources.most)
 
     def select_layer(self, number: Int[Array, ""] | Any) -> tuple[Block, LayerSettings]:
         """One layer's weights and settings; which one may be known at run time only."""

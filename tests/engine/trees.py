@@ -102,7 +102,8 @@ class Growth:
         return tuple(nodes)
 
     def stage(self, site: Site) -> int:
-        node = {"head": f"{site.node}<q>", "logits": "logits"}.get(site.kind, f"m{site.layer}")
+        kind = "head" if site.is_of_head else site.kind
+        node = {"head": f"{site.node.whole}<q>", "logits": "logits"}.get(kind, f"m{site.layer}")
         return self.graph.readers[self.graph.reader_index(node)].stage
 
     def site(self, stage: int) -> Site:

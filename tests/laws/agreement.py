@@ -7,7 +7,7 @@ matter of being right and not of the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from tests.checkpoints import Tiny, oracle_run
 from tests.oracle import losses
 from tests.oracle.units import FeatureParts, Parts
 
+Sources = Mapping[str, Sequence[str]]  # of heads that are split by them
 ABLATIONS = ["resample", "mean", "mean-positional", "zero"]
 
 
@@ -78,6 +79,7 @@ def compare(
     frontier: bool = False,
     parts: Parts | None = None,
     own: Collection[int] = (),
+    sources: Sources | None = None,
     **settings: Any,
 ) -> Circuit:
     """Search with both, by default at a threshold in a gap of the effects, near the quantile
@@ -88,7 +90,7 @@ def compare(
     layers.
     """
     mlp = tiny.ours.spec.d_mlp is not None
-    run = oracle_run(tiny, prompts, ablation, parts=parts, own=own)
+    run = oracle_run(tiny, prompts, ablation, parts=parts, own=own, sources=sources)
     loss = loss_of(metric, prompts, run)
     if threshold is None:
         threshold = gap_threshold(_effects_of_single_removals(run, loss, mlp, grouped), share)
@@ -96,7 +98,7 @@ def compare(
     threshold = abs(threshold) if settings["absolute"] else threshold
     decisions = oracle.oracle_acdc(run, loss, threshold, mlp=mlp, kv=grouped, **settings)
     graph = tiny.ours.graph(direct=settings.get("direct", False), grouped=grouped)
-    graph = split_graph(graph, parts, own)
+    graph = split_graph(graph, parts, own, sources)
     circuits = []
     for route in (False, True)[: 1 + frontier]:
         experiment = Experiment(
@@ -120,8 +122,12 @@ def _effects_of_single_removals(
     ]
 
 
-def split_graph(graph: Graph, parts: Parts | None, own: Collection[int] = ()) -> Graph:
-    """The graph with these neurons or features as nodes of their own, by layer."""
+def split_graph(
+    graph: Graph, parts: Parts | None, own: Collection[int] = (), sources: Sources | None = None
+) -> Graph:
+    """The graph with these neurons or features as nodes of their own, and these heads in parts."""
+    for head, names in (sources or {}).items():
+        graph = graph.refine_head(head, names)
     for layer, chosen in (parts or {}).items():
         mlp, own_inputs = f"m{layer}", layer in own
         if isinstance(chosen, FeatureParts):
@@ -142,10 +148,11 @@ def assert_same_logits(
     kv: bool = False,
     parts: Parts | None = None,
     own: Collection[int] = (),
+    sources: Sources | None = None,
 ) -> None:
     """Values of random masks agree to 1e-5 of the largest logit."""
-    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), parts, own)
-    run = oracle_run(tiny, prompts, ablation, parts=parts, own=own)
+    graph = split_graph(tiny.ours.graph(direct=direct, grouped=kv), parts, own, sources)
+    run = oracle_run(tiny, prompts, ablation, parts=parts, own=own, sources=sources)
     experiment = Experiment(tiny.ours, prompts, metric="logit", ablation=ablation, graph=graph)
     rng = np.random.default_rng(5)
     masks = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.3, 0.6, 0.9, 0.99)])

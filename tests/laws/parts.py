@@ -12,17 +12,22 @@ from circuitgraph.engine.grid import group_writers
 from circuitgraph.graph.graph import Graph
 from circuitgraph.tasks.prompts import Prompts
 from tests.checkpoints import Tiny, oracle_run
-from tests.laws.agreement import loss_of
+from tests.laws.agreement import Sources, loss_of
 from tests.oracle import eap
 from tests.oracle.units import Parts
 
 
 def assert_explicit_scores(
-    model: Tiny, prompts: Prompts, graph: Graph, parts: Parts, own: Collection[int] = ()
+    model: Tiny,
+    prompts: Prompts,
+    graph: Graph,
+    parts: Parts,
+    own: Collection[int] = (),
+    sources: Sources | None = None,
 ) -> None:
     """EAP, EAP-IG of activations and information flow are those of the oracle's caches."""
     experiment = Experiment(model.ours, prompts, graph=graph)
-    run = oracle_run(model, prompts, "resample", double=True, parts=parts, own=own)
+    run = oracle_run(model, prompts, "resample", double=True, parts=parts, own=own, sources=sources)
     loss = loss_of("logit_difference", prompts, run)
     attribution, groups = experiment.attribution, group_writers(graph)
     scores = [
@@ -47,7 +52,7 @@ def assert_gradient_of_small_steps(model: Tiny, prompts: Prompts, graph: Graph) 
     of_parts = [
         edge
         for edge, (reader, writer) in enumerate(zip(*graph.ends, strict=True))
-        if {"neuron", "feature", "rest", "error"}
+        if {"neuron", "feature", "rest", "error", "source"}
         & {graph.readers[reader].kind, graph.writers[writer].kind}
     ]
     edges = rng.choice(of_parts, 20, replace=False)

@@ -53,7 +53,9 @@ def explicit_eap_ig_activations(
     groups = [["embed"]]
     for layer in range(run.family.sizes.layers):
         mlp = f"m{layer}"
-        groups += [head_names(run.config, layer), run.names_of_parts.get(mlp, [mlp])]
+        heads = head_names(run.config, layer)
+        groups.append([part for head in heads for part in run.names_of_parts.get(head, [head])])
+        groups.append(run.names_of_parts.get(mlp, [mlp]))
     gradients = []
     for group in groups:
         for k in range(1, steps + 1):

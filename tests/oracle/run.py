@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from .families import take_apart
 from .names import attention_readers, edge_names, head_names, input_names, refuse_direct_with_kv
+from .sources import Sources, source_names, split_head
 from .units import Parts, part_names, read_apart, split_mlp
 
 Ablation = Literal["resample", "mean", "mean-positional", "zero"]
@@ -42,9 +43,10 @@ class OracleRun:
         ablation: Ablation = "resample",
         parts: Parts | None = None,
         own: Collection[int] = (),
+        sources: Sources | None = None,
     ) -> None:
         """``parts``: neurons or features that are nodes of their own, by layer; ``own``: the layers
-        in which each of them reads an input of its own.
+        in which each of them reads an input of its own; ``sources``: heads that are cut by them.
         """
         _check_batch(model, clean, corrupted, attention_mask, score_at)
         self.model: Any = model  # torch types no sub-modules
@@ -53,7 +55,8 @@ class OracleRun:
         self.clean_tokens, self.corrupted_tokens = clean, corrupted
         self.mask, self.score_at = attention_mask.bool(), score_at
         self.parts, self.own = parts or {}, own
-        self.names_of_parts = part_names(self.parts)
+        self.sources = sources or {}
+        self.names_of_parts = part_names(self.parts) | source_names(self.sources)
         self._edges = {kv: set(self.edge_names(direct=not kv, kv=kv)) for kv in (False, True)}
         self.freezes = False  # the two runs that circuits are made of are whole
         with torch.no_grad():
@@ -132,7 +135,11 @@ class OracleRun:
         shares = {}
         for head, name in enumerate(head_names(self.config, layer)):
             x_q, x_k, x_v = (inputs[reader] for reader in input_names(self.config, layer, head, kv))
-            shares[name] = self.family.head(layer, head, x_q, x_k, x_v, self.mask)
+            given = (x_q, x_k, x_v, self.mask)
+            if name in self.sources:
+                shares |= split_head(self.family, layer, head, self.sources[name], *given)
+            else:
+                shares[name] = self.family.head(layer, head, *given)
         return self.family.finish(layer, shares)
 
     def _mlp(self, layer: int, read: Callable[[str], Tensor]) -> Values:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from .families import take_apart
 from .hooked import install_hooks
 from .names import edge_names, head_names
+from .sources import split_head
 from .units import FeatureParts, split_mlp
 
 Donors = int | dict[tuple[str, str], int]
@@ -32,7 +33,9 @@ class Prompt:
 
 @dataclass
 class Claim:
-    """A node (``a0.h1``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and prompts."""
+    """A node (``a0.h1``, ``a0.h1[A]``, ``m2``, ``m2.n5``, ``embed``, ``logits``) at some roles, and
+    prompts.
+    """
 
     node: str
     roles: tuple[str, ...]
@@ -86,27 +89,43 @@ class TreeOracle:
         }
         if ".h" not in claim.node:
             return self._mlp(claim.node, inputs["x"])
-        layer, head = map(int, claim.node[1:].split(".h"))
-        mask = torch.ones(1, len(inputs["q"]), dtype=torch.bool)
-        x_q, x_k, x_v = (inputs[letter][None] for letter in "qkv")
-        own = self.family.head(layer, head, x_q, x_k, x_v, mask)[0]
+        whole = _name_whole(claim.node)
+        layer = int(whole[1:].partition(".")[0])
+        own = self._run_head(claim.node, reference, *(inputs[letter] for letter in "qkv"))
         others = reference if isinstance(claim.donors, dict) else claim.donors
         shares = {
             name: self._align_positions(self.runs[others].raw[name], reference, others, claim.roles)
             for name in head_names(self.config, layer)
+            if name != whole
         }
-        return self.family.finish(layer, shares | {claim.node: own})[claim.node]
+        return self.family.finish(layer, shares | own)[claim.node]
+
+    def _run_head(self, node: str, prompt: int, *x: Tensor) -> dict[str, Tensor]:
+        """What a head, or a head's part and the rest of it, writes before a post-norm."""
+        whole, _, source = node.partition("[")
+        layer, head = map(int, whole[1:].split(".h"))
+        x_q, x_k, x_v = (one[None] for one in x)
+        given = (x_q, x_k, x_v, torch.ones(1, len(x[0]), dtype=torch.bool))
+        if not source:
+            return {whole: self.family.head(layer, head, *given)[0]}
+        name = source.rstrip("]")
+        at = {name: torch.tensor([self.prompts[prompt].places.get(name, -1)])}
+        parts = split_head(self.family, layer, head, at, *given)
+        return {part: value[0] for part, value in parts.items()}
 
     def _read(self, claim: Claim, letter: str, reference: int) -> Tensor:
         """A claim's input: its prompt's stream, with its children's values in their positions."""
-        reader = f"{claim.node}<{letter}>" if letter in "qkv" else _name_mlp(claim.node)
+        whole = _name_whole(claim.node)
+        reader = f"{whole}<{letter}>" if letter in "qkv" else whole
         children = [child for child in claim.children if child.feeds == letter]
         first = [] if claim.node == "logits" else [r for c in [*children, claim] for r in c.roles]
         own = self.prompts[reference]
+        source = claim.node.partition("[")[2].rstrip("]")
+        first += [source] if source in own.places else []
         done: set[tuple[str, int]] = set()
         x = self._background(claim, letter, reader, reference, first)
         for child in children:
-            donor = self._donor(claim, letter, _name_mlp(child.node))
+            donor = self._donor(claim, letter, _name_whole(child.node))
             before = self._align_positions(
                 self.node_value(child.node, donor), reference, donor, first
             )
@@ -163,15 +182,21 @@ class TreeOracle:
     def node_value(self, node: str, prompt: int) -> Tensor:
         """What a node writes in a prompt's plain run."""
         run = self.runs[prompt]
-        mlp = _name_mlp(node)
-        return run.values[node] if mlp == node else self._mlp(node, run.streams[mlp])
+        whole = _name_whole(node)
+        if "[" in node:
+            layer = int(whole[1:].partition(".")[0])
+            x = run.streams[f"a{layer}"]
+            others = {n: run.raw[n] for n in head_names(self.config, layer) if n != whole}
+            own = self._run_head(node, prompt, x, x, x)
+            return self.family.finish(layer, others | own)[node]
+        return run.values[node] if whole == node else self._mlp(node, run.streams[whole])
 
     def _mlp(self, node: str, x: Tensor) -> Tensor:
         """What an MLP writes, or a feature, or one neuron: that is what is missing if it is
         silenced.
         """
         name, _, neuron = node.partition(".n")
-        layer = int(_name_mlp(name)[1:])
+        layer = int(_name_whole(name)[1:])
         if ".f" in node:
             chosen = replace(self.dictionaries[layer], indices=[int(node.partition(".f")[2])])
             run = lambda: self.family.mlp(layer, x[None])  # noqa: E731
@@ -216,9 +241,28 @@ class TreeOracle:
         return run
 
 
-def _name_mlp(node: str) -> str:
-    """The MLP that a neuron or feature belongs to; any other node itself."""
-    return re.sub(r"\.[nf]\d+$", "", node)
+def _name_whole(node: str) -> str:
+    """The MLP that a neuron or feature belongs to, or a part's head; any other node itself."""
+    return re.sub(r"\.[nf]\d+$|\[.*\]$", "", node)
+
+
+@torch.no_grad()
+def swapped_source_logits(oracle: TreeOracle, base: int, node: str, donor: int) -> Tensor:
+    """Logits [vocab] at the last token of ``base``, with a head's part of the donor's run."""
+    family, whole = oracle.family, _name_whole(node)
+    tokens = oracle.prompts[base].tokens
+    x = family.embed(torch.tensor([tokens]))[0]
+    theirs = oracle.node_value(node, donor)[oracle.positions(base, donor, [])]
+    for layer in range(family.sizes.layers):
+        shares: dict[str, Tensor] = {}
+        for name in head_names(oracle.config, layer):
+            shares |= oracle._run_head(node if name == whole else name, base, x, x, x)
+        heads = family.finish(layer, shares)
+        heads |= {node: theirs} if node in heads else {}
+        after = x + sum(heads.values()) + family.constant(layer)
+        read = x if family.sizes.parallel else after
+        x = after + family.mlp(layer, read[None])[0]
+    return family.logits(x[None])[0, -1]
 
 
 @torch.no_grad()

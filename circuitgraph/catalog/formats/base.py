@@ -178,11 +178,18 @@ def choose_format(kinds: Registry[Any], name: str | None, path: Path) -> Any:
 
 
 def refuse_parts(name: str, circuit: Circuit) -> None:
-    """Refuse a circuit among neurons or features, of which a format knows nothing.
+    """Refuse a circuit among parts of nodes, of which a format knows nothing.
 
     Raises:
-        ArgumentError: some MLP of the circuit's graph is cut into parts.
+        ArgumentError: some head or MLP of the circuit's graph is cut into parts.
     """
+    if heads := circuit.graph.head_splits:
+        where = ", ".join(str(split.whole) for split in heads)
+        raise ArgumentError(
+            f"The format {name!r} has no heads in parts, and this circuit has some (of {where}): "
+            "without them it would be another one. Use edge-list, node-link or graphml, which hold "
+            "them."
+        )
     if splits := circuit.graph.splits:
         kinds = " and ".join(sorted({f"{split.kind}s" for split in splits}))
         where = ", ".join(f"m{split.layer}" for split in splits)

@@ -67,6 +67,11 @@ def _refuse_other_graphs(graph: Graph, names: Iterable[str]) -> None:
                 f"it has parts of MLPs ({make_printable(name, NAME)}), but does not say which "
                 "others there are: keep the folder of the circuit instead"
             )
+        if "[" in name and not graph.head_splits:
+            raise DataError(
+                f"it has parts of heads ({make_printable(name, NAME)}), but does not say which "
+                "others there are: keep the folder of the circuit instead"
+            )
         if ".kv" in name and graph.n_kv_heads is None:
             raise DataError("it is of key-value heads: say so (--grouped)")
 

@@ -150,7 +150,7 @@ def fit_graph(circuit: Circuit, graph: Graph | None) -> Circuit:
     shape = [(g.n_layers, g.n_heads, g.parallel or not g.mlp) for g in (whole, graph)]
     if shape[0][:2] != shape[1][:2] or (graph.mlp and whole.parallel != graph.parallel):
         raise DataError(f"it is of {whole}, but the model's graph is {graph}")
-    target = replace(graph, direct=False, n_kv_heads=None, splits=())
+    target = replace(graph, direct=False, n_kv_heads=None, splits=(), head_splits=())
     lost = circuit.mask & (find_origins(whole, target) < 0)
     if lost.any():
         names = [whole.edges[edge] for edge in np.flatnonzero(lost)]

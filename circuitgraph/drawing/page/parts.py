@@ -31,7 +31,9 @@ def list_nodes(graph: Graph, mask: Bool[np.ndarray, " edges"]) -> list[dict[str,
     listed = []
     for name in _order_nodes(Circuit(graph, mask).nodes, nodes, shared):
         node = nodes.get(name)
-        kind = INPUT if name in shared else node.kind if node else "logits"
+        # the part of a head is drawn as heads are
+        own = "head" if node and node.whole.kind == "head" else node.kind if node else "logits"
+        kind = INPUT if name in shared else own
         layer = node.layer if node else shared[name].node.layer if name in shared else 0
         listed.append(
             {

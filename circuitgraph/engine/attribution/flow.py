@@ -64,4 +64,4 @@ def _read_streams(
     assert trace.stream is not None  # noqa: S101 - it was to be kept
     into_mlps = trace.stream if trace.mlp_input is None else trace.mlp_input
     streams = jnp.concatenate([trace.stream, into_mlps, trace.final[None]])
-    return collect_writers(model, trace), streams
+    return collect_writers(model, trace, inputs), streams

@@ -35,7 +35,7 @@ def run_importances(
     metric: Metric,
 ) -> Float[Array, " writers"]:
     """The importance of each writer, in the columns' order of the grid; zero for the embedding."""
-    n_heads, units = model.spec.n_heads, model.units
+    n_heads, units = model.n_head_slots, model.units
     _, by_layer = split_by_layer(differences.nodes, model.spec.n_layers)
 
     def weigh_units(own: LayerUnits, written: Stream) -> Float[Array, " most"]:
@@ -54,9 +54,9 @@ def run_importances(
         return nodes if own is None else jnp.append(nodes, weigh_units(own, gradients.mlp))
 
     with jax.default_matmul_precision("highest"):
-        extra = (by_layer, model.layers_of_units)
-        weighed = visit_gradients(model, start, held, batch, metric, n_heads, weigh, extra)[1]
-    columns = jnp.concatenate([grid.heads, grid.mlps, grid.errors], axis=1)
+        extra, n_kv = (by_layer, model.layers_of_units), model.spec.n_heads
+        weighed = visit_gradients(model, start, held, batch, metric, n_kv, weigh, extra)[1]
+    columns = jnp.concatenate([grid.heads, grid.sources, grid.mlps, grid.errors], axis=1)
     if units is not None:
         columns = jnp.concatenate([columns, len(differences.nodes) + units.layers.slots], axis=1)
     n_writers = grid.edge.shape[1]

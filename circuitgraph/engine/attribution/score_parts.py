@@ -39,7 +39,7 @@ def run_score_parts(
     with jax.default_matmul_precision("highest"):
         trace = trace_model(model, inputs, ["writers", "stream"])
         assert trace.stream is not None  # noqa: S101 - it was to be kept
-        written, x = collect_writers(model, trace).nodes[:n_seen], trace.stream[layer]
+        written, x = collect_writers(model, trace, inputs).nodes[:n_seen], trace.stream[layer]
         positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
         block, settings = freeze_norms(model).select_layer(layer)
         attention: Attention = block.attention

@@ -39,24 +39,46 @@ def compute_full_logits(model: Transformer, inputs: Inputs) -> Float[Array, "bat
 
 def compute_writer_values(model: Transformer, inputs: Inputs) -> Values:
     """What every writer adds to the residual stream in an untouched run."""
-    keep = ["writers"] if model.units is None else ["writers", "mlp_input"]
-    return collect_writers(model, trace_model(model, inputs, keep))
+    keep = ["writers"]
+    keep += [] if model.units is None else ["mlp_input"]
+    keep += [] if model.sources is None else ["stream"]
+    return collect_writers(model, trace_model(model, inputs, keep), inputs)
 
 
-def collect_writers(model: Transformer, trace: Trace) -> Values:
-    """What every writer adds in a run that kept writers, and the MLPs' inputs if some are split."""
+def collect_writers(model: Transformer, trace: Trace, inputs: Inputs) -> Values:
+    """What every writer adds in a run that kept writers; the stream too if heads are split, and the
+    MLPs' inputs if MLPs are.
+    """
     assert trace.writers is not None  # noqa: S101 - it was to be kept
-    layers = model.layers_of_units
+    layers, writers = model.layers_of_units, trace.writers
+    if model.sources is not None:
+        heads = _split_heads(model, trace, inputs)
+        writers = jnp.concatenate([heads, writers[:, model.spec.n_heads :]], axis=1)
     if layers is None:
-        return Values.of_nodes(join_layers(trace.embed, trace.writers))
+        return Values.of_nodes(join_layers(trace.embed, writers))
 
     def split_mlp(layer: tuple[MLP, LayerUnits, Array]) -> tuple[Array, Array]:
         mlp, own, x = layer
         return model.split_mlp(mlp, own).write_parts(x)
 
     vectors, units = jax.lax.map(split_mlp, (model.blocks.mlp, layers, trace.mlp_input))
-    nodes = join_layers(trace.embed, jnp.concatenate([trace.writers[:, :-1], vectors], axis=1))
+    nodes = join_layers(trace.embed, jnp.concatenate([writers[:, :-1], vectors], axis=1))
     return Values(nodes, put_layer(make_empty_units(model.units, trace.embed), layers.slots, units))
+
+
+def _split_heads(
+    model: Transformer, trace: Trace, inputs: Inputs
+) -> Float[Array, "layers parts batch pos d"]:
+    """What the heads of each layer and their parts add in a run that kept the stream."""
+    positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+
+    def split_layer(layer: Any) -> Float[Array, "parts batch pos d"]:
+        (block, settings), own, x = layer
+        x = x[None]
+        return block.run_heads(x, x, x, positions, settings, own, inputs.sources)
+
+    layers = (model.stacked_layers(), model.layers_of_sources, trace.stream)
+    return jax.lax.map(split_layer, layers)
 
 
 def compute_errors(model: Transformer, inputs: Inputs) -> Float[Array, "layers batch pos d"]:
@@ -102,19 +124,20 @@ def compute_differences(
     errors: Float[Array, "layers batch pos d"] | None = None,
 ) -> Values:
     """``moved``, of all writers, under a mask as a matrix."""
-    n_heads, units = model.spec.n_heads, model.units
+    n_heads, units = model.n_head_slots, model.units
     embed = model.embed(inputs.tokens, inputs.positions)
     replaced_embed, replaced = split_by_layer(background.writers.nodes, model.spec.n_layers)
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
 
     def run_layer(moved: Values, layer: Any) -> tuple[Values, None]:
-        (block, settings), own, rows, slots, old, error, into_heads, into_mlp = layer
+        (block, settings), own, apart, rows, slots, old, error, into_heads, into_mlp = layer
         nodes, of_units = moved
         # rows of the layer's readers: [heads, batch, pos, d] for each of q, k and v
         x_q, x_k, x_v = (
             into_heads + sum_writers(matrix[readers], moved, units) for readers in rows[:3]
         )
-        heads = block.run_heads(x_q, x_k, x_v, positions, settings) - old[:n_heads]
+        heads = block.run_heads(x_q, x_k, x_v, positions, settings, apart, inputs.sources)
+        heads -= old[:n_heads]
         nodes = jax.lax.dynamic_update_slice_in_dim(nodes, heads, slots[0][0], axis=0)
         if block.mlp is not None:
             x = into_mlp + sum_writers(matrix[rows[3]], Values(nodes, of_units), units)[0]
@@ -142,7 +165,7 @@ def compute_differences(
     rows, slots = (grid.q, grid.k, grid.v, grid.mlp), (grid.heads, grid.mlps)
     streams = (background.into_heads, background.into_mlp)
     assert errors is not None or model.units is None or not model.units.freezes  # noqa: S101
-    own = (model.layers_of_units, rows, slots, replaced, errors)
+    own = (model.layers_of_units, model.layers_of_sources, rows, slots, replaced, errors)
     layers = (model.stacked_layers(), *own, *streams)
     moved, _ = jax.lax.scan(run_layer, moved, layers)
     return moved

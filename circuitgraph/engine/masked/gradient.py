@@ -85,13 +85,13 @@ def _pull_layers(
         matrix: with the readers in the order of the layers, then the logits, then units.
         d_final: the derivative by what the logits read.
     """
-    n_heads, units = model.spec.n_heads, model.units
+    n_heads, units = model.n_head_slots, model.units
     n_placed = len(matrix) - len(grid.units)  # readers that are no units
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     sizes = [rows.shape[1] for rows in (grid.q, grid.k, grid.v, grid.mlp)]
 
     def pull_layer(d_read: Array, layer: Any) -> tuple[Array, None]:
-        (block, settings), own, start, writers, into_heads, into_mlp = layer
+        (block, settings), own, apart, start, writers, into_heads, into_mlp = layer
         kept = jax.lax.dynamic_slice_in_dim(matrix, start, sum(sizes))
         *x_qkv, x_mlp = jnp.split(sum_writers(kept, moved, units), np.cumsum(sizes)[:3])
         # readers of later layers only: zero edges lead to the others, whose d_read is still missing
@@ -117,7 +117,8 @@ def _pull_layers(
                 d_mlp = pull((d_vectors, d_units))[0][None]
             d_heads += sum_vectors(kept[-1:, writers[:n_heads]].T, d_mlp)
         _, pull_heads = jax.vjp(
-            lambda *x: block.run_heads(*x, positions, settings), *(into_heads + x for x in x_qkv)
+            lambda *x: block.run_heads(*x, positions, settings, apart, inputs.sources),
+            *(into_heads + x for x in x_qkv),
         )
         d_layer = jnp.concatenate([*pull_heads(d_heads), d_mlp])
         return jax.lax.dynamic_update_slice_in_dim(d_read, d_layer, start, axis=0), None
@@ -143,7 +144,8 @@ def _pull_layers(
     d_read = jnp.zeros((len(matrix), *d_final.shape), d_final.dtype)
     d_read = d_read.at[n_placed - 1].set(d_final)
     starts = np.arange(model.spec.n_layers) * sum(sizes)
-    writers = jnp.concatenate([grid.heads, grid.mlps, grid.errors], axis=1)
+    writers = jnp.concatenate([grid.heads, grid.sources, grid.mlps, grid.errors], axis=1)
     streams = (background.into_heads, background.into_mlp)
-    layers = (model.stacked_layers(), model.layers_of_units, starts, writers, *streams)
+    own = (model.layers_of_units, model.layers_of_sources)
+    layers = (model.stacked_layers(), *own, starts, writers, *streams)
     return jax.lax.scan(pull_layer, d_read, layers, reverse=True)[0]

@@ -130,7 +130,8 @@ def prepare_batches(
     """
     batches = []
     for rows in cut_prompts(prompts, sizes.prompts):
-        batch = make_batch(prompts, rows)._replace(background=shared)
+        batch = make_batch(prompts, rows, sources=_list_sources(model))
+        batch = batch._replace(background=shared)
         batch = Devices.of(batch.n_prompts).share_prompts(batch)
         if shared is None and sizes.keeps:
             batch = _add_background(model, batch, ablation)
@@ -138,6 +139,10 @@ def prepare_batches(
             batch = batch._replace(errors=run_errors(model, batch.inputs))
         batches.append(_add_full_logits(model, batch))
     return batches
+
+
+def _list_sources(model: Transformer) -> tuple[str, ...]:
+    return () if model.sources is None else model.sources.names
 
 
 def _cut_batch(batch: Batch, size: int) -> Iterator[Batch]:
@@ -182,7 +187,10 @@ def make_shared_background(
     Raises:
         DataError: the reference prompts are too short for positional means.
     """
-    batches = [make_batch(reference, rows) for rows in cut_prompts(reference, n_prompts)]
+    sources = _list_sources(model)
+    batches = [
+        make_batch(reference, rows, sources=sources) for rows in cut_prompts(reference, n_prompts)
+    ]
     # where there are no corrupted prompts, means are taken over the clean ones
     parts = [batch.corrupted or batch.inputs for batch in batches]
     with jax.default_matmul_precision("highest"):

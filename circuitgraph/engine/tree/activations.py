@@ -134,7 +134,7 @@ class Activations:
         # stage 0 is the embedding, from which all other streams are computed
         streams = {0, *stages, *(self.reader_of(site).stage for site in written.values())}
         heads = {
-            node for node, site in written.items() if site.kind == "head" and self.graph.coupled
+            node.whole for node, site in written.items() if site.is_of_head and self.graph.coupled
         }
         wanted = ((streams, self._streams), (written.keys(), self._written), (heads, self._others))
         n_new = sum(len(names - kept.keys()) for names, kept in wanted)
@@ -189,9 +189,10 @@ class Activations:
 
         None where there is no post-norm.
         """
-        if not self.graph.coupled or site.kind != "head":
+        if not self.graph.coupled or not site.is_of_head:
             return None
-        if site.node not in self._others:
+        head = site.node.whole
+        if head not in self._others:
             stream = self.get_stream(self.reader_of(site).stage)
             node = np.int32(site.layer), np.int32(site.index)
 
@@ -199,8 +200,8 @@ class Activations:
                 x = nodes.take_values(stream, rows, self._own_positions)
                 return nodes.run_other_heads(self.model.transformer, self.inputs, rows, node, x)
 
-            self._others[site.node] = self._run_launches(run_rows)
-        return self._others[site.node]
+            self._others[head] = self._run_launches(run_rows)
+        return self._others[head]
 
     @property
     def _own_positions(self) -> Int[np.ndarray, "launch pos"]:
@@ -233,9 +234,11 @@ class Activations:
             seen: which keys a head may look at, by the prompts that its keys are of.
         """
         model, layer, index = self.model.transformer, np.int32(site.layer), np.int32(site.index)
-        if site.kind == "head":
+        if site.is_of_head:
+            is_part = site.kind == "source"
+            at = self.alignment.find_source(self._padded[rows], site) if is_part else None
             return nodes.run_head(
-                model, self.inputs, rows, (layer, index), (x[0], x[1], x[2]), others, seen
+                model, self.inputs, rows, (layer, index), (x[0], x[1], x[2]), others, seen, at
             )
         if site.kind == "neuron":
             return nodes.run_neuron(model, layer, index, x[0])
@@ -288,7 +291,7 @@ class Activations:
 
     def reader_of(self, site: Site, into: str = "q") -> Reader:
         """What a site reads through one of its inputs; a unit reads what its MLP reads."""
-        return self.graph.reader_of(site.node, into if site.kind == "head" else STREAM)
+        return self.graph.reader_of(site.node, into if site.is_of_head else STREAM)
 
 
 def _take_or_none(values: Array | None, rows: np.ndarray, at: np.ndarray) -> Array | None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from circuitgraph.graph.site import Site
+
 
 class Alignment:
     """Prompts with named positions, and the maps between any two of them.
@@ -70,6 +72,13 @@ class Alignment:
         columns = [self.roles.index(role) for role in roles]
         np.put_along_axis(covered, self.role_positions[rows][:, columns], True, axis=1)
         return covered
+
+    def find_source(self, rows: Int[np.ndarray, " n"], site: Site) -> Int[np.ndarray, " n"]:
+        """Where the position stands, in each prompt, from which a head's part is fetched."""
+        source = site.node.source
+        if source in self.roles:
+            return self.role_positions[rows, self.roles.index(source)].astype(np.int32)
+        return np.full(len(rows), int(source), np.int32)
 
     def _order_ends(self, first: tuple[str, ...]) -> list[int]:
         """Columns of the named positions, in the order in which they overwrite one another."""

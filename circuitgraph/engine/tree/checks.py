@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Int
@@ -46,7 +47,7 @@ def find_missing_part(model: LanguageModel, site: Site) -> tuple[str, int] | Non
         return None
     if site.layer >= spec.n_layers:
         return f"the model has {_count_noun(spec.n_layers, 'layer')}", spec.n_layers
-    if site.kind == "head" and site.index >= spec.n_heads:
+    if site.is_of_head and site.index >= spec.n_heads:
         return f"a layer of the model has {_count_noun(spec.n_heads, 'head')}", spec.n_heads
     if site.kind in ("mlp", "neuron") and spec.d_mlp is None:
         return "the model has no MLPs", 0
@@ -78,6 +79,9 @@ def list_site_problems(activations: Activations, site: Site) -> list[str]:
     """Everything about a site that this model or these prompts do not have, in words."""
     spec, roles = activations.model.spec, activations.alignment.roles
     problems = [str(unknown_name("role", role, roles)) for role in site.roles if role not in roles]
+    source = site.node.source
+    if source and not source.isdecimal() and source not in roles:
+        problems.append(str(unknown_name("role", source, roles)))
     missing = find_missing_part(activations.model, site)
     if missing is not None:
         sentence, n = missing
@@ -104,6 +108,21 @@ def find_shared_mlp(sites: Iterable[Site]) -> str | None:
     for site in sites:
         if site.kind in UNITS and kinds.setdefault(site.layer, site).kind != site.kind:
             return f"{site} and {kinds[site.layer]} take m{site.layer} apart in two ways"
+    return None
+
+
+def find_shared_source(activations: Activations, sites: Iterable[Site]) -> str | None:
+    """What is wrong where two sources of one head are the same token of some prompt, in words."""
+    rows, parts = np.arange(len(activations)), {s.node: s for s in sites if s.kind == "source"}
+    for one, other in combinations(parts.values(), 2):
+        if one.node.whole == other.node.whole:
+            same = activations.alignment.find_source(rows, one) == (
+                activations.alignment.find_source(rows, other)
+            )
+            if same.any():
+                return (
+                    f"{one} and {other} are fetched from one token in prompt {int(same.argmax())}"
+                )
     return None
 
 
@@ -171,6 +190,11 @@ def _check_inputs(
 def _check_children(activations: Activations, node: TreeNode) -> list[str]:
     apart = (find_shared_mlp(c.site for c in node.children if c.feeds == i) for i in "qkvx")
     problems = [f"{node.name}: {problem}" for problem in apart if problem]
+    for i in "qkvx":
+        sites = [child.site for child in node.children if child.feeds == i]
+        if not any(list_site_problems(activations, site) for site in sites):
+            shared = find_shared_source(activations, sites)
+            problems += [f"{node.name}: {shared}"] if shared else []
     for child in node.children:
         if child.feeds not in node.site.inputs:
             problems.append(
@@ -186,7 +210,7 @@ def _check_children(activations: Activations, node: TreeNode) -> list[str]:
             }
             if child.site.node.whole in whole:
                 problems.append(
-                    f"{child.name}: {child.site} is part of m{child.site.layer}, which enters "
+                    f"{child.name}: {child.site} is part of {child.site.node.whole}, which enters "
                     "there as well"
                 )
             if stage > activations.reader_of(node.site, child.feeds).stage:

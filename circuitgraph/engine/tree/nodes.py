@@ -114,6 +114,7 @@ def run_head(
     x: tuple[Float[Array, "batch pos d"], Float[Array, "batch pos d"], Float[Array, "batch pos d"]],
     others: Float[Array, "batch pos d"] | None,
     seen: Seen,
+    fetched: Rows | None = None,
 ) -> Float[Array, "batch pos d"]:
     """What one head writes, given its three inputs.
 
@@ -122,6 +123,7 @@ def run_head(
         node: layer and head.
         others: what the layer's other heads write into the post-norm, if there is one.
         seen: which keys may be looked at.
+        fetched: the one key of each prompt whose part of what the head writes is asked for.
     """
     with jax.default_matmul_precision("highest"):
         layer, head = (jnp.asarray(number) for number in node)
@@ -133,12 +135,15 @@ def run_head(
         q, k, v = (
             at.project_queries(x[0][None], positions, settings, head),
             at.project_keys(x[1][None], positions, settings, head),
-            x[2][None],
+            at.project_values(x[2][None], head),
         )
-        written = at.head_output(
-            at.attend(q, k, at.project_values(v, head), positions, settings, head)[0], head
-        )
-        return written if others is None else at.apply_post_norm(written, others + written)
+        written = part = at.head_output(at.attend(q, k, v, positions, settings, head)[0], head)
+        if fetched is not None:
+            pattern = at.attention_pattern(q, k, positions, settings, head)
+            is_key = jnp.arange(v.shape[-2]) == fetched[:, None]  # [batch, keys]
+            pattern = jnp.where(is_key[:, None], pattern, 0)
+            part = at.head_output(jnp.einsum("hbqk,hbke->hbqe", pattern, v)[0], head)
+        return part if others is None else at.apply_post_norm(part, others + written)
 
 
 @jax.jit
@@ -151,13 +156,19 @@ def run_other_heads(
 ) -> Float[Array, "batch pos d"]:
     """What all heads of a layer but one write into the post-norm in a plain run."""
     with jax.default_matmul_precision("highest"):
-        layer, head = node
-        (block, settings), positions = (
-            model.select_layer(layer),
-            _make_positions(model, prompts, rows),
-        )
-        z = block.run(x, positions, settings).z
-        return jnp.einsum("hbpe,hde->bpd", z.at[head].set(0.0), block.attention.w_o)
+        block, settings = model.select_layer(node[0])
+        z = block.run(x, _make_positions(model, prompts, rows), settings).z
+        return sum_other_heads(model, node, z)
+
+
+@jax.jit
+def sum_other_heads(
+    model: Transformer, node: tuple[Number, Number], z: Float[Array, "heads batch pos d_head"]
+) -> Float[Array, "batch pos d"]:
+    """What all heads of a layer but one write into the post-norm, of what each has fetched."""
+    with jax.default_matmul_precision("highest"):
+        w_o = model.select_layer(node[0])[0].attention.w_o
+        return jnp.einsum("hbpe,hde->bpd", z.at[node[1]].set(0.0), w_o)
 
 
 @jax.jit
@@ -256,7 +267,7 @@ def _take_positions(values: Array, rows: Rows, at: Array) -> Array:
 
 
 def _take_rows(prompts: Inputs, rows: Rows) -> Inputs:
-    return Inputs(*(array[rows] for array in prompts))
+    return jax.tree.map(lambda array: array[rows], prompts)
 
 
 def _make_positions(

@@ -63,7 +63,8 @@ def run_trees(
     prompt has there, in which what its children's sites write is replaced by the children's values.
     A node without children has its site's plain value on its own prompt. Positions are moved as
     `Alignment.map_positions` says; where several roles share a position, those of the children that
-    enter an input come first, then those of the site (at the logits, the last token comes first).
+    enter an input come first, then those of the site, then the one from which a head's part is
+    fetched (at the logits, the last token comes first).
     Of several copies of one site that enter one input at one position the first counts.
 
     Positions and lengths are the reference's: what a longer donor has beyond them is never read,
@@ -183,7 +184,7 @@ class _Launch:
         activations = self.activations
         children = [child for child in node.children if child.feeds == into]
         reader = activations.reader_of(node.site, into)
-        first = _list_first_roles(node, children)
+        first = _list_first_roles(node, children, activations.alignment.roles)
         if isinstance(self.inputs[node.path], Mapping):
             x = self.mix_donors(node, into, reader.stage, first)
         else:
@@ -219,11 +220,13 @@ class _Launch:
         activations = self.activations
         frame = activations.alignment.mask[self.references]
         # nearly all models hide nothing but padding, which is the references'
-        if node.site.kind != "head" or activations.model.spec.unseen_token is None:
+        if not node.site.is_of_head or activations.model.spec.unseen_token is None:
             return frame
         children = [child for child in node.children if child.feeds == "k"]
         donors = self.take_donors(node, ("k", "embed"))
-        seen = self.take_seen(donors, _list_first_roles(node, children))
+        seen = self.take_seen(
+            donors, _list_first_roles(node, children, activations.alignment.roles)
+        )
         # the last first: of several embeddings at one position the first counts
         for child in reversed([child for child in children if child.site.kind == "embed"]):
             covered = activations.alignment.cover_roles(self.references, child.site.roles)
@@ -274,11 +277,14 @@ class _Launch:
         )
 
 
-def _list_first_roles(node: TreeNode, children: Sequence[TreeNode]) -> tuple[str, ...]:
+def _list_first_roles(
+    node: TreeNode, children: Sequence[TreeNode], known: Sequence[str]
+) -> tuple[str, ...]:
     """Roles that win where several share a position, in an input that these children enter."""
     if node.site.kind == "logits":
         return ()
-    return tuple(dict.fromkeys(role for n in (*children, node) for role in n.site.roles))
+    roles = [role for n in (*children, node) for role in n.site.roles]
+    return tuple(dict.fromkeys([*roles, *({node.site.node.source} & {*known})]))
 
 
 def _list_writers(activations: Activations, stage: int) -> list[str]:

@@ -14,13 +14,14 @@ from circuitgraph.engine.tree.activations import Activations
 from circuitgraph.engine.tree.checks import (
     Donors,
     find_shared_mlp,
+    find_shared_source,
     list_index_problems,
     list_site_problems,
     look_up_metrics,
 )
 from circuitgraph.engine.tree.run import Outcome, make_outcome
 from circuitgraph.errors import ArgumentError, list_problems
-from circuitgraph.graph.node import UNITS, Node
+from circuitgraph.graph.node import Node
 from circuitgraph.graph.site import Site
 
 
@@ -46,8 +47,9 @@ def swap_sites(
         metrics: their names; against the labels of the bases.
 
     Raises:
-        ArgumentError: sites or prompts that do not exist, a neuron or feature and the whole of its
-            MLP, or neurons and features of one MLP; names every problem.
+        ArgumentError: sites or prompts that do not exist, a part and the whole of its MLP or head,
+            neurons and features of one MLP, or two sources that are one token; names every
+            problem.
         SearchError: a metric is not finite; names the prompt.
     """
     base, donors = np.asarray(base), {site: np.asarray(given) for site, given in donors.items()}
@@ -144,8 +146,8 @@ def _run_patched(
         here = [patch for patch in patches if patch.site.layer == layer]
         after, z = nodes.run_attention(model, activations.inputs, base, layer, x, seen)
         for patch in here:
-            if patch.site.kind == "head":
-                now = nodes.run_contribution(model, (layer, np.int32(patch.site.index)), z)
+            if patch.site.is_of_head:
+                now = _run_head_site(activations, patch.site, base, (x, z), seen)
                 after = _apply_patch(activations, after, now, patch)
         # heads are patched before the MLP reads, which may stand after them
         read = model.blocks.mlp_input(x, after)
@@ -159,6 +161,26 @@ def _run_patched(
                     patch,
                 )
     return x
+
+
+def _run_head_site(
+    activations: Activations,
+    site: Site,
+    base: Int[np.ndarray, " launch"],
+    layer: tuple[Array, Array],
+    seen: Bool[np.ndarray, "launch pos"],
+) -> Float[Array, "launch pos d"]:
+    """What a head, or a part of it, writes in a patched run.
+
+    Args:
+        layer: the stream before the layer, and what its heads have fetched.
+    """
+    model, (x, z) = activations.model.transformer, layer
+    node = np.int32(site.layer), np.int32(site.index)
+    if site.kind == "head":
+        return nodes.run_contribution(model, node, z)
+    others = nodes.sum_other_heads(model, node, z) if activations.graph.coupled else None
+    return activations.run_site(site, base, (x, x, x), others, seen)
 
 
 def _apply_patch(activations: Activations, x: Array, now: Array, patch: _Patch) -> Array:
@@ -177,13 +199,14 @@ def _check_swaps(
         )
         if site.kind == "logits":
             problems.append(f"{site} writes nothing that could be swapped")
-        if site.kind in UNITS and any(
-            other.kind == "mlp" and other.layer == site.layer for other in donors
-        ):
+        whole = site.node.whole
+        if whole != site.node and any(other.node == whole for other in donors):
             problems.append(
-                f"{site} is part of m{site.layer}, which is swapped as well: swap one of them"
+                f"{site} is part of {whole}, which is swapped as well: swap one of them"
             )
     if shared := find_shared_mlp(donors):
+        problems.append(f"{shared}: swap one of them")
+    if not problems and (shared := find_shared_source(activations, donors)):
         problems.append(f"{shared}: swap one of them")
     if problems:
         raise ArgumentError(

@@ -157,7 +157,7 @@ def _check_routes(hypothesis: Hypothesis) -> Iterator[Diagnostic]:
                 yield Diagnostic(
                     variable.location, f"`{variable.name}` has {argument}{name!r}, {reason}"
                 )
-        not_heads = [str(site) for site in variable.sites if site.kind != "head"]
+        not_heads = [str(site) for site in variable.sites if not site.is_of_head]
         if routed and (not_heads or not variable.sites):
             position = f"is at {', '.join(not_heads)}" if not_heads else "has no site"
             yield Diagnostic(

@@ -154,10 +154,13 @@ def _write_call(name: str, values: Sequence[str], keywords: Arguments) -> str:
 
 
 def _write_site(name: str) -> str:
-    """A site as Python: ``head(0, 3) @ "B1"``."""
+    """A site as Python: ``head(0, 3) @ "B1"``, ``head(0, 3).fetched_from("A1") @ "B1"``."""
     site = Site.parse(name)
     numbers = [str(number) for number in (site.layer, site.index) if number >= 0]
-    node = f"{site.kind}({', '.join(numbers)})" if numbers else site.kind
+    kind = site.node.whole.kind if site.is_of_head else site.kind
+    node = f"{kind}({', '.join(numbers)})" if numbers else kind
+    if site.kind == "source":
+        node += f".fetched_from({quote_text(site.node.source)})"
     if not site.roles:
         return node
     roles = ", ".join(map(quote_text, site.roles))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from circuitgraph.catalog.hypothesis_record import HypothesisRecord, VariableRecord
-from circuitgraph.errors import DataError
+from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.graph.site import Site
 from circuitgraph.hypotheses.writing.file import quote_text, write_source
@@ -40,6 +40,21 @@ class _NodeClaim:
 def list_writers(circuit: Circuit) -> list[str]:
     """The writers of a circuit, embedding included, that lie on a path to the logits."""
     return [node for node in circuit.pruned().nodes if node != "logits"]
+
+
+def check_whole_heads(circuit: Circuit) -> None:
+    """Refuse a circuit in whose graph heads are cut by where they fetch.
+
+    Raises:
+        ArgumentError: there are such heads.
+    """
+    if splits := circuit.graph.head_splits:
+        listed = ", ".join(str(split.whole) for split in splits)
+        raise ArgumentError(
+            f"No claims are written of heads in parts, and this circuit has some (of {listed}). "
+            "Search with whole heads, and narrow the claims by hand: "
+            "head(3, 5).fetched_from('ROLE')."
+        )
 
 
 def write_skeleton(
