@@ -25,6 +25,8 @@ SHORT: dict[str, dict[str, Any]] = {  # settings that make a search short, where
     "subnetwork-probing": {"steps": 3},
     "eap-ig-inputs": {"steps": 2},
     "eap-ig-activations": {"steps": 1},
+    "eap-ig-adaptive": {"steps": 2},
+    "ensemble": {"members": ("eap-ig-inputs", "clean-corrupted")},
 }
 
 

@@ -31,9 +31,9 @@ SCORING = [
     "hisp",
     "information-flow",
 ]
-SCORING += ["random", "relp", "gim"]
+SCORING += ["random", "relp", "gim", "ensemble", "eap-ig-adaptive"]
 BY_GRADIENT = ["clean-corrupted", "eap", "eap-ig-activations", "eap-ig-inputs", "hisp", "relp"]
-BY_GRADIENT += ["gim"]
+BY_GRADIENT += ["gim", "ensemble", "eap-ig-adaptive"]
 AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp", "gim"]
 
 
