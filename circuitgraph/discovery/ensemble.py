@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from circuitgraph.discovery.base import algorithm, algorithms
+from circuitgraph.discovery.base import algorithm
+from circuitgraph.discovery.ranks import check_scoring, make_scoring, rank_scores, score_edges
 from circuitgraph.discovery.scoring import Scoring
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.experiment import Experiment
@@ -27,13 +28,14 @@ class Ensemble(Scoring):
     rounding of zero count as zero. The ensemble's score is the mean over its members.
 
     Attributes:
-        members: names of algorithms that score, each in its default settings.
+        members: names of algorithms that score, each in its default settings. ``gim`` needs a
+            metric that is not flat at the whole model.
     """
 
     score: ClassVar[str] = (
         "mean over members of the score's rank by size, up to 1, with the score's sign"
     )
-    members: tuple[str, ...] = ("eap-ig-inputs", "eap-ig-activations", "clean-corrupted")
+    members: tuple[str, ...] = ("eap-ig-inputs", "eap-ig-activations", "gim")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,11 +45,9 @@ class Ensemble(Scoring):
                 "each once."
             )
         for name in self.members:
-            if name == self.name or not issubclass(algorithms[name], Scoring):
-                raise ArgumentError(
-                    f"members names {name!r}, which gives no scores of its own. Use such as 'eap', "
-                    "'eap-ig-inputs' or 'exact'."
-                )
+            check_scoring("members", name)
+        if self.name in self.members:
+            raise ArgumentError(f"members names {self.name!r} itself: name what it is made of.")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Ensemble(Scoring):
 
     @property
     def _searches(self) -> list[Scoring]:
-        return [cast("Scoring", algorithms[name]()) for name in self.members]
+        return [make_scoring(name) for name in self.members]
 
     def check_metric(self, metric: Metric, ablation: Ablation) -> None:
         for search in self._searches:
@@ -74,11 +74,8 @@ class Ensemble(Scoring):
 
     def score_part(self, experiment: Experiment, i: int) -> Float[np.ndarray, " edges"]:
         """The ranks that member ``i`` gives, over the number of members."""
-        search = self._searches[i]
-        state = search.init_state(experiment)
-        while state.done < state.total:
-            state = search.take_step(experiment, state)
-        return rank_scores(state.scores, experiment.noise) / len(self.members)
+        scores = score_edges(self._searches[i], experiment)
+        return rank_scores(scores, experiment.noise) / len(self.members)
 
     def estimate_noise(self, experiment: Experiment, scores: Float[np.ndarray, " edges"]) -> float:
         """One rank: two nearly equal scores may change places on another machine."""
@@ -87,17 +84,3 @@ class Ensemble(Scoring):
 
     def count_score_evaluations(self, graph: Graph) -> int:
         return sum(search.count_score_evaluations(graph) for search in self._searches)
-
-
-def rank_scores(scores: Float[np.ndarray, " edges"], noise: float) -> Float[np.ndarray, " edges"]:
-    """Ranks by size, up to 1, with the scores' signs; equal ones share the mean of their ranks.
-
-    Args:
-        noise: share of the largest size below which a score counts as zero.
-    """
-    from scipy import stats  # takes a second to import
-
-    sizes = np.abs(scores)
-    sizes = np.where(sizes <= noise * sizes.max(initial=0.0), 0.0, sizes)
-    ranks = stats.rankdata(sizes, method="average") / max(1, len(scores))
-    return np.where(sizes > 0, np.sign(scores) * ranks, 0.0)

@@ -115,8 +115,8 @@ def test_members_that_make_no_ensemble_are_refused() -> None:
     for members, words in (
         (("eap",), "two or more"),
         (("eap", "eap"), "each once"),
-        (("eap", "acdc"), "'acdc', which gives no scores"),
-        (("eap", "ensemble"), "'ensemble', which gives no scores"),
+        (("eap", "acdc"), "'acdc', but that algorithm gives no scores"),
+        (("eap", "ensemble"), "'ensemble' itself"),
     ):
         with pytest.raises(ArgumentError, match=words):
             Ensemble(members=members)

@@ -34,7 +34,7 @@ SCORING = [
 SCORING += ["random", "relp", "gim", "ensemble", "eap-ig-adaptive"]
 BY_GRADIENT = ["clean-corrupted", "eap", "eap-ig-activations", "eap-ig-inputs", "hisp", "relp"]
 BY_GRADIENT += ["gim", "ensemble", "eap-ig-adaptive"]
-AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp", "gim"]
+AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp", "gim", "ensemble"]
 
 
 @dataclass(frozen=True)
