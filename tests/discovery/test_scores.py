@@ -101,6 +101,7 @@ def test_an_ensemble_averages_signed_ranks(case: Case) -> None:
             expected[i] += np.sign(theirs[edge]) * (smaller + 1) / len(edges) / 2
     members = ("eap", "clean-corrupted")
     ours = run_search(make_algorithm("ensemble", members=members, n_edges=9), case.experiment)
+    assert ours.scores is not None
     one_rank = 1 / len(edges)  # nearly equal scores may have changed places
     np.testing.assert_allclose(ours.scores, expected, atol=1.01 * one_rank)
     assert np.isclose(ours.scores, expected, atol=1e-9).mean() > 0.9

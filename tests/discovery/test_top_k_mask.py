@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 from scipy.optimize import brentq
 from scipy.special import expit
 
@@ -37,11 +38,12 @@ def test_the_derivative_is_that_of_a_soft_choice_of_as_many(k: int, temperature:
         / (2 * width)
         for one in np.eye(9)
     ]
-    gradient = jax.grad(
-        lambda values: (
-            jnp.asarray(weights) * choose_highest(values, jnp.float32(k), temperature)
-        ).sum()
-    )(jnp.asarray(VALUES, jnp.float32))
+
+    def weigh_choice(values: Array) -> Array:
+        chosen: Array = choose_highest(values, jnp.float32(k), temperature)
+        return (jnp.asarray(weights) * chosen).sum()
+
+    gradient = jax.grad(weigh_choice)(jnp.asarray(VALUES, jnp.float32))
     np.testing.assert_allclose(gradient, expected, atol=1e-4)
     assert np.abs(expected).max() > 1e-2
 
