@@ -28,7 +28,6 @@ from circuitgraph.discovery.learned_masks import (
     check_positive,
     check_size,
 )
-from circuitgraph.discovery.ranks import check_scoring
 from circuitgraph.errors import ArgumentError, check_at_least, check_finite, unknown_name
 from circuitgraph.graph.space import SearchSpace
 
@@ -60,9 +59,6 @@ class EdgePruning(LearnedMask):
         multiplier_rate: learning rate of the multipliers, on the same schedule.
         weight_decay: of AdamW, on masks and multipliers.
         seed: seed of the start and of the noise.
-        start_scores: an algorithm whose scores the masks begin with: ``log_alpha`` is 0 for the
-            smallest score and 10 for the largest, and goes by rank in between. By default all begin
-            near 10, as the authors' do.
     """
 
     sparsity: float = 0.95
@@ -74,7 +70,6 @@ class EdgePruning(LearnedMask):
     multiplier_rate: float = 0.8
     weight_decay: float = 0.01
     seed: int = 0
-    start_scores: str | None = None
 
     def __post_init__(self) -> None:
         check_learning(self.steps, self.learning_rate, self.seed)
@@ -85,8 +80,6 @@ class EdgePruning(LearnedMask):
             raise ArgumentError(
                 f"warmup is {self.warmup}, but is a share of the steps: above 0, at most 1."
             )
-        if self.start_scores is not None:
-            check_scoring("start_scores", self.start_scores)
         self._check_target()
 
     def _check_target(self) -> None:
@@ -116,9 +109,6 @@ class EdgePruning(LearnedMask):
             jax.random.fold_in(jax.random.key(self.seed), self.steps), (n_edges,), jnp.float32
         )
         return {"log_alpha": _START + _SPREAD * noise, "multipliers": jnp.zeros(2, jnp.float32)}
-
-    def place_ranks(self, ranks: Float[np.ndarray, " edges"]) -> Float[Array, " edges"]:
-        return jnp.asarray(_START * ranks, jnp.float32)
 
     def make_optimiser(self) -> optax.GradientTransformation:
         def make_descent(rate: float) -> optax.GradientTransformation:

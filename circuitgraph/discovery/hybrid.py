@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from jaxtyping import Bool
 
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
-from circuitgraph.discovery.base import Algorithm, Entry, algorithm
-from circuitgraph.discovery.ranks import check_scoring, make_scoring
+from circuitgraph.discovery.base import Algorithm, Entry, algorithm, algorithms
 from circuitgraph.discovery.scoring import Scoring, ScoringState
 from circuitgraph.discovery.sizing import MAX_SIZES, choose_threshold, find_faithful_size
 from circuitgraph.engine.ablation import Ablation
@@ -62,7 +61,14 @@ class Hybrid(Algorithm[HybridState]):
     heads: str = "descending"
 
     def __post_init__(self) -> None:
-        check_scoring("scores", self.scores)
+        if not issubclass(algorithms[self.scores], Scoring):
+            able = ", ".join(
+                name for name in algorithms.names() if issubclass(algorithms[name], Scoring)
+            )
+            raise ArgumentError(
+                f"scores is {self.scores!r}, but that algorithm gives no scores. Use one of: "
+                f"{able}."
+            )
         if self.keep is not None and not 0 < check_finite("keep", self.keep) <= 1:
             raise ArgumentError(
                 f"keep is {self.keep}, but is a share of the edges: above 0, at most 1."
@@ -71,7 +77,7 @@ class Hybrid(Algorithm[HybridState]):
 
     @property
     def _scoring(self) -> Scoring:
-        return make_scoring(self.scores)
+        return cast("Scoring", algorithms[self.scores]())
 
     @property
     def exact_search(self) -> Acdc:

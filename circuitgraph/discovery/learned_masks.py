@@ -22,7 +22,6 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from circuitgraph.discovery.base import MOST_STEPS, Algorithm, Entry
-from circuitgraph.discovery.ranks import make_scoring, rank_scores, score_edges
 from circuitgraph.discovery.scoring import check_gradient
 from circuitgraph.engine.ablation import Ablation
 from circuitgraph.engine.descent import Variables, run_descent_step, run_mask
@@ -78,7 +77,6 @@ class LearnedMask(Algorithm[MaskState]):
     )
     steps: int
     seed: int
-    start_scores: str | None = None  # of the algorithm whose scores the masks begin with
 
     # What each search defines
 
@@ -110,32 +108,16 @@ class LearnedMask(Algorithm[MaskState]):
     def select_edges(self, log_alpha: Float[np.ndarray, " edges"]) -> Bool[np.ndarray, " edges"]:
         """The edges of the circuit, from the learned ``log_alpha``."""
 
-    def place_ranks(self, ranks: Float[np.ndarray, " edges"]) -> Float[Array, " edges"]:
-        """The ``log_alpha`` that masks begin with, from the ranks of `start_scores`, 0 to 1."""
-        raise NotImplementedError(f"{self.name!r} begins without scores")
-
     # What all searches share
 
     def check_metric(self, metric: Metric, ablation: Ablation) -> None:
+        del ablation
         others = ", ".join(name for name in metrics.names() if metrics[name].differentiable)
         check_gradient(self.name, metric, f"Use one of: {others}.")
-        if self.start_scores is not None:
-            try:
-                make_scoring(self.start_scores).check_metric(metric, ablation)
-            except ArgumentError as error:
-                raise ArgumentError(f"Algorithm {self.name!r}: {error}") from error
-
-    def check_frozen_errors(self) -> None:
-        if self.start_scores is not None:
-            make_scoring(self.start_scores).check_frozen_errors()
 
     def init_state(self, experiment: Experiment) -> MaskState:
         space = experiment.space
         variables = self.init_variables(int(space.free.sum()))
-        if self.start_scores is not None:
-            scores = score_edges(make_scoring(self.start_scores), experiment)[space.free]
-            ranks = np.abs(rank_scores(scores, experiment.noise))
-            variables = {**variables, "log_alpha": self.place_ranks(ranks)}
         if space.has_start:
             started, values = space.start[space.free], variables["log_alpha"]
             variables = {**variables, "log_alpha": jnp.where(started, values, 0.0)}

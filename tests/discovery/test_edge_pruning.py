@@ -8,11 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitgraph.discovery.base import make_algorithm
 from circuitgraph.discovery.edge_pruning import EdgePruning, select_highest
 from circuitgraph.discovery.loop import run_search
-from circuitgraph.engine.experiment import Experiment
-from tests.checkpoints import Tiny, random_prompts
 from tests.discovery.learning import with_worthy_edges
 
 floats = st.floats(-50, 50, width=32)
@@ -61,17 +58,6 @@ def test_multipliers_ascend_while_masks_descend() -> None:
     linear, quadratic = state.variables["multipliers"]
     assert linear < 0 < quadratic
     assert state.variables["log_alpha"].mean() < start
-
-
-def test_masks_begin_with_the_ranks_of_scores(tiny: Tiny) -> None:
-    experiment = Experiment(tiny.ours, random_prompts(batch=2, longest=4))
-    scores = run_search(make_algorithm("eap", n_edges=1), experiment).scores
-    assert scores is not None
-    algorithm = EdgePruning(start_scores="eap")
-    begun = algorithm.init_state(experiment).variables["log_alpha"]
-    np.testing.assert_array_equal(np.argsort(begun), np.argsort(np.abs(scores)))
-    assert begun.max() == 10
-    assert np.abs(np.sort(begun) - 10 * np.arange(1, len(begun) + 1) / len(begun)).max() < 0.2
 
 
 @pytest.mark.parametrize("n_edges", [1, 4, 11])

@@ -21,13 +21,10 @@ from tests.checkpoints import Tiny, random_prompts, save_tiny
 
 Ask = Callable[[str, str], Experiment]
 SHORT: dict[str, dict[str, Any]] = {  # settings that make a search short, where the default is not
-    "edge-pruning": {"steps": 3, "start_scores": "clean-corrupted"},
-    "top-k-mask": {"steps": 3},
+    "edge-pruning": {"steps": 3},
     "subnetwork-probing": {"steps": 3},
     "eap-ig-inputs": {"steps": 2},
     "eap-ig-activations": {"steps": 1},
-    "eap-ig-adaptive": {"steps": 2},
-    "ensemble": {"members": ("eap-ig-inputs", "clean-corrupted")},
 }
 
 

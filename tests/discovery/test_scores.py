@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from circuitgraph.discovery.base import algorithms, make_algorithm
-from circuitgraph.discovery.ensemble import Ensemble, rank_scores
 from circuitgraph.discovery.exact import Exact
 from circuitgraph.discovery.hisp import Hisp
 from circuitgraph.discovery.loop import run_search
@@ -54,7 +53,6 @@ def explicit(case: Case, name: str) -> dict[str, float]:
         "eap-ig-inputs": lambda: eap.explicit_eap_ig_inputs(run, loss, 4),
         "clean-corrupted": lambda: eap.explicit_clean_corrupted(run, loss),
         "eap-ig-activations": lambda: eap.explicit_eap_ig_activations(run, loss, 2),
-        "eap-ig-adaptive": lambda: eap.explicit_eap_ig_adaptive(run, loss, 5),
         "information-flow": lambda: eap.explicit_information_flow(run),
     }[name]()
 
@@ -65,7 +63,7 @@ SETTINGS = {
     "clean-corrupted": {},
     "eap-ig-activations": {"steps": 2},
 }
-SETTINGS |= {"information-flow": {}, "exact": {}, "eap-ig-adaptive": {"steps": 5}}
+SETTINGS |= {"information-flow": {}, "exact": {}}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -86,41 +84,6 @@ def test_shares_of_information_flow_add_up_to_one_at_each_reader(case: Case) -> 
     sums = np.bincount(graph.ends[0], found.scores)
     np.testing.assert_allclose(sums, np.ones(len(graph.readers)), atol=1e-5)
     assert found.scores.min() >= 0
-
-
-# Ensemble
-
-
-def test_an_ensemble_averages_signed_ranks(case: Case) -> None:
-    edges = case.experiment.graph.edges
-    expected = np.zeros(len(edges))
-    for member in ("eap", "clean-corrupted"):
-        theirs = explicit(case, member)
-        for i, edge in enumerate(edges):
-            smaller = sum(abs(theirs[other]) < abs(theirs[edge]) for other in edges)
-            expected[i] += np.sign(theirs[edge]) * (smaller + 1) / len(edges) / 2
-    members = ("eap", "clean-corrupted")
-    ours = run_search(make_algorithm("ensemble", members=members, n_edges=9), case.experiment)
-    assert ours.scores is not None
-    one_rank = 1 / len(edges)  # nearly equal scores may have changed places
-    np.testing.assert_allclose(ours.scores, expected, atol=1.01 * one_rank)
-    assert np.isclose(ours.scores, expected, atol=1e-9).mean() > 0.9
-
-
-def test_equal_scores_share_their_rank_and_rounding_has_none() -> None:
-    scores = np.array([-4.0, 2.0, 1e-9, 0.0, -2.0])
-    np.testing.assert_allclose(rank_scores(scores, 1e-6), [-1.0, 0.7, 0.0, 0.0, -0.7])
-
-
-def test_members_that_make_no_ensemble_are_refused() -> None:
-    for members, words in (
-        (("eap",), "two or more"),
-        (("eap", "eap"), "each once"),
-        (("eap", "acdc"), "'acdc', but that algorithm gives no scores"),
-        (("eap", "ensemble"), "'ensemble' itself"),
-    ):
-        with pytest.raises(ArgumentError, match=words):
-            Ensemble(members=members)
 
 
 # HISP

@@ -31,10 +31,10 @@ SCORING = [
     "hisp",
     "information-flow",
 ]
-SCORING += ["random", "relp", "gim", "ensemble", "eap-ig-adaptive"]
+SCORING += ["random", "relp", "gim"]
 BY_GRADIENT = ["clean-corrupted", "eap", "eap-ig-activations", "eap-ig-inputs", "hisp", "relp"]
-BY_GRADIENT += ["gim", "ensemble", "eap-ig-adaptive"]
-AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp", "gim", "ensemble"]
+BY_GRADIENT += ["gim"]
+AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp", "gim"]
 
 
 @dataclass(frozen=True)

@@ -63,39 +63,6 @@ def explicit_eap_ig_activations(
     return scores_of(run, gradients, kv)
 
 
-def explicit_eap_ig_adaptive(run: OracleRun, loss: Loss, steps: int) -> dict[str, float]:
-    """As EAP, the gradient integrated over each prompt's own pieces of the line of embeddings.
-
-    A list of pieces (from, to, change of the loss), the piece of the largest change halved.
-    """
-    far, near = run.corrupted["embed"], run.clean["embed"]
-
-    def losses_at(share: float) -> Tensor:
-        def read(reader: str, values: Values, constant: Tensor) -> Tensor:
-            started = values | {"embed": far + share * (near - far)}
-            return read_everything(reader, started, constant)
-
-        with torch.no_grad():
-            return loss(run.at_scored(run.forward(run.clean_tokens, read)[1]))
-
-    lines = []
-    for row in range(len(far)):
-        pieces = [(0.0, 1.0)]
-        while len(pieces) < steps:
-            changes = [float((losses_at(b) - losses_at(a))[row].abs()) for a, b in pieces]
-            a, b = pieces.pop(changes.index(max(changes)))
-            pieces = sorted([*pieces, (a, (a + b) / 2), ((a + b) / 2, b)])
-        lines.append(pieces)
-    places = torch.tensor(lines, dtype=far.dtype)  # [batch, steps, 2]
-    gradients = []
-    for ends in places.unbind(1):
-        shares, lengths = ends.mean(1)[:, None, None], (ends[:, 1] - ends[:, 0])[:, None, None]
-        start = far + shares * (near - far)
-        each = reader_gradients(run, loss, fixed={"embed": start})
-        gradients.append({name: steps * lengths * gradient for name, gradient in each.items()})
-    return scores_of(run, gradients, kv=False)
-
-
 def explicit_information_flow(run: OracleRun, kv: bool = False) -> dict[str, float]:
     """The share of a reader's input x that comes from a writer w.
 

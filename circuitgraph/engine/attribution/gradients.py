@@ -32,8 +32,7 @@ from circuitgraph.models.transformer import Block, Stream, Transformer
 from circuitgraph.models.units import LayerUnits, Units
 from circuitgraph.tasks.metrics import Metric, Targets
 
-Share = np.float32 | Float[Array, ""] | Float[np.ndarray, "batch 1 1"] | Float[Array, "batch 1 1"]
-Weights = Float[np.ndarray, " batch"] | Float[Array, " batch"] | None
+Share = np.float32 | Float[Array, ""]
 
 
 class Held(NamedTuple):
@@ -94,14 +93,12 @@ def visit_gradients(
     kv_heads: int,
     visit: Visit,
     extra: Any,
-    weights: Weights = None,
 ) -> tuple[Float[Array, "batch scored d"], Any]:
     """Visit the layers' gradients, last layer first.
 
     Args:
         kv_heads: how many k (and v) readers a layer has.
         visit: called once in each layer with its gradients and its slice of ``extra``.
-        weights: what each prompt's loss is multiplied by; 1 if None.
 
     Returns:
         The gradient at the logits' input, at the scored positions, and what ``visit`` returned,
@@ -110,7 +107,7 @@ def visit_gradients(
     inputs = batch.inputs
     positions = model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
     before, final = run_held(model, inputs, start, held)
-    sum_losses = partial(_sum_losses, model, batch.targets, metric, weights)
+    sum_losses = partial(_sum_losses, model, batch.targets, metric)
     top = jax.grad(sum_losses)(take_scored(final, inputs.score_at))
 
     def visit_layer(above: Stream, layer: Any) -> tuple[Stream, Any]:
@@ -192,25 +189,9 @@ def _pull_back_heads(
 
 
 def _sum_losses(
-    model: Transformer,
-    targets: Targets,
-    metric: Metric,
-    weights: Weights,
-    final: Float[Array, "batch scored d"],
+    model: Transformer, targets: Targets, metric: Metric, final: Float[Array, "batch scored d"]
 ) -> Array:
-    losses = metric.loss(model.unembed(final), targets)
-    return losses.sum() if weights is None else (losses * weights).sum()
-
-
-@eqx.filter_jit
-def run_losses(
-    model: Transformer, start: Stream, held: Held, batch: Batch, metric: Metric
-) -> Float[Array, " batch"]:
-    """The loss of each prompt when the embedding writes ``start``."""
-    with jax.default_matmul_precision("highest"):
-        _, final = run_held(model, batch.inputs, start, held)
-        logits = model.unembed(take_scored(final, batch.inputs.score_at))
-        return metric.loss(logits, batch.targets)
+    return metric.loss(model.unembed(final), targets).sum()
 
 
 @eqx.filter_jit
@@ -259,13 +240,8 @@ def run_scores(
     grid: Grid,
     batch: Batch,
     metric: Metric,
-    weights: Weights = None,
 ) -> Float[Array, "readers writers"]:
-    """Scores summed over the prompts; cells that are no edges hold numbers without meaning.
-
-    Args:
-        weights: what each prompt's scores are multiplied by; 1 if None.
-    """
+    """Scores summed over the prompts; cells that are no edges hold numbers without meaning."""
     nodes, units = differences.nodes, model.units
     flat = nodes.reshape(len(nodes), -1)  # [nodes, batch pos d]
 
@@ -292,7 +268,7 @@ def run_scores(
 
     with jax.default_matmul_precision("highest"):
         top, by_layer = visit_gradients(
-            model, start, held, batch, metric, grid.k.shape[1], contract, None, weights
+            model, start, held, batch, metric, grid.k.shape[1], contract, None
         )
         scored = take_scored_values(differences, batch.inputs.score_at)
         into_logits = jnp.einsum("bsd,wbsd->w", top, scored.nodes)

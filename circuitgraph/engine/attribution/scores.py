@@ -16,7 +16,6 @@ from circuitgraph.engine.attribution.gradients import (
     Held,
     run_differences,
     run_group,
-    run_losses,
     run_scores,
     run_start,
 )
@@ -26,7 +25,6 @@ from circuitgraph.engine.attribution.importances import (
     run_neuron_importances,
 )
 from circuitgraph.engine.attribution.interactions import apply_interactions
-from circuitgraph.engine.attribution.points import choose_points
 from circuitgraph.engine.attribution.relevance import apply_rules
 from circuitgraph.engine.batch import Batch
 from circuitgraph.engine.grid import WriterGroup
@@ -71,31 +69,6 @@ class Attribution:
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
             start = self._run_start(batch, share)
             return self._compute_scores(number, batch, start, self._hold_group(start))
-
-        return self._average_prompts(score_batch)
-
-    def at_chosen_points(self, n_points: int) -> Float[np.ndarray, " edges"]:
-        """As `at_interpolated_embedding`, integrated over the line by `choose_points`.
-
-        Every prompt has points of its own, where its own loss changes most.
-        """
-
-        def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
-            held = self._hold_group(self._run_start(batch, 1.0))
-
-            def start_at(shares: Float[np.ndarray, " batch"]) -> Stream:
-                return self._run_start(batch, shares.astype(np.float32)[:, None, None])
-
-            def measure(shares: Float[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
-                start, metric = start_at(shares), self._masked.metric
-                return np.asarray(run_losses(self._model, start, held, batch, metric), np.float64)
-
-            points = choose_points(measure, batch.n_prompts, n_points)
-            each = [
-                self._compute_scores(number, batch, start_at(at), held, weights=length)
-                for at, length in zip(*points, strict=True)
-            ]
-            return np.sum(each, axis=0)
 
         return self._average_prompts(score_batch)
 
@@ -212,25 +185,17 @@ class Attribution:
             n_prompts += batch.n_prompts
         return np.asarray(total / n_prompts)
 
-    def _run_start(self, batch: Batch, share: float | Float[np.ndarray, "batch 1 1"]) -> Stream:
+    def _run_start(self, batch: Batch, share: float) -> Stream:
         corrupted = batch.inputs if batch.corrupted is None else batch.corrupted
-        part = share if isinstance(share, np.ndarray) else np.float32(share)
-        return run_start(self._model, batch.inputs, corrupted, part)
+        return run_start(self._model, batch.inputs, corrupted, np.float32(share))
 
     def _compute_scores(
-        self,
-        number: int,
-        batch: Batch,
-        start: Array,
-        held: Held,
-        model: Transformer | None = None,
-        weights: Float[np.ndarray, " batch"] | None = None,
+        self, number: int, batch: Batch, start: Array, held: Held, model: Transformer | None = None
     ) -> Float[np.ndarray, " edges"]:
         moved = self._get_differences(number, batch)
         model = self._model if model is None else model
-        weights = None if weights is None else weights.astype(np.float32)
         matrix = run_scores(
-            model, start, held, moved, self._masked.grid, batch, self._masked.metric, weights
+            model, start, held, moved, self._masked.grid, batch, self._masked.metric
         )
         return self._edges_of(matrix)
 
