@@ -21,13 +21,14 @@ from circuitgraph.tasks.metrics import Metric
 @algorithm("gim")
 @dataclass(frozen=True)
 class Gim(Scoring):
-    """EAP with the gradient of a softer softmax, constant norms and shared-out products
+    """EAP with the gradient of a softer softmax, constant norms and shared-out products.
 
-    Attention patterns have the derivative of a softmax at a higher temperature, which does not
-    vanish where a head looks at one place. Norms divide by constants. Of the gradient of a product
-    each factor gets half: values and patterns a half, queries and keys a quarter, gate and input
-    of an MLP a half. As in the authors' package (corticph/gim), which leaves EAP as it is
-    otherwise: gradients of the clean run.
+    Attention patterns have the derivative of a softmax at a higher temperature, which is less
+    saturated where a head looks at one place. Norms divide by constants. Of the gradient of a
+    product each factor gets half: values and patterns a half, queries and keys a quarter, gate and
+    input of an MLP a half. Formulas and numbers are those of the authors' package (corticph/gim),
+    whose users run EAP on the gradients, as here, at the clean run; softmaxes of routers, which
+    the package softens too, keep their derivative.
 
     Attributes:
         temperature: of the softmax's derivative; at 1 it is the softmax's own.
