@@ -288,9 +288,15 @@ class Attention(eqx.Module):
     ) -> Float[Array, "heads batch queries keys"]:
         """The softmax of the scores; a sink takes its share, and fetches nothing."""
         if self.sink is None:
-            return jax.nn.softmax(scores, axis=-1)
+            return self._compute_softmax(scores)
         sink = self.sink if head is None else self.sink[head][None]
         sink = jnp.broadcast_to(
             sink[:, None, None, None].astype(scores.dtype), (*scores.shape[:-1], 1)
         )
-        return jax.nn.softmax(jnp.concatenate([scores, sink], axis=-1), axis=-1)[..., :-1]
+        return self._compute_softmax(jnp.concatenate([scores, sink], axis=-1))[..., :-1]
+
+    def _compute_softmax(
+        self, scores: Float[Array, "heads batch queries keys"]
+    ) -> Float[Array, "heads batch queries keys"]:
+        """The softmax over keys; rules of attribution give it another derivative."""
+        return jax.nn.softmax(scores, axis=-1)

@@ -31,9 +31,10 @@ SCORING = [
     "hisp",
     "information-flow",
 ]
-SCORING += ["random", "relp"]
+SCORING += ["random", "relp", "gim"]
 BY_GRADIENT = ["clean-corrupted", "eap", "eap-ig-activations", "eap-ig-inputs", "hisp", "relp"]
-AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp"]
+BY_GRADIENT += ["gim"]
+AT_THE_WHOLE_MODEL = ["eap", "hisp", "relp", "gim"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from circuitgraph.models.transformer import Transformer
 from tests import oracle
 from tests.checkpoints import Tiny, load_tiny, oracle_run, random_prompts, save_tiny
 from tests.laws.agreement import ABLATIONS, loss_of
-from tests.oracle import eap, losses
+from tests.oracle import eap, interactions, losses
 from tests.oracle.relevance import RULES
 from tests.oracle.run import read_everything
 from tests.parity.cases import CASES
@@ -200,6 +200,19 @@ def test_relevance_rules_are_those_written_into_the_oracle(
     case.assert_equal(ours, eap.scores_of(case.run, [gradients], kv=False))
     looking = np.array([reader.kind in "qk" for reader in case.experiment.graph.readers])
     assert not ours[looking[case.experiment.graph.ends[0]]].any()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_interactions_are_modified_as_hooks_on_gradients_do(
+    tmp_path_factory: pytest.TempPathFactory, family: str
+) -> None:
+    case = Case.of(load(tmp_path_factory.mktemp("m"), family))
+    case.run.family = interactions.MODIFIED[family](case.run.model)
+    _, logits = case.run.forward(case.run.clean_tokens, read_everything)
+    torch.testing.assert_close(logits, case.run.clean_logits)
+    gradients = eap.reader_gradients(case.run, case.loss, fixed={"embed": case.run.clean["embed"]})
+    ours = case.experiment.attribution.interactions(interactions.TEMPERATURE)
+    case.assert_equal(ours, eap.scores_of(case.run, [gradients], kv=False))
 
 
 def test_patterns_with_gradients_give_scores_to_queries_and_keys(tiny: Tiny) -> None:

@@ -47,12 +47,8 @@ class FixedAttention(Attention):
         return super().attend(constant(q), constant(k), v, positions, settings, head)
 
 
-class ProportionalMLP(MLP):
-    """Identity rule and half rule; which experts are chosen, and all their weights, are constants.
-
-    Identity rule: an activation multiplies by a constant, ``activation(h) / h``. Half rule: of the
-    gradient of a product (of gate and input) half is kept.
-    """
+class HalvedMLP(MLP):
+    """Half rule: of the gradient of a product (of gate and input) half is kept."""
 
     def _compute_hidden(self, x: Float[Array, "*axes d"]) -> Float[Array, "*axes d_mlp"]:
         hidden = apply_linear(x, self.w_in, self.b_in)
@@ -63,6 +59,16 @@ class ProportionalMLP(MLP):
             product = self._activate(gate) * hidden
             hidden = 0.5 * product + constant(0.5 * product)
         return apply_norm(self.hidden_norm, hidden)
+
+    def _activate(self, h: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d_mlp"]:
+        return ACTIVATIONS[self.spec.activation](h)
+
+
+class ProportionalMLP(HalvedMLP):
+    """Identity rule and half rule; which experts are chosen, and all their weights, are constants.
+
+    Identity rule: an activation multiplies by a constant, ``activation(h) / h``.
+    """
 
     def _activate(self, h: Float[Array, "*axes d_mlp"]) -> Float[Array, "*axes d_mlp"]:
         activation = ACTIVATIONS[self.spec.activation]
@@ -83,7 +89,7 @@ class ProportionalMLP(MLP):
 def freeze_norms(model: Transformer) -> Transformer:
     """The same network, in which the divisor of each norm is a constant to derivatives."""
     return jax.tree.map(
-        lambda part: _convert_module(ScaledNorm, part) if isinstance(part, Norm) else part,
+        lambda part: convert_module(ScaledNorm, part) if isinstance(part, Norm) else part,
         model,
         is_leaf=lambda part: isinstance(part, Norm),
     )
@@ -100,17 +106,21 @@ def apply_rules(model: Transformer, *, fixed_patterns: bool) -> Transformer:
         ruled = eqx.tree_at(
             lambda m: m.blocks.attention,
             ruled,
-            _convert_module(FixedAttention, ruled.blocks.attention),
+            convert_module(FixedAttention, ruled.blocks.attention),
         )
-    if ruled.blocks.mlp is not None:
-        mlp = _convert_module(ProportionalMLP, ruled.blocks.mlp)
-        if mlp.shared is not None:
-            shared = _convert_module(ProportionalMLP, mlp.shared)
-            mlp = eqx.tree_at(lambda m: m.shared, mlp, shared)
-        ruled = eqx.tree_at(lambda m: m.blocks.mlp, ruled, mlp)
-    return ruled
+    return convert_mlps(ruled, ProportionalMLP)
 
 
-def _convert_module(kind: type[Part], part: eqx.Module) -> Part:
+def convert_mlps(model: Transformer, kind: type[MLP]) -> Transformer:
+    """The same network, whose MLPs, those that all tokens share among them, are of that kind."""
+    if model.blocks.mlp is None:
+        return model
+    mlp = convert_module(kind, model.blocks.mlp)
+    if mlp.shared is not None:
+        mlp = eqx.tree_at(lambda m: m.shared, mlp, convert_module(kind, mlp.shared))
+    return eqx.tree_at(lambda m: m.blocks.mlp, model, mlp)
+
+
+def convert_module(kind: type[Part], part: eqx.Module) -> Part:
     """The same arrays and settings as a module of that kind."""
     return kind(**{field.name: getattr(part, field.name) for field in dataclasses.fields(part)})

@@ -24,6 +24,7 @@ from circuitgraph.engine.attribution.importances import (
     run_importances,
     run_neuron_importances,
 )
+from circuitgraph.engine.attribution.interactions import apply_interactions
 from circuitgraph.engine.attribution.relevance import apply_rules
 from circuitgraph.engine.batch import Batch
 from circuitgraph.engine.grid import WriterGroup
@@ -98,7 +99,14 @@ class Attribution:
 
     def relevance(self, *, fixed_patterns: bool) -> Float[np.ndarray, " edges"]:
         """Scores on the clean prompts by relevance rules in place of gradients."""
-        ruled = apply_rules(self._model, fixed_patterns=fixed_patterns)
+        return self._score_ruled(apply_rules(self._model, fixed_patterns=fixed_patterns))
+
+    def interactions(self, temperature: float) -> Float[np.ndarray, " edges"]:
+        """Scores on the clean prompts by the gradients of `apply_interactions`."""
+        return self._score_ruled(apply_interactions(self._model, temperature))
+
+    def _score_ruled(self, ruled: Transformer) -> Float[np.ndarray, " edges"]:
+        """Scores on the clean prompts by the gradients of a network with rules in it."""
 
         def score_batch(number: int, batch: Batch) -> Float[np.ndarray, " edges"]:
             start = self._run_start(batch, 1.0)
