@@ -20,6 +20,7 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.models.dictionaries.attached import AttachedDictionary
 from circuitgraph.models.name_tokenizer import TokenNames
 from circuitgraph.models.norms import to_float32
+from circuitgraph.models.sharding import find_weight_mesh
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.models.transformer import Transformer
@@ -138,6 +139,12 @@ class LanguageModel(Showable):
     def dtype(self) -> str:
         """Precision of the weights and of what is computed with them."""
         return str(self.transformer.embedding.dtype)
+
+    @property
+    def shards(self) -> int | None:
+        """How many devices each weight is cut over; None where all weights are on each."""
+        mesh = find_weight_mesh(self.transformer)
+        return None if mesh is None else mesh.devices.size
 
     @property
     def n_parameters(self) -> int:
