@@ -25,7 +25,9 @@ from tests.engine.sharded_answers import Answers, answer
 
 ROOT = Path(__file__).parents[2]
 N = 4
-THRESHOLDS = {"gpt2": 0.05, "llama": 0.01}
+THRESHOLDS = {"gpt2": 0.05, "llama": 0.005}
+# relative to the largest: float32 sums in another order
+CLOSE = 3e-6
 
 
 def save_llama(folder: Path) -> None:
@@ -59,7 +61,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.engine.sharded_answers", str(folder)],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={
+            **os.environ,
+            "XLA_FLAGS": flags,
+            "JAX_PLATFORMS": "cpu",
+            # what is compiled to be looked at is run as well
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -81,15 +90,13 @@ def test_cut_weights_give_what_whole_ones_give(folder: Path, name: str) -> None:
     assert 0 < whole["mask"].sum() < whole["mask"].size
     np.testing.assert_array_equal(cut.pop("mask"), whole["mask"])
     for key, values in cut.items():
-        close = 1e-6 * np.nanmax(np.abs(whole[key]))
+        close = CLOSE * np.nanmax(np.abs(whole[key]))
         np.testing.assert_allclose(values, whole[key], rtol=0, atol=close, err_msg=key)
     assert seen["fingerprint"] == model.fingerprint
     # nothing that is cut is ever brought together, neither weights nor the vectors kept
-    assert {what: seen[what][0] for what in ("run_masks", "run_candidates", "run_update")} == {
-        "run_masks": [],
-        "run_candidates": [],
-        "run_update": [],
-    }
+    programs = [what for what in seen if what.startswith("run_")]
+    assert len(programs) == (3 if name == "gpt2" else 1)
+    assert [seen[what] for what in programs] == [[]] * len(programs)
     total, largest, replicated = seen["weights"]
     assert total == sum(weight.nbytes for weight in _leaves(model))
     assert largest == replicated + (total - replicated) / N
