@@ -104,7 +104,8 @@ class Devices:
 
     def _cut_vectors(self, x: Array) -> PartitionSpec:
         assert self.mesh is not None  # noqa: S101 - there is a mesh where there is a width
-        if x.ndim < 3 or x.shape[-1] != self.width or self.width % self.mesh.devices.size:
+        width = x.shape[-1]
+        if x.ndim < 3 or width != self.width or width % self.mesh.devices.size:
             return PartitionSpec()
         return PartitionSpec(*[None] * (x.ndim - 1), AXIS)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.tuning import (
@@ -116,11 +117,21 @@ def memory_limit(cut_weights: int = 0) -> int:
     device = jax.devices()[0]
     if device.platform != "cpu":
         of_device = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
-        return max(0, min(int(0.6 * of_device), int(0.9 * of_device) - cut_weights))
+        return _agree_on_limit(
+            max(0, min(int(0.6 * of_device), int(0.9 * of_device) - cut_weights))
+        )
     if not hasattr(os, "sysconf"):  # Windows
         return 2 * CPU_LAUNCH_BYTES
     half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return min(half // jax.local_device_count(), 4 * CPU_LAUNCH_BYTES)
+    return _agree_on_limit(min(half // jax.local_device_count(), 4 * CPU_LAUNCH_BYTES))
+
+
+def _agree_on_limit(limit: int) -> int:
+    """The least limit of all processes, so that all cut the work in the same way."""
+    if jax.process_count() == 1:
+        return limit
+    # in MiB, for numbers of 32 bits
+    return int(multihost_utils.process_allgather(np.int32(limit >> 20)).min()) << 20
 
 
 def choose_batch_sizes(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jax import Array
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from circuitgraph.errors import ArgumentError
@@ -48,6 +49,11 @@ def check_shards(n: int) -> None:
         raise ArgumentError(
             f"shard is {n}, but jax has one device here ({here[0].device_kind}): there is nothing "
             "to cut the weights over. Leave it out, or run where there are more."
+        )
+    if jax.process_count() > 1 and n != len(here):
+        raise ArgumentError(
+            f"shard is {n}, but the {jax.process_count()} processes have {len(here)} devices "
+            "together, of which none may be idle: give that number."
         )
     if not 2 <= n <= len(here):
         raise ArgumentError(
@@ -122,6 +128,13 @@ def measure_weights(transformer: Transformer) -> WeightMemory:
         largest=max(own.values()),
         replicated=sum(leaf.nbytes for leaf in leaves if leaf.sharding.is_fully_replicated),
     )
+
+
+def fetch_whole(array: Array) -> np.ndarray:
+    """All of an array, parts included that only other processes have."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def count_cut_bytes(transformer: Transformer) -> int:

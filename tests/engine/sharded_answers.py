@@ -83,7 +83,8 @@ def load_cut(folder: Path, n: int) -> LanguageModel:
     def place(shape: Any, sharding: Any, part: Any) -> jax.Array:
         nonlocal largest
         array = placed(shape, sharding, part)
-        largest = max(largest, array.nbytes // max(s.data.nbytes for s in array.addressable_shards))
+        parts = [shard.data.nbytes for shard in array.addressable_shards if shard.data is not None]
+        largest = max(largest, array.nbytes // max(parts))
         return array
 
     with (
