@@ -13,10 +13,21 @@ import pytest
 
 from circuitgraph.cli.processes import ProcessOptions
 from circuitgraph.errors import ArgumentError
+from circuitgraph.models.loading import load_model
+from circuitgraph.tasks.loading import load_task
 
 COMMAND = (
-    *("discover", "induction", "--limit", "2", "--threshold", "0.5", "--no-judging", "--json"),
+    *("discover", "--model", "induction-2l", "--data", "../pairs.jsonl", "--no-judging"),
+    *("--metric", "logit_difference", "--threshold", "1", "--json"),
 )
+
+
+def write_pairs(path: Path) -> None:
+    """Two of the task's pairs as a file."""
+    pairs = load_task("induction", load_model("induction-2l")).prompts(2, "discovery").pairs
+    names = ("clean", "corrupted", "answer", "distractor")
+    lines = [json.dumps({name: getattr(pair, name) for name in names}) for pair in pairs]
+    path.write_text("\n".join(lines))
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -39,6 +50,7 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds_and_the_first_alone_writes(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.jsonl")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -51,7 +63,9 @@ def test_two_processes_find_what_one_finds_and_the_first_alone_writes(tmp_path: 
     assert [process.returncode for process in running] == [0, 0, 0], said
     alone, first = (json.loads(out) for out, _ in said[:2])
     assert alone["edges"]
-    assert first["edges"] == alone["edges"]
+    assert [edge["edge"] for edge in first["edges"]] == [edge["edge"] for edge in alone["edges"]]
+    for ours, theirs in zip(first["edges"], alone["edges"], strict=True):
+        assert ours["effect"] == pytest.approx(theirs["effect"], rel=1e-5)
     assert first["environment"] | {"devices": 1, "shards": None} == alone["environment"]
     assert (first["environment"]["devices"], first["environment"]["shards"]) == (2, 2)
     assert first["model"] == alone["model"]  # and the hash of weights that no process has

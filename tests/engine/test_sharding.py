@@ -52,7 +52,7 @@ def save_llama(folder: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models, and what they answer on four devices."""
     folder = tmp_path_factory.mktemp("cut")
-    save_tiny(folder / "gpt2")
+    save_tiny(folder / "gpt2", n_layer=2, n_head=2)
     save_llama(folder / "llama")
     for name, threshold in THRESHOLDS.items():
         (folder / name / "threshold").write_text(str(threshold))
