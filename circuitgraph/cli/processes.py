@@ -71,7 +71,11 @@ class ProcessOptions:
         if len(missing) == len(given):
             return
         if missing:
-            raise ArgumentError(f"Several processes need {' and '.join(missing)} as well.")
+            name, value = next((n, value) for n, value in given.items() if value is not None)
+            raise ArgumentError(
+                f"{name} is {value!r}, but several processes need {' and '.join(missing)} as well: "
+                "give all three, or none."
+            )
         check_between("--n-processes", self.n_processes or 0, 2, _MOST)
         check_between("--process-id", self.process_id or 0, 0, (self.n_processes or 0) - 1)
         _check_address(self.coordinator or "")

@@ -38,7 +38,7 @@ def answer(model: LanguageModel, prompts: Prompts, threshold: float) -> Answers:
     """Values, gradients, scores and a search, of GPT-2 by the frontier too."""
     terms: dict[str, Any] = {"frontier": True}
     if model.family == "llama":
-        terms = {"frontier": False, "metric": "kl", "ablation": "mean"}
+        terms = {"frontier": False, "ablation": "mean"}
     experiment = Experiment(model, prompts, **terms)
     masks = np.random.default_rng(0).random((3, experiment.graph.n_edges)) < 0.6
     circuit = run_search(make_algorithm("acdc", threshold=threshold), experiment)

@@ -25,7 +25,7 @@ from tests.engine.sharded_answers import Answers, answer
 
 ROOT = Path(__file__).parents[2]
 N = 4
-THRESHOLDS = {"gpt2": 0.05, "llama": 0.005}
+THRESHOLDS = {"gpt2": 0.05, "llama": 0.3}
 # relative to the largest: float32 sums in another order
 CLOSE = 3e-6
 
