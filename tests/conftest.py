@@ -70,6 +70,7 @@ SLOW = (
     "engine/test_patching.py",
     "engine/test_attribution.py",
     "engine/test_devices.py",
+    "engine/test_sharding.py::test_cut",
     "engine/test_experiment.py",
     "engine/test_feature_sites.py",
     "engine/test_head_sources.py",

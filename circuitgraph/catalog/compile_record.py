@@ -21,13 +21,20 @@ class TokenizerRecord(Record):
 
 
 class MemoryRecord(Record):
-    """What a search over masks needs beside the weights, at this number of prompts and tokens."""
+    """What a search over masks needs beside the weights, at this number of prompts and tokens.
+
+    ``shards``: the number of devices that each weight is cut over; then ``bytes_on_device`` of the
+    weights are on the device with most of them, and ``bytes_replicated`` of these on every device.
+    """
 
     n_prompts: int
     n_tokens: int
     bytes_weights: int
     bytes_needed: int
     prompts_per_launch: int
+    shards: int | None = None
+    bytes_on_device: int | None = None
+    bytes_replicated: int | None = None
 
 
 class ParityRecord(Record):

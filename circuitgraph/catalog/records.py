@@ -260,11 +260,15 @@ class EvaluationRecord(Record):
 
 
 class Environment(Record):
-    """What else could change a digit: versions, backend, number of devices, precision."""
+    """What else could change a digit: versions, backend, number of devices, precision.
+
+    ``shards``: the number of devices that each weight was cut over; null where all were on each.
+    """
 
     precision: str
     backend: str
     devices: int = 1
+    shards: int | None = None
     versions: dict[str, str]
 
 

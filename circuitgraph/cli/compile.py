@@ -17,7 +17,7 @@ from circuitgraph.cli.tables import make_table
 from circuitgraph.errors import check_at_least, check_between
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.compile_record import CompileRecord, ParityRecord
+    from circuitgraph.catalog.compile_record import CompileRecord, MemoryRecord, ParityRecord
 
 
 @options.expand_options
@@ -113,6 +113,7 @@ def make_model_table(record: CompileRecord) -> Table:
         "with": ", ".join(record.settings),
         "parameters": f"{record.n_parameters:,}, {record.precision}, "
         f"{_format_bytes(memory.bytes_weights)}",
+        **_describe_cut(memory),
         "graph": f"{graph.n_writers:,} writers, {graph.n_readers:,} readers, "
         f"{graph.n_edges:,} edges",
         "search": f"{memory.n_prompts} prompts of {memory.n_tokens} tokens need "
@@ -124,6 +125,16 @@ def make_model_table(record: CompileRecord) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _describe_cut(memory: MemoryRecord) -> dict[str, str]:
+    """A row about the weights of each device; none where they are not cut."""
+    if memory.shards is None or memory.bytes_on_device is None:
+        return {}
+    return {
+        "on each device": f"{_format_bytes(memory.bytes_on_device)} of the weights, of which "
+        f"{_format_bytes(memory.bytes_replicated or 0)} are on all {memory.shards}"
+    }
 
 
 def _describe_tokens(record: CompileRecord) -> str:

@@ -20,6 +20,12 @@ from circuitgraph.cli.inputs import (
 )
 from circuitgraph.cli.options import check_counts, convert_to_bytes
 from circuitgraph.cli.output import Output
+from circuitgraph.cli.processes import (
+    ONE_PROCESS,
+    ProcessOptions,
+    join_processes,
+    own_output,
+)
 from circuitgraph.cli.run_folder import choose_run_folder
 from circuitgraph.cli.settings import gather_settings, read_thresholds
 from circuitgraph.cli.space_options import (
@@ -130,6 +136,7 @@ def discover(
             "timed sample of steps.",
         ),
     ] = False,
+    processes: ProcessOptions = ONE_PROCESS,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -189,6 +196,7 @@ def discover(
     memory_limit = convert_to_bytes(memory)
     check_names(metric, ablation)
     check_counts(limit, 1, seed)
+    processes.check(loading.shard, resume=resume, dry_run=dry_run)
     space = read_space(without, protect, inside, start_from)
     granularity = granularity or ("feature" if dictionaries else None)
     graph = _choose_graph(granularity, refine, units, grouped, curve_thresholds is not None)
@@ -214,17 +222,19 @@ def discover(
         forecast_search(output, bench, plan, len(curve_thresholds or (0,)))
         return
     name = task or (data.stem if data else "circuit")
-    folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
-    plan = replace(plan, journal=folder.journal, anew=folder.anew)
-    with folder.explain_resuming():
-        bench = open_setup(output, setup)
-        describe_prompts(output, bench)
-        if curve_thresholds:
-            store_curve(output, folder, sweep_thresholds(bench, plan, curve_thresholds))
-            return
-        circuit = find_circuit(bench, plan)
-        evaluation = evaluate_circuit(bench, circuit) if judging else None
-        store_run(output, folder, circuit, evaluation)
+    with own_output(processes, output, out) as (output, out):
+        folder = choose_run_folder(out, name, resume=resume, overwrite=overwrite)
+        plan = replace(plan, journal=folder.journal, anew=folder.anew)
+        with folder.explain_resuming():
+            join_processes(processes)
+            bench = open_setup(output, setup)
+            describe_prompts(output, bench)
+            if curve_thresholds:
+                store_curve(output, folder, sweep_thresholds(bench, plan, curve_thresholds))
+                return
+            circuit = find_circuit(bench, plan)
+            evaluation = evaluate_circuit(bench, circuit) if judging else None
+            store_run(output, folder, circuit, evaluation)
 
 
 def _choose_graph(

@@ -50,6 +50,7 @@ def forecast_search(
     from circuitgraph.discovery.forecast import forecast_seconds
     from circuitgraph.engine.precision import count_bytes
     from circuitgraph.graph.space import make_space
+    from circuitgraph.models.sharding import count_cut_bytes
 
     model, algorithm = bench.model, plan.algorithm
     graph = bench.make_graph(direct=algorithm.direct)
@@ -62,7 +63,8 @@ def forecast_search(
     likely, high = (forecast.likely * n_searches**0.5, forecast.high * n_searches)
     seconds = experiment.seconds_per_evaluation()
     n_evaluations = algorithm.count_evaluations(graph) * n_searches
-    bytes_needed = experiment.sizes.bytes_needed + count_bytes(model.dtype) * model.n_parameters
+    weights = count_cut_bytes(model.transformer) or count_bytes(model.dtype) * model.n_parameters
+    bytes_needed = experiment.sizes.bytes_needed + weights
     facts = {
         "model": model.name,
         "precision": model.dtype,

@@ -221,7 +221,7 @@ def _make_record(
     return EditRecord(
         model=describe_model(model),
         edited=describe_model(edited),
-        environment=describe_environment(model.dtype),
+        environment=describe_environment(model),
         edits=list(edits),
         tuning=tuning,
         tasks=changes or [],

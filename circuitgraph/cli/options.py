@@ -84,6 +84,17 @@ class LoadingOptions:
         ),
     ] = False
 
+    shard: Annotated[
+        int | None,
+        typer.Option(
+            "--shard",
+            rich_help_panel=MODEL,
+            metavar="N",
+            help="Cut each weight over N devices, for a model larger than one of them. "
+            "[default: all weights on each device]",
+        ),
+    ] = None
+
     ignore_config_field: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,6 +115,7 @@ class LoadingOptions:
             "config": self.model_config,
             "local_only": self.local_only or None,
             "trust_remote_code": self.trust_remote_code or None,
+            "shard": self.shard,
             "ignore_config_fields": self.ignore_config_field or None,
         }
         return {name: value for name, value in options.items() if value is not None}

@@ -24,6 +24,7 @@ from circuitgraph.errors import ArgumentError, DataError, SearchError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.graph.space import SearchSpace
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.sharding import count_cut_bytes
 from circuitgraph.tasks.metrics import Metric, metrics
 from circuitgraph.tasks.prompts import Prompts
 
@@ -135,6 +136,7 @@ class Experiment:
             n_scored=prompts.n_scored,
             at_once=at_once,
             itemsize=count_bytes(model.dtype),
+            cut_weights=count_cut_bytes(model.transformer),
         )
         if frontier is None and not self.graph.head_splits:
             frontier = is_worth_compiling(model.spec, self.graph, prompts.mask.size)
@@ -147,8 +149,8 @@ class Experiment:
             check_sources(self.graph, reference)
             n_prompts = self.sizes.prompts_per_device
             shared = make_shared_background(network, reference, self.ablation, n_prompts, n_pos)
-        # one copy of the weights on each device, which all batches use
-        network = Devices.of(self.sizes.prompts).copy_everywhere(network)
+        # one copy of the weights on each device, or a part of them, which all batches use
+        network = Devices.of(network, self.sizes.prompts).copy_everywhere(network)
         grid = jax.tree.map(jax.device_put, Grid.of(self.graph))
         batches = prepare_batches(network, prompts, self.ablation, self.sizes, shared)
         self._masked = MaskedRuns(network, grid, self.metric, self.ablation, self.sizes, batches)

@@ -185,9 +185,12 @@ def make_optimiser(learning_rate: float) -> optax.GradientTransformation:
 def start_optimiser(numbers: Numbers, learning_rate: float) -> optax.OptState:
     """The optimiser's state before the first step, on the device where the steps leave it.
 
-    Otherwise the second step would be compiled anew.
+    Otherwise the second step would be compiled anew. Where weights are cut, it is cut like them.
     """
-    return jax.device_put(make_optimiser(learning_rate).init(numbers), jax.devices()[0])
+    state = make_optimiser(learning_rate).init(numbers)
+    if any(len(number.sharding.device_set) > 1 for number in numbers):
+        return state
+    return jax.device_put(state, jax.devices()[0])
 
 
 @eqx.filter_jit

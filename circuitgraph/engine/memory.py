@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.tuning import (
@@ -103,19 +104,34 @@ def count_numbers(spec: Spec, graph: Graph) -> int:
     return graph.n_vectors * spec.d_model + graph.n_units
 
 
-def memory_limit() -> int:
+def memory_limit(cut_weights: int = 0) -> int:
     """Bytes to take of each device by default.
+
+    Args:
+        cut_weights: bytes of them on a device, where a model is cut over devices because it is too
+            large for one: they may leave less than is taken otherwise.
 
     That is most of an accelerator's memory, and a modest part of a computer's. It depends on what
     is built in, not on what is free just now, so that the same search is cut the same way.
     """
     device = jax.devices()[0]
     if device.platform != "cpu":
-        return int(0.6 * (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30))
+        of_device = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+        return _agree_on_limit(
+            max(0, min(int(0.6 * of_device), int(0.9 * of_device) - cut_weights))
+        )
     if not hasattr(os, "sysconf"):  # Windows
         return 2 * CPU_LAUNCH_BYTES
     half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return min(half // jax.local_device_count(), 4 * CPU_LAUNCH_BYTES)
+    return _agree_on_limit(min(half // jax.local_device_count(), 4 * CPU_LAUNCH_BYTES))
+
+
+def _agree_on_limit(limit: int) -> int:
+    """The least limit of all processes, so that all cut the work in the same way."""
+    if jax.process_count() == 1:
+        return limit
+    # in MiB, for numbers of 32 bits
+    return int(multihost_utils.process_allgather(np.int32(limit >> 20)).min()) << 20
 
 
 def choose_batch_sizes(
@@ -128,22 +144,26 @@ def choose_batch_sizes(
     n_scored: int = 1,
     at_once: int | None = None,
     itemsize: int = _FLOAT,
+    cut_weights: int = 0,
 ) -> BatchSizes:
     """Chunk sizes for that many prompts of that many positions.
 
     Args:
         limit: in bytes, for each device; by default `memory_limit`.
-        devices: how many share the work; by default all that there are.
+        devices: how many share the prompts and masks; by default all that there are, or one where
+            weights are cut: then all devices have a part in each mask on each prompt.
         n_scored: scored positions of each prompt.
         at_once: prompts of a chunk, if that fits and makes all chunks equal: as many as another
             experiment has, whose compiled programs then serve.
         itemsize: bytes of a number of the model's precision.
+        cut_weights: as of `memory_limit`.
 
     Raises:
         ArgumentError: one mask on one prompt does not fit.
     """
-    limit = memory_limit() if limit is None else limit
-    devices = jax.device_count() if devices is None else devices
+    limit = memory_limit(cut_weights) if limit is None else limit
+    if devices is None:
+        devices = 1 if cut_weights else jax.device_count()
     row = estimate_row_bytes(spec, graph, n_pos, n_scored, itemsize)
     held = estimate_replacement_bytes(spec, graph, 1, n_pos, itemsize)
     if row + held > limit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import jax
-
 from circuitgraph.catalog.compile_record import CompileRecord, MemoryRecord, TokenizerRecord
 from circuitgraph.catalog.files import make_graph_record
 from circuitgraph.engine.memory import choose_batch_sizes
@@ -11,6 +9,7 @@ from circuitgraph.engine.precision import count_bytes
 from circuitgraph.errors import DataError
 from circuitgraph.graph.graph import Graph
 from circuitgraph.models.language_model import LanguageModel
+from circuitgraph.models.sharding import count_cut_bytes, measure_weights
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 
@@ -72,13 +71,24 @@ def make_memory_record(
 ) -> MemoryRecord:
     """What a search needs; raises `ArgumentError` if not even one evaluation fits."""
     itemsize = count_bytes(model.dtype)
-    sizes = choose_batch_sizes(model.spec, graph, n_prompts, n_tokens, itemsize=itemsize)
+    weights = measure_weights(model.transformer)
+    sizes = choose_batch_sizes(
+        model.spec,
+        graph,
+        n_prompts,
+        n_tokens,
+        itemsize=itemsize,
+        cut_weights=count_cut_bytes(model.transformer),
+    )
     return MemoryRecord(
         n_prompts=n_prompts,
         n_tokens=n_tokens,
-        bytes_weights=sum(leaf.nbytes for leaf in jax.tree.leaves(model.transformer)),
+        bytes_weights=weights.whole,
         bytes_needed=sizes.bytes_needed,
         prompts_per_launch=sizes.prompts,
+        shards=model.shards,
+        bytes_on_device=None if model.shards is None else weights.largest,
+        bytes_replicated=None if model.shards is None else weights.replicated,
     )
 
 

@@ -58,7 +58,7 @@ def analyze(
         cannot_tell=chosen.cannot_tell,
         model=describe_model(model),
         task=task_record,
-        environment=describe_environment(model.dtype),
+        environment=describe_environment(model),
         settings=filled,
         seconds=time.perf_counter() - start,
         reading=reading,

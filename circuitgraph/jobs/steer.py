@@ -128,7 +128,7 @@ def _make_record(
     return SteeringRecord(
         model=describe_model(model),
         task=None if task is None else describe_task(task, outcome.prompts, "evaluation"),
-        environment=describe_environment(model.dtype),
+        environment=describe_environment(model),
         dictionaries=[str(one.spec.reads) for one in outcome.plan.list_dictionaries()],
         metric=metric.name,
         n_prompts=len(outcome.prompts),

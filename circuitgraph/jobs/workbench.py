@@ -140,7 +140,7 @@ class Workbench:
         records = {
             "model": describe_model(self.model),
             "task": describe_task(self.task, prompts, "discovery"),
-            "environment": describe_environment(self.model.dtype),
+            "environment": describe_environment(self.model),
         }
         return {name: record.model_dump(mode="json") for name, record in records.items()}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import jax
 import ml_dtypes
 import numpy as np
+from jax.sharding import Mesh
 
 from circuitgraph.errors import ArgumentError, ModelError, list_problems, unknown_name
 from circuitgraph.models.build import build_transformer
@@ -24,6 +25,7 @@ from circuitgraph.models.parameters import (
     Shape,
     list_parameters,
 )
+from circuitgraph.models.sharding import place_parameter
 from circuitgraph.models.sizes import check_slots
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.transformer import Transformer
@@ -47,9 +49,16 @@ def check_dtype(dtype: str) -> None:
 
 
 def assemble_transformer(
-    spec: Spec, family: Family, checkpoint: Checkpoint, dtype: str
+    spec: Spec,
+    family: Family,
+    checkpoint: Checkpoint,
+    dtype: str,
+    weight_mesh: Mesh | None = None,
 ) -> Transformer:
     """The transformer with the checkpoint's weights in it.
+
+    Args:
+        weight_mesh: devices that each weight is cut over; by default one device has them.
 
     Raises:
         ModelError: tensors are missing, left over, of a wrong shape or not finite; all are listed.
@@ -73,7 +82,7 @@ def assemble_transformer(
             # tested layer by layer: the first one decides
             if parameter.key.startswith(("mlp.out", "mlp.shared.out")):
                 mlps_are_zero = mlps_are_zero and not any(layer.any() for layer in buffer)
-            shared[sources] = jax.device_put(buffer, jax.devices()[0])  # on a CPU the same memory
+            shared[sources] = place_parameter(parameter, buffer, weight_mesh)
         arrays[parameter.key] = shared[sources]
     _refuse_problems(checkpoint, problems)
     return build_transformer(drop_silent_mlps(spec) if mlps_are_zero else spec, arrays)

@@ -20,6 +20,7 @@ from circuitgraph.graph.graph import Graph
 from circuitgraph.models.dictionaries.attached import AttachedDictionary
 from circuitgraph.models.name_tokenizer import TokenNames
 from circuitgraph.models.norms import to_float32
+from circuitgraph.models.sharding import fetch_whole, find_weight_mesh
 from circuitgraph.models.spec import Spec
 from circuitgraph.models.tokenizer import Tokenizer
 from circuitgraph.models.transformer import Transformer
@@ -140,6 +141,12 @@ class LanguageModel(Showable):
         return str(self.transformer.embedding.dtype)
 
     @property
+    def shards(self) -> int | None:
+        """How many devices each weight is cut over; None where all weights are on each."""
+        mesh = find_weight_mesh(self.transformer)
+        return None if mesh is None else mesh.devices.size
+
+    @property
     def n_parameters(self) -> int:
         """Number of weights that the forward pass uses; one that serves twice counts once."""
         return sum(
@@ -154,7 +161,7 @@ class LanguageModel(Showable):
         digest.update(self.spec.late_settings.encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.transformer):
             digest.update(jax.tree_util.keystr(path).encode())
-            digest.update(np.ascontiguousarray(leaf).view(np.uint8).data)
+            digest.update(np.ascontiguousarray(fetch_whole(leaf)).view(np.uint8).data)
         return digest.hexdigest()
 
 

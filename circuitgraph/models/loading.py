@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from circuitgraph.catalog.folders import find_path
 from circuitgraph.errors import ModelError, first_line, unknown_name
@@ -36,6 +37,7 @@ from circuitgraph.models.gguf.packages import is_packaged
 from circuitgraph.models.hub import fetch_file, fetch_weight_files, find_file, read_commit
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.settings import read_settings
+from circuitgraph.models.sharding import make_weight_mesh, shard_transformer
 from circuitgraph.models.shipped import list_shipped
 from circuitgraph.models.sizes import check_counts, explain_values
 from circuitgraph.models.spec import Spec
@@ -92,6 +94,7 @@ def load_model(
     trust_remote_code: bool = False,
     ignore_config_fields: Sequence[str] = (),
     dictionaries: Sequence[str | Path] = (),
+    shard: int | None = None,
 ) -> LanguageModel:
     """Load a model.
 
@@ -113,6 +116,9 @@ def load_model(
             change nothing. Circuits say that they were ignored.
         dictionaries: whose features can be nodes of the model's graph: names, as of
             `attach_dictionaries`.
+        shard: how many devices each weight is cut over, for a model larger than one device; by
+            default all weights are on each device. Sums are taken in another order then, so that
+            last digits differ.
 
     Raises:
         ModelError: not found, unreadable, incomplete, or with settings that cannot be reproduced
@@ -121,9 +127,12 @@ def load_model(
         UnknownNameError: no constructed model of that name.
         MissingExtraError: a GGUF file, but the gguf package is not installed.
         ArgumentError: dictionaries whose features can be no nodes; see `attach_dictionaries`.
+            Fewer devices than ``shard`` asks for, or only one.
     """
+    weight_mesh = make_weight_mesh(shard)
     model = _load_unnamed(
         str(name),
+        weight_mesh=weight_mesh,
         revision=revision,
         dtype=dtype,
         config=config,
@@ -153,6 +162,7 @@ def load_model(
 def _load_unnamed(
     name: str,
     *,
+    weight_mesh: Mesh | None,
     revision: str | None,
     dtype: str,
     config: str | Path | Mapping[str, Any] | None,
@@ -176,11 +186,12 @@ def _load_unnamed(
             "here: leave it out."
         )
     if name.startswith(PREFIX):
-        return _cast_model(load_constructed(name).model, dtype)
+        model = _cast_model(load_constructed(name).model, dtype)
+        return model if weight_mesh is None else _shard_model(model, weight_mesh)
     if is_gguf_file and config is None:
-        return load_gguf(name, dtype=dtype)
+        return load_gguf(name, dtype=dtype, weight_mesh=weight_mesh)
     if is_lens:
-        return load_transformer_lens(name, config, dtype=dtype)
+        return load_transformer_lens(name, config, dtype=dtype, weight_mesh=weight_mesh)
     opened = open_folder(
         name,
         revision=revision,
@@ -193,7 +204,9 @@ def _load_unnamed(
         family=opened.model_type,
         location=opened.location,
         revision=opened.revision,
-        transformer=assemble_transformer(opened.spec, opened.family, opened.checkpoint, dtype),
+        transformer=assemble_transformer(
+            opened.spec, opened.family, opened.checkpoint, dtype, weight_mesh
+        ),
         tokenizer=read_tokenizer(opened.location, opened.options),
     )
 
@@ -255,6 +268,11 @@ def _cast_model(model: LanguageModel, dtype: str) -> LanguageModel:
     return replace(
         model, transformer=jax.tree.map(lambda weights: weights.astype(dtype), model.transformer)
     )
+
+
+def _shard_model(model: LanguageModel, weight_mesh: Mesh) -> LanguageModel:
+    """The model with its weights cut over devices."""
+    return replace(model, transformer=shard_transformer(model.transformer, weight_mesh))
 
 
 def is_local(name: str) -> bool:

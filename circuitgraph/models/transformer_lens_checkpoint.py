@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from circuitgraph.errors import ModelError, first_line, list_problems
 from circuitgraph.foreign import LARGEST_CONFIG, read_json
 from circuitgraph.models.assemble import assemble_transformer, check_dtype
@@ -65,6 +67,7 @@ def load_transformer_lens(
     config: str | Path | Mapping[str, Any] | None = None,
     *,
     dtype: str = "float32",
+    weight_mesh: Mesh | None = None,
 ) -> LanguageModel:
     """Load a HookedTransformer, or a small model whose state dict is like one's.
 
@@ -81,6 +84,7 @@ def load_transformer_lens(
             attention rate of Zhong et al. 2023; ``vocab`` and ``output_vocab``, the names of tokens
             and of output classes by id; ``layout``, how square matrices lie.
         dtype: precision to run in, whatever the dtype in the file.
+        weight_mesh: devices that each weight is cut over.
 
     Raises:
         ModelError: a file is not found or not readable, or a setting cannot be reproduced exactly.
@@ -110,7 +114,7 @@ def load_transformer_lens(
         family=FAMILY,
         location=str(path),
         revision=None,
-        transformer=assemble_transformer(spec, family, checkpoint, dtype),
+        transformer=assemble_transformer(spec, family, checkpoint, dtype, weight_mesh),
         tokenizer=_read_tokenizer_beside(path, spec),
         vocab=vocab,
         output_vocab=outputs,

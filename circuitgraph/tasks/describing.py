@@ -48,14 +48,15 @@ def describe_task(task: Task, prompts: Prompts, split: Split) -> TaskRecord:
     )
 
 
-def describe_environment(precision: str) -> Environment:
-    """Versions, backend and devices of this process, and the precision that a model ran in."""
+def describe_environment(model: LanguageModel) -> Environment:
+    """Versions, backend and devices of this process, and how a model lies on them."""
     packages = ("jax", "jaxlib", "equinox", "numpy", "torch", "transformers")
     versions = {name: metadata.version(name) for name in packages}
     versions |= {"circuitgraph": circuitgraph.__version__, "python": platform.python_version()}
     return Environment(
-        precision=precision,
+        precision=model.dtype,
         backend=jax.default_backend(),
         devices=jax.device_count(),
+        shards=model.shards,
         versions=versions,
     )

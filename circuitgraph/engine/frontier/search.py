@@ -51,7 +51,7 @@ class _BatchState:
 
     def __init__(self, model: Transformer, batch: Batch) -> None:
         assert batch.background is not None  # noqa: S101 - the frontier completes its batches
-        self.devices = Devices.of(batch.n_prompts)
+        self.devices = Devices.of(model, batch.n_prompts)
         clean_run, values = run_clean(model, batch.inputs, batch.background)
         self.clean_run: CleanRun = self.devices.share_prompts(clean_run)
         self.clean_values: NodeValues = self.devices.share_prompts(values)

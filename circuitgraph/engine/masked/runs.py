@@ -82,7 +82,9 @@ class MaskedRuns:
         flat = jnp.asarray(np.asarray(mask, np.float32))
         losses, total = [], np.zeros(len(mask))
         for batch in self.batches:
-            for part in _cut_batch(self.complete_batch(batch), self.sizes.gradient_prompts):
+            for part in _cut_batch(
+                self.model, self.complete_batch(batch), self.sizes.gradient_prompts
+            ):
                 some, gradient = run_losses_and_gradient(
                     self.model, flat, self.grid, part, self.metric
                 )
@@ -101,7 +103,7 @@ class MaskedRuns:
         rows = np.zeros((self.sizes.masks, masks.shape[1]), np.float32)
         rows[: len(masks)] = masks
         # [groups, lanes, edges]: lanes are run side by side, groups one after the other
-        placed = Devices.of(batch.n_prompts).share_candidates(
+        placed = Devices.of(self.model, batch.n_prompts).share_candidates(
             rows.reshape(-1, lanes, masks.shape[1])
         )
         values = run_masks(
@@ -132,7 +134,7 @@ def prepare_batches(
     for rows in cut_prompts(prompts, sizes.prompts):
         batch = make_batch(prompts, rows, sources=_list_sources(model))
         batch = batch._replace(background=shared)
-        batch = Devices.of(batch.n_prompts).share_prompts(batch)
+        batch = Devices.of(model, batch.n_prompts).share_prompts(batch)
         if shared is None and sizes.keeps:
             batch = _add_background(model, batch, ablation)
         if model.units is not None and model.units.freezes:
@@ -145,7 +147,7 @@ def _list_sources(model: Transformer) -> tuple[str, ...]:
     return () if model.sources is None else model.sources.names
 
 
-def _cut_batch(batch: Batch, size: int) -> Iterator[Batch]:
+def _cut_batch(model: Transformer, batch: Batch, size: int) -> Iterator[Batch]:
     """A batch in parts of that many prompts; the last one may be smaller."""
     if batch.n_prompts <= size:
         yield batch
@@ -157,20 +159,20 @@ def _cut_batch(batch: Batch, size: int) -> Iterator[Batch]:
             # an axis of one is a value that all prompts share, as a mean ablation's
             return x if x.shape[axis] == 1 else jax.lax.slice_in_dim(x, start, end, axis=axis)
 
-        yield Devices.of(end - start).share_prompts(batch.map_prompts(cut))
+        yield Devices.of(model, end - start).share_prompts(batch.map_prompts(cut))
 
 
 def _add_background(model: Transformer, batch: Batch, ablation: Ablation) -> Batch:
     """The batch with the background that the ablation makes of its corrupted side."""
     assert batch.corrupted is not None  # noqa: S101 - these batches are made of pairs
     background = run_background(model, batch.corrupted, ablation)
-    return batch._replace(background=Devices.of(batch.n_prompts).share_prompts(background))
+    return batch._replace(background=Devices.of(model, batch.n_prompts).share_prompts(background))
 
 
 def _add_full_logits(model: Transformer, batch: Batch) -> Batch:
     """The batch with the whole model's logits."""
     targets = batch.targets._replace(full_logits=run_full(model, batch.inputs))
-    return Devices.of(batch.n_prompts).share_prompts(batch._replace(targets=targets))
+    return Devices.of(model, batch.n_prompts).share_prompts(batch._replace(targets=targets))
 
 
 def make_shared_background(

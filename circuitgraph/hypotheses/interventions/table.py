@@ -49,7 +49,7 @@ def run_interventions(evidence: Evidence) -> InterchangeRecord:
         hypothesis=study.hypothesis.name,
         model=describe_model(study.model),
         task=describe_task(study.task, evidence.batch.tokens, "evaluation"),
-        environment=describe_environment(study.model.dtype),
+        environment=describe_environment(study.model),
         metric=evidence.metric,
         seed=evidence.seed,
         n=len(evidence.batch),

@@ -70,7 +70,7 @@ def make_record(scrub: PreparedScrub, outcomes: Outcomes) -> ScrubRecord:
         stored=_store_if_possible(hypothesis),
         model=describe_model(study.model),
         task=describe_task(study.task, evidence.batch.tokens, "evaluation"),
-        environment=describe_environment(study.model.dtype),
+        environment=describe_environment(study.model),
         metric=evidence.metric,
         unclaimed=scrub.sampler.unclaimed,
         align=hypothesis.align,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jax.sharding import Mesh
+
 from circuitgraph.errors import ModelError, first_line
 from circuitgraph.models.assemble import assemble_transformer
 from circuitgraph.models.families import families
@@ -20,11 +22,14 @@ def is_gguf(path: Path) -> bool:
     return path.suffix == SUFFIX or is_packaged(str(path))
 
 
-def load_gguf(name: str, *, dtype: str = "float32") -> LanguageModel:
+def load_gguf(
+    name: str, *, dtype: str = "float32", weight_mesh: Mesh | None = None
+) -> LanguageModel:
     """Load a GGUF file: settings, weights and tokenizer are all in it.
 
     Args:
         dtype: precision to run in; rounded weights are what they stand for, in float32, before.
+        weight_mesh: devices that each weight is cut over.
 
     Raises:
         ModelError: there is no such file, it is broken, or it holds what cannot be reproduced
@@ -47,7 +52,7 @@ def load_gguf(name: str, *, dtype: str = "float32") -> LanguageModel:
         family=settings["model_type"],
         location=str(path),
         revision=None,
-        transformer=assemble_transformer(spec, family, checkpoint, dtype),
+        transformer=assemble_transformer(spec, family, checkpoint, dtype, weight_mesh),
         tokenizer=tokenizer,
     )
 
