@@ -81,7 +81,7 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
-    from circuitgraph.catalog.leaderboard_record import check_cell_folder
+    from circuitgraph.catalog.leaderboard_record import CELLS
     from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
@@ -90,7 +90,7 @@ def leaderboard(
     settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
     cases = list_cases(task, model)
     # A place that cannot be written is refused before hours of work.
-    check_cell_folder(out)
+    CELLS.check_folder(out)
     if markdown is not None:
         check_file(markdown, is_own=is_markdown)
     keep_compiled_programs()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
+from circuitgraph.catalog.leaderboard_record import CELLS, Cell, Question, Score
 from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
@@ -149,10 +149,10 @@ def _open_cell(
         n_evaluation=settings.n_evaluation,
         n_bootstraps=settings.n_bootstraps,
     )
-    cell = read_cell(folder, question)
+    cell = CELLS.read(folder, question)
     if cell is None:
         cell = _measure_cell(question, model, task, algorithm)
-        write_cell(folder, cell)
+        CELLS.write(folder, cell)
     return cell
 
 

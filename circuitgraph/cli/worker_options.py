@@ -1,0 +1,18 @@
+"""Where a command does its jobs: options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+WORKERS = "Where it runs"
+
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        rich_help_panel=WORKERS,
+        help="Processes of this machine that share the work; 1 is the command's own.",
+    ),
+]
