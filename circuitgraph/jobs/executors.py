@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -62,7 +62,8 @@ class LocalProcesses(Executor):
 
     def __init__(self, workers: int) -> None:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="circuitgraph-worker")
-        self._share = max(1, count_processors() // workers)
+        share = max(1, count_processors() // workers)
+        self._environment = dict.fromkeys(_THREADS, str(share)) | _describe_cache()
         self._own = threading.local()
         self._pools: dict[ProcessPoolExecutor, int] = {}  # with the number of its process
         self._lock, self._closed = threading.Lock(), False
@@ -95,7 +96,7 @@ class LocalProcesses(Executor):
         """The pool of this thread."""
         if getattr(self._own, "pool", None) is None:
             spawn = multiprocessing.get_context("spawn")
-            self._own.pool = ProcessPoolExecutor(1, spawn, _prepare_process, (self._share,))
+            self._own.pool = ProcessPoolExecutor(1, spawn, _prepare_process, (self._environment,))
             number = self._own.pool.submit(os.getpid).result()
             with self._lock:
                 self._pools[self._own.pool] = number
@@ -111,9 +112,22 @@ def count_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _prepare_process(n_threads: int) -> None:
-    """Make a new process ready: its share of threads and an end at Ctrl-C."""
-    os.environ.update(dict.fromkeys(_THREADS, str(n_threads)))
+def _describe_cache() -> dict[str, str]:
+    """Where jax keeps compiled programs, as variables for a process in which it does the same."""
+    import jax
+
+    if (folder := jax.config.jax_compilation_cache_dir) is None:
+        return {}
+    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(seconds),
+    }
+
+
+def _prepare_process(environment: Mapping[str, str]) -> None:
+    """Make a new process ready: its share of threads, and an end at Ctrl-C."""
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, without a traceback
 
 

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from circuitgraph.catalog.store import Catalog
-from circuitgraph.catalog.sweep_record import SWEEP_CELLS, SweepRecord
+from circuitgraph.catalog.sweep_record import SWEEP_CELLS, SweepCell, SweepRecord
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.errors import ArgumentError, DataError, OutputError, SearchError
 from circuitgraph.jobs import discover, sweep_grid
+from circuitgraph.jobs.executors import LocalProcesses
 from circuitgraph.jobs.grid import SearchGrid
 
 TASK = "constructed:count-a"
 AXES: dict[str, Any] = {
     "tasks": [TASK],
-    "algorithms": ["random"],
+    "algorithms": ["exact"],
     "sizes": [3],
     "seeds": [0, 1],
     "n_prompts": 4,
@@ -25,16 +26,24 @@ AXES: dict[str, Any] = {
 }
 
 
+def make_grid(**changes: Any) -> SearchGrid:
+    return SearchGrid(**{**AXES, **changes})
+
+
+def sweep(folder: Path, **changes: Any) -> SweepRecord:
+    return sweep_grid.sweep_grid(folder, **{**AXES, **changes})
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepRecord]:
     folder = tmp_path_factory.mktemp("swept") / "sweep"
-    return folder, sweep_grid.sweep_grid(folder, **AXES)
+    return folder, sweep(folder)
 
 
 def test_circuits_land_in_a_catalog(swept: tuple[Path, SweepRecord]) -> None:
     folder, record = swept
     names = [cell.entry for cell in record.cells]
-    stem = "constructed-count-a/constructed-count-a/random-n_edges-3"
+    stem = "constructed-count-a/constructed-count-a/exact-n_edges-3"
     assert names == [stem, f"{stem}-seed-1"]
     listing = Catalog(folder).list()
     assert ([each.entry for each in listing], listing.problems) == (names, {})
@@ -59,7 +68,7 @@ def test_nothing_is_done_twice(
 ) -> None:
     folder, record = swept
     monkeypatch.setattr(sweep_grid, "run_cell", lambda _: pytest.fail("a cell was run"))
-    assert sweep_grid.sweep_grid(folder, **AXES) == record
+    assert sweep(folder) == record
 
 
 @pytest.mark.parametrize("lost", ["entry", "question"])
@@ -75,15 +84,14 @@ def test_what_is_not_wholly_there_is_done_again(
         return record.cells[job["question"]["seed"]].model_dump(mode="json")
 
     monkeypatch.setattr(sweep_grid, "run_cell", note_job)
-    axes = dict(AXES)
     if lost == "entry":
         moved = folder / "circuits" / f"{record.cells[1].entry}"
         moved.rename(folder / "aside")
-        sweep_grid.sweep_grid(folder, **axes)
+        sweep(folder)
         (folder / "aside").rename(moved)
         assert jobs == [1]
     else:
-        sweep_grid.sweep_grid(folder, **axes | {"n_evaluation": 6})
+        sweep(folder, n_evaluation=6)
         assert jobs == [0, 1]
 
 
@@ -98,17 +106,17 @@ def test_a_failure_is_written_down_and_tried_again(
         return usual(bench, plan)
 
     monkeypatch.setattr(sweep_grid, "find_circuit", fail_once)
-    record = sweep_grid.sweep_grid(tmp_path, **AXES)
+    record = sweep(tmp_path)
     assert [cell.failed for cell in record.cells] == ["it does not fit", None]
     assert "it does not fit" in (tmp_path / "sweep.csv").read_text()
     monkeypatch.setattr(sweep_grid, "find_circuit", usual)
-    assert [cell.failed for cell in sweep_grid.sweep_grid(tmp_path, **AXES).cells] == [None, None]
+    assert [cell.failed for cell in sweep(tmp_path).cells] == [None, None]
 
 
 def test_an_interrupted_cell_goes_on_from_its_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    axes = AXES | {"algorithms": ["acdc"], "sizes": (), "seeds": [0]}
+    axes: dict[str, Any] = {"algorithms": ["acdc"], "sizes": (), "seeds": [0]}
     sizes: list[int] = []
 
     def interrupt(algorithm: Any, experiment: Any, **options: Any) -> Any:
@@ -121,9 +129,9 @@ def test_an_interrupted_cell_goes_on_from_its_journal(
 
     monkeypatch.setattr(discover, "run_search", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        sweep_grid.sweep_grid(tmp_path, **axes)
+        sweep(tmp_path, **axes)
     assert list(Catalog(tmp_path).list()) == []
-    assert sweep_grid.sweep_grid(tmp_path, **axes).cells[0].score is not None
+    assert sweep(tmp_path, **axes).cells[0].score is not None
     assert sizes[0] == 0
     assert sizes[1] > 0
     assert list((tmp_path / "journals").iterdir()) == []
@@ -156,26 +164,26 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_cells_without_sense(case: str) -> None:
     axes, phrase = BAD[case]
     with pytest.raises(ArgumentError) as error:
-        SearchGrid(**AXES | axes).list_cells()
+        make_grid(**axes).list_cells()
     assert phrase in str(error.value)
 
 
 def test_all_problems_are_said_at_once() -> None:
-    axes = AXES | {"tasks": ["zzz", TASK], "algorithms": ["acdc", "random"], "metrics": ["nope"]}
+    axes = {"tasks": ["zzz", TASK], "algorithms": ["acdc", "random"], "metrics": ["nope"]}
     with pytest.raises(ArgumentError) as error:
-        SearchGrid(**axes).list_cells()
+        make_grid(**axes).list_cells()
     assert str(error.value).count("\n  - ") == 3
 
 
 def test_models_whose_folders_would_be_one(tmp_path: Path) -> None:
-    axes = AXES | {"models": [str(tmp_path / "a" / "gpt2"), str(tmp_path / "b" / "GPT2")]}
+    axes = {"models": [str(tmp_path / "a" / "gpt2"), str(tmp_path / "b" / "GPT2")]}
     with pytest.raises(ArgumentError, match="would both be"):
-        SearchGrid(**axes).list_cells()
+        make_grid(**axes).list_cells()
 
 
 def test_axes_reach_the_algorithms_that_have_them() -> None:
-    axes = {"algorithms": ["acdc", "exact"], "thresholds": [0.1, 1.0], "sizes": [2]}
-    cells = SearchGrid(**AXES | axes | {"seeds": [0]}).list_cells()
+    axes: dict[str, Any] = {"algorithms": ["acdc", "exact"], "thresholds": [0.1, 1.0], "sizes": [2]}
+    cells = make_grid(**axes, seeds=[0]).list_cells()
     assert [(cell.algorithm, cell.arguments) for cell in cells] == [
         ("acdc", {"threshold": 0.1}),
         ("acdc", {"threshold": 1.0}),
@@ -186,23 +194,46 @@ def test_axes_reach_the_algorithms_that_have_them() -> None:
 
 
 def test_settings_that_are_no_name_get_a_hash() -> None:
-    question = SearchGrid(**AXES).list_cells()[0]
+    question = make_grid().list_cells()[0]
     odd = [question.model_copy(update={"arguments": {"way": way}}) for way in ("a/b", "a b")]
     slugs = {each.entry.slug for each in odd}
     assert len(slugs) == 2
-    assert all(slug.startswith("random-way-a-b-") for slug in slugs)
+    assert all(slug.startswith("exact-way-a-b-") for slug in slugs)
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "sweep.csv").write_text("mine\n")
     with pytest.raises(OutputError, match=r"sweep\.csv"):
-        sweep_grid.sweep_grid(tmp_path, **AXES)
+        sweep(tmp_path)
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
-    question = SearchGrid(**AXES).list_cells()[0]
+    question = make_grid().list_cells()[0]
     file = SWEEP_CELLS.locate(tmp_path / "cells", question)
     file.parent.mkdir(parents=True)
     file.write_text("{}")
     with pytest.raises(DataError, match="no cell of a sweep: remove it"):
-        sweep_grid.sweep_grid(tmp_path, **AXES)
+        sweep(tmp_path)
+
+
+def test_another_process_gives_the_same_bit_for_bit(
+    swept: tuple[Path, SweepRecord], tmp_path: Path
+) -> None:
+    folder, record = swept
+    with LocalProcesses(1) as process:
+        other = sweep(tmp_path, executor=process)
+    assert [_leave_out_time(cell) for cell in other.cells] == [
+        _leave_out_time(cell) for cell in record.cells
+    ]
+    for cell in record.cells:
+        one, two = (place / "circuits" / cell.entry for place in (folder, tmp_path))
+        assert [path.name for path in sorted(one.iterdir())] == [
+            path.name for path in sorted(two.iterdir())
+        ]
+        file = "scores.safetensors"
+        assert (one / file).read_bytes() == (two / file).read_bytes()
+
+
+def _leave_out_time(cell: SweepCell) -> SweepCell:
+    assert cell.score is not None
+    return cell.model_copy(update={"score": cell.score.model_copy(update={"seconds": 0.0})})
