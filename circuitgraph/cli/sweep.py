@@ -22,7 +22,7 @@ from circuitgraph.cli.options import convert_to_bytes
 from circuitgraph.cli.output import Output
 from circuitgraph.cli.settings import gather_settings, read_numbers
 from circuitgraph.cli.sweep_report import list_failures, make_plan_table, make_sweep_table
-from circuitgraph.cli.worker_options import WorkersOption
+from circuitgraph.cli.worker_options import SchedulerOption, WorkersOption
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.sweep_record import SweepQuestion
@@ -123,6 +123,7 @@ def sweep(
         ),
     ] = Path("runs/sweep"),
     workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     memory: options.MemoryOption = None,
     config: options.ConfigOption = None,
     dry_run: Annotated[
@@ -144,6 +145,8 @@ def sweep(
     - `circuitgraph sweep --task ioi --algorithm eap-ig-inputs --algorithm eap --sizes 20,50`
 
     - `circuitgraph sweep --config sweep.toml --workers 4`
+
+    - `circuitgraph sweep --config sweep.toml --scheduler tcp://10.0.0.1:8786`
     """
     from circuitgraph.jobs.executors import open_executor
     from circuitgraph.jobs.grid import SearchGrid

@@ -23,12 +23,14 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
-from circuitgraph.errors import CircuitGraphError, check_between
+from circuitgraph.errors import ArgumentError, CircuitGraphError, check_between
 
 MOST_WORKERS = 1024
 _TRIES = 2
+_LOST_BY_DASK = "KilledWorker"  # by name, so that Dask is not needed; it has tried several workers
 _THREADS = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # NPROC: XLA's
 
 Job = TypeVar("Job")
@@ -63,7 +65,7 @@ class LocalProcesses(Executor):
     def __init__(self, workers: int) -> None:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="circuitgraph-worker")
         share = max(1, count_processors() // workers)
-        self._environment = dict.fromkeys(_THREADS, str(share)) | _describe_cache()
+        self._environment = dict.fromkeys(_THREADS, str(share)) | describe_cache()
         self._own = threading.local()
         self._pools: dict[ProcessPoolExecutor, int] = {}  # with the number of its process
         self._lock, self._closed = threading.Lock(), False
@@ -112,13 +114,14 @@ def count_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _describe_cache() -> dict[str, str]:
+def describe_cache() -> dict[str, str]:
     """Where jax keeps compiled programs, as variables for a process in which it does the same."""
     import jax
 
-    if (folder := jax.config.jax_compilation_cache_dir) is None:
+    config: Any = jax.config
+    if (folder := config.jax_compilation_cache_dir) is None:
         return {}
-    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    seconds = config.jax_persistent_cache_min_compile_time_secs
     return {
         "JAX_COMPILATION_CACHE_DIR": str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(seconds),
@@ -137,16 +140,31 @@ def _end_process(number: int) -> None:
 
 
 @contextmanager
-def open_executor(workers: int = 1) -> Iterator[Executor]:
+def open_executor(
+    workers: int = 1, scheduler: str | None = None, folder: str | Path | None = None
+) -> Iterator[Executor]:
     """What does jobs while the body runs; an error in the body, or Ctrl-C, ends its processes.
 
     Args:
         workers: processes of this machine; 1 is this process.
+        scheduler: address of a Dask scheduler whose workers do the jobs instead.
+        folder: that jobs write into; the workers of a scheduler must see it.
 
     Raises:
-        ArgumentError: a number of workers that makes no sense.
+        ArgumentError: a number of workers that makes no sense, or a scheduler that cannot be used.
+        MissingExtraError: a scheduler, but the extra ``cluster`` is not installed.
     """
     check_between("the number of workers", workers, 1, MOST_WORKERS)
+    if scheduler is not None:
+        from circuitgraph.jobs.cluster import connect_executor
+
+        if workers != 1:
+            raise ArgumentError(
+                f"Both a scheduler and {workers} workers were given: the scheduler has its own."
+            )
+        with connect_executor(scheduler, folder) as executor:
+            yield executor
+        return
     executor = InlineExecutor() if workers == 1 else LocalProcesses(workers)
     try:
         yield executor
@@ -190,13 +208,18 @@ def _take_done(
             yield job, future.result()
         except BrokenExecutor:
             if tries == _TRIES:
-                yield job, _describe_loss(tries)
+                yield job, _describe_loss()
             else:
                 pending[executor.submit(work, job)] = job, tries + 1
+        except Exception as error:
+            if type(error).__name__ != _LOST_BY_DASK:
+                raise
+            yield job, _describe_loss()
 
 
-def _describe_loss(tries: int) -> WorkerError:
+def _describe_loss() -> WorkerError:
     return WorkerError(
-        f"The process that did it died, {tries} times: it was killed, had no memory left, or could "
-        "not start. Try fewer workers; in a script, call from under `if __name__ == '__main__':`."
+        "The process that did it died, and so did the next: it was killed, had no memory left, or "
+        "could not start. Try fewer workers; in a script, call from under "
+        "`if __name__ == '__main__':`."
     )

@@ -47,6 +47,7 @@ def sweep_grid(
     folder: str | Path,
     *,
     workers: int = 1,
+    scheduler: str | None = None,
     executor: Executor | None = None,
     memory: int | None = None,
     bar: bool = False,
@@ -64,6 +65,8 @@ def sweep_grid(
         axes: ``tasks``, ``models``, ``algorithms``, ``thresholds``, ``sizes``, ``seeds``,
             ``metrics``, ``ablations`` and what else `circuitgraph.jobs.grid.SearchGrid` has.
         workers: processes of this machine; 1 is this one.
+        scheduler: address of a Dask scheduler, whose workers do the cells instead. They must see
+            the folder under the same path.
         executor: what does the cells, instead: anything of the shape of
             `concurrent.futures.Executor` whose workers see the folder under the same path.
         memory: limit in bytes for one launch, on each device.
@@ -78,9 +81,10 @@ def sweep_grid(
         DataError: a damaged file in the folder.
     """
     questions = SearchGrid(**axes).list_cells()
-    context = open_executor(workers) if executor is None else nullcontext(executor)
-    with context as chosen:
-        cells = list(measure_sweep(folder, questions, chosen, memory=memory, bar=bar))
+    place = prepare_folder(folder)
+    own = open_executor(workers, scheduler, place) if executor is None else nullcontext(executor)
+    with own as chosen:
+        cells = list(measure_sweep(place, questions, chosen, memory=memory, bar=bar))
     order = {question.entry: i for i, question in enumerate(questions)}
     return SweepRecord(cells=sorted(cells, key=lambda cell: order[cell.question.entry]))
 
@@ -160,6 +164,8 @@ def run_cell(job: Mapping[str, Any]) -> dict[str, Any]:
         The cell, as plain values. The error of a cell that failed is in it.
     """
     question, folder = SweepQuestion.model_validate(job["question"]), Path(job["folder"])
+    if (done := read_finished(folder, question)) is not None:
+        return done.model_dump(mode="json")  # Dask may lose what a worker said before it died
     journal = folder / JOURNALS_FOLDER / f"{'.'.join(question.parts)}.{question.digest}.jsonl"
     try:
         bench = _open_bench(question, Path(job["home"]), job["memory"])
