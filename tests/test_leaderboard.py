@@ -59,7 +59,7 @@ def test_nothing_is_measured_twice(
     folder, found = measured
     asked: list[Any] = []
     monkeypatch.setattr(
-        board, "_measure_cell", lambda question, *_: asked.append(question) or found[0]
+        board, "_measure_question", lambda question, *_: asked.append(question) or found[0]
     )
     assert list(measure_cells(folder, INDUCTION, NAMES, QUICK)) == found
     assert asked == []
@@ -71,7 +71,7 @@ def test_another_question_is_measured_anew(
     _, found = measured
     monkeypatch.setattr(
         board,
-        "_measure_cell",
+        "_measure_question",
         lambda question, *_: Cell(question=question, score=found[0].score, refused=None),
     )
     for seed in (0, 1, 1):
