@@ -89,7 +89,7 @@ def leaderboard(
     """
     from circuitgraph.catalog.leaderboard_record import CELLS
     from circuitgraph.discovery.base import algorithms
-    from circuitgraph.jobs.executors import open_executor
+    from circuitgraph.jobs.executors import check_place, open_executor
     from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
@@ -97,6 +97,7 @@ def leaderboard(
     check_counts(limit, 1, seed)
     settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
     cases = list_cases(task, model)
+    check_place(workers, scheduler)
     # A place that cannot be written is refused before hours of work.
     CELLS.check_folder(out)
     if markdown is not None:

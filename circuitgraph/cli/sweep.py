@@ -23,9 +23,10 @@ from circuitgraph.cli.output import Output
 from circuitgraph.cli.settings import gather_settings, read_numbers
 from circuitgraph.cli.sweep_report import list_failures, make_plan_table, make_sweep_table
 from circuitgraph.cli.worker_options import SchedulerOption, WorkersOption
+from circuitgraph.errors import ArgumentError, list_problems
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.sweep_record import SweepQuestion
+    from circuitgraph.catalog.sweep_record import SweepCell, SweepQuestion
 
 
 @options.expand_options
@@ -148,9 +149,8 @@ def sweep(
 
     - `circuitgraph sweep --config sweep.toml --scheduler tcp://10.0.0.1:8786`
     """
-    from circuitgraph.jobs.executors import open_executor
+    from circuitgraph.jobs.executors import check_place
     from circuitgraph.jobs.grid import SearchGrid
-    from circuitgraph.jobs.sweep_grid import measure_sweep
 
     del config  # it was read by its option's callback
     output, memory_limit = Output(as_json, quiet), convert_to_bytes(memory)
@@ -169,28 +169,50 @@ def sweep(
         loading=loading.keywords,
     )
     questions = grid.list_cells()
+    check_place(workers, scheduler)
     if dry_run:
         _list_plan(output, out, questions)
         return
     keep_compiled_programs()
     try:
-        with open_executor(workers) as executor:
-            done = list(
-                measure_sweep(out, questions, executor, memory=memory_limit, bar=output.shows_bars)
-            )
+        cells = _run_cells(output, out, questions, workers, scheduler, memory_limit)
     except KeyboardInterrupt as error:
         error.add_note(
             f"Circuits found so far are kept in {str(out)!r}, and journals of those begun. To go "
             f"on: {repeat_command()}"
         )
         raise
-    by_entry = {cell.question.entry: cell for cell in done}
-    cells = [by_entry[question.entry] for question in questions]
+    _report_cells(output, out, cells)
+
+
+def _run_cells(
+    output: Output,
+    out: Path,
+    questions: list[SweepQuestion],
+    workers: int,
+    scheduler: str | None,
+    memory: int | None,
+) -> list[SweepCell]:
+    """The cells, in the order of the questions."""
+    from circuitgraph.jobs.executors import open_executor
+    from circuitgraph.jobs.sweep_grid import measure_sweep, prepare_folder
+
+    place = prepare_folder(out)
+    with open_executor(workers, scheduler, place) as executor:
+        done = measure_sweep(place, questions, executor, memory=memory, bar=output.shows_bars)
+        by_entry = {cell.question.entry: cell for cell in done}
+    return [by_entry[question.entry] for question in questions]
+
+
+def _report_cells(output: Output, out: Path, cells: list[SweepCell]) -> None:
+    """Print the table and what failed; the exit status says whether something did."""
+    failures = list_failures(cells)
+    if len(failures) == len(cells):
+        raise ArgumentError(list_problems("No cell could be done:", failures, several_lines=True))
     records = [cell.model_dump(mode="json") for cell in cells]
     output.print_result(json.dumps(records, indent=2), make_sweep_table(cells))
-    failures = list_failures(cells)
-    for line in ([f"{len(failures)} failed:"] if failures else []) + failures:
-        output.print_message(line)
+    if failures:
+        output.print_message(list_problems(f"{len(failures)} failed:", failures))
     output.print_message(f"Written to {str(out)!r}: circuitgraph catalog list --catalog {out}")
     if failures:
         raise typer.Exit(1)

@@ -41,7 +41,7 @@ def make_sweep_table(cells: Sequence[SweepCell]) -> Table:
 def list_failures(cells: Sequence[SweepCell]) -> list[str]:
     """A line for each cell without a circuit."""
     reasons = {cell.entry: cell.failed for cell in cells if cell.failed is not None}
-    return [f"- {entry}: {reason}" for entry, reason in reasons.items()]
+    return [f"{entry}: {reason}" for entry, reason in reasons.items()]
 
 
 def make_plan_table(plan: Mapping[str, str]) -> Table:

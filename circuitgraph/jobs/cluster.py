@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ import circuitgraph
 from circuitgraph.errors import ArgumentError, MissingExtraError, first_line, list_problems
 from circuitgraph.printable import NAME, shorten_text
 
-_ADDRESS = re.compile(r"(?:[a-z]+://)?[\w.:\[\]-]{1,255}:\d{1,5}")
 _SECONDS = 10.0  # for the scheduler to answer, and for a first worker to be there
 
 
@@ -42,10 +40,6 @@ def connect_executor(address: str, folder: str | Path | None = None) -> Iterator
             "'circuitgraph-interp[cluster]'. Without it, use --workers."
         ) from error
     shown = repr(shorten_text(address, NAME))
-    if not _ADDRESS.fullmatch(address):
-        raise ArgumentError(
-            f"The scheduler {shown} is no address: expected one such as tcp://10.0.0.1:8786."
-        )
     try:
         client = Client(address, timeout=_SECONDS)
     except (OSError, ValueError, TypeError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,9 +28,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from circuitgraph.errors import ArgumentError, CircuitGraphError, check_between
+from circuitgraph.printable import NAME, shorten_text
 
 MOST_WORKERS = 1024
 _TRIES = 2
+_ADDRESS = re.compile(r"(?:[a-z]+://)?[\w.:\[\]-]{1,255}:\d{1,5}")
 _LOST_BY_DASK = "KilledWorker"  # by name, so that Dask is not needed; it has tried several workers
 _THREADS = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # NPROC: XLA's
 
@@ -154,14 +157,10 @@ def open_executor(
         ArgumentError: a number of workers that makes no sense, or a scheduler that cannot be used.
         MissingExtraError: a scheduler, but the extra ``cluster`` is not installed.
     """
-    check_between("the number of workers", workers, 1, MOST_WORKERS)
+    check_place(workers, scheduler)
     if scheduler is not None:
         from circuitgraph.jobs.cluster import connect_executor
 
-        if workers != 1:
-            raise ArgumentError(
-                f"Both a scheduler and {workers} workers were given: the scheduler has its own."
-            )
         with connect_executor(scheduler, folder) as executor:
             yield executor
         return
@@ -172,6 +171,25 @@ def open_executor(
         executor.shutdown(wait=True, cancel_futures=True)
         raise
     executor.shutdown()
+
+
+def check_place(workers: int, scheduler: str | None = None) -> None:
+    """Refuse what `open_executor` cannot open, as far as the words show it.
+
+    Raises:
+        ArgumentError: a number of workers that makes no sense, what is no address, or both.
+    """
+    check_between("the number of workers", workers, 1, MOST_WORKERS)
+    if scheduler is not None and workers != 1:
+        raise ArgumentError(
+            f"Both a scheduler and {workers} workers were given: leave the number out, the "
+            "scheduler has its own."
+        )
+    if scheduler is not None and not _ADDRESS.fullmatch(scheduler):
+        raise ArgumentError(
+            f"The scheduler {shorten_text(scheduler, NAME)!r} is no address: expected one such as "
+            "tcp://10.0.0.1:8786."
+        )
 
 
 def run_jobs(

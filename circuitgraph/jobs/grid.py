@@ -176,7 +176,8 @@ def _explain_misfit(model: str, task: str) -> str | None:
             learned.setdefault(each, []).append(kind.name)
     if is_pairs_file(task) or model not in learned or task in learned[model]:
         return None
-    return f"{model} has not learned {task!r}, only {_join(learned[model])}"
+    knows = _join(learned[model])
+    return f"{model} has not learned {task!r}, only {knows}: leave one of the two out"
 
 
 def _check_measure(cell: SweepQuestion) -> list[str]:

@@ -30,7 +30,7 @@ from circuitgraph.errors import CircuitGraphError, OutputError
 from circuitgraph.graph.circuit import Circuit
 from circuitgraph.jobs.discover import SearchPlan, find_circuit
 from circuitgraph.jobs.evaluate import evaluate_circuit
-from circuitgraph.jobs.executors import WorkerError, open_executor, run_jobs
+from circuitgraph.jobs.executors import WorkerError, check_place, open_executor, run_jobs
 from circuitgraph.jobs.grid import SearchGrid
 from circuitgraph.jobs.last_model import LAST_MODEL
 from circuitgraph.jobs.setup import Terms
@@ -81,6 +81,7 @@ def sweep_grid(
         DataError: a damaged file in the folder.
     """
     questions = SearchGrid(**axes).list_cells()
+    check_place(workers, scheduler)
     place = prepare_folder(folder)
     own = open_executor(workers, scheduler, place) if executor is None else nullcontext(executor)
     with own as chosen:

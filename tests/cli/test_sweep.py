@@ -52,9 +52,13 @@ def test_a_sweep_of_a_file(
 def test_a_cell_that_fails_does_not_stop_the_others(run: Callable[..., Ran], config: Path) -> None:
     ran = run("sweep", "--config", config, "--sizes", "3,900")
     assert ran.code == 1
-    assert "2 failed:\n- constructed-count-a/constructed-count-a/random-n_edges-900: " in ran.err
+    reason = "constructed-count-a/constructed-count-a/random-n_edges-900: "
+    assert f"2 failed:\n  - {reason}" in ran.err
     assert ran.out.count("failed") == 2
     assert len(json.loads(run("catalog", "list", "--catalog", "mine", "--json").out)) == 2
+    none = run("sweep", "--config", config, "--sizes", "900")
+    assert (none.code, none.out) == (2, "")
+    assert f"No cell could be done:\n  - {reason}" in none.err
 
 
 BAD = {
@@ -67,6 +71,11 @@ BAD = {
         ("--task", "induction", "--algorithm", "edge-pruning", "--thresholds", "1"),
         "edge-pruning: it has no threshold",
     ),
+    "workers and scheduler": (
+        ("--task", "induction", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"),
+        "Both a scheduler and 2 workers",
+    ),
+    "address": (("--task", "induction", "--scheduler", "zzz"), "'zzz' is no address"),
     "workers": (("--task", "induction", "--workers", "0"), "the number of workers is 0"),
 }
 
