@@ -52,9 +52,8 @@ def measure_workers(n_workers: int, n_cells: int, prompts: int) -> float:
     from distributed import LocalCluster
 
     one_thread = {"NPROC": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    cluster: Any = LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, dashboard_address=None, env=one_thread
-    )
+    options: dict[str, Any] = {"dashboard_address": None, "env": one_thread}
+    cluster: Any = LocalCluster(n_workers=n_workers, threads_per_worker=1, **options)
     with tempfile.TemporaryDirectory() as made, cluster as workers:
         address, folder = workers.scheduler_address, Path(made)
         warm = range(_FIRST, _FIRST + 4 * n_workers)
