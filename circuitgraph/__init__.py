@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from circuitgraph.jobs.scrub import scrub as scrub
     from circuitgraph.jobs.steer import steer as steer
     from circuitgraph.jobs.sweep import sweep as sweep
+    from circuitgraph.jobs.sweep_grid import sweep_grid as sweep_grid
     from circuitgraph.models.attaching import attach_dictionaries as attach_dictionaries
     from circuitgraph.models.dictionaries.loading import load_dictionary as load_dictionary
     from circuitgraph.models.dictionaries.saving import save_dictionary as save_dictionary
@@ -62,6 +63,7 @@ _HOMES = {
     "compare_circuits": "jobs.compare",
     "load_task": "tasks.loading",
     "sweep": "jobs.sweep",
+    "sweep_grid": "jobs.sweep_grid",
     "explain_scores": "analysis.attention_scores",
     "steer": "jobs.steer",
     "edit_weights": "jobs.edit",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from circuitgraph.catalog.leaderboard_record import Cell, read_cells
+from circuitgraph.catalog.leaderboard_record import CELLS, Cell
 from circuitgraph.catalog.records import Interval
 from circuitgraph.cli.leaderboard_report import format_markdown
 from circuitgraph.discovery.base import algorithms
@@ -43,7 +43,7 @@ def cmd_of(cell: Cell) -> Interval:
 def test_every_algorithm_has_a_cell_with_its_scores(measured: tuple[Path, list[Cell]]) -> None:
     folder, found = measured
     assert [cell.question.algorithm for cell in found] == NAMES
-    assert sorted(read_cells(folder), key=lambda c: c.question.algorithm) == found
+    assert sorted(CELLS.read_all(folder), key=lambda c: c.question.algorithm) == found
     for cell in found:
         assert cell.score is not None
         assert cell.score.graph_edges == 257
@@ -59,7 +59,7 @@ def test_nothing_is_measured_twice(
     folder, found = measured
     asked: list[Any] = []
     monkeypatch.setattr(
-        board, "_measure_cell", lambda question, *_: asked.append(question) or found[0]
+        board, "_measure_question", lambda question, *_: asked.append(question) or found[0]
     )
     assert list(measure_cells(folder, INDUCTION, NAMES, QUICK)) == found
     assert asked == []
@@ -71,7 +71,7 @@ def test_another_question_is_measured_anew(
     _, found = measured
     monkeypatch.setattr(
         board,
-        "_measure_cell",
+        "_measure_question",
         lambda question, *_: Cell(question=question, score=found[0].score, refused=None),
     )
     for seed in (0, 1, 1):
@@ -83,7 +83,7 @@ def test_another_question_is_measured_anew(
                 LeaderboardSettings(n_discovery=8, n_bootstraps=0, seed=seed),
             )
         )
-    assert [cell.question.seed for cell in read_cells(tmp_path)] == [1]
+    assert [cell.question.seed for cell in CELLS.read_all(tmp_path)] == [1]
 
 
 def test_a_refusal_is_written_down_and_the_others_go_on(

@@ -59,6 +59,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "stability": ("given/circuit", "--samples", "2", "--factors", "1", "--metrics", "kl"),
     "hypothesize": ("given/circuit", "--out", "mine.py", "--force"),
     "leaderboard": ("--task", "induction", "--model", "induction-2l", "--algorithm", "random"),
+    "sweep": ("--task", "induction", "--algorithm", "random", "--sizes", "3", "--limit", "2"),
     "scrub": ("given/by_hand.py", "--limit", "2"),
     "interchange": ("given/by_hand.py", "--limit", "2"),
     "test": ("given/by_hand.py",),
@@ -125,6 +126,11 @@ CONTRADICTIONS = (
     "zzz",
     "scrub given/by_hand.py --draw tree.jpg",
     "leaderboard --task zzz",
+    "leaderboard --task induction --workers 2 --scheduler tcp://127.0.0.1:1",
+    "sweep --task induction --algorithm edge-pruning --thresholds 1",
+    "sweep --task induction --model ioi",
+    "sweep --task induction --seeds 1,1",
+    "sweep --task induction --workers 2 --scheduler tcp://127.0.0.1:1",
 )
 _REMEDIES = re.compile(
     r"must|[Cc]hoose|[Gg]ive|[Kk]nown|[Tt]ry\b|[Dd]id you mean|at least|at most|not a valid|"

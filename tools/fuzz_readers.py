@@ -355,10 +355,10 @@ def _read_format(name: str, file: str) -> Callable[[Path], None]:
 
 
 def _read_cells(folder: Path) -> None:
-    from circuitgraph.catalog.leaderboard_record import read_cells
+    from circuitgraph.catalog.leaderboard_record import CELLS
     from circuitgraph.cli.leaderboard_report import format_markdown
 
-    format_markdown(read_cells(folder))
+    format_markdown(CELLS.read_all(folder))
 
 
 def _read_hypothesis(folder: Path) -> None:

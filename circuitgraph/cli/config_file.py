@@ -11,6 +11,8 @@ from circuitgraph.foreign import LARGEST_TOML, parse_toml, read_text
 from circuitgraph.printable import NAME, shorten_text
 
 _NOT_IN_FILES = ("config", "help")
+_TABLES = ("set", "task-set")
+_NUMBERS = ("thresholds", "sizes", "seeds")  # between commas on a command line, a list in a file
 # By the type of an option: what to call a value of that type, and the types that TOML may give.
 _EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)),
@@ -18,7 +20,7 @@ _EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     float: ("a number", (int, float)),
     str: ("a text in quotes", (str,)),
     Path: ("a text in quotes", (str,)),
-    list[str]: ("a table of settings", (dict,)),
+    list[str]: ("texts in quotes, in a list", (list,)),
 }
 
 
@@ -62,11 +64,18 @@ def _convert_value(key: str, value: Any, hint: Any) -> Any:
     """
     # A hint such as `str | None` counts as its first part.
     expected, allowed = _EXPECTED[(get_args(hint) or (hint,))[0]]
-    if key == "thresholds" and type(value) is list:
+    if key in _TABLES:
+        expected, allowed = "a table of settings", (dict,)
+    if key in _NUMBERS and type(value) is list:
         value = ",".join(map(str, value))
-    if type(value) not in allowed or (isinstance(value, str) and not value.strip()):
+    texts = value if type(value) is list else [value] if type(value) is str else []
+    if type(value) not in allowed or not all(map(_is_text, texts)):
         raise TypeError(f"{key} = {shorten_text(repr(value), NAME)}: expected {expected}")
     return format_assignments(value) if isinstance(value, dict) else value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def prefer_typed_prompts(context: Any, parameter: Any, value: Any) -> Any:

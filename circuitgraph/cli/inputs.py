@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import circuitgraph as cg
 from circuitgraph.cli.settings import gather_settings
 from circuitgraph.engine.compile_cache import keep_compiled_programs as keep_compiled_programs
-from circuitgraph.errors import ArgumentError, DataError, ModelError, check_choice, unknown_name
+from circuitgraph.errors import ArgumentError, DataError, check_choice, unknown_name
+from circuitgraph.jobs.same_model import check_same_model as check_same_model
 
 if TYPE_CHECKING:
-    from circuitgraph.catalog.records import ModelRecord
     from circuitgraph.cli.output import Output
     from circuitgraph.jobs.setup import Setup, Terms
     from circuitgraph.jobs.workbench import Workbench
@@ -153,28 +153,3 @@ def load_alone(output: Output, model: str, loading: Mapping[str, Any]) -> Langua
     """Load the model for a command that needs no task."""
     with output.show_spinner("loading the model"):
         return cg.load_model(model, **loading)
-
-
-def check_same_model(record: ModelRecord | None, model: LanguageModel, advice: str) -> None:
-    """Refuse a model that has changed since a circuit was found in it.
-
-    Args:
-        record: of the model as it was; None where nothing is known of it.
-        advice: what to do about it.
-    """
-    if record is None:
-        return
-    tokenizer = model.tokenizer.fingerprint if model.tokenizer else None
-    hashes = {
-        "weights": (model.fingerprint, record.weights_sha256),
-        "tokenizer": (tokenizer, record.tokenizer_sha256),
-    }
-    for each in record.dictionaries:
-        now = model.dictionaries.get(each.layer)
-        hashes[f"dictionary of m{each.layer}"] = (now and now.fingerprint, each.sha256)
-    for part, (current, old) in hashes.items():
-        if current != old:
-            raise ModelError(
-                f"The {part} of {record.name!r} changed since the circuit was found in it "
-                f"(SHA-256 {str(current)[:12]}, not {str(old)[:12]}). {advice}"
-            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,10 @@ from circuitgraph.cli.interrupts import repeat_command
 from circuitgraph.cli.leaderboard_report import format_markdown, is_markdown, make_tables
 from circuitgraph.cli.options import check_counts
 from circuitgraph.cli.output import Output
+from circuitgraph.cli.worker_options import SchedulerOption, WorkersOption
+
+if TYPE_CHECKING:
+    from circuitgraph.catalog.leaderboard_record import Question
 
 
 @options.expand_options
@@ -66,6 +70,8 @@ def leaderboard(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write the tables to this file as well.")
     ] = None,
+    workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -81,7 +87,9 @@ def leaderboard(
 
     - `circuitgraph leaderboard --markdown leaderboard.md`
     """
-    from circuitgraph.catalog.leaderboard_record import check_cell_folder
+    from circuitgraph.catalog.leaderboard_record import CELLS
+    from circuitgraph.discovery.base import algorithms
+    from circuitgraph.jobs.executors import check_place, open_executor
     from circuitgraph.jobs.leaderboard import LeaderboardSettings, list_cases, measure_cells
 
     output = Output(as_json, quiet)
@@ -89,28 +97,42 @@ def leaderboard(
     check_counts(limit, 1, seed)
     settings = LeaderboardSettings(ablation or "resample", seed, limit, judging_limit, bootstraps)
     cases = list_cases(task, model)
+    check_place(workers, scheduler)
     # A place that cannot be written is refused before hours of work.
-    check_cell_folder(out)
+    CELLS.check_folder(out)
     if markdown is not None:
         check_file(markdown, is_own=is_markdown)
     keep_compiled_programs()
     try:
-        cells = list(
-            measure_cells(
-                out,
-                cases,
-                algorithm,
-                settings,
-                bar=output.shows_bars,
-                loading=loading.keywords,
+        if scheduler is not None:
+            out.mkdir(parents=True, exist_ok=True)  # for its workers to see
+        with open_executor(workers, scheduler, out.absolute()) as executor:
+            cells = list(
+                measure_cells(
+                    out,
+                    cases,
+                    algorithm,
+                    settings,
+                    bar=output.shows_bars,
+                    loading=loading.keywords,
+                    executor=executor,
+                )
             )
-        )
     except KeyboardInterrupt as error:
         error.add_note(
             f"Cells measured so far are kept in {str(out)!r}. To go on: {repeat_command()}"
         )
         raise
+    order = [(case.task, case.model) for case in cases], list(algorithm or algorithms.names())
+    cells.sort(key=lambda cell: _find_places(cell.question, *order))
     if markdown is not None:
         write_file(markdown, format_markdown(cells).encode(), is_own=is_markdown)
     records = [cell.model_dump(mode="json") for cell in cells]
     output.print_result(json.dumps(records, indent=2), *make_tables(cells))
+
+
+def _find_places(
+    question: Question, cases: list[tuple[str, str]], names: list[str]
+) -> tuple[int, int]:
+    """Where a cell stands among the tables, and in its table."""
+    return cases.index((question.task, question.model)), names.index(question.algorithm)

@@ -28,6 +28,7 @@ from circuitgraph.cli import (
     scrub,
     stability,
     steer,
+    sweep,
     train_dictionary,
     view,
 )
@@ -67,6 +68,7 @@ app.command("scrub")(scrub.scrub)
 app.command("interchange")(interchange.interchange)
 app.command("stability")(stability.measure_stability)
 app.command("steer")(steer.steer_units)
+app.command("sweep")(sweep.sweep)
 app.command("test", cls=testing.WithArgumentsForPytest)(testing.run_claims)
 app.command("train-sae")(train_dictionary.train_sae)
 app.command("train-transcoder")(train_dictionary.train_transcoder)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from circuitgraph.errors import ArgumentError, DataError
 from circuitgraph.foreign import parse_toml
@@ -72,8 +72,32 @@ def _parse_value(assignment: str, text: str) -> Any:
     return content["value"]
 
 
+Number = TypeVar("Number", int, float)
+
+
+def read_numbers(
+    text: str | None, option: str, kind: Callable[[str], Number]
+) -> tuple[Number, ...]:
+    """Numbers between commas; none if nothing was given.
+
+    Args:
+        kind: ``int`` or ``float``.
+
+    Raises:
+        ArgumentError: a part that is no such number.
+    """
+    try:
+        return () if text is None else tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        what, such = ("whole numbers", "0,1,2") if kind is int else ("numbers", "0.01,0.03,0.1")
+        raise ArgumentError(
+            f"{option} is {shorten_text(text or '', NAME)!r}, but must be {what} between commas, "
+            f"such as {such}."
+        ) from error
+
+
 def read_thresholds(text: str | None, option: str = "--thresholds") -> tuple[float, ...] | None:
-    """Numbers between commas.
+    """Numbers between commas, as of a curve.
 
     Raises:
         ArgumentError: a part that is not a number, or numbers that are no curve's thresholds.
@@ -82,12 +106,7 @@ def read_thresholds(text: str | None, option: str = "--thresholds") -> tuple[flo
         return None
     from circuitgraph.discovery.sweep import check_thresholds
 
-    try:
-        thresholds = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ArgumentError(
-            f"{option} is {text!r}, but must be numbers between commas, such as 0.01,0.03,0.1."
-        ) from error
+    thresholds = read_numbers(text, option, float)
     check_thresholds(thresholds)
     return thresholds
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from circuitgraph.catalog.leaderboard_record import Cell, Question, Score, read_cell, write_cell
+from circuitgraph.catalog.leaderboard_record import CELLS, Cell, Question, Score
 from circuitgraph.catalog.records import LARGEST_SEED
 from circuitgraph.discovery.base import Algorithm, algorithms, make_algorithm
 from circuitgraph.discovery.loop import run_search
 from circuitgraph.engine.ablation import ablations
-from circuitgraph.errors import ArgumentError, CircuitGraphError, check_between
+from circuitgraph.errors import ArgumentError, CircuitGraphError, check_between, list_problems
 from circuitgraph.evaluation.faithfulness import measure_faithfulness
 from circuitgraph.evaluation.size_curve import measure_size_curve
 from circuitgraph.evaluation.stability import measure_stability
 from circuitgraph.evaluation.truth import compare_with_truth
+from circuitgraph.jobs.executors import InlineExecutor, WorkerError, run_jobs
 from circuitgraph.jobs.judge import choose_pruning, choose_ranking_scores, make_search
 from circuitgraph.jobs.known import find_known_circuit
+from circuitgraph.jobs.last_model import LAST_MODEL
 from circuitgraph.jobs.setup import Terms
 from circuitgraph.jobs.workbench import Workbench
 from circuitgraph.models.language_model import LanguageModel
-from circuitgraph.models.loading import load_model
 from circuitgraph.progress import show_progress
 from circuitgraph.tasks.base import MOST_PROMPTS, Task, tasks
 from circuitgraph.tasks.loading import load_task
@@ -98,6 +100,7 @@ def measure_cells(
     *,
     bar: bool = False,
     loading: Mapping[str, Any] | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[Cell]:
     """Measure every algorithm on every case. A cell that the folder holds is not measured again.
 
@@ -107,34 +110,56 @@ def measure_cells(
         names: of algorithms; all if None.
         bar: show progress and time left.
         loading: keywords of `circuitgraph.load_model`.
+        executor: what measures the cells; by default this process, one after the other.
 
     Yields:
-        Each cell. An algorithm that does not take a metric or ablation has one that says why.
+        Each cell, as soon as it is there. An algorithm that does not take a metric or ablation has
+        one that says why.
 
     Raises:
         UnknownNameError: no algorithm of that name.
         DataError: a damaged file in the folder.
+        WorkerError: in the end, if processes died; the next run measures their cells.
     """
     settings = settings or LeaderboardSettings()
-    searches = [make_algorithm(name) for name in names or algorithms.names()]
-    n_cells = len(cases) * len(searches)
-    with show_progress(n_cells, "leaderboard", "cell", bar=bar) as progress:
-        for case in cases:
-            model = load_model(case.model, **(loading or {}))
-            for algorithm in searches:
-                progress.rename(f"{case.task}, {case.model}, {algorithm.name}")
-                yield _open_cell(Path(folder), model, case, algorithm, settings)
-                progress.advance()
+    searches = [make_algorithm(name).name for name in names or algorithms.names()]
+    jobs: list[dict[str, Any]] = [
+        {
+            "folder": str(Path(folder).absolute()),
+            "case": asdict(case),
+            "algorithm": name,
+            "settings": asdict(settings),
+            "loading": dict(loading or {}),
+        }
+        for case in cases
+        for name in searches
+    ]
+    lost: list[str] = []
+    with show_progress(len(jobs), "leaderboard", "cell", bar=bar) as progress:
+        for job, result in run_jobs(executor or InlineExecutor(), measure_cell, jobs):
+            name = f"{', '.join(job['case'].values())}, {job['algorithm']}"
+            progress.advance(note=name)
+            if isinstance(result, WorkerError):
+                lost.append(f"{name}: {result}")
+            else:
+                yield Cell.model_validate(result)
+    LAST_MODEL.forget()
+    if lost:
+        raise WorkerError(list_problems("All cells were measured but these:", lost))
 
 
-def _open_cell(
-    folder: Path,
-    model: LanguageModel,
-    case: LeaderboardCase,
-    algorithm: Algorithm,
-    settings: LeaderboardSettings,
-) -> Cell:
-    """Read a cell from the folder, or measure the cell and write it there."""
+def measure_cell(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a cell from its folder, or measure the cell and write it there; what any process can do.
+
+    Args:
+        job: the folder, the case, the name of the algorithm, the settings and how to load.
+
+    Returns:
+        The cell, as plain values.
+    """
+    folder, settings = Path(job["folder"]), LeaderboardSettings(**job["settings"])
+    case, algorithm = LeaderboardCase(**job["case"]), make_algorithm(job["algorithm"])
+    model = LAST_MODEL.load_model(case.model, job["loading"])
     task = load_task(case.task, model, seed=settings.seed)
     question = Question(
         task=case.task,
@@ -149,11 +174,11 @@ def _open_cell(
         n_evaluation=settings.n_evaluation,
         n_bootstraps=settings.n_bootstraps,
     )
-    cell = read_cell(folder, question)
+    cell = CELLS.read(folder, question)
     if cell is None:
-        cell = _measure_cell(question, model, task, algorithm)
-        write_cell(folder, cell)
-    return cell
+        cell = _measure_question(question, model, task, algorithm)
+        CELLS.write(folder, cell)
+    return cell.model_dump(mode="json")
 
 
 def choose_metric(task: Task) -> str:
@@ -161,7 +186,7 @@ def choose_metric(task: Task) -> str:
     return "logit_difference" if metrics[task.metric].flat_at_full else task.metric
 
 
-def _measure_cell(
+def _measure_question(
     question: Question, model: LanguageModel, task: Task, algorithm: Algorithm
 ) -> Cell:
     try:

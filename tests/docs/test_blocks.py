@@ -40,7 +40,7 @@ def list_options(command: Any) -> set[str]:
 
 
 OPTIONS = list_options(GROUP)
-OF_OTHERS = {"--kills", "--mib"}  # options of our tools
+OF_OTHERS = {"--kills", "--mib", "--nthreads"}  # options of our tools, and of dask
 
 
 def name_page(page: Path) -> str:
@@ -86,7 +86,8 @@ def check_words(words: list[str], block: Block) -> None:
     elif program in {"python", "python3"} and rest[0] != "-m":
         assert (ROOT / rest[0]).is_file(), f"{block}: there is no {rest[0]}"
     else:
-        assert program in {"python3", "pip", "pytest", ".", "mkdocs", "jupyter", "hf"}, block
+        others = {"python3", "pip", "pytest", ".", "mkdocs", "jupyter", "hf", "dask"}
+        assert program in others, block
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]

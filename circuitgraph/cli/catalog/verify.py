@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
+import os
 from collections import Counter
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from concurrent.futures import Executor
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,26 +14,13 @@ import typer
 from circuitgraph.cli import options
 from circuitgraph.cli.catalog.catalog_options import CatalogsOption, dump_json, print_problems
 from circuitgraph.cli.output import Output
-from circuitgraph.errors import ArgumentError, CircuitGraphError, DataError, ModelError, first_line
+from circuitgraph.cli.worker_options import SchedulerOption, WorkersOption
+from circuitgraph.errors import ArgumentError, CircuitGraphError
 from circuitgraph.printable import make_printable
 
 if TYPE_CHECKING:
     from circuitgraph.catalog.entries import Entry
-    from circuitgraph.catalog.records import CircuitRecord, EvaluationRecord
-    from circuitgraph.graph.circuit import Circuit
-    from circuitgraph.models.language_model import LanguageModel
-
-SAME, DIFFERENT, DAMAGED, NOT_RUN = "same", "different", "damaged", "not run"
-
-
-@dataclass(frozen=True)
-class VerifiedEntry:
-    """What became of one entry; ``problems`` say what differs, or why it was not run."""
-
-    entry: str
-    outcome: str
-    problems: list[str]
-    seconds: float
+    from circuitgraph.jobs.verify import VerifiedEntry
 
 
 def verify_entries(
@@ -65,6 +51,8 @@ def verify_entries(
         ),
     ] = False,
     memory: options.MemoryOption = None,
+    workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -81,25 +69,64 @@ def verify_entries(
     - `circuitgraph catalog verify --all --local-only`
 
     - `circuitgraph catalog verify ioi/ioi/acdc --search`
+
+    - `circuitgraph catalog verify --all --local-only --workers 4`
     """
-    from circuitgraph.progress import show_progress
+    from circuitgraph.cli.inputs import keep_compiled_programs
+    from circuitgraph.jobs.executors import open_executor
+    from circuitgraph.jobs.verify import DAMAGED, VerifiedEntry
 
     output, limit = Output(as_json, quiet), options.convert_to_bytes(memory)
     chosen, problems = _choose_entries(entries or [], everything, catalog)
     _prepare_precision(chosen)
     share = _check_tolerance(tolerance)
     loading = options.LoadingOptions(local_only=local_only, trust_remote_code=trust_remote_code)
-    verifier = _Verifier(loading, search, share, limit)
+    jobs = [_make_job(entry, loading, search, share, limit) for entry in chosen]
+    keep_compiled_programs()
     done = [VerifiedEntry(name, DAMAGED, [text], 0.0) for name, text in problems.items()]
     print_problems(output, problems)
-    with show_progress(len(chosen), "verify", "circuit", bar=output.shows_bars) as progress:
-        for entry in chosen:
-            progress.rename(str(entry))
-            done.append(verifier.verify_entry(entry))
-            progress.advance()
-            if not as_json and not quiet:
-                typer.echo("\n".join(_format_lines(done[-1])))
+    with open_executor(workers, scheduler) as executor:
+        done += _run_jobs(output, executor, jobs)
     _report_outcomes(output, done, share)
+
+
+def _make_job(
+    entry: Entry,
+    loading: options.LoadingOptions,
+    search: bool,
+    tolerance: float,
+    memory: int | None,
+) -> dict[str, Any]:
+    from circuitgraph.catalog.sources import is_url
+    from circuitgraph.jobs.verify import VerifyJob
+
+    place = entry.source.place
+    if not is_url(place):
+        place = os.path.abspath(os.path.expanduser(place))
+    job = VerifyJob(place, str(entry), loading.keywords, search, tolerance, memory)
+    return asdict(job)
+
+
+def _run_jobs(
+    output: Output, executor: Executor, jobs: list[dict[str, Any]]
+) -> list[VerifiedEntry]:
+    """What became of each entry, in order; each is printed as soon as it is known."""
+    from circuitgraph.jobs.executors import WorkerError, run_jobs
+    from circuitgraph.jobs.verify import NOT_RUN, VerifiedEntry, verify_entry
+    from circuitgraph.progress import show_progress
+
+    done: list[tuple[int, VerifiedEntry]] = []
+    with show_progress(len(jobs), "verify", "circuit", bar=output.shows_bars) as progress:
+        for job, result in run_jobs(executor, verify_entry, jobs):
+            if isinstance(result, WorkerError):
+                verified = VerifiedEntry(job["entry"], NOT_RUN, [str(result)], 0.0)
+            else:
+                verified = VerifiedEntry(**result)
+            done.append((jobs.index(job), verified))
+            progress.advance(note=verified.entry)
+            if not output.as_json and not output.quiet:
+                typer.echo("\n".join(_format_lines(verified)))
+    return [verified for _, verified in sorted(done, key=lambda each: each[0])]
 
 
 def _prepare_precision(entries: list[Entry]) -> None:
@@ -139,92 +166,9 @@ def _choose_entries(
     return entries, problems
 
 
-class _Verifier:
-    """Runs entries; a model is loaded once for all neighbours that need it."""
-
-    def __init__(
-        self, loading: options.LoadingOptions, search: bool, tolerance: float, memory: int | None
-    ) -> None:
-        from circuitgraph.cli.inputs import keep_compiled_programs
-
-        keep_compiled_programs()
-        self._loading, self._search = loading, search
-        self._tolerance, self._memory = tolerance, memory
-        self._key: str | None = None
-        self._model: LanguageModel | None = None
-
-    def verify_entry(self, entry: Entry) -> VerifiedEntry:
-        """What became of one entry; no error of it stops the others."""
-        start = time.perf_counter()
-        try:
-            record, circuit, judgement = (
-                entry.read_record(),
-                entry.read_circuit(),
-                entry.read_judgement(),
-            )
-        except CircuitGraphError as error:
-            return VerifiedEntry(str(entry), DAMAGED, [first_line(error)], 0.0)
-        stored = [each for each in (record.evaluation, judgement) if each is not None]
-        try:
-            with entry.open_folder() as folder:
-                problems = self._replay(record, circuit, stored, folder)
-        except CircuitGraphError as error:
-            return VerifiedEntry(
-                str(entry), NOT_RUN, [first_line(error)], time.perf_counter() - start
-            )
-        outcome = DIFFERENT if problems else SAME
-        return VerifiedEntry(str(entry), outcome, problems, time.perf_counter() - start)
-
-    def _replay(
-        self,
-        record: CircuitRecord,
-        circuit: Circuit,
-        stored: list[EvaluationRecord],
-        folder: Path,
-    ) -> list[str]:
-        from circuitgraph.cli.inputs import check_same_model
-        from circuitgraph.jobs.replay import (
-            list_questions,
-            load_recorded_task,
-            replay_evaluation,
-            replay_search,
-        )
-
-        model = self._load_model(record, circuit, folder)
-        try:
-            check_same_model(record.model, model, "")
-        except ModelError as error:
-            return [str(error).strip()]
-        settings: dict[str, Any] = {"tolerance": self._tolerance, "memory": self._memory}
-        if self._search:
-            task = load_recorded_task(record, model, folder)
-            return replay_search(model, task, circuit, record, **settings)
-        if not stored:
-            raise DataError("It was never judged, so that there is nothing to compare.")
-        problems: list[str] = []
-        for same in list_questions(stored):
-            task = load_recorded_task(record, model, folder, same[0].seed)
-            problems += replay_evaluation(model, task, circuit, *same, **settings)
-        return problems
-
-    def _load_model(self, record: CircuitRecord, circuit: Circuit, folder: Path) -> LanguageModel:
-        import circuitgraph as cg
-        from circuitgraph.models.loading import find_model
-
-        if record.model is None:
-            raise DataError("It names no model.")
-        keywords = options.gather_loading(
-            self._loading, circuit.provenance, is_own=True, path=folder
-        )
-        name = find_model(record.model.name, folder)
-        key = json.dumps([name, keywords], sort_keys=True, default=str)
-        if self._model is None or key != self._key:
-            self._model, self._key = None, None  # before the next one takes its memory
-            self._model, self._key = cg.load_model(name, **keywords), key
-        return self._model
-
-
 def _format_lines(done: VerifiedEntry) -> list[str]:
+    from circuitgraph.jobs.verify import NOT_RUN, SAME
+
     mark = {SAME: "+", NOT_RUN: "?"}.get(done.outcome, "-")
     head = f"{mark} {done.entry}: {done.outcome} ({done.seconds:.1f} s)"
     return [head, *(f"    {make_printable(problem)}" for problem in done.problems)]
@@ -232,6 +176,8 @@ def _format_lines(done: VerifiedEntry) -> list[str]:
 
 def _report_outcomes(output: Output, done: list[VerifiedEntry], tolerance: float) -> None:
     """The closing line, or everything as JSON; and the exit status."""
+    from circuitgraph.jobs.verify import DAMAGED, DIFFERENT, NOT_RUN, SAME
+
     counts = Counter(each.outcome for each in done)
     shown = {word: counts[word] for word in (SAME, DIFFERENT, DAMAGED, NOT_RUN)}
     content = {"tolerance": tolerance, "counts": shown, "entries": [asdict(each) for each in done]}
