@@ -14,6 +14,7 @@ from circuitgraph.engine.ablation import Ablation, ablations
 from circuitgraph.engine.attribution.scores import Attribution
 from circuitgraph.engine.batch import check_prompts, check_tokens
 from circuitgraph.engine.devices import Devices
+from circuitgraph.engine.frontier.operations import OperationSizes, count_masked_operations
 from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.runs import MaskedRuns, make_shared_background, prepare_batches
@@ -119,7 +120,8 @@ class Experiment:
         self.space = SearchSpace.whole(self.graph) if space is None else space
         self.graph.check_per_edge("the search space", self.space.allowed)
         self.n_prompts = len(prompts)
-        n_pos = prompts.mask.shape[1]
+        n_pos, columns = prompts.mask.shape[1], model.spec.d_vocab_out
+        self._whole_run = OperationSizes(model.spec, self.graph, len(prompts), n_pos, columns)
         self.sizes: BatchSizes = choose_batch_sizes(
             model.spec,
             self.graph,
@@ -274,6 +276,12 @@ class Experiment:
         if self.frontier is None or not self.frontier.is_cheaper(reader, masks[0]):
             return self.values(masks)
         return self._check_finite(self.frontier.candidate_values(reader, masks))
+
+    def count_operations(self, mask: Bool[np.ndarray, " edges"], reader: int) -> int:
+        """Operations of one mask that differs in the edges into one reader; nothing is run."""
+        if self.frontier is not None and self.frontier.is_cheaper(reader, mask):
+            return self.frontier.count_operations(reader, mask)
+        return count_masked_operations(self._whole_run)
 
     @property
     def noise(self) -> float:
