@@ -53,6 +53,7 @@ def test_a_record_names_the_commit_and_is_judged_by_it(
     ran = search(run, *options)
     assert ran.code == 0, ran.err
     model = load_record("runs/induction").model
+    assert model is not None
     assert (model.name, model.revision) == ("somebody/tiny", COMMITS[revision])
     # what the name stands for moves on; the record's commit does not
     (cache / "models--somebody--tiny" / "refs" / revision).write_text("b" * 40)
