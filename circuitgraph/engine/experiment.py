@@ -18,7 +18,7 @@ from circuitgraph.engine.frontier.operations import OperationSizes, count_masked
 from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.runs import MaskedRuns, make_shared_background, prepare_batches
-from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes
+from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes, launch_operations
 from circuitgraph.engine.precision import count_bytes, estimate_noise
 from circuitgraph.engine.tuning import FRONTIER_GROUPS, SPARSE_SHARE
 from circuitgraph.errors import ArgumentError, DataError, SearchError
@@ -298,6 +298,18 @@ class Experiment:
         if self.frontier is None:
             return self.sizes.lanes, self.sizes.masks
         return self.frontier.lanes, FRONTIER_GROUPS * self.frontier.lanes
+
+    def count_candidates(self, mask: Bool[np.ndarray, " edges"], reader: int) -> int:
+        """The most edges into one reader that one call of `removal_losses` should have.
+
+        Fewer than `candidate_counts` says where each takes many operations: what a wrong guess of
+        the search wastes weighs more there than a launch does.
+        """
+        least, most = self.candidate_counts
+        if self.frontier is None or not self.frontier.is_cheaper(reader, mask):
+            return most
+        fitting = launch_operations() // self.frontier.count_operations(reader, mask)
+        return max(least, min(most, fitting - fitting % least))
 
     @cached_property
     def frontier(self) -> Frontier | None:

@@ -13,8 +13,10 @@ from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.tuning import (
     CPU_LANE_NUMBERS,
     CPU_LAUNCH_BYTES,
+    CPU_LAUNCH_OPERATIONS,
     FEWEST_LANES,
     GPU_LANE_NUMBERS,
+    GPU_LAUNCH_OPERATIONS,
     MOST_LANES,
     OWN_INPUTS_AT_ONCE,
 )
@@ -116,6 +118,12 @@ def memory_limit() -> int:
         return 2 * CPU_LAUNCH_BYTES
     half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     return min(half // jax.local_device_count(), 4 * CPU_LAUNCH_BYTES)
+
+
+def launch_operations() -> int:
+    """Operations of one launch of the frontier, about, at most."""
+    is_cpu = jax.devices()[0].platform == "cpu"
+    return CPU_LAUNCH_OPERATIONS if is_cpu else GPU_LAUNCH_OPERATIONS
 
 
 def choose_batch_sizes(
