@@ -126,11 +126,14 @@ class Acdc(Algorithm[AcdcState]):
         # The candidates of a step share their reader: that of the first live edge.
         candidates, reader_of = np.flatnonzero(live), experiment.graph.ends[0]
         shares_reader = reader_of[rest[candidates]] == reader_of[rest[candidates[:1]]]
-        candidates = candidates[shares_reader][: state.n_candidates]
+        candidates = candidates[shares_reader]
         mask = state.mask.copy()
         # Dead edges carry nothing to the output, whenever they go.
         mask[rest[~live & ~protected[rest]]] = False
-        if not len(candidates):
+        if len(candidates):
+            most = experiment.count_candidates(mask, int(reader_of[rest[candidates[0]]]))
+            candidates = candidates[: min(state.n_candidates, most)]
+        else:
             return Measurement(
                 rest=rest,
                 mask=mask,

@@ -1,7 +1,8 @@
 """The rest of an ACDC search: steps get costlier as the circuit grows, and later ones are tried.
 
-Which edges will be kept is not known. Attribution says which may: a circuit of these is what later
-steps are tried in, at places spread over the edges that are left.
+Which edges will be kept is not known. Attribution says which may. If these are, the operations of
+every tested edge are counted, without running any; steps that are tried, at places spread over the
+edges that are left, say how long an operation takes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _SAMPLE_SECONDS = 45.0  # of steps; after the fewest places no other one is begu
 _STEPS = 6
 _PLACE_SECONDS = 3.0
 _FACTOR = 1.5  # by which the threshold of the range's ends differs
+_MOST_COUNTED = 150  # readers whose tested edges' operations are counted; the others are as these
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,11 @@ class PredictedRest:
         mask: the edges that it ends with.
         left: edges not decided, in the order in which they will be.
         tested: which of these will be tested: those whose reader is of use.
-        n_kept: how many edges are kept when each of these comes.
     """
 
     mask: Bool[np.ndarray, " edges"]
     left: Int[np.ndarray, " left"]
     tested: Bool[np.ndarray, " left"]
-    n_kept: Int[np.ndarray, " left"]
 
 
 def predict_scores(experiment: Experiment) -> Float[np.ndarray, " edges"] | None:
@@ -90,7 +90,7 @@ def sample_steps(
     )
     if not likely.tested.any():
         return Outlook((0.0, 0.0, 0.0), int(likely.mask.sum()))
-    places: list[tuple[int, float]] = []  # edges kept, and seconds for each tested edge
+    places: list[tuple[int, float]] = []  # operations and seconds for each tested edge
     spent = 0.0
     for share in _PLACES:
         if spent > _SAMPLE_SECONDS and len(places) >= _FEWEST_PLACES:
@@ -98,10 +98,32 @@ def sample_steps(
         place = int(np.flatnonzero(likely.tested)[int(share * likely.tested.sum())])
         n_tested, seconds = _try_steps(search, experiment, state, likely, place, time_call)
         spent += seconds
-        if n_tested:
-            places.append((int(likely.n_kept[place]), seconds / n_tested))
-    rests = (_integrate_paces(places, rest) for rest in (low, likely, high))
+        if n_tested and seconds > 0:
+            places.append((_count_at(experiment, state, likely, place), seconds / n_tested))
+    rests = (
+        _sum_seconds(places, count_operations(experiment, state, rest))
+        for rest in (low, likely, high)
+    )
     return Outlook(tuple(sorted(rests)), int(likely.mask.sum()))  # pyright: ignore
+
+
+def _count_at(experiment: Experiment, state: AcdcState, rest: PredictedRest, place: int) -> int:
+    """Operations of testing the edge at a place."""
+    reader = int(experiment.graph.ends[0][rest.left[place]])
+    return experiment.count_operations(jump_to(state, rest, place).mask, reader)
+
+
+def count_operations(
+    experiment: Experiment, state: AcdcState, rest: PredictedRest
+) -> Int[np.ndarray, " tested"]:
+    """Operations of each tested edge; all edges into one reader take as many."""
+    places = np.flatnonzero(rest.tested)
+    readers = experiment.graph.ends[0][rest.left[places]]
+    begins = places[np.flatnonzero(np.diff(readers, prepend=-1))]
+    n_counted = min(len(begins), _MOST_COUNTED)
+    counted = begins[np.linspace(0, len(begins) - 1, n_counted).astype(int)]
+    each = np.array([_count_at(experiment, state, rest, int(place)) for place in counted], int)
+    return each[np.searchsorted(counted, places, side="right") - 1]
 
 
 def _choose_limit(search: Acdc, state: AcdcState, strengths: Float[np.ndarray, " edges"]) -> float:
@@ -126,13 +148,7 @@ def predict_rest(
     while (mask[left] & ~(live | protected)[left]).any():
         mask[left] &= (live | protected)[left]
         live = find_live_edges(experiment.graph, mask)
-    kept_before = int(state.mask.sum()) - int(state.mask[left].sum())
-    return PredictedRest(
-        mask=mask,
-        left=left,
-        tested=(live & state.mask & ~protected)[left],
-        n_kept=kept_before + np.cumsum(mask[left]),
-    )
+    return PredictedRest(mask, left, (live & state.mask & ~protected)[left])
 
 
 def _try_steps(
@@ -143,10 +159,10 @@ def _try_steps(
     place: int,
     time_call: TimeCall,
 ) -> tuple[int, float]:
-    """Take a few steps from the first edge of the reader at a place: edges tested, seconds."""
+    """Take a few steps among the edges into the reader at a place: edges tested, seconds."""
     reader_of = experiment.graph.ends[0]
-    of_reader = reader_of[rest.left] == reader_of[rest.left[place]]
-    first = int(np.argmax(of_reader))
+    reader = int(reader_of[rest.left[place]])
+    first = int(np.argmax(reader_of[rest.left] == reader))
     before = jump_to(state, rest, first)
     before, _ = time_call(search.take_step, experiment, replace(before, n_candidates=1))
     # as wide as the search has found worth while so far, and after that by its own rule
@@ -155,7 +171,7 @@ def _try_steps(
     n_tested = int(before.tested.sum())
     after = before
     for _ in range(_STEPS):
-        if after.group == len(after.order) or total > _PLACE_SECONDS:
+        if not _is_at_reader(experiment, after, reader) or total > _PLACE_SECONDS:
             break
         after, seconds = time_call(search.take_step, experiment, after)
         total += seconds
@@ -178,8 +194,22 @@ def jump_to(state: AcdcState, rest: PredictedRest, n: int) -> AcdcState:
     )
 
 
-def _integrate_paces(places: list[tuple[int, float]], rest: PredictedRest) -> float:
-    """Seconds of all tested edges, if an edge takes ``a + b * (edges kept)`` seconds."""
-    kept, seconds = np.array(places, float).T
-    (a, b), _ = nnls(np.stack([np.ones(len(kept)), kept], axis=1), seconds)
-    return float((a + b * rest.n_kept[rest.tested]).sum())
+def _is_at_reader(experiment: Experiment, state: AcdcState, reader: int) -> bool:
+    """Whether the next edge leads into a reader."""
+    if state.group == len(state.order):
+        return False
+    return int(experiment.graph.ends[0][state.order[state.group][state.n_decided]]) == reader
+
+
+def _sum_seconds(places: list[tuple[int, float]], operations: Int[np.ndarray, " tested"]) -> float:
+    """Seconds of all tested edges, if one takes ``a + b * (its operations)`` seconds.
+
+    The fit is to the places' seconds as shares, so that cheap edges, of which there are many, count
+    as dear ones do.
+    """
+    if not places:
+        return 0.0
+    work, seconds = np.array(places, float).T
+    unit = work.max()
+    (a, b), _ = nnls(np.stack([1 / seconds, work / unit / seconds], axis=1), np.ones(len(work)))
+    return float((a + b * operations / unit).sum())

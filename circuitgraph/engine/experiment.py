@@ -14,10 +14,11 @@ from circuitgraph.engine.ablation import Ablation, ablations
 from circuitgraph.engine.attribution.scores import Attribution
 from circuitgraph.engine.batch import check_prompts, check_sources, check_tokens
 from circuitgraph.engine.devices import Devices
+from circuitgraph.engine.frontier.operations import OperationSizes, count_masked_operations
 from circuitgraph.engine.frontier.search import Frontier, is_worth_compiling
 from circuitgraph.engine.grid import Grid
 from circuitgraph.engine.masked.runs import MaskedRuns, make_shared_background, prepare_batches
-from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes
+from circuitgraph.engine.memory import BatchSizes, choose_batch_sizes, launch_operations
 from circuitgraph.engine.precision import count_bytes, estimate_noise
 from circuitgraph.engine.tuning import FRONTIER_GROUPS, SPARSE_SHARE
 from circuitgraph.errors import ArgumentError, DataError, SearchError
@@ -126,7 +127,8 @@ class Experiment:
         self.space = SearchSpace.whole(self.graph) if space is None else space
         self.graph.check_per_edge("the search space", self.space.allowed)
         self.n_prompts = len(prompts)
-        n_pos = prompts.mask.shape[1]
+        n_pos, columns = prompts.mask.shape[1], model.spec.d_vocab_out
+        self._whole_run = OperationSizes(model.spec, self.graph, len(prompts), n_pos, columns)
         self.sizes: BatchSizes = choose_batch_sizes(
             model.spec,
             self.graph,
@@ -284,6 +286,12 @@ class Experiment:
             return self.values(masks)
         return self._check_finite(self.frontier.candidate_values(reader, masks))
 
+    def count_operations(self, mask: Bool[np.ndarray, " edges"], reader: int) -> int:
+        """Operations of one mask that differs in the edges into one reader; nothing is run."""
+        if self.frontier is not None and self.frontier.is_cheaper(reader, mask):
+            return self.frontier.count_operations(reader, mask)
+        return count_masked_operations(self._whole_run)
+
     @property
     def noise(self) -> float:
         """The share of a loss's size by which it may differ on another machine."""
@@ -299,6 +307,18 @@ class Experiment:
         if self.frontier is None:
             return self.sizes.lanes, self.sizes.masks
         return self.frontier.lanes, FRONTIER_GROUPS * self.frontier.lanes
+
+    def count_candidates(self, mask: Bool[np.ndarray, " edges"], reader: int) -> int:
+        """The most edges into one reader that one call of `removal_losses` should have.
+
+        Fewer than `candidate_counts` says where each takes many operations: what a wrong guess of
+        the search wastes weighs more there than a launch does.
+        """
+        least, most = self.candidate_counts
+        if self.frontier is None or not self.frontier.is_cheaper(reader, mask):
+            return most
+        fitting = launch_operations() // self.frontier.count_operations(reader, mask)
+        return max(least, min(most, fitting - fitting % least))
 
     @cached_property
     def frontier(self) -> Frontier | None:

@@ -14,8 +14,10 @@ from circuitgraph.engine.devices import count_prompt_parts
 from circuitgraph.engine.tuning import (
     CPU_LANE_NUMBERS,
     CPU_LAUNCH_BYTES,
+    CPU_LAUNCH_OPERATIONS,
     FEWEST_LANES,
     GPU_LANE_NUMBERS,
+    GPU_LAUNCH_OPERATIONS,
     MOST_LANES,
     OWN_INPUTS_AT_ONCE,
 )
@@ -132,6 +134,12 @@ def _agree_on_limit(limit: int) -> int:
         return limit
     # in MiB, for numbers of 32 bits
     return int(multihost_utils.process_allgather(np.int32(limit >> 20)).min()) << 20
+
+
+def launch_operations() -> int:
+    """Operations of one launch of the frontier, about, at most."""
+    is_cpu = jax.devices()[0].platform == "cpu"
+    return CPU_LAUNCH_OPERATIONS if is_cpu else GPU_LAUNCH_OPERATIONS
 
 
 def choose_batch_sizes(

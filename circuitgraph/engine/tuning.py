@@ -29,6 +29,13 @@ COMPILE_OPERATIONS = 2**39
 # python tools/bench/search.py --only A --cases gpt2 (columns of rows)
 FRONTIER_GROUPS = 16
 
+# Operations of one launch of the frontier, about, on a CPU and on an accelerator: more save
+# launches, of some milliseconds each, and waste rows where a guess of the search is wrong. In
+# SmolLM2-135M, one of 40 edges kept, launches of 64 rows wasted a quarter of them, of 8 a tenth.
+# python tools/bench/real_model.py (rows that counted)
+CPU_LAUNCH_OPERATIONS = 2**35
+GPU_LAUNCH_OPERATIONS = 2**43
+
 # Numbers that one node's value has over all lanes of the frontier, on a CPU and on an accelerator:
 # fewer leave the device idle, more waste rows where a guess of the search is wrong. On two cores
 # 2**20 makes a small model (4 layers of 8 heads) twice as slow as 2**18.

@@ -61,6 +61,28 @@ def test_speculation_changes_nothing(
     np.testing.assert_array_equal(batched.tested, alone.tested)
 
 
+def test_short_launches_change_nothing(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, as fewer edges are then asked about at a time."""
+    long = run_search(Acdc(threshold=0.01, absolute=False), experiment)
+    asked: list[int] = []
+    ask = experiment.removal_losses
+
+    def note(
+        mask: np.ndarray, edges: np.ndarray, *given: np.ndarray, **options: bool
+    ) -> np.ndarray:
+        asked.append(len(edges))
+        return ask(mask, edges, *given, **options)
+
+    monkeypatch.setattr(experiment, "removal_losses", note)
+    monkeypatch.setattr(experiment, "count_candidates", lambda *_: 2)
+    short = run_search(Acdc(threshold=0.01, absolute=False), experiment)
+    assert max(asked) == 2
+    assert short == long
+    np.testing.assert_array_equal(short.scores, long.scores)
+
+
 def test_guesses_change_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: neither good guesses, nor none, nor only wrong ones."""
     guessed = run_search(Acdc(threshold=0.01, absolute=False), experiment)

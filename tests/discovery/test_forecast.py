@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,6 @@ def test_the_rest_is_that_of_the_search_if_its_circuit_is_predicted(
     tested = np.zeros(experiment.graph.n_edges, bool)
     tested[rest.left[rest.tested]] = True
     assert np.array_equal(tested, end.tested & ~begin.tested)
-    assert rest.n_kept[-1] == end.mask.sum()
     for state in states[2:]:  # each is where so many more decisions lead
         n = ACDC.count_progress(state)[0] - ACDC.count_progress(begin)[0]
         there = jump_to(begin, rest, n)
@@ -77,26 +77,58 @@ def test_edges_that_lead_nowhere_are_neither_kept_nor_tested(
     assert not predict_rest(experiment, begin, lonely).mask.any()
 
 
-def test_costlier_steps_are_counted_as_the_circuit_grows(
-    experiment: Experiment, states: list[AcdcState]
+@pytest.fixture
+def counted(
+    shipped: LanguageModel, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> Experiment:
+    """The experiment, which counts as if it had the frontier: edges differ in operations then."""
+    prompts = load_task("induction", shipped, seed=0).prompts(8)
+    with_frontier = Experiment(shipped, prompts, frontier=True)
+    monkeypatch.setattr(experiment, "count_operations", with_frontier.count_operations)
+    return experiment
+
+
+def list_true_operations(experiment: Experiment, states: list[AcdcState]) -> list[tuple[int, int]]:
+    """Of each step of a search: edges tested, and the operations of each."""
+    steps = []
+    for before, after in pairwise(states):
+        edges = before.order[before.group]
+        new = edges[(after.tested & ~before.tested)[edges]]
+        if len(new):
+            reader = int(experiment.graph.ends[0][new[0]])
+            steps.append((len(new), experiment.count_operations(before.mask, reader)))
+    return steps
+
+
+def test_operations_of_the_rest_are_those_of_the_search(
+    counted: Experiment, states: list[AcdcState]
 ) -> None:
-    """Each edge takes 2 seconds, and 0.5 for each edge kept before: as a fake clock says."""
+    """With the circuit known, each edge's operations are as they are when it is tested."""
+    rest = predict_rest(counted, states[1], states[-1].mask)
+    told = acdc_forecast.count_operations(counted, states[1], rest)
+    true = list_true_operations(counted, states[1:])
+    assert len(told) == sum(n for n, _ in true)
+    assert np.array_equal(told, np.repeat(*np.array(true)[:, ::-1].T))
+    assert len(set(told.tolist())) > 3  # they grow with the circuit
+
+
+def test_costlier_steps_are_counted_as_the_circuit_grows(
+    counted: Experiment, states: list[AcdcState]
+) -> None:
+    """Each edge takes 2 seconds, and 1 for each million operations: as a fake clock says."""
 
     def time_call(call: Callable[..., Any], *given: Any) -> tuple[Any, float]:
         result = call(*given)
-        before, after = given[-1], result
-        place = ACDC.count_progress(before)[0]
-        n_kept = int(before.mask[np.concatenate(before.order)[:place]].sum())
-        return result, (2 + 0.5 * n_kept) * int(after.tested.sum() - before.tested.sum())
+        steps = list_true_operations(counted, [given[-1], result])
+        return result, sum(n * (2 + each / 1e6) for n, each in steps)
 
     begin, end = states[1], states[-1]
     scores = np.where(end.mask, 1.0, 0.0)
-    outlook = sample_steps(ACDC, experiment, begin, scores, time_call)
-    rest = predict_rest(experiment, begin, end.mask)
-    true = float((2 + 0.5 * rest.n_kept[rest.tested]).sum())
+    outlook = sample_steps(ACDC, counted, begin, scores, time_call)
+    true = sum(n * (2 + each / 1e6) for n, each in list_true_operations(counted, states[1:]))
     low, likely, high = outlook.seconds
     assert outlook.n_kept == end.mask.sum()
-    assert true / 1.3 < likely < true * 1.3
+    np.testing.assert_allclose(likely, true, rtol=0.01)
     assert low <= likely <= high
 
 

@@ -236,6 +236,24 @@ def test_small_circuits_and_changes_that_move_little_are_answered_by_it(
     assert not frontier.is_cheaper(graph.reader_index("a0.h0<v>"), np.ones(graph.n_edges, bool))
 
 
+def test_launches_of_dear_candidates_are_short(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole groups of lanes, as many as a launch has operations for."""
+    mask, reader = np.ones(experiment.graph.n_edges, bool), len(experiment.graph.readers) - 1
+    least, most = experiment.candidate_counts
+    each = experiment.count_operations(mask, reader)
+    for limit, expected in (
+        (0, least),
+        (each * (2 * least + 1), 2 * least),
+        (each * 10 * most, most),
+    ):
+        monkeypatch.setattr(
+            "circuitgraph.engine.experiment.launch_operations", lambda limit=limit: limit
+        )
+        assert experiment.count_candidates(mask, reader) == expected
+
+
 def test_it_is_used_where_it_pays(tiny: Tiny) -> None:
     prompts = random_prompts(batch=4, longest=7)
     assert Experiment(tiny.ours, prompts).frontier is None, (

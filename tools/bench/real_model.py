@@ -24,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.frontier.operations import OperationSizes
 from circuitgraph.models.loading import load_model
 from circuitgraph.tasks.loading import load_task
 from tools.bench.search_cases import matrix_product_rate
-from tools.bench.search_watch import Counts, Sizes
+from tools.bench.search_watch import Counts
 
 
 def make_middle(
@@ -52,7 +53,7 @@ def make_middle(
 
 
 def measure_steps(
-    search: Acdc, experiment: Experiment, state: AcdcState, seconds: float, sizes: Sizes
+    search: Acdc, experiment: Experiment, state: AcdcState, seconds: float, sizes: OperationSizes
 ) -> tuple[int, float, Counts]:
     """Edges tested, the seconds that this took, and the work; two steps before it compile."""
     for _ in range(2):
@@ -96,7 +97,7 @@ def main() -> None:
     state = make_middle(search, experiment, scores, options.layer, options.kept)
     columns = 2 if experiment.metric.columns_only else model.spec.d_vocab_out
     n_moved = count_moved_tokens(experiment)
-    sizes = Sizes(model.spec, experiment.graph, len(prompts), n_moved, columns)
+    sizes = OperationSizes(model.spec, experiment.graph, len(prompts), n_moved, columns)
     n_tested, seconds, counts = measure_steps(search, experiment, state, options.seconds, sizes)
     print(f"{n_moved} of {prompts.clean.shape[1]} positions computed")
     print(f"{options.metric}: {n_tested / seconds:.1f} tested edges a second")

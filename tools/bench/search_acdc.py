@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.engine.experiment import Experiment
+from circuitgraph.engine.frontier.operations import OperationSizes
 from tests import oracle
 from tests.oracle.losses import Loss
 from tools.bench.search_cases import (
@@ -23,7 +24,7 @@ from tools.bench.search_cases import (
     time_call,
 )
 from tools.bench.search_job import Job, Numbers, save_arrays
-from tools.bench.search_watch import Counts, Sizes, draw_random_paths, watch_search
+from tools.bench.search_watch import Counts, draw_random_paths, watch_search
 
 
 def measure_frontier(job: Job) -> Numbers:
@@ -34,7 +35,9 @@ def measure_frontier(job: Job) -> Numbers:
     experiment, preparing = time_call(lambda: _make_experiment(job))
     columns = 2 if experiment.metric.columns_only else model.spec.d_vocab_out
     graph, tokens = experiment.graph, job.prompts.mask.shape[1]
-    counts.count_from_now(experiment, Sizes(model.spec, graph, len(job.prompts), tokens, columns))
+    counts.count_from_now(
+        experiment, OperationSizes(model.spec, graph, len(job.prompts), tokens, columns)
+    )
     trace = watch_search(
         Acdc(threshold=threshold, absolute=False), experiment, compiling, job.limit
     )

@@ -13,91 +13,15 @@ from jaxtyping import Bool
 from circuitgraph.discovery.acdc import Acdc
 from circuitgraph.discovery.acdc_state import AcdcState
 from circuitgraph.engine.experiment import Experiment
-from circuitgraph.engine.frontier.schedule import HEAD, MLP, Schedule, StepTable
+from circuitgraph.engine.frontier.operations import (
+    OperationSizes,
+    count_candidate_operations,
+    count_masked_operations,
+    count_update_operations,
+)
+from circuitgraph.engine.frontier.schedule import Schedule
 from circuitgraph.graph.graph import Graph
-from circuitgraph.models.spec import Spec
 from tools.bench.search_cases import Compiling, Progress
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes that operation counts need. ``columns``: number of tokens that the metric looks at."""
-
-    spec: Spec
-    graph: Graph
-    prompts: int
-    tokens: int
-    columns: int
-
-    @property
-    def nodes(self) -> int:
-        return len(self.graph.writers)
-
-
-def count_table_operations(table: StepTable, sizes: Sizes, lanes: int, scored: bool) -> int:
-    """Additions and multiplications of a schedule's steps for ``lanes`` candidates side by side.
-
-    A head's step projects q, k and v (2 d d_head for each token; for one lane where all candidates
-    share the input, see `sparse._through`), looks (4 d_head for each pair of tokens) and writes (2
-    d d_head); an MLP's step is its two or three products; each input is a sum of as many values as
-    the table says. Where a step is due at the ``scored`` position only, queries, MLPs and what is
-    written are of one token for each prompt; keys and values are of all. Norms, softmax and
-    activations are left out, and so are mixtures of experts.
-    """
-    spec, n = sizes.spec, int(table.n)
-    everywhere = sizes.prompts * sizes.tokens
-    here = sizes.prompts if scored else everywhere
-    kind, shared, slots = table.kind[:n], table.shared[:n, :, 1], table.slots[:n, :, 1]
-    heads = kind == HEAD
-    # [steps, 3 inputs]: keys and values are of all tokens, queries only of the scored ones
-    read_at = np.where(heads[:, None] & (np.arange(3) > 0), everywhere, here)
-    sums = int((read_at * (shared + slots * lanes)).sum()) * spec.d_model
-    projected = (
-        np.where(slots[heads] > 0, lanes, 1) * read_at[heads] * 2 * spec.d_model * spec.d_head
-    )
-    looked = lanes * here * (4 * sizes.tokens + 2 * spec.d_model) * spec.d_head
-    mlp = lanes * here * 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
-    return sums + int(projected.sum()) + int(heads.sum()) * looked + int((kind == MLP).sum()) * mlp
-
-
-def count_update_operations(schedule: Schedule, sizes: Sizes) -> int:
-    """Of computing a schedule's nodes once for all."""
-    return count_table_operations(schedule.everywhere, sizes, 1, False) + count_table_operations(
-        schedule.scored, sizes, 1, True
-    )
-
-
-def count_candidate_operations(schedule: Schedule, sizes: Sizes, lanes: int) -> int:
-    """Operations of one group of candidates: inputs (a product with all nodes), steps, logits.
-
-    Lanes that are empty because fewer were asked about count too: they are computed.
-    """
-    spec, tokens = (
-        sizes.spec,
-        sizes.prompts * (sizes.tokens if schedule.candidate_everywhere else 1),
-    )
-    inputs = 2 * lanes * sizes.nodes * tokens * spec.d_model
-    steps = count_table_operations(schedule.everywhere, sizes, lanes, False)
-    steps += count_table_operations(schedule.scored, sizes, lanes, True)
-    final = int(
-        (schedule.logits.shared[0, 0, 1] + lanes * schedule.logits.slots[0, 0, 1]) * sizes.prompts
-    )
-    return (
-        inputs
-        + steps
-        + final * spec.d_model
-        + 2 * lanes * sizes.prompts * spec.d_model * sizes.columns
-    )
-
-
-def count_masked_operations(sizes: Sizes) -> int:
-    """Operations of one masked run: all heads and MLPs, and all readers' sums as products."""
-    spec, tokens = sizes.spec, sizes.prompts * sizes.tokens
-    head = 8 * spec.d_model * spec.d_head + 4 * sizes.tokens * spec.d_head
-    mlp = 2 * (2 + spec.gated) * spec.d_model * (spec.d_mlp or 0)
-    inputs = 2 * (len(sizes.graph.readers) - 1) * sizes.nodes * spec.d_model
-    logits = 2 * sizes.prompts * spec.d_model * (spec.d_vocab_out + sizes.nodes)
-    return tokens * (spec.n_layers * (spec.n_heads * head + mlp) + inputs) + logits
 
 
 @dataclass
@@ -120,7 +44,7 @@ class Counts:
     whole: int = 0
     operations: int = 0
 
-    def count_from_now(self, experiment: Experiment, sizes: Sizes) -> None:
+    def count_from_now(self, experiment: Experiment, sizes: OperationSizes) -> None:
         """Count all that is asked from now on."""
         frontier, lanes = experiment.frontier, experiment.candidate_counts[0]
 

@@ -22,6 +22,7 @@ from circuitgraph.engine.frontier.machine import (
     run_current_metric,
     run_update,
 )
+from circuitgraph.engine.frontier.operations import OperationSizes, count_candidate_operations
 from circuitgraph.engine.frontier.schedule import Schedule, Scheduler
 from circuitgraph.engine.grid import EdgeMatrix
 from circuitgraph.engine.masked.runs import MaskedRuns
@@ -95,6 +96,9 @@ class Frontier:
         self.lanes = max(lanes, min(MOST_LANES, lanes << int(np.log2(n_pos // n_moved))))
         lane = 4 * max(state.values.everywhere.nodes[0].size for state in self._states)
         self._fixed_slots = (self._dependencies.n_nodes + 1) * self.lanes * lane <= CHEAP_SLOT_BYTES
+        columns = 2 if masked.metric.columns_only else masked.model.spec.d_vocab_out
+        n_prompts = sum(len(state.clean_run.plan.moved_at) for state in self._states)
+        self._sizes = OperationSizes(masked.model.spec, graph, n_prompts, n_moved, columns)
         self._scheduler = self._new_scheduler(self._kept)
         self._schedules: dict[int, Schedule] = {}  # of candidates, by their reader
 
@@ -116,6 +120,11 @@ class Frontier:
         """Whether `candidate_values` costs less than masked runs of the same masks."""
         schedule = self._schedule_of(reader, self._with_reader(reader, mask))
         return schedule.n_reads <= DENSE_SHARE * self._dependencies.graph.n_edges
+
+    def count_operations(self, reader: int, mask: Bool[np.ndarray, " edges"]) -> int:
+        """Operations of each of the masks that `candidate_values` takes; nothing is run."""
+        schedule = self._schedule_of(reader, self._with_reader(reader, mask))
+        return count_candidate_operations(schedule, self._sizes, self.lanes) // self.lanes
 
     def candidate_values(
         self, reader: int, masks: Bool[np.ndarray, "n edges"]
