@@ -108,7 +108,7 @@ def make_units(
         indices[split.layer, :n] = chosen
         if split.kind == "neuron":
             others[split.layer, chosen] = 0
-            rows.append(select_layer(mlps, split.layer).unit_rows(jnp.asarray(chosen)))
+            rows.append(_take_unit_rows(mlps, np.int32(split.layer), jnp.asarray(chosen)))
         else:
             rows.append(dictionaries[split.layer].decoder_rows(chosen)[0].astype(mlps.w_in.dtype))
         start += n
@@ -122,6 +122,14 @@ def make_units(
     )
     features = stack_features(chosen, dictionaries) if chosen else None
     return Units(jnp.concatenate(rows), layers, features, bool(frozen.any()), graph.has_own_inputs)
+
+
+@eqx.filter_jit
+def _take_unit_rows(
+    mlps: MLP, layer: np.int32 | Int[Array, ""], neurons: Int[Array, " units"]
+) -> Float[Array, "units d"]:
+    """One program instead of a dozen small ones, for all layers with as many units."""
+    return select_layer(mlps, layer).unit_rows(neurons)
 
 
 def number_dictionaries(n_layers: int, layers: Collection[int]) -> Int[Array, " layers"]:
@@ -194,6 +202,6 @@ def _check_neurons(split: Split, mlps: MLP | None) -> None:
         )
 
 
-def select_layer(mlps: MLP, layer: int) -> MLP:
+def select_layer(mlps: MLP, layer: int | np.int32 | Int[Array, ""]) -> MLP:
     """One layer's MLP, of all layers stacked."""
     return jax.tree.map(lambda stacked: stacked[layer], mlps)

@@ -26,13 +26,9 @@ from tests.checkpoints import Tiny, load_tiny, random_prompts
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
 
-FAMILIES = [
-    "llama",
-    "gpt_neox: parallel",
-    "gemma2",
-    "bloom: a power of two of heads",
-    "gpt_oss",
-]  # that differ in structure
+# that differ in structure; windows, soft caps, post-norms and biases by position are held below to
+# the same where keys stand at other places than queries
+FAMILIES = ["llama", "gpt_neox: parallel", "gpt_oss"]
 
 
 def experiment_of(
@@ -100,7 +96,7 @@ def test_it_answers_as_the_masked_run(tiny: Tiny, ablation: str, direct: bool) -
     assert_same_values(experiment_of(tiny.ours, ablation, direct=direct), seed=1)
 
 
-@pytest.mark.parametrize("metric", ["logit", "logit_difference", "log_probability", "accuracy"])
+@pytest.mark.parametrize("metric", ["logit", "logit_difference", "accuracy"])
 def test_it_answers_with_other_metrics(tiny: Tiny, metric: str) -> None:
     """Also with those for which only some columns of the logits are computed, with and without
     distractor.

@@ -36,6 +36,7 @@ def loss_of(name: str, prompts: Prompts, run: oracle.OracleRun) -> losses.Loss:
     )
     full = run.at_scored(run.clean_logits)
     return {
+        "logit": losses.negative_logit(answer),
         "logit_difference": losses.negative_logit_difference(answer, distractor),
         "log_probability": losses.negative_log_probability(answer),
         "kl": losses.kl_divergence(full),

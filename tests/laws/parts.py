@@ -1,4 +1,8 @@
-"""What holds of every graph in which MLPs are cut into parts, neurons or features."""
+"""What holds of every graph in which MLPs are cut into parts, neurons or features.
+
+The metric is the answer's logit wherever it may be any: one program of masked runs then serves
+all laws of a model.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ def assert_explicit_scores(
 
 def assert_gradient_of_small_steps(model: Tiny, prompts: Prompts, graph: Graph) -> None:
     """The gradient by the mask, of edges from and into parts, under a mask of fractions."""
-    experiment = Experiment(model.ours, prompts, graph=graph, metric="kl", frontier=False)
+    experiment = Experiment(model.ours, prompts, graph=graph, metric="logit", frontier=False)
     rng = np.random.default_rng(0)
     mask = rng.random(graph.n_edges).astype(np.float32)
     gradient = experiment.gradient(mask)

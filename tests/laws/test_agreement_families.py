@@ -1,7 +1,8 @@
 """Law 6 on families of other structure: grouped queries, parallel, post-norms, soft caps, ALiBi,
 sinks, experts beside a shared MLP.
 
-A family is here for a mechanism that no other one has, not for its name: each costs seconds.
+A family is here for a mechanism that no other one has, not for its name: each costs seconds. All
+tests of a family have the same prompts and metric, so that they run the same programs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from tests.checkpoints import Tiny, load_tiny, random_prompts
 from tests.laws.agreement import ABLATIONS, assert_same_logits, compare
 from tests.parity.cases import CASES
 from tests.parity.harness import save_random
+
+PROMPTS = random_prompts(longest=8)
 
 FAMILIES = [
     "llama",
@@ -52,18 +55,18 @@ def test_they_differ_in_structure(model: Tiny) -> None:
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_random_circuits_have_the_oracles_logits(model: Tiny, ablation: str) -> None:
-    assert_same_logits(model, random_prompts(longest=8), ablation)
+    assert_same_logits(model, PROMPTS, ablation)
 
 
 def test_random_circuits_of_key_value_heads_have_the_oracles_logits(model: Tiny) -> None:
-    assert_same_logits(model, random_prompts(longest=8), "resample", kv=True)
+    assert_same_logits(model, PROMPTS, "resample", kv=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_acdc_decides_as_the_oracle(model: Tiny, ablation: str) -> None:
     skip_what_is_inside_one_node(model)
-    circuit = compare(model, random_prompts(batch=4, longest=7), "kl", ablation)
+    circuit = compare(model, PROMPTS, "logit", ablation)
     assert 0 < len(circuit) < circuit.graph.n_edges
 
 
@@ -72,9 +75,7 @@ def test_acdc_over_key_value_heads_decides_as_the_oracle(model: Tiny) -> None:
     skip_what_is_inside_one_node(model)
     if model.ours.spec.n_kv_heads == model.ours.spec.n_heads:
         pytest.skip("no grouped heads")
-    circuit = compare(
-        model, random_prompts(batch=4, longest=7), "logit_difference", "resample", grouped=True
-    )
+    circuit = compare(model, PROMPTS, "logit", "resample", grouped=True)
     assert 0 < len(circuit) < circuit.graph.n_edges
 
 

@@ -111,7 +111,7 @@ def test_acdc_decides_as_the_oracle(model: Tiny, parts: Parts) -> None:
     """By whole masked runs and by the frontier."""
     if model.ours.family != "gpt2":
         pytest.skip("the logits of its circuits, by both routes, are compared in other tests")
-    circuit = compare(model, PROMPTS, "kl", "resample", parts=parts, frontier=True)
+    circuit = compare(model, PROMPTS, "logit", "resample", parts=parts, frontier=True)
     assert 0 < len(circuit) < circuit.graph.n_edges
     assert circuit.scores is not None
     for part in (".f", ".rest", ".error"):

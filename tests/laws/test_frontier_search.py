@@ -30,13 +30,13 @@ def model(shape: str) -> LanguageModel:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-@settings(max_examples=6)
+@settings(max_examples=6)  # each number of moved positions compiles programs of its own
 @given(
     seed=st.integers(0, 1000),
     threshold=st.one_of(st.floats(-0.05, 0.05), st.floats(0.05, 2.0), st.just(0.0)),
     absolute=st.booleans(),
     heads=st.sampled_from(["ascending", "descending"]),
-    n_shared=st.tuples(*[st.integers(0, 2)] * 3),
+    n_shared=st.sampled_from([(0, 1, 2), (2, 2, 2)]),
 )
 # One prompt needs all positions, another one's first does not differ from its corrupted one.
 @example(seed=0, threshold=0.0, absolute=True, heads="ascending", n_shared=(0, 1, 0))
@@ -48,19 +48,23 @@ def test_both_routes_decide_alike(
     heads: str,
     n_shared: tuple[int, int, int],
 ) -> None:
-    """Effects are equal up to rounding, however many first tokens a prompt shares with its other.
+    """Effects are equal up to rounding, whether or not a prompt needs all positions; where all do,
+    `test_agreement` holds both routes against the oracle.
 
     Decisions are equal too, unless an effect is nearer to the threshold than rounding.
     """
     algorithm = Acdc(
         threshold=abs(threshold) if absolute else threshold, absolute=absolute, heads=heads
     )
-    prompts = random_prompts(batch=3, longest=6, seed=seed)
+    prompts = random_prompts(batch=3, longest=6, seed=seed)  # the first has six tokens
     assert prompts.corrupted is not None
     for row, n in enumerate(n_shared):
         prompts.corrupted[row, :n] = prompts.clean[row, :n]
     fast, plain = (
-        run_search(algorithm, Experiment(model(shape), prompts, frontier=route))
+        run_search(
+            algorithm,
+            Experiment(model(shape), prompts, metric="log_probability", frontier=route),
+        )
         for route in (True, False)
     )
     assert fast.scores is not None

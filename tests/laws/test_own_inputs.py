@@ -97,7 +97,7 @@ def test_acdc_decides_as_the_oracle(
     """By whole masked runs and, neurons beside features, by the frontier."""
     model, parts, own = case
     asked = {"parts": parts, "own": own, "share": 0.6, "frontier": frontier}
-    circuit = compare(model, PROMPTS, "kl", "resample", **asked)
+    circuit = compare(model, PROMPTS, "logit", "resample", **asked)
     assert 0 < len(circuit) < circuit.graph.n_edges
     assert circuit.scores is not None
     graph = circuit.graph

@@ -51,12 +51,14 @@ def run_ours(network: Transformer, tokens: np.ndarray) -> np.ndarray:
     """Our logits of full-length prompts."""
     positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
     return np.asarray(
-        _run(network, jnp.asarray(tokens), jnp.ones(tokens.shape, bool), jnp.asarray(positions))
+        run_network(
+            network, jnp.asarray(tokens), jnp.ones(tokens.shape, bool), jnp.asarray(positions)
+        )
     )
 
 
 @unpolished
-def _run(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
+def run_network(network: Transformer, tokens: Any, mask: Any, positions: Any) -> Any:
     return network(tokens, mask, positions)
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import torch
 
-from circuitgraph.engine.batch import unpadded_inputs
+from circuitgraph.engine.batch import Inputs, unpadded_inputs
 from circuitgraph.engine.experiment import Experiment
 from circuitgraph.engine.masked.programs import run_streams
 from circuitgraph.errors import ModelError
@@ -18,10 +19,12 @@ from circuitgraph.evaluation.parity import measure_residual_errors
 from circuitgraph.models.language_model import LanguageModel
 from circuitgraph.models.loading import load_model
 from circuitgraph.models.spec import Spec
+from circuitgraph.models.transformer import Transformer
 from tests.checkpoints import random_prompts
 from tests.models.checkpoint_files import gate
 from tests.models.test_state_dict_layout import TOKENS, assert_same_logits, save_toy
 from tests.models.toys import SIZES, Toy, random_weights, toy_config
+from tests.parity.harness import unpolished
 
 RATE = 0.3
 
@@ -58,16 +61,21 @@ def test_logits_are_the_toys(tmp_path: Path, changes: dict[str, Any]) -> None:
 def test_the_weights_of_a_query_sum_to_more_than_one(tmp_path: Path) -> None:
     """The constant is not divided by the number of keys."""
     model, _ = make_toy(tmp_path, attention_dir="bidirectional")
-    block, settings = model.transformer.select_layer(0)
-    inputs = unpadded_inputs(TOKENS.numpy())
-    positions = model.transformer.positions_of(inputs.tokens, inputs.mask, inputs.positions)
-    x = model.transformer.embed(inputs.tokens, inputs.positions)[None]
+    pattern = read_first_pattern(model.transformer, unpadded_inputs(TOKENS.numpy()))
+    np.testing.assert_allclose(pattern.sum(-1), RATE + 6 * (1 - RATE), rtol=1e-5)
+
+
+@unpolished
+def read_first_pattern(network: Transformer, inputs: Inputs) -> jax.Array:
+    """The attention of the first layer's heads, [1, heads, batch, queries, keys]."""
+    block, settings = network.select_layer(0)
+    positions = network.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+    x = network.embed(inputs.tokens, inputs.positions)[None]
     q, k = (
         project(x, positions, settings)
         for project in (block.attention.project_queries, block.attention.project_keys)
     )
-    pattern = np.asarray(block.attention.attention_pattern(q, k, positions, settings))
-    np.testing.assert_allclose(pattern.sum(-1), RATE + 6 * (1 - RATE), rtol=1e-5)
+    return block.attention.attention_pattern(q, k, positions, settings)
 
 
 def test_writers_add_up_to_the_stream(tmp_path: Path) -> None:

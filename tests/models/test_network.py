@@ -17,6 +17,7 @@ from tests.models.checkpoint_files import (
     copy_of,
     edit_config,
     edit_weights,
+    run_network,
     run_ours,
     run_theirs,
     write,
@@ -55,7 +56,8 @@ def test_left_padding_with_explicit_positions_changes_nothing(base: Path) -> Non
     padded = np.concatenate([np.zeros((4, 3), tokens.dtype), tokens], axis=1)
     mask = np.arange(7) >= 3
     positions = np.maximum(np.arange(7) - 3, 0)
-    ours = network(
+    ours = run_network(
+        network,
         jnp.asarray(padded),
         jnp.broadcast_to(mask, padded.shape),
         jnp.broadcast_to(positions, padded.shape),

@@ -5,12 +5,14 @@ Parameters are arguments, never closed over, or they would become constants of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from circuitgraph.engine.ablation import Ablation, Background
 from circuitgraph.engine.batch import Batch, Inputs
@@ -25,6 +27,7 @@ from circuitgraph.engine.masked.gradient import compute_losses_and_gradient
 from circuitgraph.engine.trace import trace_model
 from circuitgraph.engine.tuning import PATCHED_AT_ONCE
 from circuitgraph.engine.values import Values
+from circuitgraph.errors import DataError
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric, Targets
 
@@ -67,6 +70,33 @@ def run_background(model: Transformer, inputs: Inputs, ablation: Ablation) -> Ba
     with jax.default_matmul_precision("highest"):
         written = compute_writer_values(model, inputs)
         return Background.of(model, ablation.replace_values(written, inputs.mask))
+
+
+@eqx.filter_jit
+def run_shared_background(
+    model: Transformer,
+    parts: Sequence[Values],
+    mask: Bool[Array, "batch pos"],
+    ablation: Ablation,
+    n_pos: int,
+) -> Background:
+    """One background from the written values of all reference prompts, which come in parts.
+
+    Raises:
+        DataError: the reference prompts are too short for positional means.
+    """
+    with jax.default_matmul_precision("highest"):
+        # [writers, batch, ...]: the parts' prompts side by side
+        written = jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1), *parts)
+        replacement = ablation.replace_values(written, mask)
+    longest = replacement.nodes.shape[2]
+    if 1 < longest < n_pos:
+        raise DataError(
+            f"The reference prompts have at most {longest} tokens, the prompts up "
+            f"to {n_pos}: there is no mean for the positions beyond. Use longer reference "
+            "prompts, or ablation 'mean'."
+        )
+    return Background.of(model, replacement.map_arrays(lambda array: array[:, :, :n_pos]))
 
 
 @eqx.filter_jit

@@ -22,10 +22,10 @@ from circuitgraph.engine.masked.programs import (
     run_losses_and_gradient,
     run_masks,
     run_metrics,
+    run_shared_background,
     run_writers,
 )
 from circuitgraph.engine.memory import BatchSizes
-from circuitgraph.errors import DataError
 from circuitgraph.models.transformer import Transformer
 from circuitgraph.tasks.metrics import Metric
 from circuitgraph.tasks.prompts import Prompts
@@ -195,19 +195,8 @@ def make_shared_background(
     ]
     # where there are no corrupted prompts, means are taken over the clean ones
     parts = [batch.corrupted or batch.inputs for batch in batches]
-    with jax.default_matmul_precision("highest"):
-        every = [run_writers(model, part) for part in parts]
-        # [writers, batch, ...]: the parts' prompts side by side
-        written = jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1), *every)
-        replacement = ablation.replace_values(written, jnp.asarray(reference.mask))
-    longest = replacement.nodes.shape[2]
-    if 1 < longest < n_pos:
-        raise DataError(
-            f"The reference prompts have at most {longest} tokens, the prompts up "
-            f"to {n_pos}: there is no mean for the positions beyond. Use longer reference "
-            "prompts, or ablation 'mean'."
-        )
-    return Background.of(model, replacement.map_arrays(lambda array: array[:, :, :n_pos]))
+    written = [run_writers(model, part) for part in parts]
+    return run_shared_background(model, written, jnp.asarray(reference.mask), ablation, n_pos)
 
 
 def run_whole_model(
