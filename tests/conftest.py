@@ -23,6 +23,10 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
     _FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ.setdefault("XLA_FLAGS", _FLAGS)
+# The tests themselves run side by side. Threads of libraries wait for one another in loops: k-means
+# of 40 prompts took nine times the processor time with two of them on a busy machine.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 # Before the first import of circuitgraph, so that every annotated shape is checked on every call.
 install_checks("circuitgraph")
