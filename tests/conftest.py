@@ -23,6 +23,10 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
     _FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ.setdefault("XLA_FLAGS", _FLAGS)
+# The tests themselves run side by side. Threads of libraries wait for one another in loops: k-means
+# of 40 prompts took nine times the processor time with two of them on a busy machine.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 # Before the first import of circuitgraph, so that every annotated shape is checked on every call.
 install_checks("circuitgraph")
@@ -107,20 +111,29 @@ SLOW = (
     "models/test_saving.py::test_every",
     "models/dictionaries/test_training.py",
     "models/test_parity.py",
+    "cli/test_analyze.py::test_text_json",
+    "cli/test_analyze.py::test_a_unit_report",
+    "cli/test_analyze.py::test_one_prompt",
+    "cli/test_bad_data.py::test_a_dozen",
     "cli/test_catalog_exchange.py",
     "cli/test_formats_page.py::test_the_commands",
     "cli/test_bad_values.py::test_bad_value_is_refused_and_nothing_is_left[more prompts",
     "cli/test_bad_values.py::test_negative_threshold",
+    "cli/test_catalog_compare.py::test_all_circuits",
     "cli/test_catalog_page.py::test_a_circuit",
     "cli/test_catalog_verify.py",
+    "cli/test_completion.py::test_libraries",
     "cli/test_completion.py::test_every",
     "cli/test_config_file.py",
     "cli/test_dictionary.py",
+    "cli/test_edit.py::test_a_share",
     "cli/test_edit.py::test_edits",
     "cli/test_evaluate.py",
     "cli/test_feature_options.py",
     "cli/test_full_disk.py::test_a_full_disk",
+    "cli/test_full_disk.py::test_results",
     "cli/test_grouped.py",
+    "cli/test_hypothesize.py::test_a_circuit_becomes",
     "cli/test_interchange.py",
     "cli/test_interrupts.py::test_a_search",
     "cli/test_kills.py",
@@ -138,15 +151,31 @@ SLOW = (
     "cli/test_planted_errors.py",
     "cli/test_verify.py",
     "cli/test_view.py::test_the_model",
+    "tasks/test_pairs_file.py::test_no_seed",
+    "jobs/test_certainty.py::test_a_stopped",
+    "jobs/test_certainty.py::test_nearby",
+    "jobs/test_certainty.py::test_thresholds",
+    "jobs/test_dictionary_training.py",
+    "jobs/test_editing.py::test_a_node",
+    "jobs/test_editing.py::test_neurons_that",
+    "jobs/test_editing.py::test_tasks_before",
+    "jobs/test_editing.py::test_the_edited",
+    "jobs/test_fine_tuning.py",
+    "test_foreign.py::test_what_json",
+    "jobs/test_judging.py::test_judgement_by",
+    "jobs/test_judging.py::test_one_circuit",
+    "jobs/test_known.py::test_acdc",
+    "jobs/test_leaderboard.py",
     "jobs/test_cluster.py::test_a_killed",
     "jobs/test_sweep_grid.py::test_another_process",
     "jobs/test_sweep_grid.py::test_circuits_land",
-    "test_dictionary_training.py",
-    "test_editing.py::test_a_node",
-    "test_editing.py::test_the_edited",
-    "test_fine_tuning.py",
-    "test_leaderboard.py",
     "test_pytest_plugin.py",
+    "jobs/test_setup.py::test_a_record",
+    "jobs/test_steering.py::test_a_look_up",
+    "jobs/test_steering.py::test_a_post_norm",
+    "jobs/test_steering.py::test_features_are",
+    "jobs/test_steering.py::test_neurons_are",
+    "jobs/test_steering.py::test_what_is_written",
     "test_tutorial.py",
 )
 
@@ -180,12 +209,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What one worker has compiled the others need not."""
+    """What one worker has compiled the others need not, nor the next run if a folder is given."""
     import jax
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

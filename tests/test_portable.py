@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "circuitgraph"
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+from tests.sources import PACKAGE, parse_package
+
 MODULES = {"fcntl", "grp", "msvcrt", "pwd", "resource", "termios", "tty", "winreg"}
 NAMES = {"O_BINARY", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "fork", "getuid", "sysconf"}
 
@@ -21,25 +20,27 @@ def name_modules(node: ast.AST) -> set[str]:
 def test_modules_of_one_system_are_imported_below_an_if() -> None:
     unguarded = [
         path.name
-        for path, tree in TREES.items()
+        for path, tree in parse_package().items()
         for node in tree.body
         if name_modules(node) & MODULES
     ]
     assert unguarded == []
-    somewhere = {m for tree in TREES.values() for n in ast.walk(tree) for m in name_modules(n)}
+    somewhere = {
+        m for tree in parse_package().values() for n in ast.walk(tree) for m in name_modules(n)
+    }
     assert somewhere & MODULES, "or this test sees nothing"
 
 
 def test_names_of_one_system_are_asked_for() -> None:
     """By `getattr`, or in a function that looks at `os.name` or `hasattr` before."""
     unguarded = []
-    for path, tree in TREES.items():
+    for path, tree in parse_package().items():
         text = path.read_text(encoding="utf-8")
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):
                 continue
             used = {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute)} & NAMES
-            source = ast.get_source_segment(text, function) or ""
+            source = (used and ast.get_source_segment(text, function)) or ""
             if used and not ("os.name" in source or "hasattr" in source):
                 unguarded.append((path.name, function.name, used))
     assert unguarded == []

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.users import circuitgraph
+from tests.users import Sitting
 
 PAGE = (Path(__file__).parents[1] / "docs" / "first-hypothesis.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -17,11 +17,10 @@ COMMANDS = [
 ][1:]
 
 
-def follow(folder: Path, command: str) -> CompletedProcess[str]:
+def follow(sitting: Sitting, command: str) -> CompletedProcess[str]:
     program, *arguments = re.findall(r'"[^"]*"|\S+', command)
     assert program == "circuitgraph"
-    unquoted = [argument.strip('"') for argument in arguments]
-    return circuitgraph(*unquoted, cwd=folder)
+    return sitting.circuitgraph(*(argument.strip('"') for argument in arguments))
 
 
 def write_functions(file: Path, block: str) -> None:
@@ -43,16 +42,17 @@ def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
     discover, hypothesize, scrub, test, wrong = COMMANDS
     functions, claims, too_much = CODE
     mine = tmp_path / "mine.py"
-    assert "5 of 257 edges" in follow(tmp_path, discover).stdout
-    assert "Functions to write: a0_h3, a1_h6, answer." in follow(tmp_path, hypothesize).stderr
-    write_functions(mine, functions)
-    assert all(function.strip() in mine.read_text() for function in functions.split("\n\n\n"))
-    scrubbed = follow(tmp_path, scrub)
-    assert scrubbed.returncode == 0, scrubbed.stderr
-    assert re.search(r"0\.88 of the loss recovered.*not refuted", scrubbed.stdout, re.DOTALL)
-    mine.write_text(f"{mine.read_text()}\n\n{claims}")
-    held = follow(tmp_path, test)
-    assert "6 claims: 6 held" in held.stdout
-    assert "best rival 0.15" in held.stdout
-    mine.write_text(f"{mine.read_text()}\n\n{too_much}")
-    assert "2 claims: 0 held, 2 refuted" in follow(tmp_path, wrong).stdout
+    with Sitting(tmp_path) as user:
+        assert "5 of 257 edges" in follow(user, discover).stdout
+        assert "Functions to write: a0_h3, a1_h6, answer." in follow(user, hypothesize).stderr
+        write_functions(mine, functions)
+        assert all(function.strip() in mine.read_text() for function in functions.split("\n\n\n"))
+        scrubbed = follow(user, scrub)
+        assert scrubbed.returncode == 0, scrubbed.stderr
+        assert re.search(r"0\.88 of the loss recovered.*not refuted", scrubbed.stdout, re.DOTALL)
+        mine.write_text(f"{mine.read_text()}\n\n{claims}")
+        held = follow(user, test)
+        assert "6 claims: 6 held" in held.stdout
+        assert "best rival 0.15" in held.stdout
+        mine.write_text(f"{mine.read_text()}\n\n{too_much}")
+        assert "2 claims: 0 held, 2 refuted" in follow(user, wrong).stdout

@@ -47,7 +47,7 @@ def test_every_row_of_training_data_is_in_the_vocabulary_and_has_a_target(
 
 
 def losses_of(script: ModuleType, steps: int) -> list[float]:
-    settings = script.Settings(steps=steps)
+    settings = script.Settings(steps=steps, heads=4, width=64)
     torch.manual_seed(settings.seed)
     return script.train_model(script.build_model(settings), settings)
 
