@@ -97,9 +97,8 @@ class TunedNodes(eqx.Module):
         self, numbers: Numbers, inputs: Inputs
     ) -> tuple[Transformer, Float[Array, "batch pos d"]]:
         """The model and its final stream; see `Tunable`."""
-        tokens, mask, at, _ = inputs
-        positions = self.model.positions_of(tokens, mask, at)
-        x, left = self.model.embed(tokens, at), list(numbers)
+        positions = self.model.positions_of(inputs.tokens, inputs.mask, inputs.positions)
+        x, left = self.model.embed(inputs.tokens, inputs.positions), list(numbers)
         for (block, settings), choice in zip(self.layers, self.choices, strict=True):
             if choice is None:
                 x = _run_constant(x, (block, settings), positions)
