@@ -37,7 +37,8 @@ def leaderboard(
         typer.Option(
             "--model",
             autocompletion=complete_models,
-            help="Only this shipped model. Repeatable. [default: all]",
+            help="Only this model; one that is not shipped needs a --task. Repeatable. [default: all "
+            "shipped]",
         ),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,

@@ -35,7 +35,7 @@ _MOST_BOOTSTRAPS = 10_000
 
 @dataclass(frozen=True)
 class LeaderboardCase:
-    """A task, and a shipped model that has learned it."""
+    """A task, and a model that has learned it."""
 
     task: str
     model: str
@@ -69,7 +69,8 @@ def list_cases(
 
     Args:
         names: only these tasks.
-        models: only these models.
+        models: only these models. One that is not shipped is listed with every task that is named:
+            whether it has learned them, its cells will say.
 
     Raises:
         UnknownNameError: no task of that name.
@@ -83,6 +84,13 @@ def list_cases(
         if model is not None
     ]
     cases = [case for case in known if models is None or case.model in models]
+    if names:
+        cases += [
+            LeaderboardCase(kind.name, model)
+            for model in models or ()
+            if not _is_known(model)
+            for kind in kinds
+        ]
     if not cases:
         known_by = ", ".join(sorted({case.model for case in known})) or "none"
         raise ArgumentError(
@@ -90,6 +98,12 @@ def list_cases(
             f"those that do: {known_by}."
         )
     return cases
+
+
+def _is_known(model: str) -> bool:
+    """Whether a task names this model as one that has learned it."""
+    kinds = (tasks[name] for name in tasks.names())
+    return any(model in (kind.model, *kind.also) for kind in kinds)
 
 
 def measure_cells(

@@ -124,7 +124,10 @@ def test_cases() -> None:
     assert LeaderboardCase("induction", "induction-2l") in list_cases()
     assert list_cases(["induction"], ["induction-2l"]) == INDUCTION
     with pytest.raises(ArgumentError, match="induction-2l"):
-        list_cases(["induction"], ["gpt2"])
+        list_cases(["induction"], ["addition"])
+    assert list_cases(["induction"], ["gpt2"]) == [LeaderboardCase("induction", "gpt2")]
+    with pytest.raises(ArgumentError, match="induction-2l"):
+        list_cases(None, ["gpt2"])
     with pytest.raises(UnknownNameError, match="'induction'"):
         list_cases(["inductions"])
     with pytest.raises(UnknownNameError, match="'random'"):
