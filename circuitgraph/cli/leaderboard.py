@@ -37,8 +37,8 @@ def leaderboard(
         typer.Option(
             "--model",
             autocompletion=complete_models,
-            help="Only this model; one that is not shipped needs a --task. Repeatable. [default: all "
-            "shipped]",
+            help="Only this model; one that is not shipped needs a --task. Repeatable. "
+            "[default: all shipped]",
         ),
     ] = None,
     loading: options.LoadingOptions = options.AS_RECORDED,
