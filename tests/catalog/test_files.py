@@ -133,9 +133,9 @@ def test_all_problems_of_a_record_are_listed(saved: Path) -> None:
 
 
 def test_newer_schema_says_to_update(saved: Path) -> None:
-    edit(saved, lambda record: record.update(schema_version=3, invention=True))
+    edit(saved, lambda record: record.update(schema_version=4, invention=True))
     with pytest.raises(
-        DataError, match=r"schema version 3; this circuitgraph reads up to 2: update it"
+        DataError, match=r"schema version 4; this circuitgraph reads up to 3: update it"
     ):
         load_circuit(saved)
 

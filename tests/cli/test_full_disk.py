@@ -28,7 +28,7 @@ COMMANDS = {
             *("leaderboard", "--task", "induction", "--model", "induction-2l", "--bootstraps", 0),
             *("--algorithm", "random", "--limit", 4, "--judging-limit", 4, "--quiet"),
         ),
-        "'runs/leaderboard/induction/induction-2l/random.json' cannot be written",
+        "runs/leaderboard/induction/induction-2l/random.json' cannot be written",
     ),
     "curve": (
         ("evaluate", "mine", "--measures", "curve", "--limit", 4, "--curve-out", "c.csv"),

@@ -69,7 +69,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({key: str(v) if isinstance(v, Path) else v for key, v in given.items()})
         raise Loaded
 
-    places = [f"circuitgraph.{name}" for name in ("hypotheses.study", "jobs.leaderboard")]
+    places = [f"circuitgraph.{name}" for name in ("hypotheses.study",)]
     # a module that is imported only after the first patch would keep `note` for ever
     modules = [importlib.import_module(name) for name in (*places, "circuitgraph.models.loading")]
     for module in modules:

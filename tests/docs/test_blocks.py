@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def test_blocks_can_be_parsed(page: Path) -> None:
 
 def check_words(words: list[str], block: Block) -> None:
     """A shell command names programs, files and options that there are."""
-    program, *rest = words[: words.index(">")] if ">" in words else words
+    words = words[: words.index(">")] if ">" in words else words
+    program, *rest = dropwhile(lambda word: re.match(r"[A-Z_]+=", word), words)
     program = program.removeprefix(".venv/bin/")
     if program == "circuitgraph":
         check_command(rest, block)

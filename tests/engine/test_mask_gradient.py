@@ -93,7 +93,7 @@ def test_models_without_mlps(deep: Tiny) -> None:
 
 
 def test_it_needs_no_more_memory_than_is_planned(deep: Tiny) -> None:
-    """Where jax needs many times as much, since it keeps all writers' values for each layer."""
+    """Where jax needs three times as much, since it keeps all writers' values for each layer."""
     experiment = Experiment(deep.ours, random_prompts(batch=8), metric="kl", frontier=False)
     runs = experiment._masked
     (batch,) = runs.batches
@@ -103,7 +103,7 @@ def test_it_needs_no_more_memory_than_is_planned(deep: Tiny) -> None:
     theirs = programs[1].lower(runs.model, mask, runs.grid, batch).compile()
     planned = 2 * 8 * estimate_row_bytes(deep.ours.spec, experiment.graph, 9)
     assert ours.memory_analysis().temp_size_in_bytes < planned
-    assert theirs.memory_analysis().temp_size_in_bytes > 5 * planned
+    assert theirs.memory_analysis().temp_size_in_bytes > 3 * planned
 
 
 @pytest.mark.parametrize("ablation", ["resample", "mean-positional"])
