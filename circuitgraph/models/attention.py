@@ -173,17 +173,12 @@ class Attention(eqx.Module):
         return self.post_norm.apply_to_part(part, whole) * self.spec.residual_scale
 
     def head_contributions(
-        self, z: Float[Array, "heads batch pos d_head"]
-    ) -> Float[Array, "heads batch pos d"]:
-        """What each head adds to the stream; after a post-norm, its share of the norm's output."""
-        return self.part_contributions(z)
-
-    def part_contributions(
         self, z: Float[Array, "parts batch pos d_head"], heads: Int[Array, " parts"] | None = None
     ) -> Float[Array, "parts batch pos d"]:
-        """`head_contributions` of what heads have fetched in parts, which together are the whole.
+        """What each head adds to the stream; after a post-norm, its share of the norm's output.
 
         Args:
+            z: what heads have fetched, whole or in parts; all of a layer.
             heads: whose part each is; all heads in their order if None.
         """
         w_o = self.w_o if heads is None else self.w_o[heads]

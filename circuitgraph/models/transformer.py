@@ -202,7 +202,7 @@ class Block(eqx.Module):
         keys = find_keys(own, sources, x_k.shape[-2])
         z = self.attention.compute_z_by_source(x_q, x_k, x_v, positions, settings, own.heads, keys)
         heads = jnp.concatenate([jnp.arange(self.attention.spec.n_heads), own.heads])
-        return self.attention.part_contributions(z, heads)
+        return self.attention.head_contributions(z, heads)
 
     def mlp_input(
         self, x: Float[Array, "*axes d"], after_attention: Float[Array, "*axes d"]
