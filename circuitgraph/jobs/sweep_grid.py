@@ -91,7 +91,7 @@ def sweep_grid(
 
 
 def measure_sweep(
-    folder: str | Path,
+    place: Path,
     questions: Sequence[SweepQuestion],
     executor: Executor,
     *,
@@ -102,10 +102,12 @@ def measure_sweep(
 
     In the end the folder's tables are written, of these cells and all others in it.
 
+    Args:
+        place: as `prepare_folder` gives it.
+
     Raises:
         OutputError, DataError: as `sweep_grid`.
     """
-    place = prepare_folder(folder)
     finished = [cell for each in questions if (cell := read_finished(place, each)) is not None]
     known = {cell.question.entry for cell in finished}
     jobs = [
